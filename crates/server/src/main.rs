@@ -1,0 +1,3 @@
+//! nuncio server.
+
+fn main() {}
