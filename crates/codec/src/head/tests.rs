@@ -1,0 +1,79 @@
+use super::*;
+
+#[test]
+fn every_known_name_is_found_and_no_other() {
+    for &known in Known::ALL {
+        assert_eq!(Known::find(known.as_str().as_bytes()), known);
+    }
+    for other in
+        ["", "x", "hosts", "x-envoy-overloadee", "a-name-longer-than-every-name-that-the-proxy-knows-of"]
+    {
+        assert_eq!(Known::find(other.as_bytes()), Known::Other, "{other}");
+    }
+}
+
+fn pairs(map: &HeaderMap) -> Vec<(String, String)> {
+    map.iter()
+        .map(|(n, v)| {
+            (String::from_utf8_lossy(n.as_bytes()).into_owned(), String::from_utf8_lossy(v).into_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn order_and_repetition_are_kept_and_names_are_lower_case() {
+    let mut map = HeaderMap::new();
+    map.append_any_case(b"X-B", b"1");
+    map.append_any_case(b"Host", b"h");
+    map.append_any_case(b"x-b", b"2");
+    let want = [("x-b", "1"), ("host", "h"), ("x-b", "2")].map(|(a, b)| (a.to_string(), b.to_string()));
+    assert_eq!(pairs(&map), want);
+    assert_eq!(map.get_all("x-b").collect::<Vec<_>>(), [b"1", b"2"]);
+    assert_eq!(map.get(Known::Host), Some(&b"h"[..]));
+}
+
+#[test]
+fn set_replaces_the_first_in_place_and_drops_the_rest() {
+    let mut map = HeaderMap::new();
+    map.append("a", b"1");
+    map.append("b", b"2");
+    map.append("a", b"3");
+    map.set("a", b"longer than before");
+    assert_eq!(map.len(), 2);
+    assert_eq!(map.iter().next().map(|(_, v)| v.to_vec()), Some(b"longer than before".to_vec()));
+    map.set("a", b"s");
+    assert_eq!(map.get("a"), Some(&b"s"[..]));
+    map.set("c", b"new");
+    assert_eq!(map.get("c"), Some(&b"new"[..]));
+}
+
+#[test]
+fn removal_forgets_known_and_other_names() {
+    let mut map = HeaderMap::new();
+    map.append(Known::Connection, b"close");
+    map.append("x-other", b"1");
+    map.append("x-another", b"2");
+    assert!(map.remove(Known::Connection) && !map.remove(Known::Connection));
+    assert!(map.remove("x-other") && !map.contains("x-other") && map.contains("x-another"));
+    map.append(Known::Te, b"trailers");
+    map.remove_known(KnownSet::of(&[Known::Te, Known::Upgrade]));
+    assert!(!map.contains(Known::Te));
+}
+
+#[test]
+fn the_senders_spelling_is_kept_on_demand() {
+    let mut map = HeaderMap::new();
+    map.append_keep_case(b"X-Thing", b"1");
+    map.append_keep_case(b"plain", b"2");
+    let names: Vec<_> = map.iter_cased().map(|(_, n, _)| n.to_vec()).collect();
+    assert_eq!(names, [b"X-Thing".to_vec(), b"plain".to_vec()]);
+    assert_eq!(map.get("x-thing"), Some(&b"1"[..]));
+}
+
+#[test]
+fn joining_appends_to_the_first_value_or_makes_one() {
+    let mut map = HeaderMap::new();
+    map.append_joined("via", b", ", b"a");
+    map.append_joined("via", b", ", b"b");
+    assert_eq!(map.get("via"), Some(&b"a, b"[..]));
+}
