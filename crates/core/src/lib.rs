@@ -1,1 +1,8 @@
-//! nuncio core.
+//! The vocabulary that everybody above the codec speaks: statistics, stream information, addresses, time
+//! and chance. A module enters when two crates speak it.
+
+pub mod address;
+pub mod clock;
+pub mod rng;
+pub mod stats;
+pub mod stream_info;

@@ -1,0 +1,260 @@
+//! The stats themselves, and the macro that puts them into blocks.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A count that only grows. One thread writes, any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The count since the start.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A level that rises and falls. One thread writes, any thread reads; only the sum over the blocks of a
+/// scope means anything, since one worker may lower what another raised.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Takes one.
+    #[inline]
+    pub fn dec(&self) {
+        self.sub(1);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes `n`.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// Sets the level.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// This block's share of the level (wrapping).
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A distribution of values (times in milliseconds, sizes in bytes). Storage comes with the first value.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    bins: OnceLock<Box<[AtomicU64]>>,
+    sum: AtomicU64,
+}
+
+/// Bins of one power of ten: 1.0, 1.1 … 9.9, as the field's log-linear histograms have them.
+const PER_DECADE: usize = 90;
+/// Values from 0 to below 10^12; larger ones count in the last bin.
+const DECADES: usize = 12;
+
+impl Histogram {
+    /// Adds a value.
+    pub fn record(&self, value: u64) {
+        let bins = self.bins.get_or_init(|| (0..=PER_DECADE * DECADES).map(|_| AtomicU64::new(0)).collect());
+        if let Some(bin) = bins.get(bin_of(value)) {
+            bin.store(bin.load(Relaxed) + 1, Relaxed);
+        }
+        self.sum.store(self.sum.load(Relaxed).wrapping_add(value), Relaxed);
+    }
+
+    /// Calls `visit` with each bin in use, by index, and its count.
+    pub fn visit(&self, visit: &mut dyn FnMut(usize, u64)) {
+        for (i, bin) in self.bins.get().into_iter().flat_map(|b| b.iter()).enumerate() {
+            let n = bin.load(Relaxed);
+            if n != 0 {
+                visit(i, n);
+            }
+        }
+    }
+
+    /// The sum of all values.
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Relaxed)
+    }
+}
+
+/// Bin 0 holds zeros; bin 1 + 90·e + (d − 10) the values whose two leading digits are d·10^(e−1).
+fn bin_of(value: u64) -> usize {
+    if value == 0 {
+        return 0;
+    }
+    let decade = value.ilog10() as usize;
+    if decade >= DECADES {
+        return PER_DECADE * DECADES;
+    }
+    let digits = if decade == 0 { value * 10 } else { value / 10_u64.pow(decade as u32 - 1) };
+    1 + PER_DECADE * decade + (digits as usize - 10)
+}
+
+/// Counts of response codes: `PREFIX_NNN` and `PREFIX_Nxx`, created with the first response of a class.
+#[derive(Debug, Default)]
+pub struct ResponseCodes {
+    classes: [OnceLock<Box<[AtomicU64; 100]>>; 5],
+}
+
+impl ResponseCodes {
+    /// Counts a response; codes outside 100..600 are not counted.
+    #[inline]
+    pub fn inc(&self, code: u16) {
+        let class = usize::from(code / 100).wrapping_sub(1);
+        let Some(codes) = self.classes.get(class) else { return };
+        let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
+        if let Some(n) = codes.get(usize::from(code % 100)) {
+            n.store(n.load(Relaxed) + 1, Relaxed);
+        }
+    }
+
+    /// Calls `visit` with each code that occurred and its count.
+    pub fn visit(&self, visit: &mut dyn FnMut(u16, u64)) {
+        for (class, codes) in (1..).zip(&self.classes) {
+            for (rest, n) in (0..).zip(codes.get().into_iter().flat_map(|c| c.iter())) {
+                let n = n.load(Relaxed);
+                if n != 0 {
+                    visit(class * 100 + rest, n);
+                }
+            }
+        }
+    }
+}
+
+/// What sort of stat a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// A distribution.
+    Histogram,
+    /// Response codes: a family of counters below one name.
+    Codes,
+}
+
+/// One stat of a block: its name below the scope's prefix, and its kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Def {
+    /// Envoy's name, without the scope's prefix.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+/// A stat's storage, as a reader gets it.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// A counter.
+    Counter(&'a Counter),
+    /// A gauge.
+    Gauge(&'a Gauge),
+    /// A histogram.
+    Histogram(&'a Histogram),
+    /// Response codes.
+    Codes(&'a ResponseCodes),
+}
+
+/// A struct of stats with a fixed order. Implemented by [`stats_block!`](crate::stats_block).
+pub trait Block: Send + Sync + 'static {
+    /// The stats in their order.
+    fn defs(&self) -> &'static [Def];
+    /// The storage of stat `i`.
+    fn value(&self, i: usize) -> Option<Value<'_>>;
+}
+
+/// Declares a block: a struct whose fields are stats, with Envoy's names.
+///
+/// ```
+/// nuncio_core::stats_block! {
+///     /// What a thing counts.
+///     pub struct ThingStats {
+///         counter total,
+///         gauge active,
+///         histogram length_ms,
+///         codes rq = "rq",
+///     }
+/// }
+/// let stats = ThingStats::default();
+/// stats.total.inc();
+/// ```
+///
+/// `codes NAME = "stem"` makes counters `stem_200`, `stem_2xx` and so on, and `stem_completed`.
+#[macro_export]
+macro_rules! stats_block {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($kind:ident $field:ident $(= $text:literal)?),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        $vis struct $name {
+            $(
+                #[doc = concat!("`", $crate::stats_block!(@name $field $($text)?), "`")]
+                pub $field: $crate::stats_block!(@type $kind),
+            )*
+        }
+
+        impl $crate::stats::Block for $name {
+            fn defs(&self) -> &'static [$crate::stats::Def] {
+                const DEFS: &[$crate::stats::Def] = &[$($crate::stats::Def {
+                    name: $crate::stats_block!(@name $field $($text)?),
+                    kind: $crate::stats_block!(@kind $kind),
+                }),*];
+                DEFS
+            }
+
+            fn value(&self, i: usize) -> Option<$crate::stats::Value<'_>> {
+                let mut at = 0;
+                $(
+                    if i == at {
+                        return Some($crate::stats_block!(@value $kind, &self.$field));
+                    }
+                    at += 1;
+                )*
+                let _ = at;
+                None
+            }
+        }
+    };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $text:literal) => { $text };
+    (@type counter) => { $crate::stats::Counter };
+    (@type gauge) => { $crate::stats::Gauge };
+    (@type histogram) => { $crate::stats::Histogram };
+    (@type codes) => { $crate::stats::ResponseCodes };
+    (@kind counter) => { $crate::stats::Kind::Counter };
+    (@kind gauge) => { $crate::stats::Kind::Gauge };
+    (@kind histogram) => { $crate::stats::Kind::Histogram };
+    (@kind codes) => { $crate::stats::Kind::Codes };
+    (@value counter, $e:expr) => { $crate::stats::Value::Counter($e) };
+    (@value gauge, $e:expr) => { $crate::stats::Value::Gauge($e) };
+    (@value histogram, $e:expr) => { $crate::stats::Value::Histogram($e) };
+    (@value codes, $e:expr) => { $crate::stats::Value::Codes($e) };
+}

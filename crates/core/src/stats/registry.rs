@@ -1,0 +1,69 @@
+//! Where readers find every block: scopes by prefix.
+
+use super::{Block, Value};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// The blocks of each scope; a block goes when its worker drops it.
+type Scopes = BTreeMap<Arc<str>, Vec<Weak<dyn Block>>>;
+
+/// All scopes of the process. Clones share them. Writing stats never locks it; scrapes, and the making and
+/// dropping of scopes, do.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Mutex<Scopes>>);
+
+/// One worker's share of a scope: a block that stays registered as long as this lives.
+pub struct Scope<B: Block>(Arc<B>);
+
+impl<B: Block> Clone for Scope<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B: Block> std::ops::Deref for Scope<B> {
+    type Target = B;
+
+    #[inline]
+    fn deref(&self) -> &B {
+        &self.0
+    }
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Scopes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a block and registers it below `prefix` (with its trailing `.`; `:` is written as `_`).
+    /// Blocks of the same prefix and type are summed by readers.
+    pub fn scope<B: Block + Default>(&self, prefix: &str) -> Scope<B> {
+        let block = Arc::new(B::default());
+        let weak: Weak<dyn Block> = Arc::downgrade(&block) as Weak<dyn Block>;
+        let prefix: Arc<str> = prefix.replace(':', "_").into();
+        self.lock().entry(prefix).or_default().push(weak);
+        Scope(block)
+    }
+
+    /// Calls `visit(prefix, name, value)` with each stat of each block, scopes in alphabetical order; the
+    /// caller sums what has one name. Scopes whose blocks are gone are forgotten.
+    pub fn visit(&self, visit: &mut dyn FnMut(&str, &'static str, Value<'_>)) {
+        self.lock().retain(|prefix, blocks| {
+            blocks.retain(|weak| {
+                let Some(block) = weak.upgrade() else { return false };
+                for (i, def) in block.defs().iter().enumerate() {
+                    if let Some(value) = block.value(i) {
+                        visit(prefix, def.name, value);
+                    }
+                }
+                true
+            });
+            !blocks.is_empty()
+        });
+    }
+}

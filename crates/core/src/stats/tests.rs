@@ -1,0 +1,40 @@
+use super::*;
+
+crate::stats_block! {
+    struct ThingStats {
+        counter total,
+        gauge active = "things.active",
+        codes rq = "rq",
+    }
+}
+
+#[test]
+fn blocks_of_one_scope_are_seen_by_name_and_forgotten_when_dropped() {
+    let registry = Registry::new();
+    let (a, b) =
+        (registry.scope::<ThingStats>("x.127.0.0.1:80."), registry.scope::<ThingStats>("x.127.0.0.1:80."));
+    a.total.add(2);
+    b.total.inc();
+    a.active.inc();
+    b.active.dec();
+    b.rq.inc(204);
+    let read = || {
+        let (mut total, mut active, mut codes, mut blocks) = (0, 0_u64, Vec::new(), 0);
+        registry.visit(&mut |prefix, name, value| {
+            assert_eq!(prefix, "x.127.0.0.1_80.");
+            match value {
+                Value::Counter(c) if name == "total" => {
+                    blocks += 1;
+                    total += c.value();
+                }
+                Value::Gauge(g) if name == "things.active" => active = active.wrapping_add(g.value()),
+                Value::Codes(c) => c.visit(&mut |code, n| codes.push((code, n))),
+                _ => panic!("{name}"),
+            }
+        });
+        (blocks, total, active, codes)
+    };
+    assert_eq!(read(), (2, 3, 0, vec![(204, 1)]));
+    drop(b);
+    assert_eq!(read(), (1, 2, 1, vec![]));
+}

@@ -1,0 +1,172 @@
+//! What is known about one stream: the single source of its access-log line, span and histograms.
+
+mod flags;
+
+pub use flags::{ResponseFlag, ResponseFlags};
+
+use crate::address::Address;
+use nuncio_codec::head::Version;
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// What a stream knows of the downstream connection that carries it.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Unique among this process's downstream connections.
+    pub id: u64,
+    /// The socket's own address (`DOWNSTREAM_LOCAL_ADDRESS`; restored by `original_dst` or PROXY).
+    pub local: Address,
+    /// The socket's own address as accepted (`DOWNSTREAM_DIRECT_LOCAL_ADDRESS`).
+    pub direct_local: Address,
+    /// The peer's address (`DOWNSTREAM_DIRECT_REMOTE_ADDRESS`).
+    pub direct_remote: Address,
+    /// The peer's address after listener filters (PROXY).
+    pub remote: Address,
+    /// The SNI that the client asked for.
+    pub requested_server_name: Option<Box<str>>,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// Name of the filter chain, empty when it has none.
+    pub filter_chain: Arc<str>,
+    /// Whether the connection is secured.
+    pub tls: bool,
+    /// When it was accepted.
+    pub accepted: Instant,
+}
+
+/// Points in a stream's life; unset where it did not get there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    /// The last byte of the request came in (`DS_RX_END`).
+    pub downstream_rx_end: Option<Instant>,
+    /// An upstream connection was begun (`US_CX_BEG`).
+    pub upstream_cx_begin: Option<Instant>,
+    /// The upstream connection was there (`US_CX_END`).
+    pub upstream_cx_end: Option<Instant>,
+    /// The first byte went upstream (`US_TX_BEG`).
+    pub upstream_tx_begin: Option<Instant>,
+    /// The last byte went upstream (`US_TX_END`).
+    pub upstream_tx_end: Option<Instant>,
+    /// The first byte of the response came (`US_RX_BEG`).
+    pub upstream_rx_begin: Option<Instant>,
+    /// The last byte of the response came (`US_RX_END`).
+    pub upstream_rx_end: Option<Instant>,
+    /// The first byte of the response went out (`DS_TX_BEG`).
+    pub downstream_tx_begin: Option<Instant>,
+    /// The last byte of the response went out (`DS_TX_END`).
+    pub downstream_tx_end: Option<Instant>,
+}
+
+/// Bytes of one side of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByteCounts {
+    /// Everything, framing included, received.
+    pub wire_received: u64,
+    /// Everything, framing included, sent.
+    pub wire_sent: u64,
+    /// Head bytes received.
+    pub header_received: u64,
+    /// Head bytes sent.
+    pub header_sent: u64,
+}
+
+/// What is known of the upstream side of a stream.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamInfo {
+    /// The cluster's name (`UPSTREAM_CLUSTER_RAW`).
+    pub cluster: Option<Arc<str>>,
+    /// The cluster's name for observers (`alt_stat_name`, else its name).
+    pub cluster_observability: Option<Arc<str>>,
+    /// The picked host's address.
+    pub host: Option<Address>,
+    /// The picked host's name.
+    pub host_name: Option<Arc<str>>,
+    /// Our address on the upstream connection.
+    pub local: Option<Address>,
+    /// The protocol spoken upstream.
+    pub protocol: Option<Version>,
+    /// Unique among this process's upstream connections.
+    pub connection_id: Option<u64>,
+    /// Attempts made, retries included.
+    pub attempts: u32,
+    /// What the transport said when it failed, such as `delayed connect error: Connection refused`.
+    pub transport_failure: Option<Box<str>>,
+    /// The exchange went over a reused connection that the upstream had closed meanwhile.
+    pub stale_reuse: bool,
+    /// Bytes of the upstream side.
+    pub bytes: ByteCounts,
+}
+
+/// One stream, from the first byte of its head to the last byte of its answer.
+#[derive(Clone, Debug)]
+pub struct StreamInfo {
+    /// Wall time of its start.
+    pub start_wall: SystemTime,
+    /// Monotonic time of its start.
+    pub start: Instant,
+    /// Points in its life.
+    pub timings: Timings,
+    /// The downstream connection.
+    pub connection: Rc<ConnectionInfo>,
+    /// The trusted client address (`DOWNSTREAM_REMOTE_ADDRESS`) where it is not the connection's.
+    pub remote: Option<Address>,
+    /// The downstream protocol.
+    pub protocol: Option<Version>,
+    /// Response flags in the order in which they were set.
+    pub flags: ResponseFlags,
+    /// The status sent downstream.
+    pub response_code: Option<u16>,
+    /// `%RESPONSE_CODE_DETAILS%`, blanks not yet replaced.
+    pub details: Option<Cow<'static, str>>,
+    /// Body bytes received from downstream.
+    pub bytes_received: u64,
+    /// Body bytes sent downstream.
+    pub bytes_sent: u64,
+    /// All bytes of the downstream side.
+    pub bytes: ByteCounts,
+    /// A number by chance, the same for the stream's whole life; it feeds fractions and weighted clusters.
+    pub random: u64,
+    /// The name of the route taken.
+    pub route_name: Option<Arc<str>>,
+    /// The name of the virtual cluster matched.
+    pub virtual_cluster: Option<Arc<str>>,
+    /// The upstream side.
+    pub upstream: UpstreamInfo,
+    /// The stream is a health check that a filter answered or marked.
+    pub health_check: bool,
+    /// The client is internal by `internal_address_config`.
+    pub internal: bool,
+}
+
+impl StreamInfo {
+    /// A stream that begins now.
+    pub fn new(start: Instant, start_wall: SystemTime, connection: Rc<ConnectionInfo>, random: u64) -> Self {
+        Self {
+            start_wall,
+            start,
+            timings: Timings::default(),
+            connection,
+            remote: None,
+            protocol: None,
+            flags: ResponseFlags::default(),
+            response_code: None,
+            details: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            bytes: ByteCounts::default(),
+            random,
+            route_name: None,
+            virtual_cluster: None,
+            upstream: UpstreamInfo::default(),
+            health_check: false,
+            internal: false,
+        }
+    }
+
+    /// The trusted client address.
+    pub fn remote_address(&self) -> &Address {
+        self.remote.as_ref().unwrap_or(&self.connection.remote)
+    }
+}
