@@ -1,0 +1,75 @@
+"""The proxy under test as a process: start, wait until ready, stop, what it printed."""
+import asyncio
+import re
+import signal
+import subprocess
+
+READY_WITHIN = 10     # seconds
+STOPS_WITHIN = 4      # seconds; then it is killed, and the case sees exit code -9
+
+
+class NotReady(Exception):
+    """The proxy ended, or did not answer 200 on /ready in time."""
+
+
+class Proxy:
+    """One process. `ready` is an async function that says whether it serves."""
+
+    def __init__(self, argv, cwd, log_path):
+        self.argv, self.cwd, self.log_path = argv, cwd, log_path
+        self.process = None
+
+    async def spawn(self):
+        with open(self.log_path, 'wb') as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cwd)
+        return self
+
+    async def wait_ready(self, ready):
+        """Returns when `ready()` is true; notices a dead process at once."""
+        async def poll():
+            while not await ready():
+                await asyncio.sleep(0.01)
+        polling = asyncio.ensure_future(poll())
+        exiting = asyncio.ensure_future(self.process.wait())
+        try:
+            await asyncio.wait({polling, exiting}, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+            if polling.done():
+                return polling.result()
+            if exiting.done():
+                raise NotReady('proxy exited rc=%s: %s' % (exiting.result(), self.log()))
+            raise NotReady('proxy not ready: ' + self.log())
+        finally:
+            polling.cancel()
+            exiting.cancel()
+
+    def send_signal(self, sig):
+        self.process.send_signal(sig)
+
+    def terminate(self):
+        """SIGTERM, if it still runs."""
+        self._signal(signal.SIGTERM)
+
+    async def ended(self):
+        """Exit code, after at most STOPS_WITHIN seconds of patience."""
+        try:
+            await asyncio.wait_for(self.process.wait(), STOPS_WITHIN)
+        except asyncio.TimeoutError:
+            self._signal(signal.SIGKILL)
+            await self.process.wait()
+        return self.process.returncode
+
+    def _signal(self, sig):
+        if self.process.returncode is None:
+            try:
+                self.process.send_signal(sig)
+            except ProcessLookupError:
+                pass
+
+    def log(self):
+        """The end of what it printed, without a configuration dump in it."""
+        try:
+            with open(self.log_path, errors='replace') as f:
+                return re.sub(r'\{"(static_resources|admin)".*', '{...}', f.read())[-1500:]
+        except OSError:
+            return ''
