@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod lifecycle;
 pub mod rng;
 pub mod stats;
 pub mod stream_info;
