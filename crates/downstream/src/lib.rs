@@ -1,1 +1,3 @@
 //! nuncio downstream.
+
+pub mod route;

@@ -1,0 +1,248 @@
+//! The first route whose path fits, found without walking the list.
+//!
+//! Every route stands under the literal part of its path: the whole of a `path` or `prefix`, what a regex
+//! must begin or end with, nothing for the rest. A request's path visits only the entries that begin (or end)
+//! like it, and of the entries that fit, the one that stands first in the configuration wins: each group of
+//! candidates is in list order and is left as soon as a better one is known.
+
+use super::trie::{Folded, Plain, Reversed, Trie, TrieBuilder};
+use nuncio_codec::head::HeaderMap;
+use smallvec::SmallVec;
+
+/// From this many candidates of one slot that ask for an exact value of the same header, they are found by
+/// the value instead of one by one.
+const GUARD_FROM: usize = 4;
+
+/// How far a literal path reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Anything may follow.
+    Prefix,
+    /// The end of the path or `/` follows.
+    Separated,
+    /// Nothing follows.
+    Exact,
+}
+
+impl Reach {
+    /// Whether what stands in `path` behind its first `at` bytes is allowed.
+    #[inline]
+    pub(super) fn fits(self, path: &[u8], at: usize) -> bool {
+        match self {
+            Self::Prefix => true,
+            Self::Separated => path.get(at).is_none_or(|&b| b == b'/'),
+            Self::Exact => at == path.len(),
+        }
+    }
+}
+
+/// Where a route stands in the index. A key may promise less than the route asks (the check decides), never
+/// more.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PathKey<'a> {
+    /// The path begins with these bytes.
+    Literal(&'a [u8], Reach),
+    /// As `Literal`, letters compared without case.
+    Folded(&'a [u8], Reach),
+    /// The path ends with these bytes.
+    Suffix(&'a [u8]),
+}
+
+/// One route under a key.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    route: u32,
+    reach: Reach,
+}
+
+/// The routes under one key, those that a header's value singles out apart from the others.
+#[derive(Debug, Default)]
+struct Slot {
+    plain: SmallVec<[Candidate; 2]>,
+    guards: Box<[Guard]>,
+}
+
+/// Routes that all ask for an exact value of one header.
+#[derive(Debug)]
+struct Guard {
+    header: Box<str>,
+    /// Values lead to `buckets`.
+    values: Trie,
+    buckets: Box<[SmallVec<[Candidate; 2]>]>,
+}
+
+/// The routes of one virtual host by path. Immutable; a look-up allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct PathIndex {
+    plain: Trie,
+    folded: Trie,
+    suffix: Trie,
+    slots: Box<[Slot]>,
+}
+
+impl PathIndex {
+    /// The least route number under a key of `path` that `check` accepts. `check` is asked about routes in
+    /// no promised order, and must answer the same for the same route.
+    #[inline]
+    pub(super) fn first(
+        &self,
+        path: &[u8],
+        headers: &HeaderMap,
+        mut check: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
+        let mut best = u32::MAX;
+        self.plain
+            .walk(&Plain(path), best, |slot, at| self.visit(slot, path, at, headers, &mut best, &mut check));
+        if !self.folded.is_empty() {
+            self.folded.walk(&Folded(path), best, |slot, at| {
+                self.visit(slot, path, at, headers, &mut best, &mut check)
+            });
+        }
+        if !self.suffix.is_empty() {
+            self.suffix.walk(&Reversed(path), best, |slot, at| {
+                self.visit(slot, path, at, headers, &mut best, &mut check)
+            });
+        }
+        (best != u32::MAX).then_some(best)
+    }
+
+    fn visit(
+        &self,
+        slot: u32,
+        path: &[u8],
+        at: usize,
+        headers: &HeaderMap,
+        best: &mut u32,
+        check: &mut impl FnMut(u32) -> bool,
+    ) -> u32 {
+        let Some(slot) = self.slots.get(slot as usize) else { return *best };
+        scan(&slot.plain, path, at, best, check);
+        for guard in &slot.guards {
+            for value in headers.get_all(&*guard.header) {
+                guard.values.walk(&Plain(value), *best, |bucket, used| {
+                    if used == value.len() {
+                        if let Some(bucket) = guard.buckets.get(bucket as usize) {
+                            scan(bucket, path, at, best, check);
+                        }
+                    }
+                    *best
+                });
+            }
+        }
+        *best
+    }
+}
+
+/// The first of `candidates` (in list order) that fits and is better than `best`.
+#[inline]
+fn scan(
+    candidates: &[Candidate],
+    path: &[u8],
+    at: usize,
+    best: &mut u32,
+    check: &mut impl FnMut(u32) -> bool,
+) {
+    for c in candidates {
+        if c.route >= *best {
+            return;
+        }
+        if c.reach.fits(path, at) && check(c.route) {
+            *best = c.route;
+            return;
+        }
+    }
+}
+
+/// A header that a route wants to have exactly one value: name in lower case, value.
+pub(super) type ExactHeader = (Box<str>, Box<[u8]>);
+
+/// A [`PathIndex`] while it grows.
+#[derive(Debug, Default)]
+pub(super) struct PathIndexBuilder {
+    plain: TrieBuilder,
+    folded: TrieBuilder,
+    suffix: TrieBuilder,
+    slots: Vec<Vec<(Candidate, Option<ExactHeader>)>>,
+}
+
+impl PathIndexBuilder {
+    /// Adds `route`, whose number is above all added before, under `key`. `guard`: without this value of
+    /// this header (one of its values, where it is repeated) the route never matches.
+    pub(super) fn add(&mut self, route: u32, key: PathKey<'_>, guard: Option<ExactHeader>) {
+        let slots = &mut self.slots;
+        let make = || {
+            slots.push(Vec::new());
+            slots.len() as u32 - 1
+        };
+        let (slot, reach) = match key {
+            PathKey::Literal(bytes, reach) => (self.plain.entry(bytes, route, make), reach),
+            PathKey::Folded(bytes, reach) => {
+                (self.folded.entry(&bytes.to_ascii_lowercase(), route, make), reach)
+            }
+            PathKey::Suffix(bytes) => {
+                let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+                (self.suffix.entry(&reversed, route, make), Reach::Prefix)
+            }
+        };
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.push((Candidate { route, reach }, guard));
+        }
+    }
+
+    /// The compiled index.
+    pub(super) fn freeze(self) -> PathIndex {
+        PathIndex {
+            plain: self.plain.freeze(),
+            folded: self.folded.freeze(),
+            suffix: self.suffix.freeze(),
+            slots: self.slots.into_iter().map(freeze_slot).collect(),
+        }
+    }
+}
+
+fn freeze_slot(candidates: Vec<(Candidate, Option<ExactHeader>)>) -> Slot {
+    if candidates.len() < GUARD_FROM {
+        let plain = candidates.into_iter().map(|(c, _)| c).collect();
+        return Slot { plain, guards: Box::default() };
+    }
+    let mut slot = Slot::default();
+    let mut by_header: Vec<(Box<str>, Vec<(Box<[u8]>, Candidate)>)> = Vec::new();
+    for (candidate, guard) in candidates {
+        match guard {
+            None => slot.plain.push(candidate),
+            Some((header, value)) => match by_header.iter_mut().find(|(h, _)| *h == header) {
+                Some((_, list)) => list.push((value, candidate)),
+                None => by_header.push((header, vec![(value, candidate)])),
+            },
+        }
+    }
+    let mut guards = Vec::new();
+    for (header, list) in by_header {
+        if list.len() < GUARD_FROM {
+            slot.plain.extend(list.into_iter().map(|(_, c)| c));
+        } else {
+            guards.push(freeze_guard(header, list));
+        }
+    }
+    slot.plain.sort_by_key(|c| c.route);
+    slot.guards = guards.into();
+    slot
+}
+
+fn freeze_guard(header: Box<str>, list: Vec<(Box<[u8]>, Candidate)>) -> Guard {
+    let mut values = TrieBuilder::default();
+    let mut buckets: Vec<SmallVec<[Candidate; 2]>> = Vec::new();
+    for (value, candidate) in list {
+        let bucket = values.entry(&value, candidate.route, || {
+            buckets.push(SmallVec::new());
+            buckets.len() as u32 - 1
+        });
+        if let Some(bucket) = buckets.get_mut(bucket as usize) {
+            bucket.push(candidate);
+        }
+    }
+    Guard { header, values: values.freeze(), buckets: buckets.into() }
+}
+
+#[cfg(test)]
+mod tests;
