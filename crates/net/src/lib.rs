@@ -1,1 +1,9 @@
-//! nuncio net.
+//! Sockets: byte streams, listeners, worker threads and timers. The only crate with `unsafe` in it, and that
+//! in [`sys`] alone.
+
+pub mod drain;
+pub mod listen;
+pub mod stream;
+pub mod sys;
+pub mod timer;
+pub mod worker;

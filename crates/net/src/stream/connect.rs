@@ -1,0 +1,131 @@
+//! Connecting to a peer.
+
+use super::{ByteStream, TcpByteStream, UnixByteStream, error_text};
+use crate::listen::{Keepalive, OptionState, SocketOption, apply_options, unix_sock_addr};
+use crate::sys;
+use nuncio_core::address::Address;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use tokio::net::{TcpStream, UnixStream};
+
+/// How to leave the machine (`upstream_bind_config`, `upstream_connection_options`).
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// The source address; port 0 lets the kernel choose one at connect.
+    pub source: Option<SocketAddr>,
+    /// `freebind`: the source address need not exist.
+    pub freebind: bool,
+    /// TCP keepalive.
+    pub keepalive: Option<Keepalive>,
+    /// Options by number.
+    pub options: Vec<SocketOption>,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// Our side could not even try: no descriptor, or the source address cannot be bound.
+    Local(io::Error),
+    /// The attempt failed at once, as for a Unix socket that does not exist.
+    Immediate(io::Error),
+    /// The peer or the network refused later.
+    Delayed(io::Error),
+}
+
+impl ConnectError {
+    /// Envoy's words: `delayed connect error: Connection refused`.
+    pub fn transport_failure(&self) -> String {
+        match self {
+            Self::Local(e) => error_text(e),
+            Self::Immediate(e) => format!("immediate connect error: {}", error_text(e)),
+            Self::Delayed(e) => format!("delayed connect error: {}", error_text(e)),
+        }
+    }
+
+    /// Whether it is this side's fault.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+}
+
+/// Connects to `peer`; Nagle's algorithm is off. There is no time limit in here.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect(peer: &Address, options: &ConnectOptions) -> Result<Box<dyn ByteStream>, ConnectError> {
+    match peer {
+        Address::Ip(address) => connect_tcp(*address, options).await,
+        Address::Pipe(path) => connect_unix(peer, path, options).await,
+    }
+}
+
+/// Starts a non-blocking connect; that it goes on is no error.
+fn start(socket: &Socket, peer: &socket2::SockAddr) -> Result<(), ConnectError> {
+    match socket.connect(peer) {
+        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+        Err(e) => Err(ConnectError::Immediate(e)),
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn connect_tcp(
+    peer: SocketAddr,
+    options: &ConnectOptions,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let socket = tcp_socket(peer, options).map_err(ConnectError::Local)?;
+    start(&socket, &peer.into())?;
+    let socket = TcpStream::from_std(socket.into()).map_err(ConnectError::Local)?;
+    socket.writable().await.map_err(ConnectError::Delayed)?;
+    if let Some(error) = socket.take_error().map_err(ConnectError::Delayed)? {
+        return Err(ConnectError::Delayed(error));
+    }
+    let stream = TcpByteStream::with_peer(socket, peer.into()).map_err(ConnectError::Delayed)?;
+    Ok(Box::new(stream))
+}
+
+fn tcp_socket(peer: SocketAddr, options: &ConnectOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(keepalive) = &options.keepalive {
+        keepalive.apply(&SockRef::from(&socket))?;
+    }
+    apply_options(&socket, &options.options, OptionState::Prebind)?;
+    if let Some(source) = options.source {
+        match source {
+            SocketAddr::V4(_) if options.freebind => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) if options.freebind => socket.set_freebind_v6(true)?,
+            _ => {}
+        }
+        if source.port() == 0 {
+            // The port is chosen at connect, so that one is shared between different peers.
+            let on = 1_i32.to_ne_bytes();
+            sys::set_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &on)?;
+        } else {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&source.into())?;
+    }
+    apply_options(&socket, &options.options, OptionState::Bound)?;
+    Ok(socket)
+}
+
+async fn connect_unix(
+    peer: &Address,
+    path: &str,
+    options: &ConnectOptions,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let to = unix_sock_addr(path).map_err(ConnectError::Immediate)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(ConnectError::Local)?;
+    socket.set_nonblocking(true).map_err(ConnectError::Local)?;
+    apply_options(&socket, &options.options, OptionState::Prebind).map_err(ConnectError::Local)?;
+    start(&socket, &to)?;
+    let socket = UnixStream::from_std(socket.into()).map_err(ConnectError::Local)?;
+    socket.writable().await.map_err(ConnectError::Delayed)?;
+    if let Some(error) = socket.take_error().map_err(ConnectError::Delayed)? {
+        return Err(ConnectError::Delayed(error));
+    }
+    Ok(Box::new(UnixByteStream::new(socket, Address::Pipe("".into()), peer.clone())))
+}

@@ -1,0 +1,118 @@
+//! Kernel sockets as byte streams.
+
+use super::ByteStream;
+use nuncio_core::address::Address;
+use std::cell::RefCell;
+use std::io;
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A TCP connection.
+pub struct TcpByteStream {
+    socket: RefCell<TcpStream>,
+    local: Address,
+    peer: Address,
+}
+
+impl TcpByteStream {
+    /// Wraps a connected socket.
+    ///
+    /// # Errors
+    /// When the kernel no longer knows the socket's addresses (the peer reset it meanwhile).
+    pub fn new(socket: TcpStream) -> io::Result<Self> {
+        let peer = socket.peer_addr()?.into();
+        Self::with_peer(socket, peer)
+    }
+
+    /// Wraps a socket whose peer the caller knows, as `accept` tells it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_peer(socket: TcpStream, peer: Address) -> io::Result<Self> {
+        let local = socket.local_addr()?.into();
+        Ok(Self { socket: RefCell::new(socket), local, peer })
+    }
+
+    /// The socket, for options.
+    pub fn with_socket<R>(&self, f: impl FnOnce(socket2::SockRef<'_>) -> R) -> R {
+        f(socket2::SockRef::from(&*self.socket.borrow()))
+    }
+}
+
+/// A Unix domain socket's connection.
+pub struct UnixByteStream {
+    socket: RefCell<UnixStream>,
+    local: Address,
+    peer: Address,
+}
+
+impl UnixByteStream {
+    /// Wraps a connected socket; `local` and `peer` are what logs shall show.
+    pub fn new(socket: UnixStream, local: Address, peer: Address) -> Self {
+        Self { socket: RefCell::new(socket), local, peer }
+    }
+}
+
+/// Closing with a linger of zero sends RST.
+fn linger_zero(socket: &impl AsFd) {
+    // Where it fails the connection is gone already.
+    let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+macro_rules! socket_stream {
+    ($name:ident, $nodelay:expr) => {
+        impl ByteStream for $name {
+            #[inline]
+            fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf)
+            }
+
+            #[inline]
+            fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.socket.borrow().poll_read_ready(cx)
+            }
+
+            #[inline]
+            fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+                Pin::new(&mut *self.socket.borrow_mut()).poll_write(cx, data)
+            }
+
+            fn poll_write_vectored(
+                &self,
+                cx: &mut Context<'_>,
+                data: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut *self.socket.borrow_mut()).poll_write_vectored(cx, data)
+            }
+
+            fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut *self.socket.borrow_mut()).poll_shutdown(cx)
+            }
+
+            fn local_address(&self) -> &Address {
+                &self.local
+            }
+
+            fn peer_address(&self) -> &Address {
+                &self.peer
+            }
+
+            fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+                let set: fn(&Self, bool) -> io::Result<()> = $nodelay;
+                set(self, nodelay)
+            }
+
+            fn reset_on_drop(&self) {
+                linger_zero(&*self.socket.borrow());
+            }
+        }
+    };
+}
+
+socket_stream!(TcpByteStream, |s, on| s.socket.borrow().set_nodelay(on));
+socket_stream!(UnixByteStream, |_, _| Ok(()));

@@ -1,0 +1,161 @@
+//! A worker: one thread, one tokio `LocalRuntime`, and what everything on it shares.
+
+mod buffers;
+mod date;
+mod thread;
+
+pub use buffers::BufferPool;
+pub use date::HttpDate;
+pub use thread::{WorkerHandle, WorkerStop, block_on_local, spawn_worker_thread};
+
+use crate::drain::Drain;
+use crate::sys::CatchPanic;
+use nuncio_core::clock::Clock;
+use nuncio_core::rng::Rng;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
+
+/// What a worker shows to other threads.
+#[derive(Debug, Default)]
+pub struct WorkerShared {
+    panics: AtomicU64,
+    connections: AtomicU64,
+}
+
+impl WorkerShared {
+    /// Tasks that ended by a panic.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+
+    /// Downstream connections open now.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Relaxed)
+    }
+}
+
+/// The context of one thread. The main thread has one too, for the clusters that it uses itself.
+pub struct Worker {
+    id: u32,
+    clock: Clock,
+    rng: Rng,
+    buffers: BufferPool,
+    date: RefCell<date::DateCache>,
+    drain: Drain,
+    connection_ids: Cell<u64>,
+    shared: Arc<WorkerShared>,
+}
+
+/// How many connection ids a worker may hand out before it meets the next worker's.
+const IDS_PER_WORKER: u64 = 1 << 40;
+
+impl Worker {
+    /// A worker's context; tasks are spawned on the `LocalRuntime` that it is used on.
+    pub fn new(id: u32, clock: Clock, rng: Rng) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            clock,
+            rng,
+            buffers: BufferPool::default(),
+            date: RefCell::default(),
+            drain: Drain::new(),
+            connection_ids: Cell::new(u64::from(id) * IDS_PER_WORKER),
+            shared: Arc::default(),
+        })
+    }
+
+    /// Its number; workers count from 0.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Monotonic time.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Its random numbers.
+    pub fn rng(&self) -> &Rng {
+        &self.rng
+    }
+
+    /// Its spare I/O buffers.
+    pub fn buffers(&self) -> &BufferPool {
+        &self.buffers
+    }
+
+    /// The drain signal of the whole worker.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// What other threads see of it.
+    pub fn shared(&self) -> &Arc<WorkerShared> {
+        &self.shared
+    }
+
+    /// The text of a `date` header for `wall`; formatted once per second.
+    #[inline]
+    pub fn date(&self, wall: SystemTime) -> HttpDate {
+        self.date.borrow_mut().at(wall)
+    }
+
+    /// A connection number that no other connection of the process has.
+    pub fn next_connection_id(&self) -> u64 {
+        let id = self.connection_ids.get();
+        self.connection_ids.set(id + 1);
+        id
+    }
+
+    /// Counts a downstream connection for as long as the guard lives.
+    pub fn count_connection(&self) -> ConnectionCount {
+        let shared = Arc::clone(&self.shared);
+        shared.connections.store(shared.connections.load(Relaxed) + 1, Relaxed);
+        ConnectionCount(shared)
+    }
+
+    /// Runs a task on this thread. A panic ends that task only: it is counted and logged.
+    ///
+    /// Must be called on the worker's own runtime.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let shared = Arc::clone(&self.shared);
+        drop(tokio::task::spawn_local(CatchPanic::new(task, move |what: &(dyn Any + Send)| {
+            panicked(&shared, what)
+        })));
+    }
+}
+
+/// One open downstream connection in [`WorkerShared::connections`].
+pub struct ConnectionCount(Arc<WorkerShared>);
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        let n = &self.0.connections;
+        n.store(n.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+}
+
+/// Counts and logs a panic.
+fn panicked(shared: &WorkerShared, what: &(dyn Any + Send)) {
+    shared.panics.store(shared.panics.load(Relaxed) + 1, Relaxed);
+    let text = what
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| what.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown");
+    tracing::error!(target: "main", "a task panicked and was ended: {text}");
+}
+
+#[cfg(test)]
+mod tests;
