@@ -4,6 +4,8 @@
 pub mod address;
 pub mod clock;
 pub mod lifecycle;
+pub mod matcher;
+pub mod registry;
 pub mod rng;
 pub mod stats;
 pub mod stream_info;
