@@ -3,8 +3,15 @@
 //! [`pb`] holds the messages with the fields that nuncio honours, and no others; [`schema`] holds every field of
 //! every message as tables, with the support ledger beside them.
 
+pub mod context;
+pub mod error;
+pub mod place;
 pub mod schema;
 pub mod wire;
+
+pub use context::{CompileContext, Reported, Sink, Unsupported, type_name};
+pub use error::{ConfigError, ErrorKind, Errors};
+pub use place::{FileId, Place, PlaceTree};
 
 /// Slim prost messages: those that the support ledger names, with their built fields only.
 ///

@@ -1,0 +1,42 @@
+use super::*;
+use crate::schema::Message;
+
+fn mark(line: u32) -> Mark {
+    Mark { line, col: 1 }
+}
+
+#[test]
+fn a_place_prints_as_file_line_column() {
+    let place = Place { file: FileId::of("a.yaml"), line: 3, col: 7 };
+    assert_eq!(place.to_string(), "a.yaml:3:7");
+    assert_eq!(FileId::of("a.yaml"), place.file);
+    assert!(size_of::<Place>() <= 12 && size_of::<Node>() <= 20);
+}
+
+#[test]
+fn children_are_found_by_key_and_index_and_the_last_of_a_repeated_key_counts() {
+    let mut builder = PlaceTreeBuilder::default();
+    let root = builder.open();
+    builder.leaf(key("name"), mark(1));
+    let list = builder.open();
+    builder.leaf(0, mark(3));
+    builder.leaf(1, mark(4));
+    builder.close(list, key("routes"), mark(2));
+    builder.leaf(key("name"), mark(5));
+    let tree = builder.finish(root, FileId::of("x"), mark(1));
+    let line = |node: Option<Node>| node.map(|node| tree.place(node).line);
+    assert_eq!(line(tree.child(tree.root(), key("name"))), Some(5));
+    let routes = tree.child(tree.root(), key("routes")).unwrap();
+    assert_eq!(line(tree.item(routes, 1)), Some(4));
+    assert_eq!(line(tree.item(routes, 2)), None);
+}
+
+#[test]
+fn no_two_fields_of_a_message_share_a_key() {
+    for message in Message::all() {
+        let mut keys: Vec<u32> = message.fields().map(|field| key(field.name())).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), message.fields().len(), "{message:?}");
+    }
+}
