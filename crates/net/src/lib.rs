@@ -2,6 +2,7 @@
 //! in [`sys`] alone.
 
 pub mod drain;
+pub mod inbuf;
 pub mod listen;
 pub mod stream;
 pub mod sys;
