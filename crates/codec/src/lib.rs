@@ -3,4 +3,5 @@
 //! Nothing here knows a socket, a clock, a configuration file or another nuncio crate. Every decoder is
 //! resumable: any split of the same input gives the same events.
 
+pub mod h1;
 pub mod head;

@@ -114,83 +114,78 @@ known_headers! {
     XRequestId = "x-request-id",
 }
 
-/// A name is looked for only among the names of its own length: `STARTS[len]..STARTS[len + 1]` in `BY_LENGTH`.
-const MAX_LEN: usize = longest();
-const BY_LENGTH: [Known; Known::ALL.len()] = by_length();
-const STARTS: [u8; MAX_LEN + 2] = starts();
+/// Slots of the look-up table: a power of two, several times the number of names.
+const SLOTS: usize = 512;
+/// `SLOTS` as bits of a hash.
+const SLOT_BITS: u32 = SLOTS.trailing_zeros();
+/// The multiplier that gives each name a slot of its own; found by the compiler.
+const SEED: u32 = seed();
+const TABLE: [Known; SLOTS] = table();
+
+/// The slot of a name by its length and three of its bytes; `None` for an empty name.
+#[inline]
+const fn slot(name: &[u8], seed: u32) -> Option<usize> {
+    let (_, second_half) = name.split_at(name.len() / 2);
+    let (_, last_quarter) = name.split_at(name.len() * 3 / 4);
+    let (Some(&a), Some(&b), Some(&c)) = (second_half.first(), last_quarter.first(), name.last()) else {
+        return None;
+    };
+    let key = u32::from_le_bytes([b, c, a, name.len() as u8]);
+    Some((key.wrapping_mul(seed) >> (u32::BITS - SLOT_BITS)) as usize)
+}
 
 #[allow(
     clippy::indexing_slicing,
-    reason = "evaluated by the compiler: an index out of range is a build error"
+    clippy::panic,
+    reason = "evaluated by the compiler: a failure is a build error"
 )]
-const fn longest() -> usize {
-    let mut max = 0;
+const fn try_table(seed: u32) -> Option<[Known; SLOTS]> {
+    let mut table = [Known::Other; SLOTS];
     let mut i = 0;
     while i < Known::ALL.len() {
-        let len = Known::ALL[i].as_str().len();
-        if len > max {
-            max = len;
+        let Some(at) = slot(Known::ALL[i].as_str().as_bytes(), seed) else { panic!("an empty name") };
+        if !matches!(table[at], Known::Other) {
+            return None;
         }
+        table[at] = Known::ALL[i];
         i += 1;
     }
-    max
+    Some(table)
 }
 
-#[allow(
-    clippy::indexing_slicing,
-    reason = "evaluated by the compiler: an index out of range is a build error"
-)]
-const fn by_length() -> [Known; Known::ALL.len()] {
-    let mut out = [Known::Other; Known::ALL.len()];
-    let mut at = 0;
-    let mut len = 0;
-    while len <= MAX_LEN {
-        let mut i = 0;
-        while i < Known::ALL.len() {
-            if Known::ALL[i].as_str().len() == len {
-                out[at] = Known::ALL[i];
-                at += 1;
-            }
-            i += 1;
-        }
-        len += 1;
+#[allow(long_running_const_eval, reason = "some thousands of multipliers are tried before one fits")]
+const fn seed() -> u32 {
+    // Fits the names of today, so that the search is short.
+    let mut seed = 0xbd79_5f3e_u32;
+    while try_table(seed).is_none() {
+        seed = seed.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35e);
     }
-    out
+    seed
 }
 
-#[allow(
-    clippy::indexing_slicing,
-    reason = "evaluated by the compiler: an index out of range is a build error"
-)]
-const fn starts() -> [u8; MAX_LEN + 2] {
-    let mut out = [0; MAX_LEN + 2];
-    let mut len = 0;
-    let mut at = 0;
-    while len <= MAX_LEN {
-        out[len] = at as u8;
-        while (at as usize) < BY_LENGTH.len() && BY_LENGTH[at as usize].as_str().len() == len {
-            at += 1;
-        }
-        len += 1;
+#[allow(clippy::panic, reason = "evaluated by the compiler: a failure is a build error")]
+const fn table() -> [Known; SLOTS] {
+    match try_table(SEED) {
+        Some(table) => table,
+        None => panic!("two names share a slot"),
     }
-    out[MAX_LEN + 1] = at as u8;
-    out
 }
 
 impl Known {
     /// The known name that equals `lower` (lower-case bytes), or `Other`.
     #[inline]
     pub fn find(lower: &[u8]) -> Known {
-        let (Some(&from), Some(&to)) = (STARTS.get(lower.len()), STARTS.get(lower.len() + 1)) else {
-            return Known::Other;
-        };
-        let same_length = BY_LENGTH.get(usize::from(from)..usize::from(to)).unwrap_or_default();
-        for &known in same_length {
-            if known.as_str().as_bytes() == lower {
-                return known;
-            }
-        }
-        Known::Other
+        let Some(&known) = slot(lower, SEED).and_then(|at| TABLE.get(at)) else { return Known::Other };
+        if known.as_str().as_bytes() == lower { known } else { Known::Other }
+    }
+
+    /// As [`find`](Self::find), for a name in any case.
+    pub fn find_any_case(name: &[u8]) -> Known {
+        let mut lower = [0; 64];
+        let Some(lower) = lower.get_mut(..name.len()) else { return Known::Other };
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        Known::find(lower)
     }
 
     /// Whether the name is a pseudo header.

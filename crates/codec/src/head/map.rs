@@ -1,4 +1,4 @@
-//! The header map: one flat buffer and a list of 16-byte entries, in the order of arrival.
+//! The header map: one flat buffer and a list of 12-byte entries, in the order of arrival.
 
 use super::Known;
 
@@ -43,23 +43,46 @@ impl<'a> From<&'a str> for Name<'a> {
     }
 }
 
+/// Where one header stands in the buffer. Its bytes there are always `name: value CR LF`, which is the wire form
+/// of HTTP/1: neighbours in the buffer are written with one copy.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    name_at: u32,
-    value_at: u32,
+    at: u32,
     value_len: u32,
     name_len: u16,
     known: Known,
-    /// The name as it was sent follows the lower-case one in the buffer.
+    /// The lower-case name stands apart, just before the wire form, which holds the name as it was sent.
     cased: bool,
+}
+
+/// What stands between a name and its value.
+const COLON: usize = 2;
+/// What stands behind a value.
+const CRLF: usize = 2;
+
+impl Entry {
+    #[inline]
+    fn wire_at(&self) -> usize {
+        self.at as usize + if self.cased { usize::from(self.name_len) } else { 0 }
+    }
+
+    #[inline]
+    fn value_at(&self) -> usize {
+        self.wire_at() + usize::from(self.name_len) + COLON
+    }
+
+    #[inline]
+    fn wire_end(&self) -> usize {
+        self.value_at() + self.value_len as usize + CRLF
+    }
 }
 
 /// A multimap of header names to values that keeps the order of arrival, lower-cases names once, and can
 /// keep the sender's spelling beside them.
 ///
 /// A look-up of a known name that is absent costs one bit test. Values are bytes without surrounding white
-/// space; whoever appends them vouches that they hold no CR, LF or NUL. Cloning copies two flat vectors.
-/// At most 4 GiB of names and values: limits of the codecs keep it far below.
+/// space; whoever appends them vouches that they hold no CR, LF or NUL (encoders check again). Cloning copies
+/// two flat vectors. At most 4 GiB of names and values: limits of the codecs keep it far below.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderMap {
     buf: Vec<u8>,
@@ -79,6 +102,7 @@ impl HeaderMap {
     }
 
     /// Entries, pseudo headers included.
+    #[inline]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -105,22 +129,26 @@ impl HeaderMap {
 
     /// Bytes of all names and values, as Envoy's header byte counts and limits see them.
     pub fn byte_size(&self) -> usize {
-        self.entries.iter().map(|e| usize::from(e.name_len) + e.value_len as usize).sum()
+        self.entries.iter().map(|e| self.name_of(e).len() + e.value_len as usize).sum()
     }
 
     #[inline]
-    fn slice(&self, at: u32, len: usize) -> &[u8] {
-        self.buf.get(at as usize..at as usize + len).unwrap_or_default()
+    fn slice(&self, at: usize, len: usize) -> &[u8] {
+        self.buf.get(at..at + len).unwrap_or_default()
     }
 
     #[inline]
     fn name_of(&self, e: &Entry) -> &[u8] {
-        self.slice(e.name_at, usize::from(e.name_len))
+        if e.known == Known::Other {
+            self.slice(e.at as usize, usize::from(e.name_len))
+        } else {
+            e.known.as_str().as_bytes()
+        }
     }
 
     #[inline]
     fn value_of(&self, e: &Entry) -> &[u8] {
-        self.slice(e.value_at, e.value_len as usize)
+        self.slice(e.value_at(), e.value_len as usize)
     }
 
     #[inline]
@@ -131,6 +159,14 @@ impl HeaderMap {
     #[inline]
     fn may_contain(&self, known: Known) -> bool {
         self.present & bit(known) != 0
+    }
+
+    #[inline]
+    fn position(&self, name: Name<'_>) -> Option<usize> {
+        if !self.may_contain(name.known) {
+            return None;
+        }
+        self.entries.iter().position(|e| self.is(e, name))
     }
 
     /// Whether `name` stands in the map.
@@ -170,24 +206,90 @@ impl HeaderMap {
     /// Every entry in order, the name spelled as its sender did where that was kept.
     pub fn iter_cased(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> + '_ {
         self.entries.iter().map(|e| {
-            let len = usize::from(e.name_len);
-            let at = if e.cased { e.name_at + u32::from(e.name_len) } else { e.name_at };
-            (e.known, self.slice(at, len), self.value_of(e))
+            let name =
+                if e.cased { self.slice(e.wire_at(), usize::from(e.name_len)) } else { self.name_of(e) };
+            (e.known, name, self.value_of(e))
         })
     }
 
-    fn push(&mut self, known: Known, name_at: usize, name_len: usize, cased: bool, value: &[u8]) {
-        let value_at = self.buf.len();
-        self.buf.extend_from_slice(value);
+    /// Writes the wire form of every entry that is not in `skip`; with `cased`, names as their senders spelled
+    /// them where that was kept. The answer is the number of lines.
+    pub(crate) fn write_wire(&self, skip: KnownSet, cased: bool, out: &mut Vec<u8>) -> usize {
+        let (mut from, mut to, mut lines) = (0, 0, 0);
+        for e in &self.entries {
+            if skip.contains(e.known) {
+                continue;
+            }
+            lines += 1;
+            let mut at = e.wire_at();
+            if e.cased && !cased {
+                out.extend_from_slice(self.buf.get(from..to).unwrap_or_default());
+                out.extend_from_slice(self.slice(e.at as usize, usize::from(e.name_len)));
+                at += usize::from(e.name_len);
+                from = at;
+            } else if at != to {
+                out.extend_from_slice(self.buf.get(from..to).unwrap_or_default());
+                from = at;
+            }
+            to = at.max(e.wire_end());
+        }
+        out.extend_from_slice(self.buf.get(from..to).unwrap_or_default());
+        lines
+    }
+
+    /// Puts `block`, header lines in the form they arrived in, behind what the buffer holds, followed by
+    /// [`PAD`](Self::PAD) zeros for readers that look ahead. The caller turns its lines into entries by
+    /// [`push_in_place`](Self::push_in_place). The answer is where the block begins.
+    pub(crate) fn load(&mut self, block: &[u8]) -> usize {
+        let at = self.buf.len();
+        self.buf.reserve(block.len() + Self::PAD);
+        self.buf.extend_from_slice(block);
+        self.buf.extend_from_slice(&[0; Self::PAD]);
+        at
+    }
+
+    /// How many bytes behind a loaded block can be read.
+    pub(crate) const PAD: usize = 8;
+
+    /// The buffer of a loaded block.
+    #[inline]
+    pub(crate) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.buf
+    }
+
+    /// Makes an entry of a loaded line that has the wire form, its name in lower case.
+    #[inline]
+    pub(crate) fn push_in_place(&mut self, known: Known, at: usize, name_len: usize, value_len: usize) {
         self.present |= bit(known);
         self.entries.push(Entry {
-            name_at: name_at as u32,
-            value_at: value_at as u32,
+            at: at as u32,
+            value_len: value_len as u32,
+            name_len: name_len as u16,
+            known,
+            cased: false,
+        });
+    }
+
+    fn finish(&mut self, known: Known, at: usize, name_len: usize, cased: bool, value: &[u8]) {
+        self.buf.extend_from_slice(b": ");
+        self.buf.extend_from_slice(value);
+        self.buf.extend_from_slice(b"\r\n");
+        self.present |= bit(known);
+        self.entries.push(Entry {
+            at: at as u32,
             value_len: value.len() as u32,
             name_len: name_len as u16,
             known,
             cased,
         });
+    }
+
+    fn start_lower(&mut self, name: &[u8]) -> (usize, Known) {
+        let at = self.buf.len();
+        self.buf.extend_from_slice(name);
+        let lower = self.buf.get_mut(at..).unwrap_or_default();
+        lower.make_ascii_lowercase();
+        (at, Known::find(lower))
     }
 
     /// Appends an entry, after any others of the same name. The name may be in any case and is at most
@@ -197,12 +299,8 @@ impl HeaderMap {
         if name.len() > usize::from(u16::MAX) {
             return false;
         }
-        let at = self.buf.len();
-        self.buf.extend_from_slice(name);
-        let lower = self.buf.get_mut(at..).unwrap_or_default();
-        lower.make_ascii_lowercase();
-        let known = Known::find(lower);
-        self.push(known, at, name.len(), false, value);
+        let (at, known) = self.start_lower(name);
+        self.finish(known, at, name.len(), false, value);
         true
     }
 
@@ -212,58 +310,68 @@ impl HeaderMap {
         if name.len() > usize::from(u16::MAX) {
             return false;
         }
-        let at = self.buf.len();
-        self.buf.extend_from_slice(name);
-        let lower = self.buf.get_mut(at..).unwrap_or_default();
-        lower.make_ascii_lowercase();
-        let known = Known::find(lower);
-        let cased = lower != name;
+        let (at, known) = self.start_lower(name);
+        let cased = self.slice(at, name.len()) != name;
         if cased {
             self.buf.extend_from_slice(name);
         }
-        self.push(known, at, name.len(), cased, value);
+        self.finish(known, at, name.len(), cased, value);
         true
+    }
+
+    /// Gives the last entry another name: `host` of a request becomes `:authority`, which HTTP/1 writes as
+    /// `host`.
+    pub(crate) fn rename_last(&mut self, known: Known) {
+        if let Some(last) = self.entries.last_mut() {
+            last.known = known;
+            self.present = self.entries.iter().fold(0, |set, e| set | bit(e.known));
+        }
     }
 
     /// Appends an entry, after any others of the same name.
     #[inline]
     pub fn append<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
         let name = name.into();
+        let wire = if name.known == Known::Authority { b"host" } else { name.lower };
         let at = self.buf.len();
-        self.buf.extend_from_slice(name.lower);
-        self.push(name.known, at, name.lower.len(), false, value);
+        self.buf.extend_from_slice(wire);
+        self.finish(name.known, at, wire.len(), false, value);
     }
 
     /// Leaves exactly one entry of `name`, with `value`: the first one is overwritten in its place, further
     /// ones go; without one it is appended.
     pub fn set<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
         let name = name.into();
-        let first = if self.may_contain(name.known) {
-            self.entries.iter().position(|e| self.is(e, name))
+        let Some(first) = self.position(name) else { return self.append(name, value) };
+        let Some(mut e) = self.entries.get(first).copied() else { return };
+        if value.len() <= e.value_len as usize {
+            let (at, end) = (e.value_at(), e.value_at() + value.len());
+            if let Some(old) = self.buf.get_mut(at..end) {
+                old.copy_from_slice(value);
+            }
+            if let Some(crlf) = self.buf.get_mut(end..end + CRLF) {
+                crlf.copy_from_slice(b"\r\n");
+            }
         } else {
-            None
-        };
-        let Some(first) = first else { return self.append(name, value) };
-        let value_at = self.buf.len() as u32;
-        let mut in_place = None;
-        if let Some(e) = self.entries.get_mut(first) {
-            if value.len() <= e.value_len as usize {
-                e.value_len = value.len() as u32;
-                in_place = Some(e.value_at as usize);
-            } else {
-                e.value_at = value_at;
-                e.value_len = value.len() as u32;
-            }
+            e = self.restart(e);
+            self.buf.extend_from_slice(value);
+            self.buf.extend_from_slice(b"\r\n");
         }
-        match in_place {
-            Some(at) => {
-                if let Some(old) = self.buf.get_mut(at..at + value.len()) {
-                    old.copy_from_slice(value);
-                }
-            }
-            None => self.buf.extend_from_slice(value),
+        e.value_len = value.len() as u32;
+        if let Some(old) = self.entries.get_mut(first) {
+            *old = e;
         }
         self.remove_after(first + 1, name);
+    }
+
+    /// Copies the name of `e` to the end of the buffer, for a value to follow.
+    fn restart(&mut self, mut e: Entry) -> Entry {
+        let (from, to, at) = (e.at as usize, e.value_at(), self.buf.len());
+        if to <= at {
+            self.buf.extend_from_within(from..to);
+        }
+        e.at = at as u32;
+        e
     }
 
     fn remove_after(&mut self, from: usize, name: Name<'_>) {
@@ -310,37 +418,36 @@ impl HeaderMap {
 
     /// Keeps the entries for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(Name<'_>, &[u8]) -> bool) {
-        let buf = &self.buf;
-        let slice = |at: u32, len: usize| buf.get(at as usize..at as usize + len).unwrap_or_default();
+        let mut entries = std::mem::take(&mut self.entries);
         let mut present = 0;
-        self.entries.retain(|e| {
-            let name = Name { known: e.known, lower: slice(e.name_at, usize::from(e.name_len)) };
-            let stays = keep(name, slice(e.value_at, e.value_len as usize));
+        entries.retain(|e| {
+            let stays = keep(Name { known: e.known, lower: self.name_of(e) }, self.value_of(e));
             if stays {
                 present |= bit(e.known);
             }
             stays
         });
+        self.entries = entries;
         self.present = present;
     }
 
     /// Joins what follows onto the first value of `name` with `separator`, or appends it.
     pub fn append_joined<'n>(&mut self, name: impl Into<Name<'n>>, separator: &[u8], value: &[u8]) {
         let name = name.into();
-        let Some(old) = self.get(name).map(<[u8]>::len) else { return self.append(name, value) };
-        if old == 0 {
-            return self.set(name, value);
-        }
-        let Some(at) = self.entries.iter().position(|e| self.is(e, name)) else { return };
-        let Some(e) = self.entries.get(at).copied() else { return };
+        let Some(first) = self.position(name) else { return self.append(name, value) };
+        let Some(old) = self.entries.get(first).copied() else { return };
+        let mut e = self.restart(old);
         let value_at = self.buf.len();
-        self.buf.extend_from_within(e.value_at as usize..(e.value_at + e.value_len) as usize);
-        self.buf.extend_from_slice(separator);
+        if old.value_len > 0 {
+            let from = old.value_at();
+            self.buf.extend_from_within(from..from + old.value_len as usize);
+            self.buf.extend_from_slice(separator);
+        }
         self.buf.extend_from_slice(value);
-        let len = self.buf.len() - value_at;
-        if let Some(e) = self.entries.get_mut(at) {
-            e.value_at = value_at as u32;
-            e.value_len = len as u32;
+        e.value_len = (self.buf.len() - value_at) as u32;
+        self.buf.extend_from_slice(b"\r\n");
+        if let Some(old) = self.entries.get_mut(first) {
+            *old = e;
         }
     }
 }

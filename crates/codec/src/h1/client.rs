@@ -1,0 +1,490 @@
+//! The client side: one upstream connection.
+
+use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix};
+use super::error::{EncodeError, ResponseError};
+use super::fields::{self, FieldRules};
+use super::server::has_token;
+use super::status_line::{self, StatusLine};
+use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode, scan};
+use crate::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
+
+/// How responses are read (`Http1ProtocolOptions` and `common_http_protocol_options` of a cluster). The default
+/// is Envoy's.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// `max_response_headers_kb` and `max_headers_count`.
+    pub limits: DecoderLimits,
+    /// Content-Length beside `Transfer-Encoding: chunked` is removed; else such a response is an error.
+    pub allow_chunked_length: bool,
+    /// Trailers are events; else they are checked and dropped.
+    pub enable_trailers: bool,
+    /// Names are kept as they were sent, beside their lower-case form.
+    pub keep_case: bool,
+}
+
+impl ClientOptions {
+    fn rules(&self) -> FieldRules {
+        FieldRules {
+            limits: self.limits,
+            underscores: UnderscoreAction::Allow,
+            keep_case: self.keep_case,
+            request: false,
+        }
+    }
+}
+
+/// Where the response of the exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receive {
+    /// No request is out: nothing may come.
+    Nothing,
+    /// Before the end of a head, of which so many bytes have been looked at.
+    Head { scanned: u32 },
+    /// In the body.
+    Body(BodyDecoder),
+    /// Complete.
+    Complete,
+    /// After an error, or after bytes that belong to no response.
+    Failed,
+}
+
+/// Where the request of the exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Send {
+    Nothing,
+    Body(BodyEncoder),
+    Complete,
+}
+
+/// What the decoder must know of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Plain,
+    Head,
+    Connect,
+    Upgrade,
+}
+
+/// What becomes of the connection after the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    KeepAlive,
+    Close,
+}
+
+/// How the target of requests is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Origin,
+    Absolute,
+}
+
+/// The HTTP/1 state of one upstream connection: one exchange after another.
+#[derive(Debug)]
+pub struct ClientCodec {
+    receive: Receive,
+    send: Send,
+    asked: Asked,
+    after: After,
+    target: Target,
+    case: HeaderCase,
+}
+
+impl Default for ClientCodec {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ClientCodec {
+    /// The state of a fresh connection.
+    pub fn new() -> Self {
+        Self {
+            receive: Receive::Nothing,
+            send: Send::Nothing,
+            asked: Asked::Plain,
+            after: After::KeepAlive,
+            target: Target::Origin,
+            case: HeaderCase::Lower,
+        }
+    }
+
+    /// Requests on this connection have absolute targets, as a forward proxy wants them
+    /// (`send_fully_qualified_url`).
+    pub fn set_fully_qualified_url(&mut self) {
+        self.target = Target::Absolute;
+    }
+
+    /// Writes a request head: the request line from `:method` and `:path`, `host` from `:authority`, then the
+    /// headers. Without Content-Length and `end_stream` the body is chunked. Begins a new exchange.
+    pub fn encode_head(
+        &mut self,
+        case: HeaderCase,
+        head: &RequestHead,
+        end_stream: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let start = out.len();
+        match self.write_head(case, head, end_stream, out) {
+            Ok((asked, framing)) => {
+                self.asked = asked;
+                self.case = case;
+                self.send = if end_stream { Send::Complete } else { Send::Body(framing) };
+                self.receive = Receive::Head { scanned: 0 };
+                Ok(())
+            }
+            Err(error) => {
+                out.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    fn write_head(
+        &self,
+        case: HeaderCase,
+        head: &RequestHead,
+        end_stream: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(Asked, BodyEncoder), EncodeError> {
+        let start = out.len();
+        let map = &head.headers;
+        let method = head.method();
+        let asked = match method {
+            b"HEAD" => Asked::Head,
+            b"CONNECT" => Asked::Connect,
+            _ if map.contains(Known::Upgrade)
+                && map.get_all(Known::Connection).any(|v| has_token(v, b"upgrade")) =>
+            {
+                Asked::Upgrade
+            }
+            _ => Asked::Plain,
+        };
+        if method.is_empty() || !method.iter().copied().all(scan::is_token) {
+            return Err(EncodeError::Method);
+        }
+        out.extend_from_slice(method);
+        out.extend_from_slice(b" ");
+        self.write_target(head, asked, out)?;
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        let mut lines = 1;
+        if let Some(host) = map.get(Known::Authority).or_else(|| map.get(Known::Host)) {
+            write_host(case, map, host, out);
+            lines += 1;
+        }
+        encode::check_names(map)?;
+        lines += encode::fields(map, encode::NOT_IN_REQUESTS, case, out)?;
+        let length = body::content_length(map).map_err(|_| EncodeError::ContentLength)?;
+        let framing = match length {
+            _ if matches!(asked, Asked::Connect | Asked::Upgrade) => BodyEncoder::UntilClose,
+            Some(length) => BodyEncoder::Length(length),
+            None if !end_stream => {
+                encode::field("transfer-encoding", b"chunked", case, out);
+                lines += 1;
+                BodyEncoder::Chunked
+            }
+            None => {
+                if !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT") {
+                    encode::field("content-length", b"0", case, out);
+                    lines += 1;
+                }
+                BodyEncoder::None
+            }
+        };
+        out.extend_from_slice(b"\r\n");
+        encode::check(out, start, lines + 1)?;
+        Ok((asked, framing))
+    }
+
+    fn write_target(&self, head: &RequestHead, asked: Asked, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let authority = head.authority();
+        if asked == Asked::Connect {
+            if authority.is_empty() || scan::graphic_end(authority, 0) != authority.len() {
+                return Err(EncodeError::Authority);
+            }
+            out.extend_from_slice(authority);
+            return Ok(());
+        }
+        let path = head.path();
+        if path.is_empty() || path.iter().any(|&b| b <= b' ' || b == 0x7f) {
+            return Err(EncodeError::Path);
+        }
+        if self.target == Target::Absolute {
+            if authority.is_empty() || scan::graphic_end(authority, 0) != authority.len() {
+                return Err(EncodeError::Authority);
+            }
+            out.extend_from_slice(match head.scheme() {
+                b"https" => b"https://",
+                _ => b"http://",
+            });
+            out.extend_from_slice(authority);
+        }
+        out.extend_from_slice(path);
+        Ok(())
+    }
+
+    /// Writes a piece of the body with its framing. Bytes beyond what the head announced are left out; then, and
+    /// when fewer were written at the end, the connection is [`poisoned`](Self::poisoned).
+    pub fn encode_data(&mut self, data: &[u8], end_stream: bool, out: &mut Vec<u8>) {
+        let Send::Body(framing) = &mut self.send else { return };
+        if framing.encode(data, end_stream, out).is_err() {
+            self.fail();
+        } else if end_stream {
+            self.send = Send::Complete;
+        }
+    }
+
+    /// What to write before and behind a piece of `len` bytes that the caller writes itself. The caller must
+    /// write no more than [`room`](Self::room) bytes of body.
+    pub fn data_framing(&mut self, len: usize, end_stream: bool) -> (ChunkPrefix, &'static [u8]) {
+        let Send::Body(framing) = &mut self.send else { return (ChunkPrefix::default(), b"") };
+        let (prefix, suffix, outcome) = framing.frame(len, end_stream);
+        if outcome.is_err() {
+            self.fail();
+        } else if end_stream {
+            self.send = Send::Complete;
+        }
+        (prefix, suffix)
+    }
+
+    fn fail(&mut self) {
+        self.send = Send::Complete;
+        self.receive = Receive::Failed;
+        self.after = After::Close;
+    }
+
+    /// How many bytes of body may still be written: 0 where there is no body, all of 64 bits where the length
+    /// was not announced.
+    pub fn room(&self) -> u64 {
+        match self.send {
+            Send::Body(BodyEncoder::Length(left)) => left,
+            Send::Body(BodyEncoder::Chunked | BodyEncoder::UntilClose) => u64::MAX,
+            Send::Body(BodyEncoder::None) | Send::Nothing | Send::Complete => 0,
+        }
+    }
+
+    /// Ends the body with trailers; where it is not chunked they are left out. Call it only where trailers are
+    /// enabled, else end with [`encode_data`](Self::encode_data).
+    pub fn encode_trailers(&mut self, trailers: &HeaderMap, out: &mut Vec<u8>) {
+        let Send::Body(framing) = &mut self.send else { return };
+        match framing.finish(trailers, self.case, out) {
+            Ok(()) => self.send = Send::Complete,
+            Err(_) => self.fail(),
+        }
+    }
+
+    /// Decodes at most one event from `input`: the bytes that arrived and are not consumed yet. Bytes that
+    /// belong to no response make an error, or, behind a complete one, a connection that is not
+    /// [`reusable`](Self::reusable).
+    pub fn decode(
+        &mut self,
+        options: &ClientOptions,
+        input: &[u8],
+        head: &mut ResponseHead,
+        trailers: &mut HeaderMap,
+    ) -> Result<Decoded, ResponseError> {
+        let decoded = match self.receive {
+            Receive::Head { scanned } => self.decode_head(options, scanned, input, head),
+            Receive::Body(decoder) => {
+                let trailers = options.enable_trailers.then_some(trailers);
+                match decoder.decode(input, options.rules(), trailers) {
+                    Ok((decoded, step)) => {
+                        self.receive = match step {
+                            BodyStep::Body(decoder) => Receive::Body(decoder),
+                            BodyStep::Complete => Receive::Complete,
+                        };
+                        Ok(decoded)
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            _ if input.is_empty() => Ok(Decoded::more(0)),
+            Receive::Nothing => Err(ResponseError::Unsolicited),
+            Receive::Complete | Receive::Failed => {
+                self.after = After::Close;
+                Ok(Decoded::more(input.len()))
+            }
+        };
+        match &decoded {
+            Ok(decoded) if self.receive == Receive::Complete && decoded.consumed < input.len() => {
+                self.after = After::Close;
+            }
+            Ok(_) => {}
+            Err(_) => self.fail(),
+        }
+        decoded
+    }
+
+    fn decode_head(
+        &mut self,
+        o: &ClientOptions,
+        scanned: u32,
+        input: &[u8],
+        head: &mut ResponseHead,
+    ) -> Result<Decoded, ResponseError> {
+        match input.first() {
+            None => return Ok(Decoded::more(0)),
+            Some(b'H') => {}
+            Some(_) => return Err(ResponseError::StatusLine),
+        }
+        let most = o.limits.max_head_bytes as usize;
+        let end = match scan::head_end(input, scanned as usize) {
+            Ok(end) => end,
+            Err(scanned) => {
+                if input.contains(&b'\n') {
+                    status_line::parse(input)?;
+                }
+                if input.len() > most {
+                    return Err(ResponseError::HeadersTooLarge);
+                }
+                self.receive = Receive::Head { scanned: scanned as u32 };
+                return Ok(Decoded::more(0));
+            }
+        };
+        let bytes = input.get(..end).unwrap_or_default();
+        let (line, line_len) = status_line::parse(bytes)?;
+        if end > most {
+            return Err(ResponseError::HeadersTooLarge);
+        }
+        head.clear();
+        head.status = line.status;
+        head.version = if line.http_11 { Version::Http11 } else { Version::Http10 };
+        let block = body::field_lines(bytes.get(line_len..).unwrap_or_default());
+        fields::parse(block, o.rules(), &mut head.headers)?;
+        let event = self.take_head(o, line, &mut head.headers)?;
+        Ok(Decoded { consumed: end, event })
+    }
+
+    /// Decides what follows the head.
+    fn take_head(
+        &mut self,
+        o: &ClientOptions,
+        line: StatusLine,
+        map: &mut HeaderMap,
+    ) -> Result<Event, ResponseError> {
+        let status = line.status;
+        let length = body::content_length(map).map_err(|_| ResponseError::ContentLength)?;
+        let tunnel = self.asked == Asked::Connect && status / 100 == 2;
+        let chunked = take_coding(o, length, map)?;
+        if tunnel && chunked {
+            return Err(ResponseError::TransferEncoding);
+        }
+        if status < 200 || status == 204 {
+            if chunked {
+                return Err(ResponseError::TransferEncodingNotAllowed);
+            }
+            if length.is_some_and(|length| length != 0) {
+                return Err(ResponseError::ContentLengthNotAllowed);
+            }
+            map.remove(Known::ContentLength);
+        }
+        let keep = map.get_all(Known::Connection).any(|v| has_token(v, b"keep-alive"));
+        let close = map.get_all(Known::Connection).any(|v| has_token(v, b"close"))
+            || map.get_all(Known::ProxyConnection).any(|v| has_token(v, b"close"));
+        if close || !(line.http_11 || keep) {
+            self.after = After::Close;
+        }
+        if status < 200 && status != 101 {
+            self.receive = Receive::Head { scanned: 0 };
+            return Ok(Event::Informational);
+        }
+        self.receive = if tunnel || (status == 101 && self.asked == Asked::Upgrade) {
+            self.after = After::Close;
+            Receive::Body(BodyDecoder::UntilClose)
+        } else if status == 101 {
+            self.after = After::Close;
+            Receive::Complete
+        } else if self.asked == Asked::Head || matches!(status, 204 | 304) {
+            Receive::Complete
+        } else if chunked {
+            Receive::Body(BodyDecoder::Chunked(Chunk::START))
+        } else {
+            match length {
+                Some(0) => Receive::Complete,
+                Some(left) => Receive::Body(BodyDecoder::Length(left)),
+                None => {
+                    self.after = After::Close;
+                    Receive::Body(BodyDecoder::UntilClose)
+                }
+            }
+        };
+        Ok(Event::Head { end_stream: self.receive == Receive::Complete })
+    }
+
+    /// The upstream has closed its side. Ends a body that only that can end; anything else that is incomplete
+    /// is an error.
+    pub fn eof(&mut self) -> Result<Option<Event>, ResponseError> {
+        self.after = After::Close;
+        match self.receive {
+            Receive::Body(BodyDecoder::UntilClose) => {
+                self.receive = Receive::Complete;
+                Ok(Some(Event::End))
+            }
+            Receive::Head { .. } | Receive::Body(_) => {
+                self.fail();
+                Err(ResponseError::Premature)
+            }
+            Receive::Nothing | Receive::Complete | Receive::Failed => Ok(None),
+        }
+    }
+
+    /// Whether the connection may carry another request: both messages complete, kept alive by both sides, and
+    /// nothing left over.
+    pub fn reusable(&self) -> bool {
+        self.after == After::KeepAlive
+            && matches!(
+                (self.receive, self.send),
+                (Receive::Complete, Send::Complete) | (Receive::Nothing, Send::Nothing)
+            )
+    }
+
+    /// Whether what was written is not a whole message, or what was read not one: the connection must be closed
+    /// at once.
+    pub fn poisoned(&self) -> bool {
+        self.receive == Receive::Failed
+    }
+
+    /// Whether the request was written to its end.
+    pub fn request_complete(&self) -> bool {
+        self.send == Send::Complete
+    }
+
+    /// Whether the response has arrived to its end.
+    pub fn response_complete(&self) -> bool {
+        self.receive == Receive::Complete
+    }
+
+    /// Whether all bytes are the tunnel's: after a 101 that was asked for, or a 2xx to CONNECT.
+    pub fn upgraded(&self) -> bool {
+        matches!(self.asked, Asked::Connect | Asked::Upgrade)
+            && self.receive == Receive::Body(BodyDecoder::UntilClose)
+    }
+}
+
+/// Whether the body is chunked; any other coding, and both lengths at once, are errors.
+fn take_coding(o: &ClientOptions, length: Option<u64>, map: &mut HeaderMap) -> Result<bool, ResponseError> {
+    let Some(coding) = map.get(Known::TransferEncoding) else { return Ok(false) };
+    let chunked = coding.eq_ignore_ascii_case(b"chunked");
+    if length.is_some() && !(chunked && o.allow_chunked_length) {
+        return Err(ResponseError::ContentLengthAndChunked);
+    }
+    if !chunked {
+        return Err(ResponseError::TransferEncoding);
+    }
+    map.remove(Known::ContentLength);
+    Ok(true)
+}
+
+fn write_host(case: HeaderCase, map: &HeaderMap, host: &[u8], out: &mut Vec<u8>) {
+    if case == HeaderCase::Preserve {
+        let cased = map.iter_cased().find(|(known, ..)| *known == Known::Authority);
+        if let Some((_, name @ [b'H' | b'h', ..], _)) = cased {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(host);
+            out.extend_from_slice(b"\r\n");
+            return;
+        }
+    }
+    encode::field("host", host, case, out);
+}

@@ -1,0 +1,182 @@
+//! Writing heads.
+
+use super::error::EncodeError;
+use super::{HeaderCase, scan};
+use crate::head::{HeaderMap, Known, KnownSet};
+
+/// Never written as fields of a response head: the codec writes the framing itself.
+pub(super) const NOT_IN_RESPONSES: KnownSet = KnownSet::of(&[
+    Known::Method,
+    Known::Path,
+    Known::Authority,
+    Known::Scheme,
+    Known::Protocol,
+    Known::TransferEncoding,
+]);
+
+/// As [`NOT_IN_RESPONSES`]; the authority is written first, as `host`.
+pub(super) const NOT_IN_REQUESTS: KnownSet = KnownSet::of(&[
+    Known::Method,
+    Known::Path,
+    Known::Authority,
+    Known::Host,
+    Known::Scheme,
+    Known::Protocol,
+    Known::TransferEncoding,
+]);
+
+/// What would change the framing or the routing of a message must not come behind it (RFC 9110 section 6.5.1).
+pub(super) const NOT_IN_TRAILERS: KnownSet = KnownSet::of(&[
+    Known::Method,
+    Known::Path,
+    Known::Authority,
+    Known::Host,
+    Known::Scheme,
+    Known::Protocol,
+    Known::TransferEncoding,
+    Known::ContentLength,
+]);
+
+/// Writes the fields that are not in `skip`; how many lines that were.
+#[inline]
+pub(super) fn fields(
+    map: &HeaderMap,
+    skip: KnownSet,
+    case: HeaderCase,
+    out: &mut Vec<u8>,
+) -> Result<usize, EncodeError> {
+    match case {
+        HeaderCase::Lower => Ok(map.write_wire(skip, false, out)),
+        HeaderCase::Preserve => Ok(map.write_wire(skip, true, out)),
+        HeaderCase::ProperCaseWords => {
+            let start = out.len();
+            let lines = map.write_wire(skip, false, out);
+            proper_case(out.get_mut(start..).unwrap_or_default());
+            Ok(lines)
+        }
+    }
+}
+
+/// Gives the names of `lines` their capitals.
+fn proper_case(lines: &mut [u8]) {
+    let (mut name, mut start) = (true, true);
+    for byte in lines {
+        match *byte {
+            b'\n' => (name, start) = (true, true),
+            b':' => name = false,
+            _ if !name => {}
+            other => {
+                if start {
+                    byte.make_ascii_uppercase();
+                }
+                start = !other.is_ascii_alphanumeric();
+            }
+        }
+    }
+}
+
+/// Writes one field that the codec adds.
+pub(super) fn field(name: &str, value: &[u8], case: HeaderCase, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(name.as_bytes());
+    if case == HeaderCase::ProperCaseWords {
+        proper_case(out.get_mut(start..).unwrap_or_default());
+    }
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether what was written from `start` on is `lines` lines and nothing else: each ends with CR LF, and there
+/// is no other control character but the tab. So no name, value or path can have made a line of its own.
+#[inline]
+pub(super) fn check(out: &[u8], start: usize, lines: usize) -> Result<(), EncodeError> {
+    let bytes = out.get(start..).unwrap_or_default();
+    if scan::count_controls(bytes) == 2 * lines { Ok(()) } else { Err(EncodeError::Header) }
+}
+
+/// Whether every name that the proxy does not know is a token.
+#[inline]
+pub(super) fn check_names(map: &HeaderMap) -> Result<(), EncodeError> {
+    let bad = |(name, _): (crate::head::Name<'_>, &[u8])| {
+        name.known() == Known::Other
+            && (name.as_bytes().is_empty() || !name.as_bytes().iter().copied().all(scan::is_token))
+    };
+    if map.iter().any(bad) { Err(EncodeError::Header) } else { Ok(()) }
+}
+
+/// Writes `status` as three digits.
+pub(super) fn status(status: u16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if !(100..=999).contains(&status) {
+        return Err(EncodeError::Status);
+    }
+    let digits = [status / 100, status / 10 % 10, status % 10].map(|d| b'0' + d as u8);
+    out.extend_from_slice(&digits);
+    Ok(())
+}
+
+/// The reason phrase that Envoy writes behind a status, `Unknown` for what it has no name for.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        102 => "Processing",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        208 => "Already Reported",
+        226 => "IM Used",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        305 => "Use Proxy",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Payload Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Entity",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        510 => "Not Extended",
+        511 => "Network Authentication Required",
+        _ => "Unknown",
+    }
+}

@@ -1,0 +1,168 @@
+//! Request lines (RFC 9112 section 3) and the forms of their targets.
+
+use super::error::RequestError;
+use super::scan::{self, STEP, Window};
+
+/// The parts of a request line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RequestLine<'a> {
+    pub method: &'a [u8],
+    pub target: &'a [u8],
+    /// HTTP/1.1 exactly; everything else counts as HTTP/1.0.
+    pub http_11: bool,
+}
+
+/// Parses the line at the beginning of `bytes`, which holds at least one LF. The answer's second part is the
+/// length of the line with its end.
+#[inline]
+pub(super) fn parse(bytes: &[u8], custom_methods: bool) -> Result<(RequestLine<'_>, usize), RequestError> {
+    let (line, len) = match plain(bytes) {
+        Some(found) => found,
+        None => any(bytes)?,
+    };
+    if !valid_method(line.method, custom_methods) {
+        return Err(RequestError::Method);
+    }
+    if line.target.first() != Some(&b'/') && !valid_target(line.target, line.method == b"CONNECT") {
+        return Err(RequestError::Target);
+    }
+    Ok((line, len))
+}
+
+/// The common form: `method SP target SP HTTP/1.1 CR LF`.
+#[inline(always)]
+fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
+    let mut method_len = Window::at(bytes, 0)?.equal(b' ').first();
+    if method_len == STEP {
+        method_len += Window::at(bytes, STEP)?.equal(b' ').first();
+    }
+    let end = scan::graphic_end(bytes, method_len + 1);
+    let method = bytes.get(..method_len)?;
+    let target = bytes.get(method_len + 1..end)?;
+    const REST: &[u8; 11] = b" HTTP/1.1\r\n";
+    let version = bytes.get(end..)?.first_chunk::<{ REST.len() }>()?;
+    let plain = version == REST && !method.is_empty() && !target.is_empty();
+    plain.then_some((RequestLine { method, target, http_11: true }, end + REST.len()))
+}
+
+/// Any line: the parts stand apart by any white space, and a missing version means HTTP/0.9.
+#[cold]
+fn any(bytes: &[u8]) -> Result<(RequestLine<'_>, usize), RequestError> {
+    let len = bytes.iter().position(|&b| b == b'\n').ok_or(RequestError::RequestLine)? + 1;
+    let line = scan::trim(bytes.get(..len).unwrap_or_default());
+    let (method, rest) = island(line);
+    let (target, rest) = island(rest);
+    let version = scan::trim(rest);
+    if method.is_empty() || target.is_empty() {
+        return Err(RequestError::RequestLine);
+    }
+    if !target.iter().all(u8::is_ascii_graphic) {
+        return Err(RequestError::Target);
+    }
+    let http_11 = match version {
+        b"" => false,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            (*major, *minor) == (b'1', b'1')
+        }
+        _ => return Err(RequestError::Version),
+    };
+    Ok((RequestLine { method, target, http_11 }, len))
+}
+
+/// The bytes up to white space, and what follows that.
+fn island(line: &[u8]) -> (&[u8], &[u8]) {
+    let end = line.iter().position(|&b| b <= b' ').unwrap_or(line.len());
+    let (word, rest) = line.split_at_checked(end).unwrap_or((line, b""));
+    (word, scan::trim(rest))
+}
+
+/// Whether a first byte can begin a method. Envoy refuses a message on its first byte.
+pub(super) fn valid_first_byte(byte: u8, custom_methods: bool) -> bool {
+    if custom_methods {
+        scan::is_token(byte)
+    } else {
+        matches!(byte, b'A'..=b'D' | b'G' | b'H' | b'L'..=b'U')
+    }
+}
+
+#[inline]
+fn valid_method(method: &[u8], custom_methods: bool) -> bool {
+    match method {
+        b"GET" | b"HEAD" | b"POST" => true,
+        b"ACL" | b"BIND" | b"CHECKOUT" | b"CONNECT" | b"COPY" | b"DELETE" | b"LINK" | b"LOCK" | b"MERGE"
+        | b"MKACTIVITY" | b"MKCALENDAR" | b"MKCOL" | b"MOVE" | b"MSEARCH" | b"M-SEARCH" | b"NOTIFY"
+        | b"OPTIONS" | b"PATCH" | b"PROPFIND" | b"PROPPATCH" | b"PURGE" | b"PUT" | b"QUERY" | b"REBIND"
+        | b"REPORT" | b"SEARCH" | b"SOURCE" | b"SUBSCRIBE" | b"TRACE" | b"UNBIND" | b"UNLINK" | b"UNLOCK"
+        | b"UNSUBSCRIBE" => true,
+        other => custom_methods && other.iter().copied().all(scan::is_token),
+    }
+}
+
+/// Whether a target that does not begin with `/` has a form that targets have.
+fn valid_target(target: &[u8], connect: bool) -> bool {
+    if target.first() == Some(&b'*') {
+        return true;
+    }
+    let rest = if connect {
+        target
+    } else {
+        let Some(at) = target.windows(3).position(|w| w == b"://") else { return false };
+        let (scheme, rest) = target.split_at_checked(at).unwrap_or_default();
+        let scheme_char = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+        if !scheme.first().is_some_and(u8::is_ascii_alphabetic) || !scheme.iter().all(scheme_char) {
+            return false;
+        }
+        rest.get(3..).unwrap_or_default()
+    };
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    let host = rest.get(..end).unwrap_or_default();
+    host.iter().copied().all(is_host_char) && !host.windows(2).any(|w| w == b"@@")
+}
+
+fn is_host_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(&byte)
+}
+
+/// Whether every byte of a Host field is one that an authority can have (RFC 3986 section 3.2).
+#[inline]
+pub(super) fn valid_authority(authority: &[u8]) -> bool {
+    authority.iter().copied().all(is_host_char)
+}
+
+/// An absolute-form target taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AbsoluteTarget<'a> {
+    pub scheme: &'a [u8],
+    pub authority: &'a [u8],
+    /// What follows the authority; without a path, a `/` must be put before it.
+    pub rest: &'a [u8],
+}
+
+/// Takes an absolute target apart.
+pub(super) fn absolute(target: &[u8]) -> Result<AbsoluteTarget<'_>, RequestError> {
+    let at = target.windows(3).position(|w| w == b"://").ok_or(RequestError::Url)?;
+    let (scheme, rest) = target.split_at_checked(at).ok_or(RequestError::Url)?;
+    let rest = rest.get(3..).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+        return Err(RequestError::Url);
+    }
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at_checked(end).ok_or(RequestError::Url)?;
+    if authority.is_empty() {
+        return Err(RequestError::Url);
+    }
+    Ok(AbsoluteTarget { scheme, authority, rest })
+}
+
+/// Whether the target of a CONNECT is `host:port`.
+pub(super) fn valid_connect_target(target: &[u8]) -> bool {
+    let Some(colon) = target.iter().rposition(|&b| b == b':') else { return false };
+    let (host, port) = target.split_at_checked(colon).unwrap_or_default();
+    let port = port.get(1..).unwrap_or_default();
+    let number = port.iter().try_fold(0_u32, |n, b| {
+        b.is_ascii_digit().then(|| n.saturating_mul(10).saturating_add(u32::from(b - b'0')))
+    });
+    !host.is_empty() && !port.is_empty() && number.is_some_and(|n| n <= 65_535)
+}

@@ -1,0 +1,549 @@
+//! The server side: one downstream connection.
+
+use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix};
+use super::error::{EncodeError, RequestError};
+use super::fields::{self, FieldRules};
+use super::request_line::{self, RequestLine};
+use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode, scan};
+use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead, Version};
+
+/// How requests are read (`Http1ProtocolOptions` and its neighbours in the connection manager). The default is
+/// Envoy's.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// `max_request_headers_kb` and `common_http_protocol_options.max_headers_count`.
+    pub limits: DecoderLimits,
+    /// HTTP/1.0 (and 0.9) requests are served.
+    pub accept_http_10: bool,
+    /// The authority of an HTTP/1.0 request without Host; empty in the configuration means none.
+    pub default_host_for_http_10: Option<Box<str>>,
+    /// Absolute-form targets are taken apart; else they stay whole in `:path`.
+    pub allow_absolute_url: bool,
+    /// Content-Length beside `Transfer-Encoding: chunked` is removed; else such a request is refused.
+    pub allow_chunked_length: bool,
+    /// Trailers are events; else they are checked and dropped.
+    pub enable_trailers: bool,
+    /// What is done about `_` in names.
+    pub underscores: UnderscoreAction,
+    /// Names are kept as they were sent, beside their lower-case form.
+    pub keep_case: bool,
+    /// Methods beyond the registered ones are taken, if they are tokens.
+    pub allow_custom_methods: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            limits: DecoderLimits::default(),
+            accept_http_10: false,
+            default_host_for_http_10: None,
+            allow_absolute_url: true,
+            allow_chunked_length: false,
+            enable_trailers: false,
+            underscores: UnderscoreAction::Allow,
+            keep_case: false,
+            allow_custom_methods: false,
+        }
+    }
+}
+
+impl ServerOptions {
+    fn rules(&self) -> FieldRules {
+        FieldRules {
+            limits: self.limits,
+            underscores: self.underscores,
+            keep_case: self.keep_case,
+            request: true,
+        }
+    }
+}
+
+/// Where the request of the exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receive {
+    /// Before the end of the head, of which so many bytes have been looked at.
+    Head { scanned: u32, line: Line },
+    /// In the body.
+    Body(BodyDecoder),
+    /// A tunnel or an upgrade was asked for: nothing more is read until it is granted or refused.
+    Paused,
+    /// Complete.
+    Complete,
+    /// After an error: nothing more is read.
+    Failed,
+}
+
+/// Whether the first line of an incomplete head was found good already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Unseen,
+    Good,
+}
+
+/// Where the response of the exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Send {
+    Nothing,
+    Body(BodyEncoder),
+    Complete,
+}
+
+/// What the response must know of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Any other method.
+    Plain,
+    /// HEAD: no body comes.
+    Head,
+    /// CONNECT: a 2xx opens a tunnel.
+    Connect,
+}
+
+/// What becomes of the connection after the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// It goes on.
+    KeepAlive,
+    /// It goes on, and an HTTP/1.0 client must be told so.
+    KeepAlive10,
+    /// It ends.
+    Close,
+}
+
+/// The HTTP/1 state of one downstream connection: one exchange after another, in order.
+///
+/// Requests that arrive early wait: [`decode`](Self::decode) answers [`Event::More`] without consuming them
+/// until the response to the one before is complete.
+#[derive(Debug)]
+pub struct ServerCodec {
+    receive: Receive,
+    send: Send,
+    asked: Asked,
+    after: After,
+    version: Version,
+    case: HeaderCase,
+}
+
+impl Default for ServerCodec {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ServerCodec {
+    /// The state of a fresh connection.
+    pub fn new() -> Self {
+        Self {
+            receive: Receive::Head { scanned: 0, line: Line::Unseen },
+            send: Send::Nothing,
+            asked: Asked::Plain,
+            after: After::KeepAlive,
+            version: Version::Http11,
+            case: HeaderCase::Lower,
+        }
+    }
+
+    /// Decodes at most one event from `input`: the bytes that arrived and are not consumed yet.
+    ///
+    /// `head` and `trailers` are filled in, in place of what they held, before [`Event::Head`] and
+    /// [`Event::Trailers`]. An absent Host leaves `:authority` absent; `:scheme` is set for absolute targets
+    /// only. After an error the connection can still carry one response, and must end then.
+    pub fn decode(
+        &mut self,
+        options: &ServerOptions,
+        input: &[u8],
+        head: &mut RequestHead,
+        trailers: &mut HeaderMap,
+    ) -> Result<Decoded, RequestError> {
+        if self.receive == Receive::Complete && self.send == Send::Complete {
+            if self.after == After::Close {
+                // Nothing that comes after the last exchange is a request.
+                return Ok(Decoded::more(input.len()));
+            }
+            *self = Self::new();
+        }
+        let decoded = match self.receive {
+            Receive::Head { scanned, line } => self.decode_head(options, scanned, line, input, head),
+            Receive::Body(decoder) => {
+                let trailers = options.enable_trailers.then_some(trailers);
+                match decoder.decode(input, options.rules(), trailers) {
+                    Ok((decoded, step)) => {
+                        self.receive = match step {
+                            BodyStep::Body(decoder) => Receive::Body(decoder),
+                            BodyStep::Complete => Receive::Complete,
+                        };
+                        Ok(decoded)
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Receive::Failed => Ok(Decoded::more(input.len())),
+            Receive::Paused | Receive::Complete => Ok(Decoded::more(0)),
+        };
+        if decoded.is_err() {
+            self.receive = Receive::Failed;
+            self.after = After::Close;
+        }
+        decoded
+    }
+
+    fn decode_head(
+        &mut self,
+        o: &ServerOptions,
+        scanned: u32,
+        line: Line,
+        input: &[u8],
+        head: &mut RequestHead,
+    ) -> Result<Decoded, RequestError> {
+        let skipped =
+            if scanned == 0 { input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count() } else { 0 };
+        let bytes = input.get(skipped..).unwrap_or_default();
+        let Some(&first) = bytes.first() else { return Ok(Decoded::more(skipped)) };
+        if !request_line::valid_first_byte(first, o.allow_custom_methods) {
+            return Err(RequestError::Method);
+        }
+        let most = o.limits.max_head_bytes as usize;
+        let end = match scan::head_end(bytes, scanned as usize) {
+            Ok(end) => end,
+            Err(scanned) => {
+                let mut line = line;
+                if line == Line::Unseen && bytes.contains(&b'\n') {
+                    request_line::parse(bytes, o.allow_custom_methods)?;
+                    line = Line::Good;
+                }
+                if bytes.len() > most {
+                    return Err(RequestError::HeadersTooLarge);
+                }
+                self.receive = Receive::Head { scanned: scanned as u32, line };
+                return Ok(Decoded::more(skipped));
+            }
+        };
+        let bytes = bytes.get(..end).unwrap_or_default();
+        let (line, line_len) = request_line::parse(bytes, o.allow_custom_methods)?;
+        if end > most {
+            return Err(RequestError::HeadersTooLarge);
+        }
+        let block = body::field_lines(bytes.get(line_len..).unwrap_or_default());
+        let end_stream = self.take_head(o, line, block, head)?;
+        Ok(Decoded { consumed: skipped + end, event: Event::Head { end_stream } })
+    }
+
+    /// Fills in `head` and sets the state; whether no body follows.
+    fn take_head(
+        &mut self,
+        o: &ServerOptions,
+        line: RequestLine<'_>,
+        block: &[u8],
+        head: &mut RequestHead,
+    ) -> Result<bool, RequestError> {
+        head.clear();
+        let map = &mut head.headers;
+        map.append(Known::Method, line.method);
+        self.asked = match line.method {
+            b"HEAD" => Asked::Head,
+            b"CONNECT" => Asked::Connect,
+            _ => Asked::Plain,
+        };
+        let plain_target = line.target.first() == Some(&b'/') && self.asked != Asked::Connect;
+        if plain_target {
+            map.append(Known::Path, line.target);
+        }
+        fields::parse(block, o.rules(), map)?;
+        if !line.http_11 {
+            self.take_old_version(o, head)?;
+        }
+        let map = &mut head.headers;
+        if !plain_target {
+            take_target(o, line, map)?;
+        }
+        if map.get(Known::Authority).is_some_and(|host| !request_line::valid_authority(host)) {
+            return Err(RequestError::Authority);
+        }
+        let special = map.contains_any(SPECIAL);
+        let length =
+            if special || self.asked == Asked::Connect { self.take_special(o, map)? } else { Some(0) };
+        self.send = Send::Nothing;
+        self.receive = match length {
+            _ if self.upgrading(map) => Receive::Paused,
+            Some(0) => Receive::Complete,
+            Some(left) => Receive::Body(BodyDecoder::Length(left)),
+            None => Receive::Body(BodyDecoder::Chunked(Chunk::START)),
+        };
+        Ok(self.receive == Receive::Complete)
+    }
+
+    fn upgrading(&self, map: &HeaderMap) -> bool {
+        self.asked == Asked::Connect || (map.contains(Known::Upgrade) && is_upgrade(map))
+    }
+
+    /// HTTP/1.0 and below: refused, or served without keep-alive and with a host of last resort.
+    #[cold]
+    fn take_old_version(&mut self, o: &ServerOptions, head: &mut RequestHead) -> Result<(), RequestError> {
+        if !o.accept_http_10 {
+            return Err(RequestError::LowVersion);
+        }
+        self.version = Version::Http10;
+        head.version = Version::Http10;
+        let map = &mut head.headers;
+        let keep = map.get_all(Known::Connection).any(|v| has_token(v, b"keep-alive"));
+        self.after = if keep { After::KeepAlive10 } else { After::Close };
+        if let (Some(host), false) = (&o.default_host_for_http_10, map.contains(Known::Authority)) {
+            map.append(Known::Authority, host.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// The headers that say how long the body is and how the connection goes on: `None` is chunked.
+    fn take_special(&mut self, o: &ServerOptions, map: &mut HeaderMap) -> Result<Option<u64>, RequestError> {
+        let length = body::content_length(map).map_err(|_| RequestError::ContentLength)?;
+        if self.version == Version::Http11
+            && map.get(Known::Connection).is_some_and(|connection| has_token(connection, b"close"))
+        {
+            self.after = After::Close;
+        }
+        if map.get(Known::ProxyConnection).is_some_and(|v| has_token(v, b"close")) {
+            self.after = After::Close;
+        }
+        if self.asked == Asked::Connect && length.is_some() {
+            if length != Some(0) {
+                return Err(RequestError::BodyDisallowed);
+            }
+            map.remove(Known::ContentLength);
+        }
+        let Some(coding) = map.get(Known::TransferEncoding) else { return Ok(Some(length.unwrap_or(0))) };
+        let chunked = coding.eq_ignore_ascii_case(b"chunked");
+        if length.is_some() && !(chunked && o.allow_chunked_length) {
+            return Err(RequestError::ContentLengthAndChunked);
+        }
+        if !chunked || self.asked == Asked::Connect {
+            return Err(RequestError::TransferEncoding);
+        }
+        map.remove(Known::ContentLength);
+        Ok(None)
+    }
+
+    /// Writes the head of the final response, and decides how its body is framed: by the head's Content-Length;
+    /// by none where the response has no body (HEAD, 1xx, 204, 304); else by `content-length: 0` or chunks; or
+    /// by the connection's end (HTTP/1.0). `connection: close` is added when the connection will end.
+    pub fn encode_head(
+        &mut self,
+        case: HeaderCase,
+        head: &ResponseHead,
+        end_stream: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let start = out.len();
+        match self.write_head(case, head, end_stream, out) {
+            Ok(framing) => {
+                self.case = case;
+                self.send = if end_stream { Send::Complete } else { Send::Body(framing) };
+                Ok(())
+            }
+            Err(error) => {
+                out.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    fn write_head(
+        &mut self,
+        case: HeaderCase,
+        head: &ResponseHead,
+        end_stream: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<BodyEncoder, EncodeError> {
+        let start = out.len();
+        let length = body::content_length(&head.headers).map_err(|_| EncodeError::ContentLength)?;
+        let switching = head.status == 101 || (self.asked == Asked::Connect && head.status / 100 == 2);
+        if !matches!(self.receive, Receive::Complete) && !switching {
+            self.after = After::Close;
+        }
+        let bodiless = self.asked == Asked::Head || head.status < 200 || matches!(head.status, 204 | 304);
+        let framing = match length {
+            _ if switching => BodyEncoder::UntilClose,
+            _ if bodiless => BodyEncoder::None,
+            Some(length) => BodyEncoder::Length(length),
+            None if end_stream => BodyEncoder::None,
+            None if self.version == Version::Http10 => {
+                self.after = After::Close;
+                BodyEncoder::UntilClose
+            }
+            None => BodyEncoder::Chunked,
+        };
+        status_line(self.version, head.status, out)?;
+        let mut lines = 1 + encode::fields(&head.headers, encode::NOT_IN_RESPONSES, case, out)?;
+        if self.after != After::KeepAlive && !switching && !head.headers.contains(Known::Connection) {
+            let value: &[u8] = if self.after == After::Close { b"close" } else { b"keep-alive" };
+            encode::field("connection", value, case, out);
+            lines += 1;
+        }
+        if length.is_none() && head.status >= 200 && !matches!(head.status, 204 | 304) && !switching {
+            if end_stream && self.asked != Asked::Head {
+                encode::field("content-length", b"0", case, out);
+                lines += 1;
+            } else if self.version == Version::Http11 {
+                encode::field("transfer-encoding", b"chunked", case, out);
+                lines += 1;
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        encode::check(out, start, lines + 1)?;
+        Ok(framing)
+    }
+
+    /// Writes a 1xx that is not the final response (100, 102, 103). Nothing is written once the final response
+    /// has begun, to an HTTP/1.0 client, or for a head that must not be written.
+    pub fn encode_informational(&mut self, head: &ResponseHead, out: &mut Vec<u8>) {
+        let start = out.len();
+        if self.send != Send::Nothing || self.version != Version::Http11 || head.status / 100 != 1 {
+            return;
+        }
+        let written = status_line(self.version, head.status, out).and_then(|()| {
+            let skip = encode::NOT_IN_RESPONSES;
+            let lines = encode::fields(&head.headers, skip, HeaderCase::Lower, out)?;
+            out.extend_from_slice(b"\r\n");
+            encode::check(out, start, lines + 2)
+        });
+        if written.is_err() {
+            out.truncate(start);
+        }
+    }
+
+    /// Writes a piece of the body with its framing. Bytes beyond what the head announced are left out; then, and
+    /// when fewer were written at the end, the connection will not be kept.
+    pub fn encode_data(&mut self, data: &[u8], end_stream: bool, out: &mut Vec<u8>) {
+        let Send::Body(framing) = &mut self.send else { return };
+        if framing.encode(data, end_stream, out).is_err() {
+            self.after = After::Close;
+        }
+        if end_stream {
+            self.send = Send::Complete;
+        }
+    }
+
+    /// What to write before and behind a piece of `len` bytes that the caller writes itself. The caller must
+    /// write no more than [`room`](Self::room) bytes of body.
+    pub fn data_framing(&mut self, len: usize, end_stream: bool) -> (ChunkPrefix, &'static [u8]) {
+        let Send::Body(framing) = &mut self.send else { return (ChunkPrefix::default(), b"") };
+        let (prefix, suffix, outcome) = framing.frame(len, end_stream);
+        if outcome.is_err() {
+            self.after = After::Close;
+        }
+        if end_stream {
+            self.send = Send::Complete;
+        }
+        (prefix, suffix)
+    }
+
+    /// How many bytes of body may still be written: 0 where there is no body, all of 64 bits where the length
+    /// was not announced.
+    pub fn room(&self) -> u64 {
+        match self.send {
+            Send::Body(BodyEncoder::Length(left)) => left,
+            Send::Body(BodyEncoder::Chunked | BodyEncoder::UntilClose) => u64::MAX,
+            Send::Body(BodyEncoder::None) | Send::Nothing | Send::Complete => 0,
+        }
+    }
+
+    /// Ends the body with trailers; where it is not chunked they are left out. Call it only where trailers are
+    /// enabled, else end with [`encode_data`](Self::encode_data).
+    pub fn encode_trailers(&mut self, trailers: &HeaderMap, out: &mut Vec<u8>) {
+        let Send::Body(framing) = &mut self.send else { return };
+        if framing.finish(trailers, self.case, out).is_err() {
+            self.after = After::Close;
+        }
+        self.send = Send::Complete;
+    }
+
+    /// The connection ends after this exchange; the response says so if its head is not written yet.
+    pub fn set_close(&mut self) {
+        self.after = After::Close;
+    }
+
+    /// Whether, the exchange being over, the connection may carry another.
+    pub fn keep_alive(&self) -> bool {
+        self.after != After::Close && self.request_complete() && self.response_complete()
+    }
+
+    /// Whether the request has arrived to its end.
+    pub fn request_complete(&self) -> bool {
+        self.receive == Receive::Complete
+    }
+
+    /// Whether the response was written to its end.
+    pub fn response_complete(&self) -> bool {
+        self.send == Send::Complete
+    }
+
+    /// Whether the head of the final response was written.
+    pub fn response_started(&self) -> bool {
+        self.send != Send::Nothing
+    }
+
+    /// From now on all bytes are the tunnel's, in both directions (101 or a 2xx to CONNECT was written).
+    pub fn upgrade(&mut self) {
+        self.receive = Receive::Body(BodyDecoder::UntilClose);
+        self.send = Send::Body(BodyEncoder::UntilClose);
+        self.after = After::Close;
+    }
+}
+
+/// The headers that need a closer look.
+const SPECIAL: KnownSet = KnownSet::of(&[
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+    Known::ProxyConnection,
+    Known::Upgrade,
+]);
+
+fn take_target(o: &ServerOptions, line: RequestLine<'_>, map: &mut HeaderMap) -> Result<(), RequestError> {
+    if line.method == b"CONNECT" {
+        if !request_line::valid_connect_target(line.target) {
+            return Err(RequestError::Url);
+        }
+        map.set(Known::Authority, line.target);
+        return Ok(());
+    }
+    let asterisk = line.target.first() == Some(&b'*');
+    if (asterisk && line.method == b"OPTIONS") || !o.allow_absolute_url {
+        map.append(Known::Path, line.target);
+        return Ok(());
+    }
+    let target = request_line::absolute(line.target)?;
+    map.append(Known::Scheme, target.scheme);
+    map.set(Known::Authority, target.authority);
+    if target.rest.first() == Some(&b'/') {
+        map.append(Known::Path, target.rest);
+    } else {
+        map.append(Known::Path, b"/");
+        if !target.rest.is_empty() {
+            map.append_joined(Known::Path, b"", target.rest);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the head asks for another protocol: `upgrade` in Connection, and an Upgrade header.
+fn is_upgrade(map: &HeaderMap) -> bool {
+    map.get_all(Known::Connection).any(|v| has_token(v, b"upgrade"))
+}
+
+/// Whether a comma-separated list has `token`, in any case.
+pub(super) fn has_token(value: &[u8], token: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(token) || scan::list(value).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+fn status_line(version: Version, status: u16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if (version, status) == (Version::Http11, 200) {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return Ok(());
+    }
+    out.extend_from_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    encode::status(status, out)?;
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(encode::reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
