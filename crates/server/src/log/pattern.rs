@@ -99,7 +99,7 @@ fn literal(pieces: &mut Vec<Piece>, c: char) {
 
 fn write_flag(flag: char, l: &Line<'_>, out: &mut String) {
     let at = &l.at;
-    let twelve = if at.hour % 12 == 0 { 12 } else { at.hour % 12 };
+    let twelve = if at.hour.is_multiple_of(12) { 12 } else { at.hour % 12 };
     let half = if at.hour < 12 { "AM" } else { "PM" };
     let (y, mo, d, h, mi, s) = (at.year, at.month, at.day, at.hour, at.minute, at.second);
     // Writing to a String cannot fail.
