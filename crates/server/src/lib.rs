@@ -1,7 +1,9 @@
 //! The server: command line, its own log, signals, admin, and the threads that proxy.
 
+pub mod admin;
 pub mod cli;
 pub mod log;
+pub mod memory;
 pub mod signal;
 pub mod time;
 

@@ -1,8 +1,8 @@
 //! `/help`, the answer to unknown paths, and the home page: the table of endpoints, printed.
 
+use super::Admin;
 use super::request::{Request, Response};
 use super::table::{ENDPOINTS, Endpoint, Method, Param, Shape};
-use super::Admin;
 use std::fmt::Write;
 
 /// `/help`.

@@ -1,7 +1,7 @@
 //! The endpoints: one row each, in the order in which they are listed.
 
 use super::request::{Request, Response};
-use super::{Admin, actions, clusters, config_dump, help, info, listeners, logging, runtime, stats};
+use super::{Admin, actions, help, info, listeners, logging, runtime};
 
 /// Whether an endpoint changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,34 +66,10 @@ const fn one_of(name: &'static str, values: &'static [&'static str], help: &'sta
     Param { name, help, shape: Shape::OneOf(values) }
 }
 
-const USED_ONLY: Param = flag("usedonly", "Only include stats that have been written by system since restart");
-const FILTER: Param = text("filter", "Regular expression (Google re2) for filtering stats");
-const INVERT: Param = flag("invert_filter", "Invert the filter regex");
-
 /// Every endpoint. `/` is the first, the others by name.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     get("/", "Admin home page", &[], help::home),
     get("/certs", "print certs on machine", &[], info::certs),
-    get(
-        "/clusters",
-        "upstream cluster status",
-        &[
-            text("filter", "Regular expression (Google re2) for filtering clusters by name"),
-            one_of("format", &["text", "json"], "File format to use"),
-        ],
-        clusters::clusters,
-    ),
-    get(
-        "/config_dump",
-        "dump current Envoy configs",
-        &[
-            text("resource", "The resource to dump"),
-            text("mask", "Field paths to keep, comma-separated; with a resource, below each of its items"),
-            text("name_regex", "Dump only the configurations whose names match the regular expression"),
-            flag("include_eds", "Dump the endpoints of the clusters as well"),
-        ],
-        config_dump::config_dump,
-    ),
     post(
         "/drain_listeners",
         "drain listeners",
@@ -107,7 +83,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     post("/healthcheck/fail", "cause the server to fail health checks", &[], actions::healthcheck_fail),
     post("/healthcheck/ok", "cause the server to pass health checks", &[], actions::healthcheck_ok),
     get("/help", "print out list of admin commands", &[], help::help),
-    get("/hot_restart_version", "print the hot restart compatibility version", &[], info::hot_restart_version),
+    get(
+        "/hot_restart_version",
+        "print the hot restart compatibility version",
+        &[],
+        info::hot_restart_version,
+    ),
     get(
         "/init_dump",
         "dump current Envoy init manager information (experimental)",
@@ -138,7 +119,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     post("/quitquitquit", "exit the server", &[], actions::quit),
     get("/ready", "print server state, return 200 if LIVE, otherwise return 503", &[], info::ready),
     post("/reopen_logs", "reopen access logs", &[], actions::reopen_logs),
-    post("/reset_counters", "reset all counters to zero", &[], actions::reset_counters),
     get("/runtime", "print runtime values", &[], runtime::runtime),
     post(
         "/runtime_modify",
@@ -147,39 +127,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         runtime::modify,
     ),
     get("/server_info", "print server version/status information", &[], info::server_info),
-    get(
-        "/stats",
-        "print server stats",
-        &[
-            USED_ONLY,
-            FILTER,
-            INVERT,
-            one_of("format", &["html", "active-html", "text", "json"], "Format to use"),
-            one_of(
-                "type",
-                &["All", "Counters", "Histograms", "Gauges", "TextReadouts"],
-                "Stat types to include.",
-            ),
-            one_of(
-                "histogram_buckets",
-                &["cumulative", "disjoint", "detailed", "summary"],
-                "Histogram bucket display mode",
-            ),
-        ],
-        stats::stats,
-    ),
-    get(
-        "/stats/prometheus",
-        "print server stats in prometheus format",
-        &[
-            USED_ONLY,
-            flag("text_readouts", "Render text_readouts as new gauges with value 0"),
-            FILTER,
-            INVERT,
-            one_of("histogram_buckets", &["cumulative", "summary"], "Histogram bucket display mode"),
-        ],
-        stats::prometheus,
-    ),
 ];
 
 /// Finds the endpoint and runs it; 404 for an unknown path, 405 for a change without POST.

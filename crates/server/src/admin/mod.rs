@@ -1,0 +1,93 @@
+//! The admin port: what it can be asked and what it answers, in Envoy's shapes.
+//!
+//! Everything here runs on the main thread; workers are reached through messages only, and their stats are
+//! read where they lie. [`Admin::answer`] is a function of the server's state and a request.
+
+mod actions;
+mod help;
+mod info;
+mod json;
+mod listeners;
+mod logging;
+mod request;
+mod runtime;
+mod table;
+
+pub use actions::Action;
+pub use listeners::ListenerFacts;
+pub use request::{Request, Response};
+
+use crate::cli::Options;
+use crate::log::Log;
+use nuncio_core::clock::Clock;
+use nuncio_core::lifecycle::Lifecycle;
+use serde_json::Value;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+
+#[cfg(test)]
+mod tests;
+
+/// How far the server has come (`envoy.admin.v3.ServerInfo.State`, with the numbers of `server.state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It serves.
+    Live = 0,
+    /// It serves, and is marked failed for health checks.
+    Draining = 1,
+    /// Clusters are still being prepared.
+    PreInitializing = 2,
+    /// Listeners are still being prepared.
+    Initializing = 3,
+}
+
+impl State {
+    /// Envoy's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+            Self::PreInitializing => "PRE_INITIALIZING",
+            Self::Initializing => "INITIALIZING",
+        }
+    }
+}
+
+/// What the admin port knows of the server.
+pub struct Admin {
+    /// The process's log; none in tests.
+    pub log: Option<&'static Log>,
+    /// The machine's time.
+    pub clock: Clock,
+    /// When the process started.
+    pub started: Instant,
+    /// The command line.
+    pub options: Rc<Options>,
+    /// The node as `/server_info` shows it (`envoy.config.core.v3.Node`).
+    pub node: Value,
+    /// The listeners in the order of the configuration.
+    pub listeners: Vec<ListenerFacts>,
+    /// Marked failed or not.
+    pub lifecycle: Lifecycle,
+    /// Whether start-up is over, and if not, how far it is.
+    pub progress: Rc<Cell<State>>,
+    /// Where actions go.
+    pub actions: UnboundedSender<Action>,
+}
+
+impl Admin {
+    /// Answers a request.
+    pub fn answer(&self, request: &Request) -> Response {
+        table::dispatch(self, request)
+    }
+
+    /// The state as `/ready` tells it.
+    pub fn state(&self) -> State {
+        match self.progress.get() {
+            State::Live if self.lifecycle.health_check_failed() => State::Draining,
+            state => state,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+use super::table::ENDPOINTS;
+use super::*;
+use crate::cli;
+use nuncio_core::address::Address;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
+    let (actions, received) = unbounded_channel();
+    let clock = Clock::virtual_at(std::time::UNIX_EPOCH);
+    let admin = Admin {
+        log: None,
+        started: clock.now(),
+        clock,
+        options: Rc::new(cli::parse(std::iter::once(&"nuncio").chain(args)).unwrap()),
+        node: Value::Null,
+        listeners: vec![ListenerFacts {
+            name: "l1".into(),
+            addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],
+        }],
+        lifecycle: Lifecycle::new(),
+        progress: Rc::new(Cell::new(State::Live)),
+        actions,
+    };
+    (admin, received)
+}
+
+fn get(admin: &Admin, target: &str) -> (u16, String) {
+    let r = admin.answer(&Request::new("GET", target));
+    (r.status, r.body)
+}
+
+fn post(admin: &Admin, target: &str) -> (u16, String) {
+    let r = admin.answer(&Request::new("POST", target));
+    (r.status, r.body)
+}
+
+#[test]
+fn the_table_is_sorted_and_every_row_is_listed() {
+    assert!(ENDPOINTS.windows(2).all(|w| w[0].path < w[1].path));
+    let (admin, _) = admin(&[]);
+    let (status, help) = get(&admin, "/help");
+    assert_eq!(status, 200);
+    for e in ENDPOINTS {
+        assert!(help.contains(&format!("\n  {}", e.path)), "{}", e.path);
+    }
+    let (status, body) = get(&admin, "/nope");
+    assert_eq!((status, body), (404, format!("invalid path. {help}")));
+    assert_eq!(get(&admin, "/READY").0, 404);
+    assert_eq!(get(&admin, "/%72eady?x=y").0, 200);
+    let home = admin.answer(&Request::new("GET", "/"));
+    assert_eq!((home.status, home.content_type), (200, "text/html; charset=UTF-8"));
+}
+
+#[test]
+fn changes_need_post() {
+    let (admin, mut actions) = admin(&[]);
+    for e in ENDPOINTS.iter().filter(|e| e.method == table::Method::Post) {
+        let want = (405, "Method PUT not allowed, POST required.".to_owned());
+        let r = admin.answer(&Request::new("PUT", e.path));
+        assert_eq!((r.status, r.body), want, "{}", e.path);
+    }
+    assert!(actions.try_recv().is_err());
+    assert_eq!(admin.answer(&Request::new("POST", "/ready")).status, 200);
+}
+
+#[test]
+fn readiness_follows_start_up_and_the_health_mark() {
+    let (admin, _) = admin(&[]);
+    admin.progress.set(State::PreInitializing);
+    assert_eq!(get(&admin, "/ready"), (503, "PRE_INITIALIZING\n".into()));
+    admin.progress.set(State::Live);
+    assert_eq!(get(&admin, "/ready"), (200, "LIVE\n".into()));
+    assert_eq!(post(&admin, "/healthcheck/fail"), (200, "OK\n".into()));
+    assert_eq!(get(&admin, "/ready"), (503, "DRAINING\n".into()));
+    assert_eq!(post(&admin, "/healthcheck/ok"), (200, "OK\n".into()));
+    assert_eq!(get(&admin, "/ready"), (200, "LIVE\n".into()));
+}
+
+#[test]
+fn actions_reach_the_server() {
+    let (admin, mut actions) = admin(&[]);
+    for path in ["/quitquitquit", "/reopen_logs", "/drain_listeners?graceful&inboundonly=1"] {
+        assert_eq!(post(&admin, path), (200, "OK\n".into()));
+    }
+    let mut next = || actions.try_recv().unwrap();
+    assert_eq!((next(), next()), (Action::Quit, Action::ReopenLogs));
+    assert_eq!(next(), Action::Drain { graceful: true, skip_exit: false, inbound_only: true });
+}
+
+#[test]
+fn listeners_are_shown_in_both_forms() {
+    let (admin, _) = admin(&[]);
+    assert_eq!(get(&admin, "/listeners"), (200, "l1::127.0.0.1:80\nl1::/x\n".into()));
+    let (_, body) = get(&admin, "/listeners?format=json");
+    let want = r#"{
+ "listener_statuses": [
+  {
+   "name": "l1",
+   "local_address": {
+    "socket_address": {
+     "address": "127.0.0.1",
+     "port_value": 80
+    }
+   },
+   "additional_local_addresses": [
+    {
+     "pipe": {
+      "path": "/x"
+     }
+    }
+   ]
+  }
+ ]
+}
+"#;
+    assert_eq!(body, want);
+}
+
+#[test]
+fn what_the_command_line_said_is_told() {
+    let (admin, _) = admin(&["--concurrency", "3", "--drain-strategy", "immediate", "--disable-hot-restart"]);
+    let info: Value = serde_json::from_str(&get(&admin, "/server_info").1).unwrap();
+    let line = &info["command_line_options"];
+    assert_eq!(line["concurrency"], 3);
+    assert_eq!(line["drain_strategy"], "Immediate");
+    assert_eq!(line["file_flush_interval"], "10s");
+    assert_eq!(info["hot_restart_version"], "disabled");
+    assert_eq!(get(&admin, "/hot_restart_version").1, "disabled");
+}
+
+#[test]
+fn runtime_values_cannot_be_changed_without_a_layer_for_it() {
+    let (admin, _) = admin(&[]);
+    assert_eq!(post(&admin, "/runtime_modify?a=b"), (503, "No admin layer specified".into()));
+    assert_eq!(post(&admin, "/runtime_modify").0, 400);
+}
