@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod http;
 pub mod log;
 pub mod memory;
 pub mod signal;
