@@ -3,7 +3,7 @@ import asyncio
 import json
 
 from .config import Y, cluster, filelog, simple
-from .http1 import Msg, resp
+from .http1 import Msg, build, resp
 from .registry import case
 
 PROTOCOL_LOG = '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %PROTOCOL%'
