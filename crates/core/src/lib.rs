@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod config;
 pub mod lifecycle;
 pub mod matcher;
 pub mod registry;

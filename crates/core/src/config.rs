@@ -1,0 +1,161 @@
+//! What every compile step shares: the context, and the small messages that recur.
+
+use crate::address::Address;
+use nuncio_proto::pb::envoy::config::core::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use nuncio_proto::context::{CompileContext, Reported, Sink, Unsupported, type_name};
+pub use nuncio_proto::error::{ConfigError, Errors};
+pub use nuncio_proto::place::Place;
+
+/// A `google.protobuf.Duration`; a negative one is refused.
+pub fn duration(value: &prost_types::Duration, cx: &CompileContext<'_>) -> Option<Duration> {
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(value.seconds), u32::try_from(value.nanos)) else {
+        cx.error(format!(
+            "Invalid duration: Expected positive duration: seconds: {} nanos: {}",
+            value.seconds, value.nanos
+        ));
+        return None;
+    };
+    Some(Duration::new(seconds, nanos))
+}
+
+/// A timeout: `default` where the field is not set, `None` (off) where it is 0. Envoy's timers count
+/// milliseconds: a smaller positive value is rounded up to one.
+pub fn timeout(
+    value: Option<&prost_types::Duration>,
+    default: Option<Duration>,
+    cx: &CompileContext<'_>,
+) -> Option<Duration> {
+    match value {
+        None => default,
+        Some(value) => duration(value, cx).filter(|d| !d.is_zero()).map(|d| d.max(Duration::from_millis(1))),
+    }
+}
+
+/// A fraction as hits in a million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fraction(u32);
+
+impl Fraction {
+    /// Always.
+    pub const ALWAYS: Self = Self(1_000_000);
+
+    /// Whether `random` hits. Envoy compares `random % denominator` with the numerator, so the denominator's
+    /// size matters; a million keeps every smaller one exact.
+    #[inline]
+    pub fn hit(self, random: u64) -> bool {
+        random % 1_000_000 < u64::from(self.0)
+    }
+
+    /// Hits in a million.
+    pub fn per_million(self) -> u32 {
+        self.0
+    }
+}
+
+/// An `envoy.type.v3.FractionalPercent`; above one is always.
+pub fn fraction(value: &FractionalPercent) -> Fraction {
+    let scale = match DenominatorType::try_from(value.denominator) {
+        Ok(DenominatorType::Hundred) | Err(_) => 10_000,
+        Ok(DenominatorType::TenThousand) => 100,
+        Ok(DenominatorType::Million) => 1,
+    };
+    Fraction(value.numerator.saturating_mul(scale).min(1_000_000))
+}
+
+/// An `envoy.config.core.v3.Address` that is an IP address and port.
+pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> {
+    let pb::Address { address } = value;
+    match address {
+        Some(pb::address::Address::SocketAddress(socket)) => {
+            socket_address(socket, &cx.field("socket_address")).map(Address::Ip)
+        }
+        None => {
+            cx.error("value is required");
+            None
+        }
+    }
+}
+
+fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Option<SocketAddr> {
+    // TCP is the only protocol that is built; `ipv4_compat` is read by whoever binds.
+    let pb::SocketAddress { protocol: _, address, port_specifier, ipv4_compat: _ } = value;
+    let port = match port_specifier {
+        Some(pb::socket_address::PortSpecifier::PortValue(port)) => u16::try_from(*port).ok(),
+        None => {
+            cx.error("a port is required");
+            return None;
+        }
+    };
+    let Some(port) = port else {
+        cx.field("port_value").error("a port is at most 65535");
+        return None;
+    };
+    match address.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, port)),
+        Err(_) => {
+            cx.field("address").error(format!(
+                "malformed IP address: {address}. Consider setting resolver_name or setting cluster type to \
+                 'STRICT_DNS' or 'LOGICAL_DNS'"
+            ));
+            None
+        }
+    }
+}
+
+/// The bytes that an `envoy.config.core.v3.DataSource` names, read now. An unset one is `None` without an
+/// error.
+pub fn data_source(value: &pb::DataSource, cx: &CompileContext<'_>) -> Option<Vec<u8>> {
+    use pb::data_source::Specifier;
+    let pb::DataSource { specifier } = value;
+    match specifier.as_ref()? {
+        Specifier::InlineString(text) => Some(text.clone().into_bytes()),
+        Specifier::InlineBytes(bytes) => Some(bytes.clone()),
+        Specifier::Filename(path) => match std::fs::read(path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                cx.field("filename").error(format!("Invalid path: {path}: {error}"));
+                None
+            }
+        },
+        Specifier::EnvironmentVariable(name) => match std::env::var(name) {
+            Ok(text) => Some(text.into_bytes()),
+            Err(_) => {
+                cx.field("environment_variable").error(format!("Environment variable doesn't exist: {name}"));
+                None
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_switches_a_timeout_off_and_a_fraction_of_a_millisecond_is_one() {
+        let sink = Sink::new(Unsupported::Refuse);
+        let cx = CompileContext::root(&sink, "", None);
+        let of = |seconds, nanos| prost_types::Duration { seconds, nanos };
+        assert_eq!(timeout(None, Some(Duration::MAX), &cx), Some(Duration::MAX));
+        assert_eq!(timeout(Some(&of(0, 0)), Some(Duration::MAX), &cx), None);
+        assert_eq!(timeout(Some(&of(0, 1)), None, &cx), Some(Duration::from_millis(1)));
+        assert!(!sink.has_errors());
+        assert_eq!(timeout(Some(&of(-1, 0)), None, &cx), None);
+        assert!(sink.has_errors());
+    }
+
+    #[test]
+    fn fractions_are_hits_in_a_million_whatever_the_denominator() {
+        let of = |numerator, denominator: DenominatorType| {
+            fraction(&FractionalPercent { numerator, denominator: denominator as i32 }).per_million()
+        };
+        assert_eq!(of(50, DenominatorType::Hundred), 500_000);
+        assert_eq!(of(1, DenominatorType::TenThousand), 100);
+        assert_eq!(of(7, DenominatorType::Million), 7);
+        assert_eq!(of(200, DenominatorType::Hundred), 1_000_000);
+    }
+}
