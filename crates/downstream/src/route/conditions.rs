@@ -1,0 +1,167 @@
+//! `RouteMatch` beside the path's literal part: what else a request must satisfy.
+
+use super::MatchContext;
+use super::template::TemplateMatch;
+use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use nuncio_core::matcher::{HeaderMatcher, QueryParameterMatcher, Regex, StringMatcher};
+use nuncio_core::runtime::RuntimeFraction;
+
+/// The conditions of one route that its place in the index does not settle. All must hold.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    pub path: Option<PathCondition>,
+    pub runtime: Option<RuntimeFraction>,
+    pub headers: Box<[HeaderMatcher]>,
+    pub query: Box<[QueryParameterMatcher]>,
+    pub cookies: Box<[CookieMatcher]>,
+    pub grpc: bool,
+    pub tls: Option<TlsCondition>,
+}
+
+/// A path condition that is more than a literal.
+#[derive(Debug)]
+pub(super) enum PathCondition {
+    /// `safe_regex`: the whole path, query apart.
+    Regex(Box<Regex>),
+    /// `path_match_policy` with a URI template.
+    Template(Box<TemplateMatch>),
+    /// `connect_matcher`: CONNECT and CONNECT-UDP requests only.
+    Connect,
+}
+
+/// `RouteMatch.cookies`: one cookie's value.
+#[derive(Debug)]
+pub(super) struct CookieMatcher {
+    pub name: Box<[u8]>,
+    pub value: StringMatcher,
+    pub invert: bool,
+}
+
+/// `RouteMatch.tls_context`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TlsCondition {
+    pub presented: Option<bool>,
+    pub validated: Option<bool>,
+}
+
+/// Which condition of a route a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The path.
+    Path,
+    /// `runtime_fraction`.
+    Runtime,
+    /// The header matcher with this index.
+    Header(usize),
+    /// The query parameter matcher with this index.
+    QueryParameter(usize),
+    /// The cookie matcher with this index.
+    Cookie(usize),
+    /// `grpc`.
+    Grpc,
+    /// `tls_context`.
+    TlsContext,
+}
+
+impl Conditions {
+    /// The first condition that does not hold; `None`: all hold. `path` is the path that routes match on.
+    #[inline]
+    pub(super) fn mismatch(&self, head: &RequestHead, path: &[u8], cx: &MatchContext<'_>) -> Option<Mismatch> {
+        let Self { path: path_condition, runtime, headers, query, cookies, grpc, tls } = self;
+        if path_condition.as_ref().is_some_and(|p| !p.holds(head, path)) {
+            return Some(Mismatch::Path);
+        }
+        if runtime.as_ref().is_some_and(|r| !r.enabled(cx.runtime, cx.random)) {
+            return Some(Mismatch::Runtime);
+        }
+        if let Some(i) = headers.iter().position(|m| !m.matches(&head.headers)) {
+            return Some(Mismatch::Header(i));
+        }
+        if !query.is_empty() {
+            let text = query_of(head.path());
+            if let Some(i) = query.iter().position(|m| !m.matches(text)) {
+                return Some(Mismatch::QueryParameter(i));
+            }
+        }
+        if let Some(i) = cookies.iter().position(|c| !c.matches(&head.headers)) {
+            return Some(Mismatch::Cookie(i));
+        }
+        if *grpc && !is_grpc(&head.headers) {
+            return Some(Mismatch::Grpc);
+        }
+        if tls.is_some_and(|t| !t.holds(cx)) {
+            return Some(Mismatch::TlsContext);
+        }
+        None
+    }
+
+    /// Whether nothing is asked.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { path, runtime, headers, query, cookies, grpc, tls } = self;
+        path.is_none()
+            && runtime.is_none()
+            && headers.is_empty()
+            && query.is_empty()
+            && cookies.is_empty()
+            && !grpc
+            && tls.is_none()
+    }
+}
+
+impl PathCondition {
+    fn holds(&self, head: &RequestHead, path: &[u8]) -> bool {
+        match self {
+            Self::Regex(regex) => regex.is_full_match(path),
+            Self::Template(template) => template.matches(path),
+            Self::Connect => is_connect(head),
+        }
+    }
+}
+
+impl CookieMatcher {
+    /// Judges the first cookie of this name; one that is missing matches only inverted.
+    pub(super) fn matches(&self, headers: &HeaderMap) -> bool {
+        cookie(headers, &self.name).is_some_and(|v| self.value.matches(v)) != self.invert
+    }
+}
+
+impl TlsCondition {
+    fn holds(self, cx: &MatchContext<'_>) -> bool {
+        self.presented.is_none_or(|want| want == cx.peer_certificate.presented)
+            && self.validated.is_none_or(|want| want == cx.peer_certificate.validated)
+    }
+}
+
+/// What follows the `?` of a path, up to a fragment.
+pub(super) fn query_of(path: &[u8]) -> &[u8] {
+    let query = memchr::memchr(b'?', path).and_then(|at| path.get(at + 1..)).unwrap_or_default();
+    memchr::memchr(b'#', query).and_then(|end| query.get(..end)).unwrap_or(query)
+}
+
+/// The value of the first cookie called `name`, without surrounding double quotes. Blanks before a name are
+/// skipped; everything behind `=` up to the `;` belongs to the value.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Option<&'h [u8]> {
+    headers.get_all(Known::Cookie).flat_map(|line| line.split(|&b| b == b';')).find_map(|pair| {
+        let pair = pair.get(pair.iter().position(|&b| b != b' ')?..)?;
+        let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(match value {
+            [b'"', inner @ .., b'"'] => inner,
+            _ => value,
+        })
+    })
+}
+
+/// Whether `content-type` is gRPC: `application/grpc`, alone or before `+`.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let rest = headers.get(Known::ContentType).and_then(|v| v.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| rest.first().is_none_or(|&b| b == b'+'))
+}
+
+/// Whether it is a CONNECT, or an upgrade to `connect-udp`.
+pub(super) fn is_connect(head: &RequestHead) -> bool {
+    head.method() == b"CONNECT"
+        || head.headers.get(Known::Upgrade).is_some_and(|u| u.eq_ignore_ascii_case(b"connect-udp"))
+}
+
+#[cfg(test)]
+mod tests;

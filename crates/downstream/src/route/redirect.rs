@@ -1,0 +1,91 @@
+//! `RedirectAction`: the answer that sends the client elsewhere.
+
+use super::domains::port_start;
+use super::rewrite::PathRewrite;
+use nuncio_codec::head::{Known, RequestHead};
+
+/// A compiled `RedirectAction`.
+#[derive(Debug)]
+pub struct RedirectAction {
+    pub(super) status: u16,
+    /// Empty: the request's.
+    pub(super) scheme: Box<str>,
+    /// Empty: the request's.
+    pub(super) host: Box<str>,
+    /// With its colon; empty: the request's, or none beside a `host_redirect`.
+    pub(super) port: Box<str>,
+    /// `path_redirect`; empty: the request's path.
+    pub(super) path: Box<str>,
+    pub(super) rewrite: Option<PathRewrite>,
+    pub(super) strip_query: bool,
+}
+
+impl RedirectAction {
+    /// 301, 302, 303, 307 or 308.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Appends the URL of `location` to `out`, from a head whose path was rewritten already
+    /// (`Route::location` does both).
+    pub(super) fn write_location(&self, head: &RequestHead, out: &mut Vec<u8>) {
+        let scheme = if self.scheme.is_empty() { head.scheme() } else { self.scheme.as_bytes() };
+        out.extend_from_slice(scheme);
+        out.extend_from_slice(b"://");
+        if self.host.is_empty() {
+            out.extend_from_slice(request_host(head, scheme, !self.port.is_empty()));
+        } else {
+            out.extend_from_slice(self.host.as_bytes());
+        }
+        out.extend_from_slice(self.port.as_bytes());
+        self.write_path(head.path(), out);
+    }
+
+    /// A query in `path_redirect` stays whatever `strip_query` says, and drops the request's.
+    fn write_path(&self, path: &[u8], out: &mut Vec<u8>) {
+        let query_at = memchr::memchr(b'?', path).unwrap_or(path.len());
+        let (before, query) = path.split_at_checked(query_at).unwrap_or_default();
+        if self.path.is_empty() {
+            out.extend_from_slice(before);
+        } else {
+            out.extend_from_slice(self.path.as_bytes());
+            if self.path.contains('?') {
+                return;
+            }
+        }
+        if !self.strip_query {
+            out.extend_from_slice(query);
+        }
+    }
+}
+
+/// The request's host; without its port where another one follows, or where it is the default port of
+/// `x-forwarded-proto` and the new scheme is a different one.
+fn request_host<'a>(head: &'a RequestHead, scheme: &[u8], other_port: bool) -> &'a [u8] {
+    let host = head.authority();
+    let Some((name, port)) = port_start(host).and_then(|at| host.split_at_checked(at)) else { return host };
+    let forwarded = head.headers.get(Known::XForwardedProto).unwrap_or_default();
+    let default_port = match forwarded {
+        b"https" => &b":443"[..],
+        b"http" => b":80",
+        _ => b"",
+    };
+    if other_port || (scheme != forwarded && port == default_port) { name } else { host }
+}
+
+/// Appends the request's own URL: what a `direct_response` of 201 or 3xx names as its `location`.
+pub(super) fn write_own_url(head: &RequestHead, out: &mut Vec<u8>) {
+    for part in [head.scheme(), b"://", request_host(head, head.scheme(), false), head.path()] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Appends the URL that `require_tls` sends the client to: the same one with `https`, its port kept.
+pub fn tls_location(head: &RequestHead, out: &mut Vec<u8>) {
+    for part in [b"https://", head.authority(), head.path()] {
+        out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! How a route changes `:path` and `:authority` on the way upstream.
+
+use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::matcher::RegexRewrite;
+
+/// What becomes of a path, query apart.
+#[derive(Debug)]
+pub(super) enum PathRewrite {
+    /// `prefix_rewrite`: the matched part is replaced.
+    Prefix(Box<str>),
+    /// `regex_rewrite`: every match in the path is replaced.
+    Regex(Box<RegexRewrite>),
+    /// `path_rewrite_policy` with a URI template.
+    Template(Box<super::template::TemplateRewrite>),
+}
+
+/// How much of a path its route matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Matched {
+    /// So many bytes from its beginning.
+    Bytes(usize),
+    /// All of it, query apart.
+    Whole,
+}
+
+/// Where the query or fragment of `path` begins; its length where it has none.
+#[inline]
+pub(super) fn path_end(path: &[u8]) -> usize {
+    memchr::memchr2(b'?', b'#', path).unwrap_or(path.len())
+}
+
+impl PathRewrite {
+    /// Sets `:path` to what this makes of it. `keep_original` puts the old one into `x-envoy-original-path`.
+    /// A rewrite that leaves nothing before the query, or a template that does not fit, changes nothing.
+    pub(super) fn apply(&self, head: &mut RequestHead, matched: Matched, keep_original: bool) {
+        let path = head.path();
+        let end = path_end(path);
+        let (just_path, query) = path.split_at_checked(end).unwrap_or_default();
+        let mut new = Vec::with_capacity(path.len() + 32);
+        match self {
+            Self::Prefix(to) => {
+                let from = match matched {
+                    Matched::Bytes(n) => n.min(path.len()),
+                    Matched::Whole => end,
+                };
+                new.extend_from_slice(to.as_bytes());
+                new.extend_from_slice(path.get(from..).unwrap_or_default());
+            }
+            Self::Regex(rewrite) => {
+                rewrite.replace_all(just_path, &mut new);
+                if new.is_empty() {
+                    return;
+                }
+                new.extend_from_slice(query);
+            }
+            Self::Template(rewrite) => {
+                if !rewrite.write(just_path, &mut new) {
+                    return;
+                }
+                new.extend_from_slice(query);
+            }
+        }
+        if keep_original {
+            let old = path.to_vec();
+            head.headers.set(Known::XEnvoyOriginalPath, &old);
+        }
+        head.headers.set(Known::Path, &new);
+    }
+}
+
+/// What becomes of `:authority` before a host is picked.
+#[derive(Debug)]
+pub(super) enum HostRewrite {
+    /// `host_rewrite_literal`.
+    Literal(Box<str>),
+    /// `host_rewrite_header`: the first value of that header, lower-case name.
+    Header(Box<str>),
+    /// `host_rewrite_path_regex`, on the path without its query.
+    PathRegex(Box<RegexRewrite>),
+}
+
+impl HostRewrite {
+    /// Sets `:authority` to what this says; where that is empty, nothing changes.
+    pub(super) fn apply(&self, head: &mut RequestHead, append_forwarded: bool, keep_original: bool) {
+        let mut new = Vec::new();
+        match self {
+            Self::Literal(host) => new.extend_from_slice(host.as_bytes()),
+            Self::Header(name) => new.extend_from_slice(head.headers.get(&**name).unwrap_or_default()),
+            Self::PathRegex(rewrite) => {
+                rewrite.replace_all(head.path_without_query(), &mut new);
+            }
+        }
+        if !new.is_empty() {
+            set_authority(head, &new, append_forwarded, keep_original);
+        }
+    }
+}
+
+/// Replaces `:authority`, as every host rewrite does: `append_forwarded` joins the old one onto
+/// `x-forwarded-host` unless it is the last value there, `keep_original` puts it into
+/// `x-envoy-original-host`.
+pub fn set_authority(head: &mut RequestHead, host: &[u8], append_forwarded: bool, keep_original: bool) {
+    let old = head.authority().to_vec();
+    if append_forwarded && !old.is_empty() {
+        let last = head
+            .headers
+            .get(Known::XForwardedHost)
+            .and_then(|v| v.split(|&b| b == b',').rfind(|part| !part.is_empty()));
+        if last != Some(&old) {
+            head.headers.append_joined(Known::XForwardedHost, b",", &old);
+        }
+    }
+    if keep_original {
+        head.headers.set(Known::XEnvoyOriginalHost, &old);
+    }
+    head.headers.set(Known::Authority, host);
+}
+
+#[cfg(test)]
+mod tests;
