@@ -1,7 +1,8 @@
 //! Network addresses as configuration, logs and balancers name them.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Where a socket is bound or connected (`envoy.config.core.v3.Address`).
@@ -22,12 +23,59 @@ impl Address {
         }
     }
 
+    /// Appends what `Display` prints.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ip(SocketAddr::V4(a)) => {
+                write_v4(*a.ip(), out);
+                out.push(b':');
+                write_decimal(a.port(), out);
+            }
+            Self::Ip(SocketAddr::V6(_)) => {
+                let _ = write!(out, "{self}");
+            }
+            Self::Pipe(p) => out.extend_from_slice(p.as_bytes()),
+        }
+    }
+
+    /// Appends the address without its port; a pipe's path.
+    pub fn write_ip_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ip(SocketAddr::V4(a)) => write_v4(*a.ip(), out),
+            Self::Ip(SocketAddr::V6(a)) => {
+                let _ = write!(out, "{}", a.ip());
+            }
+            Self::Pipe(p) => out.extend_from_slice(p.as_bytes()),
+        }
+    }
+
     /// The port, if it has one.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Ip(a) => Some(a.port()),
             Self::Pipe(_) => None,
         }
+    }
+}
+
+/// The general formatter costs several hundred instructions; a log line has two addresses.
+fn write_v4(ip: Ipv4Addr, out: &mut Vec<u8>) {
+    for (i, octet) in ip.octets().into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        write_decimal(u16::from(octet), out);
+    }
+}
+
+fn write_decimal(n: u16, out: &mut Vec<u8>) {
+    let mut divisor = 10_000;
+    while divisor > 1 && n < divisor {
+        divisor /= 10;
+    }
+    while divisor > 0 {
+        out.push(b'0' + (n / divisor % 10) as u8);
+        divisor /= 10;
     }
 }
 

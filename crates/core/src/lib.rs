@@ -4,6 +4,7 @@
 pub mod address;
 pub mod clock;
 pub mod config;
+pub mod format;
 pub mod lifecycle;
 pub mod matcher;
 pub mod registry;

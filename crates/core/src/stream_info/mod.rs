@@ -1,8 +1,10 @@
 //! What is known about one stream: the single source of its access-log line, span and histograms.
 
 mod flags;
+mod state;
 
 pub use flags::{ResponseFlag, ResponseFlags};
+pub use state::{FilterState, Metadata};
 
 use crate::address::Address;
 use nuncio_codec::head::Version;
@@ -57,6 +59,8 @@ pub struct Timings {
     pub downstream_tx_begin: Option<Instant>,
     /// The last byte of the response went out (`DS_TX_END`).
     pub downstream_tx_end: Option<Instant>,
+    /// The stream was over: where `DURATION` ends.
+    pub complete: Option<Instant>,
 }
 
 /// Bytes of one side of a stream.
@@ -70,6 +74,37 @@ pub struct ByteCounts {
     pub header_received: u64,
     /// Head bytes sent.
     pub header_sent: u64,
+    /// Head bytes received, decompressed; 0 where the protocol compresses nothing.
+    pub decompressed_header_received: u64,
+    /// Head bytes sent, before compression; 0 where the protocol compresses nothing.
+    pub decompressed_header_sent: u64,
+}
+
+impl ByteCounts {
+    /// Head bytes received, decompressed.
+    pub fn decompressed_received(&self) -> u64 {
+        if self.decompressed_header_received == 0 {
+            self.header_received
+        } else {
+            self.decompressed_header_received
+        }
+    }
+
+    /// Head bytes sent, before compression.
+    pub fn decompressed_sent(&self) -> u64 {
+        if self.decompressed_header_sent == 0 { self.header_sent } else { self.decompressed_header_sent }
+    }
+}
+
+/// An attempt that a later one replaced.
+#[derive(Clone, Debug)]
+pub struct EarlierAttempt {
+    /// The host's address.
+    pub host: Address,
+    /// The host's name.
+    pub host_name: Option<Arc<str>>,
+    /// The upstream connection that carried it.
+    pub connection_id: u64,
 }
 
 /// What is known of the upstream side of a stream.
@@ -97,6 +132,12 @@ pub struct UpstreamInfo {
     pub stale_reuse: bool,
     /// Bytes of the upstream side.
     pub bytes: ByteCounts,
+    /// The attempts before the current one that got a connection (`UPSTREAM_HOSTS_ATTEMPTED`).
+    pub earlier_attempts: Vec<EarlierAttempt>,
+    /// The cluster's metadata.
+    pub cluster_metadata: Option<Arc<Metadata>>,
+    /// The picked host's metadata.
+    pub host_metadata: Option<Arc<Metadata>>,
 }
 
 /// One stream, from the first byte of its head to the last byte of its answer.
@@ -130,6 +171,10 @@ pub struct StreamInfo {
     pub random: u64,
     /// The name of the route taken.
     pub route_name: Option<Arc<str>>,
+    /// The route's metadata.
+    pub route_metadata: Option<Arc<Metadata>>,
+    /// How often a route was looked for.
+    pub route_resolutions: u32,
     /// The name of the virtual cluster matched.
     pub virtual_cluster: Option<Arc<str>>,
     /// The upstream side.
@@ -138,6 +183,10 @@ pub struct StreamInfo {
     pub health_check: bool,
     /// The client is internal by `internal_address_config`.
     pub internal: bool,
+    /// The request is one that a tracer would take up; the traceable log filter reads it.
+    pub traceable: bool,
+    /// Dynamic metadata and filter state, once somebody sets them.
+    pub state: Option<Box<state::State>>,
 }
 
 impl StreamInfo {
@@ -158,10 +207,14 @@ impl StreamInfo {
             bytes: ByteCounts::default(),
             random,
             route_name: None,
+            route_metadata: None,
+            route_resolutions: 0,
             virtual_cluster: None,
             upstream: UpstreamInfo::default(),
             health_check: false,
             internal: false,
+            traceable: false,
+            state: None,
         }
     }
 

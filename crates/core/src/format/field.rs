@@ -1,0 +1,476 @@
+//! Commands that read the stream itself.
+
+use super::FormatContext;
+use super::command::{Op, write_number};
+use super::json::{write_json_string, write_json_value};
+use super::parse::FormatError;
+use crate::address::Address;
+use crate::stream_info::{ResponseFlag, StreamInfo, UpstreamInfo};
+use nuncio_codec::head::{HeaderMap, Known};
+use prost_types::value::Kind as ValueKind;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// The command called `name`, if it is a plain field.
+pub(super) fn find(name: &str) -> Option<Op> {
+    if let Some((_, write)) = TEXTS.iter().find(|(n, _)| *n == name) {
+        return Some(Op::Text(*write));
+    }
+    if let Some((_, read)) = NUMBERS.iter().find(|(n, _)| *n == name) {
+        return Some(Op::Number(*read));
+    }
+    ABSENT.contains(&name).then_some(Op::Absent)
+}
+
+type Text = fn(&FormatContext<'_>, &mut Vec<u8>) -> bool;
+type Number = fn(&FormatContext<'_>) -> Option<u64>;
+
+fn put(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    value.map(|v| out.extend_from_slice(v)).is_some()
+}
+
+fn put_named(value: &Option<std::sync::Arc<str>>, out: &mut Vec<u8>) -> bool {
+    put(value.as_deref().filter(|v| !v.is_empty()).map(str::as_bytes), out)
+}
+
+fn put_address(address: Option<&Address>, out: &mut Vec<u8>) -> bool {
+    match address {
+        Some(address) => {
+            address.write_to(out);
+            true
+        }
+        None => false,
+    }
+}
+
+fn put_ip(address: Option<&Address>, out: &mut Vec<u8>) -> bool {
+    match address {
+        Some(address) => {
+            address.write_ip_to(out);
+            true
+        }
+        None => false,
+    }
+}
+
+fn port(address: Option<&Address>) -> Option<u64> {
+    address?.port().map(u64::from)
+}
+
+/// The upstream connection's peer: the host, once connected.
+fn upstream_remote<'a>(cx: &FormatContext<'a>) -> Option<&'a Address> {
+    let up = &cx.info.upstream;
+    up.connection_id.and(up.host.as_ref())
+}
+
+fn millis(d: Duration) -> u64 {
+    d.as_millis() as u64
+}
+
+fn since_start(info: &StreamInfo, point: Option<Instant>) -> Option<u64> {
+    Some(millis(point?.saturating_duration_since(info.start)))
+}
+
+/// The values that are text.
+const TEXTS: &[(&str, Text)] = &[
+    ("ACCESS_LOG_TYPE", |cx, out| put(Some(cx.log_type.as_str().as_bytes()), out)),
+    ("CUSTOM_FLAGS", |_, _| true),
+    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |cx, out| put_address(Some(&cx.info.connection.direct_local), out)),
+    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| true),
+    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", |cx, out| {
+        put_ip(Some(&cx.info.connection.direct_local), out)
+    }),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |cx, out| put_address(Some(&cx.info.connection.direct_remote), out)),
+    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", |cx, out| {
+        put_ip(Some(&cx.info.connection.direct_remote), out)
+    }),
+    ("DOWNSTREAM_LOCAL_ADDRESS", |cx, out| put_address(Some(&cx.info.connection.local), out)),
+    ("DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| true),
+    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(Some(&cx.info.connection.local), out)),
+    ("DOWNSTREAM_REMOTE_ADDRESS", |cx, out| put_address(Some(cx.info.remote_address()), out)),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(Some(cx.info.remote_address()), out)),
+    ("FILTER_CHAIN_NAME", |cx, out| {
+        put(Some(cx.info.connection.filter_chain.as_bytes()).filter(|n| !n.is_empty()), out)
+    }),
+    ("LISTENER_NAME", |cx, out| put(Some(cx.info.connection.listener.as_bytes()), out)),
+    ("LOCAL_REPLY_BODY", |cx, out| put(Some(cx.local_reply_body), out)),
+    ("PROTOCOL", |cx, out| put(cx.info.protocol.map(|p| p.as_str().as_bytes()), out)),
+    ("RESPONSE_FLAGS", |cx, out| write_flags(cx, ResponseFlag::short, out)),
+    ("RESPONSE_FLAGS_LONG", |cx, out| write_flags(cx, ResponseFlag::long, out)),
+    ("ROUTE_NAME", |cx, out| put_named(&cx.info.route_name, out)),
+    ("STREAM_ID", |cx, out| put(cx.request.and_then(|r| r.get(Known::XRequestId)), out)),
+    ("UNIQUE_ID", write_unique_id),
+    ("UPSTREAM_CLUSTER", |cx, out| {
+        put_named(&cx.info.upstream.cluster_observability, out) || put_named(&cx.info.upstream.cluster, out)
+    }),
+    ("UPSTREAM_CLUSTER_RAW", |cx, out| put_named(&cx.info.upstream.cluster, out)),
+    ("UPSTREAM_CONNECTION_IDS_ATTEMPTED", |cx, out| {
+        join_attempts(cx, out, |_, _, id, out| id.map(|n| write_number(n, out)).is_some())
+    }),
+    ("UPSTREAM_HOST", |cx, out| put_address(cx.info.upstream.host.as_ref(), out)),
+    ("UPSTREAM_HOSTS_ATTEMPTED", |cx, out| {
+        join_attempts(cx, out, |host, _, _, out| put_address(Some(host), out))
+    }),
+    ("UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", |cx, out| {
+        join_attempts(cx, out, |host, _, _, out| put_ip(Some(host), out))
+    }),
+    ("UPSTREAM_HOST_NAME", |cx, out| host_name(&cx.info.upstream, out)),
+    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |cx, out| {
+        let up = &cx.info.upstream;
+        up.host.as_ref().is_some_and(|host| write_host_name_without_port(host, up.host_name.as_deref(), out))
+    }),
+    ("UPSTREAM_HOST_NAMES_ATTEMPTED", |cx, out| {
+        join_attempts(cx, out, |host, name, _, out| {
+            put(name.map(str::as_bytes), out) || put_address(Some(host), out)
+        })
+    }),
+    ("UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", |cx, out| {
+        join_attempts(cx, out, |host, name, _, out| write_host_name_without_port(host, name, out))
+    }),
+    ("UPSTREAM_LOCAL_ADDRESS", |cx, out| put_address(cx.info.upstream.local.as_ref(), out)),
+    ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(cx.info.upstream.local.as_ref(), out)),
+    ("UPSTREAM_PROTOCOL", |cx, out| put(cx.info.upstream.protocol.map(|p| p.as_str().as_bytes()), out)),
+    ("UPSTREAM_REMOTE_ADDRESS", |cx, out| put_address(upstream_remote(cx), out)),
+    ("UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID", |cx, _| upstream_remote(cx).is_some()),
+    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(upstream_remote(cx), out)),
+    ("UPSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
+        write_details(cx.info.upstream.transport_failure.as_deref(), false, out)
+    }),
+    ("VIRTUAL_CLUSTER_NAME", |cx, out| put_named(&cx.info.virtual_cluster, out)),
+];
+
+/// The values that are numbers.
+const NUMBERS: &[(&str, Number)] = &[
+    ("BYTES_RECEIVED", |cx| Some(cx.info.bytes_received)),
+    ("BYTES_RETRANSMITTED", |_| Some(0)),
+    ("BYTES_SENT", |cx| Some(cx.info.bytes_sent)),
+    ("CONNECTION_ID", |cx| Some(cx.info.connection.id)),
+    ("DOWNSTREAM_DIRECT_LOCAL_PORT", |cx| port(Some(&cx.info.connection.direct_local))),
+    ("DOWNSTREAM_DIRECT_REMOTE_PORT", |cx| port(Some(&cx.info.connection.direct_remote))),
+    ("DOWNSTREAM_LOCAL_PORT", |cx| port(Some(&cx.info.connection.local))),
+    ("DOWNSTREAM_REMOTE_PORT", |cx| port(Some(cx.info.remote_address()))),
+    ("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.bytes.decompressed_received())),
+    ("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |cx| Some(cx.info.bytes.decompressed_sent())),
+    ("DOWNSTREAM_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.bytes.header_received)),
+    ("DOWNSTREAM_HEADER_BYTES_SENT", |cx| Some(cx.info.bytes.header_sent)),
+    ("DOWNSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.bytes.wire_received)),
+    ("DOWNSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.bytes.wire_sent)),
+    ("DURATION", |cx| since_start(cx.info, Some(cx.info.timings.complete.unwrap_or(cx.now)))),
+    ("PACKETS_RETRANSMITTED", |_| Some(0)),
+    ("REQUEST_DURATION", |cx| since_start(cx.info, cx.info.timings.downstream_rx_end)),
+    ("REQUEST_HEADERS_BYTES", |cx| Some(cx.request.map_or(0, HeaderMap::byte_size) as u64)),
+    ("REQUEST_TX_DURATION", |cx| since_start(cx.info, cx.info.timings.upstream_tx_end)),
+    ("RESPONSE_CODE", |cx| Some(u64::from(cx.info.response_code.unwrap_or(0)))),
+    ("RESPONSE_DURATION", |cx| since_start(cx.info, cx.info.timings.upstream_rx_begin)),
+    // The status counts as the header `:status`.
+    ("RESPONSE_HEADERS_BYTES", |cx| Some(cx.response.map_or(0, |(map, _)| map.byte_size() as u64 + 10))),
+    ("RESPONSE_TRAILERS_BYTES", |cx| Some(cx.trailers.map_or(0, HeaderMap::byte_size) as u64)),
+    ("RESPONSE_TX_DURATION", |cx| {
+        let from = cx.info.timings.upstream_rx_begin?;
+        Some(millis(cx.info.timings.downstream_tx_end?.saturating_duration_since(from)))
+    }),
+    ("ROUTE_RESOLUTION_COUNT", |cx| Some(u64::from(cx.info.route_resolutions))),
+    ("UPSTREAM_CONNECTION_ID", |cx| Some(cx.info.upstream.connection_id.unwrap_or(0))),
+    ("UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", |cx| {
+        Some(cx.info.upstream.bytes.decompressed_received())
+    }),
+    ("UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.decompressed_sent())),
+    ("UPSTREAM_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.header_received)),
+    ("UPSTREAM_HEADER_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.header_sent)),
+    ("UPSTREAM_LOCAL_PORT", |cx| port(cx.info.upstream.local.as_ref())),
+    ("UPSTREAM_REMOTE_PORT", |cx| port(upstream_remote(cx))),
+    ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |cx| Some(u64::from(cx.info.upstream.attempts))),
+    ("UPSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.wire_received)),
+    ("UPSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.wire_sent)),
+];
+
+/// What Envoy prints `-` for on plaintext connections without tracing. TLS, when it is built, moves its own from
+/// here to the tables above.
+const ABSENT: &[&str] = &[
+    "CONNECTION_TERMINATION_DETAILS",
+    "DOWNSTREAM_HANDSHAKE_DURATION",
+    "DOWNSTREAM_LOCAL_CLOSE_REASON",
+    "DOWNSTREAM_LOCAL_DNS_SAN",
+    "DOWNSTREAM_LOCAL_EMAIL_SAN",
+    "DOWNSTREAM_LOCAL_IP_SAN",
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+    "DOWNSTREAM_LOCAL_SUBJECT",
+    "DOWNSTREAM_LOCAL_URI_SAN",
+    "DOWNSTREAM_PEER_CERT",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+    "DOWNSTREAM_PEER_CHAIN_SERIALS",
+    "DOWNSTREAM_PEER_DNS_SAN",
+    "DOWNSTREAM_PEER_EMAIL_SAN",
+    "DOWNSTREAM_PEER_FINGERPRINT_1",
+    "DOWNSTREAM_PEER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_IP_SAN",
+    "DOWNSTREAM_PEER_ISSUER",
+    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_ISSUER_SERIAL",
+    "DOWNSTREAM_PEER_OTHERNAME_SAN",
+    "DOWNSTREAM_PEER_SERIAL",
+    "DOWNSTREAM_PEER_SUBJECT",
+    "DOWNSTREAM_PEER_URI_SAN",
+    "DOWNSTREAM_TLS_CIPHER",
+    "DOWNSTREAM_TLS_GROUP",
+    "DOWNSTREAM_TLS_SESSION_ID",
+    "DOWNSTREAM_TLS_VERSION",
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+    "ROUNDTRIP_DURATION",
+    "SPAN_ID",
+    "TLS_JA3_FINGERPRINT",
+    "TLS_JA4_FINGERPRINT",
+    "TRACE_ID",
+    "UPSTREAM_LOCAL_DNS_SAN",
+    "UPSTREAM_LOCAL_IP_SAN",
+    "UPSTREAM_LOCAL_URI_SAN",
+    "UPSTREAM_PEER_CERT",
+    "UPSTREAM_PEER_DNS_SAN",
+    "UPSTREAM_PEER_IP_SAN",
+    "UPSTREAM_PEER_ISSUER",
+    "UPSTREAM_PEER_SUBJECT",
+    "UPSTREAM_PEER_URI_SAN",
+    "UPSTREAM_SERVER_NAME",
+    "UPSTREAM_TLS_CIPHER",
+    "UPSTREAM_TLS_GROUP",
+    "UPSTREAM_TLS_SESSION_ID",
+    "UPSTREAM_TLS_VERSION",
+];
+
+fn write_flags(cx: &FormatContext<'_>, name: fn(ResponseFlag) -> &'static str, out: &mut Vec<u8>) -> bool {
+    if cx.info.flags.is_empty() {
+        out.push(b'-');
+        return true;
+    }
+    for (i, flag) in cx.info.flags.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name(flag).as_bytes());
+    }
+    true
+}
+
+/// Details and failure reasons: blanks become `_` unless `blanks`.
+pub(super) fn write_details(details: Option<&str>, blanks: bool, out: &mut Vec<u8>) -> bool {
+    let Some(details) = details.filter(|d| !d.is_empty()) else { return false };
+    if blanks {
+        out.extend_from_slice(details.as_bytes());
+    } else {
+        out.extend(details.bytes().map(|b| if b.is_ascii_whitespace() || b == 11 { b'_' } else { b }));
+    }
+    true
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn write_unique_id(cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
+    let (high, low) = (cx.rng.next(), cx.rng.next());
+    let high = high & 0xffff_ffff_ffff_0fff | 0x4000;
+    let low = low & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
+    let _ = write!(
+        out,
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    );
+    true
+}
+
+fn host_name(up: &UpstreamInfo, out: &mut Vec<u8>) -> bool {
+    put(up.host_name.as_deref().filter(|n| !n.is_empty()).map(str::as_bytes), out)
+        || put_address(up.host.as_ref(), out)
+}
+
+fn write_host_name_without_port(host: &Address, name: Option<&str>, out: &mut Vec<u8>) -> bool {
+    match name.filter(|n| !n.is_empty()) {
+        Some(name) => {
+            let bare =
+                name.rsplit_once(':').filter(|(_, p)| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+            put(Some(bare.map_or(name, |(n, _)| n).as_bytes()), out)
+        }
+        None => put_ip(Some(host), out),
+    }
+}
+
+/// Calls `write` for each attempt that got a connection, with commas between; `false` when there is none.
+fn join_attempts(
+    cx: &FormatContext<'_>,
+    out: &mut Vec<u8>,
+    write: fn(&Address, Option<&str>, Option<u64>, &mut Vec<u8>) -> bool,
+) -> bool {
+    let up = &cx.info.upstream;
+    let current = up.host.as_ref().filter(|_| up.connection_id.is_some());
+    let mut any = false;
+    let earlier =
+        up.earlier_attempts.iter().map(|a| (&a.host, a.host_name.as_deref(), Some(a.connection_id)));
+    for (host, name, id) in
+        earlier.chain(current.map(|host| (host, up.host_name.as_deref(), up.connection_id)))
+    {
+        if any {
+            out.push(b',');
+        }
+        any |= write(host, name.filter(|n| !n.is_empty()), id, out);
+    }
+    any
+}
+
+/// A point in a stream's life (`COMMON_DURATION`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Point {
+    DownstreamRxBegin,
+    DownstreamRxEnd,
+    UpstreamCxBegin,
+    UpstreamCxEnd,
+    UpstreamTxBegin,
+    UpstreamTxEnd,
+    UpstreamRxBegin,
+    UpstreamRxEnd,
+    DownstreamTxBegin,
+    DownstreamTxEnd,
+}
+
+/// The unit of a `COMMON_DURATION`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Precision {
+    Millis,
+    Micros,
+    Nanos,
+}
+
+/// `FROM:TO[:PRECISION]`. A point that no stream has makes the value missing.
+pub(super) fn common_duration(argument: &str) -> Result<Op, FormatError> {
+    let parts: Vec<&str> = argument.split(':').collect();
+    let (from, to, precision) = match parts.as_slice() {
+        [from, to] => (from, to, "ms"),
+        [from, to, precision] => (from, to, *precision),
+        _ => return Err(FormatError::CommonDuration(argument.to_owned())),
+    };
+    let precision = match precision {
+        "ms" => Precision::Millis,
+        "us" => Precision::Micros,
+        "ns" => Precision::Nanos,
+        other => return Err(FormatError::Precision(other.to_owned())),
+    };
+    Ok(Op::CommonDuration { from: point(from), to: point(to), precision })
+}
+
+fn point(name: &str) -> Option<Point> {
+    Some(match name {
+        "DS_RX_BEG" => Point::DownstreamRxBegin,
+        "DS_RX_END" => Point::DownstreamRxEnd,
+        "US_CX_BEG" => Point::UpstreamCxBegin,
+        "US_CX_END" => Point::UpstreamCxEnd,
+        "US_TX_BEG" => Point::UpstreamTxBegin,
+        "US_TX_END" => Point::UpstreamTxEnd,
+        "US_RX_BEG" => Point::UpstreamRxBegin,
+        "US_RX_END" => Point::UpstreamRxEnd,
+        "DS_TX_BEG" => Point::DownstreamTxBegin,
+        "DS_TX_END" => Point::DownstreamTxEnd,
+        _ => return None,
+    })
+}
+
+pub(super) fn duration_between(
+    cx: &FormatContext<'_>,
+    from: Option<Point>,
+    to: Option<Point>,
+    precision: Precision,
+) -> Option<u64> {
+    let t = &cx.info.timings;
+    let at = |point| match point {
+        Point::DownstreamRxBegin => Some(cx.info.start),
+        Point::DownstreamRxEnd => t.downstream_rx_end,
+        Point::UpstreamCxBegin => t.upstream_cx_begin,
+        Point::UpstreamCxEnd => t.upstream_cx_end,
+        Point::UpstreamTxBegin => t.upstream_tx_begin,
+        Point::UpstreamTxEnd => t.upstream_tx_end,
+        Point::UpstreamRxBegin => t.upstream_rx_begin,
+        Point::UpstreamRxEnd => t.upstream_rx_end,
+        Point::DownstreamTxBegin => t.downstream_tx_begin,
+        Point::DownstreamTxEnd => t.downstream_tx_end,
+    };
+    let length = at(to?)?.checked_duration_since(at(from?)?)?;
+    Some(match precision {
+        Precision::Millis => millis(length),
+        Precision::Micros => length.as_micros() as u64,
+        Precision::Nanos => length.as_nanos() as u64,
+    })
+}
+
+/// Whose metadata a command reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MetadataSource {
+    Dynamic,
+    Cluster,
+    Host,
+    Route,
+}
+
+/// A value found in metadata: a whole namespace, or something in it.
+pub(super) enum Found<'a> {
+    Struct(&'a prost_types::Struct),
+    Value(&'a ValueKind),
+}
+
+impl Found<'_> {
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Struct(s) => super::json::write_json_struct(s, out),
+            Self::Value(kind) => write_json_value(Some(kind), out),
+        }
+    }
+}
+
+pub(super) fn metadata_value<'a>(
+    cx: &FormatContext<'a>,
+    source: MetadataSource,
+    path: &[Box<str>],
+) -> Option<Found<'a>> {
+    let metadata = match source {
+        MetadataSource::Dynamic => cx.info.dynamic_metadata(),
+        MetadataSource::Cluster => cx.info.upstream.cluster_metadata.as_deref(),
+        MetadataSource::Host => cx.info.upstream.host_metadata.as_deref(),
+        MetadataSource::Route => cx.info.route_metadata.as_deref(),
+    }?;
+    let (namespace, keys) = path.split_first()?;
+    let namespace = metadata.get(&**namespace)?;
+    let Some((first, rest)) = keys.split_first() else { return Some(Found::Struct(namespace)) };
+    let mut value = namespace.fields.get(&**first)?.kind.as_ref()?;
+    for key in rest {
+        let ValueKind::StructValue(s) = value else { return None };
+        value = s.fields.get(&**key)?.kind.as_ref()?;
+    }
+    Some(Found::Value(value))
+}
+
+/// Strings as they are, everything else as JSON.
+pub(super) fn write_metadata(
+    cx: &FormatContext<'_>,
+    source: MetadataSource,
+    path: &[Box<str>],
+    out: &mut Vec<u8>,
+) -> bool {
+    match metadata_value(cx, source, path) {
+        None => false,
+        Some(Found::Value(ValueKind::StringValue(s))) => put(Some(s.as_bytes()), out),
+        Some(found) => {
+            found.write_json(out);
+            true
+        }
+    }
+}
+
+/// A filter state object: plain as it is, typed as JSON writes a string.
+pub(super) fn write_filter_state(cx: &FormatContext<'_>, key: &str, plain: bool, out: &mut Vec<u8>) -> bool {
+    let Some(text) = cx.info.filter_state(key).and_then(|s| s.serialize()) else { return false };
+    if plain {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        write_json_string(text.as_bytes(), out);
+    }
+    true
+}

@@ -1,0 +1,241 @@
+//! Commands that read headers, paths and query parameters.
+
+use super::FormatContext;
+use super::command::{Op, write_number};
+use super::parse::FormatError;
+use nuncio_codec::head::{HeaderMap, Known, Name};
+
+/// Whose headers a command reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeaderSource {
+    Request,
+    RequestWithoutQuery,
+    Response,
+    Trailer,
+}
+
+/// A lower-case header name, looked up once.
+#[derive(Debug)]
+pub(super) enum OwnedName {
+    Known(Known),
+    /// `:status`, which is no entry of the header map.
+    Status,
+    Other(Box<str>),
+}
+
+impl OwnedName {
+    fn new(name: &str) -> Self {
+        let lower = name.to_ascii_lowercase();
+        match Known::find(lower.as_bytes()) {
+            _ if lower == ":status" => Self::Status,
+            Known::Other => Self::Other(lower.into()),
+            Known::Host => Self::Known(Known::Authority),
+            known => Self::Known(known),
+        }
+    }
+
+    #[inline]
+    fn get<'m>(&self, map: &'m HeaderMap) -> Option<&'m [u8]> {
+        match self {
+            Self::Known(Known::Authority) => map.get(Known::Authority).or_else(|| map.get(Known::Host)),
+            Self::Known(known) => map.get(*known),
+            Self::Other(name) => map.get(Name::new(name.as_bytes())),
+            Self::Status => None,
+        }
+    }
+}
+
+/// `NAME` or `NAME?OTHER`.
+pub(super) fn headers(source: HeaderSource, argument: &str) -> Result<Op, FormatError> {
+    let mut names = argument.split('?');
+    let name = names.next().unwrap_or_default();
+    let or = names.next();
+    if names.next().is_some() {
+        return Err(FormatError::Alternatives(argument.to_owned()));
+    }
+    let good = |name: &str| {
+        let rest = name.strip_prefix(':').unwrap_or(name);
+        rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    if !good(name) || !or.is_none_or(good) {
+        return Err(FormatError::HeaderName);
+    }
+    Ok(Op::Header {
+        source,
+        name: OwnedName::new(name),
+        or: or.filter(|n| !n.is_empty()).map(OwnedName::new),
+    })
+}
+
+pub(super) fn write(
+    cx: &FormatContext<'_>,
+    source: HeaderSource,
+    name: &OwnedName,
+    or: Option<&OwnedName>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let map = match source {
+        HeaderSource::Request | HeaderSource::RequestWithoutQuery => cx.request,
+        HeaderSource::Response => {
+            if let Some((map, status)) = cx.response {
+                let status_first = matches!(name, OwnedName::Status);
+                let status_second = matches!(or, Some(OwnedName::Status)) && name.get(map).is_none();
+                if status_first || status_second {
+                    write_number(u64::from(status), out);
+                    return true;
+                }
+            }
+            cx.response.map(|(map, _)| map)
+        }
+        HeaderSource::Trailer => cx.trailers,
+    };
+    let Some(map) = map else { return false };
+    let Some(mut value) = name.get(map).or_else(|| or?.get(map)) else { return false };
+    if source == HeaderSource::RequestWithoutQuery {
+        value = without_query(value);
+    }
+    out.extend_from_slice(value);
+    true
+}
+
+/// Which path, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PathForm {
+    query: bool,
+    which: Which,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Path,
+    Original,
+    OriginalOrPath,
+}
+
+/// `[WQ|NQ][:ORIG|:PATH|:ORIG_OR_PATH]`.
+pub(super) fn path(argument: &str) -> Result<Op, FormatError> {
+    let (query, which) = argument.split_once(':').unwrap_or((argument, ""));
+    let refuse =
+        |option: &str, allowed| FormatError::Option { command: "PATH", option: option.to_owned(), allowed };
+    let query = match query {
+        "" | "WQ" => true,
+        "NQ" => false,
+        other => return Err(refuse(other, "'WQ'/'NQ'")),
+    };
+    let which = match which {
+        "" | "ORIG_OR_PATH" => Which::OriginalOrPath,
+        "ORIG" => Which::Original,
+        "PATH" => Which::Path,
+        other => return Err(refuse(other, "'ORIG'/'PATH'/'ORIG_OR_PATH'")),
+    };
+    Ok(Op::Path(PathForm { query, which }))
+}
+
+pub(super) fn path_of<'a>(cx: &FormatContext<'a>, form: PathForm) -> Option<&'a [u8]> {
+    let map = cx.request?;
+    let original = || map.get(Known::XEnvoyOriginalPath);
+    let path = match form.which {
+        Which::Path => map.get(Known::Path),
+        Which::Original => original(),
+        Which::OriginalOrPath => original().or_else(|| map.get(Known::Path)),
+    }?;
+    Some(if form.query { path } else { without_query(path) })
+}
+
+fn without_query(path: &[u8]) -> &[u8] {
+    let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
+    path.get(..end).unwrap_or_default()
+}
+
+/// What follows the `?` of the path, a fragment with it.
+pub(super) fn query<'a>(cx: &FormatContext<'a>) -> Option<&'a [u8]> {
+    let path = cx.request?.get(Known::Path)?;
+    let at = path.iter().position(|b| *b == b'?')?;
+    path.get(at + 1..)
+}
+
+/// The first value of a query parameter, percent-decoded.
+pub(super) fn write_query_param(cx: &FormatContext<'_>, name: &str, out: &mut Vec<u8>) -> bool {
+    let Some(query) = query(cx) else { return false };
+    crate::matcher::query_value(query, name.as_bytes(), out)
+}
+
+/// How a gRPC status is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GrpcForm {
+    Camel,
+    Snake,
+    Number,
+}
+
+pub(super) fn grpc_status(argument: &str) -> Result<Op, FormatError> {
+    Ok(Op::GrpcStatus(match argument {
+        "" | "CAMEL_STRING" => GrpcForm::Camel,
+        "SNAKE_STRING" => GrpcForm::Snake,
+        "NUMBER" => GrpcForm::Number,
+        other => return Err(FormatError::GrpcStatus(other.to_owned())),
+    }))
+}
+
+/// The names of statuses 0 to 16.
+const GRPC_NAMES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
+
+/// Whether headers are those of a gRPC request: content type `application/grpc` or `application/grpc+…`.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(Known::ContentType)
+        .and_then(|v| v.strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}
+
+/// The gRPC status of a stream: of its trailers, else its headers, else what its HTTP status means; −1 for one
+/// that is no number.
+pub(crate) fn grpc_status_of(cx: &FormatContext<'_>) -> Option<i64> {
+    let stated = |map: &HeaderMap| {
+        let value = map.get(Known::GrpcStatus)?;
+        Some(std::str::from_utf8(value).ok().and_then(|v| v.parse::<u32>().ok()).map_or(-1, i64::from))
+    };
+    cx.trailers.and_then(stated).or_else(|| cx.response.and_then(|(map, _)| stated(map))).or_else(|| {
+        Some(match cx.info.response_code? {
+            400 => 13,
+            401 => 16,
+            403 => 7,
+            404 => 12,
+            429 | 502 | 503 | 504 => 14,
+            _ => 2,
+        })
+    })
+}
+
+pub(super) fn write_grpc_status(cx: &FormatContext<'_>, form: GrpcForm, out: &mut Vec<u8>) -> bool {
+    if !cx.request.is_some_and(is_grpc) {
+        return false;
+    }
+    let Some(status) = grpc_status_of(cx) else { return false };
+    let names = usize::try_from(status).ok().and_then(|n| GRPC_NAMES.get(n));
+    match (form, names) {
+        (GrpcForm::Camel, Some((camel, _))) => out.extend_from_slice(camel.as_bytes()),
+        (GrpcForm::Snake, Some((_, snake))) => out.extend_from_slice(snake.as_bytes()),
+        _ if status < 0 => out.extend_from_slice(b"-1"),
+        _ => write_number(status.unsigned_abs(), out),
+    }
+    true
+}

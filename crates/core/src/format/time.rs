@@ -1,0 +1,418 @@
+//! Times as `START_TIME` and `EMIT_TIME` write them: strftime specifiers, Envoy's `%3f`, and the `%E…` forms.
+//! Always in UTC, in the Gregorian calendar.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A compiled time format; the default is `%Y-%m-%dT%H:%M:%E3SZ`.
+#[derive(Clone, Debug, Default)]
+pub struct TimeFormat(Option<Box<[Part]>>);
+
+/// Why a time format is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TimeFormatError {
+    Newline,
+    Unknown(String),
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(Box<str>),
+    /// A number of at least so many digits, padded with zeros or blanks.
+    Number(Field, usize, u8),
+    Word(Word),
+    /// So many digits of the second's fraction; more than nine are zeros.
+    Fraction(usize),
+    /// The fraction without trailing zeros, `0` at least.
+    FractionAll,
+    /// The fraction without trailing zeros and its point, or nothing.
+    PointFractionAll,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Year,
+    Century,
+    YearOfCentury,
+    Month,
+    Day,
+    Hour,
+    Hour12,
+    Minute,
+    Second,
+    DayOfYear,
+    WeekdayFromMonday,
+    WeekdayFromSunday,
+    WeekFromSunday,
+    WeekFromMonday,
+    IsoWeek,
+    IsoYear,
+    IsoYearOfCentury,
+    Epoch,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Weekday,
+    WeekdayShort,
+    Month,
+    MonthShort,
+    Noon,
+    NoonLower,
+}
+
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// A point in time, taken apart.
+struct Civil {
+    epoch: i64,
+    nanos: u32,
+    year: i64,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+    /// 0 is Sunday.
+    weekday: u32,
+    /// 1 is the first of January.
+    yearday: u32,
+}
+
+/// Days since 1970-01-01 to year, month and day (the proleptic Gregorian calendar, eras of 400 years).
+fn date_of(days: i64) -> (i64, u32, u32) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month as u32, day as u32)
+}
+
+fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+impl Civil {
+    fn of(time: SystemTime) -> Self {
+        let (epoch, nanos) = match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => (after.as_secs() as i64, after.subsec_nanos()),
+            Err(before) => {
+                let up = before.duration() + Duration::from_nanos(999_999_999);
+                (-(up.as_secs() as i64), (1_000_000_000 - before.duration().subsec_nanos()) % 1_000_000_000)
+            }
+        };
+        let (days, of_day) = (epoch.div_euclid(86_400), epoch.rem_euclid(86_400) as u32);
+        let (year, month, day) = date_of(days);
+        let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+        let leap = u32::from(month > 2 && is_leap(year));
+        let yearday = before.get(month as usize - 1).copied().unwrap_or_default() + day + leap;
+        let weekday = (days + 4).rem_euclid(7) as u32;
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        Self { epoch, nanos, year, month, day, hour, minute, second, weekday, yearday }
+    }
+
+    /// ISO 8601 year and week: a week belongs to the year that its Thursday is in.
+    fn iso_week(&self) -> (i64, u32) {
+        let monday_based = (self.weekday + 6) % 7;
+        let week = (self.yearday + 9 - monday_based) / 7;
+        let weeks_in = |year: i64| {
+            let first = |y: i64| (y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400)).rem_euclid(7);
+            if first(year) == 4 || first(year - 1) == 3 { 53 } else { 52 }
+        };
+        match week {
+            0 => (self.year - 1, weeks_in(self.year - 1)),
+            w if w > weeks_in(self.year) => (self.year + 1, 1),
+            w => (self.year, w),
+        }
+    }
+
+    fn number(&self, field: Field) -> i64 {
+        i64::from(match field {
+            Field::Year => return self.year,
+            Field::IsoYear => return self.iso_week().0,
+            Field::Century => return self.year / 100,
+            Field::YearOfCentury => return self.year.rem_euclid(100),
+            Field::IsoYearOfCentury => return self.iso_week().0.rem_euclid(100),
+            Field::Epoch => return self.epoch,
+            Field::Month => self.month,
+            Field::Day => self.day,
+            Field::Hour => self.hour,
+            Field::Hour12 => (self.hour + 11) % 12 + 1,
+            Field::Minute => self.minute,
+            Field::Second => self.second,
+            Field::DayOfYear => self.yearday,
+            Field::WeekdayFromMonday => (self.weekday + 6) % 7 + 1,
+            Field::WeekdayFromSunday => self.weekday,
+            Field::WeekFromSunday => (self.yearday + 6 - self.weekday) / 7,
+            Field::WeekFromMonday => (self.yearday + 6 - (self.weekday + 6) % 7) / 7,
+            Field::IsoWeek => self.iso_week().1,
+        })
+    }
+}
+
+fn push_two(n: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
+}
+
+/// Appends `2026-11-22T01:28:02.976Z`, with `-` between the date's numbers.
+pub fn write_utc_millis(time: SystemTime, out: &mut Vec<u8>) {
+    let c = Civil::of(time);
+    let year = c.year.clamp(0, 9999) as u32;
+    push_two(year / 100, out);
+    push_two(year % 100, out);
+    for (before, n) in [(b'-', c.month), (b'-', c.day), (b'T', c.hour), (b':', c.minute), (b':', c.second)] {
+        out.push(before);
+        push_two(n, out);
+    }
+    let millis = c.nanos / 1_000_000;
+    out.extend_from_slice(&[b'.', b'0' + (millis / 100) as u8]);
+    push_two(millis % 100, out);
+    out.push(b'Z');
+}
+
+impl TimeFormat {
+    /// Compiles specifiers. What no specifier begins is printed as it is, as Envoy does.
+    pub(super) fn new(format: &str) -> Result<Self, TimeFormatError> {
+        let mut parts = Vec::new();
+        let mut rest = format;
+        while !rest.is_empty() {
+            let plain = rest.find('%').unwrap_or(rest.len());
+            let (text, specifier) = rest.split_at(plain);
+            if !text.is_empty() {
+                parts.push(Part::Text(text.into()));
+            }
+            rest = match specifier.strip_prefix('%') {
+                Some(specifier) => compile(specifier, &mut parts)?,
+                None => "",
+            };
+        }
+        Ok(Self(Some(parts.into())))
+    }
+
+    /// Appends `time`.
+    pub fn write(&self, time: SystemTime, out: &mut Vec<u8>) {
+        let Some(parts) = &self.0 else { return write_utc_millis(time, out) };
+        let civil = Civil::of(time);
+        for part in parts {
+            write_part(part, &civil, out);
+        }
+    }
+}
+
+fn write_part(part: &Part, civil: &Civil, out: &mut Vec<u8>) {
+    match part {
+        Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Part::Number(field, width, b' ') => drop(write!(out, "{:width$}", civil.number(*field))),
+        Part::Number(field, width, _) => drop(write!(out, "{:0width$}", civil.number(*field))),
+        Part::Word(word) => out.extend_from_slice(word_of(*word, civil).as_bytes()),
+        Part::Fraction(digits) => {
+            let from = out.len();
+            let _ = write!(out, "{:09}", civil.nanos);
+            out.resize(from + digits, b'0');
+        }
+        Part::FractionAll => write_trimmed(civil.nanos, out),
+        Part::PointFractionAll if civil.nanos == 0 => {}
+        Part::PointFractionAll => {
+            out.push(b'.');
+            write_trimmed(civil.nanos, out);
+        }
+    }
+}
+
+fn write_trimmed(nanos: u32, out: &mut Vec<u8>) {
+    let from = out.len();
+    let _ = write!(out, "{nanos:09}");
+    while out.len() > from + 1 && out.last() == Some(&b'0') {
+        out.pop();
+    }
+}
+
+fn word_of(word: Word, civil: &Civil) -> &'static str {
+    let weekday = WEEKDAYS.get(civil.weekday as usize).copied().unwrap_or_default();
+    let month = MONTHS.get(civil.month as usize - 1).copied().unwrap_or_default();
+    match word {
+        Word::Weekday => weekday,
+        Word::WeekdayShort => weekday.get(..3).unwrap_or_default(),
+        Word::Month => month,
+        Word::MonthShort => month.get(..3).unwrap_or_default(),
+        Word::Noon => {
+            if civil.hour < 12 {
+                "AM"
+            } else {
+                "PM"
+            }
+        }
+        Word::NoonLower => {
+            if civil.hour < 12 {
+                "am"
+            } else {
+                "pm"
+            }
+        }
+    }
+}
+
+/// Compiles one specifier; `text` follows the `%`. Returns what is left.
+fn compile<'t>(text: &'t str, parts: &mut Vec<Part>) -> Result<&'t str, TimeFormatError> {
+    for (zone, printed) in [
+        ("E*z", "+00:00:00"),
+        ("::z", "+00:00:00"),
+        ("Ez", "+00:00"),
+        (":z", "+00:00"),
+        ("E4Y", ""),
+        ("ET", "T"),
+    ] {
+        if let Some(rest) = text.strip_prefix(zone) {
+            parts.push(match zone {
+                "E4Y" => Part::Number(Field::Year, 4, b'0'),
+                _ => Part::Text(printed.into()),
+            });
+            return Ok(rest);
+        }
+    }
+    if let Some(rest) = text.strip_prefix("E*S") {
+        parts.extend([Part::Number(Field::Second, 2, b'0'), Part::PointFractionAll]);
+        return Ok(rest);
+    }
+    if let Some(rest) = text.strip_prefix("E*f") {
+        parts.push(Part::FractionAll);
+        return Ok(rest);
+    }
+    let extended = text.strip_prefix('E');
+    let digits = extended.unwrap_or(text);
+    let count = digits.bytes().take_while(u8::is_ascii_digit).count();
+    if let (Some(width), Some(rest)) =
+        (digits.get(..count).and_then(|n| n.parse().ok()).filter(|n: &usize| *n <= 15), digits.get(count..))
+    {
+        if let (Some(rest), true) = (rest.strip_prefix('S'), extended.is_some()) {
+            parts.push(Part::Number(Field::Second, 2, b'0'));
+            if width > 0 {
+                parts.extend([Part::Text(".".into()), Part::Fraction(width)]);
+            }
+            return Ok(rest);
+        }
+        if let Some(rest) = rest.strip_prefix('f') {
+            parts.push(Part::Fraction(width));
+            return Ok(rest);
+        }
+    }
+    let flag = text.bytes().next().filter(|b| b"-_0^#".contains(b));
+    let rest = if flag.is_some() { text.get(1..).unwrap_or_default() } else { text };
+    let rest = rest.strip_prefix(['E', 'O']).filter(|r| !r.is_empty()).unwrap_or(rest);
+    let Some(letter) = rest.chars().next() else {
+        parts.push(Part::Text(format!("%{text}").into()));
+        return Ok("");
+    };
+    let after = rest.get(letter.len_utf8()..).unwrap_or_default();
+    if !specifier(letter, flag, parts)? {
+        let len = text.len() - after.len();
+        parts.push(Part::Text(format!("%{}", text.get(..len).unwrap_or_default()).into()));
+    }
+    Ok(after)
+}
+
+/// One letter; `false` when it means nothing.
+fn specifier(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, TimeFormatError> {
+    let (field, width, pad) = match letter {
+        'Y' => (Field::Year, 1, b'0'),
+        'G' => (Field::IsoYear, 1, b'0'),
+        'C' => (Field::Century, 2, b'0'),
+        'y' => (Field::YearOfCentury, 2, b'0'),
+        'g' => (Field::IsoYearOfCentury, 2, b'0'),
+        'm' => (Field::Month, 2, b'0'),
+        'd' => (Field::Day, 2, b'0'),
+        'e' => (Field::Day, 2, b' '),
+        'H' => (Field::Hour, 2, b'0'),
+        'I' => (Field::Hour12, 2, b'0'),
+        'k' => (Field::Hour, 2, b' '),
+        'l' => (Field::Hour12, 2, b' '),
+        'M' => (Field::Minute, 2, b'0'),
+        'S' => (Field::Second, 2, b'0'),
+        'j' => (Field::DayOfYear, 3, b'0'),
+        'u' => (Field::WeekdayFromMonday, 1, b'0'),
+        'w' => (Field::WeekdayFromSunday, 1, b'0'),
+        'U' => (Field::WeekFromSunday, 2, b'0'),
+        'W' => (Field::WeekFromMonday, 2, b'0'),
+        'V' => (Field::IsoWeek, 2, b'0'),
+        's' => (Field::Epoch, 1, b'0'),
+        _ => return other(letter, flag, parts),
+    };
+    let (width, pad) = match flag {
+        Some(b'-') => (1, b'0'),
+        Some(b'_') => (width, b' '),
+        Some(b'0') => (width, b'0'),
+        _ => (width, pad),
+    };
+    parts.push(Part::Number(field, width, pad));
+    Ok(true)
+}
+
+/// Letters that are words, or stand for several others.
+fn other(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, TimeFormatError> {
+    let word = match letter {
+        'A' => Word::Weekday,
+        'a' => Word::WeekdayShort,
+        'B' => Word::Month,
+        'b' | 'h' => Word::MonthShort,
+        'p' => Word::Noon,
+        'P' => Word::NoonLower,
+        _ => return composite(letter, parts),
+    };
+    if matches!(flag, Some(b'^' | b'#')) {
+        return Err(TimeFormatError::Unknown(format!("%{}{letter}", flag.map_or(' ', char::from))));
+    }
+    parts.push(Part::Word(word));
+    Ok(true)
+}
+
+fn composite(letter: char, parts: &mut Vec<Part>) -> Result<bool, TimeFormatError> {
+    let format = match letter {
+        'c' => "%a %b %e %H:%M:%S %Y",
+        'D' | 'x' => "%m/%d/%y",
+        'F' => "%Y-%m-%d",
+        'r' => "%I:%M:%S %p",
+        'R' => "%H:%M",
+        'T' | 'X' => "%H:%M:%S",
+        'f' => {
+            parts.push(Part::Fraction(9));
+            return Ok(true);
+        }
+        'n' => return Err(TimeFormatError::Newline),
+        't' => {
+            parts.push(Part::Text("\t".into()));
+            return Ok(true);
+        }
+        'z' => {
+            parts.push(Part::Text("+0000".into()));
+            return Ok(true);
+        }
+        'Z' => {
+            parts.push(Part::Text("UTC".into()));
+            return Ok(true);
+        }
+        '%' => {
+            parts.push(Part::Text("%".into()));
+            return Ok(true);
+        }
+        _ => return Ok(false),
+    };
+    parts.extend(TimeFormat::new(format)?.0.unwrap_or_default());
+    Ok(true)
+}

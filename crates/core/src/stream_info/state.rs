@@ -1,0 +1,54 @@
+//! What filters leave behind on a stream: dynamic metadata and filter state.
+
+use super::StreamInfo;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+/// Metadata by namespace, such as `envoy.lb` (`envoy.config.core.v3.Metadata`).
+pub type Metadata = BTreeMap<String, prost_types::Struct>;
+
+/// An object of one stream that filters share by name (Envoy's `StreamInfo::FilterState::Object`).
+pub trait FilterState: fmt::Debug {
+    /// The object itself, for those who know its type.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Its text, for logs and matchers; `None` when it has none.
+    fn serialize(&self) -> Option<String>;
+}
+
+/// Both, allocated with the first use.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    metadata: Metadata,
+    filter_state: BTreeMap<Box<str>, Rc<dyn FilterState>>,
+}
+
+impl StreamInfo {
+    /// The dynamic metadata, if any was set.
+    pub fn dynamic_metadata(&self) -> Option<&Metadata> {
+        self.state.as_deref().map(|s| &s.metadata)
+    }
+
+    /// Merges `fields` into a namespace of the dynamic metadata: what is there under the same key is replaced.
+    pub fn set_dynamic_metadata(&mut self, namespace: &str, fields: prost_types::Struct) {
+        let metadata = &mut self.state.get_or_insert_default().metadata;
+        match metadata.get_mut(namespace) {
+            Some(old) => old.fields.extend(fields.fields),
+            None => {
+                metadata.insert(namespace.to_owned(), fields);
+            }
+        }
+    }
+
+    /// The filter state called `name`.
+    pub fn filter_state(&self, name: &str) -> Option<&dyn FilterState> {
+        self.state.as_deref()?.filter_state.get(name).map(|s| &**s)
+    }
+
+    /// Sets the filter state called `name`, in place of an older one.
+    pub fn set_filter_state(&mut self, name: &str, state: Rc<dyn FilterState>) {
+        self.state.get_or_insert_default().filter_state.insert(name.into(), state);
+    }
+}
