@@ -1,1 +1,10 @@
-//! nuncio upstream.
+//! From a cluster's name to a stream on a host: clusters, hosts, balancers, circuit breakers and pools.
+
+pub mod circuit;
+pub mod cluster;
+pub mod error;
+pub mod host;
+pub mod lb;
+pub mod manager;
+pub mod pool;
+pub mod stats;

@@ -43,7 +43,11 @@ impl Registry {
     /// Makes a block and registers it below `prefix` (with its trailing `.`; `:` is written as `_`).
     /// Blocks of the same prefix and type are summed by readers.
     pub fn scope<B: Block + Default>(&self, prefix: &str) -> Scope<B> {
-        let block = Arc::new(B::default());
+        self.register(prefix, Arc::new(B::default()))
+    }
+
+    /// As [`scope`](Self::scope), for a block that lives in something its owner shares.
+    pub fn register<B: Block>(&self, prefix: &str, block: Arc<B>) -> Scope<B> {
         let weak: Weak<dyn Block> = Arc::downgrade(&block) as Weak<dyn Block>;
         let prefix: Arc<str> = prefix.replace(':', "_").into();
         self.lock().entry(prefix).or_default().push(weak);

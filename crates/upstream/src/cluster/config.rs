@@ -1,0 +1,127 @@
+//! A cluster's configuration, compiled.
+
+use crate::circuit::{Limits, PerPriority};
+use crate::host::HostSpec;
+use crate::lb::LbConfig;
+use nuncio_codec::h1::{ClientOptions, HeaderCase};
+use nuncio_net::stream::ConnectOptions;
+use nuncio_proto::pb::envoy::config::core::v3::Metadata;
+use nuncio_proto::place::Place;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A cluster as configuration wants it (`envoy.config.cluster.v3.Cluster`).
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// `name`
+    pub name: Arc<str>,
+    /// `alt_stat_name`, else the name.
+    pub observability_name: Arc<str>,
+    /// Where it stands.
+    pub place: Option<Place>,
+    /// Where its hosts come from.
+    pub discovery: Discovery,
+    /// `connect_timeout`
+    pub connect_timeout: Duration,
+    /// `per_connection_buffer_limit_bytes`
+    pub per_connection_buffer_limit: u32,
+    /// How hosts are chosen.
+    pub lb: LbConfig,
+    /// Circuit breakers.
+    pub limits: PerPriority<Limits>,
+    /// How HTTP is spoken.
+    pub http: HttpUpstream,
+    /// How connections leave the machine.
+    pub connect: ConnectOptions,
+    /// `metadata`
+    pub metadata: Option<Arc<Metadata>>,
+}
+
+impl ClusterConfig {
+    /// A static cluster with Envoy's defaults and no hosts.
+    pub fn new(name: &str) -> Self {
+        let name: Arc<str> = name.into();
+        Self {
+            observability_name: Arc::clone(&name),
+            name,
+            place: None,
+            discovery: Discovery::default(),
+            connect_timeout: Duration::from_secs(5),
+            per_connection_buffer_limit: 1 << 20,
+            lb: LbConfig::default(),
+            limits: PerPriority::default(),
+            http: HttpUpstream::default(),
+            connect: ConnectOptions::default(),
+            metadata: None,
+        }
+    }
+
+    /// Bytes that may wait on a connection in each direction before its sender is no longer read.
+    #[inline]
+    pub fn buffer_limit(&self) -> usize {
+        self.per_connection_buffer_limit as usize
+    }
+}
+
+/// Where a cluster's hosts come from, and what is known of them from the start.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// `overprovisioning_factor`, in percent.
+    pub overprovisioning_factor: u32,
+    /// `weighted_priority_health`
+    pub weighted_priority_health: bool,
+    /// The hosts, by priority and locality.
+    pub endpoints: Vec<LocalityEndpoints>,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { overprovisioning_factor: 140, weighted_priority_health: false, endpoints: Vec::new() }
+    }
+}
+
+/// `LocalityLbEndpoints`
+#[derive(Clone, Debug)]
+pub struct LocalityEndpoints {
+    /// From 0.
+    pub priority: u32,
+    /// `load_balancing_weight`
+    pub weight: Option<u32>,
+    /// Where they stand.
+    pub locality: Arc<crate::host::Locality>,
+    /// The hosts.
+    pub hosts: Vec<HostSpec>,
+}
+
+/// How HTTP is spoken to a cluster's hosts.
+#[derive(Clone, Debug)]
+pub struct HttpUpstream {
+    /// `idle_timeout`: of a connection without requests; none where it is 0.
+    pub idle_timeout: Option<Duration>,
+    /// `max_connection_duration`
+    pub max_connection_duration: Option<Duration>,
+    /// `max_requests_per_connection`; no limit where it is 0.
+    pub max_requests: Option<u32>,
+    /// `max_stream_duration`, which the router keeps.
+    pub max_stream_duration: Option<Duration>,
+    /// How names are spelled.
+    pub header_case: HeaderCase,
+    /// How responses are read.
+    pub h1: ClientOptions,
+    /// `send_fully_qualified_url`
+    pub send_fully_qualified_url: bool,
+}
+
+impl Default for HttpUpstream {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            max_requests: None,
+            max_stream_duration: None,
+            header_case: HeaderCase::default(),
+            h1: ClientOptions::default(),
+            send_fully_qualified_url: false,
+        }
+    }
+}

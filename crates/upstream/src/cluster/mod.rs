@@ -1,0 +1,170 @@
+//! Clusters: compiled, shared and live.
+
+mod config;
+mod shared;
+
+pub use crate::circuit::RequestPriority;
+pub use crate::lb::{Avoid, PickContext};
+pub use config::{ClusterConfig, Discovery, HttpUpstream, LocalityEndpoints};
+pub use shared::ClusterShared;
+
+use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
+use crate::host::{Host, HostSnapshot};
+use crate::lb::HostSet;
+use crate::pool::{Checkout, Connector, PoolError, Reaper};
+use crate::stats::ClusterStats;
+use nuncio_core::stats::{Registry, Scope};
+use nuncio_net::worker::Worker;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What the hosts and connections of a live cluster share.
+pub struct ClusterCore {
+    pub(crate) shared: Arc<ClusterShared>,
+    pub(crate) stats: Scope<ClusterStats>,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) reaper: Rc<Reaper>,
+    pub(crate) connector: Rc<dyn Connector>,
+}
+
+impl ClusterCore {
+    /// The cluster's configuration.
+    #[inline]
+    pub(crate) fn config(&self) -> &ClusterConfig {
+        self.shared.config()
+    }
+
+    /// Takes one of a limited resource, if there is one left.
+    #[inline]
+    pub(crate) fn try_take(self: &Rc<Self>, priority: Priority, resource: Resource) -> Option<Permit> {
+        self.shared.try_take(priority, resource).then(|| Permit { core: Rc::clone(self), priority, resource })
+    }
+
+    /// Takes one of a limited resource, whatever the limit.
+    pub(crate) fn take_anyway(self: &Rc<Self>, priority: Priority, resource: Resource) -> Permit {
+        self.shared.breaker(priority).take_anyway(resource);
+        Permit { core: Rc::clone(self), priority, resource }
+    }
+}
+
+/// One of a limited resource, held until it is dropped.
+pub struct Permit {
+    core: Rc<ClusterCore>,
+    priority: Priority,
+    resource: Resource,
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        self.core.shared.breaker(self.priority).give_back(self.resource);
+    }
+}
+
+/// A cluster on one worker: hosts to pick from, and pools of connections to them.
+pub struct Cluster {
+    core: Rc<ClusterCore>,
+    hosts: RefCell<HostSet>,
+}
+
+impl Cluster {
+    pub(crate) fn new(
+        shared: Arc<ClusterShared>,
+        registry: &Registry,
+        worker: &Rc<Worker>,
+        reaper: &Rc<Reaper>,
+        connector: &Rc<dyn Connector>,
+    ) -> Rc<Self> {
+        let stats = registry.scope(&format!("cluster.{}.", shared.config().observability_name));
+        let core = Rc::new(ClusterCore {
+            shared,
+            stats,
+            worker: Rc::clone(worker),
+            reaper: Rc::clone(reaper),
+            connector: Rc::clone(connector),
+        });
+        let snapshot = core.shared.hosts();
+        let hosts = RefCell::new(Self::host_set(&core, &snapshot, &[]));
+        Rc::new(Self { core, hosts })
+    }
+
+    fn host_set(core: &Rc<ClusterCore>, snapshot: &HostSnapshot, known: &[Rc<Host>]) -> HostSet {
+        HostSet::new(snapshot, known, &core.config().lb, core.worker.rng(), |shared| {
+            Host::new(Arc::clone(shared), Rc::clone(core))
+        })
+    }
+
+    /// Takes over hosts as the main thread published them. Hosts that stay keep their pools; the others' idle
+    /// connections are closed, and running exchanges end as they would have.
+    pub(crate) fn update_hosts(&self) {
+        let snapshot = self.core.shared.hosts();
+        let set = Self::host_set(&self.core, &snapshot, self.hosts.borrow().hosts());
+        drop(self.hosts.replace(set));
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.core.config().name
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ClusterConfig {
+        self.core.config()
+    }
+
+    /// What is exact across workers.
+    pub fn shared(&self) -> &Arc<ClusterShared> {
+        &self.core.shared
+    }
+
+    /// This worker's statistics of it.
+    pub fn stats(&self) -> &ClusterStats {
+        &self.core.stats
+    }
+
+    /// The hosts and their loads, for a look.
+    pub fn with_hosts<R>(&self, look: impl FnOnce(&HostSet) -> R) -> R {
+        look(&self.hosts.borrow())
+    }
+
+    /// The next host for a request; `None` where no host may be used (`UH`), which is counted.
+    pub fn pick(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
+        let set = self.hosts.borrow();
+        let rng = self.core.worker.rng();
+        let mut attempts = cx.avoid.map_or(0, |a| a.attempts);
+        loop {
+            let picked = set.pick(cx, rng);
+            if picked.panic {
+                self.core.stats.lb_healthy_panic.inc();
+            }
+            let Some(host) = picked.host else {
+                self.core.stats.upstream_cx_none_healthy.inc();
+                return None;
+            };
+            match cx.avoid {
+                Some(avoid) if attempts > 0 && (avoid.rejects)(host) => attempts -= 1,
+                _ => return Some(Rc::clone(host)),
+            }
+        }
+    }
+
+    /// A connection to `host` for one request: an idle one without allocating, else a place in the queue while
+    /// one is opened.
+    ///
+    /// # Errors
+    /// [`PoolError::Overflow`] where a circuit breaker refuses, which is counted.
+    #[inline]
+    pub fn checkout(&self, host: &Rc<Host>, priority: Priority) -> Result<Checkout, PoolError> {
+        host.pool(priority).checkout(host)
+    }
+
+    /// A retry, held while it is under way (back-off included); `None` where `max_retries` or the retry budget
+    /// refuses. The caller counts `upstream_rq_retry_overflow`.
+    pub fn try_retry(&self, priority: Priority) -> Option<Permit> {
+        self.core.try_take(priority, Resource::Retries)
+    }
+}
+
+/// Circuit-breaker counts by priority.
+pub(crate) type Breakers = PerPriority<crate::circuit::Breaker>;

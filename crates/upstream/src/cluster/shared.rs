@@ -1,0 +1,161 @@
+//! What the workers of one cluster agree on.
+
+use super::{Breakers, ClusterConfig, Discovery};
+use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
+use crate::cluster::RequestPriority;
+use crate::host::{Health, HostShared, HostSnapshot, LocalityHosts};
+use crate::stats::{ClusterMainStats, RemainingStats};
+use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+/// A cluster's exact counts, its hosts as last published, and the statistics that the main thread keeps.
+pub struct ClusterShared {
+    config: Arc<ClusterConfig>,
+    breakers: Breakers,
+    hosts: RwLock<Arc<HostSnapshot>>,
+    stats: ClusterMainStats,
+    /// Keeps the blocks of `track_remaining` registered.
+    remaining: RwLock<Vec<Scope<Remaining>>>,
+}
+
+impl ClusterShared {
+    /// A cluster with the hosts of its configuration, and its statistics.
+    pub fn new(config: Arc<ClusterConfig>, registry: &Registry) -> Arc<Self> {
+        let hosts = RwLock::new(Arc::new(initial_hosts(&config.discovery)));
+        let shared = Arc::new(Self {
+            config,
+            breakers: Breakers::default(),
+            hosts,
+            stats: ClusterMainStats::default(),
+            remaining: RwLock::default(),
+        });
+        let prefix = format!("cluster.{}.", shared.config.observability_name);
+        drop(registry.register(&prefix, Arc::clone(&shared)));
+        shared.count_members();
+        shared.stats.default_total_match_count.inc();
+        for priority in RequestPriority::ALL {
+            if shared.config.limits.get(priority).track_remaining {
+                let prefix = format!("{prefix}circuit_breakers.{}.", priority.as_str());
+                let block =
+                    Remaining { stats: RemainingStats::default(), of: Arc::downgrade(&shared), priority };
+                let scope = registry.register(&prefix, Arc::new(block));
+                shared.remaining.write().unwrap_or_else(PoisonError::into_inner).push(scope);
+            }
+        }
+        shared
+    }
+
+    /// The cluster's configuration.
+    #[inline]
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    /// The counts of one priority.
+    #[inline]
+    pub fn breaker(&self, priority: RequestPriority) -> &Breaker {
+        self.breakers.get(priority)
+    }
+
+    #[inline]
+    pub(crate) fn try_take(&self, priority: RequestPriority, resource: Resource) -> bool {
+        self.breakers.get(priority).try_take(self.config.limits.get(priority), resource)
+    }
+
+    /// The statistics of the main thread, which is their only writer.
+    pub fn main_stats(&self) -> &ClusterMainStats {
+        &self.stats
+    }
+
+    /// The hosts as last published.
+    pub fn hosts(&self) -> Arc<HostSnapshot> {
+        Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Publishes hosts. Workers must be told ([`ClusterSet`](crate::manager::ClusterSet) does).
+    pub(crate) fn set_hosts(&self, hosts: HostSnapshot) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+        self.count_members();
+    }
+
+    fn count_members(&self) {
+        let (mut healthy, mut degraded, mut excluded, mut total, mut heaviest) = (0, 0, 0, 0, 0);
+        let hosts = self.hosts();
+        for host in hosts.hosts() {
+            total += 1;
+            heaviest = heaviest.max(host.spec().weight);
+            match host.health_flags().health() {
+                Health::Healthy => healthy += 1,
+                Health::Degraded => degraded += 1,
+                Health::Excluded => excluded += 1,
+                Health::Unhealthy => {}
+            }
+        }
+        self.stats.membership_total.set(total);
+        self.stats.membership_healthy.set(healthy);
+        self.stats.membership_degraded.set(degraded);
+        self.stats.membership_excluded.set(excluded);
+        self.stats.membership_change.inc();
+        // Envoy's gauge stays 0 where no host weighs more than another.
+        self.stats.max_host_weight.set(if heaviest > 1 { u64::from(heaviest) } else { 0 });
+    }
+}
+
+impl Block for ClusterShared {
+    fn defs(&self) -> &'static [Def] {
+        self.stats.defs()
+    }
+
+    fn value(&self, i: usize) -> Option<Value<'_>> {
+        if i == 0 {
+            refresh(&self.stats, &self.config.limits, &self.breakers);
+        }
+        self.stats.value(i)
+    }
+}
+
+/// The gauges of `track_remaining` of one priority.
+struct Remaining {
+    stats: RemainingStats,
+    of: Weak<ClusterShared>,
+    priority: RequestPriority,
+}
+
+impl Block for Remaining {
+    fn defs(&self) -> &'static [Def] {
+        self.stats.defs()
+    }
+
+    fn value(&self, i: usize) -> Option<Value<'_>> {
+        if i == 0
+            && let Some(cluster) = self.of.upgrade()
+        {
+            let limits = cluster.config.limits.get(self.priority);
+            refresh_remaining(&self.stats, limits, cluster.breakers.get(self.priority));
+        }
+        self.stats.value(i)
+    }
+}
+
+/// The hosts that configuration names; localities with equal names and priority stay apart, as written.
+fn initial_hosts(discovery: &Discovery) -> HostSnapshot {
+    let mut snapshot = HostSnapshot {
+        overprovisioning_factor: discovery.overprovisioning_factor,
+        weighted_priority_health: discovery.weighted_priority_health,
+        priorities: Vec::new(),
+    };
+    for endpoints in &discovery.endpoints {
+        let at = endpoints.priority as usize;
+        while snapshot.priorities.len() <= at {
+            snapshot.priorities.push(Vec::new());
+        }
+        if let Some(priority) = snapshot.priorities.get_mut(at) {
+            priority.push(LocalityHosts {
+                locality: Arc::clone(&endpoints.locality),
+                weight: endpoints.weight,
+                hosts: endpoints.hosts.iter().cloned().map(HostShared::new).collect(),
+            });
+        }
+    }
+    snapshot
+}

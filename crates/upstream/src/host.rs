@@ -1,0 +1,301 @@
+//! Hosts: what the balancer picks.
+
+use crate::circuit::{PerPriority, RequestPriority};
+use crate::cluster::ClusterCore;
+use crate::pool::HttpPool;
+use crate::stats::HostCounters;
+use nuncio_core::address::Address;
+use nuncio_proto::pb::envoy::config::core::v3::Metadata;
+use std::cell::OnceCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where a host stands (`envoy.config.core.v3.Locality`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// `region`
+    pub region: Box<str>,
+    /// `zone`
+    pub zone: Box<str>,
+    /// `sub_zone`
+    pub sub_zone: Box<str>,
+}
+
+/// Why a host is not plainly healthy: a set of Envoy's health flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HealthFlags(u32);
+
+impl HealthFlags {
+    /// Active checks failed.
+    pub const FAILED_ACTIVE_HC: Self = Self(1);
+    /// Ejected as an outlier.
+    pub const FAILED_OUTLIER_CHECK: Self = Self(1 << 1);
+    /// The endpoint's configured status is `UNHEALTHY`, `DRAINING` or `TIMEOUT`.
+    pub const FAILED_EDS_HEALTH: Self = Self(1 << 2);
+    /// Active checks say that it is degraded.
+    pub const DEGRADED_ACTIVE_HC: Self = Self(1 << 3);
+    /// The endpoint's configured status is `DEGRADED`.
+    pub const DEGRADED_EDS_HEALTH: Self = Self(1 << 4);
+    /// Gone from discovery, kept while it passes active checks.
+    pub const PENDING_DYNAMIC_REMOVAL: Self = Self(1 << 5);
+    /// No active check has come back yet.
+    pub const PENDING_ACTIVE_HC: Self = Self(1 << 6);
+    /// An answer said that the host is going.
+    pub const EXCLUDED_VIA_IMMEDIATE_HC_FAIL: Self = Self(1 << 7);
+    /// The last active check timed out.
+    pub const ACTIVE_HC_TIMEOUT: Self = Self(1 << 8);
+    /// The endpoint's configured status is `DRAINING`.
+    pub const EDS_STATUS_DRAINING: Self = Self(1 << 9);
+
+    /// Their texts in `/clusters`, in Envoy's order.
+    const TEXTS: [(Self, &'static str); 10] = [
+        (Self::FAILED_ACTIVE_HC, "/failed_active_hc"),
+        (Self::FAILED_OUTLIER_CHECK, "/failed_outlier_check"),
+        (Self::FAILED_EDS_HEALTH, "/failed_eds_health"),
+        (Self::DEGRADED_ACTIVE_HC, "/degraded_active_hc"),
+        (Self::DEGRADED_EDS_HEALTH, "/degraded_eds_health"),
+        (Self::PENDING_DYNAMIC_REMOVAL, "/pending_dynamic_removal"),
+        (Self::PENDING_ACTIVE_HC, "/pending_active_hc"),
+        (Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "/excluded_via_immediate_hc_fail"),
+        (Self::ACTIVE_HC_TIMEOUT, "/active_hc_timeout"),
+        (Self::EDS_STATUS_DRAINING, "/eds_status_draining"),
+    ];
+
+    /// Whether all flags of `other` are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The flags of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// How balancers see a host with these flags.
+    pub fn health(self) -> Health {
+        const UNHEALTHY: u32 = 0b111;
+        const DEGRADED: u32 = 0b11 << 3;
+        if self.contains(Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL) {
+            Health::Excluded
+        } else if self.0 & UNHEALTHY != 0 {
+            Health::Unhealthy
+        } else if self.0 & DEGRADED != 0 {
+            Health::Degraded
+        } else {
+            Health::Healthy
+        }
+    }
+}
+
+impl fmt::Display for HealthFlags {
+    /// As `/clusters` prints them: `healthy`, or each flag with a slash before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("healthy");
+        }
+        Self::TEXTS.iter().filter(|(flag, _)| self.contains(*flag)).try_for_each(|(_, t)| f.write_str(t))
+    }
+}
+
+/// How balancers see a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It gets its share.
+    Healthy,
+    /// It gets traffic when there are too few healthy ones.
+    Degraded,
+    /// It gets traffic in panic only.
+    Unhealthy,
+    /// As unhealthy, and it does not count in any share.
+    Excluded,
+}
+
+/// An endpoint as configuration or discovery names it.
+#[derive(Clone, Debug)]
+pub struct HostSpec {
+    /// Where it listens.
+    pub address: Address,
+    /// Its name: `hostname` of the endpoint, or the name that was resolved.
+    pub hostname: Arc<str>,
+    /// Where it stands.
+    pub locality: Arc<Locality>,
+    /// `load_balancing_weight`, from 1.
+    pub weight: u32,
+    /// Its priority, from 0.
+    pub priority: u32,
+    /// What is known of its health from configuration.
+    pub health: HealthFlags,
+    /// Its metadata.
+    pub metadata: Option<Arc<Metadata>>,
+}
+
+/// What is exact across workers of one host.
+#[derive(Debug)]
+pub struct HostShared {
+    spec: HostSpec,
+    health: AtomicU32,
+    active: AtomicU32,
+    counters: Mutex<Vec<Arc<HostCounters>>>,
+}
+
+impl HostShared {
+    /// A host that nobody has used.
+    pub fn new(spec: HostSpec) -> Arc<Self> {
+        let health = AtomicU32::new(spec.health.0);
+        Arc::new(Self { spec, health, active: AtomicU32::new(0), counters: Mutex::default() })
+    }
+
+    /// The endpoint.
+    pub fn spec(&self) -> &HostSpec {
+        &self.spec
+    }
+
+    /// Its health flags now.
+    pub fn health_flags(&self) -> HealthFlags {
+        HealthFlags(self.health.load(Relaxed))
+    }
+
+    /// Requests on it now, of all workers.
+    pub fn active_requests(&self) -> u32 {
+        self.active.load(Relaxed)
+    }
+
+    /// The counters of all workers that have used it.
+    pub fn counters(&self) -> Vec<Arc<HostCounters>> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn new_counters(&self) -> Arc<HostCounters> {
+        let counters = Arc::new(HostCounters::default());
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
+    }
+}
+
+/// A host on one worker, with its pools.
+pub struct Host {
+    shared: Arc<HostShared>,
+    counters: Arc<HostCounters>,
+    core: Rc<ClusterCore>,
+    pools: PerPriority<OnceCell<Box<HttpPool>>>,
+}
+
+impl Host {
+    pub(crate) fn new(shared: Arc<HostShared>, core: Rc<ClusterCore>) -> Rc<Self> {
+        let counters = shared.new_counters();
+        Rc::new(Self { shared, counters, core, pools: PerPriority::default() })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.shared.spec.address
+    }
+
+    /// Its name; empty when it has none.
+    pub fn hostname(&self) -> &Arc<str> {
+        &self.shared.spec.hostname
+    }
+
+    /// Where it stands.
+    pub fn locality(&self) -> &Locality {
+        &self.shared.spec.locality
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> Option<&Arc<Metadata>> {
+        self.shared.spec.metadata.as_ref()
+    }
+
+    /// What is exact across workers.
+    pub fn shared(&self) -> &Arc<HostShared> {
+        &self.shared
+    }
+
+    /// This worker's counters of it; the router counts successes, errors and time-outs here.
+    pub fn counters(&self) -> &Arc<HostCounters> {
+        &self.counters
+    }
+
+    pub(crate) fn core(&self) -> &Rc<ClusterCore> {
+        &self.core
+    }
+
+    pub(crate) fn pool(self: &Rc<Self>, priority: RequestPriority) -> &HttpPool {
+        self.pools.get(priority).get_or_init(|| Box::new(HttpPool::new(self, priority)))
+    }
+
+    pub(crate) fn existing_pool(&self, priority: RequestPriority) -> Option<&HttpPool> {
+        self.pools.get(priority).get().map(|pool| &**pool)
+    }
+
+    #[inline]
+    pub(crate) fn begin_request(&self) {
+        self.shared.active.fetch_add(1, Relaxed);
+        self.counters.rq_total.inc();
+    }
+
+    #[inline]
+    pub(crate) fn end_request(&self) {
+        self.shared.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The hosts of one locality at one priority.
+#[derive(Clone, Debug)]
+pub struct LocalityHosts {
+    /// Where they stand.
+    pub locality: Arc<Locality>,
+    /// `load_balancing_weight` of the locality; without one it gets no traffic where localities are weighted.
+    pub weight: Option<u32>,
+    /// The hosts.
+    pub hosts: Vec<Arc<HostShared>>,
+}
+
+/// The hosts of a cluster as the main thread publishes them: by priority, then by locality.
+#[derive(Clone, Debug)]
+pub struct HostSnapshot {
+    /// `overprovisioning_factor`, in percent.
+    pub overprovisioning_factor: u32,
+    /// `weighted_priority_health`: shares are of weights, not of hosts.
+    pub weighted_priority_health: bool,
+    /// By priority, from 0, without gaps.
+    pub priorities: Vec<Vec<LocalityHosts>>,
+}
+
+impl Default for HostSnapshot {
+    fn default() -> Self {
+        Self { overprovisioning_factor: 140, weighted_priority_health: false, priorities: Vec::new() }
+    }
+}
+
+impl HostSnapshot {
+    /// Every host.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostShared>> {
+        self.priorities.iter().flatten().flat_map(|l| &l.hosts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_flags_decide_health_and_print_as_envoy_prints_them() {
+        let eds = HealthFlags::FAILED_EDS_HEALTH.with(HealthFlags::EDS_STATUS_DRAINING);
+        for (flags, health, text) in [
+            (HealthFlags::default(), Health::Healthy, "healthy"),
+            (eds, Health::Unhealthy, "/failed_eds_health/eds_status_draining"),
+            (HealthFlags::DEGRADED_EDS_HEALTH, Health::Degraded, "/degraded_eds_health"),
+            (
+                HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL,
+                Health::Excluded,
+                "/excluded_via_immediate_hc_fail",
+            ),
+        ] {
+            assert_eq!((flags.health(), flags.to_string().as_str()), (health, text));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Earliest deadline first: entries come up in proportion to their weights, evenly spread.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+/// A scheduler over the indices of some list.
+#[derive(Debug, Default)]
+pub(super) struct Edf {
+    now: f64,
+    /// Breaks ties in the order of insertion.
+    next: u64,
+    heap: BinaryHeap<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    deadline: f64,
+    order: u64,
+    index: usize,
+}
+
+impl Ord for Entry {
+    /// The heap's greatest entry is the earliest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.deadline.total_cmp(&self.deadline).then_with(|| other.order.cmp(&self.order))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl Edf {
+    /// A scheduler over `weights` (each above 0) that has made `picks` picks already.
+    pub(super) fn new(weights: &[f64], picks: u64) -> Self {
+        let mut edf = Self::default();
+        for (index, weight) in weights.iter().enumerate() {
+            edf.add(*weight, index);
+        }
+        for _ in 0..picks {
+            edf.pick(|index| weights.get(index).copied().unwrap_or(1.0));
+        }
+        edf
+    }
+
+    fn add(&mut self, weight: f64, index: usize) {
+        let deadline = self.now + 1.0 / weight.max(f64::MIN_POSITIVE);
+        self.heap.push(Entry { deadline, order: self.next, index });
+        self.next += 1;
+    }
+
+    /// The next index, which comes back with the weight that `weight` has for it now.
+    pub(super) fn pick(&mut self, weight: impl Fn(usize) -> f64) -> Option<usize> {
+        let entry = self.heap.pop()?;
+        self.now = entry.deadline;
+        self.add(weight(entry.index), entry.index);
+        Some(entry.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_exact_over_a_round_and_spread_within_it() {
+        let weights = [1.0, 2.0, 5.0];
+        let mut edf = Edf::new(&weights, 0);
+        let picks: Vec<usize> = (0..80).filter_map(|_| edf.pick(|i| weights[i])).collect();
+        let count = |i| picks.iter().filter(|p| **p == i).count();
+        assert_eq!((count(0), count(1), count(2)), (10, 20, 50));
+        let longest = picks.chunk_by(|a, b| a == b).map(<[usize]>::len).max();
+        assert!(longest <= Some(4), "{longest:?}");
+    }
+}

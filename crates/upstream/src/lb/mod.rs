@@ -1,0 +1,114 @@
+//! Balancers: which host of a list is next.
+
+mod edf;
+mod least_request;
+mod locality;
+pub mod priority;
+mod random;
+mod round_robin;
+mod set;
+
+pub use set::HostSet;
+
+use crate::host::Host;
+use nuncio_core::rng::Rng;
+use std::rc::Rc;
+
+/// How a host is chosen among those of one priority and health (`lb_policy`, `load_balancing_policy`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum LbPolicy {
+    /// In turn; by earliest deadline first where weights differ.
+    #[default]
+    RoundRobin,
+    /// The least loaded of a few chosen by chance.
+    LeastRequest(LeastRequest),
+    /// By chance.
+    Random,
+}
+
+/// `LeastRequestLbConfig`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeastRequest {
+    /// `choice_count`, from 2.
+    pub choice_count: u32,
+    /// `active_request_bias`, used where weights differ.
+    pub active_request_bias: f64,
+    /// `selection_method: FULL_SCAN`
+    pub full_scan: bool,
+}
+
+impl Default for LeastRequest {
+    fn default() -> Self {
+        Self { choice_count: 2, active_request_bias: 1.0, full_scan: false }
+    }
+}
+
+/// How a cluster balances.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LbConfig {
+    /// Among the hosts of a list.
+    pub policy: LbPolicy,
+    /// `healthy_panic_threshold`, in percent, at most 100.
+    pub panic_threshold: u32,
+    /// `fail_traffic_on_panic`
+    pub fail_traffic_on_panic: bool,
+    /// `locality_weighted_lb_config`
+    pub locality_weighted: bool,
+}
+
+impl Default for LbConfig {
+    fn default() -> Self {
+        Self {
+            policy: LbPolicy::default(),
+            panic_threshold: 50,
+            fail_traffic_on_panic: false,
+            locality_weighted: false,
+        }
+    }
+}
+
+/// What a pick may look at.
+#[derive(Clone, Copy, Default)]
+pub struct PickContext<'a> {
+    /// The request's hash (`hash_policy`); chance where there is none.
+    pub hash: Option<u64>,
+    /// Which hosts a retry would rather not have, and how often it looks further
+    /// (`retry_host_predicate`, `host_selection_retry_max_attempts`).
+    pub avoid: Option<Avoid<'a>>,
+}
+
+/// Hosts to avoid if others come up.
+#[derive(Clone, Copy)]
+pub struct Avoid<'a> {
+    /// Whether another host shall be picked.
+    pub rejects: &'a dyn Fn(&Host) -> bool,
+    /// Further picks at most; then the last one is taken as it is.
+    pub attempts: u32,
+}
+
+/// Picks among the hosts that it was made for; never none.
+pub trait Balancer {
+    /// The next host.
+    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>>;
+}
+
+/// The hosts of one list.
+pub type HostList = Rc<[Rc<Host>]>;
+
+/// A balancer for a list that is not empty.
+pub fn make(policy: &LbPolicy, hosts: HostList, rng: &Rng) -> Box<dyn Balancer> {
+    match policy {
+        LbPolicy::RoundRobin => round_robin::make(hosts, rng),
+        LbPolicy::LeastRequest(config) => least_request::make(config, hosts, rng),
+        LbPolicy::Random => Box::new(random::Random::new(hosts)),
+    }
+}
+
+fn weight(host: &Host) -> u32 {
+    host.shared().spec().weight.max(1)
+}
+
+/// Whether all hosts weigh the same.
+fn even(hosts: &[Rc<Host>]) -> bool {
+    hosts.windows(2).all(|pair| matches!(pair, [a, b] if weight(a) == weight(b)))
+}

@@ -1,0 +1,177 @@
+//! How load spreads over priorities as health falls: Envoy's integer arithmetic.
+
+/// The hosts of one priority, counted (or their weights, where `weighted_priority_health` says so).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Healthy ones.
+    pub healthy: u64,
+    /// Degraded ones.
+    pub degraded: u64,
+    /// All but the excluded.
+    pub total: u64,
+    /// All.
+    pub hosts: u64,
+}
+
+/// What share of the load each priority gets, in percent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loads {
+    /// For healthy hosts, by priority.
+    pub healthy: Vec<u32>,
+    /// For degraded hosts, by priority.
+    pub degraded: Vec<u32>,
+    /// Whether the priority sends to all of its hosts, whatever their health.
+    pub panic: Vec<bool>,
+}
+
+/// A priority that was chosen, and which of its hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The priority.
+    pub priority: usize,
+    /// Its degraded hosts, not its healthy ones.
+    pub degraded: bool,
+}
+
+/// Share of usable hosts, `factor` percent of which count as all.
+fn availability(usable: u64, total: u64, factor: u32) -> u32 {
+    let share = (u64::from(factor) * usable).checked_div(total).unwrap_or(0);
+    share.min(100) as u32
+}
+
+impl Loads {
+    /// The loads for `counts` by priority. `factor`: `overprovisioning_factor`; `threshold`: of panic, both in
+    /// percent.
+    pub fn compute(counts: &[Counts], factor: u32, threshold: u32) -> Self {
+        let healthy: Vec<u32> = counts.iter().map(|c| availability(c.healthy, c.total, factor)).collect();
+        let degraded: Vec<u32> = counts.iter().map(|c| availability(c.degraded, c.total, factor)).collect();
+        let available = healthy.iter().chain(&degraded).sum::<u32>().min(100);
+        let mut loads = Self {
+            healthy: vec![0; counts.len()],
+            degraded: vec![0; counts.len()],
+            panic: vec![false; counts.len()],
+        };
+        if available > 0 {
+            loads.spread(&healthy, &degraded, available);
+        }
+        if available < 100 {
+            for (panic, c) in loads.panic.iter_mut().zip(counts) {
+                let usable = (100 * c.healthy).checked_div(c.total).unwrap_or(0)
+                    + (100 * c.degraded).checked_div(c.total).unwrap_or(0);
+                *panic = usable < u64::from(threshold);
+            }
+        }
+        if loads.panic.iter().all(|p| *p) {
+            loads.spread_in_total_panic(counts);
+        } else if available == 0
+            && let Some(first) = loads.healthy.first_mut()
+        {
+            // Nothing is available and not all priorities are in panic: the first one says so (UH).
+            *first = 100;
+        }
+        loads
+    }
+
+    fn spread(&mut self, healthy: &[u32], degraded: &[u32], available: u32) {
+        let mut left = 100;
+        let parts = self.healthy.iter_mut().zip(healthy).chain(self.degraded.iter_mut().zip(degraded));
+        for (load, share) in parts {
+            *load = left.min(share * 100 / available);
+            left -= *load;
+        }
+        if left > 0 {
+            let of = |loads: &mut Vec<u32>, shares: &[u32]| {
+                let at = shares.iter().position(|s| *s > 0)?;
+                loads.get_mut(at).map(|load| *load += left)
+            };
+            if of(&mut self.healthy, healthy).is_none() {
+                of(&mut self.degraded, degraded);
+            }
+        }
+    }
+
+    /// Every priority is in panic: each gets load by the number of its hosts.
+    fn spread_in_total_panic(&mut self, counts: &[Counts]) {
+        let total: u64 = counts.iter().map(|c| c.hosts).sum();
+        let mut left = 100;
+        for (load, c) in self.healthy.iter_mut().zip(counts) {
+            *load = (100 * c.hosts).checked_div(total).unwrap_or(0) as u32;
+            left -= *load;
+        }
+        self.degraded.fill(0);
+        if let Some(load) = counts.iter().position(|c| c.hosts > 0).and_then(|at| self.healthy.get_mut(at)) {
+            *load += left;
+        }
+    }
+
+    /// The priority for a number by chance (or a request's hash).
+    pub fn choose(&self, random: u64) -> Option<Choice> {
+        let wanted = (random % 100) as u32 + 1;
+        let mut sum = 0;
+        let healthy = self.healthy.iter().enumerate().map(|(p, load)| (p, false, load));
+        let degraded = self.degraded.iter().enumerate().map(|(p, load)| (p, true, load));
+        for (priority, degraded, load) in healthy.chain(degraded) {
+            sum += load;
+            if sum >= wanted {
+                return Some(Choice { priority, degraded });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(healthy: u64, degraded: u64, total: u64) -> Counts {
+        Counts { healthy, degraded, total, hosts: total }
+    }
+
+    #[test]
+    fn loads_are_envoys() {
+        type Row = (&'static [(u64, u64, u64)], u32, u32, &'static [u32], &'static [u32], &'static [bool]);
+        let rows: &[Row] = &[
+            // All healthy: the first takes it all.
+            (&[(2, 0, 2), (1, 0, 1)], 140, 50, &[100, 0], &[0, 0], &[false, false]),
+            // 72 % of hosts are enough with the usual factor.
+            (&[(3, 0, 4), (2, 0, 2)], 140, 50, &[100, 0], &[0, 0], &[false, false]),
+            (&[(1, 0, 2), (2, 0, 2)], 140, 50, &[70, 30], &[0, 0], &[false, false]),
+            (&[(1, 0, 2), (2, 0, 2)], 200, 50, &[100, 0], &[0, 0], &[false, false]),
+            (&[(0, 0, 2), (2, 0, 2)], 140, 50, &[0, 100], &[0, 0], &[false, false]),
+            // Degraded hosts come after the healthy ones of all priorities.
+            (&[(1, 2, 3), (1, 0, 1)], 140, 50, &[46, 54], &[0, 0], &[false, false]),
+            (&[(1, 1, 4)], 100, 50, &[50], &[50], &[false]),
+            // Everything is down: panic, by number of hosts.
+            (&[(0, 0, 2), (0, 0, 1)], 140, 50, &[67, 33], &[0, 0], &[true, true]),
+            (&[(0, 0, 2), (0, 0, 1)], 140, 0, &[100, 0], &[0, 0], &[false, false]),
+            // 33 % of 3 hosts are below 40.
+            (&[(1, 0, 3)], 140, 40, &[100], &[0], &[true]),
+            (&[], 140, 50, &[], &[], &[]),
+        ];
+        for (counts, factor, threshold, healthy, degraded, panic) in rows {
+            let counts: Vec<Counts> = counts.iter().map(|(h, d, t)| hosts(*h, *d, *t)).collect();
+            let loads = Loads::compute(&counts, *factor, *threshold);
+            assert_eq!(
+                (&*loads.healthy, &*loads.degraded, &*loads.panic),
+                (*healthy, *degraded, *panic),
+                "{counts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn excluded_hosts_do_not_count_in_shares() {
+        let counts = [Counts { healthy: 1, degraded: 0, total: 1, hosts: 4 }];
+        assert_eq!(Loads::compute(&counts, 140, 50).panic, [false]);
+    }
+
+    #[test]
+    fn the_choice_walks_healthy_loads_then_degraded_ones() {
+        let loads = Loads { healthy: vec![20, 30], degraded: vec![0, 50], panic: vec![false; 2] };
+        let at = |random| loads.choose(random).map(|c| (c.priority, c.degraded));
+        assert_eq!((at(19), at(20), at(49)), (Some((0, false)), Some((1, false)), Some((1, false))));
+        assert_eq!((at(50), at(199)), (Some((1, true)), Some((1, true))));
+        assert_eq!(Loads::default().choose(0), None);
+    }
+}

@@ -1,0 +1,23 @@
+//! `RANDOM`: by chance, whatever the weights.
+
+use super::{Balancer, HostList, PickContext};
+use crate::host::Host;
+use nuncio_core::rng::Rng;
+use std::rc::Rc;
+
+pub(super) struct Random {
+    hosts: HostList,
+}
+
+impl Random {
+    pub(super) fn new(hosts: HostList) -> Self {
+        Self { hosts }
+    }
+}
+
+impl Balancer for Random {
+    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>> {
+        let n = cx.hash.unwrap_or_else(|| rng.next());
+        self.hosts.get(n.checked_rem(self.hosts.len() as u64)? as usize)
+    }
+}

@@ -1,0 +1,181 @@
+//! The hosts of a cluster on one worker, ready to be picked from.
+
+use super::locality::{Localities, effective_weight};
+use super::priority::{Choice, Counts, Loads};
+use super::{Balancer, HostList, LbConfig, PickContext, make};
+use crate::host::{Health, Host, HostShared, HostSnapshot, LocalityHosts};
+use nuncio_core::rng::Rng;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One locality's hosts at one priority.
+struct LocalityList {
+    weight: Option<u32>,
+    hosts: Vec<(Health, Rc<Host>)>,
+}
+
+/// One priority, with a balancer for each list that may be picked from.
+struct Priority {
+    healthy: Option<Box<dyn Balancer>>,
+    degraded: Option<Box<dyn Balancer>>,
+    /// Of all hosts; only in panic.
+    all: Option<Box<dyn Balancer>>,
+}
+
+/// Hosts by priority, with balancers and loads. Made anew when hosts or their health change.
+pub struct HostSet {
+    hosts: Vec<Rc<Host>>,
+    priorities: Vec<Priority>,
+    loads: Loads,
+    /// All load goes to one place: no need for chance.
+    only: Option<Choice>,
+    fail_in_panic: bool,
+}
+
+/// A host, and whether it was picked in panic.
+pub(crate) struct Picked<'a> {
+    pub(crate) host: Option<&'a Rc<Host>>,
+    pub(crate) panic: bool,
+}
+
+impl HostSet {
+    /// A set of the hosts in `snapshot`; those that `known` has are kept with their pools, others are made by
+    /// `make_host`.
+    pub(crate) fn new(
+        snapshot: &HostSnapshot,
+        known: &[Rc<Host>],
+        config: &LbConfig,
+        rng: &Rng,
+        mut make_host: impl FnMut(&Arc<HostShared>) -> Rc<Host>,
+    ) -> Self {
+        let known: HashMap<*const HostShared, &Rc<Host>> =
+            known.iter().map(|h| (Arc::as_ptr(h.shared()), h)).collect();
+        let mut hosts = Vec::new();
+        let mut lists = Vec::with_capacity(snapshot.priorities.len());
+        for priority in &snapshot.priorities {
+            let mut list_of = |l: &LocalityHosts| LocalityList {
+                weight: l.weight,
+                hosts: l
+                    .hosts
+                    .iter()
+                    .map(|shared| {
+                        let host = known.get(&Arc::as_ptr(shared)).map(|h| Rc::clone(h));
+                        let host = host.unwrap_or_else(|| make_host(shared));
+                        hosts.push(Rc::clone(&host));
+                        (shared.health_flags().health(), host)
+                    })
+                    .collect(),
+            };
+            lists.push(priority.iter().map(&mut list_of).collect::<Vec<_>>());
+        }
+        let counts: Vec<Counts> = lists.iter().map(|l| count(l, snapshot.weighted_priority_health)).collect();
+        let factor = snapshot.overprovisioning_factor;
+        let loads = Loads::compute(&counts, factor, config.panic_threshold);
+        let priorities = lists
+            .iter()
+            .zip(&loads.panic)
+            .map(|(list, panic)| Priority::new(list, factor, *panic, config, rng))
+            .collect();
+        let only = match &*loads.healthy {
+            [100, ..] => Some(Choice { priority: 0, degraded: false }),
+            _ => None,
+        };
+        Self { hosts, priorities, loads, only, fail_in_panic: config.fail_traffic_on_panic }
+    }
+
+    /// Every host.
+    pub fn hosts(&self) -> &[Rc<Host>] {
+        &self.hosts
+    }
+
+    /// The loads of the priorities.
+    pub fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
+    #[inline]
+    pub(crate) fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Picked<'_> {
+        let choice = match self.only {
+            Some(only) => Some(only),
+            None => self.loads.choose(cx.hash.unwrap_or_else(|| rng.next())),
+        };
+        let Some(choice) = choice else { return Picked { host: None, panic: false } };
+        let Some(priority) = self.priorities.get(choice.priority) else {
+            return Picked { host: None, panic: false };
+        };
+        let panic = self.loads.panic.get(choice.priority).copied().unwrap_or(false);
+        let balancer = if panic {
+            if self.fail_in_panic { &None } else { &priority.all }
+        } else if choice.degraded {
+            &priority.degraded
+        } else {
+            &priority.healthy
+        };
+        Picked { host: balancer.as_ref().and_then(|b| b.pick(cx, rng)), panic }
+    }
+}
+
+fn count(localities: &[LocalityList], by_weight: bool) -> Counts {
+    let mut counts = Counts::default();
+    for (health, host) in localities.iter().flat_map(|l| &l.hosts) {
+        let n = if by_weight { u64::from(super::weight(host)) } else { 1 };
+        counts.hosts += n;
+        match health {
+            Health::Healthy => (counts.healthy, counts.total) = (counts.healthy + n, counts.total + n),
+            Health::Degraded => (counts.degraded, counts.total) = (counts.degraded + n, counts.total + n),
+            Health::Unhealthy => counts.total += n,
+            Health::Excluded => {}
+        }
+    }
+    counts
+}
+
+impl Priority {
+    fn new(lists: &[LocalityList], factor: u32, panic: bool, config: &LbConfig, rng: &Rng) -> Self {
+        let of = |health| Self::balancer(lists, factor, health, config, rng);
+        Self {
+            healthy: of(Health::Healthy),
+            degraded: of(Health::Degraded),
+            all: if panic { plain(lists, None, config, rng) } else { None },
+        }
+    }
+
+    fn balancer(
+        lists: &[LocalityList],
+        factor: u32,
+        health: Health,
+        config: &LbConfig,
+        rng: &Rng,
+    ) -> Option<Box<dyn Balancer>> {
+        if config.locality_weighted {
+            let members = lists.iter().filter_map(|list| {
+                let usable = list.hosts.iter().filter(|(h, _)| *h == health).count();
+                let counted = list.hosts.iter().filter(|(h, _)| *h != Health::Excluded).count();
+                let weight = effective_weight(list.weight.unwrap_or(0), factor, usable, counted);
+                let balancer = plain(std::slice::from_ref(list), Some(health), config, rng)?;
+                (weight > 0.0).then_some((weight, balancer))
+            });
+            if let Some(localities) = Localities::new(members.collect(), rng) {
+                return Some(Box::new(localities));
+            }
+        }
+        plain(lists, Some(health), config, rng)
+    }
+}
+
+/// A balancer over all hosts of a health (or of any) in `lists`; `None` where there are none.
+fn plain(
+    lists: &[LocalityList],
+    health: Option<Health>,
+    config: &LbConfig,
+    rng: &Rng,
+) -> Option<Box<dyn Balancer>> {
+    let hosts: HostList = lists
+        .iter()
+        .flat_map(|l| &l.hosts)
+        .filter(|(h, _)| health.is_none_or(|wanted| wanted == *h))
+        .map(|(_, host)| Rc::clone(host))
+        .collect();
+    (!hosts.is_empty()).then(|| make(&config.policy, hosts, rng))
+}

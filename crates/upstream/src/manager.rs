@@ -1,0 +1,170 @@
+//! All clusters: the main thread's set, and each worker's manager.
+
+use crate::cluster::{Cluster, ClusterConfig, ClusterShared};
+use crate::host::HostSnapshot;
+use crate::pool::{Connector, Reaper, SocketConnector};
+use nuncio_core::stats::Registry;
+use nuncio_net::worker::Worker;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Compiled clusters, in the order of configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterSetConfig {
+    /// The clusters; names are unique.
+    pub clusters: Vec<Arc<ClusterConfig>>,
+}
+
+/// A change that workers are told.
+#[derive(Clone)]
+enum Update {
+    /// A cluster was added, or takes the place of one with its name.
+    Cluster(Arc<ClusterShared>),
+    /// A cluster is gone.
+    Removed(Arc<str>),
+    /// A cluster's hosts were published anew.
+    Hosts(Arc<str>),
+}
+
+/// The clusters of the process, kept by the main thread, which alone changes them.
+pub struct ClusterSet {
+    registry: Registry,
+    clusters: Vec<Arc<ClusterShared>>,
+    workers: Vec<mpsc::UnboundedSender<Update>>,
+}
+
+/// What a worker needs to have its own manager: made on the main thread, taken to the worker's.
+pub struct ClusterSeat {
+    registry: Registry,
+    clusters: Vec<Arc<ClusterShared>>,
+    updates: mpsc::UnboundedReceiver<Update>,
+}
+
+impl ClusterSet {
+    /// The clusters of `config`, with their statistics in `registry`.
+    pub fn new(config: &ClusterSetConfig, registry: &Registry) -> Self {
+        let clusters = config.clusters.iter().map(|c| ClusterShared::new(Arc::clone(c), registry)).collect();
+        Self { registry: registry.clone(), clusters, workers: Vec::new() }
+    }
+
+    /// The clusters, in the order in which they came; `/clusters` and `/config_dump` read them here.
+    pub fn clusters(&self) -> &[Arc<ClusterShared>] {
+        &self.clusters
+    }
+
+    /// A cluster by name.
+    pub fn get(&self, name: &str) -> Option<&Arc<ClusterShared>> {
+        self.clusters.iter().find(|c| &*c.config().name == name)
+    }
+
+    /// A seat for one more worker (or for the main thread itself).
+    pub fn seat(&mut self) -> ClusterSeat {
+        let (tell, updates) = mpsc::unbounded_channel();
+        self.workers.push(tell);
+        ClusterSeat { registry: self.registry.clone(), clusters: self.clusters.clone(), updates }
+    }
+
+    fn tell(&mut self, update: &Update) {
+        // A worker that has ended no longer listens, and is forgotten.
+        self.workers.retain(|worker| worker.send(update.clone()).is_ok());
+    }
+
+    /// Adds a cluster, or puts it in the place of the one with its name.
+    pub fn set(&mut self, config: Arc<ClusterConfig>) -> &Arc<ClusterShared> {
+        let cluster = ClusterShared::new(config, &self.registry);
+        self.tell(&Update::Cluster(Arc::clone(&cluster)));
+        let name = &cluster.config().name;
+        let at = match self.clusters.iter().position(|c| c.config().name == *name) {
+            Some(at) => at,
+            None => self.clusters.len(),
+        };
+        self.clusters.splice(at..(at + 1).min(self.clusters.len()), [cluster]);
+        #[allow(clippy::indexing_slicing, reason = "spliced in at this index just above")]
+        &self.clusters[at]
+    }
+
+    /// Removes a cluster; whether there was one of this name.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let Some(at) = self.clusters.iter().position(|c| &*c.config().name == name) else { return false };
+        let gone = self.clusters.remove(at);
+        self.tell(&Update::Removed(Arc::clone(&gone.config().name)));
+        true
+    }
+
+    /// Publishes a cluster's hosts to all workers. Hosts that stay must be the same `Arc`s as before.
+    pub fn set_hosts(&mut self, cluster: &Arc<ClusterShared>, hosts: HostSnapshot) {
+        cluster.set_hosts(hosts);
+        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name)));
+    }
+}
+
+/// The clusters of one worker.
+pub struct ClusterManager {
+    clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>>>,
+    registry: Registry,
+    worker: Rc<Worker>,
+    reaper: Rc<Reaper>,
+    connector: Rc<dyn Connector>,
+}
+
+impl ClusterManager {
+    /// The worker's clusters, which follow the main thread's from now on. Must be called on the worker's
+    /// runtime: it spawns the tasks that take updates and close idle connections.
+    pub fn new(worker: &Rc<Worker>, seat: ClusterSeat) -> Rc<Self> {
+        Self::with_connector(worker, seat, Rc::new(SocketConnector))
+    }
+
+    /// As [`new`](Self::new), connecting by `connector`.
+    pub fn with_connector(worker: &Rc<Worker>, seat: ClusterSeat, connector: Rc<dyn Connector>) -> Rc<Self> {
+        let ClusterSeat { registry, clusters, mut updates } = seat;
+        let manager = Rc::new(Self {
+            clusters: RefCell::default(),
+            registry,
+            worker: Rc::clone(worker),
+            reaper: Reaper::start(worker),
+            connector,
+        });
+        for cluster in clusters {
+            manager.apply(Update::Cluster(cluster));
+        }
+        let weak = Rc::downgrade(&manager);
+        worker.spawn(async move {
+            while let Some(update) = updates.recv().await {
+                let Some(manager) = weak.upgrade() else { return };
+                manager.apply(update);
+            }
+        });
+        manager
+    }
+
+    /// A cluster by name, without allocating.
+    #[inline]
+    pub fn get(&self, name: &str) -> Option<Rc<Cluster>> {
+        self.clusters.borrow().get(name).cloned()
+    }
+
+    fn apply(&self, update: Update) {
+        match update {
+            Update::Cluster(shared) => {
+                let name = Arc::clone(&shared.config().name);
+                let cluster =
+                    Cluster::new(shared, &self.registry, &self.worker, &self.reaper, &self.connector);
+                // What it replaces closes its idle connections now; its running exchanges hold it till they end.
+                let old = self.clusters.borrow_mut().insert(name, cluster);
+                drop(old);
+            }
+            Update::Removed(name) => {
+                let old = self.clusters.borrow_mut().remove(&name);
+                drop(old);
+            }
+            Update::Hosts(name) => {
+                if let Some(cluster) = self.get(&name) {
+                    cluster.update_hosts();
+                }
+            }
+        }
+    }
+}

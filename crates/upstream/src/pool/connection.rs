@@ -1,0 +1,197 @@
+//! One upstream connection, whatever it is doing.
+
+use crate::circuit::Resource;
+use crate::cluster::{ClusterCore, Permit, RequestPriority};
+use crate::host::Host;
+use crate::stats::HostCounters;
+use nuncio_codec::h1::ClientCodec;
+use nuncio_codec::head::Version;
+use nuncio_core::address::Address;
+use nuncio_net::stream::ByteStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is known of an upstream connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionFacts {
+    /// Unique among the process's connections.
+    pub id: u64,
+    /// Our address.
+    pub local: Address,
+    /// The peer's.
+    pub remote: Address,
+    /// The protocol spoken.
+    pub protocol: Version,
+    /// When the connection was begun.
+    pub connect_begin: Instant,
+    /// When it was there.
+    pub connect_end: Instant,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClosedBy {
+    Local,
+    Remote,
+}
+
+/// Counts a connection for as long as it lives, from the first SYN on.
+pub(crate) struct ConnectionCount {
+    pub(crate) core: Rc<ClusterCore>,
+    counters: Arc<HostCounters>,
+    born: Instant,
+    requests: u64,
+    closed_by: ClosedBy,
+    with_request: bool,
+    _permit: Permit,
+}
+
+impl ConnectionCount {
+    pub(crate) fn new(host: &Host, permit: Permit) -> Self {
+        let core = Rc::clone(host.core());
+        let counters = Arc::clone(host.counters());
+        core.stats.upstream_cx_total.inc();
+        core.stats.upstream_cx_active.inc();
+        core.stats.upstream_cx_http1_total.inc();
+        counters.cx_total.inc();
+        let born = core.worker.now();
+        Self {
+            core,
+            counters,
+            born,
+            requests: 0,
+            closed_by: ClosedBy::Local,
+            with_request: false,
+            _permit: permit,
+        }
+    }
+
+    /// When the connection was begun.
+    pub(crate) fn born(&self) -> Instant {
+        self.born
+    }
+
+    /// It never came to be.
+    pub(crate) fn failed(&mut self, by: ClosedBy) {
+        self.closed_by = by;
+        self.core.stats.upstream_cx_connect_fail.inc();
+        self.counters.cx_connect_fail.inc();
+    }
+}
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        let stats = &self.core.stats;
+        stats.upstream_cx_active.dec();
+        self.counters.cx_closed.inc();
+        stats.upstream_cx_destroy.inc();
+        match self.closed_by {
+            ClosedBy::Local => stats.upstream_cx_destroy_local.inc(),
+            ClosedBy::Remote => stats.upstream_cx_destroy_remote.inc(),
+        }
+        if self.with_request {
+            stats.upstream_cx_destroy_with_active_rq.inc();
+            match self.closed_by {
+                ClosedBy::Local => stats.upstream_cx_destroy_local_with_active_rq.inc(),
+                ClosedBy::Remote => stats.upstream_cx_destroy_remote_with_active_rq.inc(),
+            }
+        }
+        let age = self.core.worker.now().saturating_duration_since(self.born);
+        stats.upstream_cx_length_ms.record(age.as_millis() as u64);
+        stats.upstream_rq_per_cx.record(self.requests);
+    }
+}
+
+/// A live HTTP/1 connection.
+pub(crate) struct Connection {
+    pub(crate) stream: Box<dyn ByteStream>,
+    pub(crate) codec: ClientCodec,
+    pub(crate) facts: Rc<ConnectionFacts>,
+    pub(crate) count: ConnectionCount,
+    pub(crate) idle_since: Instant,
+    /// It may not carry another request after this one.
+    pub(crate) last: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: Box<dyn ByteStream>, count: ConnectionCount, now: Instant) -> Box<Self> {
+        let worker = &count.core.worker;
+        let facts = Rc::new(ConnectionFacts {
+            id: worker.next_connection_id(),
+            local: stream.local_address().clone(),
+            remote: stream.peer_address().clone(),
+            protocol: Version::Http11,
+            connect_begin: count.born(),
+            connect_end: now,
+        });
+        let mut codec = ClientCodec::new();
+        if count.core.config().http.send_fully_qualified_url {
+            codec.set_fully_qualified_url();
+        }
+        Box::new(Self { stream, codec, facts, count, idle_since: now, last: false })
+    }
+
+    /// Whether it carries its second request, or a later one.
+    pub(crate) fn reused(&self) -> bool {
+        self.count.requests > 1
+    }
+
+    /// A request goes onto it.
+    #[inline]
+    pub(crate) fn begin_request(&mut self) {
+        let count = &mut self.count;
+        count.requests += 1;
+        if count.core.config().http.max_requests.is_some_and(|max| count.requests >= u64::from(max)) {
+            count.core.stats.upstream_cx_max_requests.inc();
+            self.last = true;
+        }
+    }
+
+    /// Closes it; `with_request` says whether a request is cut.
+    pub(crate) fn close(mut self: Box<Self>, by: ClosedBy, with_request: bool) {
+        self.count.closed_by = by;
+        self.count.with_request = with_request;
+    }
+}
+
+/// A request on a connection, counted for as long as it lives.
+pub(crate) struct RequestHold {
+    pub(crate) host: Rc<Host>,
+    pub(crate) priority: RequestPriority,
+    held: bool,
+}
+
+impl RequestHold {
+    /// `None` where `max_requests` refuses, which is counted.
+    #[inline]
+    pub(crate) fn take(host: &Rc<Host>, priority: RequestPriority) -> Option<Self> {
+        let core = host.core();
+        if !core.shared.try_take(priority, Resource::Requests) {
+            core.stats.upstream_rq_active_overflow.inc();
+            return None;
+        }
+        core.stats.upstream_rq_total.inc();
+        core.stats.upstream_rq_active.inc();
+        host.begin_request();
+        Some(Self { host: Rc::clone(host), priority, held: true })
+    }
+
+    /// Ends the count before the hold itself goes.
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        if std::mem::take(&mut self.held) {
+            let core = self.host.core();
+            core.stats.upstream_rq_active.dec();
+            core.shared.breaker(self.priority).give_back(Resource::Requests);
+            self.host.end_request();
+        }
+    }
+}
+
+impl Drop for RequestHold {
+    #[inline]
+    fn drop(&mut self) {
+        self.release();
+    }
+}

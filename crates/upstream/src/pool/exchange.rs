@@ -1,0 +1,145 @@
+//! One request and its response on one connection, as the router drives it.
+
+use super::StreamError;
+use super::connection::{Connection, ConnectionFacts, RequestHold};
+use super::http1::Http1Exchange;
+use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_core::stream_info::ByteCounts;
+use std::task::{Context, Poll};
+
+/// What came from the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamEvent {
+    /// The response's head, in the caller's place for it.
+    Head {
+        /// No body follows.
+        end_stream: bool,
+    },
+    /// The head of a 1xx, in the same place; the true one follows.
+    Informational,
+    /// A piece of the body: [`Exchange::data`].
+    Data {
+        /// The response is complete.
+        end_stream: bool,
+    },
+    /// Trailers, in the caller's place for them; the response is complete.
+    Trailers,
+    /// The response is complete.
+    End,
+}
+
+/// One request on one connection, whatever the protocol.
+///
+/// One task drives both directions by polling. Dropping it gives the connection back when both messages are
+/// complete and it may be used again; otherwise the connection is closed (HTTP/1), which is counted.
+pub struct Exchange {
+    kind: Kind,
+}
+
+enum Kind {
+    Http1(Http1Exchange),
+}
+
+impl Exchange {
+    pub(super) fn http1(connection: Box<Connection>, hold: RequestHold) -> Self {
+        Self { kind: Kind::Http1(Http1Exchange::new(connection, hold)) }
+    }
+
+    /// Writes the request's head into the buffer. Call it first, once.
+    ///
+    /// # Errors
+    /// A head that cannot be written (a local reset; nothing was sent).
+    #[inline]
+    pub fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
+        let Kind::Http1(x) = &mut self.kind;
+        x.encode_head(head, end_stream)
+    }
+
+    /// Copies a piece of the body into the buffer behind what waits there.
+    #[inline]
+    pub fn encode_data(&mut self, data: &[u8], end_stream: bool) {
+        let Kind::Http1(x) = &mut self.kind;
+        x.encode_data(data, end_stream);
+    }
+
+    /// As [`encode_data`](Self::encode_data), and tries to send it at once without copying: only what the
+    /// socket does not take is copied. For large pieces.
+    #[inline]
+    pub fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        let Kind::Http1(x) = &mut self.kind;
+        x.send_data(cx, data, end_stream);
+    }
+
+    /// Ends the request with trailers.
+    pub fn encode_trailers(&mut self, trailers: &HeaderMap) {
+        let Kind::Http1(x) = &mut self.kind;
+        x.encode_trailers(trailers);
+    }
+
+    /// Bytes that wait to be sent. Above the cluster's buffer limit the caller stops reading its client.
+    #[inline]
+    pub fn buffered(&self) -> usize {
+        let Kind::Http1(x) = &self.kind;
+        x.buffered()
+    }
+
+    /// Sends what waits; ready when nothing does. A failed write is not told here but by
+    /// [`poll_event`](Self::poll_event), after whatever the upstream has answered before it closed.
+    ///
+    /// # Errors
+    /// None for HTTP/1.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let Kind::Http1(x) = &mut self.kind;
+        x.poll_flush(cx).map(Ok)
+    }
+
+    /// The next event of the response; heads and trailers are filled in where it is one of those. Not to be
+    /// called again once the response is complete.
+    ///
+    /// # Errors
+    /// The stream ended early.
+    #[inline]
+    pub fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+        let Kind::Http1(x) = &mut self.kind;
+        x.poll_event(cx, head, trailers)
+    }
+
+    /// The bytes of the last [`UpstreamEvent::Data`], until the next event is polled.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        let Kind::Http1(x) = &self.kind;
+        x.data()
+    }
+
+    /// Whether the connection has become a tunnel (101, or 2xx to CONNECT).
+    pub fn upgraded(&self) -> bool {
+        let Kind::Http1(x) = &self.kind;
+        x.upgraded()
+    }
+
+    /// The connection.
+    #[inline]
+    pub fn connection(&self) -> &ConnectionFacts {
+        let Kind::Http1(x) = &self.kind;
+        x.facts()
+    }
+
+    /// Whether the connection had served requests before this one.
+    pub fn reused(&self) -> bool {
+        let Kind::Http1(x) = &self.kind;
+        x.reused()
+    }
+
+    /// Bytes of this exchange.
+    #[inline]
+    pub fn bytes(&self) -> ByteCounts {
+        let Kind::Http1(x) = &self.kind;
+        x.bytes()
+    }
+}

@@ -1,0 +1,27 @@
+//! Connection pools: per host, priority and protocol, on one worker.
+
+mod connection;
+mod connector;
+mod exchange;
+mod http1;
+mod pending;
+mod queue;
+mod reaper;
+
+pub use crate::error::{PoolError, ResetReason, StreamError};
+pub use connection::ConnectionFacts;
+pub use connector::{ConnectFuture, Connector, SocketConnector};
+pub use exchange::{Exchange, UpstreamEvent};
+pub use pending::PendingStream;
+pub(crate) use queue::HttpPool;
+pub use reaper::Reaper;
+
+/// What a pool answers to a request for a stream.
+// An exchange is moved once, into the caller's own state; boxing it would allocate per request.
+#[allow(clippy::large_enum_variant, reason = "see above")]
+pub enum Checkout {
+    /// A connection is at hand.
+    Ready(Exchange),
+    /// One will be.
+    Wait(PendingStream),
+}

@@ -1,0 +1,97 @@
+//! Requests that wait for a connection.
+
+use super::connection::{ClosedBy, Connection, RequestHold};
+use super::{Exchange, PoolError};
+use crate::cluster::{Permit, RequestPriority};
+use crate::host::Host;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// A place in a pool's queue.
+pub(crate) struct Pending(RefCell<State>);
+
+enum State {
+    Waiting { waker: Option<Waker>, count: PendingCount },
+    Resolved(Outcome),
+    Taken,
+}
+
+type Outcome = Result<(Box<Connection>, RequestHold), PoolError>;
+
+/// Counts a waiting request.
+struct PendingCount {
+    host: Rc<Host>,
+    _permit: Permit,
+}
+
+impl Drop for PendingCount {
+    fn drop(&mut self) {
+        self.host.core().stats.upstream_rq_pending_active.dec();
+        self.host.counters().rq_pending_done.inc();
+    }
+}
+
+impl Pending {
+    pub(super) fn new(host: &Rc<Host>, permit: Permit) -> Rc<Self> {
+        host.core().stats.upstream_rq_pending_total.inc();
+        host.core().stats.upstream_rq_pending_active.inc();
+        host.counters().rq_pending_begun.inc();
+        let count = PendingCount { host: Rc::clone(host), _permit: permit };
+        Rc::new(Self(RefCell::new(State::Waiting { waker: None, count })))
+    }
+
+    pub(super) fn resolve(&self, outcome: Outcome) {
+        let old = self.0.replace(State::Resolved(outcome));
+        if let State::Waiting { waker: Some(waker), .. } = old {
+            waker.wake();
+        }
+    }
+}
+
+/// A stream to come. Dropping it gives the place in the queue up; the connection that was being opened stays
+/// for others.
+pub struct PendingStream {
+    pending: Rc<Pending>,
+    host: Rc<Host>,
+    priority: RequestPriority,
+}
+
+impl PendingStream {
+    pub(super) fn new(pending: Rc<Pending>, host: Rc<Host>, priority: RequestPriority) -> Self {
+        Self { pending, host, priority }
+    }
+
+    /// Ready with the stream, or with why there is none. Once ready it must not be polled again (it would
+    /// never be).
+    ///
+    /// # Errors
+    /// The connection failed, or a circuit breaker refused.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Exchange, PoolError>> {
+        let state = &mut *self.pending.0.borrow_mut();
+        match std::mem::replace(state, State::Taken) {
+            State::Waiting { count, .. } => {
+                *state = State::Waiting { waker: Some(cx.waker().clone()), count };
+                Poll::Pending
+            }
+            State::Resolved(Ok((connection, hold))) => Poll::Ready(Ok(Exchange::http1(connection, hold))),
+            State::Resolved(Err(error)) => Poll::Ready(Err(error)),
+            State::Taken => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for PendingStream {
+    fn drop(&mut self) {
+        let state = self.pending.0.replace(State::Taken);
+        match state {
+            State::Waiting { .. } => self.host.pool(self.priority).forget(&self.host, &self.pending),
+            // It came too late to be wanted: the next one gets it.
+            State::Resolved(Ok((connection, hold))) => {
+                drop(hold);
+                self.host.pool(self.priority).check_in(&self.host, connection, true, ClosedBy::Local);
+            }
+            State::Resolved(Err(_)) | State::Taken => {}
+        }
+    }
+}

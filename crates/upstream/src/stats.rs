@@ -1,0 +1,164 @@
+//! What a cluster counts: Envoy's names below `cluster.NAME.`.
+
+use nuncio_core::stats::Counter;
+
+nuncio_core::stats_block! {
+    /// A worker's share of a cluster's statistics.
+    pub struct ClusterStats {
+        counter bind_errors,
+        counter lb_healthy_panic,
+        counter lb_local_cluster_not_ok,
+        counter lb_recalculate_zone_structures,
+        counter lb_subsets_created,
+        counter lb_subsets_fallback,
+        counter lb_subsets_fallback_panic,
+        counter lb_subsets_removed,
+        counter lb_subsets_selected,
+        gauge lb_subsets_active,
+        counter lb_zone_cluster_too_small,
+        counter lb_zone_no_capacity_left,
+        counter lb_zone_routing_all_directly,
+        counter lb_zone_routing_cross_zone,
+        counter lb_zone_routing_sampled,
+        counter original_dst_host_invalid,
+        counter retry_or_shadow_abandoned,
+        gauge upstream_cx_active,
+        counter upstream_cx_close_notify,
+        counter upstream_cx_connect_attempts_exceeded,
+        counter upstream_cx_connect_fail,
+        counter upstream_cx_connect_timeout,
+        counter upstream_cx_connect_with_0_rtt,
+        counter upstream_cx_destroy,
+        counter upstream_cx_destroy_local,
+        counter upstream_cx_destroy_local_with_active_rq,
+        counter upstream_cx_destroy_remote,
+        counter upstream_cx_destroy_remote_with_active_rq,
+        counter upstream_cx_destroy_with_active_rq,
+        counter upstream_cx_http1_total,
+        counter upstream_cx_http2_total,
+        counter upstream_cx_http3_total,
+        counter upstream_cx_idle_timeout,
+        counter upstream_cx_max_duration_reached,
+        counter upstream_cx_max_requests,
+        counter upstream_cx_none_healthy,
+        counter upstream_cx_overflow,
+        counter upstream_cx_pool_overflow,
+        counter upstream_cx_preconnect_skipped,
+        counter upstream_cx_protocol_error,
+        gauge upstream_cx_rx_bytes_buffered,
+        counter upstream_cx_rx_bytes_total,
+        counter upstream_cx_total,
+        gauge upstream_cx_tx_bytes_buffered,
+        counter upstream_cx_tx_bytes_total,
+        counter upstream_flow_control_backed_up_total,
+        counter upstream_flow_control_drained_total,
+        counter upstream_flow_control_paused_reading_total,
+        counter upstream_flow_control_resumed_reading_total,
+        counter upstream_http3_broken,
+        counter upstream_internal_redirect_failed_total,
+        counter upstream_internal_redirect_succeeded_total,
+        gauge upstream_queue_overloaded,
+        codes upstream_rq = "upstream_rq",
+        codes internal_upstream_rq = "internal.upstream_rq",
+        codes external_upstream_rq = "external.upstream_rq",
+        codes canary_upstream_rq = "canary.upstream_rq",
+        codes retry_upstream_rq = "retry.upstream_rq",
+        counter upstream_rq_0rtt,
+        gauge upstream_rq_active,
+        counter upstream_rq_active_overflow,
+        counter upstream_rq_cancelled,
+        counter upstream_rq_maintenance_mode,
+        counter upstream_rq_max_duration_reached,
+        gauge upstream_rq_pending_active,
+        counter upstream_rq_pending_failure_eject,
+        counter upstream_rq_pending_overflow,
+        counter upstream_rq_pending_total,
+        counter upstream_rq_per_try_idle_timeout,
+        counter upstream_rq_per_try_timeout,
+        counter upstream_rq_retry,
+        counter upstream_rq_retry_backoff_exponential,
+        counter upstream_rq_retry_backoff_ratelimited,
+        counter upstream_rq_retry_limit_exceeded,
+        counter upstream_rq_retry_overflow,
+        counter upstream_rq_retry_success,
+        counter upstream_rq_rx_reset,
+        counter upstream_rq_rx_reset_no_error,
+        counter upstream_rq_timeout,
+        counter upstream_rq_total,
+        counter upstream_rq_tx_reset,
+        histogram upstream_cx_connect_ms,
+        histogram upstream_cx_length_ms,
+        histogram upstream_rq_per_cx,
+        histogram upstream_rq_time,
+        histogram internal_upstream_rq_time = "internal.upstream_rq_time",
+        histogram external_upstream_rq_time = "external.upstream_rq_time",
+        histogram canary_upstream_rq_time = "canary.upstream_rq_time",
+    }
+}
+
+nuncio_core::stats_block! {
+    /// What the main thread knows of a cluster: one writer, whatever the number of workers.
+    pub struct ClusterMainStats {
+        counter assignment_stale,
+        counter assignment_timeout_received,
+        counter assignment_use_cached,
+        counter default_total_match_count = "default.total_match_count",
+        gauge max_host_weight,
+        counter membership_change,
+        gauge membership_degraded,
+        gauge membership_excluded,
+        gauge membership_healthy,
+        gauge membership_total,
+        counter update_attempt,
+        counter update_empty,
+        counter update_failure,
+        counter update_no_rebuild,
+        counter update_success,
+        gauge version,
+        gauge warming_state,
+        gauge default_cx_open = "circuit_breakers.default.cx_open",
+        gauge default_cx_pool_open = "circuit_breakers.default.cx_pool_open",
+        gauge default_rq_open = "circuit_breakers.default.rq_open",
+        gauge default_rq_pending_open = "circuit_breakers.default.rq_pending_open",
+        gauge default_rq_retry_open = "circuit_breakers.default.rq_retry_open",
+        gauge high_cx_open = "circuit_breakers.high.cx_open",
+        gauge high_cx_pool_open = "circuit_breakers.high.cx_pool_open",
+        gauge high_rq_open = "circuit_breakers.high.rq_open",
+        gauge high_rq_pending_open = "circuit_breakers.high.rq_pending_open",
+        gauge high_rq_retry_open = "circuit_breakers.high.rq_retry_open",
+    }
+}
+
+nuncio_core::stats_block! {
+    /// How much is left below each limit of one priority (`track_remaining`).
+    pub struct RemainingStats {
+        gauge remaining_cx,
+        gauge remaining_cx_pools,
+        gauge remaining_pending,
+        gauge remaining_retries,
+        gauge remaining_rq,
+    }
+}
+
+/// A worker's share of what `/clusters` prints for a host. One thread writes.
+#[derive(Debug, Default)]
+pub struct HostCounters {
+    /// Connections opened, failed ones included.
+    pub cx_total: Counter,
+    /// Connections closed again.
+    pub cx_closed: Counter,
+    /// Connections that failed before they were there.
+    pub cx_connect_fail: Counter,
+    /// Requests sent.
+    pub rq_total: Counter,
+    /// Requests that failed: a status of 500 or above, a reset, no connection.
+    pub rq_error: Counter,
+    /// Requests answered with a status below 500.
+    pub rq_success: Counter,
+    /// Requests that timed out.
+    pub rq_timeout: Counter,
+    /// Requests that began to wait for a connection.
+    pub rq_pending_begun: Counter,
+    /// Requests that no longer wait for a connection.
+    pub rq_pending_done: Counter,
+}
