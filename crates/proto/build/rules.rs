@@ -14,7 +14,7 @@ pub fn decode(bytes: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
         match kind {
             1 | 2 => floats(body, kind == 1, rules)?,
             3..=12 => integers(body, kind, rules)?,
-            13 => each(body, |number, value| {
+            13 => each(body, &[], |number, value| {
                 rules.push(if number == 1 {
                     format!("IntIn(&[{}])", integer(value, 5)?)
                 } else {
@@ -25,7 +25,7 @@ pub fn decode(bytes: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
             14 => strings(body, rules)?,
             15 => byte_strings(body, rules)?,
             16 => enums(body, rules)?,
-            17 => each(body, |number, _| {
+            17 => each(body, &[1, 2], |number, _| {
                 rules.push(match number {
                     1 => "Skip".into(),
                     2 => "Required".into(),
@@ -47,10 +47,17 @@ fn unknown(kind: &str, number: u32) -> Rule {
     format!("Unknown /* {kind} {number} */")
 }
 
-fn each(body: &[u8], mut rule: impl FnMut(u32, Wire<'_>) -> Result<(), Malformed>) -> Result<(), Malformed> {
+/// Runs over the rules of one body. `flags` are the numbers of its boolean rules: written out as false they are none.
+fn each(
+    body: &[u8],
+    flags: &[u32],
+    mut rule: impl FnMut(u32, Wire<'_>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     for field in Reader::new(body) {
         let (number, value) = field?;
-        rule(number, value)?;
+        if !(flags.contains(&number) && value == Wire::Varint(0)) {
+            rule(number, value)?;
+        }
     }
     Ok(())
 }
@@ -62,7 +69,7 @@ fn push_list(rules: &mut Vec<Rule>, name: &str, items: &[String]) {
 }
 
 fn floats(body: &[u8], single: bool, rules: &mut Vec<Rule>) -> Result<(), Malformed> {
-    each(body, |number, value| {
+    each(body, &[8], |number, value| {
         let bound = match value {
             Wire::Fixed32(bits) if single => f64::from(f32::from_bits(bits)),
             Wire::Fixed64(bits) => f64::from_bits(bits),
@@ -97,7 +104,7 @@ fn integer(value: Wire<'_>, kind: u32) -> Result<i128, Malformed> {
 
 fn integers(body: &[u8], kind: u32, rules: &mut Vec<Rule>) -> Result<(), Malformed> {
     let (mut allowed, mut forbidden) = (Vec::new(), Vec::new());
-    each(body, |number, value| {
+    each(body, &[8], |number, value| {
         if number == 8 {
             rules.push("IgnoreEmpty".into());
             return Ok(());
@@ -133,7 +140,7 @@ fn count(value: Wire<'_>) -> Result<u64, Malformed> {
 fn strings(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
     let (mut allowed, mut forbidden) = (Vec::new(), Vec::new());
     let (mut regex, mut strict) = (0, true);
-    each(body, |number, value| {
+    each(body, &[12, 13, 14, 15, 16, 17, 18, 21, 22, 26], |number, value| {
         match number {
             1 | 10 => allowed.push(quoted(value)?),
             2 => rules.push(format!("MinChars({})", count(value)?)),
@@ -177,7 +184,7 @@ fn strings(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
 }
 
 fn byte_strings(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
-    each(body, |number, value| {
+    each(body, &[14], |number, value| {
         rules.push(match number {
             2 => format!("MinBytes({})", count(value)?),
             3 => format!("MaxBytes({})", count(value)?),
@@ -191,11 +198,10 @@ fn byte_strings(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
 
 fn enums(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
     let (mut allowed, mut forbidden) = (Vec::new(), Vec::new());
-    each(body, |number, value| {
+    each(body, &[2], |number, value| {
         match number {
             1 | 3 => allowed.push((count(value)? as i64).to_string()),
-            2 if count(value)? != 0 => rules.push("DefinedOnly".into()),
-            2 => {}
+            2 => rules.push("DefinedOnly".into()),
             4 => forbidden.push((count(value)? as i64).to_string()),
             _ => rules.push(unknown("enum", number)),
         }
@@ -220,7 +226,7 @@ pub fn expressions(rules: &[Rule]) -> String {
 }
 
 fn lists(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
-    each(body, |number, value| {
+    each(body, &[3, 5], |number, value| {
         rules.push(match number {
             1 => format!("MinItems({})", count(value)?),
             2 => format!("MaxItems({})", count(value)?),
@@ -234,7 +240,7 @@ fn lists(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
 }
 
 fn maps(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
-    each(body, |number, value| {
+    each(body, &[3, 6], |number, value| {
         rules.push(match number {
             1 => format!("MinPairs({})", count(value)?),
             2 => format!("MaxPairs({})", count(value)?),
@@ -251,7 +257,7 @@ fn maps(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
 
 fn anys(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
     let mut allowed = Vec::new();
-    each(body, |number, value| {
+    each(body, &[1], |number, value| {
         match number {
             1 => rules.push("Required".into()),
             2 => allowed.push(quoted(value)?),
@@ -264,7 +270,7 @@ fn anys(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
 }
 
 fn durations(body: &[u8], rules: &mut Vec<Rule>) -> Result<(), Malformed> {
-    each(body, |number, value| {
+    each(body, &[1], |number, value| {
         let nanos = match value {
             Wire::Bytes(duration) => nanos(duration)?,
             Wire::Varint(_) if number == 1 => 0,

@@ -134,9 +134,9 @@ impl<'a> CompileContext<'a> {
         self.place
     }
 
-    /// True when positions are known and the text sets this field.
-    pub(crate) fn stands_in_text(&self) -> bool {
-        self.node.is_some()
+    /// True where the text sets this field to something that could not be read; the error is in the sink.
+    pub(crate) fn broken(&self) -> bool {
+        self.node.is_some_and(Node::broken)
     }
 
     /// The path from the root, for example `static_resources.listeners[0].name`.

@@ -5,12 +5,17 @@
 
 pub mod context;
 pub mod error;
+pub mod load;
+mod near;
 pub mod place;
 pub mod schema;
+pub mod text;
+pub mod validate;
 pub mod wire;
 
 pub use context::{CompileContext, Reported, Sink, Unsupported, type_name};
 pub use error::{ConfigError, ErrorKind, Errors};
+pub use load::{LoadOptions, Loaded, Resource, Source, load};
 pub use place::{FileId, Place, PlaceTree};
 
 /// Slim prost messages: those that the support ledger names, with their built fields only.

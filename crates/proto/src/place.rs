@@ -61,7 +61,6 @@ pub(crate) struct Mark {
 /// The content of an `Any` hangs directly below the field that holds the `Any`.
 #[derive(Debug, Clone)]
 pub struct PlaceTree {
-    file: FileId,
     nodes: Vec<Node>,
     root: Node,
 }
@@ -71,10 +70,21 @@ pub struct PlaceTree {
 pub(crate) struct Node {
     /// [`key`] of the field or map key, or the index in a list.
     key: u32,
+    /// The top bit: the value could not be read, and that has been reported.
     line: u32,
     first: u32,
     count: u32,
     col: u16,
+    file: FileId,
+}
+
+const BROKEN: u32 = 1 << 31;
+
+impl Node {
+    /// The value in the text could not be read, and that has been reported: nothing more is to be said of it.
+    pub(crate) fn broken(self) -> bool {
+        self.line & BROKEN != 0
+    }
 }
 
 /// What a child is found by: the hash of a field's name or a map's key.
@@ -88,7 +98,7 @@ impl PlaceTree {
     }
 
     pub(crate) fn place(&self, node: Node) -> Place {
-        Place { file: self.file, line: node.line, col: node.col }
+        Place { file: node.file, line: node.line & !BROKEN, col: node.col }
     }
 
     /// The child of this key. Where a key occurs twice the last one counts, as it does for the values.
@@ -105,6 +115,22 @@ impl PlaceTree {
         }
     }
 
+    /// Adds the children of another root to this one; theirs come later and so count.
+    pub(crate) fn merge(&mut self, other: &PlaceTree) {
+        let shift = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let shifted = |node: &Node| Node { first: node.first.saturating_add(shift), ..*node };
+        let children: Vec<Node> = self
+            .children(self.root)
+            .iter()
+            .copied()
+            .chain(other.children(other.root).iter().map(shifted))
+            .collect();
+        self.nodes.extend(other.nodes.iter().map(shifted));
+        self.root.first = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        self.root.count = u32::try_from(children.len()).unwrap_or_default();
+        self.nodes.extend(children);
+    }
+
     fn children(&self, node: Node) -> &[Node] {
         let first = node.first as usize;
         self.nodes.get(first..first + node.count as usize).unwrap_or_default()
@@ -112,8 +138,9 @@ impl PlaceTree {
 }
 
 /// Builds a [`PlaceTree`] while a resource is read, children before parents.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PlaceTreeBuilder {
+    file: FileId,
     nodes: Vec<Node>,
     /// Finished nodes whose parents are still open.
     pending: Vec<Node>,
@@ -124,29 +151,25 @@ pub(crate) struct PlaceTreeBuilder {
 pub(crate) struct Open(usize);
 
 impl PlaceTreeBuilder {
+    pub(crate) fn new(file: FileId) -> Self {
+        PlaceTreeBuilder { file, nodes: Vec::new(), pending: Vec::new() }
+    }
+
     pub(crate) fn open(&self) -> Open {
         Open(self.pending.len())
     }
 
-    pub(crate) fn close(&mut self, open: Open, key: u32, mark: Mark) {
-        let node = self.node(open, key, mark);
+    /// Ends a node; `fine` is false where the value could not be read.
+    pub(crate) fn close(&mut self, open: Open, key: u32, mark: Mark, fine: bool) {
+        let mut node = self.node(open, key, mark);
+        node.line |= if fine { 0 } else { BROKEN };
         self.pending.push(node);
     }
 
-    pub(crate) fn leaf(&mut self, key: u32, mark: Mark) {
-        let open = self.open();
-        self.close(open, key, mark);
-    }
-
-    /// Forgets what was added since.
-    pub(crate) fn discard(&mut self, open: Open) {
-        self.pending.truncate(open.0);
-    }
-
-    pub(crate) fn finish(mut self, open: Open, file: FileId, mark: Mark) -> PlaceTree {
+    pub(crate) fn finish(mut self, open: Open, mark: Mark) -> PlaceTree {
         let root = self.node(open, 0, mark);
         self.nodes.shrink_to_fit();
-        PlaceTree { file, nodes: self.nodes, root }
+        PlaceTree { nodes: self.nodes, root }
     }
 
     fn node(&mut self, open: Open, key: u32, mark: Mark) -> Node {
@@ -155,7 +178,7 @@ impl PlaceTreeBuilder {
         let count = u32::try_from(children.len()).unwrap_or_default();
         self.nodes.extend_from_slice(children);
         self.pending.truncate(open.0);
-        Node { key, line: mark.line, col: mark.col, first, count }
+        Node { key, line: mark.line & !BROKEN, col: mark.col, file: self.file, first, count }
     }
 }
 

@@ -4,7 +4,7 @@
 //! same reader, so it depends on nothing else in the crate.
 
 /// One value as it stands on the wire, its number taken off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire<'a> {
     /// Wire type 0: integers, booleans, enums.
     Varint(u64),

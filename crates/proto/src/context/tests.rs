@@ -2,14 +2,15 @@ use super::*;
 use crate::place::{FileId, Mark, PlaceTreeBuilder};
 
 fn tree() -> PlaceTree {
-    let mut builder = PlaceTreeBuilder::default();
+    let mut builder = PlaceTreeBuilder::new(FileId::of("t.yaml"));
     let root = builder.open();
     let list = builder.open();
     let item = builder.open();
-    builder.leaf(key("name"), Mark { line: 4, col: 7 });
-    builder.close(item, 0, Mark { line: 3, col: 5 });
-    builder.close(list, key("routes"), Mark { line: 2, col: 3 });
-    builder.finish(root, FileId::of("t.yaml"), Mark { line: 1, col: 1 })
+    let leaf = builder.open();
+    builder.close(leaf, key("name"), Mark { line: 4, col: 7 }, true);
+    builder.close(item, 0, Mark { line: 3, col: 5 }, true);
+    builder.close(list, key("routes"), Mark { line: 2, col: 3 }, true);
+    builder.finish(root, Mark { line: 1, col: 1 })
 }
 
 #[test]

@@ -5,6 +5,11 @@ fn mark(line: u32) -> Mark {
     Mark { line, col: 1 }
 }
 
+fn leaf(builder: &mut PlaceTreeBuilder, key: u32, line: u32) {
+    let open = builder.open();
+    builder.close(open, key, mark(line), true);
+}
+
 #[test]
 fn a_place_prints_as_file_line_column() {
     let place = Place { file: FileId::of("a.yaml"), line: 3, col: 7 };
@@ -15,15 +20,15 @@ fn a_place_prints_as_file_line_column() {
 
 #[test]
 fn children_are_found_by_key_and_index_and_the_last_of_a_repeated_key_counts() {
-    let mut builder = PlaceTreeBuilder::default();
+    let mut builder = PlaceTreeBuilder::new(FileId::of("x"));
     let root = builder.open();
-    builder.leaf(key("name"), mark(1));
+    leaf(&mut builder, key("name"), 1);
     let list = builder.open();
-    builder.leaf(0, mark(3));
-    builder.leaf(1, mark(4));
-    builder.close(list, key("routes"), mark(2));
-    builder.leaf(key("name"), mark(5));
-    let tree = builder.finish(root, FileId::of("x"), mark(1));
+    leaf(&mut builder, 0, 3);
+    leaf(&mut builder, 1, 4);
+    builder.close(list, key("routes"), mark(2), true);
+    leaf(&mut builder, key("name"), 5);
+    let tree = builder.finish(root, mark(1));
     let line = |node: Option<Node>| node.map(|node| tree.place(node).line);
     assert_eq!(line(tree.child(tree.root(), key("name"))), Some(5));
     let routes = tree.child(tree.root(), key("routes")).unwrap();

@@ -1,0 +1,211 @@
+//! The whole way from text to checked resources.
+
+use crate::context::{CompileContext, Sink, Unsupported};
+use crate::error::{ConfigError, ErrorKind, Errors};
+use crate::place::{FileId, Place, PlaceTree};
+use crate::schema::Message;
+use crate::text::{self, Format};
+use crate::validate::{self, Outcome};
+use crate::wire::{Reader, Wire};
+
+/// A text to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// What errors call it: the path as the operator wrote it, or `--config-yaml`.
+    pub name: &'a str,
+    /// The text.
+    pub bytes: &'a [u8],
+    /// How it is written.
+    pub format: Format,
+}
+
+impl<'a> Source<'a> {
+    /// A file: its name decides between YAML and JSON, as in Envoy.
+    pub fn file(name: &'a str, bytes: &'a [u8]) -> Self {
+        Source { name, bytes, format: Format::of_file(name) }
+    }
+
+    /// A text in YAML, such as that of `--config-yaml`.
+    pub fn yaml(name: &'a str, bytes: &'a [u8]) -> Self {
+        Source { name, bytes, format: Format::Yaml }
+    }
+}
+
+/// What a load permits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// What happens to known fields that are not built.
+    pub unsupported: Unsupported,
+    /// Unknown fields are warnings (`--allow-unknown-static-fields`).
+    pub allow_unknown_static_fields: bool,
+}
+
+/// One resource as wire bytes, with the positions of its fields.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    message: Message,
+    path: String,
+    name: String,
+    bytes: Vec<u8>,
+    places: Option<PlaceTree>,
+}
+
+impl Resource {
+    /// A resource of a type. `path` stands before the paths of its fields in errors; `places` are none for xDS.
+    pub fn new(message: Message, path: String, bytes: Vec<u8>, places: Option<PlaceTree>) -> Self {
+        let name_field = message.field_named("name").map(|field| field.number());
+        let mut name = String::new();
+        for (number, wire) in Reader::new(&bytes).flatten() {
+            if let (true, Wire::Bytes(text)) = (Some(number) == name_field, wire) {
+                name = String::from_utf8_lossy(text).into_owned();
+            }
+        }
+        Resource { message, path, name, bytes, places }
+    }
+
+    /// The message type.
+    pub fn message(&self) -> Message {
+        self.message
+    }
+
+    /// The message's full name.
+    pub fn type_name(&self) -> &'static str {
+        self.message.name()
+    }
+
+    /// The field `name`; empty where the resource has none.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The wire bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where the resource begins.
+    pub fn place(&self) -> Option<Place> {
+        self.places.as_ref().map(|tree| tree.place(tree.root()))
+    }
+
+    /// The bytes as a message; fails only where they are no protobuf.
+    pub fn decode<M: prost::Message + Default>(&self) -> Result<M, prost::DecodeError> {
+        M::decode(self.bytes.as_slice())
+    }
+
+    /// The cursor at the top of this resource.
+    pub fn context<'a>(&'a self, sink: &'a Sink) -> CompileContext<'a> {
+        CompileContext::root(sink, &self.path, self.places.as_ref())
+    }
+
+    /// Checks constraints and support; errors and warnings go to the sink, unbuilt parts leave the bytes where the
+    /// sink makes them warnings.
+    pub fn check(&mut self, sink: &Sink) {
+        let outcome = validate::check(self.message, &self.bytes, &self.context(sink));
+        match outcome {
+            Outcome::Keep => {}
+            Outcome::Replace(bytes) => self.bytes = bytes,
+            Outcome::Drop => self.bytes.clear(),
+        }
+    }
+}
+
+/// A configuration that may be compiled.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The bootstrap without the items of `static_resources`.
+    pub bootstrap: Resource,
+    /// `static_resources.listeners`.
+    pub listeners: Vec<Resource>,
+    /// `static_resources.clusters`.
+    pub clusters: Vec<Resource>,
+    /// `static_resources.secrets`.
+    pub secrets: Vec<Resource>,
+    /// What the operator should know: deprecated fields, and what was left out.
+    pub warnings: Errors,
+}
+
+const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
+
+/// Loads a bootstrap. Later sources are merged over earlier ones: lists grow, single values are replaced.
+///
+/// Fails with everything that is wrong in the texts, in the constraints, and in what is set and not built.
+pub fn load(sources: &[Source<'_>], options: LoadOptions) -> Result<Loaded, Errors> {
+    let sink = Sink::new(options.unsupported);
+    let Some(message) = Message::find(BOOTSTRAP) else {
+        return Err(Errors::from(whole(None, "the schema has no bootstrap".into())));
+    };
+    let (mut bytes, mut places, mut resources) = (Vec::new(), None::<PlaceTree>, Vec::new());
+    for source in sources {
+        let file = FileId::of(source.name);
+        let text = match std::str::from_utf8(source.bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                sink.error(not_utf8(file, source.bytes, error.valid_up_to()));
+                continue;
+            }
+        };
+        let document = text::read(file, text, source.format, message, options.allow_unknown_static_fields);
+        bytes.extend(document.bytes);
+        match &mut places {
+            Some(places) => places.merge(&document.places),
+            None => places = Some(document.places),
+        }
+        resources.extend(document.resources);
+        document.errors.into_iter().for_each(|error| sink.error(error));
+        document.warnings.into_iter().for_each(|warning| sink.warning(warning));
+    }
+    let mut bootstrap = Resource::new(message, String::new(), bytes, places);
+    bootstrap.check(&sink);
+    let (mut listeners, mut clusters, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
+    for mut resource in resources {
+        let (list, field) = match resource.type_name() {
+            "envoy.config.listener.v3.Listener" => (&mut listeners, "listeners"),
+            "envoy.config.cluster.v3.Cluster" => (&mut clusters, "clusters"),
+            _ => (&mut secrets, "secrets"),
+        };
+        if supported_list(field, &resource, &sink) {
+            resource.check(&sink);
+            list.push(resource);
+        }
+    }
+    let (errors, warnings) = sink.finish();
+    if errors.is_empty() {
+        Ok(Loaded { bootstrap, listeners, clusters, secrets, warnings })
+    } else {
+        Err(errors)
+    }
+}
+
+/// The items of `static_resources` stand outside of the bootstrap's bytes: their field's own state is looked at here.
+/// False where they count as absent.
+fn supported_list(field: &str, resource: &Resource, sink: &Sink) -> bool {
+    use crate::schema::State;
+    let list = Message::find("envoy.config.bootstrap.v3.Bootstrap.StaticResources")
+        .and_then(|m| m.field_named(field));
+    if list.is_some_and(|list| list.state() == State::Built) {
+        return true;
+    }
+    resource.context(sink).unsupported("is not supported yet");
+    false
+}
+
+fn whole(place: Option<Place>, message: String) -> ConfigError {
+    ConfigError { place, path: String::new(), message, hint: None, kind: ErrorKind::Syntax }
+}
+
+fn not_utf8(file: FileId, bytes: &[u8], at: usize) -> ConfigError {
+    let before = bytes.get(..at).unwrap_or_default();
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let col = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
+    let place = Place {
+        file,
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        col: u16::try_from(col).unwrap_or(u16::MAX),
+    };
+    whole(Some(place), "the text is not UTF-8".into())
+}
+
+#[cfg(test)]
+mod tests;
