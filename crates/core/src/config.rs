@@ -36,7 +36,7 @@ pub fn timeout(
 }
 
 /// A fraction as hits in a million.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fraction(u32);
 
 impl Fraction {

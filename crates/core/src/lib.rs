@@ -9,5 +9,6 @@ pub mod lifecycle;
 pub mod matcher;
 pub mod registry;
 pub mod rng;
+pub mod runtime;
 pub mod stats;
 pub mod stream_info;

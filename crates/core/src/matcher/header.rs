@@ -1,0 +1,150 @@
+//! `envoy.config.route.v3.HeaderMatcher` and `QueryParameterMatcher`.
+
+use super::{StringMatcher, compile_regex};
+use crate::config::CompileContext;
+use nuncio_codec::head::{HeaderMap, Known, Name};
+use nuncio_proto::pb::envoy::config::route::v3 as pb;
+use std::ops::Range;
+
+/// A compiled `HeaderMatcher`. Pseudo headers are entries of the map like any other.
+#[derive(Clone, Debug)]
+pub struct HeaderMatcher {
+    name: Box<str>,
+    known: Known,
+    test: Test,
+    invert: bool,
+    missing_is_empty: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Present(bool),
+    Value(StringMatcher),
+    Range(Range<i64>),
+}
+
+impl HeaderMatcher {
+    /// Compiles the message. `None`: refused, and the reason is recorded in `cx`.
+    pub fn compile(message: &pb::HeaderMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        use pb::header_matcher::HeaderMatchSpecifier as Spec;
+        let pb::HeaderMatcher { name, header_match_specifier, invert_match, treat_missing_header_as_empty } =
+            message;
+        let test = match header_match_specifier {
+            None => Test::Present(true),
+            Some(Spec::PresentMatch(present)) => Test::Present(*present),
+            Some(Spec::ExactMatch(text)) => Test::Value(StringMatcher::exact(text)),
+            Some(Spec::PrefixMatch(text)) => Test::Value(StringMatcher::prefix(text)),
+            Some(Spec::SuffixMatch(text)) => Test::Value(StringMatcher::suffix(text)),
+            Some(Spec::ContainsMatch(text)) => Test::Value(StringMatcher::contains(text)),
+            Some(Spec::SafeRegexMatch(regex)) => {
+                Test::Value(StringMatcher::regex(compile_regex(regex, &cx.field("safe_regex_match"))?))
+            }
+            Some(Spec::StringMatch(m)) => Test::Value(StringMatcher::compile(m, &cx.field("string_match"))?),
+            Some(Spec::RangeMatch(range)) => Test::Range(range.start..range.end),
+        };
+        let name = name.to_ascii_lowercase();
+        // Envoy's own names for two pseudo headers that configurations use in their HTTP/1 spelling.
+        let name = if name == "host" { ":authority".to_owned() } else { name };
+        Some(Self {
+            known: Known::find(name.as_bytes()),
+            name: name.into(),
+            test,
+            invert: *invert_match,
+            missing_is_empty: *treat_missing_header_as_empty,
+        })
+    }
+
+    /// Whether the headers match. A header that was sent several times is judged value by value: one that
+    /// matches is enough. A missing header fails every test of a value, also an inverted one, unless it counts
+    /// as empty.
+    #[inline]
+    pub fn matches(&self, headers: &HeaderMap) -> bool {
+        let present = self.present(headers);
+        let test = match &self.test {
+            Test::Present(want) => return (present == *want) != self.invert,
+            Test::Value(matcher) => Judge::Value(matcher),
+            Test::Range(range) => Judge::Range(range),
+        };
+        if !present {
+            return self.missing_is_empty && (test.holds(b"") != self.invert);
+        }
+        let hit = headers.get_all(self.name()).any(|value| test.holds(value));
+        hit != self.invert
+    }
+
+    fn name(&self) -> Name<'_> {
+        if self.known == Known::Other { Name::new(self.name.as_bytes()) } else { self.known.into() }
+    }
+
+    #[inline]
+    fn present(&self, headers: &HeaderMap) -> bool {
+        headers.contains(self.name())
+    }
+
+    /// The header's name and the value that it must have, where the matcher is a plain equality.
+    pub fn as_exact(&self) -> Option<(&str, &[u8])> {
+        match &self.test {
+            Test::Value(matcher) if !self.invert && !self.missing_is_empty => {
+                matcher.as_exact().map(|value| (&*self.name, value))
+            }
+            _ => None,
+        }
+    }
+}
+
+enum Judge<'a> {
+    Value(&'a StringMatcher),
+    Range(&'a Range<i64>),
+}
+
+impl Judge<'_> {
+    fn holds(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Value(matcher) => matcher.matches(value),
+            Self::Range(range) => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .is_some_and(|n| range.contains(&n)),
+        }
+    }
+}
+
+/// A compiled `QueryParameterMatcher`.
+#[derive(Clone, Debug)]
+pub struct QueryParameterMatcher {
+    name: Box<[u8]>,
+    test: Option<StringMatcher>,
+    /// Whether the parameter has to be there, where no value is asked for.
+    present: bool,
+}
+
+impl QueryParameterMatcher {
+    /// Compiles the message. `None`: refused, and the reason is recorded in `cx`.
+    pub fn compile(message: &pb::QueryParameterMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        use pb::query_parameter_matcher::QueryParameterMatchSpecifier as Spec;
+        let pb::QueryParameterMatcher { name, query_parameter_match_specifier } = message;
+        let (test, present) = match query_parameter_match_specifier {
+            None => (None, true),
+            Some(Spec::PresentMatch(present)) => (None, *present),
+            Some(Spec::StringMatch(m)) => (Some(StringMatcher::compile(m, &cx.field("string_match"))?), true),
+        };
+        Some(Self { name: name.as_bytes().into(), test, present })
+    }
+
+    /// Whether the query string (what follows `?`, not decoded) matches. The parameter's first value counts.
+    pub fn matches(&self, query: &[u8]) -> bool {
+        match (parameter(query, &self.name), &self.test) {
+            (None, _) => !self.present,
+            (Some(value), Some(test)) => test.matches(value),
+            (Some(_), None) => self.present,
+        }
+    }
+}
+
+/// The first value of the parameter `name` in `query`, as it stands; empty for a parameter without `=`.
+pub fn parameter<'q>(query: &'q [u8], name: &[u8]) -> Option<&'q [u8]> {
+    query.split(|b| *b == b'&').find_map(|pair| {
+        let at = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
+        (pair.get(..at)? == name).then(|| pair.get(at + 1..).unwrap_or_default())
+    })
+}

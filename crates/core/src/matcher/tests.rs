@@ -1,0 +1,87 @@
+use super::*;
+use crate::config::{CompileContext, Sink, Unsupported};
+use nuncio_codec::head::HeaderMap;
+use nuncio_proto::pb::envoy::config::route::v3 as route;
+use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::v3::Int64Range;
+use pb::string_matcher::MatchPattern;
+use route::header_matcher::HeaderMatchSpecifier as Spec;
+
+fn string(pattern: MatchPattern, ignore_case: bool) -> StringMatcher {
+    let sink = Sink::new(Unsupported::Refuse);
+    let cx = CompileContext::root(&sink, "", None);
+    let message = pb::StringMatcher { match_pattern: Some(pattern), ignore_case };
+    StringMatcher::compile(&message, &cx).expect("compiles")
+}
+
+#[test]
+fn strings_match_by_their_kind_and_case() {
+    let rows = [
+        (MatchPattern::Exact("aB".into()), false, "aB", true),
+        (MatchPattern::Exact("aB".into()), false, "ab", false),
+        (MatchPattern::Exact("aB".into()), true, "Ab", true),
+        (MatchPattern::Prefix("ab".into()), false, "abc", true),
+        (MatchPattern::Prefix("ab".into()), false, "a", false),
+        (MatchPattern::Suffix("BC".into()), true, "abc", true),
+        (MatchPattern::Suffix("bcd".into()), false, "cd", false),
+        (MatchPattern::Contains("b".into()), false, "abc", true),
+        (MatchPattern::Contains("x".into()), false, "abc", false),
+        (MatchPattern::SafeRegex(pb::RegexMatcher { regex: "a.*".into() }), false, "abc", true),
+        (MatchPattern::SafeRegex(pb::RegexMatcher { regex: "b".into() }), false, "abc", false),
+    ];
+    for (pattern, ignore_case, subject, want) in rows {
+        let shown = format!("{pattern:?} {ignore_case} {subject}");
+        assert_eq!(string(pattern, ignore_case).matches(subject.as_bytes()), want, "{shown}");
+    }
+}
+
+fn header(spec: Option<Spec>, invert_match: bool, treat_missing_header_as_empty: bool) -> HeaderMatcher {
+    let sink = Sink::new(Unsupported::Refuse);
+    let cx = CompileContext::root(&sink, "", None);
+    let message = route::HeaderMatcher {
+        name: "X-A".into(),
+        header_match_specifier: spec,
+        invert_match,
+        treat_missing_header_as_empty,
+    };
+    HeaderMatcher::compile(&message, &cx).expect("compiles")
+}
+
+#[test]
+fn headers_match_value_by_value_and_a_missing_one_fails() {
+    let exact = |s: &str| Some(Spec::ExactMatch(s.into()));
+    let range = Some(Spec::RangeMatch(Int64Range { start: -5, end: 10 }));
+    // specifier, inverted, missing counts as empty, values sent, outcome
+    let rows: [(Option<Spec>, bool, bool, &[&str], bool); 16] = [
+        (None, false, false, &["v"], true),
+        (None, false, false, &[], false),
+        (None, true, false, &[], true),
+        (Some(Spec::PresentMatch(false)), false, false, &[], true),
+        (Some(Spec::PresentMatch(false)), false, false, &["v"], false),
+        (exact("v"), false, false, &["v"], true),
+        (exact("v"), false, false, &["w", "v"], true),
+        (exact("w,v"), false, false, &["w", "v"], false),
+        (exact("v"), true, false, &["w"], true),
+        (exact("v"), true, false, &[], false),
+        (exact(""), false, true, &[], true),
+        (exact("v"), true, true, &[], true),
+        (range.clone(), false, false, &["9"], true),
+        (range.clone(), false, false, &["-5"], true),
+        (range.clone(), false, false, &["10"], false),
+        (range, false, false, &["9x"], false),
+    ];
+    for (spec, invert, empty, values, want) in rows {
+        let mut headers = HeaderMap::new();
+        values.iter().for_each(|v| headers.append("x-a", v.as_bytes()));
+        let shown = format!("{spec:?} invert {invert} empty {empty} {values:?}");
+        assert_eq!(header(spec, invert, empty).matches(&headers), want, "{shown}");
+    }
+}
+
+#[test]
+fn the_first_value_of_a_query_parameter_counts() {
+    assert_eq!(parameter(b"a=1&b=2&a=3", b"a"), Some(&b"1"[..]));
+    assert_eq!(parameter(b"a&b=2", b"a"), Some(&b""[..]));
+    assert_eq!(parameter(b"ab=1", b"a"), None);
+    assert_eq!(parameter(b"", b"a"), None);
+}
