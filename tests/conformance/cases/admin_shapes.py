@@ -123,7 +123,7 @@ async def clusters_text_thresholds(t):
 @case()
 async def clusters_text_host_counters(t):
     u = await t.up('u1', lambda m, n: resp(int(m['path'][1:])))
-    await t.start(simple(t, clusters=[cluster('c1', [u, t.dead()])]))
+    await t.start(simple(t))
     for p in ('/200', '/200', '/404', '/503', '/200', '/200'):
         await t.req(p)
     st, b = await t.admin('/clusters')
