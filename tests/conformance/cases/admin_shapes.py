@@ -367,7 +367,7 @@ for nm, m in (('reject_all', '{reject_all: true}'), ('inclusion', '{inclusion_li
     async def _(t, m=m):
         await t.up('u1')
         await t.start(simple(t, extra={'stats_config': {'stats_matcher': Y(m)}}))
-        await t.req('/')
+        t.see('r', await t.req('/'))
         t.see('stats', sorted(await t.stats(regex=r'^(cluster\.c1\.upstream_rq_2|cluster\.c1\.upstream_rq_total|http\.in\.downstream_rq_2xx|server\.live)')))
 
 

@@ -33,7 +33,7 @@ def refused(name, vhosts):
 
 refused('vhost_duplicate_domain_refused', [named('a', ['x']), named('b', ['X'])])
 refused('vhost_two_wildcards_refused', [named('a', ['*']), named('b', ['*'])])
-refused('vhost_inner_wildcard_refused', [named('a', ['a.*.b'])])
+by_host('domain_inner_wildcard_is_no_wildcard', [('inner', ['a.*.b']), ('any', ['*'])], ['a.x.b', 'a.*.b', 'a..b'])
 refused('vhost_empty_domain_list_refused', [named('a', [])])
 refused('vhost_name_empty_refused', [named('', ['a'])])
 

@@ -112,7 +112,7 @@ def text(name, fmt, reqs=({},), respond=None, routes=None, opts=None, h2=False, 
             us = [await t.h2up('u1', handler)]
         else:
             us = [await t.up('u1', respond)]
-        await t.start(simple(t, clusters=[cluster('c1', us, copts, h2=(up == 'h2'), hpo=hpo)], routes=routes, opts=opts, log=fmt, extra=extra, filters=filters))
+        await t.start(simple(t, clusters=[cluster('c1', us, copts, h2=(up == 'h2'), hpo=hpo)], routes=routes, opts=opts, logs=[filelog(t, fmt)], extra=extra, filters=filters))
         for k in reqs:
             await (t.h2req(**k) if h2 else t.req(**k))
         l = await t.logs()

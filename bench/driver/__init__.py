@@ -1,0 +1,1 @@
+"""The bench's driver: proxies and their configurations, processes, counters, scenarios, report."""
