@@ -6,6 +6,7 @@ pub mod http;
 pub mod log;
 pub mod memory;
 pub mod signal;
+pub mod stats;
 pub mod time;
 
 use cli::Options;

@@ -1,0 +1,211 @@
+//! The stats that belong to the process as a whole, with Envoy's names. The main thread is their writer.
+
+use crate::admin::State;
+use crate::cli;
+use crate::memory::Memory;
+use nuncio_core::stats::{Registry, Scope};
+use std::time::Duration;
+
+nuncio_core::stats_block! {
+    /// `server.`
+    pub struct ServerStats {
+        counter debug_assertion_failures,
+        counter dropped_stat_flushes,
+        counter dynamic_unknown_fields,
+        counter envoy_bug_failures,
+        counter envoy_notifications,
+        counter static_unknown_fields,
+        counter wip_protos,
+        gauge fips_mode = "compilation_settings.fips_mode",
+        gauge concurrency,
+        gauge days_until_first_cert_expiring,
+        gauge hot_restart_epoch,
+        gauge hot_restart_generation,
+        gauge live,
+        gauge memory_allocated,
+        gauge memory_heap_size,
+        gauge memory_physical_size,
+        gauge parent_connections,
+        gauge seconds_until_first_ocsp_response_expiring,
+        gauge state,
+        gauge stats_recent_lookups,
+        gauge total_connections,
+        gauge uptime,
+        gauge version,
+        histogram initialization_time_ms,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `main_thread.`, `workers.`, `server.main_thread.` and `server.worker_N.`: nothing watches the threads,
+    /// so that nothing is ever missed.
+    pub struct WatchdogStats {
+        counter watchdog_mega_miss,
+        counter watchdog_miss,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `listener_manager.`
+    pub struct ListenerManagerStats {
+        counter listener_added,
+        counter listener_create_failure,
+        counter listener_create_success,
+        counter listener_in_place_updated,
+        counter listener_modified,
+        counter listener_removed,
+        counter listener_stopped,
+        gauge total_filter_chains_draining,
+        gauge total_listeners_active,
+        gauge total_listeners_draining,
+        gauge total_listeners_warming,
+        gauge workers_pinned,
+        gauge workers_started,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `cluster_manager.`
+    pub struct ClusterManagerStats {
+        counter cluster_added,
+        counter cluster_modified,
+        counter cluster_removed,
+        counter cluster_updated,
+        counter cluster_updated_via_merge,
+        counter update_merge_cancelled,
+        counter update_out_of_merge_window,
+        gauge active_clusters,
+        gauge warming_clusters,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `runtime.`
+    pub struct RuntimeStats {
+        counter deprecated_feature_use,
+        counter load_error,
+        counter load_success,
+        counter override_dir_exists,
+        counter override_dir_not_exists,
+        gauge admin_overrides_active,
+        gauge deprecated_feature_seen_since_process_start,
+        gauge num_keys,
+        gauge num_layers,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `http.async-client.`: requests that the server makes itself.
+    pub struct AsyncClientStats {
+        counter no_cluster,
+        counter no_route,
+        counter passthrough_internal_redirect_bad_location,
+        counter passthrough_internal_redirect_no_route,
+        counter passthrough_internal_redirect_predicate,
+        counter passthrough_internal_redirect_too_many_redirects,
+        counter passthrough_internal_redirect_unsafe_scheme,
+        counter rq_direct_response,
+        counter rq_overload_local_reply,
+        counter rq_redirect,
+        counter rq_reset_after_downstream_response_started,
+        counter rq_total,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `thread_local_cluster_manager.THREAD.`
+    pub struct ThreadClustersStats {
+        gauge clusters_inflated,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// The two stats of the overload manager that are always there.
+    pub struct OverloadStats {
+        counter reset_high_memory_stream = "envoy.overload_actions.reset_high_memory_stream.count",
+        histogram refresh_interval_delay = "overload.refresh_interval_delay",
+    }
+}
+
+/// All of them, registered for as long as this lives.
+pub struct ProcessStats {
+    /// `server.`
+    pub server: Scope<ServerStats>,
+    /// `listener_manager.`
+    pub listeners: Scope<ListenerManagerStats>,
+    /// `cluster_manager.`
+    pub clusters: Scope<ClusterManagerStats>,
+    /// `runtime.`
+    pub runtime: Scope<RuntimeStats>,
+    _watchdogs: Vec<Scope<WatchdogStats>>,
+    _async_client: Scope<AsyncClientStats>,
+    _threads: Vec<Scope<ThreadClustersStats>>,
+    _overload: Scope<OverloadStats>,
+}
+
+/// What the gauges of `server.` show at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Since the start.
+    pub uptime: Duration,
+    /// The server's state.
+    pub state: State,
+    /// Downstream connections open.
+    pub connections: u64,
+}
+
+impl ProcessStats {
+    /// Registers them for `workers` workers that hold `clusters` clusters each.
+    pub fn new(registry: &Registry, workers: u32, clusters: u64) -> Self {
+        let names = || (0..workers).map(|n| format!("worker_{n}")).chain(["main_thread".to_owned()]);
+        let watchdogs = ["main_thread.".to_owned(), "workers.".to_owned()]
+            .into_iter()
+            .chain(names().map(|n| format!("server.{n}.")))
+            .map(|prefix| registry.scope(&prefix))
+            .collect();
+        let threads = names()
+            .map(|n| {
+                let scope: Scope<ThreadClustersStats> =
+                    registry.scope(&format!("thread_local_cluster_manager.{n}."));
+                scope.clusters_inflated.set(clusters);
+                scope
+            })
+            .collect();
+        let server: Scope<ServerStats> = registry.scope("server.");
+        server.concurrency.set(workers.into());
+        server.days_until_first_cert_expiring.set(u32::MAX.into());
+        server.hot_restart_generation.set(1);
+        server.version.set(revision());
+        let stats = Self {
+            server,
+            listeners: registry.scope("listener_manager."),
+            clusters: registry.scope("cluster_manager."),
+            runtime: registry.scope("runtime."),
+            _watchdogs: watchdogs,
+            _async_client: registry.scope("http.async-client."),
+            _threads: threads,
+            _overload: registry.scope(""),
+        };
+        stats.clusters.cluster_added.add(clusters);
+        stats.clusters.active_clusters.set(clusters);
+        stats
+    }
+
+    /// Brings the gauges up to date.
+    pub fn refresh(&self, now: Moment) {
+        let memory = Memory::read();
+        let s = &self.server;
+        s.uptime.set(now.uptime.as_secs());
+        s.state.set(now.state as u64);
+        s.live.set((now.state == State::Live).into());
+        s.total_connections.set(now.connections);
+        s.memory_allocated.set(memory.allocated);
+        s.memory_heap_size.set(memory.heap);
+        s.memory_physical_size.set(memory.physical);
+    }
+}
+
+/// The first six digits of the revision, as a number.
+fn revision() -> u64 {
+    cli::version().get(..6).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
+}
