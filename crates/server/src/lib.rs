@@ -1,15 +1,21 @@
 //! The server: command line, its own log, signals, admin, and the threads that proxy.
 
 pub mod admin;
+pub mod bootstrap;
 pub mod cli;
+pub mod config;
+pub mod demo;
 pub mod http;
 pub mod log;
 pub mod memory;
+pub mod run;
 pub mod signal;
 pub mod stats;
 pub mod time;
 
-use cli::Options;
+use cli::{Command, Mode, Options};
+use config::{Refused, Source};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Does what the command line says.
@@ -28,5 +34,54 @@ pub fn main(options: Options) -> ExitCode {
     for (flag, why) in options.without_effect() {
         tracing::warn!(target: "main", "{flag} has no effect: {why}");
     }
+    if options.list_extensions {
+        return list_extensions();
+    }
+    match &options.command {
+        Some(Command::Demo { once }) => demo::main(*once),
+        Some(Command::Validate { files, unsupported, allow_unknown_static_fields }) => {
+            let mut each = options.clone();
+            each.unsupported = *unsupported;
+            each.allow_unknown_static_fields = *allow_unknown_static_fields;
+            validate_all(each, files)
+        }
+        None if options.mode == Mode::Validate => validate(&options),
+        None => match Source::of(&options) {
+            Ok(sources) => run::serve(&options, &sources, |_| {}),
+            Err(refused) => failed(&refused),
+        },
+    }
+}
+
+fn failed(refused: &Refused) -> ExitCode {
+    refused.log();
+    ExitCode::FAILURE
+}
+
+/// Checks what the options name as a server would, short of listening.
+fn validate(options: &Options) -> ExitCode {
+    let clock = nuncio_core::clock::Clock::system();
+    match Source::of(options).and_then(|sources| config::load(options, &sources, clock.wall())) {
+        Ok(_) => {
+            println!("configuration '{}' OK", options.config_path);
+            ExitCode::SUCCESS
+        }
+        Err(refused) => failed(&refused),
+    }
+}
+
+/// Checks each file; fails when one of them fails.
+fn validate_all(mut options: Options, files: &[PathBuf]) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for file in files {
+        options.config_path = file.to_string_lossy().into_owned();
+        if validate(&options) != ExitCode::SUCCESS {
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+fn list_extensions() -> ExitCode {
     ExitCode::SUCCESS
 }

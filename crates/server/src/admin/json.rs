@@ -15,7 +15,7 @@ pub(super) fn pretty(value: &Value) -> String {
 }
 
 /// An object of the fields that have a value, in their order.
-pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+pub(crate) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     Value::Object(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 

@@ -5,6 +5,7 @@
 
 mod actions;
 mod help;
+mod http;
 mod info;
 mod json;
 mod listeners;
@@ -14,6 +15,7 @@ mod runtime;
 mod table;
 
 pub use actions::Action;
+pub(crate) use json::object;
 pub use listeners::ListenerFacts;
 pub use request::{Request, Response};
 

@@ -8,7 +8,8 @@ mod checks;
 mod upstream;
 
 use crate::cli::{self, Options};
-use crate::run::{self, Source};
+use crate::config::Source;
+use crate::run;
 use nuncio_net::worker::WorkerHandle;
 use std::fmt::Write;
 use std::io;
@@ -79,7 +80,7 @@ fn start(once: bool) -> io::Result<ExitCode> {
     let options = options(once)?;
     let source = Source::text("examples/demo.yaml", ports.config());
     let mut visitor: Option<JoinHandle<bool>> = None;
-    let code = run::serve(&options, vec![source], |_| {
+    let code = run::serve(&options, &[source], |_| {
         if once {
             let visit = move || checks::visit(ports.proxy, ports.admin);
             visitor = std::thread::Builder::new().name("demo".into()).spawn(visit).ok();

@@ -1,0 +1,156 @@
+//! The bootstrap's own fields, compiled: node, admin port, stats.
+
+use crate::admin::object;
+use crate::cli::{self, Options};
+use nuncio_core::address::Address;
+use nuncio_core::config::{self, CompileContext};
+use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
+use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
+use nuncio_proto::pb::envoy::config::metrics::v3 as metrics_pb;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A compiled `envoy.config.bootstrap.v3.Bootstrap`; its static resources go their own way.
+#[derive(Clone, Debug)]
+pub struct BootstrapConfig {
+    /// Who this process is.
+    pub node: NodeConfig,
+    /// Where the admin port listens, if anywhere.
+    pub admin: Option<AdminConfig>,
+    /// How often gauges and histogram intervals are brought up to date; 5 s by default.
+    pub stats_flush_interval: Duration,
+    /// Whether names give up their default tags (`stats_config.use_all_default_tags`).
+    pub default_tags: bool,
+}
+
+/// The admin port.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Where it listens.
+    pub address: Address,
+}
+
+/// A compiled `envoy.config.core.v3.Node`; the command line wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct NodeConfig {
+    /// `id`, or `--service-node`.
+    pub id: String,
+    /// `cluster`, or `--service-cluster`.
+    pub cluster: String,
+    /// `locality.zone`, or `--service-zone`.
+    pub zone: String,
+    metadata: Option<Value>,
+    region: String,
+    sub_zone: String,
+    has_locality: bool,
+}
+
+impl BootstrapConfig {
+    /// Compiles the message. `None`: refused, with every reason recorded in `cx`.
+    pub fn compile(message: pb::Bootstrap, cx: &CompileContext<'_>, options: &Options) -> Option<Self> {
+        // The items of static_resources are compiled one at a time, apart from the message.
+        let pb::Bootstrap { node, static_resources: _, stats_flush_interval, admin, stats_config } = message;
+        let admin = admin.map(|m| AdminConfig::compile(m, &cx.field("admin")));
+        let stats_flush_interval = match &stats_flush_interval {
+            None => Some(Duration::from_secs(5)),
+            Some(value) => config::duration(value, &cx.field("stats_flush_interval")),
+        };
+        let metrics_pb::StatsConfig { use_all_default_tags } = stats_config.unwrap_or_default();
+        Some(Self {
+            node: NodeConfig::compile(node.unwrap_or_default(), options),
+            admin: admin.unwrap_or(Some(None))?,
+            stats_flush_interval: stats_flush_interval?,
+            default_tags: use_all_default_tags.unwrap_or(true),
+        })
+    }
+}
+
+impl AdminConfig {
+    /// Compiles the message; without an address there is no admin port.
+    fn compile(message: pb::Admin, cx: &CompileContext<'_>) -> Option<Option<Self>> {
+        let pb::Admin { address, access_log } = message;
+        for i in 0..access_log.len() {
+            cx.item("access_log", i).unsupported("access logs of the admin port are not built");
+        }
+        let Some(address) = address else { return Some(None) };
+        config::address(&address, &cx.field("address")).map(|address| Some(Self { address }))
+    }
+}
+
+impl NodeConfig {
+    fn compile(message: core_pb::Node, options: &Options) -> Self {
+        let core_pb::Node { id, cluster, metadata, locality } = message;
+        let has_locality = locality.is_some() || !options.service_zone.is_empty();
+        let core_pb::Locality { region, zone, sub_zone } = locality.unwrap_or_default();
+        let or = |flag: &String, field| if flag.is_empty() { field } else { flag.clone() };
+        Self {
+            id: or(&options.service_node, id),
+            cluster: or(&options.service_cluster, cluster),
+            zone: or(&options.service_zone, zone),
+            metadata: metadata.map(struct_json),
+            region,
+            sub_zone,
+            has_locality,
+        }
+    }
+
+    /// The node as management servers and `/server_info` see it; defaults are left out unless `defaults`.
+    pub fn json(&self, defaults: bool) -> Value {
+        let text = |t: &str| (defaults || !t.is_empty()).then(|| Value::from(t));
+        let locality = || {
+            object([("region", text(&self.region)), ("zone", text(&self.zone)), ("sub_zone", text(&self.sub_zone))])
+        };
+        let empty = || defaults.then(|| Value::Array(Vec::new()));
+        object([
+            ("id", text(&self.id)),
+            ("cluster", text(&self.cluster)),
+            ("metadata", self.metadata.clone()),
+            ("locality", self.has_locality.then(locality)),
+            ("user_agent_name", Some("envoy".into())),
+            ("user_agent_build_version", Some(build_version(defaults))),
+            ("extensions", empty()),
+            ("client_features", empty()),
+            ("listening_addresses", empty()),
+            ("dynamic_parameters", defaults.then(|| json!({}))),
+        ])
+    }
+}
+
+/// `envoy.config.core.v3.BuildVersion` of the Envoy whose behaviour this is, and of ourselves.
+fn build_version(defaults: bool) -> Value {
+    let number = |n: u64| (defaults || n != 0).then(|| Value::from(n));
+    let mut parts = cli::ENVOY_VERSION.split('.').map(|n| n.parse().unwrap_or(0));
+    let mut part = || number(parts.next().unwrap_or(0));
+    let version = object([("major_number", part()), ("minor_number", part()), ("patch", part())]);
+    let text = cli::version();
+    let mut parts = text.split('/');
+    let revision = parts.next().unwrap_or_default();
+    let (status, kind, library) = (parts.nth(1), parts.next(), parts.next());
+    json!({
+        "version": version,
+        "metadata": {
+            "ssl.version": library,
+            "revision.status": status,
+            "revision.sha": revision,
+            "build.type": kind,
+        },
+    })
+}
+
+/// A `google.protobuf.Struct` in JSON.
+fn struct_json(value: prost_types::Struct) -> Value {
+    Value::Object(value.fields.into_iter().map(|(k, v)| (k, value_json(v))).collect())
+}
+
+fn value_json(value: prost_types::Value) -> Value {
+    use prost_types::value::Kind;
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(b)) => b.into(),
+        Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() < 9e15 => (n as i64).into(),
+        Some(Kind::NumberValue(n)) => n.into(),
+        Some(Kind::StringValue(s)) => s.into(),
+        Some(Kind::ListValue(l)) => l.values.into_iter().map(value_json).collect(),
+        Some(Kind::StructValue(s)) => struct_json(s),
+    }
+}

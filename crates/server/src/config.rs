@@ -1,0 +1,185 @@
+//! From the command line's file and text to everything that a server runs on, or to every error at once.
+
+use crate::bootstrap::BootstrapConfig;
+use crate::cli::{Options, Unsupported};
+use crate::critical;
+use nuncio_core::config::{Errors, Sink};
+use nuncio_proto::load::{self, LoadOptions, Loaded, Resource};
+use std::fmt;
+use std::time::SystemTime;
+
+/// A text to load, already read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    name: String,
+    bytes: Vec<u8>,
+    yaml: bool,
+}
+
+impl Source {
+    /// A YAML text; errors call it `name`.
+    pub fn text(name: &str, text: String) -> Self {
+        Self { name: name.to_owned(), bytes: text.into_bytes(), yaml: true }
+    }
+
+    /// A file; its name decides between YAML and JSON.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn file(path: &str) -> Result<Self, Refused> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Self { name: path.to_owned(), bytes, yaml: false }),
+            Err(error) => Err(Refused::whole(path, format!("Invalid path: {path}: {error}"))),
+        }
+    }
+
+    /// What `--config-path` and `--config-yaml` name, in the order of merging.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or neither is given.
+    pub fn of(options: &Options) -> Result<Vec<Self>, Refused> {
+        let mut sources = Vec::new();
+        if !options.config_path.is_empty() {
+            sources.push(Self::file(&options.config_path)?);
+        }
+        if !options.config_yaml.is_empty() {
+            sources.push(Self::text("--config-yaml", options.config_yaml.clone()));
+        }
+        if sources.is_empty() {
+            let why = "At least one of --config-path or --config-yaml should be non-empty";
+            return Err(Refused::whole("", why.to_owned()));
+        }
+        Ok(sources)
+    }
+
+    fn borrowed(&self) -> load::Source<'_> {
+        if self.yaml {
+            load::Source::yaml(&self.name, &self.bytes)
+        } else {
+            load::Source::file(&self.name, &self.bytes)
+        }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// The file, as the operator wrote it; empty without one.
+    pub name: String,
+    /// What is wrong, one fault a line.
+    pub faults: Vec<String>,
+}
+
+impl Refused {
+    /// One fault without a place.
+    pub fn whole(name: &str, fault: String) -> Self {
+        Self { name: name.to_owned(), faults: vec![fault] }
+    }
+
+    fn new(name: &str, errors: &Errors) -> Self {
+        Self { name: name.to_owned(), faults: errors.iter().map(ToString::to_string).collect() }
+    }
+
+    /// Logs every fault on a line of its own.
+    pub fn log(&self) {
+        match self.faults.as_slice() {
+            [fault] => critical!("error initializing configuration '{}': {fault}", self.name),
+            faults => {
+                critical!("error initializing configuration '{}': {} errors", self.name, faults.len());
+                for fault in faults {
+                    critical!("{fault}");
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error initializing configuration '{}': {}", self.name, self.faults.join("\n"))
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A resource as `/config_dump` prints it.
+#[derive(Clone, Debug)]
+pub struct Dumped {
+    /// Its message type's full name.
+    pub type_name: &'static str,
+    /// Its `name`.
+    pub name: String,
+    /// Its wire bytes, as they were loaded.
+    pub bytes: Vec<u8>,
+}
+
+impl Dumped {
+    fn new(resource: Resource) -> Self {
+        Self {
+            type_name: resource.type_name(),
+            name: resource.name().to_owned(),
+            bytes: resource.bytes().to_vec(),
+        }
+    }
+}
+
+/// What `/config_dump` prints.
+#[derive(Clone, Debug)]
+pub struct Dump {
+    /// The bootstrap without the items of its static resources.
+    pub bootstrap: Dumped,
+    /// Static listeners in order.
+    pub listeners: Vec<Dumped>,
+    /// Static clusters in order.
+    pub clusters: Vec<Dumped>,
+    /// When they were loaded.
+    pub loaded: SystemTime,
+}
+
+/// A configuration that a server can run on.
+pub struct Compiled {
+    /// The bootstrap's own fields.
+    pub bootstrap: BootstrapConfig,
+    /// Everything as it was written.
+    pub dump: Dump,
+}
+
+/// Loads and compiles. Everything that is wrong is told at once; what is merely worth knowing is logged.
+///
+/// # Errors
+/// Every fault, with its place.
+pub fn load(options: &Options, sources: &[Source], now: SystemTime) -> Result<Compiled, Refused> {
+    let name = sources.first().map_or("", |s| s.name.as_str());
+    let unsupported = match options.unsupported {
+        Unsupported::Refuse => nuncio_core::config::Unsupported::Refuse,
+        Unsupported::Warn => nuncio_core::config::Unsupported::Warn,
+    };
+    let load_options =
+        LoadOptions { unsupported, allow_unknown_static_fields: options.allow_unknown_static_fields };
+    let borrowed: Vec<_> = sources.iter().map(Source::borrowed).collect();
+    let loaded = load::load(&borrowed, load_options).map_err(|e| Refused::new(name, &e))?;
+    loaded.warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
+    let sink = Sink::new(unsupported);
+    let compiled = compile(options, loaded, &sink, now);
+    let (errors, warnings) = sink.finish();
+    warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
+    match compiled {
+        Some(compiled) if errors.is_empty() => Ok(compiled),
+        _ => Err(Refused::new(name, &errors)),
+    }
+}
+
+fn compile(options: &Options, loaded: Loaded, sink: &Sink, now: SystemTime) -> Option<Compiled> {
+    let Loaded { bootstrap, listeners, clusters, secrets: _, warnings: _ } = loaded;
+    let cx = bootstrap.context(sink);
+    let config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
+    Some(Compiled {
+        bootstrap: config?,
+        dump: Dump {
+            bootstrap: Dumped::new(bootstrap),
+            listeners: listeners.into_iter().map(Dumped::new).collect(),
+            clusters: clusters.into_iter().map(Dumped::new).collect(),
+            loaded: now,
+        },
+    })
+}
