@@ -15,7 +15,8 @@ use nuncio_core::rng::Rng;
 use nuncio_core::stats::Registry;
 use nuncio_net::listen::{BindError, ListenSpec, Listener, bind};
 use nuncio_net::worker::{Worker, block_on_local};
-use std::cell::Cell;
+use nuncio_upstream::manager::{ClusterSet, ClusterSetConfig};
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -78,6 +79,7 @@ async fn run(
     let Compiled { bootstrap, dump } = compiled;
 
     let registry = Registry::new();
+    let clusters = Rc::new(RefCell::new(ClusterSet::new(&ClusterSetConfig::default(), &registry)));
     let stats = ProcessStats::new(&registry, options.concurrency(), dump.clusters.len() as u64);
     let (actions, mut asked) = unbounded_channel();
     let admin = Rc::new(Admin {
@@ -87,6 +89,7 @@ async fn run(
         options: Rc::new(options.clone()),
         node: bootstrap.node.json(true),
         listeners: Vec::<ListenerFacts>::new(),
+        clusters: Rc::clone(&clusters),
         lifecycle: Lifecycle::new(),
         progress: Rc::new(Cell::new(State::Initializing)),
         actions,

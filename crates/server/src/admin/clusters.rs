@@ -4,7 +4,7 @@ use super::Admin;
 use super::json::{list, number, object, pretty};
 use super::listeners::address;
 use super::request::{Request, Response};
-use nuncio_core::matcher::regex::Regex;
+use super::search::Search;
 use nuncio_core::stats::Counter;
 use nuncio_upstream::circuit::{Limits, RequestPriority};
 use nuncio_upstream::cluster::ClusterShared;
@@ -15,15 +15,15 @@ use std::sync::Arc;
 
 /// `/clusters`: text, or with `format=json` `envoy.admin.v3.Clusters`.
 pub(super) fn clusters(admin: &Admin, request: &Request) -> Response {
-    let filter = match request.non_empty("filter").map(Regex::new).transpose() {
+    let filter = match request.non_empty("filter").map(Search::new).transpose() {
         Ok(filter) => filter,
-        Err(error) => return Response::error(400, format!("Invalid re2 regex: {error}")),
+        Err(_) => return Response::error(400, "Invalid re2 regex"),
     };
     let set = admin.clusters.borrow();
     let mut chosen: Vec<&Arc<ClusterShared>> = set
         .clusters()
         .iter()
-        .filter(|c| filter.as_ref().is_none_or(|f| f.is_match(c.config().name.as_bytes())))
+        .filter(|c| filter.as_ref().is_none_or(|f| f.is_match(&c.config().name)))
         .collect();
     chosen.sort_by(|a, b| a.config().name.cmp(&b.config().name));
     if request.get("format") == Some("json") {

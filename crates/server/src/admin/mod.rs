@@ -4,6 +4,7 @@
 //! read where they lie. [`Admin::answer`] is a function of the server's state and a request.
 
 mod actions;
+mod clusters;
 mod help;
 mod http;
 mod info;
@@ -12,6 +13,7 @@ mod listeners;
 mod logging;
 mod request;
 mod runtime;
+mod search;
 mod table;
 
 pub use actions::Action;
@@ -24,7 +26,8 @@ use crate::log::Log;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use serde_json::Value;
-use std::cell::Cell;
+use nuncio_upstream::manager::ClusterSet;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
@@ -71,6 +74,8 @@ pub struct Admin {
     pub node: Value,
     /// The listeners in the order of the configuration.
     pub listeners: Vec<ListenerFacts>,
+    /// The clusters.
+    pub clusters: Rc<RefCell<ClusterSet>>,
     /// Marked failed or not.
     pub lifecycle: Lifecycle,
     /// Whether start-up is over, and if not, how far it is.

@@ -1,7 +1,7 @@
 //! The endpoints: one row each, in the order in which they are listed.
 
 use super::request::{Request, Response};
-use super::{Admin, actions, help, info, listeners, logging, runtime};
+use super::{Admin, actions, clusters, help, info, listeners, logging, runtime};
 
 /// Whether an endpoint changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,15 @@ const fn one_of(name: &'static str, values: &'static [&'static str], help: &'sta
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     get("/", "Admin home page", &[], help::home),
     get("/certs", "print certs on machine", &[], info::certs),
+    get(
+        "/clusters",
+        "upstream cluster status",
+        &[
+            text("filter", "Regular expression (Google re2) for filtering clusters by name"),
+            one_of("format", &["text", "json"], "File format to use"),
+        ],
+        clusters::clusters,
+    ),
     post(
         "/drain_listeners",
         "drain listeners",

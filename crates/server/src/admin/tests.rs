@@ -2,6 +2,8 @@ use super::table::ENDPOINTS;
 use super::*;
 use crate::cli;
 use nuncio_core::address::Address;
+use nuncio_core::stats::Registry;
+use nuncio_upstream::manager::ClusterSetConfig;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
@@ -17,6 +19,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
             name: "l1".into(),
             addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],
         }],
+        clusters: Rc::new(RefCell::new(ClusterSet::new(&ClusterSetConfig::default(), &Registry::new()))),
         lifecycle: Lifecycle::new(),
         progress: Rc::new(Cell::new(State::Live)),
         actions,
