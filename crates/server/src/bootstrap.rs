@@ -98,7 +98,11 @@ impl NodeConfig {
     pub fn json(&self, defaults: bool) -> Value {
         let text = |t: &str| (defaults || !t.is_empty()).then(|| Value::from(t));
         let locality = || {
-            object([("region", text(&self.region)), ("zone", text(&self.zone)), ("sub_zone", text(&self.sub_zone))])
+            object([
+                ("region", text(&self.region)),
+                ("zone", text(&self.zone)),
+                ("sub_zone", text(&self.sub_zone)),
+            ])
         };
         let empty = || defaults.then(|| Value::Array(Vec::new()));
         object([

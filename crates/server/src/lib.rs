@@ -21,7 +21,11 @@ use std::process::ExitCode;
 /// Does what the command line says.
 pub fn main(options: Options) -> ExitCode {
     let settings = log::Settings {
-        level: log::Level::parse(&options.log_level).unwrap_or(log::Level::Info),
+        level: match &options.command {
+            // Its own lines are what the demo shows.
+            Some(Command::Demo { .. }) => log::Level::Warning,
+            _ => log::Level::parse(&options.log_level).unwrap_or(log::Level::Info),
+        },
         components: options.component_log_levels().unwrap_or_default(),
         pattern: log::Pattern::compile(&options.log_format),
         escaped: options.log_format_escaped,

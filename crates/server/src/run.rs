@@ -4,11 +4,11 @@ use crate::admin::{Action, Admin, ListenerFacts, State};
 use crate::bootstrap::AdminConfig;
 use crate::cli::{Mode, Options};
 use crate::config::{self, Compiled, Refused, Source};
+use crate::critical;
 use crate::http;
 use crate::log;
 use crate::signal::{Signal, Signals};
 use crate::stats::ProcessStats;
-use crate::critical;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
@@ -66,11 +66,7 @@ pub fn serve(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     }
 }
 
-async fn run(
-    options: &Options,
-    sources: &[Source],
-    live: impl FnOnce(&Admin),
-) -> Result<(), StartError> {
+async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -> Result<(), StartError> {
     let clock = Clock::system();
     let started = clock.now();
     let mut signals = Signals::new().map_err(|e| StartError::Io("listen to signals", e))?;

@@ -57,7 +57,11 @@ pub(super) fn visit(proxy: u16, admin: u16) -> bool {
     right &= stats(admin);
     for (method, target) in [("GET", "/ready"), ("POST", "/quitquitquit")] {
         let good = request(admin, method, target, "").is_ok_and(|got| got.status == 200);
-        println!("{method:<4} {:<34} {}", format!("http://127.0.0.1:{admin}{target}"), if good { "200" } else { "failed" });
+        println!(
+            "{method:<4} {:<34} {}",
+            format!("http://127.0.0.1:{admin}{target}"),
+            if good { "200" } else { "failed" }
+        );
         right &= good;
     }
     println!("demo: {}", if right { "everything as expected" } else { "NOT as expected" });

@@ -70,7 +70,9 @@ mod tests {
 
     #[test]
     fn framing_is_taken_off() {
-        let got = parse("HTTP/1.1 200 OK\r\nX-A: b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n");
+        let got = parse(
+            "HTTP/1.1 200 OK\r\nX-A: b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+        );
         let got = got.unwrap();
         assert_eq!((got.status, got.header("x-a"), got.body.as_str()), (200, Some("b"), "abcd"));
         assert_eq!(parse("HTTP/1.1 204 No Content\r\n\r\n").unwrap().status, 204);

@@ -3,8 +3,8 @@
 //! The proxy is the whole server on an embedded configuration (`examples/demo.yaml`); the upstreams are
 //! threads of this process. The ports are those of the file, or free ones where they are taken.
 
-mod client;
 mod checks;
+mod client;
 mod upstream;
 
 use crate::cli::{self, Options};
@@ -77,7 +77,7 @@ fn start(once: bool) -> io::Result<ExitCode> {
     let ports = Ports::choose()?;
     let [first, second] = ports.upstreams;
     let upstreams = [upstream::start("one", first)?, upstream::start("two", second)?];
-    let options = options(once)?;
+    let options = options()?;
     let source = Source::text("examples/demo.yaml", ports.config());
     let mut visitor: Option<JoinHandle<bool>> = None;
     let code = run::serve(&options, &[source], |_| {
@@ -102,9 +102,8 @@ fn start(once: bool) -> io::Result<ExitCode> {
     })
 }
 
-fn options(once: bool) -> io::Result<Options> {
-    let level = if once { "error" } else { "warning" };
-    cli::parse(["nuncio", "--concurrency", "2", "-l", level]).map_err(|stop| io::Error::other(stop.text))
+fn options() -> io::Result<Options> {
+    cli::parse(["nuncio", "--concurrency", "2"]).map_err(|stop| io::Error::other(stop.text))
 }
 
 /// What to try.

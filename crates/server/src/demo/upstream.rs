@@ -32,8 +32,7 @@ pub(super) fn start(name: &'static str, port: u16) -> io::Result<WorkerHandle> {
 }
 
 fn answer(name: &str, asked: &Asked) -> Reply {
-    let mut reply =
-        Reply::new(200).with("content-type", "text/plain").with("x-upstream", name);
+    let mut reply = Reply::new(200).with("content-type", "text/plain").with("x-upstream", name);
     let method = String::from_utf8_lossy(asked.head.method()).into_owned();
     let path = String::from_utf8_lossy(asked.head.path()).into_owned();
     reply.body = format!("Hello from upstream {name}: {method} {path}\n").into_bytes();
