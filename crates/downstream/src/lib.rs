@@ -1,3 +1,4 @@
 //! nuncio downstream.
 
+pub mod hcm;
 pub mod route;

@@ -468,6 +468,18 @@ impl KnownSet {
         Self(bits)
     }
 
+    /// Adds `known`.
+    #[inline]
+    pub fn insert(&mut self, known: Known) {
+        self.0 |= bit(known);
+    }
+
+    /// Whether the sets have a name in common.
+    #[inline]
+    pub fn intersects(self, other: KnownSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether `known` is in the set.
     #[inline]
     pub fn contains(self, known: Known) -> bool {

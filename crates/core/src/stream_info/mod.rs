@@ -187,6 +187,8 @@ pub struct StreamInfo {
     pub traceable: bool,
     /// Dynamic metadata and filter state, once somebody sets them.
     pub state: Option<Box<state::State>>,
+    /// The port that was stripped from the host; CONNECT gets it back on its way upstream.
+    pub connect_port: Option<u32>,
 }
 
 impl StreamInfo {
@@ -215,6 +217,7 @@ impl StreamInfo {
             internal: false,
             traceable: false,
             state: None,
+            connect_port: None,
         }
     }
 

@@ -1,0 +1,300 @@
+//! Who the client is and what the next hop is told about it: `use_remote_address`, `xff_num_trusted_hops`,
+//! `skip_xff_append`, `append_x_forwarded_port`, `internal_address_config`, `scheme_header_transformation`.
+
+use super::local_reply::{LocalReply, ReplyBody, decimal};
+use super::original_ip::{Detected, Detection, Found, IpRange, from_xff, is_private};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use nuncio_core::address::Address;
+use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Which clients are internal (`internal_address_config`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum InternalAddresses {
+    /// The field is absent: none is.
+    #[default]
+    None,
+    /// The field is there without ranges: the private networks and loopback.
+    Private {
+        /// `unix_sockets`: peers on Unix sockets too.
+        unix_sockets: bool,
+    },
+    /// Those in the ranges.
+    Ranges {
+        /// `cidr_ranges`.
+        ranges: Box<[IpRange]>,
+        /// `unix_sockets`: peers on Unix sockets too.
+        unix_sockets: bool,
+    },
+}
+
+impl InternalAddresses {
+    /// Whether `address` is internal.
+    pub fn contains(&self, address: &Address) -> bool {
+        match (self, address) {
+            (Self::None, _) => false,
+            (Self::Private { unix_sockets } | Self::Ranges { unix_sockets, .. }, Address::Pipe(_)) => {
+                *unix_sockets
+            }
+            (Self::Private { .. }, Address::Ip(a)) => is_private(a.ip()),
+            (Self::Ranges { ranges, .. }, Address::Ip(a)) => ranges.iter().any(|r| r.contains(a.ip())),
+        }
+    }
+}
+
+/// How the connection manager finds out who the client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// `use_remote_address`: the peer, or with trusted hops what the last of them says.
+    Peer {
+        /// `xff_num_trusted_hops`.
+        hops: u32,
+        /// `skip_xff_append`.
+        skip_append: bool,
+    },
+    /// What the request says, by the first detection that finds an address.
+    Detected(Box<[Detection]>),
+}
+
+/// What is found and written about clients, compiled.
+#[derive(Clone, Debug)]
+pub struct Forwarding {
+    /// How the client is found.
+    pub client: ClientAddress,
+    /// Which clients are internal.
+    pub internal: InternalAddresses,
+    /// `append_x_forwarded_port`.
+    pub append_port: bool,
+    /// `scheme_header_transformation.scheme_to_overwrite`.
+    pub scheme_to_overwrite: Option<Scheme>,
+    /// What stands for the peer in X-Forwarded-For when the peer is this machine: its own first address that
+    /// is not loopback.
+    pub own_address: IpAddr,
+}
+
+/// A scheme that a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// Its spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn of(connection: &ConnectionInfo) -> Self {
+        if connection.tls { Self::Https } else { Self::Http }
+    }
+}
+
+/// What sanitising needs to know of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The client is internal.
+    pub internal: bool,
+    /// The request enters the trusted network here.
+    pub edge: bool,
+}
+
+impl Forwarding {
+    /// Finds the client and writes X-Forwarded-For, -Proto, -Port and `:scheme`. `info` gets the trusted
+    /// address and whether it is internal.
+    ///
+    /// # Errors
+    /// A detection wants the request refused.
+    #[inline]
+    pub fn apply(&self, head: &mut RequestHead, info: &mut StreamInfo) -> Result<Client, LocalReply> {
+        let use_remote_address = matches!(self.client, ClientAddress::Peer { .. });
+        let found = match &self.client {
+            ClientAddress::Peer { hops, skip_append } => {
+                Some(self.peer(&mut head.headers, &info.connection, *hops, *skip_append))
+            }
+            ClientAddress::Detected(detections) => {
+                self.detect(&mut head.headers, &info.connection, detections)?
+            }
+        };
+        let keep = match self.client {
+            ClientAddress::Peer { hops, .. } => hops > 0,
+            ClientAddress::Detected(_) => true,
+        };
+        self.describe_connection(&mut head.headers, &info.connection, keep);
+        self.set_scheme(&mut head.headers, &info.connection);
+        let (address, trusted) = match found {
+            Some(ClientFound { address: Some(address), trusted }) => {
+                info.remote = Some(Address::Ip(address));
+                (info.remote_address(), trusted)
+            }
+            Some(ClientFound { address: None, trusted }) => (&info.connection.remote, trusted),
+            None => (&info.connection.remote, false),
+        };
+        let internal = trusted && self.internal.contains(address);
+        info.internal = internal;
+        Ok(Client { internal, edge: !internal && use_remote_address })
+    }
+
+    /// `use_remote_address`: the peer is the client, unless proxies that are trusted say otherwise.
+    #[inline]
+    fn peer(
+        &self,
+        headers: &mut HeaderMap,
+        connection: &ConnectionInfo,
+        hops: u32,
+        skip_append: bool,
+    ) -> ClientFound {
+        let trusted = !headers.contains(Known::XForwardedFor);
+        let said = if hops > 0 { from_xff(headers, hops - 1) } else { None };
+        if !skip_append {
+            self.append_peer(headers, &connection.remote);
+        }
+        ClientFound { address: said.map(|found| found.address), trusted }
+    }
+
+    #[inline]
+    fn detect(
+        &self,
+        headers: &mut HeaderMap,
+        connection: &ConnectionInfo,
+        detections: &[Detection],
+    ) -> Result<Option<ClientFound>, LocalReply> {
+        for detection in detections {
+            let detected = detection.detect(headers, &connection.remote);
+            if detection.appends(&connection.remote) {
+                self.append_peer(headers, &connection.remote);
+            }
+            match detected {
+                Detected::Address(Found { address, trusted }) => {
+                    return Ok(Some(ClientFound { address: Some(address), trusted }));
+                }
+                Detected::Nothing => {}
+                Detected::Reject(status) => {
+                    return Err(LocalReply::ip_detection_failed(status, ReplyBody::EMPTY));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends the peer to X-Forwarded-For, without a blank behind the comma. A peer on a Unix socket has no
+    /// address to append.
+    fn append_peer(&self, headers: &mut HeaderMap, peer: &Address) {
+        let Some(ip) = peer.ip() else { return };
+        let ip = match ip {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => self.own_address,
+            ip => ip,
+        };
+        let text = IpText::new(ip);
+        headers.append_joined(Known::XForwardedFor, b",", text.as_bytes());
+    }
+
+    /// X-Forwarded-Proto and -Port as the connection has them; what is there already stays where `keep` says so.
+    #[inline]
+    fn describe_connection(&self, headers: &mut HeaderMap, connection: &ConnectionInfo, keep: bool) {
+        if !(keep && headers.contains(Known::XForwardedProto)) {
+            headers.set(Known::XForwardedProto, Scheme::of(connection).as_str().as_bytes());
+        }
+        if self.append_port
+            && !(keep && headers.contains(Known::XForwardedPort))
+            && let Some(port) = connection.local.port()
+        {
+            headers.set(Known::XForwardedPort, decimal(u64::from(port), &mut [0; 20]));
+        }
+    }
+
+    /// `:scheme`: what is configured, else what the request says, else X-Forwarded-Proto if that is a scheme,
+    /// else the connection's. In lower case.
+    #[inline]
+    fn set_scheme(&self, headers: &mut HeaderMap, connection: &ConnectionInfo) {
+        if let Some(scheme) = self.scheme_to_overwrite {
+            headers.set(Known::Scheme, scheme.as_str().as_bytes());
+            headers.set(Known::XForwardedProto, scheme.as_str().as_bytes());
+            return;
+        }
+        let Some(scheme) = headers.get(Known::Scheme) else {
+            let said = headers.get(Known::XForwardedProto).unwrap_or_default();
+            let scheme = if said.eq_ignore_ascii_case(b"http") {
+                Scheme::Http
+            } else if said.eq_ignore_ascii_case(b"https") {
+                Scheme::Https
+            } else {
+                Scheme::of(connection)
+            };
+            return headers.append(Known::Scheme, scheme.as_str().as_bytes());
+        };
+        if scheme.iter().any(u8::is_ascii_uppercase) {
+            let lower = scheme.to_ascii_lowercase();
+            headers.set(Known::Scheme, &lower);
+        }
+    }
+}
+
+/// The client: its address where it is not the peer's, and whether it may count as internal.
+#[derive(Clone, Copy, Debug)]
+struct ClientFound {
+    address: Option<SocketAddr>,
+    trusted: bool,
+}
+
+/// The text of an IP address, made without an allocation.
+pub(super) struct IpText {
+    text: [u8; 48],
+    len: usize,
+}
+
+impl IpText {
+    pub(super) fn new(ip: IpAddr) -> Self {
+        let mut text = [0; 48];
+        let mut rest = &mut text[..];
+        let written = match ip {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                return Self::v4([a, b, c, d]);
+            }
+            // The longest text of an IPv6 address has 45 bytes.
+            IpAddr::V6(v6) => write!(rest, "{v6}"),
+        };
+        let left = rest.len();
+        let len = if written.is_ok() { text.len() - left } else { 0 };
+        Self { text, len }
+    }
+
+    /// Dotted decimals by hand: the formatting machinery costs several times as much, for every request.
+    fn v4(octets: [u8; 4]) -> Self {
+        let mut text = [0; 48];
+        let mut len = 0;
+        let mut push = |b: u8| {
+            if let Some(place) = text.get_mut(len) {
+                *place = b;
+            }
+            len += 1;
+        };
+        for (i, octet) in octets.into_iter().enumerate() {
+            if i > 0 {
+                push(b'.');
+            }
+            if octet >= 100 {
+                push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                push(b'0' + octet / 10 % 10);
+            }
+            push(b'0' + octet % 10);
+        }
+        Self { text, len }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,194 @@
+//! What each failure looks like to the client, in the log and in the stats; and how such an answer is put
+//! together (`HttpConnectionManager.local_reply_config`).
+//!
+//! A [`LocalReply`] says what happened. [`LocalReplies::build`] makes the response of it, in Envoy's order:
+//! the status, the headers that came with the reply, the configured rewrite, the form that gRPC wants.
+
+mod grpc;
+mod table;
+
+pub use table::{UpstreamReset, reason_phrase};
+
+use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The body of a local reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// Text that is known when the program is built; empty for no body.
+    Static(&'static str),
+    /// A text that configuration holds and answers share.
+    Shared(Arc<[u8]>),
+    /// A text made for this answer.
+    Owned(Vec<u8>),
+}
+
+impl ReplyBody {
+    /// No body.
+    pub const EMPTY: Self = Self::Static("");
+}
+
+impl std::ops::Deref for ReplyBody {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Static(text) => text.as_bytes(),
+            Self::Shared(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// An answer that the proxy gives itself.
+///
+/// Details are Envoy's `%RESPONSE_CODE_DETAILS%`; the flag, if any, is set on the stream when the reply is
+/// built. The constructors in `table` are the one list of failures; filters make their own with
+/// [`new`](Self::new).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalReply {
+    /// The HTTP status; a gRPC client sees 200 and `grpc-status` instead.
+    pub status: u16,
+    /// The flag that goes with it.
+    pub flag: Option<ResponseFlag>,
+    /// Why, for the log.
+    pub details: Cow<'static, str>,
+    /// The body, `text/plain` unless [`headers`](Self::headers) or the configuration say otherwise.
+    pub body: ReplyBody,
+    /// Headers of the answer, in order: lower-case names, values without control characters.
+    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    /// The gRPC status where it is not the one that [`grpc_status`] maps the HTTP status to.
+    pub grpc_status: Option<u8>,
+    /// The connection (HTTP/1) ends with this answer, and the answer says so.
+    pub close: bool,
+}
+
+impl LocalReply {
+    /// A reply without flag, body and headers.
+    pub fn new(status: u16, details: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            flag: None,
+            details: details.into(),
+            body: ReplyBody::EMPTY,
+            headers: Vec::new(),
+            grpc_status: None,
+            close: false,
+        }
+    }
+
+    /// The same with a response flag.
+    #[must_use]
+    pub fn with_flag(mut self, flag: ResponseFlag) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+
+    /// The same with a body.
+    #[must_use]
+    pub fn with_body(mut self, body: ReplyBody) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with an explicit gRPC status.
+    #[must_use]
+    pub fn with_grpc_status(mut self, status: u8) -> Self {
+        self.grpc_status = Some(status);
+        self
+    }
+
+    /// The same, ending the connection.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+pub use grpc::{grpc_status, is_grpc_request};
+
+/// How local replies are rewritten and formed: a compiled `local_reply_config`.
+#[derive(Debug, Default)]
+pub struct LocalReplies {}
+
+impl LocalReplies {
+    /// Fills in `response` (which is emptied first) and accounts for the reply in `info`: flag, details, status.
+    /// The answer is the body to send, empty where none may follow: for gRPC, HEAD, 1xx, 204 and 304.
+    pub fn build(
+        &self,
+        reply: LocalReply,
+        request: &RequestHead,
+        response: &mut ResponseHead,
+        info: &mut StreamInfo,
+    ) -> ReplyBody {
+        response.clear();
+        let LocalReply { status, flag, details, body, headers, grpc_status: grpc, close } = reply;
+        if let Some(flag) = flag {
+            info.flags.set(flag);
+        }
+        info.details = Some(details);
+        response.status = status;
+        for (name, value) in &headers {
+            response.headers.append(&**name, value);
+        }
+        let head_only = request.method() == b"HEAD";
+        let body = if is_grpc_request(request) {
+            grpc::convert(response, &body, grpc, head_only);
+            ReplyBody::EMPTY
+        } else {
+            frame(response, body, b"text/plain", head_only)
+        };
+        if close {
+            response.headers.set(Known::Connection, b"close");
+        }
+        info.response_code = Some(response.status);
+        body
+    }
+}
+
+/// Gives `response` the headers that describe `body`. The answer is what of it may be sent.
+fn frame(response: &mut ResponseHead, body: ReplyBody, content_type: &[u8], head_only: bool) -> ReplyBody {
+    // A body behind one of these statuses would be read as the next response (RFC 9112 section 6.3).
+    let bodiless = matches!(response.status, 100..=199 | 204 | 304);
+    if body.is_empty() || (bodiless && response.status != 304) {
+        response.headers.remove(Known::ContentLength);
+        response.headers.remove(Known::ContentType);
+        return ReplyBody::EMPTY;
+    }
+    let mut digits = [0; 20];
+    response.headers.set(Known::ContentLength, decimal(body.len() as u64, &mut digits));
+    if !response.headers.contains(Known::ContentType) {
+        response.headers.append(Known::ContentType, content_type);
+    }
+    if head_only || bodiless { ReplyBody::EMPTY } else { body }
+}
+
+/// `n` in decimal digits, at the end of `digits`.
+pub(super) fn decimal(n: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut rest = n;
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        if let Some(digit) = digits.get_mut(at) {
+            *digit = b'0' + (rest % 10) as u8;
+        }
+        rest /= 10;
+        if rest == 0 {
+            return digits.get(at..).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

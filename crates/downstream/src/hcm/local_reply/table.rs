@@ -1,0 +1,282 @@
+//! The one list of what each failure looks like: status, flag, details, body.
+
+use super::{LocalReply, ReplyBody};
+use nuncio_core::stream_info::ResponseFlag;
+use std::borrow::Cow;
+
+/// The name of a status as bodies of codec errors spell it; `Unknown` for one without a name, as Envoy does.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        408 => "Request Timeout",
+        413 => "Payload Too Large",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+/// The request, before routing.
+impl LocalReply {
+    /// The bytes are not HTTP, or not HTTP that is served: the status's name as the body.
+    pub fn codec_error(status: u16, details: &'static str) -> Self {
+        Self::new(status, details)
+            .with_flag(ResponseFlag::DownstreamProtocolError)
+            .with_body(ReplyBody::Static(reason_phrase(status)))
+            .closing()
+    }
+
+    /// An absolute target with the scheme `https` on a connection that is not secured.
+    pub fn https_on_plaintext() -> Self {
+        Self::codec_error(403, "http1.https_url_on_plaintext_connection")
+    }
+
+    /// A request without a host.
+    pub fn missing_host() -> Self {
+        Self::new(400, "missing_host_header")
+    }
+
+    /// An empty path where one is needed.
+    pub fn missing_path() -> Self {
+        Self::new(404, "missing_path_rejected")
+    }
+
+    /// A path that does not begin with `/`.
+    pub fn absolute_path() -> Self {
+        Self::new(404, "absolute_path_rejected")
+    }
+
+    /// A path that cannot be normalised, or has an escaped slash or a fragment that is refused.
+    pub fn path_normalization_failed() -> Self {
+        Self::new(400, "path_normalization_failed")
+    }
+
+    /// A path whose escaped slashes were decoded: the client is sent there (gRPC cannot follow: 400).
+    pub fn normalized_path_redirect(location: &[u8]) -> Self {
+        Self::new(307, "path_normalization_failed").with_header("location", location)
+    }
+
+    /// QUERY without a content type.
+    pub fn query_missing_content_type() -> Self {
+        Self::new(400, "query_missing_content_type")
+    }
+
+    /// A host that has characters no authority has.
+    pub fn invalid_authority() -> Self {
+        Self::codec_error(400, "http.invalid_authority")
+    }
+
+    /// The client's address cannot be found and the configuration wants it.
+    pub fn ip_detection_failed(status: u16, body: ReplyBody) -> Self {
+        Self::new(status, "rejecting_because_detection_failed").with_body(body)
+    }
+
+    /// An upgrade, or CONNECT, that neither the connection manager nor the route allows.
+    pub fn upgrade_failed() -> Self {
+        Self::new(403, "upgrade_failed")
+    }
+}
+
+/// Routing, and what the router cannot do.
+impl LocalReply {
+    /// No route matches.
+    pub fn no_route() -> Self {
+        Self::new(404, "route_not_found").with_flag(ResponseFlag::NoRouteFound)
+    }
+
+    /// There is no route table (yet).
+    pub fn no_route_configuration() -> Self {
+        Self::new(404, "route_configuration_not_found").with_flag(ResponseFlag::NoRouteFound)
+    }
+
+    /// The route names a cluster that is not there. `status` is the route's `cluster_not_found_response_code`.
+    pub fn cluster_not_found(status: u16) -> Self {
+        Self::new(status, "cluster_not_found").with_flag(ResponseFlag::NoClusterFound)
+    }
+
+    /// The cluster has no host to pick.
+    pub fn no_healthy_upstream() -> Self {
+        Self::new(503, "no_healthy_upstream")
+            .with_flag(ResponseFlag::NoHealthyUpstream)
+            .with_body(ReplyBody::Static("no healthy upstream"))
+    }
+
+    /// The cluster is in maintenance mode.
+    pub fn maintenance_mode() -> Self {
+        Self::new(503, "maintenance_mode")
+            .with_flag(ResponseFlag::UpstreamOverflow)
+            .with_body(ReplyBody::Static("maintenance mode"))
+            .with_header("x-envoy-overloaded", "true")
+    }
+
+    /// A steering header that `strict_check_headers` names is malformed.
+    pub fn strict_check_failed(header: &str) -> Self {
+        Self::new(400, format!("request_headers_failed_strict_check{{{header}}}"))
+            .with_flag(ResponseFlag::InvalidEnvoyRequestHeaders)
+            .with_body(ReplyBody::Owned(format!("invalid header '{header}' with value").into_bytes()))
+    }
+
+    /// The upstream ended the exchange before its response began.
+    ///
+    /// `reason` is Envoy's text, blanks and all; `transport` what the transport said of it, which goes into the
+    /// details only; `retried` whether it was not the first attempt.
+    pub fn upstream_reset(reset: UpstreamReset, transport: Option<&str>, retried: bool) -> Self {
+        let reason = reset.reason();
+        let details = match transport {
+            Some(text) => format!("upstream_reset_before_response_started{{{reason}|{text}}}"),
+            None => format!("upstream_reset_before_response_started{{{reason}}}"),
+        };
+        let again = if retried { "retried and the latest " } else { "" };
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. {again}reset reason: {reason}"
+        );
+        let status = if reset == UpstreamReset::ProtocolError { 502 } else { 503 };
+        let reply =
+            Self::new(status, details).with_flag(reset.flag()).with_body(ReplyBody::Owned(body.into_bytes()));
+        if reset == UpstreamReset::Overflow { reply.with_header("x-envoy-overloaded", "true") } else { reply }
+    }
+
+    /// The route's time-out, or the last try's, ran out.
+    pub fn upstream_timeout(details: &'static str) -> Self {
+        Self::new(504, details)
+            .with_flag(ResponseFlag::UpstreamRequestTimeout)
+            .with_body(ReplyBody::Static("upstream request timeout"))
+    }
+
+    /// As [`upstream_timeout`](Self::upstream_timeout), for a request that asked for 204 instead
+    /// (`x-envoy-upstream-rq-timeout-alt-response`).
+    pub fn upstream_timeout_alt(details: &'static str) -> Self {
+        Self::new(204, details).with_flag(ResponseFlag::UpstreamRequestTimeout)
+    }
+
+    /// The cluster's `max_stream_duration` ran out.
+    pub fn upstream_max_stream_duration(request_complete: bool) -> Self {
+        Self::new(timeout_status(request_complete), "upstream_max_stream_duration_reached")
+            .with_flag(ResponseFlag::UpstreamMaxStreamDurationReached)
+            .with_body(ReplyBody::Static("upstream max stream duration reached"))
+    }
+}
+
+/// Timers and limits of the connection manager.
+impl LocalReply {
+    /// `stream_idle_timeout`.
+    pub fn stream_idle(request_complete: bool) -> Self {
+        Self::new(timeout_status(request_complete), "stream_idle_timeout")
+            .with_flag(ResponseFlag::StreamIdleTimeout)
+            .with_body(ReplyBody::Static("stream timeout"))
+    }
+
+    /// `max_stream_duration`. It sets no flag.
+    pub fn max_stream_duration(request_complete: bool) -> Self {
+        Self::new(timeout_status(request_complete), "max_duration_timeout")
+            .with_body(ReplyBody::Static("downstream duration timeout"))
+            .with_grpc_status(4)
+    }
+
+    /// `request_timeout`.
+    pub fn request_timeout() -> Self {
+        Self::new(408, "request_overall_timeout").with_body(ReplyBody::Static("request timeout"))
+    }
+
+    /// `request_headers_timeout`.
+    pub fn request_headers_timeout() -> Self {
+        Self::new(408, "request_header_timeout")
+            .with_body(ReplyBody::Static("request header timeout"))
+            .closing()
+    }
+
+    /// A filter had to hold the whole request and it is too large.
+    pub fn request_too_large() -> Self {
+        Self::new(413, "request_payload_too_large").with_body(ReplyBody::Static("Payload Too Large"))
+    }
+
+    /// A filter had to hold the whole response and it is too large.
+    pub fn response_too_large() -> Self {
+        Self::new(500, "response_payload_too_large").with_body(ReplyBody::Static("Internal Server Error"))
+    }
+
+    /// The overload manager sheds the request.
+    pub fn overloaded(details: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(503, details).with_body(ReplyBody::Static("envoy overloaded"))
+    }
+}
+
+/// 504 where the upstream was waited for, 408 where the client was.
+fn timeout_status(request_complete: bool) -> u16 {
+    if request_complete { 504 } else { 408 }
+}
+
+/// How an upstream ended an exchange before its response began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamReset {
+    /// The connection could not be made, by this side's fault.
+    LocalConnectionFailure,
+    /// The peer refused the connection or its handshake failed.
+    RemoteConnectionFailure,
+    /// `connect_timeout` ran out.
+    ConnectionTimeout,
+    /// The peer closed the connection.
+    ConnectionTermination,
+    /// This side reset the stream.
+    LocalReset,
+    /// This side refused the stream.
+    LocalRefusedStream,
+    /// A circuit breaker is open.
+    Overflow,
+    /// The peer reset the stream.
+    RemoteReset,
+    /// The peer refused the stream.
+    RemoteRefusedStream,
+    /// The peer reset a CONNECT with an error.
+    ConnectError,
+    /// What the peer sent is not HTTP.
+    ProtocolError,
+    /// The overload manager reset the stream.
+    OverloadManager,
+    /// The peer half-closed an HTTP/1 connection before its response.
+    Http1PrematureHalfClose,
+}
+
+impl UpstreamReset {
+    /// Envoy's words for it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::LocalConnectionFailure => "local connection failure",
+            Self::RemoteConnectionFailure => "remote connection failure",
+            Self::ConnectionTimeout => "connection timeout",
+            Self::ConnectionTermination => "connection termination",
+            Self::LocalReset => "local reset",
+            Self::LocalRefusedStream => "local refused stream reset",
+            Self::Overflow => "overflow",
+            Self::RemoteReset => "remote reset",
+            Self::RemoteRefusedStream => "remote refused stream reset",
+            Self::ConnectError => "remote error with CONNECT request",
+            Self::ProtocolError => "protocol error",
+            Self::OverloadManager => "overload manager reset",
+            Self::Http1PrematureHalfClose => "HTTP/1 premature upstream half close",
+        }
+    }
+
+    /// The response flag that goes with it.
+    pub fn flag(self) -> ResponseFlag {
+        match self {
+            Self::LocalConnectionFailure | Self::RemoteConnectionFailure | Self::ConnectionTimeout => {
+                ResponseFlag::UpstreamConnectionFailure
+            }
+            Self::ConnectionTermination => ResponseFlag::UpstreamConnectionTermination,
+            Self::LocalReset | Self::LocalRefusedStream | Self::Http1PrematureHalfClose => {
+                ResponseFlag::LocalReset
+            }
+            Self::Overflow => ResponseFlag::UpstreamOverflow,
+            Self::RemoteReset | Self::RemoteRefusedStream | Self::ConnectError => {
+                ResponseFlag::UpstreamRemoteReset
+            }
+            Self::ProtocolError => ResponseFlag::UpstreamProtocolError,
+            Self::OverloadManager => ResponseFlag::OverloadManagerTerminated,
+        }
+    }
+}

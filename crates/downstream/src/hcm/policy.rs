@@ -1,0 +1,265 @@
+//! What the connection manager does to every request before it is routed, and to every response before it is
+//! sent: the compiled form of its fields about paths, hosts, addresses, ids and headers.
+//!
+//! ```text
+//! RequestPolicy::compile(PolicyFields { … })                     once, when configuration is loaded
+//! policy.on_request(&mut request, &mut info, &rng) -> Outcome    after the codec, before routing
+//! policy.on_response(&mut response, &request, date)              after the filters, before the codec
+//! ```
+//!
+//! Neither allocates where nothing has to change. Left to the callers: `internal_only_headers` of the route
+//! table (to be removed when `StreamInfo::internal` is not set), `expect`, and the `connection: close` of a
+//! connection that ends, which the codec writes.
+
+use super::forwarded::{ClientAddress, Forwarding, InternalAddresses, IpText, Scheme};
+use super::local_reply::LocalReply;
+use super::normalize::{Normalization, Refusal};
+use super::original_ip::{Detection, XffTrust};
+use super::request_id::RequestIds;
+use super::response_headers::{ResponseHeaders, ServerHeader};
+use super::sanitize;
+use nuncio_codec::head::{Known, RequestHead, ResponseHead, Version};
+use nuncio_core::rng::Rng;
+use nuncio_core::stream_info::StreamInfo;
+use std::net::IpAddr;
+
+/// The fields of `HttpConnectionManager` that the policy is made of, and what it needs of the server.
+#[derive(Clone, Debug)]
+pub struct PolicyFields {
+    /// `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`, the `strip_` fields.
+    pub normalization: Normalization,
+    /// `use_remote_address`.
+    pub use_remote_address: bool,
+    /// `xff_num_trusted_hops`.
+    pub xff_num_trusted_hops: u32,
+    /// `skip_xff_append`.
+    pub skip_xff_append: bool,
+    /// `append_x_forwarded_port`.
+    pub append_x_forwarded_port: bool,
+    /// `original_ip_detection_extensions`.
+    pub original_ip_detection: Vec<Detection>,
+    /// `internal_address_config`.
+    pub internal_addresses: InternalAddresses,
+    /// `scheme_header_transformation.scheme_to_overwrite`.
+    pub scheme_to_overwrite: Option<Scheme>,
+    /// `generate_request_id`, `preserve_external_request_id`, `always_set_request_id_in_response`,
+    /// `request_id_extension`.
+    pub request_ids: RequestIds,
+    /// `add_user_agent`.
+    pub add_user_agent: bool,
+    /// `via`.
+    pub via: String,
+    /// `server_name`; empty stands for `envoy`.
+    pub server_name: String,
+    /// `server_header_transformation`.
+    pub server_header: ServerHeader,
+    /// `forward_client_cert_details` is `ALWAYS_FORWARD_ONLY`: the header is kept from whoever sends it.
+    pub always_forward_client_cert: bool,
+    /// The bootstrap's `node.id`.
+    pub node_id: String,
+    /// The bootstrap's `node.cluster`.
+    pub node_cluster: String,
+    /// This machine's first address that is not loopback, or loopback where there is no other.
+    pub own_address: IpAddr,
+}
+
+impl Default for PolicyFields {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self {
+            normalization: Normalization::default(),
+            use_remote_address: false,
+            xff_num_trusted_hops: 0,
+            skip_xff_append: false,
+            append_x_forwarded_port: false,
+            original_ip_detection: Vec::new(),
+            internal_addresses: InternalAddresses::default(),
+            scheme_to_overwrite: None,
+            request_ids: RequestIds::default(),
+            add_user_agent: false,
+            via: String::new(),
+            server_name: String::new(),
+            server_header: ServerHeader::default(),
+            always_forward_client_cert: false,
+            node_id: String::new(),
+            node_cluster: String::new(),
+            own_address: std::net::Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+/// Fields that do not go together. The texts are Envoy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Detection extensions look at requests, `use_remote_address` at the peer.
+    #[error("Original IP detection extensions and use_remote_address may not be mixed")]
+    DetectionWithRemoteAddress,
+    /// Detection extensions bring their own number of hops.
+    #[error("Original IP detection extensions and xff_num_trusted_hops may not be mixed")]
+    DetectionWithHops,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is routed.
+    Continue,
+    /// It is answered here. What it counts as is in the refusal.
+    Refuse(Refusal),
+}
+
+/// The compiled policy, shared by all workers.
+#[derive(Clone, Debug)]
+pub struct RequestPolicy {
+    normalization: Normalization,
+    forwarding: Forwarding,
+    request_ids: RequestIds,
+    user_agent: Option<UserAgent>,
+    always_forward_client_cert: bool,
+    response: ResponseHeaders,
+}
+
+/// `add_user_agent`: the names of this proxy in the requests that it forwards.
+#[derive(Clone, Debug)]
+struct UserAgent {
+    cluster: Box<str>,
+    node: Box<str>,
+}
+
+impl RequestPolicy {
+    /// Compiles the fields.
+    ///
+    /// # Errors
+    /// Fields that do not go together.
+    pub fn compile(fields: PolicyFields) -> Result<Self, PolicyError> {
+        let PolicyFields {
+            normalization,
+            use_remote_address,
+            xff_num_trusted_hops: hops,
+            skip_xff_append,
+            append_x_forwarded_port,
+            original_ip_detection,
+            internal_addresses,
+            scheme_to_overwrite,
+            request_ids,
+            add_user_agent,
+            via,
+            server_name,
+            server_header,
+            always_forward_client_cert,
+            node_id,
+            node_cluster,
+            own_address,
+        } = fields;
+        let detects = !original_ip_detection.is_empty();
+        let client = match (use_remote_address, detects) {
+            (true, true) => return Err(PolicyError::DetectionWithRemoteAddress),
+            (false, true) if hops > 0 => return Err(PolicyError::DetectionWithHops),
+            (true, false) => ClientAddress::Peer { hops, skip_append: skip_xff_append },
+            (false, true) => ClientAddress::Detected(original_ip_detection.into()),
+            // Without extensions, X-Forwarded-For is looked at and never appended to.
+            (false, false) => ClientAddress::Detected(Box::new([Detection::Xff {
+                trust: XffTrust::Hops(hops),
+                skip_append: true,
+            }])),
+        };
+        let server_name = if server_name.is_empty() { "envoy".into() } else { server_name.into() };
+        Ok(Self {
+            normalization,
+            forwarding: Forwarding {
+                client,
+                internal: internal_addresses,
+                append_port: append_x_forwarded_port,
+                scheme_to_overwrite,
+                own_address,
+            },
+            request_ids,
+            user_agent: add_user_agent
+                .then(|| UserAgent { cluster: node_cluster.into(), node: node_id.into() }),
+            always_forward_client_cert,
+            response: ResponseHeaders {
+                server_name,
+                server: server_header,
+                via: via.into(),
+                request_id: request_ids.always_in_response,
+            },
+        })
+    }
+
+    /// Checks a request, brings it into its form and cleans it. `info` gets the client's address and whether the
+    /// client is internal.
+    #[inline]
+    pub fn on_request(&self, head: &mut RequestHead, info: &mut StreamInfo, rng: &Rng) -> Outcome {
+        match self.prepare(head, info, rng) {
+            Ok(()) => Outcome::Continue,
+            Err(refusal) => Outcome::Refuse(refusal),
+        }
+    }
+
+    #[inline]
+    fn prepare(&self, head: &mut RequestHead, info: &mut StreamInfo, rng: &Rng) -> Result<(), Refusal> {
+        sanitize::join_repeated(&mut head.headers);
+        self.check_scheme(head, info)?;
+        let port = self.normalization.apply(head, info.connection.local.port())?;
+        info.connect_port = port;
+        sanitize::hop_by_hop(head);
+        let client = self.forwarding.apply(head, info).map_err(Refusal::RejectedViaIpDetection)?;
+        if client.internal {
+            head.headers.append(Known::XEnvoyInternal, b"true");
+        }
+        sanitize::steering(head, client);
+        self.introduce(head);
+        if client.edge
+            && let Some(ip) = info.remote_address().ip()
+        {
+            head.headers.set(Known::XEnvoyExternalAddress, IpText::new(ip).as_bytes());
+        }
+        self.request_ids.apply(&mut head.headers, client.edge, rng);
+        if !self.always_forward_client_cert {
+            // No connection has a client certificate yet: every other mode forwards it from those that have one.
+            head.headers.remove(Known::XForwardedClientCert);
+        }
+        Ok(())
+    }
+
+    /// A target `https://…` on a connection that is not secured: refused where the peer is the client. Behind a
+    /// proxy that ends TLS it is in order.
+    #[inline]
+    fn check_scheme(&self, head: &RequestHead, info: &StreamInfo) -> Result<(), Refusal> {
+        let suspicious = head.headers.contains(Known::Scheme)
+            && matches!(head.version, Version::Http10 | Version::Http11)
+            && !info.connection.tls
+            && matches!(self.forwarding.client, ClientAddress::Peer { .. });
+        if suspicious && head.scheme().eq_ignore_ascii_case(b"https") {
+            return Err(Refusal::Reply(LocalReply::https_on_plaintext()));
+        }
+        Ok(())
+    }
+
+    /// `add_user_agent` and `via`.
+    #[inline]
+    fn introduce(&self, head: &mut RequestHead) {
+        let headers = &mut head.headers;
+        if let Some(UserAgent { cluster, node }) = &self.user_agent {
+            headers.set(Known::XEnvoyDownstreamServiceCluster, cluster.as_bytes());
+            if headers.get(Known::UserAgent).unwrap_or_default().is_empty() {
+                headers.set(Known::UserAgent, cluster.as_bytes());
+            }
+            if !node.is_empty() {
+                headers.set(Known::XEnvoyDownstreamServiceNode, node.as_bytes());
+            }
+        }
+        if !self.response.via.is_empty() {
+            headers.append_joined(Known::Via, b", ", self.response.via.as_bytes());
+        }
+    }
+
+    /// Gives a response its last headers. `date` is the text of the present moment.
+    #[inline]
+    pub fn on_response(&self, response: &mut ResponseHead, request: &RequestHead, date: &[u8]) {
+        self.response.apply(response, request, date);
+    }
+}
+
+#[cfg(test)]
+mod tests;
