@@ -5,10 +5,12 @@
 
 pub mod context;
 pub mod error;
+pub mod json;
 pub mod load;
 mod near;
 pub mod place;
 pub mod schema;
+pub mod support;
 pub mod text;
 pub mod validate;
 pub mod wire;

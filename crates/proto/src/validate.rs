@@ -9,9 +9,10 @@ mod rules;
 
 use crate::context::{CompileContext, Unsupported, type_name};
 use crate::error::ErrorKind;
+use crate::json::unpack;
 use crate::schema::{Class, Enum, Field, Kind, Message, Rule, State};
 use crate::text::write::{put_bytes, put_tag, put_varint};
-use crate::wire::{Reader, Wire, varint};
+use crate::wire::{Reader, Wire};
 use rules::Value;
 use std::collections::HashSet;
 
@@ -260,7 +261,7 @@ fn list(field: Field, group: &[Item<'_>], cx: &CompileContext<'_>, built: bool, 
             }
             continue;
         }
-        for wire in unpacked(field.kind(), item.wire) {
+        for wire in unpack(field.kind(), item.wire) {
             let here = cx.item(field.name(), index);
             index += 1;
             if here.broken() {
@@ -279,7 +280,7 @@ fn list(field: Field, group: &[Item<'_>], cx: &CompileContext<'_>, built: bool, 
             let mut values = HashSet::new();
             if !group
                 .iter()
-                .flat_map(|item| unpacked(field.kind(), item.wire))
+                .flat_map(|item| unpack(field.kind(), item.wire))
                 .all(|value| values.insert(value))
             {
                 here.report(ErrorKind::Constraint, "the items must be unique".into(), None);
@@ -464,33 +465,6 @@ fn tagged(number: u32, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 8);
     put_bytes(&mut out, number, body);
     out
-}
-
-/// The values of a list item: one, or those of a packed run.
-fn unpacked(kind: Kind, wire: Wire<'_>) -> Vec<Wire<'_>> {
-    let Wire::Bytes(mut bytes) = wire else { return vec![wire] };
-    let mut values = Vec::new();
-    match kind {
-        Kind::String | Kind::Bytes | Kind::Message => return vec![wire],
-        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => {
-            while let Some((chunk, rest)) = bytes.split_first_chunk::<8>() {
-                values.push(Wire::Fixed64(u64::from_le_bytes(*chunk)));
-                bytes = rest;
-            }
-        }
-        Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => {
-            while let Some((chunk, rest)) = bytes.split_first_chunk::<4>() {
-                values.push(Wire::Fixed32(u32::from_le_bytes(*chunk)));
-                bytes = rest;
-            }
-        }
-        _ => {
-            while let (false, Ok(value)) = (bytes.is_empty(), varint(&mut bytes)) {
-                values.push(Wire::Varint(value));
-            }
-        }
-    }
-    values
 }
 
 #[cfg(test)]

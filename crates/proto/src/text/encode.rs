@@ -14,7 +14,7 @@ use crate::error::{ConfigError, ErrorKind};
 use crate::load::Resource;
 use crate::near::nearest;
 use crate::place::{FileId, Mark, Place, PlaceTreeBuilder, key};
-use crate::schema::{Class, Field, Kind, Message};
+use crate::schema::{Class, Field, Message};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -147,7 +147,7 @@ impl<'a> Encoder<'a, '_> {
     /// a bare value is replaced.
     fn repeated_key(&mut self, field: Field, spelling: u32, seen: &mut Vec<Seen>) {
         let replaces = self.tokens.last_key_replaces();
-        let bare = !field.repeated() && field.kind() != Kind::Message && field.oneof().is_none();
+        let bare = !field.repeated() && field.oneof().is_none() && is_bare(field);
         if !replaces && !bare {
             return;
         }
@@ -446,6 +446,11 @@ impl<'a> Encoder<'a, '_> {
         }
         text
     }
+}
+
+/// A field whose text is one bare value.
+fn is_bare(field: Field) -> bool {
+    field.message().is_none_or(|m| matches!(m.class(), Class::Wrapper | Class::Duration | Class::Timestamp))
 }
 
 #[cfg(test)]
