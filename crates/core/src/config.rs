@@ -66,13 +66,14 @@ pub fn fraction(value: &FractionalPercent) -> Fraction {
     Fraction(value.numerator.saturating_mul(scale).min(1_000_000))
 }
 
-/// An `envoy.config.core.v3.Address` that is an IP address and port.
+/// An `envoy.config.core.v3.Address`: an IP address and port, or a Unix socket's path.
 pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> {
     let pb::Address { address } = value;
     match address {
         Some(pb::address::Address::SocketAddress(socket)) => {
             socket_address(socket, &cx.field("socket_address")).map(Address::Ip)
         }
+        Some(pb::address::Address::Pipe(pb::Pipe { path })) => Some(Address::Pipe(path.as_str().into())),
         None => {
             cx.error("value is required");
             None
@@ -80,7 +81,8 @@ pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> 
     }
 }
 
-fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Option<SocketAddr> {
+/// An `envoy.config.core.v3.SocketAddress` that is an IP address and port.
+pub fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Option<SocketAddr> {
     // TCP is the only protocol that is built; `ipv4_compat` is read by whoever binds.
     let pb::SocketAddress { protocol: _, address, port_specifier, ipv4_compat: _ } = value;
     let port = match port_specifier {

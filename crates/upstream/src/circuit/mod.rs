@@ -2,7 +2,6 @@
 
 use crate::stats::{ClusterMainStats, RemainingStats};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
 
 /// The priority of a request (`envoy.config.core.v3.RoutingPriority`), which has limits and pools of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,8 +94,6 @@ pub struct RetryBudget {
     pub percent: f64,
     /// `min_retry_concurrency`
     pub min_concurrency: u32,
-    /// `budget_interval`
-    pub interval: Duration,
 }
 
 impl RetryBudget {

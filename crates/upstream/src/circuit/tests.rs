@@ -28,7 +28,7 @@ fn a_limit_of_zero_refuses_all_and_is_open_from_the_start() {
 
 #[test]
 fn a_retry_budget_takes_the_place_of_max_retries() {
-    let budget = RetryBudget { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO };
+    let budget = RetryBudget { percent: 20.0, min_concurrency: 3 };
     assert_eq!((budget.max_retries(4, 0), budget.max_retries(20, 9), budget.max_retries(100, 0)), (3, 5, 20));
     let limits = Limits { max_retries: 1, retry_budget: Some(budget), ..Limits::default() };
     let breaker = Breaker::default();

@@ -1,5 +1,6 @@
 //! Clusters: compiled, shared and live.
 
+mod compile;
 mod config;
 mod shared;
 

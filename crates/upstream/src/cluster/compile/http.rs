@@ -1,0 +1,103 @@
+//! How HTTP is spoken to a cluster: the old fields, or `HttpProtocolOptions`, which replaces them all.
+
+use crate::cluster::HttpUpstream;
+use nuncio_core::config::{CompileContext, timeout};
+use nuncio_proto::pb::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions as Common};
+use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
+use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions,
+};
+use prost_types::Any;
+use std::collections::BTreeMap;
+
+/// The key under which the options stand.
+const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// The fields of a cluster that say how HTTP is spoken.
+pub(super) struct Messages {
+    pub(super) common: Option<Common>,
+    pub(super) http1: Option<Http1ProtocolOptions>,
+    pub(super) max_requests: Option<u32>,
+    pub(super) typed: BTreeMap<String, Any>,
+}
+
+pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<HttpUpstream> {
+    let Messages { common, http1, max_requests, typed } = messages;
+    let mut http = HttpUpstream { max_requests, ..HttpUpstream::default() };
+    let mut replaced = false;
+    for (key, any) in typed {
+        let cx = cx.field("typed_extension_protocol_options");
+        let cx = cx.key(&key);
+        if key != OPTIONS {
+            cx.unsupported(format!(
+                "Didn't find a registered network or http filter or protocol options implementation for name: \
+                 '{key}'"
+            ));
+            continue;
+        }
+        let HttpProtocolOptions { common_http_protocol_options, upstream_protocol_options } =
+            cx.unpack(&any)?;
+        replaced = true;
+        common_options(common_http_protocol_options, &mut http, &cx.field("common_http_protocol_options"));
+        match upstream_protocol_options {
+            Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config })) => {
+                match protocol_config {
+                    Some(ProtocolConfig::HttpProtocolOptions(options)) => {
+                        http1_options(Some(options), &mut http);
+                    }
+                    None => {
+                        cx.field("explicit_http_config").error("a protocol is required");
+                    }
+                }
+            }
+            None => {
+                cx.error("a protocol is required");
+            }
+        }
+    }
+    if !replaced {
+        common_options(common, &mut http, &cx.field("common_http_protocol_options"));
+        http1_options(http1, &mut http);
+    }
+    Some(http)
+}
+
+fn common_options(message: Option<Common>, http: &mut HttpUpstream, cx: &CompileContext<'_>) {
+    let Some(message) = message else { return };
+    let Common {
+        idle_timeout,
+        max_headers_count,
+        max_connection_duration,
+        max_stream_duration,
+        // Of requests only: responses are not affected.
+        headers_with_underscores_action: _,
+        max_requests_per_connection,
+    } = message;
+    http.idle_timeout = timeout(idle_timeout.as_ref(), http.idle_timeout, &cx.field("idle_timeout"));
+    if let Some(count) = max_headers_count {
+        http.h1.limits.max_headers = count;
+    }
+    http.max_connection_duration =
+        timeout(max_connection_duration.as_ref(), None, &cx.field("max_connection_duration"));
+    http.max_stream_duration = timeout(max_stream_duration.as_ref(), None, &cx.field("max_stream_duration"));
+    if let Some(max) = max_requests_per_connection {
+        http.max_requests = Some(max);
+    }
+    http.max_requests = http.max_requests.filter(|max| *max > 0);
+}
+
+fn http1_options(message: Option<Http1ProtocolOptions>, http: &mut HttpUpstream) {
+    let Some(message) = message else { return };
+    let Http1ProtocolOptions {
+        // What a server accepts; an upstream connection is a client.
+        allow_absolute_url: _,
+        accept_http_10: _,
+        default_host_for_http_10: _,
+        override_stream_error_on_invalid_http_message: _,
+        enable_trailers,
+        allow_chunked_length,
+    } = message;
+    http.h1.enable_trailers = enable_trailers;
+    http.h1.allow_chunked_length = allow_chunked_length;
+}

@@ -1,0 +1,144 @@
+//! How a cluster balances, by its old fields or by `load_balancing_policy`.
+
+use crate::lb::{LbConfig, LbPolicy, LeastRequest};
+use nuncio_core::config::{CompileContext, type_name};
+use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as Legacy;
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::common_lb_config::{
+    LocalityConfigSpecifier as LegacyLocality, LocalityWeightedLbConfig as LegacyWeighted,
+    ZoneAwareLbConfig as LegacyZoneAware,
+};
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
+    CommonLbConfig, LbPolicy as PolicyName, LeastRequestLbConfig, RoundRobinLbConfig,
+};
+use nuncio_proto::pb::envoy::config::cluster::v3::load_balancing_policy::Policy;
+use nuncio_proto::pb::envoy::config::core::v3::{RuntimeDouble, TypedExtensionConfig};
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies as ext;
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::LocalityLbConfig;
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::{
+    LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
+};
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
+use prost::Name;
+
+/// Reads all that says how hosts are chosen. `load_balancing_policy` counts where it is set; of
+/// `common_lb_config` then the panic threshold alone is left, as in Envoy.
+pub(super) fn compile(
+    lb_policy: i32,
+    lb_config: Option<Legacy>,
+    common: Option<CommonLbConfig>,
+    policies: Option<pb::LoadBalancingPolicy>,
+    cx: &CompileContext<'_>,
+) -> Option<LbConfig> {
+    let mut config = LbConfig::default();
+    if let Some(CommonLbConfig { healthy_panic_threshold, locality_config_specifier }) = common {
+        if let Some(threshold) = healthy_panic_threshold {
+            config.panic_threshold = threshold.value.clamp(0.0, 100.0) as u32;
+        }
+        match locality_config_specifier {
+            Some(LegacyLocality::ZoneAwareLbConfig(LegacyZoneAware { fail_traffic_on_panic })) => {
+                config.fail_traffic_on_panic = fail_traffic_on_panic;
+            }
+            Some(LegacyLocality::LocalityWeightedLbConfig(LegacyWeighted {})) => {
+                config.locality_weighted = true;
+            }
+            None => {}
+        }
+    }
+    if let Some(policies) = policies {
+        config.locality_weighted = false;
+        config.fail_traffic_on_panic = false;
+        extension(policies, &mut config, &cx.field("load_balancing_policy"))?;
+        return Some(config);
+    }
+    config.policy = match PolicyName::try_from(lb_policy) {
+        Ok(PolicyName::RoundRobin) | Err(_) => LbPolicy::RoundRobin,
+        Ok(PolicyName::Random) => LbPolicy::Random,
+        Ok(PolicyName::LeastRequest) => LbPolicy::LeastRequest(match lb_config {
+            Some(Legacy::LeastRequestLbConfig(LeastRequestLbConfig {
+                choice_count,
+                active_request_bias,
+            })) => least_request(choice_count, active_request_bias),
+            // The settings of another policy are not looked at, as in Envoy.
+            Some(Legacy::RoundRobinLbConfig(RoundRobinLbConfig {})) | None => LeastRequest::default(),
+        }),
+        Ok(PolicyName::LoadBalancingPolicyConfig) => {
+            cx.field("lb_policy").error(
+                "cluster: field load_balancing_policy need to be set when lb_policy is LOAD_BALANCING_POLICY_CONFIG",
+            );
+            return None;
+        }
+    };
+    Some(config)
+}
+
+fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> LeastRequest {
+    let default = LeastRequest::default();
+    LeastRequest {
+        choice_count: choice_count.unwrap_or(default.choice_count),
+        active_request_bias: bias.map_or(default.active_request_bias, |b| {
+            let RuntimeDouble { default_value } = b;
+            default_value
+        }),
+        full_scan: false,
+    }
+}
+
+/// The first policy whose type is known counts.
+fn extension(
+    policies: pb::LoadBalancingPolicy,
+    config: &mut LbConfig,
+    cx: &CompileContext<'_>,
+) -> Option<()> {
+    let pb::LoadBalancingPolicy { policies } = policies;
+    for (i, Policy { typed_extension_config }) in policies.into_iter().enumerate() {
+        let cx = cx.item("policies", i);
+        let cx = cx.field("typed_extension_config");
+        let Some(TypedExtensionConfig { name: _, typed_config: Some(any) }) = typed_extension_config else {
+            continue;
+        };
+        let cx = cx.field("typed_config");
+        let name = type_name(&any.type_url);
+        if name == ext::round_robin::v3::RoundRobin::full_name() {
+            let ext::round_robin::v3::RoundRobin { locality_lb_config } = cx.unpack(&any)?;
+            config.policy = LbPolicy::RoundRobin;
+            locality(locality_lb_config, config);
+            return Some(());
+        }
+        if name == ext::random::v3::Random::full_name() {
+            let ext::random::v3::Random { locality_lb_config } = cx.unpack(&any)?;
+            config.policy = LbPolicy::Random;
+            locality(locality_lb_config, config);
+            return Some(());
+        }
+        if name == ext::least_request::v3::LeastRequest::full_name() {
+            let ext::least_request::v3::LeastRequest {
+                choice_count,
+                active_request_bias,
+                locality_lb_config,
+                enable_full_scan,
+                selection_method,
+            } = cx.unpack(&any)?;
+            let mut policy = least_request(choice_count, active_request_bias);
+            policy.full_scan = enable_full_scan == Some(true)
+                || SelectionMethod::try_from(selection_method) == Ok(SelectionMethod::FullScan);
+            config.policy = LbPolicy::LeastRequest(policy);
+            locality(locality_lb_config, config);
+            return Some(());
+        }
+    }
+    cx.error("cluster: didn't find a registered load balancer factory with the types that are listed");
+    None
+}
+
+fn locality(message: Option<LocalityLbConfig>, config: &mut LbConfig) {
+    match message.and_then(|LocalityLbConfig { locality_config_specifier }| locality_config_specifier) {
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig { fail_traffic_on_panic })) => {
+            config.fail_traffic_on_panic = fail_traffic_on_panic;
+        }
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})) => {
+            config.locality_weighted = true;
+        }
+        None => {}
+    }
+}

@@ -1,0 +1,143 @@
+//! From `envoy.config.cluster.v3.Cluster` to a [`ClusterConfig`].
+
+mod endpoints;
+mod http;
+mod lb;
+mod options;
+
+use super::{ClusterConfig, Discovery};
+use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
+use crate::manager::ClusterSetConfig;
+use nuncio_core::config::{CompileContext, timeout};
+use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
+use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use nuncio_proto::pb::envoy::config::core::v3::RoutingPriority;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl ClusterSetConfig {
+    /// Compiles one more cluster and keeps it; errors go to the context's sink.
+    pub fn add(&mut self, message: pb::Cluster, cx: &CompileContext<'_>) {
+        let name = message.name.clone();
+        if self.clusters.iter().any(|c| *c.name == *name) {
+            cx.field("name").error(format!("cluster manager: duplicate cluster '{name}'"));
+            return;
+        }
+        if let Some(cluster) = ClusterConfig::compile(message, cx) {
+            self.clusters.push(Arc::new(cluster));
+        }
+    }
+}
+
+impl ClusterConfig {
+    /// Compiles a cluster; `None` where that is not possible, with errors in the context's sink.
+    pub fn compile(message: pb::Cluster, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::Cluster {
+            name,
+            cluster_discovery_type,
+            connect_timeout,
+            per_connection_buffer_limit_bytes,
+            lb_policy,
+            max_requests_per_connection,
+            circuit_breakers,
+            http_protocol_options,
+            upstream_bind_config,
+            metadata,
+            common_lb_config,
+            alt_stat_name,
+            common_http_protocol_options,
+            upstream_connection_options,
+            load_assignment,
+            typed_extension_protocol_options,
+            lb_config,
+            load_balancing_policy,
+        } = message;
+        let mut config = Self::new(&name);
+        config.place = cx.place();
+        if !alt_stat_name.is_empty() {
+            config.observability_name = alt_stat_name.as_str().into();
+        }
+        if let Some(limit) = per_connection_buffer_limit_bytes {
+            config.per_connection_buffer_limit = limit;
+        }
+        let default = Some(config.connect_timeout);
+        let connect = timeout(connect_timeout.as_ref(), default, &cx.field("connect_timeout"));
+        config.connect_timeout = connect.unwrap_or(Duration::from_millis(1));
+        config.metadata = metadata.map(Arc::new);
+        config.lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, cx)?;
+        if let Some(breakers) = circuit_breakers {
+            config.limits = limits(breakers);
+        }
+        config.http = http::compile(
+            http::Messages {
+                common: common_http_protocol_options,
+                http1: http_protocol_options,
+                max_requests: max_requests_per_connection,
+                typed: typed_extension_protocol_options,
+            },
+            cx,
+        )?;
+        config.connect = options::compile(upstream_bind_config, upstream_connection_options, cx)?;
+        config.discovery = match discovery_type(cluster_discovery_type)? {
+            DiscoveryType::Static => match load_assignment {
+                Some(assignment) => endpoints::compile(assignment, &cx.field("load_assignment"))?,
+                None => Discovery::default(),
+            },
+        };
+        Some(config)
+    }
+}
+
+/// The support check has refused types that are not built.
+fn discovery_type(oneof: Option<ClusterDiscoveryType>) -> Option<DiscoveryType> {
+    match oneof {
+        None => Some(DiscoveryType::Static),
+        Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(number).ok(),
+    }
+}
+
+/// The first thresholds of a priority count, as in Envoy.
+fn limits(message: pb::CircuitBreakers) -> PerPriority<Limits> {
+    let pb::CircuitBreakers { thresholds } = message;
+    let mut all = PerPriority::default();
+    let mut seen = PerPriority::<bool>::default();
+    for thresholds in thresholds {
+        let Thresholds {
+            priority,
+            max_connections,
+            max_pending_requests,
+            max_requests,
+            max_retries,
+            track_remaining,
+            retry_budget,
+        } = thresholds;
+        let priority = match RoutingPriority::try_from(priority) {
+            Ok(RoutingPriority::High) => RequestPriority::High,
+            Ok(RoutingPriority::Default) | Err(_) => RequestPriority::Default,
+        };
+        if std::mem::replace(seen.get_mut(priority), true) {
+            continue;
+        }
+        let default = Limits::default();
+        *all.get_mut(priority) = Limits {
+            max_connections: max_connections.unwrap_or(default.max_connections),
+            max_pending: max_pending_requests.unwrap_or(default.max_pending),
+            max_requests: max_requests.unwrap_or(default.max_requests),
+            max_retries: max_retries.unwrap_or(default.max_retries),
+            max_pools: default.max_pools,
+            track_remaining,
+            retry_budget: retry_budget.map(|budget| {
+                let thresholds::RetryBudget { budget_percent, min_retry_concurrency } = budget;
+                RetryBudget {
+                    percent: budget_percent.map_or(20.0, |p| p.value),
+                    min_concurrency: min_retry_concurrency.unwrap_or(3),
+                }
+            }),
+        };
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests;
