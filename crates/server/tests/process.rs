@@ -1,0 +1,136 @@
+//! The process as an operator meets it: starting, refusing, signals, ending, its footprint.
+
+mod common;
+
+use common::{Folder, Server, output, text};
+use std::net::TcpListener;
+use std::time::Duration;
+
+const ADMIN: &str = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}\n";
+
+#[test]
+fn it_starts_says_that_it_is_ready_and_ends_in_order_when_told() {
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(ADMIN, &[]);
+        let ready = server.ask("GET", "/ready");
+        assert_eq!((ready.status, ready.body.as_str()), (200, "LIVE\n"));
+        server.signal(signal);
+        let (status, log) = server.ended();
+        assert!(status.success(), "{log:?}");
+        assert!(log.last().unwrap().ends_with("exiting"), "{log:?}");
+    }
+}
+
+#[test]
+fn the_admin_port_ends_it() {
+    let server = Server::start(ADMIN, &[]);
+    assert_eq!(server.ask("GET", "/quitquitquit").status, 405);
+    assert_eq!(server.ask("POST", "/quitquitquit").body, "OK\n");
+    assert!(server.ended().0.success());
+}
+
+#[test]
+fn a_hangup_does_nothing() {
+    let mut server = Server::start(ADMIN, &[]);
+    server.signal("HUP");
+    server.wait_for("SIGHUP");
+    assert_eq!(server.ask("GET", "/ready").status, 200);
+}
+
+#[test]
+fn the_log_file_is_opened_anew_on_request() {
+    let folder = Folder::new();
+    let path = folder.path("nuncio.log");
+    let config = folder.file("a.yaml", ADMIN);
+    let log = path.to_str().unwrap();
+    let child = common::binary()
+        .args(["-c", &config, "--concurrency", "1", "--log-path", log, "--admin-address-path"])
+        .arg(folder.path("admin"))
+        .spawn();
+    let mut child = child.unwrap();
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let mut tries = 0;
+        while !is() {
+            tries += 1;
+            assert!(tries < 2_000, "{what}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    };
+    let says = |words: &str| std::fs::read_to_string(&path).is_ok_and(|t| t.contains(words));
+    until("up", &|| says("starting main dispatch loop"));
+    let moved = folder.path("nuncio.log.1");
+    std::fs::rename(&path, &moved).unwrap();
+    let signal = |name: &str| {
+        std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    };
+    signal("-USR1");
+    until("a new file", &|| path.exists());
+    signal("-TERM");
+    assert!(child.wait().unwrap().success());
+    assert!(says("exiting"));
+    assert!(std::fs::read_to_string(moved).unwrap().contains("caught SIGUSR1"));
+}
+
+#[test]
+fn what_is_missing_or_taken_is_said() {
+    let rows: [(&[&str], &str); 3] = [
+        (&[], "At least one of --config-path or --config-yaml should be non-empty"),
+        (&["-c", "/nonexistent/a.yaml"], "Invalid path: /nonexistent/a.yaml"),
+        (&["--mode", "validate", "-c", "/nonexistent/a.yaml"], "Invalid path: /nonexistent/a.yaml"),
+    ];
+    for (args, words) in rows {
+        let out = output(args);
+        assert_eq!(out.status.code(), Some(1), "{args:?}");
+        assert!(text(&out.stderr).contains(words), "{}", text(&out.stderr));
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = ADMIN.replace("port_value: 0", &format!("port_value: {}", address.port()));
+    let out = output(&["--config-yaml", &config]);
+    assert_eq!(out.status.code(), Some(1));
+    let words = format!("cannot bind '{address}': Address already in use");
+    assert!(text(&out.stderr).contains(&words), "{}", text(&out.stderr));
+}
+
+#[test]
+fn validating_says_so_and_opens_nothing() {
+    let folder = Folder::new();
+    let good = folder.file("good.yaml", ADMIN);
+    let bad = folder.file("bad.yaml", "admin: {adress: {}}\n");
+    let out = output(&["--mode", "validate", "-c", &good]);
+    assert_eq!(text(&out.stdout), format!("configuration '{good}' OK\n"));
+    assert!(out.status.success());
+    let out = output(&["validate", &bad, &good]);
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(text(&out.stdout), format!("configuration '{good}' OK\n"));
+    let log = text(&out.stderr);
+    assert!(log.contains(&format!("{bad}:1:9: ")) && log.contains("did you mean 'address'?"), "{log}");
+}
+
+#[test]
+fn a_file_with_twenty_errors_shows_all_twenty_with_line_and_column() {
+    let folder = Folder::new();
+    let lines: String = (0..20).map(|i| format!("  - name: c{i}\n    conect_timeout: 1s\n")).collect();
+    let file = folder.file("many.yaml", &format!("static_resources:\n  clusters:\n{lines}"));
+    let out = output(&["--mode", "validate", "-c", &file]);
+    assert_eq!(out.status.code(), Some(1));
+    let log = text(&out.stderr);
+    for i in 0..20 {
+        let place = format!("{file}:{}:5: static_resources.clusters[{i}]", 4 + 2 * i);
+        assert!(log.lines().any(|l| l.contains(&place)), "{place} in\n{log}");
+    }
+}
+
+#[test]
+fn a_small_file_starts_fast_and_small() {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let server = Server::start(ADMIN, &[]);
+        let stats = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let rss = stats.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = rss.trim().trim_end_matches(" kB").trim().parse().unwrap();
+        assert!(kib < 15 * 1024, "{kib} KiB resident");
+        best = best.min(server.started_in);
+    }
+    assert!(best < Duration::from_millis(50), "{best:?}");
+}
