@@ -188,12 +188,16 @@ async def stream_idle_timeout_route_override(t):
     t.see('log', await t.logs())
 
 
-def route_timeout(name, action, headers=(), path='/', delay=1.0, vhost=None):
+INTERNAL = '{internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}'
+
+
+def route_timeout(name, action, headers=(), path='/', delay=1.0, vhost=None, internal=True):
     @case(name)
     async def _(t):
         u = await t.up('u1', delay=delay)
-        await t.start(simple(t, log=LOG, vhosts=[merge({'name': 'v', 'domains': ['*'], 'routes': [{'match': {'prefix': '/'}, 'route': merge({'cluster': 'c1'}, Y(action))}]}, Y(vhost) or {})]))
-        t.see('r', await t.req(path, headers=headers, timeout=3))
+        # x-envoy-* headers are only listened to when they come from inside.
+        await t.start(simple(t, log=LOG, opts=INTERNAL, vhosts=[merge({'name': 'v', 'domains': ['*'], 'routes': [{'match': {'prefix': '/'}, 'route': merge({'cluster': 'c1'}, Y(action))}]}, Y(vhost) or {})]))
+        t.see('r', await t.req(path, headers=list(headers) + ([('x-forwarded-for', '10.0.0.1')] if internal else []), timeout=3))
         t.see('up', u.reqs)
         t.see('stats', await t.stats('cluster.c1.upstream_rq_timeout', 'cluster.c1.upstream_rq_504', 'cluster.c1.upstream_rq_completed'))
         t.see('log', await t.logs())
@@ -201,6 +205,7 @@ def route_timeout(name, action, headers=(), path='/', delay=1.0, vhost=None):
 
 route_timeout('route_timeout_504', '{timeout: 0.3s}')
 route_timeout('route_timeout_header_shortens', '{timeout: 10s}', [('x-envoy-upstream-rq-timeout-ms', '300')])
+route_timeout('route_timeout_header_external_ignored', '{timeout: 2s}', [('x-envoy-upstream-rq-timeout-ms', '300')], internal=False, delay=0.6)
 route_timeout('route_timeout_header_zero_is_none', '{timeout: 0.3s}', [('x-envoy-upstream-rq-timeout-ms', '0')], delay=0.5)
 route_timeout('route_timeout_header_bad_value', '{timeout: 0.3s}', [('x-envoy-upstream-rq-timeout-ms', 'abc')])
 route_timeout('route_timeout_alt_response', '{timeout: 0.3s}', [('x-envoy-upstream-rq-timeout-alt-response', '1')])
