@@ -1,7 +1,7 @@
 //! Message bodies: how long they are, and their framing in both directions.
 
 use super::error::{BodyError, FieldError};
-use super::fields::{self, FieldRules};
+use super::fields::{self, FieldRules, Part};
 use super::{Decoded, Event, scan};
 use crate::head::{HeaderMap, Known};
 
@@ -27,16 +27,21 @@ pub(super) enum Chunk {
     SizeLf { size: u64 },
     /// In the data.
     Data { left: u64 },
-    /// Behind the data, before its line end.
+    /// Behind the data, up to the line's end. What stands before that is dropped, as Envoy does.
     DataEnd,
-    /// Behind the CR of that.
-    DataLf,
     /// In the trailer block, of which so many bytes have been looked at.
     Trailers { scanned: u32 },
 }
 
 impl Chunk {
     pub(super) const START: Self = Self::Size { size: 0, digits: 0 };
+}
+
+/// Where trailers go.
+pub(super) struct Trailers<'a> {
+    pub map: &'a mut HeaderMap,
+    /// Whether they are an event; else they are checked, not counted, and dropped.
+    pub enabled: bool,
 }
 
 /// What follows a step of a body.
@@ -48,12 +53,12 @@ pub(super) enum BodyStep {
 }
 
 impl BodyDecoder {
-    /// Decodes at most one event. `trailers`: where to put them, or `None` to check them and let them go.
+    /// Decodes at most one event.
     pub(super) fn decode(
         self,
         input: &[u8],
         rules: FieldRules,
-        trailers: Option<&mut HeaderMap>,
+        trailers: Trailers<'_>,
     ) -> Result<(Decoded, BodyStep), BodyError> {
         match self {
             _ if input.is_empty() => Ok((Decoded::more(0), BodyStep::Body(self))),
@@ -77,7 +82,7 @@ fn decode_chunked(
     mut chunk: Chunk,
     input: &[u8],
     rules: FieldRules,
-    trailers: Option<&mut HeaderMap>,
+    trailers: Trailers<'_>,
 ) -> Result<(Decoded, BodyStep), BodyError> {
     let mut at = 0;
     while let Some(&byte) = input.get(at) {
@@ -115,13 +120,13 @@ impl Chunk {
             }
             (Self::Size { digits: 0, .. }, _) => return Err(BodyError::Chunk),
             (Self::Size { size, .. } | Self::Extension { size }, b'\r') => Self::SizeLf { size },
-            (Self::Size { size, .. } | Self::Extension { size } | Self::SizeLf { size }, b'\n') => {
-                if size == 0 { Self::Trailers { scanned: 0 } } else { Self::Data { left: size } }
-            }
+            (Self::SizeLf { size: 0 }, b'\n') => Self::Trailers { scanned: 0 },
+            (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
             (Self::Size { size, .. }, b';' | b' ' | b'\t') => Self::Extension { size },
+            (Self::Extension { .. }, b'\n') => return Err(BodyError::Chunk),
             (Self::Extension { size }, _) => Self::Extension { size },
-            (Self::DataEnd, b'\r') => Self::DataLf,
-            (Self::DataEnd | Self::DataLf, b'\n') => Self::START,
+            (Self::DataEnd, b'\n') => Self::START,
+            (Self::DataEnd, _) => Self::DataEnd,
             _ => return Err(BodyError::Chunk),
         })
     }
@@ -133,12 +138,12 @@ fn decode_trailers(
     at: usize,
     input: &[u8],
     rules: FieldRules,
-    trailers: Option<&mut HeaderMap>,
+    trailers: Trailers<'_>,
 ) -> Result<(Decoded, BodyStep), BodyError> {
     let rest = input.get(at..).unwrap_or_default();
     let most = rules.limits.max_head_bytes as usize;
     let more = |scanned: usize| {
-        if scanned > most {
+        if rest.len() > most {
             return Err(BodyError::Trailers(FieldError::TooLarge));
         }
         let chunk = Chunk::Trailers { scanned: scanned as u32 };
@@ -159,14 +164,16 @@ fn decode_trailers(
         Err(scanned) => return more(scanned),
     };
     let block = field_lines(rest.get(..end).unwrap_or_default());
-    let event = match trailers {
-        Some(map) => {
-            map.clear();
-            fields::parse(block, rules, map).map_err(BodyError::Trailers)?;
-            if map.is_empty() { Event::End } else { Event::Trailers }
-        }
-        None => Event::End,
-    };
+    let mut rules = FieldRules { part: Part::Trailers, ..rules };
+    if !trailers.enabled {
+        rules.limits.max_headers = u32::MAX;
+    }
+    trailers.map.clear();
+    fields::parse(block, rules, trailers.map).map_err(BodyError::Trailers)?;
+    if !trailers.enabled {
+        trailers.map.clear();
+    }
+    let event = if trailers.map.is_empty() { Event::End } else { Event::Trailers };
     Ok((Decoded { consumed: at + end, event }, BodyStep::Complete))
 }
 

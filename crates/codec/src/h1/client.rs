@@ -1,16 +1,16 @@
 //! The client side: one upstream connection.
 
-use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix};
+use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix, Trailers};
+use super::connection::{has_token, is_upgrade};
 use super::error::{EncodeError, ResponseError};
-use super::fields::{self, FieldRules};
-use super::server::has_token;
+use super::fields::{self, FieldRules, Part};
 use super::status_line::{self, StatusLine};
 use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode, scan};
 use crate::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
 
 /// How responses are read (`Http1ProtocolOptions` and `common_http_protocol_options` of a cluster). The default
 /// is Envoy's.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ClientOptions {
     /// `max_response_headers_kb` and `max_headers_count`.
     pub limits: DecoderLimits,
@@ -22,13 +22,25 @@ pub struct ClientOptions {
     pub keep_case: bool,
 }
 
+impl Default for ClientOptions {
+    /// As Envoy: heads of up to 80 KiB and 100 fields.
+    fn default() -> Self {
+        Self {
+            limits: DecoderLimits { max_head_bytes: 80 * 1024, ..DecoderLimits::default() },
+            allow_chunked_length: false,
+            enable_trailers: false,
+            keep_case: false,
+        }
+    }
+}
+
 impl ClientOptions {
     fn rules(&self) -> FieldRules {
         FieldRules {
             limits: self.limits,
             underscores: UnderscoreAction::Allow,
             keep_case: self.keep_case,
-            request: false,
+            part: Part::Response,
         }
     }
 }
@@ -39,13 +51,20 @@ enum Receive {
     /// No request is out: nothing may come.
     Nothing,
     /// Before the end of a head, of which so many bytes have been looked at.
-    Head { scanned: u32 },
+    Head { scanned: u32, line: Line },
     /// In the body.
     Body(BodyDecoder),
     /// Complete.
     Complete,
     /// After an error, or after bytes that belong to no response.
     Failed,
+}
+
+/// Whether the first line of an incomplete head was found good already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Unseen,
+    Good,
 }
 
 /// Where the request of the exchange stands.
@@ -130,7 +149,7 @@ impl ClientCodec {
                 self.asked = asked;
                 self.case = case;
                 self.send = if end_stream { Send::Complete } else { Send::Body(framing) };
-                self.receive = Receive::Head { scanned: 0 };
+                self.receive = Receive::Head { scanned: 0, line: Line::Unseen };
                 Ok(())
             }
             Err(error) => {
@@ -153,11 +172,7 @@ impl ClientCodec {
         let asked = match method {
             b"HEAD" => Asked::Head,
             b"CONNECT" => Asked::Connect,
-            _ if map.contains(Known::Upgrade)
-                && map.get_all(Known::Connection).any(|v| has_token(v, b"upgrade")) =>
-            {
-                Asked::Upgrade
-            }
+            _ if is_upgrade(map) => Asked::Upgrade,
             _ => Asked::Plain,
         };
         if method.is_empty() || !method.iter().copied().all(scan::is_token) {
@@ -284,9 +299,9 @@ impl ClientCodec {
         trailers: &mut HeaderMap,
     ) -> Result<Decoded, ResponseError> {
         let decoded = match self.receive {
-            Receive::Head { scanned } => self.decode_head(options, scanned, input, head),
+            Receive::Head { scanned, line } => self.decode_head(options, scanned, line, input, head),
             Receive::Body(decoder) => {
-                let trailers = options.enable_trailers.then_some(trailers);
+                let trailers = Trailers { map: trailers, enabled: options.enable_trailers };
                 match decoder.decode(input, options.rules(), trailers) {
                     Ok((decoded, step)) => {
                         self.receive = match step {
@@ -319,6 +334,7 @@ impl ClientCodec {
         &mut self,
         o: &ClientOptions,
         scanned: u32,
+        line: Line,
         input: &[u8],
         head: &mut ResponseHead,
     ) -> Result<Decoded, ResponseError> {
@@ -328,21 +344,23 @@ impl ClientCodec {
             Some(_) => return Err(ResponseError::StatusLine),
         }
         let most = o.limits.max_head_bytes as usize;
-        let end = match scan::head_end(input, scanned as usize) {
-            Ok(end) => end,
-            Err(scanned) => {
-                if input.contains(&b'\n') {
-                    status_line::parse(input)?;
-                }
-                if input.len() > most {
-                    return Err(ResponseError::HeadersTooLarge);
-                }
-                self.receive = Receive::Head { scanned: scanned as u32 };
-                return Ok(Decoded::more(0));
+        let end = scan::head_end(input, scanned as usize);
+        if let Err(now) = end {
+            let rest = input.get(scanned as usize..).unwrap_or_default();
+            let mut line = line;
+            if line == Line::Unseen && rest.contains(&b'\n') {
+                status_line::parse(input, most)?;
+                line = Line::Good;
             }
-        };
+            if input.len() > most {
+                return Err(ResponseError::HeadersTooLarge);
+            }
+            self.receive = Receive::Head { scanned: now as u32, line };
+            return Ok(Decoded::more(0));
+        }
+        let end = end.unwrap_or(input.len());
         let bytes = input.get(..end).unwrap_or_default();
-        let (line, line_len) = status_line::parse(bytes)?;
+        let (line, line_len) = status_line::parse(bytes, most)?;
         if end > most {
             return Err(ResponseError::HeadersTooLarge);
         }
@@ -364,11 +382,13 @@ impl ClientCodec {
     ) -> Result<Event, ResponseError> {
         let status = line.status;
         let length = body::content_length(map).map_err(|_| ResponseError::ContentLength)?;
-        let tunnel = self.asked == Asked::Connect && status / 100 == 2;
-        let chunked = take_coding(o, length, map)?;
-        if tunnel && chunked {
-            return Err(ResponseError::TransferEncoding);
+        if self.asked == Asked::Connect && status / 100 == 2 {
+            // RFC 9110 section 9.3.6: lengths in it mean nothing.
+            self.after = After::Close;
+            self.receive = Receive::Body(BodyDecoder::UntilClose);
+            return Ok(Event::Head { end_stream: false });
         }
+        let chunked = take_coding(o, length, map)?;
         if status < 200 || status == 204 {
             if chunked {
                 return Err(ResponseError::TransferEncodingNotAllowed);
@@ -378,23 +398,19 @@ impl ClientCodec {
             }
             map.remove(Known::ContentLength);
         }
-        let keep = map.get_all(Known::Connection).any(|v| has_token(v, b"keep-alive"));
-        let close = map.get_all(Known::Connection).any(|v| has_token(v, b"close"))
-            || map.get_all(Known::ProxyConnection).any(|v| has_token(v, b"close"));
-        if close || !(line.http_11 || keep) {
-            self.after = After::Close;
-        }
         if status < 200 && status != 101 {
-            self.receive = Receive::Head { scanned: 0 };
+            self.receive = Receive::Head { scanned: 0, line: Line::Unseen };
             return Ok(Event::Informational);
         }
-        self.receive = if tunnel || (status == 101 && self.asked == Asked::Upgrade) {
+        let keep = map.get(Known::Connection).is_some_and(|v| has_token(v, b"keep-alive"));
+        let close = map.get(Known::Connection).is_some_and(|v| has_token(v, b"close"))
+            || map.get(Known::ProxyConnection).is_some_and(|v| has_token(v, b"close"));
+        if close || !(line.http_11 || keep) || status == 101 {
             self.after = After::Close;
+        }
+        self.receive = if status == 101 && self.asked == Asked::Upgrade && is_upgrade(map) {
             Receive::Body(BodyDecoder::UntilClose)
-        } else if status == 101 {
-            self.after = After::Close;
-            Receive::Complete
-        } else if self.asked == Asked::Head || matches!(status, 204 | 304) {
+        } else if self.asked == Asked::Head || matches!(status, 101 | 204 | 304) {
             Receive::Complete
         } else if chunked {
             Receive::Body(BodyDecoder::Chunked(Chunk::START))

@@ -7,6 +7,7 @@
 //! bytes may come in more or fewer [`Event::Data`].
 
 mod body;
+mod connection;
 mod encode;
 mod error;
 mod fields;

@@ -8,30 +8,47 @@ use super::scan::{self, STEP, Window};
 pub(super) struct RequestLine<'a> {
     pub method: &'a [u8],
     pub target: &'a [u8],
-    /// HTTP/1.1 exactly; everything else counts as HTTP/1.0.
-    pub http_11: bool,
+    pub version: LineVersion,
+}
+
+/// The version of a request line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineVersion {
+    /// HTTP/1.1.
+    Http11,
+    /// Any other `HTTP/` digit `.` digit, which counts as HTTP/1.0.
+    Other,
+    /// None (HTTP/0.9): the line is the whole request.
+    Absent,
 }
 
 /// Parses the line at the beginning of `bytes`, which holds at least one LF. The answer's second part is the
-/// length of the line with its end.
+/// length of the line with its end, at most `most`.
+pub(super) fn parse(
+    bytes: &[u8],
+    most: usize,
+    custom_methods: bool,
+) -> Result<(RequestLine<'_>, usize), RequestError> {
+    let (line, len) = any(bytes, most)?;
+    check(line, custom_methods)?;
+    Ok((line, len))
+}
+
+/// Whether the method is known and the target has a form that targets have.
 #[inline]
-pub(super) fn parse(bytes: &[u8], custom_methods: bool) -> Result<(RequestLine<'_>, usize), RequestError> {
-    let (line, len) = match plain(bytes) {
-        Some(found) => found,
-        None => any(bytes)?,
-    };
+pub(super) fn check(line: RequestLine<'_>, custom_methods: bool) -> Result<(), RequestError> {
     if !valid_method(line.method, custom_methods) {
         return Err(RequestError::Method);
     }
     if line.target.first() != Some(&b'/') && !valid_target(line.target, line.method == b"CONNECT") {
         return Err(RequestError::Target);
     }
-    Ok((line, len))
+    Ok(())
 }
 
-/// The common form: `method SP target SP HTTP/1.1 CR LF`.
+/// The line at the beginning of `bytes` if it has the common form, `method SP target SP HTTP/1.1 CR LF`.
 #[inline(always)]
-fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
+pub(super) fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
     let mut method_len = Window::at(bytes, 0)?.equal(b' ').first();
     if method_len == STEP {
         method_len += Window::at(bytes, STEP)?.equal(b' ').first();
@@ -42,37 +59,43 @@ fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
     const REST: &[u8; 11] = b" HTTP/1.1\r\n";
     let version = bytes.get(end..)?.first_chunk::<{ REST.len() }>()?;
     let plain = version == REST && !method.is_empty() && !target.is_empty();
-    plain.then_some((RequestLine { method, target, http_11: true }, end + REST.len()))
+    plain.then_some((RequestLine { method, target, version: LineVersion::Http11 }, end + REST.len()))
 }
 
-/// Any line: the parts stand apart by any white space, and a missing version means HTTP/0.9.
+/// Any line: the parts stand apart by blanks, tabs and bare CRs.
 #[cold]
-fn any(bytes: &[u8]) -> Result<(RequestLine<'_>, usize), RequestError> {
+fn any(bytes: &[u8], most: usize) -> Result<(RequestLine<'_>, usize), RequestError> {
     let len = bytes.iter().position(|&b| b == b'\n').ok_or(RequestError::RequestLine)? + 1;
-    let line = scan::trim(bytes.get(..len).unwrap_or_default());
-    let (method, rest) = island(line);
+    if len > most {
+        return Err(RequestError::HeadersTooLarge);
+    }
+    let line = bytes.get(..len).unwrap_or_default();
+    if scan::has_stray_controls(line) {
+        return Err(RequestError::HeaderValue);
+    }
+    let (method, rest) = island(scan::trim(line));
     let (target, rest) = island(rest);
-    let version = scan::trim(rest);
     if method.is_empty() || target.is_empty() {
         return Err(RequestError::RequestLine);
     }
     if !target.iter().all(u8::is_ascii_graphic) {
         return Err(RequestError::Target);
     }
-    let http_11 = match version {
-        b"" => false,
+    let version = match scan::trim(rest) {
+        b"" => LineVersion::Absent,
+        b"HTTP/1.1" => LineVersion::Http11,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            (*major, *minor) == (b'1', b'1')
+            LineVersion::Other
         }
         _ => return Err(RequestError::Version),
     };
-    Ok((RequestLine { method, target, http_11 }, len))
+    Ok((RequestLine { method, target, version }, len))
 }
 
 /// The bytes up to white space, and what follows that.
-fn island(line: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn island(line: &[u8]) -> (&[u8], &[u8]) {
     let end = line.iter().position(|&b| b <= b' ').unwrap_or(line.len());
     let (word, rest) = line.split_at_checked(end).unwrap_or((line, b""));
     (word, scan::trim(rest))
@@ -92,9 +115,9 @@ fn valid_method(method: &[u8], custom_methods: bool) -> bool {
     match method {
         b"GET" | b"HEAD" | b"POST" => true,
         b"ACL" | b"BIND" | b"CHECKOUT" | b"CONNECT" | b"COPY" | b"DELETE" | b"LINK" | b"LOCK" | b"MERGE"
-        | b"MKACTIVITY" | b"MKCALENDAR" | b"MKCOL" | b"MOVE" | b"MSEARCH" | b"M-SEARCH" | b"NOTIFY"
-        | b"OPTIONS" | b"PATCH" | b"PROPFIND" | b"PROPPATCH" | b"PURGE" | b"PUT" | b"QUERY" | b"REBIND"
-        | b"REPORT" | b"SEARCH" | b"SOURCE" | b"SUBSCRIBE" | b"TRACE" | b"UNBIND" | b"UNLINK" | b"UNLOCK"
+        | b"MKACTIVITY" | b"MKCALENDAR" | b"MKCOL" | b"MOVE" | b"MSEARCH" | b"NOTIFY" | b"OPTIONS"
+        | b"PATCH" | b"PROPFIND" | b"PROPPATCH" | b"PURGE" | b"PUT" | b"QUERY" | b"REBIND" | b"REPORT"
+        | b"SEARCH" | b"SOURCE" | b"SUBSCRIBE" | b"TRACE" | b"UNBIND" | b"UNLINK" | b"UNLOCK"
         | b"UNSUBSCRIBE" => true,
         other => custom_methods && other.iter().copied().all(scan::is_token),
     }
@@ -136,33 +159,57 @@ pub(super) fn valid_authority(authority: &[u8]) -> bool {
 pub(super) struct AbsoluteTarget<'a> {
     pub scheme: &'a [u8],
     pub authority: &'a [u8],
-    /// What follows the authority; without a path, a `/` must be put before it.
+    /// What follows the authority; it may be empty.
     pub rest: &'a [u8],
 }
 
-/// Takes an absolute target apart.
+/// Takes an absolute target apart. User information is left out, as it names nobody here.
 pub(super) fn absolute(target: &[u8]) -> Result<AbsoluteTarget<'_>, RequestError> {
     let at = target.windows(3).position(|w| w == b"://").ok_or(RequestError::Url)?;
     let (scheme, rest) = target.split_at_checked(at).ok_or(RequestError::Url)?;
     let rest = rest.get(3..).unwrap_or_default();
-    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
-        return Err(RequestError::Url);
-    }
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at_checked(end).ok_or(RequestError::Url)?;
-    if authority.is_empty() {
+    let authority = authority.rsplit(|&b| b == b'@').next().unwrap_or(authority);
+    if !valid_host_and_port(authority, false) {
         return Err(RequestError::Url);
     }
+    let scheme: &[u8] = match scheme {
+        _ if scheme.eq_ignore_ascii_case(b"http") => b"http",
+        _ if scheme.eq_ignore_ascii_case(b"https") => b"https",
+        _ => return Err(RequestError::Scheme),
+    };
     Ok(AbsoluteTarget { scheme, authority, rest })
 }
 
 /// Whether the target of a CONNECT is `host:port`.
 pub(super) fn valid_connect_target(target: &[u8]) -> bool {
-    let Some(colon) = target.iter().rposition(|&b| b == b':') else { return false };
-    let (host, port) = target.split_at_checked(colon).unwrap_or_default();
-    let port = port.get(1..).unwrap_or_default();
+    valid_host_and_port(target, true)
+}
+
+/// A host name, an IPv4 address, or an IPv6 address in brackets, and a port up to 65535.
+fn valid_host_and_port(authority: &[u8], port_needed: bool) -> bool {
+    let bracket = authority.iter().position(|&b| b == b']').map_or(0, |at| at + 1);
+    let colon = authority.iter().skip(bracket).position(|&b| b == b':').map(|at| at + bracket);
+    let (host, port) = match colon.and_then(|at| authority.split_at_checked(at)) {
+        Some((host, port)) => (host, port.get(1..)),
+        None => (authority, None),
+    };
+    let valid_host = match host {
+        [b'[', address @ .., b']'] => {
+            address.contains(&b':')
+                && address.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+        }
+        name => {
+            !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+        }
+    };
+    valid_host && port.map_or(!port_needed, valid_port)
+}
+
+fn valid_port(port: &[u8]) -> bool {
     let number = port.iter().try_fold(0_u32, |n, b| {
         b.is_ascii_digit().then(|| n.saturating_mul(10).saturating_add(u32::from(b - b'0')))
     });
-    !host.is_empty() && !port.is_empty() && number.is_some_and(|n| n <= 65_535)
+    !port.is_empty() && number.is_some_and(|n| n <= 65_535)
 }

@@ -216,3 +216,8 @@ pub(super) fn count_controls(bytes: &[u8]) -> usize {
     // Sums of at most 128 bytes stay in one byte each, which lets the compiler add 16 at a time.
     bytes.chunks(128).map(|piece| usize::from(piece.iter().map(control).sum::<u8>())).sum()
 }
+
+/// Whether there is a control character other than the tab and what ends lines.
+pub(super) fn has_stray_controls(bytes: &[u8]) -> bool {
+    bytes.iter().any(|&b| b.is_ascii_control() && !matches!(b, b'\t' | b'\r' | b'\n'))
+}

@@ -1,9 +1,10 @@
 //! The server side: one downstream connection.
 
-use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix};
-use super::error::{EncodeError, RequestError};
-use super::fields::{self, FieldRules};
-use super::request_line::{self, RequestLine};
+use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix, Trailers};
+use super::connection::{self, has_token, is_upgrade};
+use super::error::{EncodeError, FieldError, RequestError};
+use super::fields::{self, FieldRules, Part};
+use super::request_line::{self, LineVersion, RequestLine};
 use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode, scan};
 use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead, Version};
 
@@ -53,7 +54,7 @@ impl ServerOptions {
             limits: self.limits,
             underscores: self.underscores,
             keep_case: self.keep_case,
-            request: true,
+            part: Part::Request,
         }
     }
 }
@@ -61,7 +62,7 @@ impl ServerOptions {
 /// Where the request of the exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Receive {
-    /// Before the end of the head, of which so many bytes have been looked at.
+    /// Before the end of the head, of which so many bytes have been looked at; whether its first line was judged.
     Head { scanned: u32, line: Line },
     /// In the body.
     Body(BodyDecoder),
@@ -73,7 +74,7 @@ enum Receive {
     Failed,
 }
 
-/// Whether the first line of an incomplete head was found good already.
+/// Whether the first line of an incomplete head was judged already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Unseen,
@@ -165,7 +166,7 @@ impl ServerCodec {
         let decoded = match self.receive {
             Receive::Head { scanned, line } => self.decode_head(options, scanned, line, input, head),
             Receive::Body(decoder) => {
-                let trailers = options.enable_trailers.then_some(trailers);
+                let trailers = Trailers { map: trailers, enabled: options.enable_trailers };
                 match decoder.decode(input, options.rules(), trailers) {
                     Ok((decoded, step)) => {
                         self.receive = match step {
@@ -202,30 +203,47 @@ impl ServerCodec {
         if !request_line::valid_first_byte(first, o.allow_custom_methods) {
             return Err(RequestError::Method);
         }
-        let most = o.limits.max_head_bytes as usize;
-        let end = match scan::head_end(bytes, scanned as usize) {
-            Ok(end) => end,
-            Err(scanned) => {
-                let mut line = line;
-                if line == Line::Unseen && bytes.contains(&b'\n') {
-                    request_line::parse(bytes, o.allow_custom_methods)?;
-                    line = Line::Good;
+        let end = scan::head_end(bytes, scanned as usize);
+        let (line, line_len) = match (end, line) {
+            (Err(now), Line::Good) => return self.await_head(o, bytes.len(), now, Line::Good, skipped),
+            (Err(now), Line::Unseen) => {
+                let seen = bytes.get(scanned as usize..).unwrap_or_default().contains(&b'\n');
+                match if seen { first_line(o, bytes)? } else { None } {
+                    Some(found) if found.0.version == LineVersion::Absent => found,
+                    _ => {
+                        let line = if seen { Line::Good } else { Line::Unseen };
+                        return self.await_head(o, bytes.len(), now, line, skipped);
+                    }
                 }
-                if bytes.len() > most {
-                    return Err(RequestError::HeadersTooLarge);
-                }
-                self.receive = Receive::Head { scanned: scanned as u32, line };
-                return Ok(Decoded::more(skipped));
             }
+            (Ok(_), _) => first_line(o, bytes)?.ok_or(RequestError::HeaderValue)?,
         };
-        let bytes = bytes.get(..end).unwrap_or_default();
-        let (line, line_len) = request_line::parse(bytes, o.allow_custom_methods)?;
-        if end > most {
+        let end = match line.version {
+            LineVersion::Absent => line_len,
+            _ => end.unwrap_or(line_len),
+        };
+        if end > o.limits.max_head_bytes as usize {
             return Err(RequestError::HeadersTooLarge);
         }
-        let block = body::field_lines(bytes.get(line_len..).unwrap_or_default());
+        let block = body::field_lines(bytes.get(line_len..end).unwrap_or_default());
         let end_stream = self.take_head(o, line, block, head)?;
         Ok(Decoded { consumed: skipped + end, event: Event::Head { end_stream } })
+    }
+
+    /// The head is not complete: remembers how much of it was looked at.
+    fn await_head(
+        &mut self,
+        o: &ServerOptions,
+        len: usize,
+        scanned: usize,
+        line: Line,
+        skipped: usize,
+    ) -> Result<Decoded, RequestError> {
+        if len > o.limits.max_head_bytes as usize {
+            return Err(RequestError::HeadersTooLarge);
+        }
+        self.receive = Receive::Head { scanned: scanned as u32, line };
+        Ok(Decoded::more(skipped))
     }
 
     /// Fills in `head` and sets the state; whether no body follows.
@@ -249,31 +267,23 @@ impl ServerCodec {
             map.append(Known::Path, line.target);
         }
         fields::parse(block, o.rules(), map)?;
-        if !line.http_11 {
+        let length = content_length(map, block)?;
+        if line.version != LineVersion::Http11 {
             self.take_old_version(o, head)?;
         }
         let map = &mut head.headers;
+        self.receive = if map.contains_any(SPECIAL) || self.asked == Asked::Connect {
+            self.take_special(o, length, map)?
+        } else {
+            Receive::Complete
+        };
         if !plain_target {
             take_target(o, line, map)?;
         }
         if map.get(Known::Authority).is_some_and(|host| !request_line::valid_authority(host)) {
             return Err(RequestError::Authority);
         }
-        let special = map.contains_any(SPECIAL);
-        let length =
-            if special || self.asked == Asked::Connect { self.take_special(o, map)? } else { Some(0) };
-        self.send = Send::Nothing;
-        self.receive = match length {
-            _ if self.upgrading(map) => Receive::Paused,
-            Some(0) => Receive::Complete,
-            Some(left) => Receive::Body(BodyDecoder::Length(left)),
-            None => Receive::Body(BodyDecoder::Chunked(Chunk::START)),
-        };
         Ok(self.receive == Receive::Complete)
-    }
-
-    fn upgrading(&self, map: &HeaderMap) -> bool {
-        self.asked == Asked::Connect || (map.contains(Known::Upgrade) && is_upgrade(map))
     }
 
     /// HTTP/1.0 and below: refused, or served without keep-alive and with a host of last resort.
@@ -286,40 +296,61 @@ impl ServerCodec {
         head.version = Version::Http10;
         let map = &mut head.headers;
         let keep = map.get_all(Known::Connection).any(|v| has_token(v, b"keep-alive"));
-        self.after = if keep { After::KeepAlive10 } else { After::Close };
+        self.after = match self.after {
+            After::KeepAlive if keep => After::KeepAlive10,
+            _ => After::Close,
+        };
         if let (Some(host), false) = (&o.default_host_for_http_10, map.contains(Known::Authority)) {
             map.append(Known::Authority, host.as_bytes());
         }
         Ok(())
     }
 
-    /// The headers that say how long the body is and how the connection goes on: `None` is chunked.
-    fn take_special(&mut self, o: &ServerOptions, map: &mut HeaderMap) -> Result<Option<u64>, RequestError> {
-        let length = body::content_length(map).map_err(|_| RequestError::ContentLength)?;
-        if self.version == Version::Http11
-            && map.get(Known::Connection).is_some_and(|connection| has_token(connection, b"close"))
+    /// The headers that say how long the body is and how the connection goes on; what follows the head.
+    fn take_special(
+        &mut self,
+        o: &ServerOptions,
+        length: Option<u64>,
+        map: &mut HeaderMap,
+    ) -> Result<Receive, RequestError> {
+        let http_11 = self.version == Version::Http11;
+        if (http_11 && map.get(Known::Connection).is_some_and(|v| has_token(v, b"close")))
+            || map.get(Known::ProxyConnection).is_some_and(|v| has_token(v, b"close"))
         {
             self.after = After::Close;
         }
-        if map.get(Known::ProxyConnection).is_some_and(|v| has_token(v, b"close")) {
-            self.after = After::Close;
-        }
-        if self.asked == Asked::Connect && length.is_some() {
+        let connect = self.asked == Asked::Connect;
+        let upgrade = is_upgrade(map) && !connection::remove_h2c(map);
+        if connect && length.is_some() {
             if length != Some(0) {
                 return Err(RequestError::BodyDisallowed);
             }
             map.remove(Known::ContentLength);
         }
-        let Some(coding) = map.get(Known::TransferEncoding) else { return Ok(Some(length.unwrap_or(0))) };
-        let chunked = coding.eq_ignore_ascii_case(b"chunked");
-        if length.is_some() && !(chunked && o.allow_chunked_length) {
-            return Err(RequestError::ContentLengthAndChunked);
-        }
-        if !chunked || self.asked == Asked::Connect {
-            return Err(RequestError::TransferEncoding);
-        }
-        map.remove(Known::ContentLength);
-        Ok(None)
+        let body = match map.get(Known::TransferEncoding) {
+            None => match length {
+                None | Some(0) => Receive::Complete,
+                Some(left) => Receive::Body(BodyDecoder::Length(left)),
+            },
+            Some(coding) => {
+                let chunked = coding.eq_ignore_ascii_case(b"chunked");
+                if map.contains(Known::ContentLength) && !(chunked && o.allow_chunked_length) {
+                    return Err(RequestError::ContentLengthAndChunked);
+                }
+                if !chunked || connect {
+                    return Err(RequestError::TransferEncoding);
+                }
+                map.remove(Known::ContentLength);
+                if !http_11 {
+                    // RFC 9112 section 6.1: an HTTP/1.0 sender that names a coding may have been misunderstood by
+                    // whoever stands between, so that nothing behind this message can be trusted.
+                    self.after = After::Close;
+                }
+                Receive::Body(BodyDecoder::Chunked(Chunk::START))
+            }
+        };
+        connection::remove_nominated(map)?;
+        Ok(if connect || upgrade { Receive::Paused } else { body })
     }
 
     /// Writes the head of the final response, and decides how its body is framed: by the head's Content-Length;
@@ -359,16 +390,16 @@ impl ServerCodec {
         if !matches!(self.receive, Receive::Complete) && !switching {
             self.after = After::Close;
         }
+        if length.is_none() && self.version == Version::Http10 {
+            self.after = After::Close;
+        }
         let bodiless = self.asked == Asked::Head || head.status < 200 || matches!(head.status, 204 | 304);
         let framing = match length {
             _ if switching => BodyEncoder::UntilClose,
             _ if bodiless => BodyEncoder::None,
             Some(length) => BodyEncoder::Length(length),
             None if end_stream => BodyEncoder::None,
-            None if self.version == Version::Http10 => {
-                self.after = After::Close;
-                BodyEncoder::UntilClose
-            }
+            None if self.version == Version::Http10 => BodyEncoder::UntilClose,
             None => BodyEncoder::Chunked,
         };
         status_line(self.version, head.status, out)?;
@@ -498,6 +529,35 @@ const SPECIAL: KnownSet = KnownSet::of(&[
     Known::Upgrade,
 ]);
 
+/// The first line of `bytes`, which holds an LF; `None`: it is spoiled, but not to be judged before the whole head.
+#[inline]
+fn first_line<'b>(
+    o: &ServerOptions,
+    bytes: &'b [u8],
+) -> Result<Option<(RequestLine<'b>, usize)>, RequestError> {
+    let most = o.limits.max_head_bytes as usize;
+    let parsed = match request_line::plain(bytes) {
+        Some(found) if found.1 <= most => {
+            request_line::check(found.0, o.allow_custom_methods).map(|()| found)
+        }
+        _ => request_line::parse(bytes, most, o.allow_custom_methods),
+    };
+    match parsed {
+        Ok(found) => Ok(Some(found)),
+        // Envoy looks for control characters once the head is whole.
+        Err(RequestError::HeaderValue) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[inline]
+fn content_length(map: &HeaderMap, block: &[u8]) -> Result<Option<u64>, RequestError> {
+    body::content_length(map).map_err(|_| match fields::worst(block, FieldError::Name) {
+        FieldError::Value => RequestError::HeaderValue,
+        _ => RequestError::ContentLength,
+    })
+}
+
 fn take_target(o: &ServerOptions, line: RequestLine<'_>, map: &mut HeaderMap) -> Result<(), RequestError> {
     if line.method == b"CONNECT" {
         if !request_line::valid_connect_target(line.target) {
@@ -514,25 +574,8 @@ fn take_target(o: &ServerOptions, line: RequestLine<'_>, map: &mut HeaderMap) ->
     let target = request_line::absolute(line.target)?;
     map.append(Known::Scheme, target.scheme);
     map.set(Known::Authority, target.authority);
-    if target.rest.first() == Some(&b'/') {
-        map.append(Known::Path, target.rest);
-    } else {
-        map.append(Known::Path, b"/");
-        if !target.rest.is_empty() {
-            map.append_joined(Known::Path, b"", target.rest);
-        }
-    }
+    map.append(Known::Path, if target.rest.is_empty() { b"/" } else { target.rest });
     Ok(())
-}
-
-/// Whether the head asks for another protocol: `upgrade` in Connection, and an Upgrade header.
-fn is_upgrade(map: &HeaderMap) -> bool {
-    map.get_all(Known::Connection).any(|v| has_token(v, b"upgrade"))
-}
-
-/// Whether a comma-separated list has `token`, in any case.
-pub(super) fn has_token(value: &[u8], token: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(token) || scan::list(value).any(|item| item.eq_ignore_ascii_case(token))
 }
 
 fn status_line(version: Version, status: u16, out: &mut Vec<u8>) -> Result<(), EncodeError> {

@@ -1,6 +1,8 @@
 //! Status lines (RFC 9112 section 4).
 
 use super::error::ResponseError;
+use super::request_line::island;
+use super::scan;
 
 /// The parts of a status line that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,24 +13,29 @@ pub(super) struct StatusLine {
 }
 
 /// Parses the line at the beginning of `bytes`, which holds at least one LF. The answer's second part is the
-/// length of the line with its end.
+/// length of the line with its end, at most `most`. The parts stand apart by blanks, tabs and bare CRs; a status has three
+/// digits (Envoy takes four as well).
 #[inline]
-pub(super) fn parse(bytes: &[u8]) -> Result<(StatusLine, usize), ResponseError> {
+pub(super) fn parse(bytes: &[u8], most: usize) -> Result<(StatusLine, usize), ResponseError> {
     let len = bytes.iter().position(|&b| b == b'\n').ok_or(ResponseError::StatusLine)? + 1;
-    let line = super::scan::trim(bytes.get(..len).unwrap_or_default());
-    let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b' ', rest @ ..] = line else {
+    if len > most {
+        return Err(ResponseError::HeadersTooLarge);
+    }
+    let line = bytes.get(..len).unwrap_or_default();
+    if scan::has_stray_controls(line) {
+        return Err(ResponseError::StatusLine);
+    }
+    let (version, rest) = island(line);
+    let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = version else {
         return Err(ResponseError::StatusLine);
     };
-    if !major.is_ascii_digit() || !minor.is_ascii_digit() {
+    let (digits, _reason) = island(rest);
+    if !major.is_ascii_digit() || !minor.is_ascii_digit() || digits.len() != 3 {
         return Err(ResponseError::StatusLine);
     }
-    let (digits, reason) = rest.split_at_checked(3).ok_or(ResponseError::StatusLine)?;
-    if !digits.iter().all(u8::is_ascii_digit) || !matches!(reason.first(), None | Some(b' ')) {
-        return Err(ResponseError::StatusLine);
+    let status = digits.iter().try_fold(0, |n, d| d.is_ascii_digit().then(|| n * 10 + u16::from(d - b'0')));
+    match status {
+        Some(status @ 100..) => Ok((StatusLine { status, http_11: (*major, *minor) == (b'1', b'1') }, len)),
+        _ => Err(ResponseError::StatusLine),
     }
-    let status = digits.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'));
-    if status < 100 {
-        return Err(ResponseError::StatusLine);
-    }
-    Ok((StatusLine { status, http_11: (*major, *minor) == (b'1', b'1') }, len))
 }
