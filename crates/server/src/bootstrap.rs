@@ -1,6 +1,7 @@
 //! The bootstrap's own fields, compiled: node, admin port, stats.
 
 use crate::admin::object;
+use crate::admin::wire::Wire;
 use crate::cli::{self, Options};
 use nuncio_core::address::Address;
 use nuncio_core::config::{self, CompileContext};
@@ -120,16 +121,56 @@ impl NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// What completes the file's node: fields of the command line and of the program, as wire bytes.
+    pub fn completion(&self) -> Vec<u8> {
+        let (revision, status, kind, library) = version_parts();
+        let mut numbers = cli::ENVOY_VERSION.split('.').map(|n| n.parse().unwrap_or(0));
+        let mut number = || numbers.next().unwrap_or(0);
+        let version = Wire::default().number(1, number()).number(2, number()).number(3, number());
+        let entry = |name: &str, text: &str| {
+            let value = Wire::default().with(3, text.as_bytes());
+            Wire::default().with(1, name.as_bytes()).with(2, value.bytes())
+        };
+        let metadata = [
+            ("revision.status", &status),
+            ("revision.sha", &revision),
+            ("build.type", &kind),
+            ("ssl.version", &library),
+        ]
+        .into_iter()
+        .fold(Wire::default(), |all, (name, text)| all.with(1, entry(name, text).bytes()));
+        let build = Wire::default().with(1, version.bytes()).with(2, metadata.bytes());
+        let mut out = Wire::default();
+        for (number, text) in [(1, &self.id), (2, &self.cluster)] {
+            if !text.is_empty() {
+                out.add(number, text.as_bytes());
+            }
+        }
+        if !self.zone.is_empty() {
+            out.add(4, Wire::default().with(2, self.zone.as_bytes()).bytes());
+        }
+        out.with(6, b"envoy").with(8, build.bytes()).bytes().to_vec()
+    }
+}
+
+/// Revision, status, kind and library of our version.
+fn version_parts() -> (String, String, String, String) {
+    let version = cli::version();
+    let mut parts = version.split('/').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    let revision = next();
+    let _ = next();
+    (revision, next(), next(), next())
+}
+
 /// `envoy.config.core.v3.BuildVersion` of the Envoy whose behaviour this is, and of ourselves.
 fn build_version(defaults: bool) -> Value {
     let number = |n: u64| (defaults || n != 0).then(|| Value::from(n));
     let mut parts = cli::ENVOY_VERSION.split('.').map(|n| n.parse().unwrap_or(0));
     let mut part = || number(parts.next().unwrap_or(0));
     let version = object([("major_number", part()), ("minor_number", part()), ("patch", part())]);
-    let text = cli::version();
-    let mut parts = text.split('/');
-    let revision = parts.next().unwrap_or_default();
-    let (status, kind, library) = (parts.nth(1), parts.next(), parts.next());
+    let (revision, status, kind, library) = version_parts();
     json!({
         "version": version,
         "metadata": {

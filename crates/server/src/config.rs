@@ -5,7 +5,11 @@ use crate::cli::{Options, Unsupported};
 use crate::critical;
 use nuncio_core::config::{Errors, Sink};
 use nuncio_proto::load::{self, LoadOptions, Loaded, Resource};
+use nuncio_upstream::cluster::ClusterConfig;
+use nuncio_upstream::manager::ClusterSetConfig;
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// A text to load, already read.
@@ -140,6 +144,8 @@ pub struct Dump {
 pub struct Compiled {
     /// The bootstrap's own fields.
     pub bootstrap: BootstrapConfig,
+    /// Static clusters in order.
+    pub clusters: ClusterSetConfig,
     /// Everything as it was written.
     pub dump: Dump,
 }
@@ -173,8 +179,10 @@ fn compile(options: &Options, loaded: Loaded, sink: &Sink, now: SystemTime) -> O
     let Loaded { bootstrap, listeners, clusters, secrets: _, warnings: _ } = loaded;
     let cx = bootstrap.context(sink);
     let config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
+    let compiled = clusters_of(&clusters, sink);
     Some(Compiled {
         bootstrap: config?,
+        clusters: compiled,
         dump: Dump {
             bootstrap: Dumped::new(bootstrap),
             listeners: listeners.into_iter().map(Dumped::new).collect(),
@@ -182,4 +190,19 @@ fn compile(options: &Options, loaded: Loaded, sink: &Sink, now: SystemTime) -> O
             loaded: now,
         },
     })
+}
+
+/// The clusters that can be compiled; the sink knows of the others.
+fn clusters_of(resources: &[Resource], sink: &Sink) -> ClusterSetConfig {
+    let mut names = HashSet::new();
+    let mut clusters = Vec::with_capacity(resources.len());
+    for resource in resources {
+        let cx = resource.context(sink);
+        if !names.insert(resource.name()) {
+            cx.error(format!("cluster manager: duplicate cluster '{}'", resource.name()));
+        }
+        clusters
+            .extend(cx.decode(resource.bytes()).and_then(|m| ClusterConfig::compile(m, &cx)).map(Arc::new));
+    }
+    ClusterSetConfig { clusters }
 }

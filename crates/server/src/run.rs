@@ -15,7 +15,7 @@ use nuncio_core::rng::Rng;
 use nuncio_core::stats::Registry;
 use nuncio_net::listen::{BindError, ListenSpec, Listener, bind};
 use nuncio_net::worker::{Worker, block_on_local};
-use nuncio_upstream::manager::{ClusterSet, ClusterSetConfig};
+use nuncio_upstream::manager::ClusterSet;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -72,10 +72,10 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     let mut signals = Signals::new().map_err(|e| StartError::Io("listen to signals", e))?;
     write_file(&options.base_id_path, &options.base_id.to_string());
     let compiled = config::load(options, sources, clock.wall()).map_err(StartError::Refused)?;
-    let Compiled { bootstrap, dump } = compiled;
+    let Compiled { bootstrap, clusters, dump } = compiled;
 
     let registry = Registry::new();
-    let clusters = Rc::new(RefCell::new(ClusterSet::new(&ClusterSetConfig::default(), &registry)));
+    let clusters = Rc::new(RefCell::new(ClusterSet::new(&clusters, &registry)));
     let stats = ProcessStats::new(&registry, options.concurrency(), dump.clusters.len() as u64);
     let (actions, mut asked) = unbounded_channel();
     let admin = Rc::new(Admin {
@@ -84,6 +84,8 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         started,
         options: Rc::new(options.clone()),
         node: bootstrap.node.json(true),
+        node_bytes: bootstrap.node.completion(),
+        dump,
         listeners: Vec::<ListenerFacts>::new(),
         clusters: Rc::clone(&clusters),
         lifecycle: Lifecycle::new(),

@@ -5,6 +5,7 @@
 
 mod actions;
 mod clusters;
+mod config_dump;
 mod help;
 mod http;
 mod info;
@@ -15,6 +16,7 @@ mod request;
 mod runtime;
 mod search;
 mod table;
+pub(crate) mod wire;
 
 pub use actions::Action;
 pub(crate) use json::object;
@@ -22,6 +24,7 @@ pub use listeners::ListenerFacts;
 pub use request::{Request, Response};
 
 use crate::cli::Options;
+use crate::config::Dump;
 use crate::log::Log;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
@@ -72,6 +75,10 @@ pub struct Admin {
     pub options: Rc<Options>,
     /// The node as `/server_info` shows it (`envoy.config.core.v3.Node`).
     pub node: Value,
+    /// What completes the node in `/config_dump`, as wire bytes of the same message.
+    pub node_bytes: Vec<u8>,
+    /// The configuration as it was loaded.
+    pub dump: Dump,
     /// The listeners in the order of the configuration.
     pub listeners: Vec<ListenerFacts>,
     /// The clusters.

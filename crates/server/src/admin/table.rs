@@ -1,7 +1,7 @@
 //! The endpoints: one row each, in the order in which they are listed.
 
 use super::request::{Request, Response};
-use super::{Admin, actions, clusters, help, info, listeners, logging, runtime};
+use super::{Admin, actions, clusters, config_dump, help, info, listeners, logging, runtime};
 
 /// Whether an endpoint changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             one_of("format", &["text", "json"], "File format to use"),
         ],
         clusters::clusters,
+    ),
+    get(
+        "/config_dump",
+        "dump current Envoy configs",
+        &[
+            text("resource", "The resource to dump"),
+            text("mask", "Field paths to keep, comma-separated; with a resource, below each of its items"),
+            text("name_regex", "Dump only the configurations whose names match the regular expression"),
+            flag("include_eds", "Dump the endpoints of the clusters as well"),
+        ],
+        config_dump::config_dump,
     ),
     post(
         "/drain_listeners",

@@ -1,6 +1,7 @@
 use super::table::ENDPOINTS;
 use super::*;
 use crate::cli;
+use crate::config::{self, Source};
 use nuncio_core::address::Address;
 use nuncio_core::stats::Registry;
 use nuncio_upstream::manager::ClusterSetConfig;
@@ -15,6 +16,8 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         clock,
         options: Rc::new(cli::parse(std::iter::once(&"nuncio").chain(args)).unwrap()),
         node: Value::Null,
+        node_bytes: Vec::new(),
+        dump: dump(),
         listeners: vec![ListenerFacts {
             name: "l1".into(),
             addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],
@@ -26,6 +29,20 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
     };
     (admin, received)
 }
+
+fn dump() -> Dump {
+    let options = cli::parse(["nuncio"]).unwrap();
+    let sources = [Source::text("test", CONFIG.into())];
+    config::load(&options, &sources, std::time::UNIX_EPOCH).unwrap().dump
+}
+
+const CONFIG: &str = r#"
+node: {id: n1}
+static_resources:
+  clusters:
+  - {name: b}
+  - {name: a, connect_timeout: 1s}
+"#;
 
 fn get(admin: &Admin, target: &str) -> (u16, String) {
     let r = admin.answer(&Request::new("GET", target));
@@ -136,4 +153,60 @@ fn runtime_values_cannot_be_changed_without_a_layer_for_it() {
     let (admin, _) = admin(&[]);
     assert_eq!(post(&admin, "/runtime_modify?a=b"), (503, "No admin layer specified".into()));
     assert_eq!(post(&admin, "/runtime_modify").0, 400);
+}
+
+#[test]
+fn the_configuration_is_dumped_whole_by_list_and_by_mask() {
+    let (admin, _) = admin(&[]);
+    let json = |target: &str| serde_json::from_str::<Value>(&get(&admin, target).1).unwrap();
+    let types: Vec<String> = json("/config_dump")["configs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["@type"].as_str().unwrap().rsplit('.').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "BootstrapConfigDump",
+            "ClustersConfigDump",
+            "ListenersConfigDump",
+            "ScopedRoutesConfigDump",
+            "RoutesConfigDump",
+            "SecretsConfigDump",
+        ]
+    );
+    let want = r#"{
+ "configs": [
+  {
+   "@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.StaticCluster",
+   "cluster": {
+    "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+    "name": "a",
+    "connect_timeout": "1s"
+   },
+   "last_updated": "1970-01-01T00:00:00Z"
+  }
+ ]
+}
+"#;
+    assert_eq!(get(&admin, "/config_dump?resource=static_clusters&name_regex=a"), (200, want.into()));
+    let names = json("/config_dump?resource=static_clusters&mask=cluster.name");
+    assert_eq!(names["configs"][1]["cluster"]["name"], "b");
+    assert_eq!(names["configs"][0]["cluster"]["connect_timeout"], Value::Null);
+    let node = json("/config_dump?mask=bootstrap.node.id");
+    assert_eq!(node["configs"][0]["bootstrap"], serde_json::json!({"node": {"id": "n1"}}));
+    assert_eq!(get(&admin, "/config_dump?resource=dynamic_listeners"), (200, "{}\n".into()));
+    for (target, status, words) in [
+        ("?resource=foo", 404, "foo not found in config dump"),
+        (
+            "?resource=bootstrap",
+            400,
+            "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field",
+        ),
+        ("?mask=foo", 400, "FieldMask foo could not be successfully applied to any configs."),
+        ("?name_regex=[", 400, "INVALID_ARGUMENT: Error while parsing name_regex from [: missing ]: ["),
+    ] {
+        assert_eq!(get(&admin, &format!("/config_dump{target}")), (status, words.into()));
+    }
 }

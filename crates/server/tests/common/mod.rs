@@ -1,5 +1,12 @@
 //! The binary under test, started on a configuration with ports of the kernel's choice, and a client for it.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what fails here fails the test that called it"
+)]
 
 use nuncio_core::clock::Clock;
 use std::io::{BufRead, BufReader, Read, Write};

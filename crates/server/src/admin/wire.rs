@@ -1,0 +1,61 @@
+//! Messages of the admin port as wire bytes, for the printer that also prints configuration.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A message that is being written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wire(Vec<u8>);
+
+impl Wire {
+    /// The same with a field of bytes: text or a message.
+    pub(crate) fn with(mut self, number: u32, bytes: &[u8]) -> Self {
+        self.add(number, bytes);
+        self
+    }
+
+    /// Adds a field of bytes.
+    pub(crate) fn add(&mut self, number: u32, bytes: &[u8]) {
+        self.varint(u64::from(number) << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The same with a number; 0 is left out.
+    pub(crate) fn number(mut self, number: u32, value: u64) -> Self {
+        if value != 0 {
+            self.varint(u64::from(number) << 3);
+            self.varint(value);
+        }
+        self
+    }
+
+    /// The same with further bytes of the same message.
+    pub(crate) fn merged(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
+/// `google.protobuf.Any`.
+pub(crate) fn any(type_name: &str, bytes: &[u8]) -> Wire {
+    Wire::default().with(1, format!("type.googleapis.com/{type_name}").as_bytes()).with(2, bytes)
+}
+
+/// `google.protobuf.Timestamp`, to the millisecond.
+pub(crate) fn timestamp(at: SystemTime) -> Wire {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wire::default().number(1, since.as_secs()).number(2, u64::from(since.subsec_millis()) * 1_000_000)
+}
