@@ -32,6 +32,7 @@ fn main() {
 fn run() -> Result<(), Problems> {
     let home = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     for watched in ["build", "src/wire.rs", "ledger", "extra", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={watched}");
     }
