@@ -35,35 +35,47 @@ pub fn timeout(
     }
 }
 
-/// A fraction as hits in a million.
+/// A fraction with the denominator that was configured: Envoy compares `random % denominator` with the
+/// numerator, so 1/100 and 100/10000 hit different numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fraction(u32);
+pub struct Fraction {
+    numerator: u32,
+    denominator: u32,
+}
 
 impl Fraction {
     /// Always.
-    pub const ALWAYS: Self = Self(1_000_000);
+    pub const ALWAYS: Self = Self { numerator: 100, denominator: 100 };
 
-    /// Whether `random` hits. Envoy compares `random % denominator` with the numerator, so the denominator's
-    /// size matters; a million keeps every smaller one exact.
-    #[inline]
-    pub fn hit(self, random: u64) -> bool {
-        random % 1_000_000 < u64::from(self.0)
+    /// `numerator` of `denominator`; never for a denominator of 0.
+    pub const fn new(numerator: u32, denominator: u32) -> Self {
+        Self { numerator, denominator }
     }
 
-    /// Hits in a million.
+    /// Whether `random` hits.
+    #[inline]
+    pub fn hit(self, random: u64) -> bool {
+        random.checked_rem(u64::from(self.denominator)).is_some_and(|r| r < u64::from(self.numerator))
+    }
+
+    /// Hits in a million, rounded down.
     pub fn per_million(self) -> u32 {
-        self.0
+        let millionths = u64::from(self.numerator) * 1_000_000;
+        millionths.checked_div(u64::from(self.denominator)).unwrap_or(0).min(1_000_000) as u32
     }
 }
 
 /// An `envoy.type.v3.FractionalPercent`; above one is always.
 pub fn fraction(value: &FractionalPercent) -> Fraction {
-    let scale = match DenominatorType::try_from(value.denominator) {
-        Ok(DenominatorType::Hundred) | Err(_) => 10_000,
-        Ok(DenominatorType::TenThousand) => 100,
-        Ok(DenominatorType::Million) => 1,
-    };
-    Fraction(value.numerator.saturating_mul(scale).min(1_000_000))
+    let FractionalPercent { numerator, denominator } = value;
+    Fraction::new(
+        *numerator,
+        match DenominatorType::try_from(*denominator) {
+            Ok(DenominatorType::Hundred) | Err(_) => 100,
+            Ok(DenominatorType::TenThousand) => 10_000,
+            Ok(DenominatorType::Million) => 1_000_000,
+        },
+    )
 }
 
 /// An `envoy.config.core.v3.Address`: an IP address and port, or a Unix socket's path.

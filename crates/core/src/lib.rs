@@ -1,10 +1,12 @@
 //! The vocabulary that everybody above the codec speaks: statistics, stream information, addresses, time
 //! and chance. A module enters when two crates speak it.
 
+pub mod access_log;
 pub mod address;
 pub mod clock;
 pub mod config;
 pub mod format;
+pub mod header;
 pub mod lifecycle;
 pub mod matcher;
 pub mod registry;
@@ -12,3 +14,6 @@ pub mod rng;
 pub mod runtime;
 pub mod stats;
 pub mod stream_info;
+
+#[cfg(test)]
+mod testing;

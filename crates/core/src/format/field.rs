@@ -155,7 +155,7 @@ const NUMBERS: &[(&str, Number)] = &[
     ("DOWNSTREAM_HEADER_BYTES_SENT", |cx| Some(cx.info.bytes.header_sent)),
     ("DOWNSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.bytes.wire_received)),
     ("DOWNSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.bytes.wire_sent)),
-    ("DURATION", |cx| since_start(cx.info, Some(cx.info.timings.complete.unwrap_or(cx.now)))),
+    ("DURATION", |cx| Some(millis(cx.duration()))),
     ("PACKETS_RETRANSMITTED", |_| Some(0)),
     ("REQUEST_DURATION", |cx| since_start(cx.info, cx.info.timings.downstream_rx_end)),
     ("REQUEST_HEADERS_BYTES", |cx| Some(cx.request.map_or(0, HeaderMap::byte_size) as u64)),

@@ -5,12 +5,15 @@
 //! 1.40. Rendering appends to the caller's buffer and allocates nothing in steady state.
 
 mod command;
+mod compile;
 mod field;
 mod header;
 mod json;
 mod parse;
 mod time;
 
+pub use compile::LineFormat;
+pub(crate) use header::grpc_status_of;
 pub use header::is_grpc;
 pub use json::{JsonFormat, JsonFormatError, write_json_string, write_json_value};
 pub use parse::{Commands, FormatError};
@@ -126,6 +129,13 @@ pub struct FormatContext<'a> {
     pub wall: SystemTime,
     /// The worker's chance (`UNIQUE_ID`).
     pub rng: &'a Rng,
+}
+
+impl FormatContext<'_> {
+    /// From the stream's start to its end, or until now.
+    pub fn duration(&self) -> std::time::Duration {
+        self.info.timings.complete.unwrap_or(self.now).saturating_duration_since(self.info.start)
+    }
 }
 
 #[derive(Debug)]

@@ -32,6 +32,8 @@ impl HeaderMatcher {
         let test = match header_match_specifier {
             None => Test::Present(true),
             Some(Spec::PresentMatch(present)) => Test::Present(*present),
+            // As in Envoy, an empty text asks for no more than the header.
+            Some(Spec::ExactMatch(text)) if text.is_empty() => Test::Present(true),
             Some(Spec::ExactMatch(text)) => Test::Value(StringMatcher::exact(text)),
             Some(Spec::PrefixMatch(text)) => Test::Value(StringMatcher::prefix(text)),
             Some(Spec::SuffixMatch(text)) => Test::Value(StringMatcher::suffix(text)),
@@ -61,7 +63,7 @@ impl HeaderMatcher {
     pub fn matches(&self, headers: &HeaderMap) -> bool {
         let present = self.present(headers);
         let test = match &self.test {
-            Test::Present(want) => return (present == *want) != self.invert,
+            Test::Present(want) => return ((present || self.missing_is_empty) == *want) != self.invert,
             Test::Value(matcher) => Judge::Value(matcher),
             Test::Range(range) => Judge::Range(range),
         };

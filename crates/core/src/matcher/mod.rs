@@ -1,15 +1,19 @@
-//! Matchers: strings, headers, query parameters, address ranges, and the regular expressions below them.
+//! Matchers: strings, headers, query parameters, metadata, address ranges, and the regular expressions below them.
 
+mod cidr;
 mod header;
+mod metadata;
 mod query;
 mod re2;
 mod regex;
 mod string;
 
+pub use cidr::CidrList;
 pub use header::{HeaderMatcher, QueryParameterMatcher, parameter};
+pub use metadata::{MetadataMatcher, ValueMatcher};
 pub use query::query_value;
 pub use re2::RegexError;
-pub use regex::{Regex, RegexRewrite};
+pub use regex::{Regex, RegexRewrite, SubstitutionError};
 pub use string::{StringMatcher, compile_regex};
 
 #[cfg(test)]

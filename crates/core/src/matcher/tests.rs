@@ -52,7 +52,8 @@ fn headers_match_value_by_value_and_a_missing_one_fails() {
     let exact = |s: &str| Some(Spec::ExactMatch(s.into()));
     let range = Some(Spec::RangeMatch(Int64Range { start: -5, end: 10 }));
     // specifier, inverted, missing counts as empty, values sent, outcome
-    let rows: [(Option<Spec>, bool, bool, &[&str], bool); 16] = [
+    type Row<'a> = (Option<Spec>, bool, bool, &'a [&'a str], bool);
+    let rows: [Row<'_>; 16] = [
         (None, false, false, &["v"], true),
         (None, false, false, &[], false),
         (None, true, false, &[], true),
@@ -84,4 +85,41 @@ fn the_first_value_of_a_query_parameter_counts() {
     assert_eq!(parameter(b"a&b=2", b"a"), Some(&b""[..]));
     assert_eq!(parameter(b"ab=1", b"a"), None);
     assert_eq!(parameter(b"", b"a"), None);
+}
+
+#[test]
+fn an_empty_exact_text_asks_for_no_more_than_the_header() {
+    let mut headers = HeaderMap::new();
+    let exact = header(Some(Spec::ExactMatch(String::new())), false, false);
+    assert!(!exact.matches(&headers));
+    assert!(!header(Some(Spec::PresentMatch(false)), false, true).matches(&headers));
+    headers.append("x-a", b"v");
+    assert!(exact.matches(&headers));
+}
+
+#[test]
+fn a_range_holds_the_addresses_with_its_first_bits() {
+    use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
+    let list = |ranges: &[(&str, Option<u32>)]| {
+        let sink = Sink::new(Unsupported::Refuse);
+        let cx = CompileContext::root(&sink, "", None);
+        let of = |(prefix, len): &(&str, Option<u32>)| CidrRange {
+            address_prefix: (*prefix).into(),
+            prefix_len: *len,
+        };
+        CidrList::compile(&ranges.iter().map(of).collect::<Vec<_>>(), &cx, "r")
+    };
+    let ranges = list(&[("10.1.2.3", Some(8)), ("::1", Some(128)), ("fd00::", Some(8))]).unwrap();
+    for (ip, want) in [
+        ("10.255.0.1", true),
+        ("11.0.0.1", false),
+        ("::1", true),
+        ("::2", false),
+        ("fdff::9", true),
+        ("::ffff:10.0.0.1", false),
+    ] {
+        assert_eq!(ranges.contains(ip.parse().unwrap()), want, "{ip}");
+    }
+    assert!(list(&[("0.0.0.0", None)]).unwrap().contains("9.9.9.9".parse().unwrap()));
+    assert!(list(&[("10.0.0.0", Some(33))]).is_none() && list(&[("x", Some(8))]).is_none());
 }

@@ -1,0 +1,57 @@
+//! Lists of address ranges.
+
+use crate::config::CompileContext;
+use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
+use std::net::IpAddr;
+
+/// Address ranges (`envoy.config.core.v3.CidrRange`). An IPv4 range holds no IPv6 address, nor the reverse.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CidrList(Box<[Range]>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    network: IpAddr,
+    len: u8,
+}
+
+/// The first `len` bits of an address.
+fn masked(ip: IpAddr, len: u8) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() & !u32::MAX.checked_shr(len.into()).unwrap_or(0)).into()),
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::MAX.checked_shr(len.into()).unwrap_or(0)).into()),
+    }
+}
+
+impl CidrList {
+    /// The messages, compiled; `field` is the list's name in `cx`. Without a length a range holds every
+    /// address, as in Envoy.
+    pub fn compile(ranges: &[CidrRange], cx: &CompileContext<'_>, field: &str) -> Option<Self> {
+        let range = |(i, range): (usize, &CidrRange)| {
+            let CidrRange { address_prefix, prefix_len } = range;
+            let cx = cx.item(field, i);
+            let ip: Option<IpAddr> = address_prefix.parse().ok();
+            let max = if ip.is_some_and(|ip| ip.is_ipv4()) { 32 } else { 128 };
+            let len = prefix_len.unwrap_or(0);
+            match (ip, u8::try_from(len).ok().filter(|len| *len <= max)) {
+                (Some(ip), Some(len)) => Some(Range { network: masked(ip, len), len }),
+                _ => {
+                    cx.error(format!(
+                        "invalid ip/mask combo '{address_prefix}/{len}' (format is <ip>/<# mask bits>)"
+                    ));
+                    None
+                }
+            }
+        };
+        Some(Self(ranges.iter().enumerate().map(range).collect::<Option<_>>()?))
+    }
+
+    /// Whether a range holds `ip`.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.0.iter().any(|r| masked(ip, r.len) == r.network)
+    }
+
+    /// Whether there is no range.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

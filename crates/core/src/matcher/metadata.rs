@@ -1,0 +1,140 @@
+//! `envoy.type.matcher.v3.MetadataMatcher` and `ValueMatcher`.
+
+use super::StringMatcher;
+use crate::config::CompileContext;
+use crate::stream_info::Metadata;
+use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
+use pb::double_matcher::MatchPattern as DoublePattern;
+use pb::list_matcher::MatchPattern as ListPattern;
+use pb::value_matcher::MatchPattern as ValuePattern;
+use prost_types::value::Kind;
+
+/// A condition on one value of metadata.
+#[derive(Clone, Debug)]
+pub struct MetadataMatcher {
+    namespace: Box<str>,
+    path: Box<[Box<str>]>,
+    value: ValueMatcher,
+    invert: bool,
+}
+
+impl MetadataMatcher {
+    /// The message, compiled.
+    pub fn compile(message: &pb::MetadataMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::MetadataMatcher { filter, path, value, invert } = message;
+        let keys = path.iter().map(|segment| {
+            let pb::metadata_matcher::PathSegment { segment } = segment;
+            match segment {
+                Some(pb::metadata_matcher::path_segment::Segment::Key(key)) => key.as_str().into(),
+                None => "".into(),
+            }
+        });
+        let Some(value) = value else {
+            cx.field("value").error("value is required");
+            return None;
+        };
+        let value = ValueMatcher::compile(value, &cx.field("value"))?;
+        Some(Self { namespace: filter.as_str().into(), path: keys.collect(), value, invert: *invert })
+    }
+
+    /// Whether the value at the path satisfies it; a missing one is null.
+    pub fn matches(&self, metadata: Option<&Metadata>) -> bool {
+        self.value.matches(find(metadata, &self.namespace, &self.path)) != self.invert
+    }
+
+    /// Whether there is a value at the path at all.
+    pub fn is_found(&self, metadata: Option<&Metadata>) -> bool {
+        find(metadata, &self.namespace, &self.path).is_some()
+    }
+}
+
+fn find<'m>(metadata: Option<&'m Metadata>, namespace: &str, path: &[Box<str>]) -> Option<&'m Kind> {
+    let (first, rest) = path.split_first()?;
+    let mut value = metadata?.get(namespace)?.fields.get(&**first)?.kind.as_ref()?;
+    for key in rest {
+        let Kind::StructValue(s) = value else { return None };
+        value = s.fields.get(&**key)?.kind.as_ref()?;
+    }
+    Some(value)
+}
+
+/// A condition on a value of any kind.
+#[derive(Clone, Debug)]
+pub enum ValueMatcher {
+    /// It is null.
+    Null,
+    /// It is this number.
+    Number(f64),
+    /// It is a number in `[start, end)`.
+    Range(f64, f64),
+    /// It is a text that matches.
+    String(StringMatcher),
+    /// It is this boolean.
+    Bool(bool),
+    /// It is there, or is not.
+    Present(bool),
+    /// It is a list of which one element matches.
+    OneOf(Box<ValueMatcher>),
+    /// One of these matches.
+    Any(Box<[ValueMatcher]>),
+}
+
+impl ValueMatcher {
+    /// The message, compiled.
+    pub fn compile(message: &pb::ValueMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::ValueMatcher { match_pattern } = message;
+        Some(match match_pattern {
+            Some(ValuePattern::NullMatch(pb::value_matcher::NullMatch {})) => Self::Null,
+            Some(ValuePattern::DoubleMatch(pb::DoubleMatcher { match_pattern })) => match match_pattern {
+                Some(DoublePattern::Exact(n)) => Self::Number(*n),
+                Some(DoublePattern::Range(nuncio_proto::pb::envoy::r#type::v3::DoubleRange {
+                    start,
+                    end,
+                })) => Self::Range(*start, *end),
+                None => return missing(&cx.field("double_match")),
+            },
+            Some(ValuePattern::StringMatch(s)) => {
+                Self::String(StringMatcher::compile(s, &cx.field("string_match"))?)
+            }
+            Some(ValuePattern::BoolMatch(b)) => Self::Bool(*b),
+            Some(ValuePattern::PresentMatch(b)) => Self::Present(*b),
+            Some(ValuePattern::ListMatch(list)) => {
+                let pb::ListMatcher { match_pattern } = &**list;
+                match match_pattern {
+                    Some(ListPattern::OneOf(v)) => {
+                        Self::OneOf(Box::new(Self::compile(v, &cx.field("list_match").field("one_of"))?))
+                    }
+                    None => return missing(&cx.field("list_match")),
+                }
+            }
+            Some(ValuePattern::OrMatch(pb::OrMatcher { value_matchers })) => {
+                let cx = cx.field("or_match");
+                let one = |(i, m)| Self::compile(m, &cx.item("value_matchers", i));
+                Self::Any(value_matchers.iter().enumerate().map(one).collect::<Option<_>>()?)
+            }
+            None => return missing(cx),
+        })
+    }
+
+    /// Whether `value` satisfies it; `None` is a value that is not there.
+    pub fn matches(&self, value: Option<&Kind>) -> bool {
+        match (self, value) {
+            (Self::Null, None | Some(Kind::NullValue(_))) => true,
+            (Self::Number(want), Some(Kind::NumberValue(n))) => n == want,
+            (Self::Range(start, end), Some(Kind::NumberValue(n))) => start <= n && n < end,
+            (Self::String(matcher), Some(Kind::StringValue(s))) => matcher.matches(s.as_bytes()),
+            (Self::Bool(want), Some(Kind::BoolValue(b))) => b == want,
+            (Self::Present(want), value) => value.is_some_and(|v| !matches!(v, Kind::NullValue(_))) == *want,
+            (Self::OneOf(matcher), Some(Kind::ListValue(list))) => {
+                list.values.iter().any(|v| matcher.matches(v.kind.as_ref()))
+            }
+            (Self::Any(matchers), value) => matchers.iter().any(|m| m.matches(value)),
+            _ => false,
+        }
+    }
+}
+
+fn missing(cx: &CompileContext<'_>) -> Option<ValueMatcher> {
+    cx.error("a match pattern is required");
+    None
+}
