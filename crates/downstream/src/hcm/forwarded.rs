@@ -68,6 +68,8 @@ pub struct Forwarding {
     pub append_port: bool,
     /// `scheme_header_transformation.scheme_to_overwrite`.
     pub scheme_to_overwrite: Option<Scheme>,
+    /// `forward_proto_config`: what the destination port of a PROXY header says of the scheme.
+    pub proto_by_port: ProtoByPort,
     /// What stands for the peer in X-Forwarded-For when the peer is this machine: its own first address that
     /// is not loopback.
     pub own_address: IpAddr,
@@ -93,6 +95,30 @@ impl Scheme {
 
     fn of(connection: &ConnectionInfo) -> Self {
         if connection.tls { Self::Https } else { Self::Http }
+    }
+}
+
+/// `forward_proto_config`: ports whose traffic another proxy took off TLS, or never was on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProtoByPort {
+    /// `https_destination_ports`; they go before the others.
+    pub https: Box<[u16]>,
+    /// `http_destination_ports`.
+    pub http: Box<[u16]>,
+}
+
+impl ProtoByPort {
+    /// The scheme that a connection's traffic had. Ports count only where a listener filter restored the
+    /// destination.
+    fn of(&self, connection: &ConnectionInfo) -> Scheme {
+        if (self.https.is_empty() && self.http.is_empty()) || connection.local == connection.direct_local {
+            return Scheme::of(connection);
+        }
+        match connection.local.port() {
+            Some(port) if self.https.contains(&port) => Scheme::Https,
+            Some(port) if self.http.contains(&port) => Scheme::Http,
+            _ => Scheme::of(connection),
+        }
     }
 }
 
@@ -199,7 +225,7 @@ impl Forwarding {
     #[inline]
     fn describe_connection(&self, headers: &mut HeaderMap, connection: &ConnectionInfo, keep: bool) {
         if !(keep && headers.contains(Known::XForwardedProto)) {
-            headers.set(Known::XForwardedProto, Scheme::of(connection).as_str().as_bytes());
+            headers.set(Known::XForwardedProto, self.proto_by_port.of(connection).as_str().as_bytes());
         }
         if self.append_port
             && !(keep && headers.contains(Known::XForwardedPort))

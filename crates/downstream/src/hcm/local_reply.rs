@@ -10,6 +10,7 @@ mod table;
 pub use table::{UpstreamReset, reason_phrase};
 
 use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_core::format::is_grpc;
 use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl LocalReply {
     }
 }
 
-pub use grpc::{grpc_status, is_grpc_request};
+pub use grpc::grpc_status;
 
 /// How local replies are rewritten and formed: a compiled `local_reply_config`.
 #[derive(Debug, Default)]
@@ -143,7 +144,7 @@ impl LocalReplies {
             response.headers.append(&**name, value);
         }
         let head_only = request.method() == b"HEAD";
-        let body = if is_grpc_request(request) {
+        let body = if is_grpc(&request.headers) {
             grpc::convert(response, &body, grpc, head_only);
             ReplyBody::EMPTY
         } else {

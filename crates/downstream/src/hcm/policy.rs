@@ -11,7 +11,9 @@
 //! table (to be removed when `StreamInfo::internal` is not set), `expect`, and the `connection: close` of a
 //! connection that ends, which the codec writes.
 
-use super::forwarded::{ClientAddress, Forwarding, InternalAddresses, IpText, Scheme};
+pub mod messages;
+
+use super::forwarded::{ClientAddress, Forwarding, InternalAddresses, IpText, ProtoByPort, Scheme};
 use super::local_reply::LocalReply;
 use super::normalize::{Normalization, Refusal};
 use super::original_ip::{Detection, XffTrust};
@@ -42,6 +44,8 @@ pub struct PolicyFields {
     pub internal_addresses: InternalAddresses,
     /// `scheme_header_transformation.scheme_to_overwrite`.
     pub scheme_to_overwrite: Option<Scheme>,
+    /// `forward_proto_config`.
+    pub proto_by_port: ProtoByPort,
     /// `generate_request_id`, `preserve_external_request_id`, `always_set_request_id_in_response`,
     /// `request_id_extension`.
     pub request_ids: RequestIds,
@@ -75,6 +79,7 @@ impl Default for PolicyFields {
             original_ip_detection: Vec::new(),
             internal_addresses: InternalAddresses::default(),
             scheme_to_overwrite: None,
+            proto_by_port: ProtoByPort::default(),
             request_ids: RequestIds::default(),
             add_user_agent: false,
             via: String::new(),
@@ -141,6 +146,7 @@ impl RequestPolicy {
             original_ip_detection,
             internal_addresses,
             scheme_to_overwrite,
+            proto_by_port,
             request_ids,
             add_user_agent,
             via,
@@ -171,6 +177,7 @@ impl RequestPolicy {
                 internal: internal_addresses,
                 append_port: append_x_forwarded_port,
                 scheme_to_overwrite,
+                proto_by_port,
                 own_address,
             },
             request_ids,

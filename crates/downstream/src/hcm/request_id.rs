@@ -1,6 +1,10 @@
 //! `x-request-id`: a random UUID whose character at index 14 tells why the request is traced
 //! (`envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig`).
 
+mod sampling;
+
+pub use sampling::Sampling;
+
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::rng::Rng;
 
@@ -18,13 +22,21 @@ pub struct RequestIds {
     pub preserve_external: bool,
     /// `always_set_request_id_in_response`.
     pub always_in_response: bool,
-    /// `pack_trace_reason`: a new id says that there is no trace reason yet, and one is written into it later.
+    /// `pack_trace_reason`: the reason why a request is traced is written into its id.
     pub pack_trace_reason: bool,
+    /// `use_request_id_for_trace_sampling`: the id decides about sampling; without it every request is sampled.
+    pub trace_sampling: bool,
 }
 
 impl Default for RequestIds {
     fn default() -> Self {
-        Self { generate: true, preserve_external: false, always_in_response: false, pack_trace_reason: true }
+        Self {
+            generate: true,
+            preserve_external: false,
+            always_in_response: false,
+            pack_trace_reason: true,
+            trace_sampling: true,
+        }
     }
 }
 

@@ -33,6 +33,7 @@ fn forwarding(client: ClientAddress) -> Forwarding {
         internal: InternalAddresses::None,
         append_port: false,
         scheme_to_overwrite: None,
+        proto_by_port: ProtoByPort::default(),
         own_address: OWN.parse().unwrap(),
     }
 }
@@ -249,5 +250,29 @@ fn addresses_are_written_as_the_standard_library_writes_them() {
     ] {
         let ip: IpAddr = ip.parse().unwrap();
         assert_eq!(IpText::new(ip).as_bytes(), ip.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn the_port_of_a_restored_destination_tells_the_scheme() {
+    let how = Forwarding {
+        proto_by_port: ProtoByPort { https: Box::new([443]), http: Box::new([80, 443]) },
+        ..forwarding(peer(0))
+    };
+    for (restored, port, tls, want) in [
+        (true, 443, false, "https"),
+        (true, 80, true, "http"),
+        (true, 81, false, "http"),
+        (true, 81, true, "https"),
+        (false, 443, false, "http"),
+    ] {
+        let mut from = connection("127.0.0.1", tls);
+        from.local = Address::Ip(([6, 6, 6, 6], port).into());
+        if !restored {
+            from.direct_local = from.local.clone();
+        }
+        let seen = seen(&how, from, &[]);
+        assert_eq!(seen.head.headers.get_str(Known::XForwardedProto), Some(want), "{restored} {port} {tls}");
+        assert_eq!(seen.head.scheme(), want.as_bytes());
     }
 }

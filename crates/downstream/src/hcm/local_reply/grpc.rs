@@ -2,15 +2,7 @@
 //! `grpc-message` (gRPC over HTTP/2, "Responses").
 
 use super::decimal;
-use nuncio_codec::head::{Known, RequestHead, ResponseHead};
-
-/// Whether the request's content type is `application/grpc`, alone or followed by `+`. Case counts.
-#[inline]
-pub fn is_grpc_request(request: &RequestHead) -> bool {
-    let Some(value) = request.headers.get(Known::ContentType) else { return false };
-    let Some(rest) = value.strip_prefix(b"application/grpc") else { return false };
-    matches!(rest.first(), None | Some(b'+'))
-}
+use nuncio_codec::head::{Known, ResponseHead};
 
 /// The gRPC status that stands for an HTTP status (gRPC, "HTTP to gRPC status code mapping").
 pub fn grpc_status(http: u16) -> u8 {

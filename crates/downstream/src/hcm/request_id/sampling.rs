@@ -1,0 +1,53 @@
+//! Whether a request is traced: sampling and what forces it (`HttpConnectionManager.tracing`).
+
+use super::{RequestIds, TraceReason, sampling_number, set_trace_reason, trace_reason};
+use nuncio_codec::head::{HeaderMap, Known};
+use nuncio_core::config::Fraction;
+
+/// The three samplings of a connection manager, or of a route in their stead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// `client_sampling`: of the requests with `x-client-trace-id`.
+    pub client: Fraction,
+    /// `random_sampling`: of all others.
+    pub random: Fraction,
+    /// `overall_sampling`: of what the other two chose.
+    pub overall: Fraction,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { client: Fraction::ALWAYS, random: Fraction::ALWAYS, overall: Fraction::ALWAYS }
+    }
+}
+
+impl Sampling {
+    /// Decides for a request whose headers are cleaned already (`x-envoy-force-trace` comes from internal clients
+    /// only), and writes the reason into its id. A reason that the id brings along stays unless
+    /// [`overall`](Self::overall) takes it away. `random` is any number by chance.
+    pub fn decide(&self, ids: &RequestIds, headers: &mut HeaderMap, random: u64) -> TraceReason {
+        if !ids.trace_sampling {
+            return TraceReason::Sampling;
+        }
+        let Some(id) = headers.get(Known::XRequestId) else { return TraceReason::NotTraceable };
+        let Some(number) = sampling_number(id) else { return TraceReason::NotTraceable };
+        let brought = trace_reason(id).unwrap_or(TraceReason::NotTraceable);
+        let mut reason = brought;
+        if brought == TraceReason::NotTraceable {
+            if headers.contains(Known::XClientTraceId) && self.client.hit(random) {
+                reason = TraceReason::ClientForced;
+            } else if headers.contains(Known::XEnvoyForceTrace) {
+                reason = TraceReason::ServiceForced;
+            } else if self.random.hit(number) {
+                reason = TraceReason::Sampling;
+            }
+        }
+        if !self.overall.hit(number) {
+            reason = TraceReason::NotTraceable;
+        }
+        if reason != brought && ids.pack_trace_reason {
+            set_trace_reason(headers, reason);
+        }
+        reason
+    }
+}
