@@ -4,6 +4,7 @@
 
 mod encode;
 mod json;
+mod relax;
 mod scalar;
 mod token;
 pub(crate) mod write;
@@ -50,6 +51,21 @@ pub(crate) fn read(
     message: Message,
     allow_unknown: bool,
 ) -> Document {
+    let document = read_once(file, text, format, message, allow_unknown);
+    let broken = |document: &Document| document.errors.iter().any(|error| error.kind == ErrorKind::Syntax);
+    if format == Format::Yaml
+        && broken(&document)
+        && let Some(relaxed) = relax::relax(text)
+    {
+        let second = read_once(file, &relaxed, format, message, allow_unknown);
+        if !broken(&second) {
+            return second;
+        }
+    }
+    document
+}
+
+fn read_once(file: FileId, text: &str, format: Format, message: Message, allow_unknown: bool) -> Document {
     let mut yaml;
     let mut json;
     let source: &mut dyn Source<'_> = match format {

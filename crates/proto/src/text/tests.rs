@@ -171,6 +171,11 @@ fn documents_are_mappings_and_the_first_one_counts() {
         ("node: {id: @a}", false),
         ("node: {id: *n}", false),
         ("? [a]\n: b\n", false),
+        ("node: {\nid: a\n}\n", true),
+        ("node: {\n\tid: a\n}\n", true),
+        ("node:\n  id: \"a\nb\"\n", true),
+        ("node:\n  id: \"a\n  b\"\n", true),
+        ("node: {id: a\n", false),
         ("node: {id: a,}", true),
     ];
     check(&rows, str::to_owned);
