@@ -13,6 +13,7 @@ enum Source {
     #[default]
     System,
     Virtual(Rc<Virtual>),
+    Following(fn() -> Instant),
 }
 
 #[derive(Debug)]
@@ -35,6 +36,12 @@ impl Clock {
         Self(Source::Virtual(Rc::new(Virtual { start, start_wall: wall, elapsed: Cell::default() })))
     }
 
+    /// A clock whose monotonic time is another's, such as a runtime's that can be paused; wall time is the
+    /// machine's.
+    pub fn following(now: fn() -> Instant) -> Self {
+        Self(Source::Following(now))
+    }
+
     /// Moves a virtual clock; the machine's is left alone.
     pub fn advance(&self, by: Duration) {
         if let Source::Virtual(v) = &self.0 {
@@ -49,6 +56,7 @@ impl Clock {
         match &self.0 {
             Source::System => Instant::now(),
             Source::Virtual(v) => v.start + v.elapsed.get(),
+            Source::Following(now) => now(),
         }
     }
 
@@ -57,7 +65,7 @@ impl Clock {
     #[allow(clippy::disallowed_methods, reason = "the clock is where time is read")]
     pub fn wall(&self) -> SystemTime {
         match &self.0 {
-            Source::System => SystemTime::now(),
+            Source::System | Source::Following(_) => SystemTime::now(),
             Source::Virtual(v) => v.start_wall + v.elapsed.get(),
         }
     }

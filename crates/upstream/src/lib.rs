@@ -8,3 +8,6 @@ pub mod lb;
 pub mod manager;
 pub mod pool;
 pub mod stats;
+
+#[cfg(test)]
+mod testing;

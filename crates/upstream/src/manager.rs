@@ -168,3 +168,6 @@ impl ClusterManager {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,3 +112,6 @@ fn weight(host: &Host) -> u32 {
 fn even(hosts: &[Rc<Host>]) -> bool {
     hosts.windows(2).all(|pair| matches!(pair, [a, b] if weight(a) == weight(b)))
 }
+
+#[cfg(test)]
+mod tests;

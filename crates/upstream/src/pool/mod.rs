@@ -25,3 +25,6 @@ pub enum Checkout {
     /// One will be.
     Wait(PendingStream),
 }
+
+#[cfg(test)]
+mod tests;

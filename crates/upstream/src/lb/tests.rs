@@ -1,0 +1,126 @@
+use super::*;
+use crate::cluster::{Cluster, ClusterConfig};
+use crate::host::HealthFlags;
+use crate::testing::{World, cluster, host, locality, run};
+use std::collections::BTreeMap;
+
+const UP: HealthFlags = HealthFlags::FAILED_EDS_HEALTH;
+
+/// The ports of so many picks.
+fn picks(cluster: &Cluster, n: usize) -> Vec<u16> {
+    let one = |_| cluster.pick(&PickContext::default()).and_then(|h| h.address().port()).unwrap_or(0);
+    (0..n).map(one).collect()
+}
+
+fn counts(picks: &[u16]) -> BTreeMap<u16, usize> {
+    let mut counts = BTreeMap::new();
+    picks.iter().for_each(|p| *counts.entry(*p).or_insert(0) += 1);
+    counts
+}
+
+fn with(config: ClusterConfig, test: impl FnOnce(&Rc<Cluster>)) {
+    run(async { test(&World::new(vec![config]).cluster()) });
+}
+
+#[test]
+fn round_robin_takes_each_host_in_turn() {
+    with(cluster(&[1, 2, 3]), |c| {
+        let picks = picks(c, 12);
+        assert!(picks.windows(4).all(|w| w[0] == w[3] && w[0] != w[1] && w[1] != w[2]), "{picks:?}");
+    });
+}
+
+#[test]
+fn weighted_round_robin_is_exact_over_a_round() {
+    let mut config = ClusterConfig::new("c");
+    let hosts = [1, 2, 5].map(|w| host(w as u16, w, HealthFlags::default())).to_vec();
+    config.discovery.endpoints.push(locality(0, None, hosts));
+    with(config, |c| {
+        assert_eq!(counts(&picks(c, 80)), BTreeMap::from([(1, 10), (2, 20), (5, 50)]));
+    });
+}
+
+#[test]
+fn least_request_leaves_a_busy_host_alone() {
+    for full_scan in [false, true] {
+        let mut config = cluster(&[1, 2]);
+        config.lb.policy =
+            LbPolicy::LeastRequest(LeastRequest { choice_count: 50, full_scan, ..Default::default() });
+        with(config, |c| {
+            let busy = c.pick(&PickContext::default()).unwrap();
+            busy.begin_request();
+            assert!(!picks(c, 30).contains(&busy.address().port().unwrap()));
+            busy.end_request();
+            assert_eq!(counts(&picks(c, 100)).len(), 2);
+        });
+    }
+}
+
+#[test]
+fn random_spreads_within_statistical_bounds() {
+    let mut config = cluster(&[1, 2, 3, 4]);
+    config.lb.policy = LbPolicy::Random;
+    with(config, |c| {
+        // Binomial, n = 4000, p = 1/4: mean 1000, standard deviation 27.4; five of them either way.
+        let counts = counts(&picks(c, 4000));
+        assert!(counts.len() == 4 && counts.values().all(|n| (863..=1137).contains(n)), "{counts:?}");
+    });
+}
+
+#[test]
+fn load_spills_to_the_next_priority_as_health_falls() {
+    let mut config = ClusterConfig::new("c");
+    let first = vec![host(1, 1, HealthFlags::default()), host(2, 1, UP)];
+    config.discovery.endpoints.push(locality(0, None, first));
+    config.discovery.endpoints.push(locality(1, None, vec![host(3, 1, HealthFlags::default())]));
+    with(config, |c| {
+        let counts = counts(&picks(c, 1000));
+        assert!((627..=773).contains(&counts[&1]) && !counts.contains_key(&2), "{counts:?}");
+        assert_eq!(c.stats().lb_healthy_panic.value(), 0);
+    });
+}
+
+#[test]
+fn in_panic_all_hosts_are_used_unless_traffic_shall_fail() {
+    let hosts = || vec![host(1, 1, UP), host(2, 1, UP)];
+    let mut config = ClusterConfig::new("c");
+    config.discovery.endpoints.push(locality(0, None, hosts()));
+    with(config.clone(), |c| {
+        assert_eq!(counts(&picks(c, 10)).len(), 2);
+        assert_eq!(c.stats().lb_healthy_panic.value(), 10);
+    });
+    let mut failing = config.clone();
+    failing.lb.fail_traffic_on_panic = true;
+    let mut unflappable = config;
+    unflappable.lb.panic_threshold = 0;
+    for config in [failing, unflappable] {
+        with(config, |c| {
+            assert!(c.pick(&PickContext::default()).is_none());
+            assert_eq!(c.stats().upstream_cx_none_healthy.value(), 1);
+        });
+    }
+}
+
+#[test]
+fn locality_weights_share_traffic_and_one_without_weight_gets_none() {
+    let mut config = ClusterConfig::new("c");
+    config.lb.locality_weighted = true;
+    let healthy = |port| host(port, 1, HealthFlags::default());
+    config.discovery.endpoints.push(locality(0, Some(1), vec![healthy(1)]));
+    config.discovery.endpoints.push(locality(0, Some(3), vec![healthy(2), healthy(3)]));
+    config.discovery.endpoints.push(locality(0, None, vec![healthy(4)]));
+    with(config, |c| {
+        assert_eq!(counts(&picks(c, 80)), BTreeMap::from([(1, 20), (2, 30), (3, 30)]));
+    });
+}
+
+#[test]
+fn a_retry_looks_further_for_another_host_and_takes_the_last_in_the_end() {
+    with(cluster(&[1, 2]), |c| {
+        let not_one = |h: &Host| h.address().port() == Some(1);
+        let cx = PickContext { avoid: Some(Avoid { rejects: &not_one, attempts: 1 }), hash: None };
+        assert!((0..9).all(|_| c.pick(&cx).unwrap().address().port() == Some(2)));
+        let cx = PickContext { avoid: Some(Avoid { rejects: &|_| true, attempts: 3 }), hash: None };
+        assert!(c.pick(&cx).is_some());
+    });
+}
