@@ -12,6 +12,7 @@ use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
+use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_net::listen::{BindError, ListenSpec, Listener, bind};
 use nuncio_net::worker::{Worker, block_on_local};
@@ -88,6 +89,8 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         dump,
         listeners: Vec::<ListenerFacts>::new(),
         clusters: Rc::clone(&clusters),
+        runtime: Runtime::default(),
+        stats: Some(stats),
         lifecycle: Lifecycle::new(),
         progress: Rc::new(Cell::new(State::Initializing)),
         actions,
@@ -97,7 +100,13 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         open_admin(config, &admin, &worker, options)?;
     }
     admin.progress.set(State::Live);
-    stats.server.initialization_time_ms.record(clock.now().duration_since(started).as_millis() as u64);
+    if let Some(stats) = &admin.stats {
+        // Envoy counts a load of its defaults and one of the layers.
+        stats.count_runtime(&admin.runtime);
+        stats.count_runtime(&admin.runtime);
+        let took = clock.now().duration_since(started);
+        stats.server.initialization_time_ms.record(took.as_millis() as u64);
+    }
     tracing::info!(target: "main", "starting main dispatch loop");
     live(&admin);
     if options.mode != Mode::InitOnly {

@@ -3,7 +3,9 @@
 use crate::admin::State;
 use crate::cli;
 use crate::memory::Memory;
+use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 nuncio_core::stats_block! {
@@ -202,6 +204,20 @@ impl ProcessStats {
         s.memory_allocated.set(memory.allocated);
         s.memory_heap_size.set(memory.heap);
         s.memory_physical_size.set(memory.physical);
+    }
+}
+
+impl ProcessStats {
+    /// Counts a snapshot of the runtime layers, and tells how many there are and of how many keys.
+    pub fn count_runtime(&self, runtime: &Runtime) {
+        let layers = runtime.layers();
+        let keys: BTreeSet<&str> = layers.iter().flat_map(|l| l.values.keys().map(|k| &**k)).collect();
+        let overrides = layers.iter().any(|l| l.admin && !l.values.is_empty());
+        self.runtime.load_success.inc();
+        self.runtime.override_dir_not_exists.inc();
+        self.runtime.num_layers.set(layers.len() as u64);
+        self.runtime.num_keys.set(keys.len() as u64);
+        self.runtime.admin_overrides_active.set(overrides.into());
     }
 }
 

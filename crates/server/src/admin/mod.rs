@@ -26,8 +26,10 @@ pub use request::{Request, Response};
 use crate::cli::Options;
 use crate::config::Dump;
 use crate::log::Log;
+use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
+use nuncio_core::runtime::Runtime;
 use nuncio_upstream::manager::ClusterSet;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -83,6 +85,10 @@ pub struct Admin {
     pub listeners: Vec<ListenerFacts>,
     /// The clusters.
     pub clusters: Rc<RefCell<ClusterSet>>,
+    /// Runtime keys.
+    pub runtime: Runtime,
+    /// The process's own stats; none in tests.
+    pub stats: Option<ProcessStats>,
     /// Marked failed or not.
     pub lifecycle: Lifecycle,
     /// Whether start-up is over, and if not, how far it is.

@@ -3,6 +3,7 @@ use super::*;
 use crate::cli;
 use crate::config::{self, Source};
 use nuncio_core::address::Address;
+use nuncio_core::runtime::Layer;
 use nuncio_core::stats::Registry;
 use nuncio_upstream::manager::ClusterSetConfig;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -23,6 +24,8 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
             addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],
         }],
         clusters: Rc::new(RefCell::new(ClusterSet::new(&ClusterSetConfig::default(), &Registry::new()))),
+        runtime: Runtime::default(),
+        stats: None,
         lifecycle: Lifecycle::new(),
         progress: Rc::new(Cell::new(State::Live)),
         actions,
@@ -209,4 +212,29 @@ fn the_configuration_is_dumped_whole_by_list_and_by_mask() {
     ] {
         assert_eq!(get(&admin, &format!("/config_dump{target}")), (status, words.into()));
     }
+}
+
+#[test]
+fn runtime_keys_show_their_layers_and_the_admin_layer_can_be_changed() {
+    let (mut admin, _) = admin(&[]);
+    let values = [("a.b".into(), "1".into())].into();
+    admin.runtime = Runtime::new(vec![
+        Layer { name: "base".into(), values, admin: false },
+        Layer { name: "admin".into(), values: Default::default(), admin: true },
+    ]);
+    assert_eq!(post(&admin, "/runtime_modify?a.b=7&new=true"), (200, "OK\n".into()));
+    let shown: Value = serde_json::from_str(&get(&admin, "/runtime").1).unwrap();
+    assert_eq!(
+        shown,
+        serde_json::json!({
+            "entries": {
+                "a.b": {"final_value": "7", "layer_values": ["1", "7"]},
+                "new": {"final_value": "true", "layer_values": ["", "true"]},
+            },
+            "layers": ["base", "admin"],
+        })
+    );
+    assert_eq!(post(&admin, "/runtime_modify?a.b="), (200, "OK\n".into()));
+    let shown: Value = serde_json::from_str(&get(&admin, "/runtime").1).unwrap();
+    assert_eq!(shown["entries"]["a.b"]["final_value"], "1");
 }
