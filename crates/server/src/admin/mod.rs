@@ -15,6 +15,7 @@ mod logging;
 mod request;
 mod runtime;
 mod search;
+mod stats;
 mod table;
 pub(crate) mod wire;
 
@@ -22,6 +23,7 @@ pub use actions::Action;
 pub(crate) use json::object;
 pub use listeners::ListenerFacts;
 pub use request::{Request, Response};
+pub use stats::Baseline;
 
 use crate::cli::Options;
 use crate::config::Dump;
@@ -30,6 +32,7 @@ use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Registry;
 use nuncio_upstream::manager::ClusterSet;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -87,6 +90,14 @@ pub struct Admin {
     pub clusters: Rc<RefCell<ClusterSet>>,
     /// Runtime keys.
     pub runtime: Runtime,
+    /// Every stat.
+    pub registry: Registry,
+    /// What counters showed when they were reset.
+    pub baseline: RefCell<Baseline>,
+    /// Whether names give up their default tags.
+    pub default_tags: bool,
+    /// Downstream connections open now.
+    pub connections: Box<dyn Fn() -> u64>,
     /// The process's own stats; none in tests.
     pub stats: Option<ProcessStats>,
     /// Marked failed or not.

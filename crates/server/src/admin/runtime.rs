@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 pub(super) fn runtime(admin: &Admin, _: &Request) -> Response {
     let layers = admin.runtime.layers();
     let keys: BTreeSet<&str> = layers.iter().flat_map(|l| l.values.keys().map(|k| &**k)).collect();
-    let entries: Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), entry(&layers, key))).collect();
+    let entries: Map<String, Value> =
+        keys.iter().map(|key| ((*key).to_owned(), entry(&layers, key))).collect();
     let names: Vec<&str> = layers.iter().map(|l| &*l.name).collect();
     Response::json(pretty(&json!({ "entries": entries, "layers": names })))
 }

@@ -1,7 +1,7 @@
 //! The endpoints: one row each, in the order in which they are listed.
 
 use super::request::{Request, Response};
-use super::{Admin, actions, clusters, config_dump, help, info, listeners, logging, runtime};
+use super::{Admin, actions, clusters, config_dump, help, info, listeners, logging, runtime, stats};
 
 /// Whether an endpoint changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,11 @@ const fn text(name: &'static str, help: &'static str) -> Param {
 const fn one_of(name: &'static str, values: &'static [&'static str], help: &'static str) -> Param {
     Param { name, help, shape: Shape::OneOf(values) }
 }
+
+const USED_ONLY: Param =
+    flag("usedonly", "Only include stats that have been written by system since restart");
+const FILTER: Param = text("filter", "Regular expression (Google re2) for filtering stats");
+const INVERT: Param = flag("invert_filter", "Invert the filter regex");
 
 /// Every endpoint. `/` is the first, the others by name.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -139,6 +144,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     post("/quitquitquit", "exit the server", &[], actions::quit),
     get("/ready", "print server state, return 200 if LIVE, otherwise return 503", &[], info::ready),
     post("/reopen_logs", "reopen access logs", &[], actions::reopen_logs),
+    post("/reset_counters", "reset all counters to zero", &[], stats::reset_counters),
     get("/runtime", "print runtime values", &[], runtime::runtime),
     post(
         "/runtime_modify",
@@ -147,6 +153,39 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         runtime::modify,
     ),
     get("/server_info", "print server version/status information", &[], info::server_info),
+    get(
+        "/stats",
+        "print server stats",
+        &[
+            USED_ONLY,
+            FILTER,
+            INVERT,
+            one_of("format", &["html", "active-html", "text", "json"], "Format to use"),
+            one_of(
+                "type",
+                &["All", "Counters", "Histograms", "Gauges", "TextReadouts"],
+                "Stat types to include.",
+            ),
+            one_of(
+                "histogram_buckets",
+                &["cumulative", "disjoint", "detailed", "summary"],
+                "Histogram bucket display mode",
+            ),
+        ],
+        stats::stats,
+    ),
+    get(
+        "/stats/prometheus",
+        "print server stats in prometheus format",
+        &[
+            USED_ONLY,
+            flag("text_readouts", "Render text_readouts as new gauges with value 0"),
+            FILTER,
+            INVERT,
+            one_of("histogram_buckets", &["cumulative", "summary"], "Histogram bucket display mode"),
+        ],
+        stats::prometheus,
+    ),
 ];
 
 /// Finds the endpoint and runs it; 404 for an unknown path, 405 for a change without POST.

@@ -1,0 +1,170 @@
+//! Stats read off the registry, summed over their writers.
+
+use super::Filter;
+use super::bins::Bins;
+use nuncio_core::stats::{Registry, Value};
+use std::collections::HashMap;
+
+/// What sort of stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    /// There are none; the filter may still ask for them.
+    Text,
+}
+
+/// A stat's value at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sample {
+    Counter(u64),
+    Gauge(u64),
+    Histogram(Bins),
+}
+
+impl Sample {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Counter(_) => Kind::Counter,
+            Self::Gauge(_) => Kind::Gauge,
+            Self::Histogram(_) => Kind::Histogram,
+        }
+    }
+
+    pub(super) fn used(&self) -> bool {
+        match self {
+            Self::Counter(n) | Self::Gauge(n) => *n != 0,
+            Self::Histogram(bins) => !bins.is_empty(),
+        }
+    }
+}
+
+/// The stats of one scope by name.
+#[derive(Default)]
+pub(super) struct ScopeSamples {
+    samples: Vec<(&'static str, Suffix, Sample)>,
+    places: HashMap<(*const u8, Suffix), usize>,
+}
+
+/// What stands behind a name that stands for a family of response codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Suffix {
+    None,
+    /// `_200`
+    Code(u16),
+    /// `_2xx`
+    Class(u16),
+    /// `_completed`
+    Completed,
+}
+
+impl Suffix {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Code(code) => format!("_{code}"),
+            Self::Class(class) => format!("_{class}xx"),
+            Self::Completed => "_completed".to_owned(),
+        }
+    }
+}
+
+impl ScopeSamples {
+    fn sample(&mut self, name: &'static str, suffix: Suffix, new: fn() -> Sample) -> Option<&mut Sample> {
+        // Names are static: one text in one place.
+        let at = *self.places.entry((name.as_ptr(), suffix)).or_insert_with(|| {
+            self.samples.push((name, suffix, new()));
+            self.samples.len() - 1
+        });
+        self.samples.get_mut(at).map(|(.., sample)| sample)
+    }
+
+    fn add(&mut self, name: &'static str, suffix: Suffix, n: u64) {
+        if let Some(Sample::Counter(sum)) = self.sample(name, suffix, || Sample::Counter(0)) {
+            *sum = sum.wrapping_add(n);
+        }
+    }
+
+    fn read(&mut self, name: &'static str, value: Value<'_>) {
+        match value {
+            Value::Counter(c) => self.add(name, Suffix::None, c.value()),
+            Value::Gauge(g) => {
+                if let Some(Sample::Gauge(sum)) = self.sample(name, Suffix::None, || Sample::Gauge(0)) {
+                    *sum = sum.wrapping_add(g.value());
+                }
+            }
+            Value::Histogram(h) => {
+                let bins = self.sample(name, Suffix::None, || Sample::Histogram(Bins::default()));
+                if let Some(Sample::Histogram(bins)) = bins {
+                    h.visit(&mut |bin, n| bins.add(bin, n));
+                }
+            }
+            Value::Codes(codes) => codes.visit(&mut |code, n| {
+                self.add(name, Suffix::Code(code), n);
+                self.add(name, Suffix::Class(code / 100), n);
+                self.add(name, Suffix::Completed, n);
+            }),
+        }
+    }
+}
+
+/// Calls `visit` with each scope's prefix and stats, scopes in alphabetical order.
+pub(super) fn scopes(registry: &Registry, visit: &mut dyn FnMut(&str, &[(&'static str, Suffix, Sample)])) {
+    let (mut prefix, mut scope) = (String::new(), ScopeSamples::default());
+    registry.visit(&mut |p, name, value| {
+        if p != prefix {
+            visit(&prefix, &scope.samples);
+            p.clone_into(&mut prefix);
+            scope.samples.clear();
+            scope.places.clear();
+        }
+        scope.read(name, value);
+    });
+    visit(&prefix, &scope.samples);
+}
+
+/// What counters showed when they were last reset.
+#[derive(Clone, Debug, Default)]
+pub struct Baseline(HashMap<String, u64>);
+
+impl Baseline {
+    /// What they show now.
+    pub(super) fn take(registry: &Registry) -> Self {
+        let mut counters = HashMap::new();
+        scopes(registry, &mut |prefix, samples| {
+            for (name, suffix, sample) in samples {
+                if let Sample::Counter(n) = sample {
+                    counters.insert(format!("{prefix}{name}{}", suffix.text()), *n);
+                }
+            }
+        });
+        Self(counters)
+    }
+
+    /// A sample as it shows above this.
+    pub(super) fn above(&self, name: &str, sample: &Sample) -> Sample {
+        match sample {
+            Sample::Counter(n) => Sample::Counter(n.wrapping_sub(self.0.get(name).copied().unwrap_or(0))),
+            other => other.clone(),
+        }
+    }
+}
+
+/// All stats that the filter takes, by name.
+pub(super) fn collect(registry: &Registry, baseline: &Baseline, filter: &Filter) -> Vec<(String, Sample)> {
+    let mut all = Vec::new();
+    scopes(registry, &mut |prefix, samples| {
+        for (name, suffix, sample) in samples {
+            let name = format!("{prefix}{name}{}", suffix.text());
+            if filter.takes_kind(sample.kind()) && filter.takes_name(&name) {
+                let sample = baseline.above(&name, sample);
+                if !filter.used_only || sample.used() {
+                    all.push((name, sample));
+                }
+            }
+        }
+    });
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
