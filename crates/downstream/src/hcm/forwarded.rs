@@ -2,9 +2,10 @@
 //! `skip_xff_append`, `append_x_forwarded_port`, `internal_address_config`, `scheme_header_transformation`.
 
 use super::local_reply::{LocalReply, ReplyBody, decimal};
-use super::original_ip::{Detected, Detection, Found, IpRange, from_xff, is_private};
+use super::original_ip::{Detected, Detection, Found, from_xff, is_private};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::address::Address;
+use nuncio_core::matcher::CidrList;
 use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +24,7 @@ pub enum InternalAddresses {
     /// Those in the ranges.
     Ranges {
         /// `cidr_ranges`.
-        ranges: Box<[IpRange]>,
+        ranges: CidrList,
         /// `unix_sockets`: peers on Unix sockets too.
         unix_sockets: bool,
     },
@@ -38,7 +39,7 @@ impl InternalAddresses {
                 *unix_sockets
             }
             (Self::Private { .. }, Address::Ip(a)) => is_private(a.ip()),
-            (Self::Ranges { ranges, .. }, Address::Ip(a)) => ranges.iter().any(|r| r.contains(a.ip())),
+            (Self::Ranges { ranges, .. }, Address::Ip(a)) => ranges.contains(a.ip()),
         }
     }
 }

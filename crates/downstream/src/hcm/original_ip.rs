@@ -3,40 +3,8 @@
 
 use nuncio_codec::head::{HeaderMap, Known, Name};
 use nuncio_core::address::Address;
+use nuncio_core::matcher::CidrList;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
-
-/// A range of IP addresses (`envoy.config.core.v3.CidrRange`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpRange {
-    /// The network, host bits cleared.
-    network: u128,
-    /// Ones where an address must agree with the network; an IPv4 address is looked at as `::a.b.c.d`.
-    mask: u128,
-    v6: bool,
-}
-
-impl IpRange {
-    /// The range of the addresses that share the first `len` bits of `prefix`; `None` when there are not so many.
-    pub fn new(prefix: IpAddr, len: u32) -> Option<Self> {
-        let (bits, width, v6) = number(prefix);
-        let free = width.checked_sub(len)?;
-        let mask = u128::MAX.checked_shl(free).unwrap_or(0);
-        Some(Self { network: bits & mask, mask, v6 })
-    }
-
-    /// Whether `ip` is in the range. IPv4 and IPv6 ranges have no address in common.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let (bits, _, v6) = number(ip);
-        v6 == self.v6 && bits & self.mask == self.network
-    }
-}
-
-fn number(ip: IpAddr) -> (u128, u32, bool) {
-    match ip {
-        IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32, false),
-        IpAddr::V6(v6) => (u128::from(v6), 128, true),
-    }
-}
 
 /// Whether an address is one of the private networks of RFC 1918 and RFC 4193 or this machine itself.
 pub fn is_private(ip: IpAddr) -> bool {
@@ -83,22 +51,22 @@ pub fn from_xff(headers: &HeaderMap, skip: u32) -> Option<Found> {
     Some(Found { address, trusted: comma.is_none() && skip == 0 })
 }
 
-fn in_any(ranges: &[IpRange], ip: Option<IpAddr>) -> bool {
-    ip.is_some_and(|ip| ranges.iter().any(|range| range.contains(ip)))
-}
-
 /// The last address in X-Forwarded-For that is not one of `proxies`; the first one where all are. Nothing
 /// when what stands behind it is no address.
-fn behind_proxies(headers: &HeaderMap, proxies: &[IpRange]) -> Option<Found> {
+fn behind_proxies(headers: &HeaderMap, proxies: &CidrList) -> Option<Found> {
     let mut last = None;
     for element in headers.get(Known::XForwardedFor)?.rsplit(|&b| b == b',') {
         let address = parse_ip(element.trim_ascii())?;
         last = Some(Found { address, trusted: false });
-        if !in_any(proxies, Some(address.ip())) {
+        if !proxies.contains(address.ip()) {
             break;
         }
     }
     last
+}
+
+fn is_in(proxies: &CidrList, peer: &Address) -> bool {
+    peer.ip().is_some_and(|ip| proxies.contains(ip))
 }
 
 /// One way to find the client's address.
@@ -128,7 +96,7 @@ pub enum XffTrust {
     /// `xff_num_trusted_hops`: so many proxies stand between the client and the peer.
     Hops(u32),
     /// `xff_trusted_cidrs`: the addresses of the proxies.
-    Proxies(Box<[IpRange]>),
+    Proxies(CidrList),
 }
 
 /// What one detection came to.
@@ -147,7 +115,7 @@ impl Detection {
     pub fn detect(&self, headers: &HeaderMap, peer: &Address) -> Detected {
         let found = match self {
             Self::Xff { trust: XffTrust::Hops(hops), .. } => from_xff(headers, *hops),
-            Self::Xff { trust: XffTrust::Proxies(proxies), .. } if in_any(proxies, peer.ip()) => {
+            Self::Xff { trust: XffTrust::Proxies(proxies), .. } if is_in(proxies, peer) => {
                 behind_proxies(headers, proxies)
             }
             Self::Xff { trust: XffTrust::Proxies(_), .. } => None,
@@ -168,11 +136,11 @@ impl Detection {
     pub fn appends(&self, peer: &Address) -> bool {
         match self {
             Self::Xff { skip_append: false, .. } => true,
-            Self::Xff { trust: XffTrust::Proxies(proxies), .. } => !in_any(proxies, peer.ip()),
+            Self::Xff { trust: XffTrust::Proxies(proxies), .. } => !is_in(proxies, peer),
             Self::Xff { trust: XffTrust::Hops(_), .. } | Self::CustomHeader { .. } => false,
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,4 +1,5 @@
 use super::super::original_ip::XffTrust;
+use super::super::original_ip::tests::ranges;
 use super::*;
 use nuncio_core::clock::Clock;
 use std::rc::Rc;
@@ -121,11 +122,8 @@ fn the_client_and_x_forwarded_for_are_as_envoy_has_them() {
 
 #[test]
 fn only_trusted_addresses_in_the_configured_ranges_are_internal() {
-    let range = |prefix: &str| IpRange::new(prefix.parse().unwrap(), 8).unwrap();
-    let ranges = InternalAddresses::Ranges {
-        ranges: Box::new([range("127.0.0.0"), range("10.0.0.0")]),
-        unix_sockets: false,
-    };
+    let ranges =
+        InternalAddresses::Ranges { ranges: ranges(&["127.0.0.0", "10.0.0.0"]), unix_sockets: false };
     let private = InternalAddresses::Private { unix_sockets: true };
     // Ranges, configuration, X-Forwarded-For, internal.
     for (internal, client, came, want) in [

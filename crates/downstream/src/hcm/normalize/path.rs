@@ -187,7 +187,7 @@ fn after_dot(rest: &[u8]) -> AfterDot {
 
 /// Appends the canonical form of `path`, as browsers make it: unreserved escapes are decoded, what must be
 /// escaped is, `\` is `/`, dot segments are resolved. Other escapes stay as they are. `None` for an escaped
-/// NUL and for bytes that are not UTF-8.
+/// NUL.
 fn canonicalize(path: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut at = 0;
     // Where in `out` the last `%` stands that begins no escape.
@@ -229,7 +229,6 @@ fn canonicalize(path: &[u8], out: &mut Vec<u8>) -> Option<()> {
                 }
                 at += 2;
             }
-            (0x80.., _) => at += push_non_ascii(rest, out)? - 1,
             _ if class(b) == ESCAPE => push_escape(b, out),
             _ => out.push(b),
         }
@@ -248,20 +247,6 @@ fn drop_last_segment(out: &mut Vec<u8>) {
 fn push_escape(b: u8, out: &mut Vec<u8>) {
     let digit = |n: u8| b"0123456789ABCDEF".get(usize::from(n)).copied().unwrap_or_default();
     out.extend_from_slice(&[b'%', digit(b >> 4), digit(b & 15)]);
-}
-
-/// Appends the escapes of the UTF-8 character that `rest` begins with; its length.
-fn push_non_ascii(rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-    let len = match rest.first()? {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => return None,
-    };
-    let character = rest.get(..len)?;
-    std::str::from_utf8(character).ok()?;
-    character.iter().for_each(|&b| push_escape(b, out));
-    Some(len)
 }
 
 /// A decoded character that follows a stray `%` could complete an escape that nobody sent (`%%32e` would

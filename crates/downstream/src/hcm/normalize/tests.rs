@@ -140,9 +140,9 @@ fn what_must_be_escaped_is_and_a_backslash_is_a_slash() {
             ("/é", "/%C3%A9"),
         ],
     );
-    let mut bad = head("GET", "/", Some("a"));
-    bad.headers.set(Known::Path, b"/\xc3(");
-    assert_eq!(outcome(&NORMALIZE, &mut bad), "400");
+    let mut bytes = head("GET", "/", Some("a"));
+    bytes.headers.set(Known::Path, b"/\x80\xff");
+    assert_eq!(outcome(&NORMALIZE, &mut bytes), "/%80%FF");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The messages inside `HttpConnectionManager` that the policy is made of, compiled one by one.
 
 use super::super::forwarded::{InternalAddresses, ProtoByPort, Scheme};
-use super::super::original_ip::{Detection, IpRange, XffTrust};
+use super::super::original_ip::{Detection, XffTrust};
 use super::super::request_id::RequestIds;
 use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::matcher::CidrList;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::http::original_ip_detection as detection_pb;
@@ -24,23 +25,10 @@ pub fn internal_addresses(
     if cidr_ranges.is_empty() {
         return Some(InternalAddresses::Private { unix_sockets });
     }
-    Some(InternalAddresses::Ranges { ranges: ranges(cidr_ranges, cx, "cidr_ranges")?, unix_sockets })
-}
-
-/// A list of ranges; `field` is its name in `cx`.
-fn ranges(list: &[core_pb::CidrRange], cx: &CompileContext<'_>, field: &str) -> Option<Box<[IpRange]>> {
-    let range = |(i, range): (usize, &core_pb::CidrRange)| {
-        let core_pb::CidrRange { address_prefix, prefix_len } = range;
-        let len = prefix_len.unwrap_or(0);
-        let compiled = address_prefix.parse().ok().and_then(|ip| IpRange::new(ip, len));
-        if compiled.is_none() {
-            let text =
-                format!("invalid ip/mask combo '{address_prefix}/{len}' (format is <ip>/<# mask bits>)");
-            cx.item(field, i).error(text);
-        }
-        compiled
-    };
-    list.iter().enumerate().map(range).collect()
+    Some(InternalAddresses::Ranges {
+        ranges: CidrList::compile(cidr_ranges, cx, "cidr_ranges")?,
+        unix_sockets,
+    })
 }
 
 /// `original_ip_detection_extensions`; `cx` is at the connection manager.
@@ -75,7 +63,7 @@ fn xff(message: &detection_pb::xff::v3::XffConfig, cx: &CompileContext<'_>) -> O
                 cx.error("Cannot set both xff_num_trusted_hops and xff_trusted_cidrs");
                 return None;
             }
-            Some(ranges(cidrs, &cx.field("xff_trusted_cidrs"), "cidrs")?)
+            Some(CidrList::compile(cidrs, &cx.field("xff_trusted_cidrs"), "cidrs")?)
         }
         _ => None,
     };

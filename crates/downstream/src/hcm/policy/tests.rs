@@ -1,5 +1,5 @@
 use super::super::forwarded::tests::{connection, info};
-use super::super::original_ip::IpRange;
+use super::super::original_ip::tests::ranges;
 use super::*;
 
 fn policy(fields: PolicyFields) -> RequestPolicy {
@@ -73,7 +73,7 @@ fn an_external_client_steers_nothing() {
 
 #[test]
 fn an_internal_client_steers_and_is_called_internal() {
-    let ranges = Box::new([IpRange::new("127.0.0.0".parse().unwrap(), 8).unwrap()]);
+    let ranges = ranges(&["127.0.0.0"]);
     let fields = PolicyFields {
         use_remote_address: true,
         internal_addresses: InternalAddresses::Ranges { ranges, unix_sockets: false },
