@@ -66,7 +66,12 @@ pub enum Mismatch {
 impl Conditions {
     /// The first condition that does not hold; `None`: all hold. `path` is the path that routes match on.
     #[inline]
-    pub(super) fn mismatch(&self, head: &RequestHead, path: &[u8], cx: &MatchContext<'_>) -> Option<Mismatch> {
+    pub(super) fn mismatch(
+        &self,
+        head: &RequestHead,
+        path: &[u8],
+        cx: &MatchContext<'_>,
+    ) -> Option<Mismatch> {
         let Self { path: path_condition, runtime, headers, query, cookies, grpc, tls } = self;
         if path_condition.as_ref().is_some_and(|p| !p.holds(head, path)) {
             return Some(Mismatch::Path);

@@ -1,6 +1,6 @@
 //! Which virtual host a request's host belongs to: `VirtualHost.domains` by Envoy's precedence.
 
-use super::trie::{Folded, FoldedReversed, Trie, TrieBuilder};
+use super::trie::{Case, Order, Trie, TrieBuilder};
 
 /// Why a domain cannot be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Domains {
             return None;
         }
         let (mut exact, mut prefix, mut suffix) = (None, None, None);
-        self.forward.walk(&Folded(host), u32::MAX, |value, consumed| {
+        self.forward.walk(host, Order::Forward, Case::Folded, u32::MAX, |value, consumed| {
             if let Some(end) = self.ends.get(value as usize) {
                 if consumed == host.len() {
                     exact = end.exact;
@@ -59,7 +59,7 @@ impl Domains {
         if exact.is_some() {
             return exact;
         }
-        self.backward.walk(&FoldedReversed(host), u32::MAX, |value, consumed| {
+        self.backward.walk(host, Order::Backward, Case::Folded, u32::MAX, |value, consumed| {
             if consumed < host.len() {
                 suffix = Some(value);
             }
@@ -121,8 +121,8 @@ impl DomainsBuilder {
     /// The compiled domains.
     pub(super) fn freeze(self) -> Domains {
         Domains {
-            forward: self.forward.freeze(),
-            backward: self.backward.freeze(),
+            forward: self.forward.freeze(Order::Forward),
+            backward: self.backward.freeze(Order::Backward),
             ends: self.ends.into(),
             any: self.any,
             only_any: !self.literal,

@@ -5,7 +5,7 @@
 //! like it, and of the entries that fit, the one that stands first in the configuration wins: each group of
 //! candidates is in list order and is left as soon as a better one is known.
 
-use super::trie::{Folded, Plain, Reversed, Trie, TrieBuilder};
+use super::trie::{Case, Order, Trie, TrieBuilder};
 use nuncio_codec::head::HeaderMap;
 use smallvec::SmallVec;
 
@@ -62,6 +62,13 @@ struct Slot {
     guards: Box<[Guard]>,
 }
 
+impl Slot {
+    fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        let guarded = self.guards.iter().flat_map(|g| g.buckets.iter().flatten());
+        self.plain.iter().chain(guarded)
+    }
+}
+
 /// Routes that all ask for an exact value of one header.
 #[derive(Debug)]
 struct Guard {
@@ -91,19 +98,36 @@ impl PathIndex {
         mut check: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let mut best = u32::MAX;
-        self.plain
-            .walk(&Plain(path), best, |slot, at| self.visit(slot, path, at, headers, &mut best, &mut check));
+        self.plain.walk(path, Order::Forward, Case::Exact, best, |slot, at| {
+            self.visit(slot, path, at, headers, &mut best, &mut check)
+        });
         if !self.folded.is_empty() {
-            self.folded.walk(&Folded(path), best, |slot, at| {
+            self.folded.walk(path, Order::Forward, Case::Folded, best, |slot, at| {
                 self.visit(slot, path, at, headers, &mut best, &mut check)
             });
         }
         if !self.suffix.is_empty() {
-            self.suffix.walk(&Reversed(path), best, |slot, at| {
+            self.suffix.walk(path, Order::Backward, Case::Exact, best, |slot, at| {
                 self.visit(slot, path, at, headers, &mut best, &mut check)
             });
         }
         (best != u32::MAX).then_some(best)
+    }
+
+    /// Every route number under a key of `path`, whatever headers it asks for. For explanations.
+    pub(super) fn each(&self, path: &[u8], mut found: impl FnMut(u32)) {
+        let mut visit = |slot: u32, at: usize| {
+            let slot = self.slots.get(slot as usize);
+            for c in slot.into_iter().flat_map(Slot::candidates) {
+                if c.reach.fits(path, at) {
+                    found(c.route);
+                }
+            }
+            u32::MAX
+        };
+        self.plain.walk(path, Order::Forward, Case::Exact, u32::MAX, &mut visit);
+        self.folded.walk(path, Order::Forward, Case::Folded, u32::MAX, &mut visit);
+        self.suffix.walk(path, Order::Backward, Case::Exact, u32::MAX, &mut visit);
     }
 
     fn visit(
@@ -119,11 +143,9 @@ impl PathIndex {
         scan(&slot.plain, path, at, best, check);
         for guard in &slot.guards {
             for value in headers.get_all(&*guard.header) {
-                guard.values.walk(&Plain(value), *best, |bucket, used| {
-                    if used == value.len() {
-                        if let Some(bucket) = guard.buckets.get(bucket as usize) {
-                            scan(bucket, path, at, best, check);
-                        }
+                guard.values.walk(value, Order::Forward, Case::Exact, *best, |bucket, used| {
+                    if let (true, Some(bucket)) = (used == value.len(), guard.buckets.get(bucket as usize)) {
+                        scan(bucket, path, at, best, check);
                     }
                     *best
                 });
@@ -192,9 +214,9 @@ impl PathIndexBuilder {
     /// The compiled index.
     pub(super) fn freeze(self) -> PathIndex {
         PathIndex {
-            plain: self.plain.freeze(),
-            folded: self.folded.freeze(),
-            suffix: self.suffix.freeze(),
+            plain: self.plain.freeze(Order::Forward),
+            folded: self.folded.freeze(Order::Forward),
+            suffix: self.suffix.freeze(Order::Backward),
             slots: self.slots.into_iter().map(freeze_slot).collect(),
         }
     }
@@ -206,7 +228,7 @@ fn freeze_slot(candidates: Vec<(Candidate, Option<ExactHeader>)>) -> Slot {
         return Slot { plain, guards: Box::default() };
     }
     let mut slot = Slot::default();
-    let mut by_header: Vec<(Box<str>, Vec<(Box<[u8]>, Candidate)>)> = Vec::new();
+    let mut by_header: Vec<(Box<str>, Vec<ByValue>)> = Vec::new();
     for (candidate, guard) in candidates {
         match guard {
             None => slot.plain.push(candidate),
@@ -229,7 +251,10 @@ fn freeze_slot(candidates: Vec<(Candidate, Option<ExactHeader>)>) -> Slot {
     slot
 }
 
-fn freeze_guard(header: Box<str>, list: Vec<(Box<[u8]>, Candidate)>) -> Guard {
+/// A candidate and the value that it asks for.
+type ByValue = (Box<[u8]>, Candidate);
+
+fn freeze_guard(header: Box<str>, list: Vec<ByValue>) -> Guard {
     let mut values = TrieBuilder::default();
     let mut buckets: Vec<SmallVec<[Candidate; 2]>> = Vec::new();
     for (value, candidate) in list {
@@ -241,7 +266,7 @@ fn freeze_guard(header: Box<str>, list: Vec<(Box<[u8]>, Candidate)>) -> Guard {
             bucket.push(candidate);
         }
     }
-    Guard { header, values: values.freeze(), buckets: buckets.into() }
+    Guard { header, values: values.freeze(Order::Forward), buckets: buckets.into() }
 }
 
 #[cfg(test)]

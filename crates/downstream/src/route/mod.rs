@@ -1,6 +1,17 @@
 //! Route configurations, compiled: from a request's head to the route that serves it.
+//!
+//! A [`RouteTable`] is built once from a `RouteConfiguration` and never changes; workers share it. Hosts and
+//! paths are found in trees, so that a look-up costs the length of host and path and not the number of
+//! routes, while the first route in configuration order always wins. A look-up allocates nothing.
+//!
+//! What a route carries is merged over the levels already: header changes in the order in which they run,
+//! per-filter configuration as the most specific level has it. Each cluster of a `weighted_clusters` is a
+//! route of its own; the look-up picks one.
 
+mod action;
 mod affix;
+mod compile;
+mod conditions;
 mod domains;
 mod index;
 mod per_filter;
@@ -8,3 +19,332 @@ mod redirect;
 mod rewrite;
 mod template;
 mod trie;
+mod weighted;
+
+pub use action::{
+    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority,
+};
+pub use compile::{CompilePerRoute, RouteOptions};
+pub use conditions::Mismatch;
+pub use per_filter::{FilterOverride, PerFilter};
+pub use redirect::{RedirectAction, tls_location};
+pub use rewrite::{HostRewrite, set_authority};
+
+use conditions::Conditions;
+use domains::{Domains, without_port};
+use index::PathIndex;
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_core::config::Place;
+use nuncio_core::format::FormatContext;
+use nuncio_core::header::HeaderMutations;
+use nuncio_core::runtime::Runtime;
+use rewrite::{Matched, path_end};
+use std::sync::Arc;
+use weighted::WeightedClusters;
+
+/// What a look-up reads besides the head.
+#[derive(Clone, Copy, Debug)]
+pub struct MatchContext<'a> {
+    /// The stream's random number: the same for its whole life, so that a second look-up decides alike.
+    pub random: u64,
+    /// Runtime values.
+    pub runtime: &'a Runtime,
+    /// What is known of the client's certificate.
+    pub peer_certificate: PeerCertificate,
+}
+
+/// What `tls_context` asks; both are false on a connection without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// The client presented one.
+    pub presented: bool,
+    /// It was validated.
+    pub validated: bool,
+}
+
+/// The outcome of a look-up.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// The route that serves the request.
+    Route(&'a Arc<Route>),
+    /// `require_tls` of this virtual host: answer 301 to [`tls_location`].
+    RedirectToTls(&'a Arc<VirtualHost>),
+    /// No route of this virtual host matches.
+    NoRoute(&'a Arc<VirtualHost>),
+    /// No virtual host has the request's host.
+    NoVirtualHost,
+}
+
+/// A compiled `RouteConfiguration`.
+#[derive(Debug)]
+pub struct RouteTable {
+    place: Option<Place>,
+    name: Arc<str>,
+    domains: Domains,
+    hosts: Box<[Host]>,
+    ignore_port: bool,
+    ignore_path_parameters: bool,
+    host_header: Option<Box<str>>,
+    internal_only_headers: Box<[Box<str>]>,
+}
+
+/// A virtual host and its routes.
+#[derive(Debug)]
+struct Host {
+    shared: Arc<VirtualHost>,
+    require_tls: RequireTls,
+    index: PathIndex,
+    routes: Box<[Entry]>,
+    /// The routes that a request without a path can take.
+    pathless: Box<[u32]>,
+}
+
+/// `VirtualHost.require_tls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequireTls {
+    None,
+    ExternalOnly,
+    All,
+}
+
+/// One route of the list.
+#[derive(Debug)]
+struct Entry {
+    conditions: Option<Box<Conditions>>,
+    target: Target,
+}
+
+/// Where a matched route leads.
+#[derive(Debug)]
+enum Target {
+    One(Arc<Route>),
+    Weighted(Box<WeightedClusters>),
+}
+
+/// What a virtual host says about all of its routes.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// Where it stands in the configuration.
+    pub place: Option<Place>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Requests carry `x-envoy-attempt-count`.
+    pub include_request_attempt_count: bool,
+    /// Responses carry `x-envoy-attempt-count`.
+    pub include_attempt_count_in_response: bool,
+}
+
+/// One compiled route, or one cluster of a weighted route.
+#[derive(Debug)]
+pub struct Route {
+    /// Where it stands in the configuration.
+    pub place: Option<Place>,
+    /// Its name, empty when it has none.
+    pub name: Arc<str>,
+    /// The virtual host that it belongs to.
+    pub virtual_host: Arc<VirtualHost>,
+    /// What becomes of the request.
+    pub action: Action,
+    /// Per-filter configuration, merged over all levels.
+    pub filters: Arc<PerFilter>,
+    matched: Matched,
+    weight: Option<Box<WeightChanges>>,
+    request_headers: Box<[Arc<HeaderMutations>]>,
+    response_headers: Box<[Arc<HeaderMutations>]>,
+}
+
+/// What a cluster of `weighted_clusters` changes before every other level, whatever their order.
+#[derive(Debug, Default)]
+struct WeightChanges {
+    request_headers: Option<Arc<HeaderMutations>>,
+    response_headers: Option<Arc<HeaderMutations>>,
+    /// `host_rewrite_literal`: set without `x-envoy-original-host` or `x-forwarded-host`.
+    host: Option<Box<str>>,
+}
+
+impl WeightChanges {
+    fn is_empty(&self) -> bool {
+        let Self { request_headers, response_headers, host } = self;
+        request_headers.is_none() && response_headers.is_none() && host.is_none()
+    }
+}
+
+impl RouteTable {
+    /// Where it stands in the configuration.
+    pub fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    /// `RouteConfiguration.name`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// `internal_only_headers`, lower-case: removed from requests that come from outside.
+    pub fn internal_only_headers(&self) -> &[Box<str>] {
+        &self.internal_only_headers
+    }
+
+    /// The route for `head`, whose `x-forwarded-proto` is set already: without one no route matches, and
+    /// `require_tls` reads it (and `x-envoy-internal`).
+    pub fn find(&self, head: &RequestHead, cx: &MatchContext<'_>) -> Found<'_> {
+        let Some(host) = self.virtual_host(&head.headers) else { return Found::NoVirtualHost };
+        let forwarded = head.headers.get(Known::XForwardedProto).unwrap_or_default();
+        if forwarded.is_empty() {
+            return Found::NoRoute(&host.shared);
+        }
+        if host.redirects_to_tls(forwarded, &head.headers) {
+            return Found::RedirectToTls(&host.shared);
+        }
+        let entry = match head.headers.get(Known::Path) {
+            Some(path) => self.entry(host, head, self.match_path(path), cx),
+            None => host.pathless.iter().find_map(|&i| host.passing(i, head, b"", cx)),
+        };
+        match entry.map(|e| &e.target) {
+            Some(Target::One(route)) => Found::Route(route),
+            Some(Target::Weighted(clusters)) => {
+                clusters.pick(cx, &head.headers).map_or(Found::NoRoute(&host.shared), Found::Route)
+            }
+            None => Found::NoRoute(&host.shared),
+        }
+    }
+
+    /// Every route of the virtual host that serves `head`, in list order, with the first condition that
+    /// `head` fails (`None`: it matches). For explanations: it walks the list.
+    pub fn walk<'a>(
+        &'a self,
+        head: &'a RequestHead,
+        cx: &'a MatchContext<'a>,
+    ) -> impl Iterator<Item = (&'a Arc<Route>, Option<Mismatch>)> + 'a {
+        let host = self.virtual_host(&head.headers);
+        let path = self.match_path(head.path());
+        host.into_iter().flat_map(move |host| {
+            let entries = (0_u32..).zip(host.routes.iter());
+            entries.filter_map(move |(i, entry)| {
+                let route = match &entry.target {
+                    Target::One(route) => route,
+                    Target::Weighted(clusters) => clusters.routes().next()?,
+                };
+                let mut fits = false;
+                host.index.each(path, |found| fits |= found == i);
+                let mismatch = match &entry.conditions {
+                    _ if !fits => Some(Mismatch::Path),
+                    Some(conditions) => conditions.mismatch(head, path, cx),
+                    None => None,
+                };
+                Some((route, mismatch))
+            })
+        })
+    }
+
+    fn virtual_host(&self, headers: &HeaderMap) -> Option<&Host> {
+        let host = match &self.host_header {
+            None => headers.get(Known::Authority),
+            Some(name) => headers.get(&**name),
+        };
+        let host = host.unwrap_or_default();
+        let host = if self.ignore_port { without_port(host) } else { host };
+        self.hosts.get(self.domains.find(host)? as usize)
+    }
+
+    /// What routes are matched on: the path without query and fragment, and without `;…` where that is
+    /// ignored.
+    fn match_path<'p>(&self, path: &'p [u8]) -> &'p [u8] {
+        let path = path.get(..path_end(path)).unwrap_or_default();
+        if !self.ignore_path_parameters {
+            return path;
+        }
+        memchr::memchr(b';', path).and_then(|at| path.get(..at)).unwrap_or(path)
+    }
+
+    fn entry<'a>(
+        &self,
+        host: &'a Host,
+        head: &RequestHead,
+        path: &[u8],
+        cx: &MatchContext<'_>,
+    ) -> Option<&'a Entry> {
+        let at = host.index.first(path, &head.headers, |i| host.passing(i, head, path, cx).is_some())?;
+        host.routes.get(at as usize)
+    }
+}
+
+impl Host {
+    fn redirects_to_tls(&self, forwarded: &[u8], headers: &HeaderMap) -> bool {
+        match self.require_tls {
+            RequireTls::None => false,
+            _ if forwarded == b"https" => false,
+            RequireTls::All => true,
+            RequireTls::ExternalOnly => headers.get(Known::XEnvoyInternal) != Some(b"true"),
+        }
+    }
+
+    /// The route with number `i`, if its conditions hold.
+    #[inline]
+    fn passing(&self, i: u32, head: &RequestHead, path: &[u8], cx: &MatchContext<'_>) -> Option<&Entry> {
+        let entry = self.routes.get(i as usize)?;
+        let holds = entry.conditions.as_ref().is_none_or(|c| c.mismatch(head, path, cx).is_none());
+        holds.then_some(entry)
+    }
+}
+
+impl Route {
+    /// Changes a request's headers as the route, its virtual host and its table say, in the configured
+    /// order; a weighted cluster's changes come first. Runs before the host is rewritten, and the path.
+    pub fn mutate_request(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {
+        if let Some(weight) = &self.weight {
+            if let Some(mutations) = &weight.request_headers {
+                mutations.apply_request(head, cx);
+            }
+            if let Some(host) = &weight.host {
+                head.headers.set(Known::Authority, host.as_bytes());
+            }
+        }
+        for mutations in &self.request_headers {
+            mutations.apply_request(head, cx);
+        }
+    }
+
+    /// Changes a response's headers, in the same order.
+    pub fn mutate_response(&self, head: &mut ResponseHead, cx: &FormatContext<'_>) {
+        let weight = self.weight.as_ref().and_then(|w| w.response_headers.as_ref());
+        for mutations in weight.into_iter().chain(&self.response_headers) {
+            mutations.apply_response(head, cx);
+        }
+    }
+
+    /// Rewrites `:authority`, then `:path`, on the way upstream. `keep_original` (not
+    /// `suppress_envoy_headers`) puts the old ones into `x-envoy-original-host` and `-path`.
+    pub fn rewrite_request(&self, head: &mut RequestHead, keep_original: bool) {
+        let Action::Cluster(action) = &self.action else { return };
+        if let HostChoice::Rewrite(rewrite) = &action.host {
+            rewrite.apply(head, action.append_x_forwarded_host, keep_original);
+        }
+        if let Some(rewrite) = &action.path {
+            rewrite.apply(head, self.matched, keep_original);
+        }
+    }
+
+    /// Appends the `location` of the answer that this route gives itself, and rewrites `:path` as a redirect
+    /// does first; `false`, and nothing appended, where the answer has none. `keep_original` as in
+    /// [`rewrite_request`](Self::rewrite_request).
+    pub fn location(&self, head: &mut RequestHead, keep_original: bool, out: &mut Vec<u8>) -> bool {
+        match &self.action {
+            Action::Redirect(redirect) => {
+                if let Some(rewrite) = &redirect.rewrite {
+                    rewrite.apply(head, self.matched, keep_original);
+                }
+                redirect.write_location(head, out);
+                true
+            }
+            Action::DirectResponse(answer) if answer.status == 201 || answer.status / 100 == 3 => {
+                redirect::write_own_url(head, out);
+                true
+            }
+            Action::DirectResponse(_) | Action::Cluster(_) | Action::NonForwarding => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ impl PathRewrite {
 
 /// What becomes of `:authority` before a host is picked.
 #[derive(Debug)]
-pub(super) enum HostRewrite {
+pub enum HostRewrite {
     /// `host_rewrite_literal`.
     Literal(Box<str>),
     /// `host_rewrite_header`: the first value of that header, lower-case name.

@@ -25,50 +25,22 @@ pub(super) struct Trie {
     kid_nodes: Box<[u32]>,
 }
 
-/// How a walk reads the bytes of the text that it looks up.
-pub(super) trait Text {
-    /// The byte at `at`, `None` behind the end.
-    fn byte(&self, at: usize) -> Option<u8>;
+/// How a walk reads the text that it looks up. What is read last to first was put in so, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// From the first byte to the last.
+    Forward,
+    /// From the last byte to the first.
+    Backward,
 }
 
-/// Bytes as they are.
-pub(super) struct Plain<'a>(pub &'a [u8]);
-
-/// Bytes with ASCII letters in lower case.
-pub(super) struct Folded<'a>(pub &'a [u8]);
-
-/// Bytes from the last to the first.
-pub(super) struct Reversed<'a>(pub &'a [u8]);
-
-/// Bytes from the last to the first, ASCII letters in lower case.
-pub(super) struct FoldedReversed<'a>(pub &'a [u8]);
-
-impl Text for Plain<'_> {
-    #[inline]
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.0.get(at).copied()
-    }
-}
-
-impl Text for Folded<'_> {
-    #[inline]
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.0.get(at).map(u8::to_ascii_lowercase)
-    }
-}
-
-impl Text for Reversed<'_> {
-    #[inline]
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.0.len().checked_sub(at + 1).and_then(|i| self.0.get(i)).copied()
-    }
-}
-
-impl Text for FoldedReversed<'_> {
-    #[inline]
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.0.len().checked_sub(at + 1).and_then(|i| self.0.get(i)).map(u8::to_ascii_lowercase)
-    }
+/// Which letters are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Case {
+    /// Each byte is itself.
+    Exact,
+    /// ASCII letters of the text count as lower-case ones; keys are lower-case.
+    Folded,
 }
 
 impl Trie {
@@ -77,28 +49,44 @@ impl Trie {
         self.nodes.is_empty()
     }
 
-    /// Visits, shortest first, every entry whose key begins `text`: `visit(value, bytes consumed)` answers
-    /// the rank from which on further entries are of no interest (`u32::MAX`: all are).
+    /// Visits, shortest first, every entry whose key begins `text` (ends it, when read backward):
+    /// `visit(value, bytes consumed)` answers the rank from which on further entries are of no interest
+    /// (`u32::MAX`: all are), as `bound` does at the start.
     #[inline]
-    pub(super) fn walk(&self, text: &impl Text, bound: u32, mut visit: impl FnMut(u32, usize) -> u32) {
+    pub(super) fn walk(
+        &self,
+        text: &[u8],
+        order: Order,
+        case: Case,
+        bound: u32,
+        mut visit: impl FnMut(u32, usize) -> u32,
+    ) {
         let mut bound = bound;
-        let mut at = 0;
+        let mut rest = text;
         let mut next = self.nodes.first();
         while let Some(node) = next {
             if node.least >= bound {
                 return;
             }
             let label = self.label(node);
-            for &want in label {
-                if text.byte(at) != Some(want) {
-                    return;
-                }
-                at += 1;
+            let Some((begin, behind)) = split(rest, label.len(), order) else { return };
+            let same = match case {
+                Case::Exact => begin == label,
+                Case::Folded => begin.eq_ignore_ascii_case(label),
+            };
+            if !same {
+                return;
             }
+            rest = behind;
             if node.value != NONE {
-                bound = visit(node.value, at);
+                bound = visit(node.value, text.len() - rest.len());
             }
-            next = text.byte(at).and_then(|b| self.kid(node, b));
+            let byte = match order {
+                Order::Forward => rest.first(),
+                Order::Backward => rest.last(),
+            };
+            next = byte
+                .and_then(|&b| self.kid(node, if case == Case::Folded { b.to_ascii_lowercase() } else { b }));
         }
     }
 
@@ -112,9 +100,26 @@ impl Trie {
     fn kid(&self, node: &Node, first: u8) -> Option<&Node> {
         let (at, len) = (node.kids_at as usize, node.kids_len as usize);
         let bytes = self.kid_bytes.get(at..at + len)?;
-        let found = bytes.binary_search(&first).ok()?;
+        // One child is what most nodes have, and few have more than a handful.
+        let found = if len > 8 {
+            bytes.binary_search(&first).ok()?
+        } else {
+            bytes.iter().position(|&b| b == first)?
+        };
         let id = *self.kid_nodes.get(at + found)?;
         self.nodes.get(id as usize)
+    }
+}
+
+/// The next `len` bytes in reading order, and what is left.
+#[inline]
+fn split(text: &[u8], len: usize, order: Order) -> Option<(&[u8], &[u8])> {
+    match order {
+        Order::Forward => text.split_at_checked(len),
+        Order::Backward => {
+            let (left, read) = text.split_at_checked(text.len().checked_sub(len)?)?;
+            Some((read, left))
+        }
     }
 }
 
@@ -188,8 +193,8 @@ impl TrieBuilder {
         shared
     }
 
-    /// The flat tree.
-    pub(super) fn freeze(self) -> Trie {
+    /// The flat tree, for walks in `order`. Keys of backward walks were put in last byte first.
+    pub(super) fn freeze(self, order: Order) -> Trie {
         let mut nodes = Vec::with_capacity(self.nodes.len());
         let (mut labels, mut kid_bytes, mut kid_nodes) = (Vec::new(), Vec::new(), Vec::new());
         for Growing { label, kids, value, least } in self.nodes {
@@ -201,7 +206,10 @@ impl TrieBuilder {
                 value,
                 least,
             });
-            labels.extend_from_slice(&label);
+            match order {
+                Order::Forward => labels.extend_from_slice(&label),
+                Order::Backward => labels.extend(label.iter().rev()),
+            }
             kid_bytes.extend(kids.iter().map(|k| k.0));
             kid_nodes.extend(kids.iter().map(|k| k.1));
         }

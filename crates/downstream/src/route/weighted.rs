@@ -1,6 +1,6 @@
 //! `WeightedCluster`: which of several clusters a request goes to.
 
-use super::Route;
+use super::{MatchContext, Route};
 use nuncio_codec::head::HeaderMap;
 use std::sync::Arc;
 
@@ -9,20 +9,60 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct WeightedClusters {
     /// With the end of its half-open interval.
-    pub clusters: Box<[(u64, Arc<Route>)]>,
-    /// Above 0.
-    pub total: u64,
+    clusters: Box<[(u64, Arc<Route>)]>,
     /// `header_name`: its single decimal value replaces the random number.
-    pub header: Option<Box<str>>,
+    header: Option<Box<str>>,
+    /// `runtime_key_prefix` and the cluster's name, which may set another weight; empty without a prefix.
+    runtime_keys: Box<[Box<str>]>,
 }
 
 impl WeightedClusters {
-    /// The cluster in whose interval the value falls: the header's number where there is one, else `random`.
-    pub(super) fn pick(&self, random: u64, headers: &HeaderMap) -> Option<&Arc<Route>> {
-        let value = self.header.as_deref().and_then(|name| header_number(headers, name)).unwrap_or(random);
-        let at = value.checked_rem(self.total)?;
+    /// `clusters` in order, each with its weight and name.
+    pub(super) fn new(
+        clusters: Vec<(u32, Arc<str>, Arc<Route>)>,
+        header: Option<Box<str>>,
+        runtime_prefix: &str,
+    ) -> Self {
+        let keyed = if runtime_prefix.is_empty() { &[][..] } else { &clusters };
+        let runtime_keys =
+            keyed.iter().map(|(_, name, _)| format!("{runtime_prefix}.{name}").into_boxed_str()).collect();
+        let mut end = 0;
+        let clusters = clusters.into_iter().map(|(weight, _, route)| {
+            end += u64::from(weight);
+            (end, route)
+        });
+        Self { clusters: clusters.collect(), header, runtime_keys }
+    }
+
+    /// The cluster in whose interval the value falls: the header's number where there is one, else the
+    /// stream's random number.
+    pub(super) fn pick(&self, cx: &MatchContext<'_>, headers: &HeaderMap) -> Option<&Arc<Route>> {
+        let value = self.header.as_deref().and_then(|name| header_number(headers, name)).unwrap_or(cx.random);
+        if !self.runtime_keys.is_empty() {
+            return self.pick_by_runtime(cx, value);
+        }
+        let total = self.clusters.last()?.0;
+        let at = value.checked_rem(total)?;
         let first = self.clusters.partition_point(|(end, _)| *end <= at);
         self.clusters.get(first).map(|(_, route)| route)
+    }
+
+    /// Weights are read anew for each request; none is picked when they add up to 0.
+    fn pick_by_runtime(&self, cx: &MatchContext<'_>, value: u64) -> Option<&Arc<Route>> {
+        let weights = || {
+            let mut start = 0;
+            self.clusters.iter().zip(&self.runtime_keys).map(move |((end, route), key)| {
+                let configured = end - std::mem::replace(&mut start, *end);
+                (cx.runtime.integer(key, configured).min(u64::from(u32::MAX)), route)
+            })
+        };
+        let total: u64 = weights().map(|(weight, _)| weight).sum();
+        let mut at = value.checked_rem(total)?;
+        weights().find_map(|(weight, route)| {
+            let hit = at < weight;
+            at = at.saturating_sub(weight);
+            hit.then_some(route)
+        })
     }
 
     /// Every route that can be picked.

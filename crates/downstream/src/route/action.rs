@@ -1,0 +1,99 @@
+//! What becomes of a request that matched.
+
+use super::redirect::RedirectAction;
+use super::rewrite::{HostRewrite, PathRewrite};
+use bytes::Bytes;
+use nuncio_codec::head::HeaderMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A route's action.
+#[derive(Debug)]
+pub enum Action {
+    /// `route`: to a cluster.
+    Cluster(Box<ClusterAction>),
+    /// `redirect`.
+    Redirect(Box<RedirectAction>),
+    /// `direct_response`.
+    DirectResponse(Box<DirectResponseAction>),
+    /// `non_forwarding_action`: a filter has to answer.
+    NonForwarding,
+}
+
+/// A compiled `RouteAction`.
+#[derive(Clone, Debug)]
+pub struct ClusterAction {
+    /// The cluster.
+    pub cluster: ClusterSpecifier,
+    /// From the end of the request to the end of the response; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// `idle_timeout`: unset leaves the connection manager's `stream_idle_timeout` in force.
+    pub idle_timeout: Option<Limit>,
+    /// The circuit breakers' and pools' priority.
+    pub priority: Priority,
+    /// The status when the cluster does not exist: 503, 404 or 500.
+    pub cluster_not_found_status: u16,
+    /// What becomes of the host.
+    pub host: HostChoice,
+    /// A host rewrite joins the old host onto `x-forwarded-host`.
+    pub append_x_forwarded_host: bool,
+    pub(super) path: Option<Arc<PathRewrite>>,
+}
+
+/// A limit that may be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// 0: none.
+    Off,
+    /// So long.
+    After(Duration),
+}
+
+/// Which cluster.
+#[derive(Clone, Debug)]
+pub enum ClusterSpecifier {
+    /// This one.
+    Name(Arc<str>),
+    /// The one that the first value of this header (lower-case name) names.
+    Header(Box<str>),
+}
+
+impl ClusterSpecifier {
+    /// The cluster's name; empty where the header is absent or no text.
+    pub fn name<'a>(&'a self, headers: &'a HeaderMap) -> &'a str {
+        match self {
+            Self::Name(name) => name,
+            Self::Header(header) => headers.get_str(&**header).unwrap_or_default(),
+        }
+    }
+}
+
+/// What becomes of `:authority`.
+#[derive(Clone, Debug)]
+pub enum HostChoice {
+    /// It stays.
+    Keep,
+    /// It is replaced before a host is picked.
+    Rewrite(Arc<HostRewrite>),
+    /// `auto_host_rewrite`: it becomes the name of the host that was picked.
+    Automatic,
+}
+
+/// `RoutingPriority`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// `DEFAULT`.
+    #[default]
+    Default,
+    /// `HIGH`.
+    High,
+}
+
+/// A compiled `DirectResponseAction`.
+#[derive(Debug)]
+pub struct DirectResponseAction {
+    /// 200 to 599.
+    pub status: u16,
+    /// The body, read when the table was compiled.
+    pub body: Bytes,
+}

@@ -1,0 +1,279 @@
+//! From a `RouteConfiguration` to a [`RouteTable`]. Every error is recorded, with its place.
+
+mod action;
+mod level;
+mod matching;
+
+use super::domains::{DomainError, DomainsBuilder};
+use super::index::PathIndexBuilder;
+use super::per_filter::PerFilter;
+use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
+use level::Level;
+use nuncio_core::config::CompileContext;
+use nuncio_proto::pb::envoy::config::route::v3 as pb;
+use prost_types::Any;
+use std::sync::Arc;
+
+/// `max_direct_response_body_size_bytes` where it is not set.
+const MAX_DIRECT_RESPONSE_BODY: u32 = 4096;
+
+/// What a route table needs to know of the configuration around it.
+#[derive(Clone, Copy)]
+pub struct RouteOptions<'a> {
+    /// Whether a cluster of this name is configured.
+    pub cluster_exists: &'a dyn Fn(&str) -> bool,
+    /// `validate_clusters` where it is not set: true for a table inside a listener, false for RDS.
+    pub validate_clusters_default: bool,
+    /// The filters' per-route configuration.
+    pub per_route: &'a dyn CompilePerRoute,
+}
+
+/// Compiles the entries of `typed_per_filter_config`.
+pub trait CompilePerRoute {
+    /// Whether a filter takes this message: an entry marked `is_optional` is left out where none does.
+    fn knows(&self, config: &Any) -> bool;
+
+    /// The compiled configuration of the filter called `filter` in the chain; `None` after an error was
+    /// recorded.
+    fn compile(
+        &self,
+        filter: &str,
+        config: &Any,
+        cx: &CompileContext<'_>,
+    ) -> Option<Arc<dyn std::any::Any + Send + Sync>>;
+}
+
+/// What the routes of a table have in common while it is compiled.
+struct Scope<'a> {
+    options: &'a RouteOptions<'a>,
+    validate_clusters: bool,
+    max_body: u32,
+    /// `most_specific_header_mutations_wins`.
+    table_first: bool,
+    table: Level,
+}
+
+/// What the routes of a virtual host have in common.
+struct HostScope<'a> {
+    scope: &'a Scope<'a>,
+    host: Arc<VirtualHost>,
+    level: Level,
+    filters: Arc<PerFilter>,
+}
+
+/// All of `items`, after every one was tried.
+fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let mut failed = false;
+    let mut out = Vec::new();
+    for item in items {
+        match item {
+            Some(item) => out.push(item),
+            None => failed = true,
+        }
+    }
+    (!failed).then_some(out)
+}
+
+impl RouteTable {
+    /// Compiles `message`; `None` when an error was recorded in `cx`.
+    pub fn compile(
+        message: pb::RouteConfiguration,
+        cx: &CompileContext<'_>,
+        options: &RouteOptions<'_>,
+    ) -> Option<Arc<RouteTable>> {
+        let pb::RouteConfiguration {
+            name,
+            virtual_hosts,
+            internal_only_headers,
+            response_headers_to_add,
+            response_headers_to_remove,
+            request_headers_to_add,
+            validate_clusters,
+            request_headers_to_remove,
+            most_specific_header_mutations_wins,
+            max_direct_response_body_size_bytes,
+            ignore_port_in_host_matching,
+            ignore_path_parameters_in_path_matching,
+            typed_per_filter_config,
+            metadata: _, // Read by nothing that is built: it changes no routing.
+            vhost_header,
+        } = message;
+        let table = level::Parts {
+            request_add: request_headers_to_add,
+            request_remove: request_headers_to_remove,
+            response_add: response_headers_to_add,
+            response_remove: response_headers_to_remove,
+            filters: typed_per_filter_config,
+        }
+        .compile(cx, options.per_route);
+        let domains = domains(&name, &virtual_hosts, cx);
+        let scope = Scope {
+            options,
+            validate_clusters: validate_clusters.unwrap_or(options.validate_clusters_default),
+            max_body: max_direct_response_body_size_bytes.unwrap_or(MAX_DIRECT_RESPONSE_BODY),
+            table_first: most_specific_header_mutations_wins,
+            table: table.clone().unwrap_or_default(),
+        };
+        let hosts = all((0..)
+            .zip(virtual_hosts)
+            .map(|(i, host)| virtual_host(host, &cx.item("virtual_hosts", i), &scope)));
+        table?;
+        let lower = |text: String| text.to_ascii_lowercase().into_boxed_str();
+        Some(Arc::new(RouteTable {
+            place: cx.place(),
+            name: name.into(),
+            domains: domains?.freeze(),
+            hosts: hosts?.into(),
+            ignore_port: ignore_port_in_host_matching,
+            ignore_path_parameters: ignore_path_parameters_in_path_matching,
+            host_header: (!vhost_header.is_empty()).then(|| lower(vhost_header)),
+            internal_only_headers: internal_only_headers.into_iter().map(lower).collect(),
+        }))
+    }
+}
+
+fn domains(name: &str, hosts: &[pb::VirtualHost], cx: &CompileContext<'_>) -> Option<DomainsBuilder> {
+    let mut builder = DomainsBuilder::default();
+    let mut failed = false;
+    for (h, host) in hosts.iter().enumerate() {
+        for (d, domain) in host.domains.iter().enumerate() {
+            let Err(error) = builder.add(domain, h as u32) else { continue };
+            failed = true;
+            let at = cx.item("virtual_hosts", h);
+            let at = at.item("domains", d);
+            match error {
+                DomainError::SecondWildcard => {
+                    at.error(format!("Only a single wildcard domain is permitted in route {name}"))
+                }
+                DomainError::Duplicate => at.error(format!(
+                    "Only unique values for domains are permitted. Duplicate entry of domain {} in route {name}",
+                    domain.to_ascii_lowercase()
+                )),
+            };
+        }
+    }
+    (!failed).then_some(builder)
+}
+
+fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope<'_>) -> Option<Host> {
+    let pb::VirtualHost {
+        name,
+        domains: _, // Read by the table, for all of its hosts at once.
+        routes,
+        require_tls,
+        request_headers_to_add,
+        response_headers_to_add,
+        response_headers_to_remove,
+        request_headers_to_remove,
+        include_request_attempt_count,
+        typed_per_filter_config,
+        include_attempt_count_in_response,
+        metadata: _, // Read by nothing that is built: it changes no routing.
+    } = message;
+    let level = level::Parts {
+        request_add: request_headers_to_add,
+        request_remove: request_headers_to_remove,
+        response_add: response_headers_to_add,
+        response_remove: response_headers_to_remove,
+        filters: typed_per_filter_config,
+    }
+    .compile(cx, scope.options.per_route);
+    let shared = Arc::new(VirtualHost {
+        place: cx.place(),
+        name: name.into(),
+        include_request_attempt_count,
+        include_attempt_count_in_response,
+    });
+    let failed = level.is_none();
+    let level = level.unwrap_or_default();
+    let filters = Arc::new(PerFilter::merge(&[&level.filters, &scope.table.filters]));
+    let host_scope = HostScope { scope, host: shared.clone(), level, filters };
+    let mut index = PathIndexBuilder::default();
+    let mut pathless = Vec::new();
+    let entries = all((0..).zip(routes).map(|(i, message)| {
+        let (path, entry) = route(message, &cx.item("routes", i), &host_scope)?;
+        let number = i as u32;
+        index.add(number, path.key(), path.guard.clone());
+        if path.without_path {
+            pathless.push(number);
+        }
+        Some(entry)
+    }));
+    let routes = entries?.into();
+    (!failed).then(|| Host {
+        shared,
+        require_tls: tls_requirement(require_tls),
+        index: index.freeze(),
+        routes,
+        pathless: pathless.into(),
+    })
+}
+
+fn tls_requirement(value: i32) -> RequireTls {
+    use pb::virtual_host::TlsRequirementType;
+    match TlsRequirementType::try_from(value) {
+        Ok(TlsRequirementType::All) => RequireTls::All,
+        Ok(TlsRequirementType::ExternalOnly) => RequireTls::ExternalOnly,
+        // The support check refused other numbers.
+        Ok(TlsRequirementType::None) | Err(_) => RequireTls::None,
+    }
+}
+
+fn route(
+    message: pb::Route,
+    cx: &CompileContext<'_>,
+    scope: &HostScope<'_>,
+) -> Option<(matching::PathPlace, Entry)> {
+    let pb::Route {
+        r#match,
+        action,
+        metadata: _, // Read by nothing that is built: it changes no routing.
+        request_headers_to_add,
+        response_headers_to_add,
+        response_headers_to_remove,
+        request_headers_to_remove,
+        typed_per_filter_config,
+        name,
+    } = message;
+    let level = level::Parts {
+        request_add: request_headers_to_add,
+        request_remove: request_headers_to_remove,
+        response_add: response_headers_to_add,
+        response_remove: response_headers_to_remove,
+        filters: typed_per_filter_config,
+    }
+    .compile(cx, scope.scope.options.per_route);
+    let matched = matching::compile(r#match.unwrap_or_default(), &cx.field("match"));
+    let template = matched.as_ref().and_then(|m| m.template());
+    let compiled = match action {
+        Some(action) => {
+            action::compile(action, cx, &action::Around { scope: scope.scope, name: &name, template })
+        }
+        None => {
+            cx.error("a route needs an action");
+            None
+        }
+    };
+    let (level, matched, compiled) = (level?, matched?, compiled?);
+    let (request_headers, response_headers) = level.ordered(scope);
+    let base = Route {
+        place: cx.place(),
+        name: name.as_str().into(),
+        virtual_host: scope.host.clone(),
+        action: super::Action::NonForwarding,
+        filters: level.merged(scope, &[]),
+        matched: matched.path.matched,
+        weight: None,
+        request_headers,
+        response_headers,
+    };
+    let target = match compiled {
+        action::Compiled::One(action) => Target::One(Arc::new(Route { action, ..base })),
+        action::Compiled::Weighted(weighted) => {
+            Target::Weighted(Box::new(weighted.into_routes(&base, &level, scope)))
+        }
+    };
+    let matching::Compiled { path, conditions } = matched;
+    let conditions = (!conditions.is_empty()).then(|| Box::new(conditions));
+    Some((path, Entry { conditions, target }))
+}

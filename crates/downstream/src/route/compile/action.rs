@@ -1,0 +1,454 @@
+//! The actions of a route.
+
+use super::level::{Level, Parts};
+use super::{HostScope, Scope, all};
+use crate::route::action::{
+    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority,
+};
+use crate::route::redirect::RedirectAction;
+use crate::route::rewrite::{HostRewrite, PathRewrite};
+use crate::route::template::{TemplateMatch, TemplateRewrite, TemplateRewriteError};
+use crate::route::weighted::WeightedClusters;
+use crate::route::{Route, WeightChanges};
+use nuncio_core::config::{CompileContext, data_source, duration, type_name};
+use nuncio_core::matcher::RegexRewrite;
+use nuncio_proto::pb::envoy::config::core::v3 as core;
+use nuncio_proto::pb::envoy::config::route::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig;
+use nuncio_proto::pb::envoy::r#type::matcher::v3 as matcher;
+use pb::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier};
+use prost::Name;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `RouteAction.timeout` where it is not set.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What an action reads of its route.
+pub(super) struct Around<'a> {
+    pub scope: &'a Scope<'a>,
+    /// The route's name.
+    pub name: &'a str,
+    /// The template that its path is matched against.
+    pub template: Option<&'a TemplateMatch>,
+}
+
+/// A compiled action.
+pub(super) enum Compiled {
+    One(Action),
+    Weighted(Weighted),
+}
+
+/// The clusters of a weighted route, not yet routes of their own.
+pub(super) struct Weighted {
+    clusters: Vec<Weight>,
+    header: Option<Box<str>>,
+    runtime_prefix: Box<str>,
+    action: ClusterAction,
+}
+
+struct Weight {
+    cluster: ClusterSpecifier,
+    weight: u32,
+    level: Level,
+    host: Option<Box<str>>,
+}
+
+pub(super) fn compile(
+    action: pb::route::Action,
+    cx: &CompileContext<'_>,
+    around: &Around<'_>,
+) -> Option<Compiled> {
+    use pb::route::Action as Message;
+    match action {
+        Message::Route(message) => cluster_action(message, &cx.field("route"), around),
+        Message::Redirect(message) => {
+            redirect(message, &cx.field("redirect")).map(|r| Compiled::One(Action::Redirect(Box::new(r))))
+        }
+        Message::DirectResponse(message) => {
+            direct_response(message, &cx.field("direct_response"), around.scope.max_body)
+                .map(|d| Compiled::One(Action::DirectResponse(Box::new(d))))
+        }
+        Message::NonForwardingAction(pb::NonForwardingAction {}) => {
+            Some(Compiled::One(Action::NonForwarding))
+        }
+    }
+}
+
+fn cluster_action(
+    message: pb::RouteAction,
+    cx: &CompileContext<'_>,
+    around: &Around<'_>,
+) -> Option<Compiled> {
+    let pb::RouteAction {
+        cluster_specifier,
+        prefix_rewrite,
+        host_rewrite_specifier,
+        timeout,
+        priority,
+        cluster_not_found_response_code,
+        idle_timeout,
+        regex_rewrite,
+        append_x_forwarded_host,
+        path_rewrite_policy,
+    } = message;
+    let path = path_rewrite(prefix_rewrite, regex_rewrite, path_rewrite_policy, cx, around.template);
+    let host = host_choice(host_rewrite_specifier, cx);
+    let specifier = specifier(cluster_specifier, cx, around);
+    let timeout = limit(timeout.as_ref(), &cx.field("timeout"));
+    let idle_timeout = limit(idle_timeout.as_ref(), &cx.field("idle_timeout"));
+    let action = ClusterAction {
+        cluster: ClusterSpecifier::Name("".into()),
+        timeout: match timeout? {
+            None => Some(DEFAULT_TIMEOUT),
+            Some(Limit::Off) => None,
+            Some(Limit::After(timeout)) => Some(timeout),
+        },
+        idle_timeout: idle_timeout?,
+        priority: match core::RoutingPriority::try_from(priority) {
+            Ok(core::RoutingPriority::High) => Priority::High,
+            // The support check refused other numbers.
+            Ok(core::RoutingPriority::Default) | Err(_) => Priority::Default,
+        },
+        cluster_not_found_status: match ClusterNotFoundResponseCode::try_from(cluster_not_found_response_code)
+        {
+            Ok(ClusterNotFoundResponseCode::NotFound) => 404,
+            Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
+            Ok(ClusterNotFoundResponseCode::ServiceUnavailable) | Err(_) => 503,
+        },
+        host: host?,
+        append_x_forwarded_host,
+        path: path?,
+    };
+    Some(match specifier? {
+        Specifier::One(cluster) => {
+            Compiled::One(Action::Cluster(Box::new(ClusterAction { cluster, ..action })))
+        }
+        Specifier::Weighted { clusters, header, runtime_prefix } => {
+            Compiled::Weighted(Weighted { clusters, header, runtime_prefix, action })
+        }
+    })
+}
+
+/// A limit in which 0 means off and absence something else; `Some(None)` where it is absent.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+fn limit(value: Option<&prost_types::Duration>, cx: &CompileContext<'_>) -> Option<Option<Limit>> {
+    let Some(value) = value else { return Some(None) };
+    let value = duration(value, cx)?;
+    // Timers count milliseconds: a smaller one is rounded up.
+    let after = Limit::After(value.max(Duration::from_millis(1)));
+    Some(Some(if value.is_zero() { Limit::Off } else { after }))
+}
+
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+fn path_rewrite(
+    prefix: String,
+    regex: Option<matcher::RegexMatchAndSubstitute>,
+    policy: Option<core::TypedExtensionConfig>,
+    cx: &CompileContext<'_>,
+    template: Option<&TemplateMatch>,
+) -> Option<Option<Arc<PathRewrite>>> {
+    let rewrite = match (prefix, regex, policy) {
+        (prefix, None, None) if prefix.is_empty() => return Some(None),
+        (prefix, None, None) => PathRewrite::Prefix(prefix.into()),
+        (prefix, Some(regex), None) if prefix.is_empty() => {
+            PathRewrite::Regex(Box::new(regex_rewrite(regex, &cx.field("regex_rewrite"))?))
+        }
+        (prefix, None, Some(policy)) if prefix.is_empty() => {
+            let rewrite = template_rewrite(policy, &cx.field("path_rewrite_policy"), template)?;
+            return Some(rewrite.map(|r| Arc::new(PathRewrite::Template(Box::new(r)))));
+        }
+        _ => {
+            cx.error("Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy");
+            return None;
+        }
+    };
+    Some(Some(Arc::new(rewrite)))
+}
+
+fn regex_rewrite(message: matcher::RegexMatchAndSubstitute, cx: &CompileContext<'_>) -> Option<RegexRewrite> {
+    let matcher::RegexMatchAndSubstitute { pattern, substitution } = message;
+    let matcher::RegexMatcher { regex } = pattern.unwrap_or_default();
+    match RegexRewrite::new(&regex, &substitution) {
+        Ok(rewrite) => Some(rewrite),
+        Err(error) => {
+            cx.error(error.to_string());
+            None
+        }
+    }
+}
+
+/// `Some(None)` where the template matches nothing, so that nothing is rewritten.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+fn template_rewrite(
+    extension: core::TypedExtensionConfig,
+    cx: &CompileContext<'_>,
+    template: Option<&TemplateMatch>,
+) -> Option<Option<TemplateRewrite>> {
+    let core::TypedExtensionConfig { name, typed_config } = extension;
+    let any = typed_config.unwrap_or_default();
+    let type_name = type_name(&any.type_url);
+    if type_name != UriTemplateRewriteConfig::full_name() {
+        cx.error(format!(
+            "Didn't find a registered implementation for '{name}' with type URL: '{type_name}'"
+        ));
+        return None;
+    }
+    let Some(template) = template else {
+        cx.error(
+            "unable to use envoy.path.rewrite.uri_template.uri_template_rewriter extension without \
+             envoy.path.match.uri_template.uri_template_matcher extension",
+        );
+        return None;
+    };
+    let cx = cx.field("typed_config");
+    let UriTemplateRewriteConfig { path_template_rewrite: text } = cx.unpack(&any)?;
+    match TemplateRewrite::new(&text, template) {
+        Ok(rewrite) => Some(rewrite),
+        Err(TemplateRewriteError::Invalid) => {
+            cx.error(format!("path_rewrite_policy.path_template_rewrite {text} is invalid"));
+            None
+        }
+        Err(TemplateRewriteError::Mismatch) => {
+            cx.error(format!(
+                "mismatch between variables in path_match_policy {} and path_rewrite_policy {text}",
+                template.text()
+            ));
+            None
+        }
+    }
+}
+
+fn host_choice(specifier: Option<HostRewriteSpecifier>, cx: &CompileContext<'_>) -> Option<HostChoice> {
+    let rewrite = match specifier {
+        None | Some(HostRewriteSpecifier::AutoHostRewrite(false)) => return Some(HostChoice::Keep),
+        Some(HostRewriteSpecifier::AutoHostRewrite(true)) => return Some(HostChoice::Automatic),
+        Some(HostRewriteSpecifier::HostRewriteLiteral(text)) => HostRewrite::Literal(text.into()),
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
+            HostRewrite::Header(name.to_ascii_lowercase().into())
+        }
+        Some(HostRewriteSpecifier::HostRewritePathRegex(regex)) => {
+            HostRewrite::PathRegex(Box::new(regex_rewrite(regex, &cx.field("host_rewrite_path_regex"))?))
+        }
+    };
+    Some(HostChoice::Rewrite(Arc::new(rewrite)))
+}
+
+enum Specifier {
+    One(ClusterSpecifier),
+    Weighted { clusters: Vec<Weight>, header: Option<Box<str>>, runtime_prefix: Box<str> },
+}
+
+fn specifier(
+    message: Option<pb::route_action::ClusterSpecifier>,
+    cx: &CompileContext<'_>,
+    around: &Around<'_>,
+) -> Option<Specifier> {
+    use pb::route_action::ClusterSpecifier as Message;
+    match message {
+        Some(Message::Cluster(name)) => {
+            let scope = around.scope;
+            if scope.validate_clusters && !(scope.options.cluster_exists)(&name) {
+                cx.field("cluster").error(format!("route: unknown cluster '{name}'"));
+                return None;
+            }
+            Some(Specifier::One(ClusterSpecifier::Name(name.into())))
+        }
+        Some(Message::ClusterHeader(name)) => {
+            Some(Specifier::One(ClusterSpecifier::Header(name.to_ascii_lowercase().into())))
+        }
+        Some(Message::WeightedClusters(message)) => weighted(message, &cx.field("weighted_clusters"), around),
+        None => {
+            cx.error("field: \"cluster_specifier\", reason: is required");
+            None
+        }
+    }
+}
+
+fn weighted(message: pb::WeightedCluster, cx: &CompileContext<'_>, around: &Around<'_>) -> Option<Specifier> {
+    use pb::weighted_cluster::RandomValueSpecifier;
+    let pb::WeightedCluster { clusters, runtime_key_prefix, random_value_specifier } = message;
+    let header = random_value_specifier
+        .map(|RandomValueSpecifier::HeaderName(name)| name.to_ascii_lowercase().into_boxed_str());
+    let clusters = all((0..).zip(clusters).map(|(i, m)| weight(m, &cx.item("clusters", i), around)))?;
+    let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
+    if total == 0 {
+        cx.error("Sum of weights in the weighted_cluster must be greater than 0.");
+        return None;
+    }
+    if total > u64::from(u32::MAX) {
+        cx.error(format!(
+            "The sum of weights of all weighted clusters of route {} exceeds {}",
+            around.name,
+            u32::MAX
+        ));
+        return None;
+    }
+    Some(Specifier::Weighted { clusters, header, runtime_prefix: runtime_key_prefix.into() })
+}
+
+fn weight(
+    message: pb::weighted_cluster::ClusterWeight,
+    cx: &CompileContext<'_>,
+    around: &Around<'_>,
+) -> Option<Weight> {
+    use pb::weighted_cluster::cluster_weight::HostRewriteSpecifier;
+    let pb::weighted_cluster::ClusterWeight {
+        name,
+        weight,
+        request_headers_to_add,
+        response_headers_to_add,
+        response_headers_to_remove,
+        request_headers_to_remove,
+        typed_per_filter_config,
+        host_rewrite_specifier,
+        cluster_header,
+    } = message;
+    let scope = around.scope;
+    let cluster = match (name.is_empty(), cluster_header.is_empty()) {
+        (false, true) if scope.validate_clusters && !(scope.options.cluster_exists)(&name) => {
+            cx.field("name").error(format!("route: unknown weighted cluster '{name}'"));
+            None
+        }
+        (false, true) => Some(ClusterSpecifier::Name(name.into())),
+        (true, false) => Some(ClusterSpecifier::Header(cluster_header.to_ascii_lowercase().into())),
+        (true, true) => {
+            cx.error("At least one of name or cluster_header need to be specified");
+            None
+        }
+        (false, false) => {
+            cx.error("Only one of name or cluster_header can be specified");
+            None
+        }
+    };
+    if weight.is_none() {
+        cx.error("Field 'weight' is missing");
+    }
+    let level = Parts {
+        request_add: request_headers_to_add,
+        request_remove: request_headers_to_remove,
+        response_add: response_headers_to_add,
+        response_remove: response_headers_to_remove,
+        filters: typed_per_filter_config,
+    }
+    .compile(cx, scope.options.per_route);
+    let host = host_rewrite_specifier.map(|HostRewriteSpecifier::HostRewriteLiteral(host)| host);
+    let host = host.filter(|h| !h.is_empty()).map(String::into_boxed_str);
+    Some(Weight { cluster: cluster?, weight: weight?, level: level?, host })
+}
+
+impl Weighted {
+    /// Each cluster as a route of its own: `base` with the cluster's changes on top.
+    pub(super) fn into_routes(self, base: &Route, level: &Level, scope: &HostScope<'_>) -> WeightedClusters {
+        let Self { clusters, header, runtime_prefix, action } = self;
+        let clusters = clusters.into_iter().map(|Weight { cluster, weight, level: own, host }| {
+            let name = match &cluster {
+                ClusterSpecifier::Name(name) => name.clone(),
+                ClusterSpecifier::Header(_) => "".into(),
+            };
+            let filters = level.merged(scope, &own.filters);
+            let changes =
+                WeightChanges { request_headers: own.request, response_headers: own.response, host };
+            let route = Route {
+                place: base.place,
+                name: base.name.clone(),
+                virtual_host: base.virtual_host.clone(),
+                action: Action::Cluster(Box::new(ClusterAction { cluster, ..action.clone() })),
+                filters,
+                matched: base.matched,
+                weight: (!changes.is_empty()).then(|| Box::new(changes)),
+                request_headers: base.request_headers.clone(),
+                response_headers: base.response_headers.clone(),
+            };
+            (weight, name, Arc::new(route))
+        });
+        WeightedClusters::new(clusters.collect(), header, &runtime_prefix)
+    }
+}
+
+fn redirect(message: pb::RedirectAction, cx: &CompileContext<'_>) -> Option<RedirectAction> {
+    use pb::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
+    let pb::RedirectAction {
+        host_redirect,
+        path_rewrite_specifier,
+        response_code,
+        scheme_rewrite_specifier,
+        strip_query,
+        port_redirect,
+    } = message;
+    let mut path = String::new();
+    let rewrite = match path_rewrite_specifier {
+        None => None,
+        Some(PathRewriteSpecifier::PathRedirect(text)) => {
+            path = text;
+            None
+        }
+        Some(PathRewriteSpecifier::PrefixRewrite(text)) => {
+            (!text.is_empty()).then(|| PathRewrite::Prefix(text.into()))
+        }
+        Some(PathRewriteSpecifier::RegexRewrite(regex)) => {
+            Some(PathRewrite::Regex(Box::new(regex_rewrite(regex, &cx.field("regex_rewrite"))?)))
+        }
+    };
+    Some(RedirectAction {
+        status: match RedirectResponseCode::try_from(response_code) {
+            Ok(RedirectResponseCode::Found) => 302,
+            Ok(RedirectResponseCode::SeeOther) => 303,
+            Ok(RedirectResponseCode::TemporaryRedirect) => 307,
+            Ok(RedirectResponseCode::PermanentRedirect) => 308,
+            // The support check refused other numbers.
+            Ok(RedirectResponseCode::MovedPermanently) | Err(_) => 301,
+        },
+        scheme: match scheme_rewrite_specifier {
+            Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => "https".into(),
+            Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => scheme.into(),
+            Some(SchemeRewriteSpecifier::HttpsRedirect(false)) | None => "".into(),
+        },
+        host: host_redirect.into(),
+        port: if port_redirect == 0 { "".into() } else { format!(":{port_redirect}").into() },
+        path: path.into(),
+        rewrite,
+        strip_query,
+    })
+}
+
+fn direct_response(
+    message: pb::DirectResponseAction,
+    cx: &CompileContext<'_>,
+    max_body: u32,
+) -> Option<DirectResponseAction> {
+    let pb::DirectResponseAction { status, body } = message;
+    let Ok(status) = u16::try_from(status) else {
+        cx.field("status").error("value must be inside range [200, 600)");
+        return None;
+    };
+    let body = match body {
+        None => Vec::new(),
+        Some(source) => direct_body(&source, &cx.field("body"), u64::from(max_body))?,
+    };
+    Some(DirectResponseAction { status, body: body.into() })
+}
+
+fn direct_body(source: &core::DataSource, cx: &CompileContext<'_>, max: u64) -> Option<Vec<u8>> {
+    let file = match &source.specifier {
+        Some(core::data_source::Specifier::Filename(name)) => Some(name),
+        _ => None,
+    };
+    if let Some(name) = file {
+        let Ok(size) = Path::new(name).metadata().map(|m| m.len()) else {
+            cx.field("filename").error(format!("file {name} does not exist"));
+            return None;
+        };
+        if size > max {
+            cx.field("filename").error(format!("file {name} size is {size} bytes; maximum is {max}"));
+            return None;
+        }
+    }
+    let body = if source.specifier.is_none() { Vec::new() } else { data_source(source, cx)? };
+    if body.len() as u64 > max {
+        cx.error(format!("response body size is {} bytes; maximum is {max}", body.len()));
+        return None;
+    }
+    Some(body)
+}

@@ -1,0 +1,100 @@
+//! What a table, a virtual host, a route and a weighted cluster all may say: header changes and per-filter
+//! configuration.
+
+use super::{CompilePerRoute, HostScope, all};
+use crate::route::per_filter::{PerFilter, PerFilterLevel};
+use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::header::{HeaderMutations, MutationFields};
+use nuncio_proto::pb::envoy::config::core::v3::HeaderValueOption;
+use nuncio_proto::pb::envoy::config::route::v3::FilterConfig;
+use prost::Name;
+use prost_types::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Changes of several levels, in the order in which they run.
+type Levels = Box<[Arc<HeaderMutations>]>;
+
+/// The fields of one level, as configured.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub request_add: Vec<HeaderValueOption>,
+    pub request_remove: Vec<String>,
+    pub response_add: Vec<HeaderValueOption>,
+    pub response_remove: Vec<String>,
+    pub filters: BTreeMap<String, Any>,
+}
+
+/// One compiled level.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Level {
+    pub request: Option<Arc<HeaderMutations>>,
+    pub response: Option<Arc<HeaderMutations>>,
+    pub filters: Vec<PerFilterLevel>,
+}
+
+impl Parts {
+    pub(super) fn compile(self, cx: &CompileContext<'_>, per_route: &dyn CompilePerRoute) -> Option<Level> {
+        let Self { request_add, request_remove, response_add, response_remove, filters } = self;
+        let request = HeaderMutations::compile(&request_add, &request_remove, cx, MutationFields::REQUEST);
+        let response =
+            HeaderMutations::compile(&response_add, &response_remove, cx, MutationFields::RESPONSE);
+        let at = cx.field("typed_per_filter_config");
+        let filters = all(filters.iter().map(|(name, any)| per_filter(name, any, &at.key(name), per_route)));
+        let filters = filters?.into_iter().flatten().collect();
+        let some = |m: HeaderMutations| (!m.is_empty()).then(|| Arc::new(m));
+        Some(Level { request: some(request?), response: some(response?), filters })
+    }
+}
+
+impl Level {
+    /// The header changes of a route of this level in the order in which they run: least specific last, or
+    /// first with `most_specific_header_mutations_wins`.
+    pub(super) fn ordered(&self, scope: &HostScope<'_>) -> (Levels, Levels) {
+        let mut levels = [self, &scope.level, &scope.scope.table];
+        if scope.scope.table_first {
+            levels.reverse();
+        }
+        (
+            levels.iter().filter_map(|l| l.request.clone()).collect(),
+            levels.iter().filter_map(|l| l.response.clone()).collect(),
+        )
+    }
+
+    /// The per-filter configuration of a route of this level; `weight` stands above the route's own.
+    pub(super) fn merged(&self, scope: &HostScope<'_>, weight: &[PerFilterLevel]) -> Arc<PerFilter> {
+        if self.filters.is_empty() && weight.is_empty() {
+            return scope.filters.clone();
+        }
+        let levels = [weight, &self.filters, &scope.level.filters, &scope.scope.table.filters];
+        Arc::new(PerFilter::merge(&levels))
+    }
+}
+
+/// One entry of `typed_per_filter_config`; `Some(None)` where an optional one is left out.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+fn per_filter(
+    name: &str,
+    any: &Any,
+    cx: &CompileContext<'_>,
+    per_route: &dyn CompilePerRoute,
+) -> Option<Option<PerFilterLevel>> {
+    let filter: Arc<str> = name.into();
+    if type_name(&any.type_url) != FilterConfig::full_name() {
+        let config = per_route.compile(name, any, cx)?;
+        return Some(Some(PerFilterLevel { filter, disabled: None, config: Some(config) }));
+    }
+    let FilterConfig { config, is_optional, disabled } = cx.unpack::<FilterConfig>(any)?;
+    if disabled {
+        return Some(Some(PerFilterLevel { filter, disabled: Some(true), config: None }));
+    }
+    let Some(config) = config else {
+        cx.error(format!("Empty route/virtual host per filter configuration for {name} filter"));
+        return None;
+    };
+    if is_optional && !per_route.knows(&config) {
+        return Some(None);
+    }
+    let config = per_route.compile(name, &config, &cx.field("config"))?;
+    Some(Some(PerFilterLevel { filter, disabled: Some(false), config: Some(config) }))
+}
