@@ -11,7 +11,7 @@ use nuncio_core::stats::Registry;
 use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions, MemoryStream, pair, poll_read_vec};
 use nuncio_net::worker::Worker;
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -56,7 +56,6 @@ pub(crate) struct Peers {
 
 /// The peer's end of a connection.
 pub(crate) struct Peer {
-    pub(crate) at: Address,
     pub(crate) io: MemoryStream,
 }
 
@@ -69,7 +68,7 @@ impl Connector for Peers {
                 Manner::Accept => {
                     let here = Address::Pipe("@us".into());
                     let (ours, theirs) = pair(self.window.get(), here, peer.clone());
-                    self.accepted.borrow_mut().push(Peer { at: peer.clone(), io: theirs });
+                    self.accepted.borrow_mut().push(Peer { io: theirs });
                     Ok(Box::new(ours) as Box<dyn ByteStream>)
                 }
             }
@@ -96,14 +95,10 @@ impl Peer {
         assert!(matches!(self.io.poll_write(&mut cx, bytes), Poll::Ready(Ok(n)) if n == bytes.len()));
     }
 
-    /// Whether our side has closed the connection.
-    pub(crate) async fn closed(&self) -> bool {
-        let mut buf = Vec::with_capacity(1);
-        let ended = poll_fn(|cx| match poll_read_vec(&self.io, cx, &mut buf) {
-            Poll::Ready(end) => Poll::Ready(!matches!(end, Ok(n) if n > 0)),
-            Poll::Pending => Poll::Ready(false),
-        });
-        ended.await
+    /// Whether our side has closed the connection, all of whose bytes were read.
+    pub(crate) fn closed(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        poll_read_vec(&self.io, &mut cx, &mut Vec::with_capacity(1)).is_ready()
     }
 }
 

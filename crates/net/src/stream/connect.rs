@@ -35,11 +35,14 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Envoy's words: `delayed connect error: Connection refused`.
-    pub fn transport_failure(&self) -> String {
+    /// Envoy's words: `delayed connect error: Connection refused`, and for a failure at once
+    /// `immediate connect error: No such file or directory|remote address:/path`.
+    pub fn transport_failure(&self, peer: &Address) -> String {
         match self {
             Self::Local(e) => error_text(e),
-            Self::Immediate(e) => format!("immediate connect error: {}", error_text(e)),
+            Self::Immediate(e) => {
+                format!("immediate connect error: {}|remote address:{peer}", error_text(e))
+            }
             Self::Delayed(e) => format!("delayed connect error: {}", error_text(e)),
         }
     }

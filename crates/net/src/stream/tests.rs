@@ -75,10 +75,13 @@ async fn connect_errors_tell_at_once_from_later() {
     assert_eq!(stream.peer_address(), &Address::Ip(address));
     drop((stream, listener));
     let refused = connect(&address.into(), &ConnectOptions::default()).await.err().unwrap();
-    assert_eq!(refused.transport_failure(), "delayed connect error: Connection refused");
+    assert_eq!(refused.transport_failure(&address.into()), "delayed connect error: Connection refused");
     let path = Address::Pipe("/no/such/socket".into());
     let missing = connect(&path, &ConnectOptions::default()).await.err().unwrap();
-    assert_eq!(missing.transport_failure(), "immediate connect error: No such file or directory");
+    assert_eq!(
+        missing.transport_failure(&path),
+        "immediate connect error: No such file or directory|remote address:/no/such/socket"
+    );
     let source = Some("192.0.2.1:0".parse().unwrap());
     let options = ConnectOptions { source, ..ConnectOptions::default() };
     assert!(connect(&address.into(), &options).await.err().unwrap().is_local());

@@ -149,6 +149,7 @@ impl Connection {
     }
 
     /// Closes it; `with_request` says whether a request is cut.
+    #[allow(clippy::boxed_local, reason = "connections always live in boxes")]
     pub(crate) fn close(mut self: Box<Self>, by: ClosedBy, with_request: bool) {
         self.count.closed_by = by;
         self.count.with_request = with_request;

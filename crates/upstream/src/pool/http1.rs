@@ -231,10 +231,8 @@ impl Http1Exchange {
                     self.bytes.wire_received += n as u64;
                     self.core().stats.upstream_cx_rx_bytes_total.add(n as u64);
                 }
-                Err(_) => {
-                    self.closed_by = ClosedBy::Remote;
-                    return Poll::Ready(Err(self.failed(ResetReason::ConnectionTermination, None)));
-                }
+                // A reset shows as an end does, in Envoy too: what had begun is cut or complete.
+                Err(_) => return Poll::Ready(self.ended()),
             }
         }
     }
@@ -327,7 +325,12 @@ impl Drop for Http1Exchange {
         if !connection.codec.response_complete() {
             return pool.cut(host, connection, self.closed_by);
         }
-        let reusable = clean && connection.codec.reusable() && !connection.last;
+        let may_stay = clean && connection.codec.request_complete() && !connection.last;
+        let reusable = may_stay && connection.codec.reusable();
+        if may_stay && !reusable && self.closed_by == ClosedBy::Local {
+            // The upstream said that it would close.
+            host.core().stats.upstream_cx_close_notify.inc();
+        }
         pool.check_in(host, connection, reusable, self.closed_by);
     }
 }

@@ -20,6 +20,7 @@ use tokio::io::ReadBuf;
 pub(crate) struct HttpPool {
     priority: RequestPriority,
     /// The most recently used one is last.
+    #[allow(clippy::vec_box, reason = "connections move between here and exchanges by pointer")]
     idle: RefCell<Vec<Box<Connection>>>,
     pending: RefCell<VecDeque<Rc<Pending>>>,
     connecting: Cell<usize>,
@@ -265,7 +266,7 @@ async fn connect(
             Ok(Connection::new(stream, count, now))
         }
         Ok(Err(error)) => {
-            let text = error.transport_failure().into_boxed_str();
+            let text = error.transport_failure(host.address()).into_boxed_str();
             if error.is_local() {
                 count.failed(ClosedBy::Local);
                 if matches!(&error, ConnectError::Local(e) if e.raw_os_error() == Some(EADDRNOTAVAIL)) {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::circuit::Resource;
 use crate::cluster::{Cluster, ClusterConfig, PickContext, RequestPriority};
-use crate::testing::{Manner, World, cluster, now, run, settle};
+use crate::testing::{Manner, Peer, World, cluster, now, run, settle};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -364,12 +364,13 @@ fn a_connection_is_not_kept_when_it_must_not_be() {
     let close = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let more = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
     let old = b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n";
-    for answer in [&close[..], more, old] {
+    for (answer, notified) in [(&close[..], 1), (more, 0), (old, 1)] {
         run(async {
             let (world, cluster) = world(|_| {});
             exchange(&world, &cluster, answer).await;
             assert_eq!(cluster.stats().upstream_cx_active.value(), 0);
             assert_eq!(cluster.stats().upstream_cx_destroy_with_active_rq.value(), 0);
+            assert_eq!(cluster.stats().upstream_cx_close_notify.value(), notified);
         });
     }
 }
@@ -381,7 +382,8 @@ fn an_exchange_that_is_dropped_early_closes_its_connection() {
         let mut x = open(&cluster).await.unwrap();
         send(&mut x).await;
         drop(x);
-        assert!(world.peers.accepted.borrow()[0].closed().await || !world.peer(|p| p.read()).is_empty());
+        assert_eq!(world.peer(|p| p.read()), "GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+        assert!(world.peer(Peer::closed));
         assert_eq!(cluster.stats().upstream_cx_destroy_local_with_active_rq.value(), 1);
         let mut x = open(&cluster).await.unwrap();
         // An answer before the request is complete.
