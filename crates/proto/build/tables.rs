@@ -102,7 +102,8 @@ impl Tables<'_> {
             class(full, message),
             u8::from(self.ledger.names(full))
                 | u8::from(message.deprecated) << 1
-                | u8::from(message.unchecked) << 2,
+                | u8::from(message.unchecked) << 2
+                | u8::from(SLOTS.contains(&full)) << 3,
         );
         Ok(())
     }
@@ -185,6 +186,21 @@ impl Tables<'_> {
         Ok(out)
     }
 }
+
+/// The messages that hold an extension as a `typed_config` that Envoy insists on, though no constraint says so.
+const SLOTS: &[&str] = &[
+    "envoy.config.accesslog.v3.AccessLog",
+    "envoy.config.cluster.v3.Filter",
+    "envoy.config.core.v3.TransportSocket",
+    "envoy.config.listener.v3.Filter",
+    "envoy.config.listener.v3.ListenerFilter",
+    "envoy.config.metrics.v3.StatsSink",
+    "envoy.config.overload.v3.ResourceMonitor",
+    "envoy.config.route.v3.RetryPolicy.RetryHostPredicate",
+    "envoy.config.route.v3.RetryPolicy.RetryPriority",
+    "envoy.config.trace.v3.Tracing.Http",
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+];
 
 fn state_code(state: State) -> &'static str {
     match state {

@@ -73,6 +73,9 @@ fn walk(message: Message, bytes: &[u8], cx: &CompileContext<'_>, built: bool) ->
     for item in rest {
         unknown(message, item.number, cx);
     }
+    if message.extension_slot() {
+        extension(message, &items, cx);
+    }
     for (index, oneof) in message.oneofs().enumerate() {
         if oneof.required() {
             one_arm(message, index, &items, cx);
@@ -115,6 +118,21 @@ fn edit(bytes: &[u8], mut edits: Edits) -> Vec<u8> {
 
 fn unknown(message: Message, number: u32, cx: &CompileContext<'_>) {
     cx.report(ErrorKind::UnknownField, format!("{} has no field number {number}", message.name()), None);
+}
+
+/// Envoy finds an extension by the type of its configuration alone: an entry without one is refused, unless it is
+/// optional or its configuration comes by discovery.
+fn extension(message: Message, items: &[Item<'_>], cx: &CompileContext<'_>) {
+    let wire = |name: &str| {
+        let number = message.field_named(name)?.number();
+        items.iter().rev().find(|item| item.number == number).map(|item| item.wire)
+    };
+    let configured = wire("typed_config").is_some_and(|wire| !body_of(wire).is_empty());
+    let excused = wire("config_discovery").is_some() || wire("is_optional") == Some(Wire::Varint(1));
+    if !configured && !excused && !cx.field("typed_config").broken() {
+        let text = "typed_config is missing: an extension is found by the type of its configuration alone";
+        cx.report(ErrorKind::Constraint, text.into(), None);
+    }
 }
 
 fn one_arm(message: Message, oneof: usize, items: &[Item<'_>], cx: &CompileContext<'_>) {

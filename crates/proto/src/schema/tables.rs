@@ -170,6 +170,11 @@ impl Message {
         self.0.flags & 4 != 0
     }
 
+    /// True when it names an extension by its `typed_config`, without which Envoy finds none.
+    pub fn extension_slot(self) -> bool {
+        self.0.flags & 8 != 0
+    }
+
     /// The fields by ascending number.
     pub fn fields(self) -> impl ExactSizeIterator<Item = Field> {
         part(&FIELDS, self.0.fields).iter().map(Field)

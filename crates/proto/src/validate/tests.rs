@@ -151,3 +151,23 @@ fn well_known_forms_are_told_apart() {
         assert_eq!(forms::holds(form, text), verdict, "{form:?} {text:?}");
     }
 }
+
+#[test]
+fn an_extension_without_typed_config_is_refused_unless_it_is_optional() {
+    let verdict = |filter: &str| {
+        let text = format!(
+            "static_resources: {{listeners: [{{address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}, filter_chains: [
+            {{filters: [{{name: h, typed_config: {{'@type': a/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+            stat_prefix: a, route_config: {{}}, http_filters: [{filter}]}}}}]}}]}}]}}"
+        );
+        load(&[Source::file("t.yaml", text.as_bytes())], LoadOptions::default())
+            .map_err(|errors| errors.to_string())
+    };
+    assert!(verdict("{name: r}").unwrap_err().contains("http_filters[0]: typed_config is missing"));
+    assert!(verdict("{name: r, typed_config: {}}").unwrap_err().contains("typed_config is missing"));
+    assert!(verdict("{name: r, is_optional: true}").is_ok());
+    assert!(
+        verdict("{name: r, typed_config: {'@type': a/envoy.extensions.filters.http.router.v3.Router}}")
+            .is_ok()
+    );
+}
