@@ -5,3 +5,5 @@
 
 pub mod h1;
 pub mod head;
+
+mod scan;

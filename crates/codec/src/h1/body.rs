@@ -2,8 +2,9 @@
 
 use super::error::{BodyError, FieldError};
 use super::fields::{self, FieldRules, Part};
-use super::{Decoded, Event, scan};
+use super::{Decoded, Event};
 use crate::head::{HeaderMap, Known};
+use crate::scan;
 
 /// How the bytes of a body that is being received end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,10 +291,8 @@ impl BodyEncoder {
             Self::Chunked => {
                 let start = out.len();
                 out.extend_from_slice(b"0\r\n");
-                if super::encode::fields(trailers, super::encode::NOT_IN_TRAILERS, case, out)
-                    .and_then(|lines| super::encode::check(out, start, lines + 1))
-                    .is_err()
-                {
+                let skip = super::encode::NOT_IN_TRAILERS;
+                if super::encode::fields(trailers, Known::Other, skip, case, out).is_err() {
                     // Trailers that must not be written are left out: the message itself is whole.
                     out.truncate(start);
                     out.extend_from_slice(LAST_CHUNK);

@@ -5,8 +5,9 @@ use super::connection::{has_token, is_upgrade};
 use super::error::{EncodeError, ResponseError};
 use super::fields::{self, FieldRules, Part};
 use super::status_line::{self, StatusLine};
-use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode, scan};
+use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode};
 use crate::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
+use crate::scan;
 
 /// How responses are read (`Http1ProtocolOptions` and `common_http_protocol_options` of a cluster). The default
 /// is Envoy's.
@@ -166,7 +167,6 @@ impl ClientCodec {
         end_stream: bool,
         out: &mut Vec<u8>,
     ) -> Result<(Asked, BodyEncoder), EncodeError> {
-        let start = out.len();
         let map = &head.headers;
         let method = head.method();
         let asked = match method {
@@ -175,57 +175,49 @@ impl ClientCodec {
             _ if is_upgrade(map) => Asked::Upgrade,
             _ => Asked::Plain,
         };
-        if method.is_empty() || !method.iter().copied().all(scan::is_token) {
+        if !matches!(method, b"GET" | b"POST" | b"HEAD") && !scan::is_name(method) {
             return Err(EncodeError::Method);
         }
         out.extend_from_slice(method);
         out.extend_from_slice(b" ");
         self.write_target(head, asked, out)?;
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let mut lines = 1;
-        if let Some(host) = map.get(Known::Authority).or_else(|| map.get(Known::Host)) {
-            write_host(case, map, host, out);
-            lines += 1;
-        }
-        encode::check_names(map)?;
-        lines += encode::fields(map, encode::NOT_IN_REQUESTS, case, out)?;
+        let host = if map.contains(Known::Authority) { Known::Authority } else { Known::Host };
+        encode::fields(map, host, encode::NOT_IN_REQUESTS, case, out)?;
         let length = body::content_length(map).map_err(|_| EncodeError::ContentLength)?;
         let framing = match length {
             _ if matches!(asked, Asked::Connect | Asked::Upgrade) => BodyEncoder::UntilClose,
             Some(length) => BodyEncoder::Length(length),
             None if !end_stream => {
                 encode::field("transfer-encoding", b"chunked", case, out);
-                lines += 1;
                 BodyEncoder::Chunked
             }
             None => {
                 if !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT") {
                     encode::field("content-length", b"0", case, out);
-                    lines += 1;
                 }
                 BodyEncoder::None
             }
         };
         out.extend_from_slice(b"\r\n");
-        encode::check(out, start, lines + 1)?;
         Ok((asked, framing))
     }
 
     fn write_target(&self, head: &RequestHead, asked: Asked, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let authority = head.authority();
         if asked == Asked::Connect {
-            if authority.is_empty() || scan::graphic_end(authority, 0) != authority.len() {
+            if !scan::is_word(authority) {
                 return Err(EncodeError::Authority);
             }
             out.extend_from_slice(authority);
             return Ok(());
         }
         let path = head.path();
-        if path.is_empty() || path.iter().any(|&b| b <= b' ' || b == 0x7f) {
+        if !scan::is_word(path) {
             return Err(EncodeError::Path);
         }
         if self.target == Target::Absolute {
-            if authority.is_empty() || scan::graphic_end(authority, 0) != authority.len() {
+            if !scan::is_word(authority) {
                 return Err(EncodeError::Authority);
             }
             out.extend_from_slice(match head.scheme() {
@@ -343,6 +335,12 @@ impl ClientCodec {
             Some(b'H') => {}
             Some(_) => return Err(ResponseError::StatusLine),
         }
+        if scanned == 0
+            && let Some((line, len)) = plain_head(o, input, head)
+        {
+            let event = self.take_head(o, line, &mut head.headers)?;
+            return Ok(Decoded { consumed: len, event });
+        }
         let most = o.limits.max_head_bytes as usize;
         let end = scan::head_end(input, scanned as usize);
         if let Err(now) = end {
@@ -402,9 +400,12 @@ impl ClientCodec {
             self.receive = Receive::Head { scanned: 0, line: Line::Unseen };
             return Ok(Event::Informational);
         }
-        let keep = map.get(Known::Connection).is_some_and(|v| has_token(v, b"keep-alive"));
-        let close = map.get(Known::Connection).is_some_and(|v| has_token(v, b"close"))
-            || map.get(Known::ProxyConnection).is_some_and(|v| has_token(v, b"close"));
+        let (keep, close) = match map.get(Known::Connection) {
+            None => (false, false),
+            Some(b"keep-alive" | b"Keep-Alive") => (true, false),
+            Some(value) => (has_token(value, b"keep-alive"), has_token(value, b"close")),
+        };
+        let close = close || map.get(Known::ProxyConnection).is_some_and(|v| has_token(v, b"close"));
         if close || !(line.http_11 || keep) || status == 101 {
             self.after = After::Close;
         }
@@ -477,6 +478,26 @@ impl ClientCodec {
     }
 }
 
+/// Fills in `head` from a head of the common form that is there as a whole; its first line and its length, or
+/// `None`: what `head` holds then means nothing, and the general way must be taken.
+#[inline]
+fn plain_head(o: &ClientOptions, input: &[u8], head: &mut ResponseHead) -> Option<(StatusLine, usize)> {
+    let rules = o.rules();
+    if input.len() > fields::PLAIN_INPUT
+        || input.len() > o.limits.max_head_bytes as usize
+        || !rules.are_plain()
+    {
+        return None;
+    }
+    let (line, line_len) = status_line::plain(input)?;
+    head.clear();
+    head.status = line.status;
+    let fields = input.get(line_len..)?;
+    let at = head.headers.load(fields);
+    let len = fields::parse_plain(&mut head.headers, at, fields.len(), rules)?;
+    Some((line, line_len + len))
+}
+
 /// Whether the body is chunked; any other coding, and both lengths at once, are errors.
 fn take_coding(o: &ClientOptions, length: Option<u64>, map: &mut HeaderMap) -> Result<bool, ResponseError> {
     let Some(coding) = map.get(Known::TransferEncoding) else { return Ok(false) };
@@ -489,18 +510,4 @@ fn take_coding(o: &ClientOptions, length: Option<u64>, map: &mut HeaderMap) -> R
     }
     map.remove(Known::ContentLength);
     Ok(true)
-}
-
-fn write_host(case: HeaderCase, map: &HeaderMap, host: &[u8], out: &mut Vec<u8>) {
-    if case == HeaderCase::Preserve {
-        let cased = map.iter_cased().find(|(known, ..)| *known == Known::Authority);
-        if let Some((_, name @ [b'H' | b'h', ..], _)) = cased {
-            out.extend_from_slice(name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(host);
-            out.extend_from_slice(b"\r\n");
-            return;
-        }
-    }
-    encode::field("host", host, case, out);
 }

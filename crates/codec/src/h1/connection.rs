@@ -1,8 +1,8 @@
 //! What the Connection header of a request does to the other headers.
 
 use super::error::RequestError;
-use super::scan;
 use crate::head::{HeaderMap, Known, Name};
+use crate::scan;
 
 /// With this many elements or more, Connection is refused.
 const MAX_NOMINATED: usize = 10;

@@ -1,60 +1,37 @@
 //! Writing heads.
 
+use super::HeaderCase;
 use super::error::EncodeError;
-use super::{HeaderCase, scan};
 use crate::head::{HeaderMap, Known, KnownSet};
 
 /// Never written as fields of a response head: the codec writes the framing itself.
-pub(super) const NOT_IN_RESPONSES: KnownSet = KnownSet::of(&[
-    Known::Method,
-    Known::Path,
-    Known::Authority,
-    Known::Scheme,
-    Known::Protocol,
-    Known::TransferEncoding,
-]);
+pub(super) const NOT_IN_RESPONSES: KnownSet = KnownSet::of(&[Known::TransferEncoding]);
 
 /// As [`NOT_IN_RESPONSES`]; the authority is written first, as `host`.
-pub(super) const NOT_IN_REQUESTS: KnownSet = KnownSet::of(&[
-    Known::Method,
-    Known::Path,
-    Known::Authority,
-    Known::Host,
-    Known::Scheme,
-    Known::Protocol,
-    Known::TransferEncoding,
-]);
+pub(super) const NOT_IN_REQUESTS: KnownSet = KnownSet::of(&[Known::Host, Known::TransferEncoding]);
 
 /// What would change the framing or the routing of a message must not come behind it (RFC 9110 section 6.5.1).
-pub(super) const NOT_IN_TRAILERS: KnownSet = KnownSet::of(&[
-    Known::Method,
-    Known::Path,
-    Known::Authority,
-    Known::Host,
-    Known::Scheme,
-    Known::Protocol,
-    Known::TransferEncoding,
-    Known::ContentLength,
-]);
+pub(super) const NOT_IN_TRAILERS: KnownSet =
+    KnownSet::of(&[Known::Host, Known::TransferEncoding, Known::ContentLength]);
 
-/// Writes the fields that are not in `skip`; how many lines that were.
+/// Writes `first`, then the fields that are neither pseudo headers nor in `skip`. What would not be read as it is
+/// meant is refused: names that are no tokens, values with control characters.
 #[inline]
 pub(super) fn fields(
     map: &HeaderMap,
+    first: Known,
     skip: KnownSet,
     case: HeaderCase,
     out: &mut Vec<u8>,
-) -> Result<usize, EncodeError> {
-    match case {
-        HeaderCase::Lower => Ok(map.write_wire(skip, false, out)),
-        HeaderCase::Preserve => Ok(map.write_wire(skip, true, out)),
-        HeaderCase::ProperCaseWords => {
-            let start = out.len();
-            let lines = map.write_wire(skip, false, out);
-            proper_case(out.get_mut(start..).unwrap_or_default());
-            Ok(lines)
-        }
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    if !map.write_wire(first, skip, case == HeaderCase::Preserve, out) {
+        return Err(EncodeError::Header);
     }
+    if case == HeaderCase::ProperCaseWords {
+        proper_case(out.get_mut(start..).unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Gives the names of `lines` their capitals.
@@ -85,24 +62,6 @@ pub(super) fn field(name: &str, value: &[u8], case: HeaderCase, out: &mut Vec<u8
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Whether what was written from `start` on is `lines` lines and nothing else: each ends with CR LF, and there
-/// is no other control character but the tab. So no name, value or path can have made a line of its own.
-#[inline]
-pub(super) fn check(out: &[u8], start: usize, lines: usize) -> Result<(), EncodeError> {
-    let bytes = out.get(start..).unwrap_or_default();
-    if scan::count_controls(bytes) == 2 * lines { Ok(()) } else { Err(EncodeError::Header) }
-}
-
-/// Whether every name that the proxy does not know is a token.
-#[inline]
-pub(super) fn check_names(map: &HeaderMap) -> Result<(), EncodeError> {
-    let bad = |(name, _): (crate::head::Name<'_>, &[u8])| {
-        name.known() == Known::Other
-            && (name.as_bytes().is_empty() || !name.as_bytes().iter().copied().all(scan::is_token))
-    };
-    if map.iter().any(bad) { Err(EncodeError::Header) } else { Ok(()) }
 }
 
 /// Writes `status` as three digits.

@@ -1,9 +1,9 @@
 //! Field lines: the part that heads and trailers share.
 
 use super::error::FieldError;
-use super::scan::{self, STEP, Window};
 use super::{DecoderLimits, UnderscoreAction};
 use crate::head::{HeaderMap, Known, KnownSet};
+use crate::scan::{self, STEP, Window};
 
 /// What the fields belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,12 @@ pub(super) struct FieldRules {
 }
 
 impl FieldRules {
+    /// Whether lines without oddities are taken as they are.
+    #[inline]
+    pub(super) fn are_plain(self) -> bool {
+        !self.keep_case && self.underscores == UnderscoreAction::Allow
+    }
+
     fn joined(self) -> KnownSet {
         match self.part {
             Part::Request => REQUEST_JOINED,
@@ -39,6 +45,34 @@ pub(super) fn parse(block: &[u8], rules: FieldRules, map: &mut HeaderMap) -> Res
     parse_lines(block, rules, map).map_err(|error| worst(block, error))
 }
 
+/// An input up to this length is copied whole in the hope that it is a head of the common form.
+pub(super) const PLAIN_INPUT: usize = 4096;
+
+/// Appends the fields that stand from `at` on in the map's buffer, `len` bytes of what was loaded, if they are whole
+/// (with the empty line), few enough, and all plain. The answer is their length with the empty line; after `None`
+/// the map must be cleared.
+#[inline]
+pub(super) fn parse_plain(map: &mut HeaderMap, at: usize, len: usize, rules: FieldRules) -> Option<usize> {
+    let most = map.len() + rules.limits.max_headers as usize;
+    let (joined, request) = (rules.joined(), rules.part == Part::Request);
+    let mut done = 0;
+    loop {
+        let left = len - done;
+        let rest = map.buffer_from(at + done);
+        if let [b'\r', b'\n', ..] = rest {
+            return (left >= 2 && map.len() <= most).then_some(done + 2);
+        }
+        let line = plain_line(rest, left, request)?;
+        if !map.push_in_place(line.known, joined, at + done, line.name_len, line.value_len) {
+            return None;
+        }
+        done += line.name_len + line.value_len + 4;
+        if done >= len {
+            return None;
+        }
+    }
+}
+
 /// As Envoy says it: a control character anywhere in a block outweighs whatever else is wrong with it.
 #[cold]
 pub(super) fn worst(block: &[u8], error: FieldError) -> FieldError {
@@ -49,13 +83,15 @@ pub(super) fn worst(block: &[u8], error: FieldError) -> FieldError {
 fn parse_lines(block: &[u8], rules: FieldRules, map: &mut HeaderMap) -> Result<(), FieldError> {
     let most = map.len() + rules.limits.max_headers as usize;
     let base = map.load(block);
-    let plain = !rules.keep_case && rules.underscores == UnderscoreAction::Allow;
+    let plain = rules.are_plain();
     let (joined, request) = (rules.joined(), rules.part == Part::Request);
     let mut at = 0;
     while at < block.len() {
-        match plain_line(map.buffer(), base + at, base + block.len(), request) {
-            Some(line) if plain && !(joined.contains(line.known) && map.contains(line.known)) => {
-                map.push_in_place(line.known, base + at, line.name_len, line.value_len);
+        match plain_line(map.buffer_from(base + at), block.len() - at, request) {
+            Some(line)
+                if plain
+                    && map.push_in_place(line.known, joined, base + at, line.name_len, line.value_len) =>
+            {
                 at += line.name_len + line.value_len + 4;
             }
             _ => at = any_line(block, at, rules, map)?,
@@ -73,67 +109,55 @@ struct PlainLine {
     value_len: usize,
 }
 
-/// The line at `at` if it is `name: value CR LF` with nothing to fold, trim or refuse; its name is lower-cased
-/// in place. `end` is the end of the block; [`HeaderMap::PAD`] bytes follow it.
+/// The line at the beginning of `line` if it is `name: value CR LF` with nothing to fold, trim or refuse; its name is
+/// lower-cased in place. `end` is the end of the block; [`HeaderMap::PAD`] bytes follow it.
 #[inline(always)]
-fn plain_line(buf: &mut [u8], at: usize, end: usize, request: bool) -> Option<PlainLine> {
-    let name_len = lower_name(buf, at)?;
-    let name = buf.get(at..at + name_len)?;
+fn plain_line(line: &mut [u8], end: usize, request: bool) -> Option<PlainLine> {
+    let name_len = lower_name(line)?;
+    let (name, rest) = line.split_at_checked(name_len)?;
     let mut known = Known::find(name);
-    if known == Known::Other && !valid_name(buf, at, name_len) {
+    if known == Known::Other && (!scan::is_name(name) || name_len > usize::from(u16::MAX)) {
         return None;
     }
     if known == Known::Host && request {
         known = Known::Authority;
     }
-    let value_at = at + name_len + 2;
-    if buf.get(value_at - 1) != Some(&b' ') || *buf.get(value_at)? == b' ' {
+    let [b':', b' ', value @ ..] = rest else { return None };
+    let mut len = scan::text_end(value);
+    while value.get(len) == Some(&b'\t') {
+        len += 1 + scan::text_end(value.get(len + 1..)?);
+    }
+    let (value, rest) = value.split_at_checked(len)?;
+    let [b'\r', b'\n', next, ..] = rest else { return None };
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let stop = name_len + 2 + len + 2;
+    if value.first().is_some_and(blank)
+        || value.last().is_some_and(blank)
+        || (blank(next) && stop < end)
+        || stop > end
+    {
         return None;
     }
-    let mut stop = scan::text_end(buf, value_at);
-    while buf.get(stop) == Some(&b'\t') && stop > value_at {
-        stop = scan::text_end(buf, stop + 1);
-    }
-    let (&before, rest) = buf.get(stop - 1..)?.split_first()?;
-    let [b'\r', b'\n', next, ..] = *rest else { return None };
-    let folded = matches!(next, b' ' | b'\t') && stop + 2 < end;
-    let blank_behind = stop > value_at && matches!(before, b' ' | b'\t');
-    if stop + 2 > end || folded || blank_behind {
-        return None;
-    }
-    Some(PlainLine { known, name_len, value_len: stop - value_at })
+    Some(PlainLine { known, name_len, value_len: len })
 }
 
-/// Lower-cases what stands before the first colon from `at` on, in place; its length, or `None` when there is no
-/// colon. Where there is one, no value stands before it.
+/// Lower-cases what stands before the first colon, in place; its length, or `None` when there is no colon. Where
+/// there is one, no value stands before it.
 #[inline(always)]
-fn lower_name(buf: &mut [u8], at: usize) -> Option<usize> {
-    let mut from = at;
-    loop {
-        let window = Window::at(buf, from)?;
+fn lower_name(line: &mut [u8]) -> Option<usize> {
+    let mut before = 0;
+    let mut rest = line;
+    while let Some((chunk, tail)) = rest.split_first_chunk_mut() {
+        let window = Window::load(chunk);
         let len = window.equal(b':').first();
-        *buf.get_mut(from..)?.first_chunk_mut()? = window.lower_first(len);
+        *chunk = window.lower_first(len);
         if len < STEP {
-            return Some(from + len - at);
+            return Some(before + len);
         }
-        from += STEP;
+        before += STEP;
+        rest = tail;
     }
-}
-
-/// Whether `buf[at..at + len]` is a name.
-#[inline]
-fn valid_name(buf: &[u8], at: usize, len: usize) -> bool {
-    let mut from = at;
-    let end = at + len;
-    while from < end {
-        let piece = (end - from).min(STEP);
-        let plain = Window::at(buf, from).is_some_and(|window| window.plain_name().covers(piece));
-        if !plain && !buf.get(from..from + piece).unwrap_or_default().iter().copied().all(scan::is_token) {
-            return false;
-        }
-        from += STEP;
-    }
-    len > 0 && len <= usize::from(u16::MAX)
+    None
 }
 
 /// Takes the line at `at` of `block` with all that lines may have: folds, blanks, bare LF and CR. The answer is

@@ -12,7 +12,6 @@ mod encode;
 mod error;
 mod fields;
 mod request_line;
-mod scan;
 mod status_line;
 
 mod client;

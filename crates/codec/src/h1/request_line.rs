@@ -1,7 +1,7 @@
 //! Request lines (RFC 9112 section 3) and the forms of their targets.
 
 use super::error::RequestError;
-use super::scan::{self, STEP, Window};
+use crate::scan::{self, STEP, Window};
 
 /// The parts of a request line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +49,20 @@ pub(super) fn check(line: RequestLine<'_>, custom_methods: bool) -> Result<(), R
 /// The line at the beginning of `bytes` if it has the common form, `method SP target SP HTTP/1.1 CR LF`.
 #[inline(always)]
 pub(super) fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
-    let mut method_len = Window::at(bytes, 0)?.equal(b' ').first();
+    let mut method_len = Window::load(bytes.first_chunk()?).equal(b' ').first();
     if method_len == STEP {
-        method_len += Window::at(bytes, STEP)?.equal(b' ').first();
+        method_len += Window::load(bytes.get(STEP..)?.first_chunk()?).equal(b' ').first();
     }
-    let end = scan::graphic_end(bytes, method_len + 1);
-    let method = bytes.get(..method_len)?;
-    let target = bytes.get(method_len + 1..end)?;
+    let (method, rest) = bytes.split_at_checked(method_len)?;
+    let rest = rest.get(1..)?;
+    let (target, rest) = rest.split_at_checked(scan::graphic_end(rest))?;
     const REST: &[u8; 11] = b" HTTP/1.1\r\n";
-    let version = bytes.get(end..)?.first_chunk::<{ REST.len() }>()?;
+    let version = rest.first_chunk::<{ REST.len() }>()?;
     let plain = version == REST && !method.is_empty() && !target.is_empty();
-    plain.then_some((RequestLine { method, target, version: LineVersion::Http11 }, end + REST.len()))
+    plain.then_some((
+        RequestLine { method, target, version: LineVersion::Http11 },
+        method.len() + 1 + target.len() + REST.len(),
+    ))
 }
 
 /// Any line: the parts stand apart by blanks, tabs and bare CRs.
@@ -141,17 +144,13 @@ fn valid_target(target: &[u8], connect: bool) -> bool {
     };
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let host = rest.get(..end).unwrap_or_default();
-    host.iter().copied().all(is_host_char) && !host.windows(2).any(|w| w == b"@@")
-}
-
-fn is_host_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(&byte)
+    host.iter().copied().all(scan::is_authority) && !host.windows(2).any(|w| w == b"@@")
 }
 
 /// Whether every byte of a Host field is one that an authority can have (RFC 3986 section 3.2).
 #[inline]
 pub(super) fn valid_authority(authority: &[u8]) -> bool {
-    authority.iter().copied().all(is_host_char)
+    authority.iter().copied().all(scan::is_authority)
 }
 
 /// An absolute-form target taken apart.

@@ -5,8 +5,9 @@ use super::connection::{self, has_token, is_upgrade};
 use super::error::{EncodeError, FieldError, RequestError};
 use super::fields::{self, FieldRules, Part};
 use super::request_line::{self, LineVersion, RequestLine};
-use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode, scan};
+use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode};
 use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead, Version};
+use crate::scan;
 
 /// How requests are read (`Http1ProtocolOptions` and its neighbours in the connection manager). The default is
 /// Envoy's.
@@ -196,6 +197,13 @@ impl ServerCodec {
         input: &[u8],
         head: &mut RequestHead,
     ) -> Result<Decoded, RequestError> {
+        if scanned == 0
+            && let Some(len) = plain_head(o, input, head)
+        {
+            let asked = if head.method() == b"HEAD" { Asked::Head } else { Asked::Plain };
+            let end_stream = self.conclude(o, asked, None, b"", head)?;
+            return Ok(Decoded { consumed: len, event: Event::Head { end_stream } });
+        }
         let skipped =
             if scanned == 0 { input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count() } else { 0 };
         let bytes = input.get(skipped..).unwrap_or_default();
@@ -257,27 +265,51 @@ impl ServerCodec {
         head.clear();
         let map = &mut head.headers;
         map.append(Known::Method, line.method);
-        self.asked = match line.method {
+        let asked = match line.method {
             b"HEAD" => Asked::Head,
             b"CONNECT" => Asked::Connect,
             _ => Asked::Plain,
         };
-        let plain_target = line.target.first() == Some(&b'/') && self.asked != Asked::Connect;
+        let plain_target = line.target.first() == Some(&b'/') && asked != Asked::Connect;
         if plain_target {
             map.append(Known::Path, line.target);
         }
         fields::parse(block, o.rules(), map)?;
-        let length = content_length(map, block)?;
-        if line.version != LineVersion::Http11 {
+        self.conclude(
+            o,
+            asked,
+            (!plain_target || line.version != LineVersion::Http11).then_some(line),
+            block,
+            head,
+        )
+    }
+
+    /// Checks the fields and sets the state; whether no body follows. `line`: the first line, if its target or its
+    /// version need a closer look; `block`: where to look for what spoils the head.
+    fn conclude(
+        &mut self,
+        o: &ServerOptions,
+        asked: Asked,
+        line: Option<RequestLine<'_>>,
+        block: &[u8],
+        head: &mut RequestHead,
+    ) -> Result<bool, RequestError> {
+        self.asked = asked;
+        let length = content_length(&head.headers, block)?;
+        if line.is_some_and(|line| line.version != LineVersion::Http11) {
             self.take_old_version(o, head)?;
         }
         let map = &mut head.headers;
-        self.receive = if map.contains_any(SPECIAL) || self.asked == Asked::Connect {
+        let connection = map.get(Known::Connection);
+        let odd_connection = !matches!(connection, None | Some(b"keep-alive" | b"Keep-Alive"));
+        self.receive = if odd_connection || map.contains_any(SPECIAL) || asked == Asked::Connect {
             self.take_special(o, length, map)?
         } else {
             Receive::Complete
         };
-        if !plain_target {
+        if let Some(line) = line
+            && (line.target.first() != Some(&b'/') || asked == Asked::Connect)
+        {
             take_target(o, line, map)?;
         }
         if map.get(Known::Authority).is_some_and(|host| !request_line::valid_authority(host)) {
@@ -384,7 +416,6 @@ impl ServerCodec {
         end_stream: bool,
         out: &mut Vec<u8>,
     ) -> Result<BodyEncoder, EncodeError> {
-        let start = out.len();
         let length = body::content_length(&head.headers).map_err(|_| EncodeError::ContentLength)?;
         let switching = head.status == 101 || (self.asked == Asked::Connect && head.status / 100 == 2);
         if !matches!(self.receive, Receive::Complete) && !switching {
@@ -403,23 +434,19 @@ impl ServerCodec {
             None => BodyEncoder::Chunked,
         };
         status_line(self.version, head.status, out)?;
-        let mut lines = 1 + encode::fields(&head.headers, encode::NOT_IN_RESPONSES, case, out)?;
+        encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, case, out)?;
         if self.after != After::KeepAlive && !switching && !head.headers.contains(Known::Connection) {
             let value: &[u8] = if self.after == After::Close { b"close" } else { b"keep-alive" };
             encode::field("connection", value, case, out);
-            lines += 1;
         }
         if length.is_none() && head.status >= 200 && !matches!(head.status, 204 | 304) && !switching {
             if end_stream && self.asked != Asked::Head {
                 encode::field("content-length", b"0", case, out);
-                lines += 1;
             } else if self.version == Version::Http11 {
                 encode::field("transfer-encoding", b"chunked", case, out);
-                lines += 1;
             }
         }
         out.extend_from_slice(b"\r\n");
-        encode::check(out, start, lines + 1)?;
         Ok(framing)
     }
 
@@ -431,10 +458,9 @@ impl ServerCodec {
             return;
         }
         let written = status_line(self.version, head.status, out).and_then(|()| {
-            let skip = encode::NOT_IN_RESPONSES;
-            let lines = encode::fields(&head.headers, skip, HeaderCase::Lower, out)?;
+            encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, HeaderCase::Lower, out)?;
             out.extend_from_slice(b"\r\n");
-            encode::check(out, start, lines + 2)
+            Ok(())
         });
         if written.is_err() {
             out.truncate(start);
@@ -520,14 +546,33 @@ impl ServerCodec {
     }
 }
 
-/// The headers that need a closer look.
-const SPECIAL: KnownSet = KnownSet::of(&[
-    Known::ContentLength,
-    Known::TransferEncoding,
-    Known::Connection,
-    Known::ProxyConnection,
-    Known::Upgrade,
-]);
+/// The headers that need a closer look, besides Connection.
+const SPECIAL: KnownSet =
+    KnownSet::of(&[Known::ContentLength, Known::TransferEncoding, Known::ProxyConnection, Known::Upgrade]);
+
+/// Fills in `head` from a head of the common form that is there as a whole; its length, or `None`: what `head` holds
+/// then means nothing, and the general way must be taken.
+#[inline]
+fn plain_head(o: &ServerOptions, input: &[u8], head: &mut RequestHead) -> Option<usize> {
+    let rules = o.rules();
+    if input.len() > fields::PLAIN_INPUT
+        || input.len() > o.limits.max_head_bytes as usize
+        || !rules.are_plain()
+    {
+        return None;
+    }
+    let (line, line_len) = request_line::plain(input)?;
+    if line.target.first() != Some(&b'/') || line.method == b"CONNECT" {
+        return None;
+    }
+    request_line::check(line, o.allow_custom_methods).ok()?;
+    head.clear();
+    let map = &mut head.headers;
+    let at = map.load(input);
+    map.push_pseudo(Known::Method, at, line.method.len());
+    map.push_pseudo(Known::Path, at + line.method.len() + 1, line.target.len());
+    Some(line_len + fields::parse_plain(map, at + line_len, input.len() - line_len, rules)?)
+}
 
 /// The first line of `bytes`, which holds an LF; `None`: it is spoiled, but not to be judged before the whole head.
 #[inline]

@@ -2,7 +2,7 @@
 
 use super::error::ResponseError;
 use super::request_line::island;
-use super::scan;
+use crate::scan;
 
 /// The parts of a status line that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,4 +38,18 @@ pub(super) fn parse(bytes: &[u8], most: usize) -> Result<(StatusLine, usize), Re
         Some(status @ 100..) => Ok((StatusLine { status, http_11: (*major, *minor) == (b'1', b'1') }, len)),
         _ => Err(ResponseError::StatusLine),
     }
+}
+
+/// The line at the beginning of `bytes` if it has the common form, `HTTP/1.1 SP digits SP reason CR LF`.
+#[inline]
+pub(super) fn plain(bytes: &[u8]) -> Option<(StatusLine, usize)> {
+    let (version, rest) = bytes.split_first_chunk::<9>()?;
+    let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', reason @ ..] = rest else { return None };
+    let end = scan::text_end(reason);
+    let Some([b'\r', b'\n']) = reason.get(end..)?.first_chunk() else { return None };
+    if version != b"HTTP/1.1 " {
+        return None;
+    }
+    let status = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
+    Some((StatusLine { status, http_11: true }, 13 + end + 2))
 }

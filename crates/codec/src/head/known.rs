@@ -135,31 +135,60 @@ const SLOTS: usize = 1024;
 /// `SLOTS` as bits of a hash.
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 /// The multiplier that gives each name a slot of its own; found by the compiler.
-const SEED: u32 = seed();
-const TABLE: [Known; SLOTS] = table();
+const SEED: u64 = seed();
+static TABLE: [Known; SLOTS] = table();
+static KEYS: [Key; Known::ALL.len() + 1] = keys();
 
-/// The slot of a name by its length and three of its bytes; `None` for an empty name.
-#[inline]
-const fn slot(name: &[u8], seed: u32) -> Option<usize> {
-    let (_, second_half) = name.split_at(name.len() / 2);
-    let (_, last_quarter) = name.split_at(name.len() * 3 / 4);
-    let (Some(&a), Some(&b), Some(&c)) = (second_half.first(), last_quarter.first(), name.last()) else {
-        return None;
-    };
-    let key = u32::from_le_bytes([b, c, a, name.len() as u8]);
-    Some((key.wrapping_mul(seed) >> (u32::BITS - SLOT_BITS)) as usize)
+/// What a name is recognised by: below 16 bytes, this is all of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    first: u64,
+    last: u64,
+    len: usize,
+}
+
+impl Key {
+    #[inline(always)]
+    const fn of(name: &[u8]) -> Self {
+        let len = name.len();
+        // Many long names begin and end alike.
+        if let (Some((_, rest)), Some(last)) = (name.split_first_chunk::<8>(), name.last_chunk())
+            && let Some(second) = rest.first_chunk()
+        {
+            return Self { first: u64::from_le_bytes(*second), last: u64::from_le_bytes(*last), len };
+        }
+        if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            return Self { first: u64::from_le_bytes(*first), last: u64::from_le_bytes(*last), len };
+        }
+        let whole = if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            (u32::from_le_bytes(*first) as u64) | (u32::from_le_bytes(*last) as u64) << 32
+        } else {
+            match name {
+                [a] => *a as u64,
+                [a, b] => (*a as u64) | (*b as u64) << 8,
+                [a, b, c] => (*a as u64) | (*b as u64) << 8 | (*c as u64) << 16,
+                _ => 0,
+            }
+        };
+        Self { first: whole, last: whole, len }
+    }
+
+    #[inline(always)]
+    const fn slot(self, seed: u64) -> usize {
+        ((self.last ^ self.first.rotate_left(23) ^ self.len as u64).wrapping_mul(seed)
+            >> (u64::BITS - SLOT_BITS)) as usize
+    }
 }
 
 #[allow(
     clippy::indexing_slicing,
-    clippy::panic,
-    reason = "evaluated by the compiler: a failure is a build error"
+    reason = "evaluated by the compiler: an index out of range is a build error"
 )]
-const fn try_table(seed: u32) -> Option<[Known; SLOTS]> {
+const fn try_table(seed: u64) -> Option<[Known; SLOTS]> {
     let mut table = [Known::Other; SLOTS];
     let mut i = 0;
     while i < Known::ALL.len() {
-        let Some(at) = slot(Known::ALL[i].as_str().as_bytes(), seed) else { panic!("an empty name") };
+        let at = Key::of(Known::ALL[i].as_str().as_bytes()).slot(seed);
         if !matches!(table[at], Known::Other) {
             return None;
         }
@@ -169,12 +198,12 @@ const fn try_table(seed: u32) -> Option<[Known; SLOTS]> {
     Some(table)
 }
 
-#[allow(long_running_const_eval, reason = "some thousands of multipliers are tried before one fits")]
-const fn seed() -> u32 {
+#[allow(long_running_const_eval, reason = "some hundreds of multipliers may be tried before one fits")]
+const fn seed() -> u64 {
     // Fits the names of today, so that the search is short.
-    let mut seed = 0xb454_7c79_u32;
+    let mut seed = 0xac01_6095_3689_b715;
     while try_table(seed).is_none() {
-        seed = seed.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35e);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) | 1;
     }
     seed
 }
@@ -187,12 +216,30 @@ const fn table() -> [Known; SLOTS] {
     }
 }
 
+#[allow(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler: an index out of range is a build error"
+)]
+const fn keys() -> [Key; Known::ALL.len() + 1] {
+    let mut keys = [Key { first: 0, last: 0, len: 0 }; Known::ALL.len() + 1];
+    let mut i = 0;
+    while i < Known::ALL.len() {
+        keys[i + 1] = Key::of(Known::ALL[i].as_str().as_bytes());
+        i += 1;
+    }
+    keys
+}
+
 impl Known {
     /// The known name that equals `lower` (lower-case bytes), or `Other`.
-    #[inline]
+    #[inline(always)]
     pub fn find(lower: &[u8]) -> Known {
-        let Some(&known) = slot(lower, SEED).and_then(|at| TABLE.get(at)) else { return Known::Other };
-        if known.as_str().as_bytes() == lower { known } else { Known::Other }
+        let key = Key::of(lower);
+        let Some(&known) = TABLE.get(key.slot(SEED)) else { return Known::Other };
+        if KEYS.get(known as usize) != Some(&key) || (key.len >= 16 && known.as_str().as_bytes() != lower) {
+            return Known::Other;
+        }
+        known
     }
 
     /// As [`find`](Self::find), for a name in any case.
@@ -205,7 +252,7 @@ impl Known {
     }
 
     /// Whether the name is a pseudo header.
-    #[inline]
+    #[inline(always)]
     pub fn is_pseudo(self) -> bool {
         matches!(self, Known::Method | Known::Path | Known::Authority | Known::Scheme | Known::Protocol)
     }

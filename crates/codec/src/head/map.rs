@@ -1,6 +1,7 @@
 //! The header map: one flat buffer and a list of 12-byte entries, in the order of arrival.
 
 use super::Known;
+use crate::scan;
 
 /// How much of the set of known names one bit set holds.
 const _: () = assert!(Known::ALL.len() < 128);
@@ -44,16 +45,20 @@ impl<'a> From<&'a str> for Name<'a> {
 }
 
 /// Where one header stands in the buffer. Its bytes there are always `name: value CR LF`, which is the wire form
-/// of HTTP/1: neighbours in the buffer are written with one copy.
+/// of HTTP/1: neighbours in the buffer are written with one copy. Of a pseudo header only the value stands there.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     at: u32,
     value_len: u32,
     name_len: u16,
     known: Known,
-    /// The lower-case name stands apart, just before the wire form, which holds the name as it was sent.
-    cased: bool,
+    flags: u8,
 }
+
+/// The lower-case name stands apart, just before the wire form, which holds the name as it was sent.
+const CASED: u8 = 1;
+/// The name is a token, and the value has no control character but the tab: encoders need not look again.
+const CLEAN: u8 = 2;
 
 /// What stands between a name and its value.
 const COLON: usize = 2;
@@ -62,8 +67,13 @@ const CRLF: usize = 2;
 
 impl Entry {
     #[inline]
+    fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    #[inline]
     fn wire_at(&self) -> usize {
-        self.at as usize + if self.cased { usize::from(self.name_len) } else { 0 }
+        self.at as usize + if self.is(CASED) { usize::from(self.name_len) } else { 0 }
     }
 
     #[inline]
@@ -207,42 +217,67 @@ impl HeaderMap {
     pub fn iter_cased(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> + '_ {
         self.entries.iter().map(|e| {
             let name =
-                if e.cased { self.slice(e.wire_at(), usize::from(e.name_len)) } else { self.name_of(e) };
+                if e.is(CASED) { self.slice(e.wire_at(), usize::from(e.name_len)) } else { self.name_of(e) };
             (e.known, name, self.value_of(e))
         })
     }
 
-    /// Writes the wire form of every entry that is not in `skip`; with `cased`, names as their senders spelled
-    /// them where that was kept. The answer is the number of lines.
-    pub(crate) fn write_wire(&self, skip: KnownSet, cased: bool, out: &mut Vec<u8>) -> usize {
-        let (mut from, mut to, mut lines) = (0, 0, 0);
+    /// Writes the wire form of `first`, then of every other entry that is not a pseudo header (`:authority` among them)
+    /// nor in `skip`; with `cased`, names as their senders spelled them where that was kept. The answer is whether all
+    /// of it was fit to be written: no name or value has made a line of its own.
+    #[must_use]
+    pub(crate) fn write_wire(&self, first: Known, skip: KnownSet, cased: bool, out: &mut Vec<u8>) -> bool {
+        let mut run = Run { buf: &self.buf, from: 0, to: 0 };
+        if self.may_contain(first) && first != Known::Other {
+            for e in self.entries.iter().filter(|e| e.known == first).take(1) {
+                if !self.write_entry(e, cased, &mut run, out) {
+                    return false;
+                }
+            }
+        }
+        let skips = self.contains_any(skip);
         for e in &self.entries {
-            if skip.contains(e.known) {
+            if e.known.is_pseudo() || (skips && skip.contains(e.known)) {
                 continue;
             }
-            lines += 1;
-            let mut at = e.wire_at();
-            if e.cased && !cased {
-                out.extend_from_slice(self.buf.get(from..to).unwrap_or_default());
-                out.extend_from_slice(self.slice(e.at as usize, usize::from(e.name_len)));
-                at += usize::from(e.name_len);
-                from = at;
-            } else if at != to {
-                out.extend_from_slice(self.buf.get(from..to).unwrap_or_default());
-                from = at;
+            if !self.write_entry(e, cased, &mut run, out) {
+                return false;
             }
-            to = at.max(e.wire_end());
         }
-        out.extend_from_slice(self.buf.get(from..to).unwrap_or_default());
-        lines
+        run.flush(out);
+        true
+    }
+
+    #[inline(always)]
+    fn write_entry(&self, e: &Entry, cased: bool, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
+        if !e.is(CLEAN) && !self.is_clean(e) {
+            return false;
+        }
+        let mut at = e.wire_at();
+        if e.is(CASED) && !cased {
+            run.flush(out);
+            out.extend_from_slice(self.slice(e.at as usize, usize::from(e.name_len)));
+            at += usize::from(e.name_len);
+            run.from = at;
+        } else if at != run.to {
+            run.flush(out);
+            run.from = at;
+        }
+        run.to = e.wire_end();
+        true
+    }
+
+    fn is_clean(&self, e: &Entry) -> bool {
+        (e.known != Known::Other || scan::is_name(self.name_of(e))) && scan::is_text(self.value_of(e))
     }
 
     /// Puts `block`, header lines in the form they arrived in, behind what the buffer holds, followed by
     /// [`PAD`](Self::PAD) zeros for readers that look ahead. The caller turns its lines into entries by
     /// [`push_in_place`](Self::push_in_place). The answer is where the block begins.
     pub(crate) fn load(&mut self, block: &[u8]) -> usize {
+        self.buf.reserve(COLON + block.len() + Self::PAD);
+        self.lead();
         let at = self.buf.len();
-        self.buf.reserve(block.len() + Self::PAD);
         self.buf.extend_from_slice(block);
         self.buf.extend_from_slice(&[0; Self::PAD]);
         at
@@ -251,26 +286,53 @@ impl HeaderMap {
     /// How many bytes behind a loaded block can be read.
     pub(crate) const PAD: usize = 8;
 
-    /// The buffer of a loaded block.
-    #[inline]
-    pub(crate) fn buffer(&mut self) -> &mut [u8] {
-        &mut self.buf
+    /// What stands from `at` on of a loaded block.
+    #[inline(always)]
+    pub(crate) fn buffer_from(&mut self, at: usize) -> &mut [u8] {
+        self.buf.get_mut(at..).unwrap_or_default()
     }
 
-    /// Makes an entry of a loaded line that has the wire form, its name in lower case.
-    #[inline]
-    pub(crate) fn push_in_place(&mut self, known: Known, at: usize, name_len: usize, value_len: usize) {
-        self.present |= bit(known);
+    /// Makes an entry of a loaded line that has the wire form and is clean, its name in lower case; unless the name
+    /// is one of `joined` and stands in the map already, which the answer says.
+    #[inline(always)]
+    pub(crate) fn push_in_place(
+        &mut self,
+        known: Known,
+        joined: KnownSet,
+        at: usize,
+        name_len: usize,
+        value_len: usize,
+    ) -> bool {
+        let bit = bit(known);
+        if self.present & joined.0 & bit != 0 {
+            return false;
+        }
+        self.present |= bit;
         self.entries.push(Entry {
             at: at as u32,
             value_len: value_len as u32,
             name_len: name_len as u16,
             known,
-            cased: false,
+            flags: CLEAN,
         });
+        true
     }
 
-    fn finish(&mut self, known: Known, at: usize, name_len: usize, cased: bool, value: &[u8]) {
+    /// Makes an entry of the `len` loaded bytes at `at` that are the value of a pseudo header.
+    #[inline]
+    pub(crate) fn push_pseudo(&mut self, known: Known, at: usize, len: usize) {
+        self.push_in_place(known, KnownSet(0), at.saturating_sub(COLON), 0, len);
+    }
+
+    /// A pseudo header has no name in the buffer, yet something stands where the colon would.
+    #[inline]
+    fn lead(&mut self) {
+        if self.buf.is_empty() {
+            self.buf.extend_from_slice(b": ");
+        }
+    }
+
+    fn finish(&mut self, known: Known, at: usize, name_len: usize, flags: u8, value: &[u8]) {
         self.buf.extend_from_slice(b": ");
         self.buf.extend_from_slice(value);
         self.buf.extend_from_slice(b"\r\n");
@@ -280,7 +342,7 @@ impl HeaderMap {
             value_len: value.len() as u32,
             name_len: name_len as u16,
             known,
-            cased,
+            flags,
         });
     }
 
@@ -300,7 +362,7 @@ impl HeaderMap {
             return false;
         }
         let (at, known) = self.start_lower(name);
-        self.finish(known, at, name.len(), false, value);
+        self.finish(known, at, name.len(), 0, value);
         true
     }
 
@@ -315,7 +377,7 @@ impl HeaderMap {
         if cased {
             self.buf.extend_from_slice(name);
         }
-        self.finish(known, at, name.len(), cased, value);
+        self.finish(known, at, name.len(), if cased { CASED } else { 0 }, value);
         true
     }
 
@@ -332,10 +394,16 @@ impl HeaderMap {
     #[inline]
     pub fn append<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
         let name = name.into();
+        if name.known.is_pseudo() && name.known != Known::Authority {
+            self.lead();
+            let at = self.buf.len();
+            self.buf.extend_from_slice(value);
+            return self.push_pseudo(name.known, at, value.len());
+        }
         let wire = if name.known == Known::Authority { b"host" } else { name.lower };
         let at = self.buf.len();
         self.buf.extend_from_slice(wire);
-        self.finish(name.known, at, wire.len(), false, value);
+        self.finish(name.known, at, wire.len(), 0, value);
     }
 
     /// Leaves exactly one entry of `name`, with `value`: the first one is overwritten in its place, further
@@ -358,6 +426,7 @@ impl HeaderMap {
             self.buf.extend_from_slice(b"\r\n");
         }
         e.value_len = value.len() as u32;
+        e.flags &= !CLEAN;
         if let Some(old) = self.entries.get_mut(first) {
             *old = e;
         }
@@ -445,9 +514,26 @@ impl HeaderMap {
         }
         self.buf.extend_from_slice(value);
         e.value_len = (self.buf.len() - value_at) as u32;
+        e.flags &= !CLEAN;
         self.buf.extend_from_slice(b"\r\n");
         if let Some(old) = self.entries.get_mut(first) {
             *old = e;
+        }
+    }
+}
+
+/// Neighbouring bytes of a buffer that are still to be written.
+struct Run<'a> {
+    buf: &'a [u8],
+    from: usize,
+    to: usize,
+}
+
+impl Run<'_> {
+    #[inline]
+    fn flush(&self, out: &mut Vec<u8>) {
+        if self.from < self.to {
+            out.extend_from_slice(self.buf.get(self.from..self.to).unwrap_or_default());
         }
     }
 }
