@@ -60,7 +60,9 @@ impl<'a> Encoder<'a, '_> {
     fn unknown_type(&mut self, url: &str, mark: Mark) -> bool {
         let name = type_name(url);
         let message = format!("no message has the @type '{}'", shorten(url));
-        let hint = nearest(name, Message::all().map(Message::name));
+        // A search through all types: for the first errors only, so that a hostile text stays cheap.
+        let names = Message::all().map(Message::name).filter(|_| self.errors.len() < 50);
+        let hint = nearest(name, names);
         let fault = self.fault(mark, ErrorKind::UnknownType, message, hint);
         self.errors.push(fault);
         false
