@@ -5,7 +5,9 @@ use crate::admin::wire::Wire;
 use crate::cli::{self, Options};
 use nuncio_core::address::Address;
 use nuncio_core::config::{self, CompileContext};
+use nuncio_core::runtime::{Layer, Runtime};
 use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
+use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
 use nuncio_proto::pb::envoy::config::metrics::v3 as metrics_pb;
 use serde_json::{Value, json};
@@ -20,6 +22,8 @@ pub struct BootstrapConfig {
     pub admin: Option<AdminConfig>,
     /// How often gauges and histogram intervals are brought up to date; 5 s by default.
     pub stats_flush_interval: Duration,
+    /// Runtime keys, by layer.
+    pub runtime: Runtime,
     /// Whether names give up their default tags (`stats_config.use_all_default_tags`).
     pub default_tags: bool,
 }
@@ -50,7 +54,14 @@ impl BootstrapConfig {
     /// Compiles the message. `None`: refused, with every reason recorded in `cx`.
     pub fn compile(message: pb::Bootstrap, cx: &CompileContext<'_>, options: &Options) -> Option<Self> {
         // The items of static_resources are compiled one at a time, apart from the message.
-        let pb::Bootstrap { node, static_resources: _, stats_flush_interval, admin, stats_config } = message;
+        let pb::Bootstrap {
+            node,
+            static_resources: _,
+            stats_flush_interval,
+            admin,
+            stats_config,
+            layered_runtime,
+        } = message;
         let admin = admin.map(|m| AdminConfig::compile(m, &cx.field("admin")));
         let stats_flush_interval = match &stats_flush_interval {
             None => Some(Duration::from_secs(5)),
@@ -61,9 +72,72 @@ impl BootstrapConfig {
             node: NodeConfig::compile(node.unwrap_or_default(), options),
             admin: admin.unwrap_or(Some(None))?,
             stats_flush_interval: stats_flush_interval?,
+            runtime: runtime(layered_runtime.unwrap_or_default(), &cx.field("layered_runtime"))?,
             default_tags: use_all_default_tags.unwrap_or(true),
         })
     }
+}
+
+/// What the keys begin with that mean something to Envoy without any field naming them.
+const OWN_KEYS: [&str; 8] =
+    ["envoy.", "overload.", "re2.", "upstream.", "outlier_detection.", "health_check.", "tracing.", "stats."];
+
+/// The layers of `layered_runtime`. `None`: refused, with every reason recorded.
+fn runtime(message: pb::LayeredRuntime, cx: &CompileContext<'_>) -> Option<Runtime> {
+    let pb::LayeredRuntime { layers } = message;
+    let mut compiled: Vec<Layer> = Vec::with_capacity(layers.len());
+    let count = layers.len();
+    for (i, layer) in layers.into_iter().enumerate() {
+        let cx = cx.item("layers", i);
+        let pb::RuntimeLayer { name, layer_specifier } = layer;
+        if compiled.iter().any(|l| *l.name == *name) {
+            cx.field("name").error(format!("Duplicate layer name: {name}"));
+            continue;
+        }
+        match layer_specifier {
+            Some(LayerSpecifier::StaticLayer(fields)) => {
+                if let Some(key) = meaningless(&fields) {
+                    cx.field("static_layer").error(format!("Invalid runtime entry value for {key}"));
+                    continue;
+                }
+                let mut layer = Layer::fixed(&name, &fields);
+                let layer_cx = cx.field("static_layer");
+                layer.values.retain(|key, _| {
+                    let own = OWN_KEYS.iter().any(|prefix| key.starts_with(prefix));
+                    if own {
+                        layer_cx.unsupported(format!(
+                            "the runtime key {key} has a meaning of its own that is not built"
+                        ));
+                    }
+                    !own
+                });
+                compiled.push(layer);
+            }
+            Some(LayerSpecifier::AdminLayer(pb::runtime_layer::AdminLayer {})) => {
+                if compiled.iter().any(|l| l.admin) {
+                    cx.error(
+                        "Too many admin layers specified in LayeredRuntime, at most one may be specified",
+                    );
+                    continue;
+                }
+                compiled.push(Layer::admin(&name));
+            }
+            None => {
+                cx.error("a layer needs a specifier");
+            }
+        }
+    }
+    (compiled.len() == count).then(|| Runtime::new(compiled))
+}
+
+/// The first key whose value is a list or null, which no runtime key can be.
+fn meaningless(fields: &prost_types::Struct) -> Option<&str> {
+    use prost_types::value::Kind;
+    fields.fields.iter().find_map(|(key, value)| match &value.kind {
+        None | Some(Kind::NullValue(_) | Kind::ListValue(_)) => Some(key.as_str()),
+        Some(Kind::StructValue(inner)) => meaningless(inner),
+        Some(Kind::NumberValue(_) | Kind::StringValue(_) | Kind::BoolValue(_)) => None,
+    })
 }
 
 impl AdminConfig {

@@ -12,7 +12,6 @@ use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
-use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_net::listen::{BindError, ListenSpec, Listener, bind};
 use nuncio_net::worker::{Worker, block_on_local};
@@ -89,7 +88,7 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         dump,
         listeners: Vec::<ListenerFacts>::new(),
         clusters: Rc::clone(&clusters),
-        runtime: Runtime::default(),
+        runtime: bootstrap.runtime.clone(),
         registry: registry.clone(),
         baseline: RefCell::default(),
         default_tags: bootstrap.default_tags,

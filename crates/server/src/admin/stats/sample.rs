@@ -43,7 +43,7 @@ impl Sample {
 /// The stats of one scope by name.
 #[derive(Default)]
 pub(super) struct ScopeSamples {
-    samples: Vec<(&'static str, Suffix, Sample)>,
+    samples: Vec<Named>,
     places: HashMap<(*const u8, Suffix), usize>,
 }
 
@@ -109,8 +109,11 @@ impl ScopeSamples {
     }
 }
 
+/// A stat of a scope: its name, what stands behind it, and its value.
+pub(super) type Named = (&'static str, Suffix, Sample);
+
 /// Calls `visit` with each scope's prefix and stats, scopes in alphabetical order.
-pub(super) fn scopes(registry: &Registry, visit: &mut dyn FnMut(&str, &[(&'static str, Suffix, Sample)])) {
+pub(super) fn scopes(registry: &Registry, visit: &mut dyn FnMut(&str, &[Named])) {
     let (mut prefix, mut scope) = (String::new(), ScopeSamples::default());
     registry.visit(&mut |p, name, value| {
         if p != prefix {
