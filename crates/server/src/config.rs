@@ -155,7 +155,7 @@ pub struct Compiled {
 /// # Errors
 /// Every fault, with its place.
 pub fn load(options: &Options, sources: &[Source], now: SystemTime) -> Result<Compiled, Refused> {
-    let name = sources.first().map_or("", |s| s.name.as_str());
+    let name = options.config_path.as_str();
     let unsupported = match options.unsupported {
         Unsupported::Refuse => nuncio_core::config::Unsupported::Refuse,
         Unsupported::Warn => nuncio_core::config::Unsupported::Warn,
