@@ -206,8 +206,8 @@ class T(Normaliser):
 
     # ---- clients
     async def _connect(self, host, port, src, ssl, sni):
-        """A listener may be bound a moment after /ready: a refused connection is tried again for 2 s."""
-        end = time.monotonic() + 2
+        """A listener may be bound a moment after /ready: a refused connection is tried again for a while."""
+        end = time.monotonic() + (2 if self.expect is None else 0.2)
         while True:
             try:
                 r, w = await asyncio.open_connection(host, port or self.l1, ssl=ssl, server_hostname=sni, limit=2**22,
