@@ -1,30 +1,30 @@
-//! Looking at eight bytes at a time: the byte classes of HTTP/1 heads.
-//!
-//! A mask has bit 7 of each byte set that is of the class; the first byte is the lowest.
+//! Looking at 16 bytes at a time: the byte classes of HTTP/1 heads.
+
+use wide::u8x16;
 
 /// How many bytes one look covers.
-pub(crate) const STEP: usize = 8;
+pub(crate) const STEP: usize = 16;
 
-const HIGH: u64 = splat(0x80);
-const LOW7: u64 = splat(0x7f);
-
-const fn splat(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; STEP])
-}
-
-/// Eight bytes of a head.
+/// 16 bytes of a head.
 #[derive(Clone, Copy)]
-pub(crate) struct Window(u64);
+pub(crate) struct Window(u8x16);
 
-/// Which bytes of a window are of a class.
+/// Which bytes of a window are of a class: bit *n* is byte *n*.
 #[derive(Clone, Copy)]
-pub(crate) struct Mask(u64);
+pub(crate) struct Mask(u32);
 
 impl Mask {
-    /// The index of the first such byte; 8 when there is none.
+    const ALL: u32 = (1 << STEP) - 1;
+
+    #[inline(always)]
+    fn of(lanes: u8x16) -> Self {
+        Self(lanes.to_bitmask())
+    }
+
+    /// The index of the first such byte; 16 when there is none.
     #[inline(always)]
     pub(crate) fn first(self) -> usize {
-        self.0.trailing_zeros() as usize / 8
+        (self.0 | 1 << STEP).trailing_zeros() as usize
     }
 
     /// Without the first such byte.
@@ -42,68 +42,96 @@ impl Mask {
     /// Whether the first `len` bytes all are.
     #[inline(always)]
     pub(crate) fn covers(self, len: usize) -> bool {
-        !self.0 & HIGH & first_bytes(len) == 0
+        !self.0 & ((1 << len) - 1) == 0
     }
 }
 
-/// All bits of the first `len` bytes.
+/// `FIRST[16 - n..][..16]` has its first *n* bytes set.
+static FIRST: [u8; 2 * STEP] = {
+    let mut mask = [0; 2 * STEP];
+    let (mut rest, _) = mask.split_at_mut(STEP);
+    while let Some((byte, tail)) = rest.split_first_mut() {
+        *byte = 0xff;
+        rest = tail;
+    }
+    mask
+};
+
 #[inline(always)]
-fn first_bytes(len: usize) -> u64 {
-    !u64::MAX.checked_shl(8 * len as u32).unwrap_or(0)
+fn first_bytes(len: usize) -> u8x16 {
+    let mask = FIRST.get(STEP.saturating_sub(len)..).and_then(|mask| mask.first_chunk());
+    u8x16::new(*mask.unwrap_or(&[0; STEP]))
+}
+
+#[inline(always)]
+fn at_most(lanes: u8x16, limit: u8) -> u8x16 {
+    lanes.min(u8x16::splat(limit)).simd_eq(lanes)
+}
+
+/// Lanes from `low` to `high`.
+#[inline(always)]
+fn between(lanes: u8x16, low: u8, high: u8) -> u8x16 {
+    at_most(lanes - u8x16::splat(low), high - low)
+}
+
+#[inline(always)]
+fn equal(lanes: u8x16, byte: u8) -> u8x16 {
+    lanes.simd_eq(u8x16::splat(byte))
 }
 
 impl Window {
     /// The window of these bytes.
     #[inline(always)]
     pub(crate) fn load(bytes: &[u8; STEP]) -> Self {
-        Self(u64::from_le_bytes(*bytes))
+        Self(u8x16::new(*bytes))
     }
 
-    /// Bit 7 of each byte whose low seven bits are at least `limit` (1 to 128).
-    #[inline(always)]
-    fn low7_at_least(self, limit: u8) -> u64 {
-        (self.0 & LOW7) + splat(0x80 - limit)
-    }
-
-    /// Bytes equal to `byte`, which is ASCII.
+    /// Bytes equal to `byte`.
     #[inline(always)]
     pub(crate) fn equal(self, byte: u8) -> Mask {
-        let differs = Self(self.0 ^ splat(byte)).low7_at_least(1) | self.0;
-        Mask(!differs & HIGH)
+        Mask::of(equal(self.0, byte))
     }
 
     /// Control characters, DEL among them: what ends or spoils a field value (and the tab, which does not).
     #[inline(always)]
     pub(crate) fn controls(self) -> Mask {
-        Mask((!self.low7_at_least(0x20) | self.low7_at_least(0x7f)) & !self.0 & HIGH)
+        Mask::of(at_most(self.0, 0x1f) | equal(self.0, 0x7f))
     }
 
     /// Bytes that are not printable ASCII, blanks among them: what ends or spoils a request target.
     #[inline(always)]
     pub(crate) fn not_graphic(self) -> Mask {
-        Mask((!self.low7_at_least(0x21) | self.low7_at_least(0x7f) | self.0) & HIGH)
+        Mask(Mask::of(between(self.0, b'!', b'~')).0 ^ Mask::ALL)
     }
 
     /// Blanks and control characters.
     #[inline(always)]
     fn blanks_and_controls(self) -> Mask {
-        Mask((!self.low7_at_least(0x21) | self.low7_at_least(0x7f)) & !self.0 & HIGH)
+        Mask::of(at_most(self.0, b' ') | equal(self.0, 0x7f))
     }
 
     /// Letters, digits and `-`, of which nearly all field names are made.
     #[inline(always)]
     pub(crate) fn plain_name(self) -> Mask {
-        let folded = Self(self.0 | splat(0x20));
-        let letter = folded.low7_at_least(b'a') & !folded.low7_at_least(b'z' + 1);
-        let digit = self.low7_at_least(b'0') & !self.low7_at_least(b'9' + 1);
-        Mask(((letter | digit) & !self.0 & HIGH) | self.equal(b'-').0)
+        Mask::of(self.letters_and_digits() | equal(self.0, b'-'))
+    }
+
+    /// Letters, digits, `-`, `.` and `:`, of which nearly all authorities are made.
+    #[inline(always)]
+    fn plain_authority(self) -> Mask {
+        Mask::of(self.letters_and_digits() | between(self.0, b'-', b'.') | equal(self.0, b':'))
+    }
+
+    #[inline(always)]
+    fn letters_and_digits(self) -> u8x16 {
+        between(self.0 | u8x16::splat(0x20), b'a', b'z') | between(self.0, b'0', b'9')
     }
 
     /// The window with its first `len` bytes in lower case.
     #[inline(always)]
     pub(crate) fn lower_first(self, len: usize) -> [u8; STEP] {
-        let upper = self.low7_at_least(b'A') & !self.low7_at_least(b'Z' + 1) & !self.0 & HIGH;
-        (self.0 | ((upper & first_bytes(len)) >> 2)).to_le_bytes()
+        let upper = between(self.0, b'A', b'Z') & first_bytes(len);
+        (self.0 | (upper & u8x16::splat(0x20))).to_array()
     }
 }
 
@@ -192,6 +220,19 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && rest.iter().copied().all(is_token)
 }
 
+/// Whether every byte of `authority` is one that an authority can have (RFC 3986 section 3.2).
+#[inline]
+pub(crate) fn is_authority(authority: &[u8]) -> bool {
+    let mut rest = authority;
+    while let Some((chunk, tail)) = rest.split_first_chunk() {
+        if !Window::load(chunk).plain_authority().covers(STEP) && !chunk.iter().copied().all(in_authority) {
+            return false;
+        }
+        rest = tail;
+    }
+    rest.iter().copied().all(in_authority)
+}
+
 /// A character of a token (RFC 9110 section 5.6.2), of which field names and methods are made.
 #[inline(always)]
 pub(crate) fn is_token(byte: u8) -> bool {
@@ -223,7 +264,7 @@ const fn set(others: &[u8]) -> [bool; 256] {
 
 /// A character that an authority can have (RFC 3986 section 3.2).
 #[inline(always)]
-pub(crate) fn is_authority(byte: u8) -> bool {
+fn in_authority(byte: u8) -> bool {
     AUTHORITY.get(usize::from(byte)).copied().unwrap_or(false)
 }
 

@@ -114,10 +114,14 @@ struct PlainLine {
 #[inline(always)]
 fn plain_line(line: &mut [u8], end: usize, request: bool) -> Option<PlainLine> {
     let name_len = lower_name(line)?;
+    let start = line.first_chunk()?;
     let (name, rest) = line.split_at_checked(name_len)?;
     let mut known = Known::find(name);
-    if known == Known::Other && (!scan::is_name(name) || name_len > usize::from(u16::MAX)) {
-        return None;
+    if known == Known::Other {
+        let plain = (1..=STEP).contains(&name_len) && Window::load(start).plain_name().covers(name_len);
+        if !plain && (!scan::is_name(name) || name_len > usize::from(u16::MAX)) {
+            return None;
+        }
     }
     if known == Known::Host && request {
         known = Known::Authority;

@@ -1,7 +1,7 @@
 //! Request lines (RFC 9112 section 3) and the forms of their targets.
 
 use super::error::RequestError;
-use crate::scan::{self, STEP, Window};
+use crate::scan::{self, Window};
 
 /// The parts of a request line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +49,7 @@ pub(super) fn check(line: RequestLine<'_>, custom_methods: bool) -> Result<(), R
 /// The line at the beginning of `bytes` if it has the common form, `method SP target SP HTTP/1.1 CR LF`.
 #[inline(always)]
 pub(super) fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
-    let mut method_len = Window::load(bytes.first_chunk()?).equal(b' ').first();
-    if method_len == STEP {
-        method_len += Window::load(bytes.get(STEP..)?.first_chunk()?).equal(b' ').first();
-    }
+    let method_len = Window::load(bytes.first_chunk()?).equal(b' ').first();
     let (method, rest) = bytes.split_at_checked(method_len)?;
     let rest = rest.get(1..)?;
     let (target, rest) = rest.split_at_checked(scan::graphic_end(rest))?;
@@ -144,13 +141,7 @@ fn valid_target(target: &[u8], connect: bool) -> bool {
     };
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let host = rest.get(..end).unwrap_or_default();
-    host.iter().copied().all(scan::is_authority) && !host.windows(2).any(|w| w == b"@@")
-}
-
-/// Whether every byte of a Host field is one that an authority can have (RFC 3986 section 3.2).
-#[inline]
-pub(super) fn valid_authority(authority: &[u8]) -> bool {
-    authority.iter().copied().all(scan::is_authority)
+    scan::is_authority(host) && !host.windows(2).any(|w| w == b"@@")
 }
 
 /// An absolute-form target taken apart.

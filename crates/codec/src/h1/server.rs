@@ -224,7 +224,11 @@ impl ServerCodec {
                     }
                 }
             }
-            (Ok(_), _) => first_line(o, bytes)?.ok_or(RequestError::HeaderValue)?,
+            (Ok(end), _) => match first_line(o, bytes)? {
+                Some(found) => found,
+                None if end > o.limits.max_head_bytes as usize => return Err(RequestError::HeadersTooLarge),
+                None => return Err(RequestError::HeaderValue),
+            },
         };
         let end = match line.version {
             LineVersion::Absent => line_len,
@@ -312,7 +316,7 @@ impl ServerCodec {
         {
             take_target(o, line, map)?;
         }
-        if map.get(Known::Authority).is_some_and(|host| !request_line::valid_authority(host)) {
+        if map.get(Known::Authority).is_some_and(|host| !scan::is_authority(host)) {
             return Err(RequestError::Authority);
         }
         Ok(self.receive == Receive::Complete)

@@ -284,7 +284,7 @@ impl HeaderMap {
     }
 
     /// How many bytes behind a loaded block can be read.
-    pub(crate) const PAD: usize = 8;
+    pub(crate) const PAD: usize = scan::STEP;
 
     /// What stands from `at` on of a loaded block.
     #[inline(always)]
