@@ -4,16 +4,17 @@
 //! A [`LocalReply`] says what happened. [`LocalReplies::build`] makes the response of it, in Envoy's order:
 //! the status, the headers that came with the reply, the configured rewrite, the form that gRPC wants.
 
+mod build;
+mod config;
 mod grpc;
 mod table;
 
+pub use build::{Built, LocalReplies, ReplyContext};
 pub use table::{UpstreamReset, reason_phrase};
 
-use nuncio_codec::head::{Known, RequestHead, ResponseHead};
-use nuncio_core::format::is_grpc;
-use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
+use bytes::Bytes;
+use nuncio_core::stream_info::ResponseFlag;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// The body of a local reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum ReplyBody {
     /// Text that is known when the program is built; empty for no body.
     Static(&'static str),
     /// A text that configuration holds and answers share.
-    Shared(Arc<[u8]>),
+    Shared(Bytes),
     /// A text made for this answer.
     Owned(Vec<u8>),
 }
@@ -118,62 +119,6 @@ impl LocalReply {
 }
 
 pub use grpc::grpc_status;
-
-/// How local replies are rewritten and formed: a compiled `local_reply_config`.
-#[derive(Debug, Default)]
-pub struct LocalReplies {}
-
-impl LocalReplies {
-    /// Fills in `response` (which is emptied first) and accounts for the reply in `info`: flag, details, status.
-    /// The answer is the body to send, empty where none may follow: for gRPC, HEAD, 1xx, 204 and 304.
-    pub fn build(
-        &self,
-        reply: LocalReply,
-        request: &RequestHead,
-        response: &mut ResponseHead,
-        info: &mut StreamInfo,
-    ) -> ReplyBody {
-        response.clear();
-        let LocalReply { status, flag, details, body, headers, grpc_status: grpc, close } = reply;
-        if let Some(flag) = flag {
-            info.flags.set(flag);
-        }
-        info.details = Some(details);
-        response.status = status;
-        for (name, value) in &headers {
-            response.headers.append(&**name, value);
-        }
-        let head_only = request.method() == b"HEAD";
-        let body = if is_grpc(&request.headers) {
-            grpc::convert(response, &body, grpc, head_only);
-            ReplyBody::EMPTY
-        } else {
-            frame(response, body, b"text/plain", head_only)
-        };
-        if close {
-            response.headers.set(Known::Connection, b"close");
-        }
-        info.response_code = Some(response.status);
-        body
-    }
-}
-
-/// Gives `response` the headers that describe `body`. The answer is what of it may be sent.
-fn frame(response: &mut ResponseHead, body: ReplyBody, content_type: &[u8], head_only: bool) -> ReplyBody {
-    // A body behind one of these statuses would be read as the next response (RFC 9112 section 6.3).
-    let bodiless = matches!(response.status, 100..=199 | 204 | 304);
-    if body.is_empty() || (bodiless && response.status != 304) {
-        response.headers.remove(Known::ContentLength);
-        response.headers.remove(Known::ContentType);
-        return ReplyBody::EMPTY;
-    }
-    let mut digits = [0; 20];
-    response.headers.set(Known::ContentLength, decimal(body.len() as u64, &mut digits));
-    if !response.headers.contains(Known::ContentType) {
-        response.headers.append(Known::ContentType, content_type);
-    }
-    if head_only || bodiless { ReplyBody::EMPTY } else { body }
-}
 
 /// `n` in decimal digits, at the end of `digits`.
 pub(super) fn decimal(n: u64, digits: &mut [u8; 20]) -> &[u8] {

@@ -24,7 +24,9 @@ pub(super) fn convert(response: &mut ResponseHead, body: &[u8], status: Option<u
     let headers = &mut response.headers;
     headers.remove(Known::ContentLength);
     headers.set(Known::ContentType, b"application/grpc");
-    headers.set(Known::GrpcStatus, decimal(u64::from(status), &mut [0; 20]));
+    if !headers.contains(Known::GrpcStatus) {
+        headers.append(Known::GrpcStatus, decimal(u64::from(status), &mut [0; 20]));
+    }
     if !body.is_empty() && !head_only {
         headers.set(Known::GrpcMessage, &message(body));
     }

@@ -1,26 +1,9 @@
+use super::super::forwarded::tests::{connection, info};
 use super::*;
-use nuncio_core::address::Address;
+use nuncio_codec::head::{Known, RequestHead, ResponseHead, Version};
 use nuncio_core::clock::Clock;
-use nuncio_core::stream_info::ConnectionInfo;
-use std::rc::Rc;
-
-fn info() -> StreamInfo {
-    let clock = Clock::system();
-    let address = Address::Ip(([127, 0, 0, 1], 80).into());
-    let connection = ConnectionInfo {
-        id: 1,
-        local: address.clone(),
-        direct_local: address.clone(),
-        direct_remote: address.clone(),
-        remote: address,
-        requested_server_name: None,
-        listener: "l".into(),
-        filter_chain: "".into(),
-        tls: false,
-        accepted: clock.now(),
-    };
-    StreamInfo::new(clock.now(), clock.wall(), Rc::new(connection), 0)
-}
+use nuncio_core::rng::Rng;
+use nuncio_core::stream_info::StreamInfo;
 
 fn request(method: &str, content_type: Option<&str>) -> RequestHead {
     let mut head = RequestHead::default();
@@ -31,14 +14,41 @@ fn request(method: &str, content_type: Option<&str>) -> RequestHead {
     head
 }
 
+/// A reply as it goes out.
+struct Out {
+    status: u16,
+    lines: Vec<String>,
+    body: Vec<u8>,
+    info: StreamInfo,
+    close: bool,
+}
+
+fn built_by(how: &LocalReplies, reply: LocalReply, request: &RequestHead) -> Out {
+    built_with(how, reply, request, |_, _| {})
+}
+
+fn built_with(
+    how: &LocalReplies,
+    reply: LocalReply,
+    request: &RequestHead,
+    modify: impl FnOnce(&mut ResponseHead, &StreamInfo),
+) -> Out {
+    let (mut response, mut info) = (ResponseHead::default(), info(connection("127.0.0.1", false)));
+    response.headers.append("left-over", b"1");
+    let clock = Clock::system();
+    let (now, wall, rng) = (clock.now(), clock.wall(), Rng::seeded(1));
+    let cx = ReplyContext { request, response: &mut response, info: &mut info, now, wall, rng: &rng };
+    let Built { body, close } = how.build(reply, cx, modify);
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let lines =
+        response.headers.iter().map(|(n, v)| format!("{}: {}", text(n.as_bytes()), text(v))).collect();
+    Out { status: response.status, lines, body: body.to_vec(), info, close }
+}
+
 /// Status, header lines and body of a reply.
 fn built(reply: LocalReply, request: &RequestHead) -> (u16, Vec<String>, Vec<u8>, StreamInfo) {
-    let (mut response, mut info) = (ResponseHead::default(), info());
-    response.headers.append("left-over", b"1");
-    let body = LocalReplies::default().build(reply, request, &mut response, &mut info);
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    let lines = response.headers.iter().map(|(n, v)| format!("{}: {}", text(n.as_bytes()), text(v)));
-    (response.status, lines.collect(), body.to_vec(), info)
+    let Out { status, lines, body, info, .. } = built_by(&LocalReplies::default(), reply, request);
+    (status, lines, body, info)
 }
 
 #[test]
@@ -64,7 +74,7 @@ fn a_reply_without_a_body_has_no_headers_of_its_own() {
 fn a_content_type_that_came_with_the_reply_stays() {
     let reply = LocalReply::new(200, "direct_response")
         .with_header("content-type", "application/json")
-        .with_body(ReplyBody::Shared(Arc::from(&b"{}"[..])));
+        .with_body(ReplyBody::Shared(Bytes::from_static(b"{}")));
     let (_, lines, body, _) = built(reply, &request("GET", None));
     assert_eq!(lines, ["content-type: application/json", "content-length: 2"]);
     assert_eq!(body, b"{}");
@@ -240,3 +250,28 @@ fn numbers_are_written_in_decimal() {
         assert_eq!(decimal(n, &mut [0; 20]), n.to_string().as_bytes());
     }
 }
+
+#[test]
+fn a_bad_request_ends_an_http_1_connection_unless_configured_otherwise() {
+    let keep = LocalReplies::compile_for_test(|m| m, true);
+    for (version, status, closes) in [
+        (Version::Http11, 400, true),
+        (Version::Http10, 400, true),
+        (Version::Http2, 400, false),
+        (Version::Http11, 404, false),
+        (Version::Http11, 403, false),
+    ] {
+        let mut request = request("GET", None);
+        request.version = version;
+        let reply = || LocalReply::new(status, "x");
+        assert_eq!(
+            built_by(&LocalReplies::default(), reply(), &request).close,
+            closes,
+            "{version:?} {status}"
+        );
+        assert!(!built_by(&keep, reply(), &request).close);
+        assert!(built_by(&keep, reply().closing(), &request).close);
+    }
+}
+
+mod rewriting;
