@@ -1,5 +1,6 @@
 //! Network addresses as configuration, logs and balancers name them.
 
+use smallvec::SmallVec;
 use std::fmt;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,9 +28,7 @@ impl Address {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ip(SocketAddr::V4(a)) => {
-                write_v4(*a.ip(), out);
-                out.push(b':');
-                write_decimal(a.port(), out);
+                write_v4(*a.ip(), Some(a.port()), out);
             }
             Self::Ip(SocketAddr::V6(_)) => {
                 let _ = write!(out, "{self}");
@@ -41,7 +40,7 @@ impl Address {
     /// Appends the address without its port; a pipe's path.
     pub fn write_ip_to(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Ip(SocketAddr::V4(a)) => write_v4(*a.ip(), out),
+            Self::Ip(SocketAddr::V4(a)) => write_v4(*a.ip(), None, out),
             Self::Ip(SocketAddr::V6(a)) => {
                 let _ = write!(out, "{}", a.ip());
             }
@@ -59,24 +58,31 @@ impl Address {
 }
 
 /// The general formatter costs several hundred instructions; a log line has two addresses.
-fn write_v4(ip: Ipv4Addr, out: &mut Vec<u8>) {
+fn write_v4(ip: Ipv4Addr, port: Option<u16>, out: &mut Vec<u8>) {
+    let mut text: SmallVec<[u8; 24]> = SmallVec::new();
     for (i, octet) in ip.octets().into_iter().enumerate() {
         if i > 0 {
-            out.push(b'.');
+            text.push(b'.');
         }
-        write_decimal(u16::from(octet), out);
+        push_decimal(u16::from(octet), &mut text);
     }
+    if let Some(port) = port {
+        text.push(b':');
+        push_decimal(port, &mut text);
+    }
+    out.extend_from_slice(&text);
 }
 
-fn write_decimal(n: u16, out: &mut Vec<u8>) {
-    let mut divisor = 10_000;
-    while divisor > 1 && n < divisor {
-        divisor /= 10;
+#[inline]
+fn push_decimal(n: u16, out: &mut SmallVec<[u8; 24]>) {
+    if n >= 10 {
+        for divisor in [10_000, 1000, 100, 10] {
+            if n >= divisor {
+                out.push(b'0' + (n / divisor % 10) as u8);
+            }
+        }
     }
-    while divisor > 0 {
-        out.push(b'0' + (n / divisor % 10) as u8);
-        divisor /= 10;
-    }
+    out.push(b'0' + (n % 10) as u8);
 }
 
 impl fmt::Display for Address {

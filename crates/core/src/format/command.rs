@@ -62,7 +62,15 @@ pub(super) struct Command {
 }
 
 /// Appends a decimal number.
+#[inline]
 pub(super) fn write_number(n: u64, out: &mut Vec<u8>) {
+    if n < 10 {
+        return out.push(b'0' + n as u8);
+    }
+    write_digits(n, out);
+}
+
+fn write_digits(n: u64, out: &mut Vec<u8>) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     let mut rest = n;

@@ -64,7 +64,7 @@ fn upstream_remote<'a>(cx: &FormatContext<'a>) -> Option<&'a Address> {
 }
 
 fn millis(d: Duration) -> u64 {
-    d.as_millis() as u64
+    d.as_secs() * 1000 + u64::from(d.subsec_millis())
 }
 
 fn since_start(info: &StreamInfo, point: Option<Instant>) -> Option<u64> {

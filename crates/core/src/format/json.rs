@@ -207,15 +207,17 @@ fn write_format(format: &Format, cx: &FormatContext<'_>, omit: bool, out: &mut V
 
 /// Whether JSON text can hold the byte as it is, whatever stands beside it.
 fn is_plain(b: u8) -> bool {
-    (0x20..0x80).contains(&b) && b != b'"' && b != b'\\'
+    (b >= 0x20) & (b < 0x80) & (b != b'"') & (b != b'\\')
 }
 
 /// Escapes what stands in `out` behind `from`.
 fn escape_from(from: usize, out: &mut Vec<u8>) {
-    let Some(plain) = out.get(from..).and_then(|text| text.iter().position(|b| !is_plain(*b))) else {
+    // Almost nothing needs escaping, and a walk without a way out is done many bytes at a time.
+    let text = out.get(from..).unwrap_or_default();
+    if text.iter().fold(true, |plain, b| plain & is_plain(*b)) {
         return;
-    };
-    let rest = out.split_off(from + plain);
+    }
+    let rest = out.split_off(from);
     let whole_is_utf8 = std::str::from_utf8(&rest).is_ok();
     escape(&rest, whole_is_utf8, out);
 }

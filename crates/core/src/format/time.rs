@@ -1,6 +1,7 @@
 //! Times as `START_TIME` and `EMIT_TIME` write them: strftime specifiers, Envoy's `%3f`, and the `%E…` forms.
 //! Always in UTC, in the Gregorian calendar.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -167,24 +168,42 @@ impl Civil {
     }
 }
 
-fn push_two(n: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
+fn two(n: u32) -> [u8; 2] {
+    [b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]
 }
 
-/// Appends `2026-11-22T01:28:02.976Z`, with `-` between the date's numbers.
-pub fn write_utc_millis(time: SystemTime, out: &mut Vec<u8>) {
+/// `2026-11-22T01:28:02.`
+type Second = [u8; 20];
+
+thread_local! {
+    /// The second that this thread wrote last: a busy worker writes thousands of lines in one.
+    static LAST: Cell<(u64, Second)> = const { Cell::new((u64::MAX, [0; 20])) };
+}
+
+fn text_of_second(time: SystemTime) -> Second {
     let c = Civil::of(time);
     let year = c.year.clamp(0, 9999) as u32;
-    push_two(year / 100, out);
-    push_two(year % 100, out);
-    for (before, n) in [(b'-', c.month), (b'-', c.day), (b'T', c.hour), (b':', c.minute), (b':', c.second)] {
-        out.push(before);
-        push_two(n, out);
-    }
-    let millis = c.nanos / 1_000_000;
-    out.extend_from_slice(&[b'.', b'0' + (millis / 100) as u8]);
-    push_two(millis % 100, out);
-    out.push(b'Z');
+    let ([a, b], [e, f]) = (two(year / 100), two(year % 100));
+    let ([g, h], [i, j]) = (two(c.month), two(c.day));
+    let ([k, l], [m, n], [o, p]) = (two(c.hour), two(c.minute), two(c.second));
+    [a, b, e, f, b'-', g, h, b'-', i, j, b'T', k, l, b':', m, n, b':', o, p, b'.']
+}
+
+/// Appends `2026-11-22T01:28:02.976Z`.
+pub fn write_utc_millis(time: SystemTime, out: &mut Vec<u8>) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let second = match LAST.get() {
+        (last, text) if last == since.as_secs() => text,
+        _ => {
+            let text = text_of_second(time);
+            LAST.set((since.as_secs(), text));
+            text
+        }
+    };
+    let millis = since.subsec_millis();
+    let [tens, ones] = two(millis % 100);
+    out.extend_from_slice(&second);
+    out.extend_from_slice(&[b'0' + (millis / 100) as u8, tens, ones, b'Z']);
 }
 
 impl TimeFormat {
