@@ -207,7 +207,7 @@ fn write_format(format: &Format, cx: &FormatContext<'_>, omit: bool, out: &mut V
 
 /// Whether JSON text can hold the byte as it is, whatever stands beside it.
 fn is_plain(b: u8) -> bool {
-    (b >= 0x20) & (b < 0x80) & (b != b'"') & (b != b'\\')
+    (0x20..0x80).contains(&b) & (b != b'"') & (b != b'\\')
 }
 
 /// Escapes what stands in `out` behind `from`.
