@@ -46,7 +46,8 @@ pub(super) fn check(line: RequestLine<'_>, custom_methods: bool) -> Result<(), R
     Ok(())
 }
 
-/// The line at the beginning of `bytes` if it has the common form, `method SP target SP HTTP/1.1 CR LF`.
+/// The line at the beginning of `bytes` if it has the common form, `method SP target SP HTTP/1.1 CR LF`; a method
+/// that [`check`] does not pass may have anything in it, line ends too.
 #[inline(always)]
 pub(super) fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
     let method_len = Window::load(bytes.first_chunk()?).equal(b' ').first();

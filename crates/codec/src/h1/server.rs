@@ -586,8 +586,8 @@ fn first_line<'b>(
 ) -> Result<Option<(RequestLine<'b>, usize)>, RequestError> {
     let most = o.limits.max_head_bytes as usize;
     let parsed = match request_line::plain(bytes) {
-        Some(found) if found.1 <= most => {
-            request_line::check(found.0, o.allow_custom_methods).map(|()| found)
+        Some(found) if found.1 <= most && request_line::check(found.0, o.allow_custom_methods).is_ok() => {
+            Ok(found)
         }
         _ => request_line::parse(bytes, most, o.allow_custom_methods),
     };

@@ -1,7 +1,10 @@
 //! Tests that drive a whole codec by bytes, under every way to split them.
 
+mod encoding;
 mod heads;
 mod requests;
+mod responses;
+mod smuggling;
 
 use super::*;
 use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead};

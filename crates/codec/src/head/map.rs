@@ -417,7 +417,10 @@ impl HeaderMap {
             if let Some(old) = self.buf.get_mut(at..end) {
                 old.copy_from_slice(value);
             }
-            if let Some(crlf) = self.buf.get_mut(end..end + CRLF) {
+            // Behind the value of a pseudo header the next entry may begin.
+            if let Some(crlf) = self.buf.get_mut(end..end + CRLF)
+                && e.name_len > 0
+            {
                 crlf.copy_from_slice(b"\r\n");
             }
         } else {

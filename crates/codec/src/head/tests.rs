@@ -77,3 +77,98 @@ fn joining_appends_to_the_first_value_or_makes_one() {
     map.append_joined("via", b", ", b"b");
     assert_eq!(map.get("via"), Some(&b"a, b"[..]));
 }
+
+/// A list of pairs, which a map must behave like.
+#[derive(Default)]
+struct Model(Vec<(String, String)>);
+
+impl Model {
+    fn set(&mut self, name: &str, value: &str) {
+        match self.0.iter().position(|(n, _)| n == name) {
+            Some(first) => {
+                self.0[first].1 = value.to_string();
+                let mut at = 0;
+                self.0.retain(|(n, _)| {
+                    at += 1;
+                    n != name || at == first + 1
+                });
+            }
+            None => self.0.push((name.to_string(), value.to_string())),
+        }
+    }
+
+    fn join(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) if old.is_empty() => *old = value.to_string(),
+            Some((_, old)) => *old = format!("{old}, {value}"),
+            None => self.0.push((name.to_string(), value.to_string())),
+        }
+    }
+}
+
+#[test]
+fn any_sequence_of_changes_leaves_what_a_list_of_pairs_would_hold() {
+    const NAMES: [&str; 7] = [
+        ":method",
+        ":path",
+        ":authority",
+        "x-a",
+        "x-other",
+        "content-length",
+        "x-envoy-upstream-rq-timeout-ms",
+    ];
+    const VALUES: [&str; 5] =
+        ["", "1", "text/html; charset=utf-8", "a-much-longer-value-than-any-of-the-others", "v"];
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut next = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % limit as u64) as usize
+    };
+    for _ in 0..300 {
+        let (mut map, mut model) = (HeaderMap::new(), Model::default());
+        for _ in 0..30 {
+            let (name, value) = (NAMES[next(NAMES.len())], VALUES[next(VALUES.len())]);
+            match next(8) {
+                0 | 1 => {
+                    map.append(name, value.as_bytes());
+                    model.0.push((name.to_string(), value.to_string()));
+                }
+                2 => {
+                    assert!(map.append_any_case(name.to_uppercase().as_bytes(), value.as_bytes()));
+                    model.0.push((name.to_string(), value.to_string()));
+                }
+                3 => {
+                    assert!(map.append_keep_case(name.to_uppercase().as_bytes(), value.as_bytes()));
+                    model.0.push((name.to_string(), value.to_string()));
+                }
+                4 => {
+                    map.set(name, value.as_bytes());
+                    model.set(name, value);
+                }
+                5 => {
+                    map.append_joined(name, b", ", value.as_bytes());
+                    model.join(name, value);
+                }
+                6 => {
+                    assert_eq!(map.remove(name), model.0.iter().any(|(n, _)| n == name));
+                    model.0.retain(|(n, _)| n != name);
+                }
+                _ => {
+                    map.retain(|n, v| n.as_bytes() != name.as_bytes() || v != value.as_bytes());
+                    model.0.retain(|(n, v)| n != name || v != value);
+                }
+            }
+            assert_eq!(pairs(&map), model.0);
+            for name in NAMES {
+                let of_name = model.0.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_bytes());
+                assert!(map.get_all(name).eq(of_name.clone()));
+                assert_eq!(map.get(name), of_name.clone().next());
+                assert_eq!(map.contains(name), of_name.count() > 0);
+            }
+            let bytes: usize = model.0.iter().map(|(n, v)| n.len() + v.len()).sum();
+            assert_eq!((map.len(), map.byte_size()), (model.0.len(), bytes));
+        }
+    }
+}

@@ -127,3 +127,13 @@ fn a_first_line_is_judged_when_it_is_complete() {
         assert_eq!(!serve(&options, early, &[]).is_empty(), refused, "{}", text(early));
     }
 }
+
+#[test]
+fn a_method_with_line_ends_in_it_is_no_method_however_it_arrives() {
+    for input in
+        [&b"GE\x00\nX /  HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"MK\x01\r\n / HTTP/1.1\r\nHost: a\r\n\r\n"]
+    {
+        under_all_splits("method", input, |pieces| serve(&ServerOptions::default(), input, pieces));
+        assert_eq!(serve(&ServerOptions::default(), input, &[]), "!400 http1.invalid_characters");
+    }
+}
