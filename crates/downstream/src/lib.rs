@@ -1,4 +1,10 @@
-//! nuncio downstream.
+//! From an accepted socket to the router's request for a cluster, and back: listeners, the HTTP connection
+//! manager, HTTP filters, routes and the router.
 
+pub mod filter;
 pub mod hcm;
+pub mod listener;
+pub mod network;
 pub mod route;
+pub mod router;
+pub mod world;

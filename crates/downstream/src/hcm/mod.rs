@@ -1,6 +1,12 @@
 //! The HTTP connection manager: from decoded heads to routed streams, and back.
 
+mod config;
+mod conn;
+pub mod deadlines;
+pub mod exchange;
 pub mod forwarded;
+mod h1;
+mod live;
 pub mod local_reply;
 pub mod normalize;
 pub mod original_ip;
@@ -8,3 +14,9 @@ pub mod policy;
 pub mod request_id;
 pub mod response_headers;
 pub mod sanitize;
+mod slot;
+pub mod stats;
+pub mod stream;
+
+pub use config::{HcmConfig, HcmFactory, Timeouts};
+pub use live::Hcm;

@@ -2,6 +2,7 @@
 
 use super::{LocalReply, ReplyBody};
 use nuncio_core::stream_info::ResponseFlag;
+use nuncio_upstream::error::ResetReason;
 use std::borrow::Cow;
 
 /// The name of a status as bodies of codec errors spell it; `Unknown` for one without a name, as Envoy does.
@@ -124,8 +125,8 @@ impl LocalReply {
     ///
     /// `reason` is Envoy's text, blanks and all; `transport` what the transport said of it, which goes into the
     /// details only; `retried` whether it was not the first attempt.
-    pub fn upstream_reset(reset: UpstreamReset, transport: Option<&str>, retried: bool) -> Self {
-        let reason = reset.reason();
+    pub fn upstream_reset(reset: ResetReason, transport: Option<&str>, retried: bool) -> Self {
+        let reason = reset.as_str();
         let details = match transport {
             Some(text) => format!("upstream_reset_before_response_started{{{reason}|{text}}}"),
             None => format!("upstream_reset_before_response_started{{{reason}}}"),
@@ -134,10 +135,10 @@ impl LocalReply {
         let body = format!(
             "upstream connect error or disconnect/reset before headers. {again}reset reason: {reason}"
         );
-        let status = if reset == UpstreamReset::ProtocolError { 502 } else { 503 };
+        let status = if reset == ResetReason::ProtocolError { 502 } else { 503 };
         let reply =
             Self::new(status, details).with_flag(reset.flag()).with_body(ReplyBody::Owned(body.into_bytes()));
-        if reset == UpstreamReset::Overflow { reply.with_header("x-envoy-overloaded", "true") } else { reply }
+        if reset == ResetReason::Overflow { reply.with_header("x-envoy-overloaded", "true") } else { reply }
     }
 
     /// The route's time-out, or the last try's, ran out.
@@ -208,75 +209,4 @@ impl LocalReply {
 /// 504 where the upstream was waited for, 408 where the client was.
 fn timeout_status(request_complete: bool) -> u16 {
     if request_complete { 504 } else { 408 }
-}
-
-/// How an upstream ended an exchange before its response began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamReset {
-    /// The connection could not be made, by this side's fault.
-    LocalConnectionFailure,
-    /// The peer refused the connection or its handshake failed.
-    RemoteConnectionFailure,
-    /// `connect_timeout` ran out.
-    ConnectionTimeout,
-    /// The peer closed the connection.
-    ConnectionTermination,
-    /// This side reset the stream.
-    LocalReset,
-    /// This side refused the stream.
-    LocalRefusedStream,
-    /// A circuit breaker is open.
-    Overflow,
-    /// The peer reset the stream.
-    RemoteReset,
-    /// The peer refused the stream.
-    RemoteRefusedStream,
-    /// The peer reset a CONNECT with an error.
-    ConnectError,
-    /// What the peer sent is not HTTP.
-    ProtocolError,
-    /// The overload manager reset the stream.
-    OverloadManager,
-    /// The peer half-closed an HTTP/1 connection before its response.
-    Http1PrematureHalfClose,
-}
-
-impl UpstreamReset {
-    /// Envoy's words for it.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::LocalConnectionFailure => "local connection failure",
-            Self::RemoteConnectionFailure => "remote connection failure",
-            Self::ConnectionTimeout => "connection timeout",
-            Self::ConnectionTermination => "connection termination",
-            Self::LocalReset => "local reset",
-            Self::LocalRefusedStream => "local refused stream reset",
-            Self::Overflow => "overflow",
-            Self::RemoteReset => "remote reset",
-            Self::RemoteRefusedStream => "remote refused stream reset",
-            Self::ConnectError => "remote error with CONNECT request",
-            Self::ProtocolError => "protocol error",
-            Self::OverloadManager => "overload manager reset",
-            Self::Http1PrematureHalfClose => "HTTP/1 premature upstream half close",
-        }
-    }
-
-    /// The response flag that goes with it.
-    pub fn flag(self) -> ResponseFlag {
-        match self {
-            Self::LocalConnectionFailure | Self::RemoteConnectionFailure | Self::ConnectionTimeout => {
-                ResponseFlag::UpstreamConnectionFailure
-            }
-            Self::ConnectionTermination => ResponseFlag::UpstreamConnectionTermination,
-            Self::LocalReset | Self::LocalRefusedStream | Self::Http1PrematureHalfClose => {
-                ResponseFlag::LocalReset
-            }
-            Self::Overflow => ResponseFlag::UpstreamOverflow,
-            Self::RemoteReset | Self::RemoteRefusedStream | Self::ConnectError => {
-                ResponseFlag::UpstreamRemoteReset
-            }
-            Self::ProtocolError => ResponseFlag::UpstreamProtocolError,
-            Self::OverloadManager => ResponseFlag::OverloadManagerTerminated,
-        }
-    }
 }

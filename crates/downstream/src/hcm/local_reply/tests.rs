@@ -2,8 +2,32 @@ use super::super::forwarded::tests::{connection, info};
 use super::*;
 use nuncio_codec::head::{Known, RequestHead, ResponseHead, Version};
 use nuncio_core::clock::Clock;
+<<<<<<< HEAD
 use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::StreamInfo;
+=======
+use nuncio_core::stream_info::ConnectionInfo;
+use nuncio_upstream::error::ResetReason;
+use std::rc::Rc;
+
+fn info() -> StreamInfo {
+    let clock = Clock::system();
+    let address = Address::Ip(([127, 0, 0, 1], 80).into());
+    let connection = ConnectionInfo {
+        id: 1,
+        local: address.clone(),
+        direct_local: address.clone(),
+        direct_remote: address.clone(),
+        remote: address,
+        requested_server_name: None,
+        listener: "l".into(),
+        filter_chain: "".into(),
+        tls: false,
+        accepted: clock.now(),
+    };
+    StreamInfo::new(clock.now(), clock.wall(), Rc::new(connection), 0)
+}
+>>>>>>> f8a56bd (downstream: listeners, connections, streams, filters and the router; extensions: router and health check)
 
 fn request(method: &str, content_type: Option<&str>) -> RequestHead {
     let mut head = RequestHead::default();
@@ -222,7 +246,7 @@ fn each_failure_has_envoys_status_flag_details_and_body() {
 #[test]
 fn upstream_resets_tell_their_reason_and_keep_the_transports_words_for_the_log() {
     let reply = LocalReply::upstream_reset(
-        UpstreamReset::RemoteConnectionFailure,
+        ResetReason::RemoteConnectionFailure,
         Some("delayed connect error: Connection refused"),
         false,
     );
@@ -235,13 +259,13 @@ fn upstream_resets_tell_their_reason_and_keep_the_transports_words_for_the_log()
         b"upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
     );
     assert_eq!((reply.status, reply.flag), (503, Some(ResponseFlag::UpstreamConnectionFailure)));
-    let reply = LocalReply::upstream_reset(UpstreamReset::Overflow, None, true);
+    let reply = LocalReply::upstream_reset(ResetReason::Overflow, None, true);
     assert_eq!(
         &*reply.body,
         b"upstream connect error or disconnect/reset before headers. retried and the latest reset reason: overflow"
     );
     assert_eq!(reply.headers, [("x-envoy-overloaded".into(), b"true".to_vec())]);
-    assert_eq!(LocalReply::upstream_reset(UpstreamReset::ProtocolError, None, false).status, 502);
+    assert_eq!(LocalReply::upstream_reset(ResetReason::ProtocolError, None, false).status, 502);
 }
 
 #[test]

@@ -1,0 +1,394 @@
+//! The connection manager's compiled configuration.
+
+use super::local_reply::LocalReplies;
+use super::normalize::{EscapedSlashes, HostPort, Normalization};
+use super::policy::{PolicyFields, RequestPolicy};
+use super::request_id::RequestIds;
+use super::response_headers::ServerHeader;
+use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
+use crate::network::{ListenerFacts, NetworkFilterConfig, NetworkFilterFactory};
+use crate::route::{CompilePerRoute, RouteOptions, RouteTable};
+use crate::world::CompileEnv;
+use nuncio_codec::h1::{DecoderLimits, HeaderCase, ServerOptions, UnderscoreAction};
+use nuncio_core::access_log::AccessLog;
+use nuncio_core::config::{self, CompileContext, Place};
+use nuncio_proto::pb::envoy::config::core::v3 as pb_core;
+use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+use pb::http_connection_manager::{RouteSpecifier, StripPortMode};
+use std::any;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A compiled `HttpConnectionManager`.
+pub struct HcmConfig {
+    /// Where it stands.
+    pub place: Option<Place>,
+    /// `http.PREFIX.`
+    pub stat_prefix: String,
+    /// `listener.ADDR.`
+    pub listener_stat_prefix: String,
+    /// The HTTP/1 decoder's rules.
+    pub h1: ServerOptions,
+    /// How response header names are spelled.
+    pub header_case: HeaderCase,
+    /// What is done to every request's and response's head.
+    pub policy: RequestPolicy,
+    /// Where requests go.
+    pub routes: Arc<RouteTable>,
+    /// The HTTP filters.
+    pub chain: ChainConfig,
+    /// What is written about each stream.
+    pub access_logs: Vec<Arc<dyn AccessLog>>,
+    /// How local replies look.
+    pub local_replies: LocalReplies,
+    /// Timers.
+    pub timeouts: Timeouts,
+    /// Requests per connection at most.
+    pub max_requests_per_connection: Option<u64>,
+    /// Bytes that may wait for the client before the upstream is no longer read.
+    pub buffer_limit: usize,
+    /// `Expect: 100-continue` and its answer go through instead of being answered here.
+    pub proxy_100_continue: bool,
+    /// A request that is not HTTP does not end the connection.
+    pub stream_error_on_invalid_message: bool,
+}
+
+/// The timers of connections and streams; `None` is off.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// `common_http_protocol_options.idle_timeout`: a connection without a stream; 1 h.
+    pub idle: Option<Duration>,
+    /// `common_http_protocol_options.max_connection_duration`; off.
+    pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_stream_duration`; off.
+    pub max_stream_duration: Option<Duration>,
+    /// `stream_idle_timeout`; 5 min.
+    pub stream_idle: Option<Duration>,
+    /// `request_timeout`; off.
+    pub request: Option<Duration>,
+    /// `request_headers_timeout`; off.
+    pub request_headers: Option<Duration>,
+    /// `delayed_close_timeout`; 1 s.
+    pub delayed_close: Option<Duration>,
+}
+
+/// The network filter `envoy.filters.network.http_connection_manager`.
+pub struct HcmFactory;
+
+impl NetworkFilterFactory for HcmFactory {
+    type Config = pb::HttpConnectionManager;
+
+    fn compile(
+        &self,
+        config: Self::Config,
+        cx: &CompileContext<'_>,
+        env: &CompileEnv<'_>,
+        listener: ListenerFacts<'_>,
+    ) -> Option<Arc<dyn NetworkFilterConfig>> {
+        let config = HcmConfig::compile(config, cx, env, listener)?;
+        Some(Arc::new(config))
+    }
+}
+
+impl HcmConfig {
+    /// Compiles the message. `None`: refused, with every reason recorded in `cx`.
+    pub fn compile(
+        message: pb::HttpConnectionManager,
+        cx: &CompileContext<'_>,
+        env: &CompileEnv<'_>,
+        listener: ListenerFacts<'_>,
+    ) -> Option<Self> {
+        let pb::HttpConnectionManager {
+            // AUTO and HTTP1, the two codecs that are built, both serve HTTP/1 on a connection without ALPN.
+            codec_type: _,
+            stat_prefix,
+            route_specifier,
+            http_filters,
+            add_user_agent,
+            http_protocol_options,
+            common_http_protocol_options,
+            server_name,
+            access_log,
+            use_remote_address,
+            generate_request_id,
+            xff_num_trusted_hops,
+            skip_xff_append,
+            via,
+            stream_idle_timeout,
+            delayed_close_timeout,
+            request_timeout,
+            request_headers_timeout,
+            max_request_headers_kb,
+            normalize_path,
+            preserve_external_request_id,
+            merge_slashes,
+            server_header_transformation,
+            always_set_request_id_in_response,
+            strip_matching_host_port,
+            strip_port_mode,
+            strip_trailing_host_dot,
+            path_with_escaped_slashes_action,
+            append_x_forwarded_port,
+            stream_error_on_invalid_http_message,
+            proxy_100_continue,
+        } = message;
+        let common = common_http_protocol_options.unwrap_or_default();
+        let common_cx = cx.field("common_http_protocol_options");
+        let pb_core::HttpProtocolOptions {
+            idle_timeout,
+            max_headers_count,
+            max_connection_duration,
+            max_stream_duration,
+            headers_with_underscores_action,
+            max_requests_per_connection,
+        } = common;
+        let timeout = |name: &str, value: &Option<prost_types::Duration>, default| {
+            config::timeout(value.as_ref(), default, &cx.field(name))
+        };
+        let common_timeout = |name: &str, value: &Option<prost_types::Duration>, default| {
+            config::timeout(value.as_ref(), default, &common_cx.field(name))
+        };
+        let timeouts = Timeouts {
+            idle: common_timeout("idle_timeout", &idle_timeout, Some(Duration::from_secs(3600))),
+            max_connection_duration: common_timeout(
+                "max_connection_duration",
+                &max_connection_duration,
+                None,
+            ),
+            max_stream_duration: common_timeout("max_stream_duration", &max_stream_duration, None),
+            stream_idle: timeout("stream_idle_timeout", &stream_idle_timeout, Some(Duration::from_secs(300))),
+            request: timeout("request_timeout", &request_timeout, None),
+            request_headers: timeout("request_headers_timeout", &request_headers_timeout, None),
+            delayed_close: timeout(
+                "delayed_close_timeout",
+                &delayed_close_timeout,
+                Some(Duration::from_secs(1)),
+            ),
+        };
+        let policy = RequestPolicy::compile(PolicyFields {
+            normalization: Normalization {
+                path: normalize_path.unwrap_or_default(),
+                merge_slashes,
+                escaped_slashes: escaped_slashes(path_with_escaped_slashes_action),
+                strip_trailing_host_dot,
+                host_port: host_port(strip_matching_host_port, strip_port_mode),
+            },
+            use_remote_address: use_remote_address.unwrap_or_default(),
+            xff_num_trusted_hops,
+            skip_xff_append,
+            append_x_forwarded_port,
+            request_ids: RequestIds {
+                generate: generate_request_id.unwrap_or(true),
+                preserve_external: preserve_external_request_id,
+                always_in_response: always_set_request_id_in_response,
+                ..RequestIds::default()
+            },
+            add_user_agent: add_user_agent.unwrap_or_default(),
+            via,
+            server_name,
+            server_header: server_header(server_header_transformation),
+            node_id: env.node_id.to_owned(),
+            node_cluster: env.node_cluster.to_owned(),
+            own_address: env.own_address,
+            ..PolicyFields::default()
+        });
+        let policy = policy.map_err(|error| cx.error(error.to_string())).ok();
+        let routes = compile_routes(route_specifier, cx, env);
+        let chain = compile_chain(http_filters, cx, env);
+        let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
+        let limits = DecoderLimits {
+            max_head_bytes: max_request_headers_kb.unwrap_or(60).saturating_mul(1024),
+            max_headers: max_headers_count.unwrap_or(100),
+        };
+        let (h1, override_stream_error) =
+            compile_h1(http_protocol_options.unwrap_or_default(), limits, headers_with_underscores_action);
+        Some(Self {
+            place: cx.place(),
+            stat_prefix: format!("http.{stat_prefix}."),
+            listener_stat_prefix: listener.stat_prefix.to_owned(),
+            h1,
+            header_case: HeaderCase::Lower,
+            policy: policy?,
+            routes: routes?,
+            chain: chain?,
+            access_logs: access_logs?,
+            local_replies: LocalReplies::default(),
+            timeouts,
+            max_requests_per_connection: max_requests_per_connection.filter(|n| *n > 0).map(u64::from),
+            buffer_limit: listener.buffer_limit as usize,
+            proxy_100_continue,
+            stream_error_on_invalid_message: override_stream_error
+                .or(stream_error_on_invalid_http_message)
+                .unwrap_or_default(),
+        })
+    }
+}
+
+/// The HTTP/1 decoder's rules, and whether a bad message spares its connection.
+fn compile_h1(
+    message: pb_core::Http1ProtocolOptions,
+    limits: DecoderLimits,
+    underscores: i32,
+) -> (ServerOptions, Option<bool>) {
+    use pb_core::http_protocol_options::HeadersWithUnderscoresAction as Action;
+    let pb_core::Http1ProtocolOptions {
+        allow_absolute_url,
+        accept_http_10,
+        default_host_for_http_10,
+        enable_trailers,
+        allow_chunked_length,
+        override_stream_error_on_invalid_http_message,
+    } = message;
+    let options = ServerOptions {
+        limits,
+        accept_http_10,
+        default_host_for_http_10: Some(default_host_for_http_10).filter(|h| !h.is_empty()).map(Into::into),
+        allow_absolute_url: allow_absolute_url.unwrap_or(true),
+        allow_chunked_length,
+        enable_trailers,
+        underscores: match Action::try_from(underscores) {
+            Ok(Action::RejectRequest) => UnderscoreAction::RejectRequest,
+            Ok(Action::DropHeader) => UnderscoreAction::DropHeader,
+            Ok(Action::Allow) | Err(_) => UnderscoreAction::Allow,
+        },
+        keep_case: false,
+        allow_custom_methods: false,
+    };
+    (options, override_stream_error_on_invalid_http_message)
+}
+
+fn escaped_slashes(value: i32) -> EscapedSlashes {
+    use pb::http_connection_manager::PathWithEscapedSlashesAction as Action;
+    match Action::try_from(value) {
+        Ok(Action::RejectRequest) => EscapedSlashes::RejectRequest,
+        Ok(Action::UnescapeAndRedirect) => EscapedSlashes::UnescapeAndRedirect,
+        Ok(Action::UnescapeAndForward) => EscapedSlashes::UnescapeAndForward,
+        Ok(Action::KeepUnchanged | Action::ImplementationSpecificDefault) | Err(_) => {
+            EscapedSlashes::KeepUnchanged
+        }
+    }
+}
+
+fn host_port(matching: bool, mode: Option<StripPortMode>) -> HostPort {
+    match mode {
+        Some(StripPortMode::StripAnyHostPort(true)) => HostPort::StripAny,
+        _ if matching => HostPort::StripMatching,
+        _ => HostPort::Keep,
+    }
+}
+
+fn server_header(value: i32) -> ServerHeader {
+    use pb::http_connection_manager::ServerHeaderTransformation as Transformation;
+    match Transformation::try_from(value) {
+        Ok(Transformation::AppendIfAbsent) => ServerHeader::AppendIfAbsent,
+        Ok(Transformation::PassThrough) => ServerHeader::PassThrough,
+        Ok(Transformation::Overwrite) | Err(_) => ServerHeader::Overwrite,
+    }
+}
+
+/// Compiles the inline route table; one that is not given answers every request 404, as in Envoy.
+fn compile_routes(
+    specifier: Option<RouteSpecifier>,
+    cx: &CompileContext<'_>,
+    env: &CompileEnv<'_>,
+) -> Option<Arc<RouteTable>> {
+    let Some(RouteSpecifier::RouteConfig(routes)) = specifier else {
+        cx.error("route_specifier: value is required");
+        return None;
+    };
+    let per_route = PerRoute(env);
+    let options = RouteOptions {
+        cluster_exists: env.cluster_exists,
+        validate_clusters_default: true,
+        per_route: &per_route,
+    };
+    RouteTable::compile(routes, &cx.field("route_config"), &options)
+}
+
+/// Compiles the filter list: everything but the last passes on, and the last is the router.
+fn compile_chain(
+    filters: Vec<pb::HttpFilter>,
+    cx: &CompileContext<'_>,
+    env: &CompileEnv<'_>,
+) -> Option<ChainConfig> {
+    let mut chain = ChainConfig { filters: Vec::new(), router: None };
+    let last = filters.len().saturating_sub(1);
+    let mut good = true;
+    for (i, filter) in filters.into_iter().enumerate() {
+        let filter_cx = cx.item("http_filters", i);
+        let pb::HttpFilter { name, config_type, disabled, is_optional } = filter;
+        let typed_cx = filter_cx.field("typed_config");
+        let Some(pb::http_filter::ConfigType::TypedConfig(any)) = config_type else {
+            filter_cx
+                .error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
+            good = false;
+            continue;
+        };
+        let Some(factory) = env.http_filters.get(&any.type_url) else {
+            if !is_optional {
+                typed_cx.unsupported(format!(
+                    "the HTTP filter {} is not built",
+                    config::type_name(&any.type_url)
+                ));
+                good = false;
+            }
+            continue;
+        };
+        let type_name = config::type_name(&any.type_url);
+        match factory.compile_any(&any, &typed_cx) {
+            None => good = false,
+            Some(Compiled::Router(_)) if i != last => {
+                filter_cx.error(format!(
+                    "Error: terminal filter named {name} of type {type_name} must be the last filter in a http \
+                     filter chain."
+                ));
+                good = false;
+            }
+            Some(Compiled::Router(router)) => chain.router = Some(router),
+            Some(Compiled::Filter(_)) if i == last => {
+                filter_cx.error(format!(
+                    "Error: non-terminal filter named {name} of type {type_name} is the last filter in a http \
+                     filter chain."
+                ));
+                good = false;
+            }
+            Some(Compiled::Filter(config)) => {
+                chain.filters.push(ChainEntry { name: name.into(), config, disabled });
+            }
+        }
+    }
+    good.then_some(chain)
+}
+
+/// Per-route filter configurations, by their message.
+struct PerRoute<'a>(&'a CompileEnv<'a>);
+
+impl PerRoute<'_> {
+    fn factory(&self, config: &prost_types::Any) -> Option<&dyn AnyHttpFilterFactory> {
+        let table = self.0.http_filters;
+        let type_name = config::type_name(&config.type_url);
+        table.names().filter_map(|name| table.get(name)).find(|f| f.route_type() == type_name)
+    }
+}
+
+impl CompilePerRoute for PerRoute<'_> {
+    fn knows(&self, config: &prost_types::Any) -> bool {
+        self.factory(config).is_some()
+    }
+
+    fn compile(
+        &self,
+        filter: &str,
+        config: &prost_types::Any,
+        cx: &CompileContext<'_>,
+    ) -> Option<Arc<dyn any::Any + Send + Sync>> {
+        let type_name = config::type_name(&config.type_url);
+        let Some(factory) = self.factory(config) else {
+            cx.unsupported(format!(
+                "no HTTP filter that is built takes {type_name} as its configuration per route (for '{filter}')"
+            ));
+            return None;
+        };
+        factory.compile_route_any(config, cx)
+    }
+}

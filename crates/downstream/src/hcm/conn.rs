@@ -1,0 +1,205 @@
+//! One downstream connection: from accept to close, one stream after another (HTTP/1).
+
+use super::Hcm;
+use super::deadlines::Timeout;
+use super::exchange::Downstream;
+use super::h1::{H1Connection, NextHead};
+use super::stream::{BadHead, End, Heads, StreamEnd, StreamStart};
+use nuncio_core::stream_info::ConnectionInfo;
+use nuncio_net::stream::ByteStream;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+/// Serves a connection until it is closed. Its future is small: what a request needs is borrowed from the
+/// worker while there is one.
+pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<ConnectionInfo>) {
+    let guard = ConnectionGuard::new(Rc::clone(&hcm), connection.accepted);
+    let worker = Rc::clone(&hcm.world.worker);
+    let mut down = Box::new(H1Connection::new(io, Arc::clone(&hcm.config), worker));
+    let mut served = 0_u64;
+    let close = loop {
+        match idle(&mut down, &hcm, &connection).await {
+            Idle::Readable => {}
+            Idle::Close => break Close::Now,
+        }
+        let Some(start) = next_request(down, &hcm, &connection).await else { return guard.closed_by_peer() };
+        served += 1;
+        let (returned, end, complete) = one_stream(start, &hcm, served).await;
+        down = returned;
+        guard.count_bytes(&mut down);
+        if end == End::Disconnected {
+            return guard.closed_by_peer();
+        }
+        if end == End::Reset || !down.keep_alive() {
+            break if complete || end == End::Reset { Close::Now } else { Close::Delayed };
+        }
+        down.rest();
+    };
+    guard.closed_by_us();
+    if let Close::Delayed = close {
+        delayed_close(&mut down, &hcm).await;
+    }
+}
+
+/// How a connection is closed from our side.
+enum Close {
+    /// At once: everything was sent and nothing is expected.
+    Now,
+    /// Half-closed, and closed for good when the client closes or `delayed_close_timeout` has passed, so
+    /// that a client that still sends reads its answer before it meets a reset.
+    Delayed,
+}
+
+enum Idle {
+    Readable,
+    Close,
+}
+
+/// Waits for a request's first byte, holding no buffer.
+async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo) -> Idle {
+    let timeouts = &hcm.config.timeouts;
+    let since = hcm.world.worker.now();
+    let idle_at = timeouts.idle.and_then(|d| since.checked_add(d));
+    let max_at = timeouts.max_connection_duration.and_then(|d| connection.accepted.checked_add(d));
+    let deadline = [idle_at, max_at].into_iter().flatten().min();
+    let mut drain = hcm.world.worker.drain().watch();
+    poll_fn(|cx| {
+        if down.poll_readable(cx).is_ready() {
+            return Poll::Ready(Idle::Readable);
+        }
+        if down.timer().poll(cx, hcm.world.worker.now(), deadline).is_ready() {
+            if max_at == deadline {
+                hcm.stats.downstream_cx_max_duration_reached.inc();
+            } else {
+                hcm.stats.downstream_cx_idle_timeout.inc();
+            }
+            return Poll::Ready(Idle::Close);
+        }
+        drain.poll(cx).map(|_| Idle::Close)
+    })
+    .await
+}
+
+/// Reads a request's head; `None` where the client closed without one.
+async fn next_request(
+    mut down: Box<H1Connection>,
+    hcm: &Rc<Hcm>,
+    connection: &Rc<ConnectionInfo>,
+) -> Option<StreamStart<Box<H1Connection>>> {
+    let mut heads = hcm.take_heads();
+    let started = hcm.world.worker.now();
+    let timeouts = &hcm.config.timeouts;
+    let head_at = timeouts.request_headers.and_then(|d| started.checked_add(d));
+    let request_at = timeouts.request.and_then(|d| started.checked_add(d));
+    let idle_at = timeouts.stream_idle.and_then(|d| started.checked_add(d));
+    let deadline = [head_at, request_at, idle_at].into_iter().flatten().min();
+    let next = poll_fn(|cx| {
+        let Heads { request, request_trailers, .. } = &mut *heads;
+        if let Poll::Ready(next) = down.poll_head(cx, request, request_trailers) {
+            return Poll::Ready(Ok(next));
+        }
+        down.timer().poll(cx, hcm.world.worker.now(), deadline).map(Err)
+    })
+    .await;
+    let (end_stream, bad) = match next {
+        Ok(NextHead::Head { end_stream }) => (end_stream, None),
+        Ok(NextHead::Bad(error)) => (false, Some(BadHead::Codec(error))),
+        Ok(NextHead::Closed) => {
+            hcm.give_heads(heads);
+            return None;
+        }
+        Ok(NextHead::Cut) => (false, Some(BadHead::Disconnected)),
+        Err(()) if deadline == head_at => (false, Some(BadHead::HeadersTimeout)),
+        Err(()) if deadline == request_at => (false, Some(BadHead::Timeout(Timeout::Request))),
+        Err(()) => (false, Some(BadHead::Timeout(Timeout::StreamIdle))),
+    };
+    let (connection, hcm) = (Rc::clone(connection), Rc::clone(hcm));
+    Some(StreamStart { down, heads, end_stream, started, connection, hcm, bad })
+}
+
+/// Runs one stream in a slot that the worker lends.
+async fn one_stream(
+    mut start: StreamStart<Box<H1Connection>>,
+    hcm: &Hcm,
+    served: u64,
+) -> (Box<H1Connection>, End, bool) {
+    let config = &hcm.config;
+    hcm.stats.downstream_rq_http1_total.inc();
+    if config.max_requests_per_connection.is_some_and(|max| served >= max) {
+        hcm.stats.downstream_cx_max_requests_reached.inc();
+        start.down.close_after();
+    }
+    let mut slot = hcm.take_slot();
+    slot.as_mut().start(start);
+    let ended = poll_fn(|cx| slot.as_mut().poll(cx)).await;
+    hcm.give_slot(slot);
+    // A slot that was just started always ends with its stream's end.
+    let Some(StreamEnd { down, heads, end, request_complete }) = ended else { unreachable!() };
+    hcm.give_heads(heads);
+    (down, end, request_complete)
+}
+
+/// Sends FIN, then reads and throws away until the client closes or the time is over.
+async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) {
+    let Some(wait) = hcm.config.timeouts.delayed_close else { return };
+    let deadline = hcm.world.worker.now().checked_add(wait);
+    let timed_out = poll_fn(|cx| {
+        if down.timer().poll(cx, hcm.world.worker.now(), deadline).is_ready() {
+            return Poll::Ready(true);
+        }
+        if down.poll_shutdown(cx).is_ready() && down.poll_discard(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    })
+    .await;
+    if timed_out {
+        hcm.stats.downstream_cx_delayed_close_timeout.inc();
+    }
+}
+
+/// Raises the connection gauges and lowers them when the connection is gone, whatever the reason.
+struct ConnectionGuard {
+    hcm: Rc<Hcm>,
+    accepted: Instant,
+}
+
+impl ConnectionGuard {
+    fn new(hcm: Rc<Hcm>, accepted: Instant) -> Self {
+        let stats = &hcm.stats;
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
+        stats.downstream_cx_http1_total.inc();
+        stats.downstream_cx_http1_active.inc();
+        Self { hcm, accepted }
+    }
+
+    fn count_bytes(&self, down: &mut H1Connection) {
+        let (rx, tx) = down.take_totals();
+        self.hcm.stats.downstream_cx_rx_bytes_total.add(rx);
+        self.hcm.stats.downstream_cx_tx_bytes_total.add(tx);
+    }
+
+    fn closed_by_peer(&self) {
+        self.hcm.stats.downstream_cx_destroy_remote.inc();
+    }
+
+    fn closed_by_us(&self) {
+        self.hcm.stats.downstream_cx_destroy_local.inc();
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let stats = &self.hcm.stats;
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_http1_active.dec();
+        stats.downstream_cx_destroy.inc();
+        let now = self.hcm.world.worker.now();
+        let lived = now.saturating_duration_since(self.accepted);
+        stats.downstream_cx_length_ms.record(lived.as_millis() as u64);
+    }
+}

@@ -1,0 +1,86 @@
+//! A stream's timers as points in time, of which the connection's one timer watches the nearest.
+
+use std::time::{Duration, Instant};
+
+/// Which of a stream's timers ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// `stream_idle_timeout` or the route's `idle_timeout`.
+    StreamIdle,
+    /// `request_timeout`: the request did not complete in time.
+    Request,
+    /// `max_stream_duration`.
+    MaxDuration,
+    /// The route's `timeout`.
+    Route,
+}
+
+/// The timers of one stream; unset ones never fire.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// How long a stream may be without an event; `None` for ever.
+    pub idle: Option<Duration>,
+    /// When the last event was.
+    pub last_event: Instant,
+    /// When the request has to be complete.
+    pub request: Option<Instant>,
+    /// When the stream has to be over.
+    pub max_duration: Option<Instant>,
+    /// When the response has to be complete.
+    pub route: Option<Instant>,
+}
+
+impl Deadlines {
+    /// No timer at all.
+    pub fn none(now: Instant) -> Self {
+        Self { idle: None, last_event: now, request: None, max_duration: None, route: None }
+    }
+
+    fn each(&self) -> [(Option<Instant>, Timeout); 4] {
+        let idle = self.idle.and_then(|d| self.last_event.checked_add(d));
+        [
+            (self.route, Timeout::Route),
+            (idle, Timeout::StreamIdle),
+            (self.request, Timeout::Request),
+            (self.max_duration, Timeout::MaxDuration),
+        ]
+    }
+
+    /// The nearest deadline.
+    #[inline]
+    pub fn next(&self) -> Option<Instant> {
+        self.each().into_iter().filter_map(|(at, _)| at).min()
+    }
+
+    /// The timer that ran out first, if any has.
+    pub fn expired(&self, now: Instant) -> Option<Timeout> {
+        self.each()
+            .into_iter()
+            .filter_map(|(at, which)| at.filter(|at| *at <= now).map(|at| (at, which)))
+            .min_by_key(|(at, _)| *at)
+            .map(|(_, which)| which)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nuncio_core::clock::Clock;
+
+    #[test]
+    fn the_nearest_timer_is_watched_and_the_first_to_run_out_is_named() {
+        let now = Clock::system().now();
+        let s = Duration::from_secs(1);
+        let mut d = Deadlines::none(now);
+        assert_eq!((d.next(), d.expired(now)), (None, None));
+        d.idle = Some(3 * s);
+        d.route = Some(now + 2 * s);
+        assert_eq!(d.next(), Some(now + 2 * s));
+        assert_eq!(d.expired(now + s), None);
+        assert_eq!(d.expired(now + 4 * s), Some(Timeout::Route));
+        d.route = None;
+        d.last_event = now + s;
+        assert_eq!(d.expired(now + 3 * s), None);
+        assert_eq!(d.expired(now + 4 * s), Some(Timeout::StreamIdle));
+    }
+}

@@ -1,0 +1,360 @@
+//! One HTTP/1 downstream connection: socket, codec and buffers, and the [`Downstream`] face of its stream.
+
+use super::config::HcmConfig;
+use super::exchange::{Downstream, DownstreamError, RequestEvent};
+use nuncio_codec::h1::{Event, RequestError, ServerCodec};
+use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_core::stream_info::ByteCounts;
+use nuncio_net::inbuf::InBuf;
+use nuncio_net::stream::ByteStream;
+use nuncio_net::timer::LazyTimer;
+use nuncio_net::worker::Worker;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// Pieces of a body up to this size are copied behind what already waits; larger ones are offered to the
+/// socket where they lie.
+const COPY_MAX: usize = 4096;
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// More bytes.
+    Bytes,
+    /// The peer will send no more, or the connection broke.
+    Closed,
+}
+
+/// What [`H1Connection::poll_head`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NextHead {
+    /// A head is decoded.
+    Head {
+        /// The request has no body.
+        end_stream: bool,
+    },
+    /// The client closed between requests.
+    Closed,
+    /// The client closed within a head.
+    Cut,
+    /// What came is not HTTP/1.
+    Bad(RequestError),
+}
+
+/// One HTTP/1 connection. Buffers are held only while there is something in them.
+pub struct H1Connection {
+    io: Box<dyn ByteStream>,
+    codec: ServerCodec,
+    config: Arc<HcmConfig>,
+    worker: Rc<Worker>,
+    input: InBuf,
+    /// The bytes of the last data event, within `input`'s unread part.
+    data: Range<usize>,
+    /// What of `input` is done with once those bytes were read.
+    data_end: usize,
+    output: Vec<u8>,
+    output_at: usize,
+    closed: bool,
+    timer: LazyTimer,
+    bytes: ByteCounts,
+    rx_total: u64,
+    tx_total: u64,
+}
+
+impl H1Connection {
+    /// A connection before its first request.
+    pub fn new(io: Box<dyn ByteStream>, config: Arc<HcmConfig>, worker: Rc<Worker>) -> Self {
+        Self {
+            io,
+            codec: ServerCodec::new(),
+            config,
+            worker,
+            input: InBuf::default(),
+            data: 0..0,
+            data_end: 0,
+            output: Vec::new(),
+            output_at: 0,
+            closed: false,
+            timer: LazyTimer::default(),
+            bytes: ByteCounts::default(),
+            rx_total: 0,
+            tx_total: 0,
+        }
+    }
+
+    /// Whether the connection may carry another request.
+    pub fn keep_alive(&self) -> bool {
+        !self.closed && self.codec.keep_alive()
+    }
+
+    /// Bytes received and sent on the socket since the last call.
+    pub fn take_totals(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.rx_total), std::mem::take(&mut self.tx_total))
+    }
+
+    /// Ready when bytes or the end arrive; no buffer is held meanwhile.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.input.is_empty() || self.closed {
+            return Poll::Ready(());
+        }
+        self.io.poll_read_ready(cx).map(|_| ())
+    }
+
+    /// Reads once. The buffer is given back when nothing came and nothing is in it.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        if self.closed {
+            return Poll::Ready(Read::Closed);
+        }
+        match self.input.poll_fill(cx, &*self.io, self.worker.buffers()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(n)) if n > 0 => {
+                self.rx_total += n as u64;
+                Poll::Ready(Read::Bytes)
+            }
+            Poll::Ready(_) => {
+                self.closed = true;
+                Poll::Ready(Read::Closed)
+            }
+        }
+    }
+
+    /// Decodes the next request's head into `head`, reading as needed.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut RequestHead,
+        trailers: &mut HeaderMap,
+    ) -> Poll<NextHead> {
+        loop {
+            if !self.input.is_empty() {
+                match self.codec.decode(&self.config.h1, self.input.unread(), head, trailers) {
+                    Err(e) => return Poll::Ready(NextHead::Bad(e)),
+                    Ok(decoded) => {
+                        self.bytes.wire_received += decoded.consumed as u64;
+                        self.bytes.header_received += decoded.consumed as u64;
+                        self.input.consume(decoded.consumed);
+                        if let Event::Head { end_stream } = decoded.event {
+                            return Poll::Ready(NextHead::Head { end_stream });
+                        }
+                    }
+                }
+            }
+            match ready!(self.poll_fill(cx)) {
+                Read::Bytes => {}
+                Read::Closed if self.bytes.wire_received > 0 || !self.input.is_empty() => {
+                    return Poll::Ready(NextHead::Cut);
+                }
+                Read::Closed => return Poll::Ready(NextHead::Closed),
+            }
+        }
+    }
+
+    /// Makes ready for the next request and gives empty buffers back.
+    pub fn rest(&mut self) {
+        self.bytes = ByteCounts::default();
+        self.data = 0..0;
+        self.input.release(self.worker.buffers());
+        if self.output.capacity() > 0 && self.buffered() == 0 {
+            self.worker.buffers().give(std::mem::take(&mut self.output));
+            self.output_at = 0;
+        }
+    }
+
+    /// The timer of the connection.
+    pub fn timer(&mut self) -> &mut LazyTimer {
+        &mut self.timer
+    }
+
+    /// Half-closes towards the client once everything was sent.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if ready!(self.poll_flush(cx)).is_err() {
+            return Poll::Ready(());
+        }
+        self.io.poll_shutdown(cx).map(|_| ())
+    }
+
+    /// Reads and throws away, until the peer closes.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.input.clear();
+            if ready!(self.poll_fill(cx)) == Read::Closed {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Takes an output buffer where none is held.
+    fn out(&mut self) {
+        if self.output.capacity() == 0 {
+            self.output = self.worker.buffers().take();
+        }
+    }
+
+    fn consume_data(&mut self) {
+        self.data = 0..0;
+        self.input.consume(std::mem::take(&mut self.data_end));
+    }
+}
+
+impl Downstream for H1Connection {
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<RequestEvent, DownstreamError>> {
+        self.consume_data();
+        // The decoder writes a head only where a message begins, which is never within a body.
+        let mut unused = RequestHead::new();
+        loop {
+            let decoded = self
+                .codec
+                .decode(&self.config.h1, self.input.unread(), &mut unused, trailers)
+                .map_err(|e| DownstreamError::Protocol { status: e.status(), details: e.details() })?;
+            self.bytes.wire_received += decoded.consumed as u64;
+            match decoded.event {
+                Event::Data { at, end_stream } => {
+                    self.data = at;
+                    self.data_end = decoded.consumed;
+                    return Poll::Ready(Ok(RequestEvent::Data { end_stream }));
+                }
+                Event::Trailers => {
+                    self.input.consume(decoded.consumed);
+                    return Poll::Ready(Ok(RequestEvent::Trailers));
+                }
+                Event::End => {
+                    self.input.consume(decoded.consumed);
+                    return Poll::Ready(Ok(RequestEvent::End));
+                }
+                Event::More | Event::Head { .. } | Event::Informational => {
+                    self.input.consume(decoded.consumed);
+                }
+            }
+            if ready!(self.poll_fill(cx)) == Read::Closed {
+                return Poll::Ready(Err(DownstreamError::Disconnected));
+            }
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        self.input.unread().get(self.data.clone()).unwrap_or_default()
+    }
+
+    fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.consume_data();
+        // A pipelined request is read ahead up to one buffer; beyond it the client has to wait.
+        while !self.input.is_full() {
+            if ready!(self.poll_fill(cx)) == Read::Closed {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn encode_informational(&mut self, head: &ResponseHead) {
+        self.out();
+        self.codec.encode_informational(head, &mut self.output);
+    }
+
+    fn encode_head(&mut self, head: &ResponseHead, end_stream: bool) {
+        self.out();
+        let before = self.output.len();
+        let case = self.config.header_case;
+        if self.codec.encode_head(case, head, end_stream, &mut self.output).is_err() {
+            // A head that must not be written is an upstream's or a filter's fault and was caught before
+            // it got here; ending the connection keeps a half-written one from being read as an answer.
+            self.output.truncate(before);
+            self.closed = true;
+        }
+        let n = (self.output.len() - before) as u64;
+        self.bytes.header_sent += n;
+        self.bytes.wire_sent += n;
+    }
+
+    fn encode_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        self.out();
+        if data.len() <= COPY_MAX {
+            let before = self.output.len();
+            self.codec.encode_data(data, end_stream, &mut self.output);
+            self.bytes.wire_sent += (self.output.len() - before) as u64;
+            return;
+        }
+        let (prefix, suffix) = self.codec.data_framing(data.len(), end_stream);
+        let prefix = prefix.as_ref();
+        self.bytes.wire_sent += (prefix.len() + data.len() + suffix.len()) as u64;
+        let waiting = self.output.get(self.output_at..).unwrap_or_default();
+        let parts = [waiting, prefix, data, suffix];
+        let mut sent = 0;
+        if let Poll::Ready(Ok(n)) = self.io.poll_write_vectored(cx, &parts.map(IoSlice::new)) {
+            sent = n;
+            self.tx_total += n as u64;
+        }
+        let mut rest: [&[u8]; 3] = [prefix, data, suffix];
+        if sent < waiting.len() {
+            self.output_at += sent;
+        } else {
+            let mut skip = sent - waiting.len();
+            for part in &mut rest {
+                let n = skip.min(part.len());
+                skip -= n;
+                *part = part.get(n..).unwrap_or_default();
+            }
+            self.output.clear();
+            self.output_at = 0;
+        }
+        for part in rest {
+            self.output.extend_from_slice(part);
+        }
+    }
+
+    fn encode_trailers(&mut self, trailers: &HeaderMap) {
+        self.out();
+        let before = self.output.len();
+        self.codec.encode_trailers(trailers, &mut self.output);
+        self.bytes.wire_sent += (self.output.len() - before) as u64;
+    }
+
+    fn buffered(&self) -> usize {
+        self.output.len() - self.output_at
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DownstreamError>> {
+        while self.output_at < self.output.len() {
+            let waiting = self.output.get(self.output_at..).unwrap_or_default();
+            match ready!(self.io.poll_write(cx, waiting)) {
+                Ok(n) if n > 0 => {
+                    self.output_at += n;
+                    self.tx_total += n as u64;
+                }
+                _ => {
+                    self.closed = true;
+                    self.output.clear();
+                    self.output_at = 0;
+                    return Poll::Ready(Err(DownstreamError::Disconnected));
+                }
+            }
+        }
+        self.output.clear();
+        self.output_at = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant, deadline: Option<Instant>) -> Poll<()> {
+        self.timer.poll(cx, now, deadline)
+    }
+
+    fn close_after(&mut self) {
+        self.codec.set_close();
+    }
+
+    fn upgrade(&mut self) {
+        self.codec.upgrade();
+    }
+
+    fn bytes(&self) -> ByteCounts {
+        self.bytes
+    }
+}

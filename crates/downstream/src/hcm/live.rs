@@ -1,0 +1,104 @@
+//! One worker's connection manager: configuration, stats, and what its streams borrow.
+
+use super::config::HcmConfig;
+use super::h1::H1Connection;
+use super::slot::{BoxSlot, slot};
+use super::stats::{HcmStats, ListenerHttpStats};
+use super::stream::{self, Heads, StreamEnd, StreamStart};
+use super::{conn, stats::Http1CodecStats};
+use crate::network::{NetworkFilter, NetworkFilterConfig};
+use crate::world::World;
+use nuncio_core::stats::Scope;
+use nuncio_core::stream_info::ConnectionInfo;
+use nuncio_net::stream::ByteStream;
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How many idle slots and heads a worker keeps for its next streams.
+const KEEP: usize = 64;
+
+/// A slot for one HTTP/1 stream.
+type StreamSlot = BoxSlot<StreamStart<Box<H1Connection>>, StreamEnd<Box<H1Connection>>>;
+
+/// One worker's live connection manager.
+pub struct Hcm {
+    /// Its configuration.
+    pub config: Arc<HcmConfig>,
+    /// The worker's surroundings.
+    pub world: Rc<World>,
+    /// `http.PREFIX.` stats.
+    pub stats: Scope<HcmStats>,
+    /// `listener.ADDR.http.PREFIX.` stats.
+    pub listener_stats: Scope<ListenerHttpStats>,
+    /// `http1.` stats.
+    pub codec_stats: Scope<Http1CodecStats>,
+    slots: RefCell<Vec<StreamSlot>>,
+    // Boxed, because a stream's future carries them along and hands them back.
+    #[allow(clippy::vec_box, reason = "see above")]
+    heads: RefCell<Vec<Box<Heads>>>,
+}
+
+impl NetworkFilterConfig for HcmConfig {
+    fn start(self: Arc<Self>, world: &Rc<World>) -> Rc<dyn NetworkFilter> {
+        Hcm::new(self, world)
+    }
+}
+
+impl NetworkFilter for Hcm {
+    fn serve(
+        self: Rc<Self>,
+        io: Box<dyn ByteStream>,
+        connection: Rc<ConnectionInfo>,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(conn::serve(io, self, connection))
+    }
+}
+
+impl Hcm {
+    /// A worker's live form of `config`.
+    pub fn new(config: Arc<HcmConfig>, world: &Rc<World>) -> Rc<Self> {
+        let registry = &world.stats;
+        Rc::new(Self {
+            stats: registry.scope(&config.stat_prefix),
+            listener_stats: registry.scope(&format!("{}{}", config.listener_stat_prefix, config.stat_prefix)),
+            codec_stats: registry.scope("http1."),
+            world: Rc::clone(world),
+            config,
+            slots: RefCell::default(),
+            heads: RefCell::default(),
+        })
+    }
+
+    /// Whether connections should be closed after their response.
+    #[inline]
+    pub fn draining(&self) -> bool {
+        self.world.lifecycle.health_check_failed() || self.world.worker.drain().since().is_some()
+    }
+
+    pub(super) fn take_slot(&self) -> StreamSlot {
+        let spare = self.slots.borrow_mut().pop();
+        spare.unwrap_or_else(|| slot(stream::run::<Box<H1Connection>>))
+    }
+
+    pub(super) fn give_slot(&self, slot: StreamSlot) {
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() < KEEP {
+            slots.push(slot);
+        }
+    }
+
+    pub(super) fn take_heads(&self) -> Box<Heads> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_heads(&self, mut heads: Box<Heads>) {
+        let mut spare = self.heads.borrow_mut();
+        if spare.len() < KEEP {
+            heads.clear();
+            spare.push(heads);
+        }
+    }
+}

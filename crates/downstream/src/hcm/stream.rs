@@ -1,0 +1,583 @@
+//! One stream's life: from a decoded head to the last byte of its answer.
+
+use super::Hcm;
+use super::deadlines::{Deadlines, Timeout};
+use super::exchange::{Downstream, DownstreamError, RequestEvent};
+use super::local_reply::{LocalReply, ReplyBody};
+use super::normalize::Refusal;
+use super::policy::Outcome;
+use super::stats::count_class;
+use crate::filter::{Chain, Flow};
+use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, tls_location};
+use crate::router;
+use nuncio_codec::h1::RequestError;
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_core::format::{FormatContext, LogType};
+use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag, StreamInfo};
+use nuncio_net::worker::Worker;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// The heads of one stream, recycled from stream to stream.
+#[derive(Default)]
+pub struct Heads {
+    /// The request's head.
+    pub request: RequestHead,
+    /// The request's trailers.
+    pub request_trailers: HeaderMap,
+    /// The response's head.
+    pub response: ResponseHead,
+    /// The response's trailers.
+    pub response_trailers: HeaderMap,
+}
+
+/// Storage above this many bytes of text does not stay with recycled heads.
+const KEEP_BYTES: usize = 4096;
+
+impl Heads {
+    /// Empties the heads and gives back excess storage.
+    pub fn clear(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        for map in [
+            &mut self.request.headers,
+            &mut self.request_trailers,
+            &mut self.response.headers,
+            &mut self.response_trailers,
+        ] {
+            map.clear();
+            map.shrink(KEEP_BYTES);
+        }
+    }
+}
+
+/// What a stream is born with.
+pub struct StreamStart<D> {
+    /// The downstream half.
+    pub down: D,
+    /// The heads, the request's filled in.
+    pub heads: Box<Heads>,
+    /// The request has no body.
+    pub end_stream: bool,
+    /// When the request's first byte came.
+    pub started: Instant,
+    /// The connection it came on.
+    pub connection: Rc<ConnectionInfo>,
+    /// The connection manager.
+    pub hcm: Rc<Hcm>,
+    /// Why there is no usable head, where there is none.
+    pub bad: Option<BadHead>,
+}
+
+/// Why a request's head could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadHead {
+    /// It is not HTTP, or beyond a limit.
+    Codec(RequestError),
+    /// The client closed within it.
+    Disconnected,
+    /// `request_headers_timeout`.
+    HeadersTimeout,
+    /// Another timer ran out first.
+    Timeout(Timeout),
+}
+
+/// What a stream leaves behind.
+pub struct StreamEnd<D> {
+    /// The downstream half.
+    pub down: D,
+    /// The heads, to be recycled.
+    pub heads: Box<Heads>,
+    /// How it ended.
+    pub end: End,
+    /// The request's last byte had come.
+    pub request_complete: bool,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The response is complete and flushed.
+    Complete,
+    /// The client is gone.
+    Disconnected,
+    /// The response cannot be completed: the connection (HTTP/1) or the stream has to be reset.
+    Reset,
+}
+
+/// A stream while it lives.
+pub struct Stream<D> {
+    /// The downstream half.
+    pub down: D,
+    /// The heads.
+    pub heads: Box<Heads>,
+    /// The connection manager.
+    pub hcm: Rc<Hcm>,
+    /// What is known of the stream.
+    pub info: StreamInfo,
+    /// Its timers.
+    pub deadlines: Deadlines,
+    /// The request's last byte has come.
+    pub request_complete: bool,
+    /// The response's head was encoded.
+    pub response_started: bool,
+    /// The route taken.
+    pub route: Option<Arc<Route>>,
+    filters: Chain,
+    local_reply_body: ReplyBody,
+    /// The next local reply is a route's own answer.
+    mutate_local_reply: bool,
+}
+
+/// What the formats of header values read of a stream, its heads aside.
+pub fn header_context<'a>(info: &'a StreamInfo, worker: &'a Worker, now: Instant) -> FormatContext<'a> {
+    FormatContext {
+        info,
+        request: None,
+        response: None,
+        trailers: None,
+        local_reply_body: b"",
+        log_type: LogType::NotSet,
+        now,
+        wall: worker.clock().wall(),
+        rng: worker.rng(),
+    }
+}
+
+/// A limit of a route as a time.
+fn limit(limit: Limit) -> Option<Duration> {
+    match limit {
+        Limit::Off => None,
+        Limit::After(time) => Some(time),
+    }
+}
+
+/// Leads a stream from its head to its end, and accounts for it.
+pub async fn run<D: Downstream>(start: StreamStart<D>) -> StreamEnd<D> {
+    let bad = start.bad;
+    let mut stream = Stream::new(start);
+    let end = match bad {
+        None => stream.serve().await,
+        Some(bad) => stream.refuse(bad).await,
+    };
+    stream.finish(end)
+}
+
+impl<D: Downstream> Stream<D> {
+    fn new(start: StreamStart<D>) -> Self {
+        let StreamStart { down, heads, end_stream, started, connection, hcm, bad: _ } = start;
+        let worker = &hcm.world.worker;
+        let mut info = StreamInfo::new(started, worker.clock().wall(), connection, worker.rng().next());
+        info.protocol = Some(heads.request.version);
+        if end_stream {
+            info.timings.downstream_rx_end = Some(started);
+        }
+        let t = &hcm.config.timeouts;
+        let deadlines = Deadlines {
+            idle: t.stream_idle,
+            last_event: started,
+            request: t.request.filter(|_| !end_stream).and_then(|d| started.checked_add(d)),
+            max_duration: t.max_stream_duration.and_then(|d| started.checked_add(d)),
+            route: None,
+        };
+        hcm.stats.downstream_rq_total.inc();
+        hcm.stats.downstream_rq_active.inc();
+        Self {
+            down,
+            heads,
+            hcm,
+            info,
+            deadlines,
+            request_complete: end_stream,
+            response_started: false,
+            route: None,
+            filters: Chain::default(),
+            local_reply_body: ReplyBody::EMPTY,
+            mutate_local_reply: false,
+        }
+    }
+
+    async fn serve(&mut self) -> End {
+        let hcm = Rc::clone(&self.hcm);
+        let worker = &hcm.world.worker;
+        let request = &mut self.heads.request;
+        if let Outcome::Refuse(refusal) = hcm.config.policy.on_request(request, &mut self.info, worker.rng())
+        {
+            return self.refused(refusal).await;
+        }
+        if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {
+            self.answer_expect();
+        }
+        if let Err(reply) = self.find_route() {
+            return self.reply(reply).await;
+        }
+        self.filters = hcm.config.chain.make(&hcm.world, self.route.as_ref().map(|r| &*r.filters));
+        let end_stream = self.request_complete;
+        if !self.filters.is_empty()
+            && let Flow::Reply(reply) =
+                self.filters.decode(&mut self.heads.request, end_stream, &mut self.info).await
+        {
+            return self.reply(reply).await;
+        }
+        match &hcm.config.chain.router {
+            Some(config) => router::forward(self, config).await,
+            None => self.reply(LocalReply::no_route()).await,
+        }
+    }
+
+    /// The request policy answers.
+    async fn refused(&mut self, refusal: Refusal) -> End {
+        let stats = &self.hcm.stats;
+        let reply = match refusal {
+            Refusal::Reply(reply) => reply,
+            Refusal::NonRelativePath(reply) => {
+                stats.downstream_rq_non_relative_path.inc();
+                reply
+            }
+            Refusal::FailedPathNormalization(reply) => {
+                stats.downstream_rq_failed_path_normalization.inc();
+                reply
+            }
+            Refusal::RedirectedWithNormalizedPath(reply) => {
+                stats.downstream_rq_redirected_with_normalized_path.inc();
+                reply
+            }
+            Refusal::RejectedViaIpDetection(reply) => {
+                stats.downstream_rq_rejected_via_ip_detection.inc();
+                reply
+            }
+        };
+        self.reply(reply).await
+    }
+
+    /// There is no head to serve.
+    async fn refuse(&mut self, bad: BadHead) -> End {
+        match bad {
+            BadHead::Codec(error) => {
+                let (status, details) = (error.status(), error.details());
+                self.downstream_failed(DownstreamError::Protocol { status, details }).await
+            }
+            BadHead::Disconnected => self.disconnected(),
+            BadHead::HeadersTimeout => {
+                self.hcm.stats.downstream_rq_header_timeout.inc();
+                self.reply(LocalReply::request_headers_timeout()).await
+            }
+            BadHead::Timeout(timeout) => self.timed_out(timeout).await,
+        }
+    }
+
+    /// Looks the route up, and takes it.
+    fn find_route(&mut self) -> Result<(), LocalReply> {
+        let hcm = Rc::clone(&self.hcm);
+        let routes = &hcm.config.routes;
+        if !self.info.internal {
+            for name in routes.internal_only_headers() {
+                self.heads.request.headers.remove(&**name);
+            }
+        }
+        let context = MatchContext {
+            random: self.info.random,
+            runtime: &hcm.world.runtime,
+            peer_certificate: PeerCertificate::default(),
+        };
+        match routes.find(&self.heads.request, &context) {
+            Found::Route(route) => self.take_route(Arc::clone(route)),
+            Found::RedirectToTls(_) => {
+                let mut location = Vec::new();
+                tls_location(&self.heads.request, &mut location);
+                return Err(LocalReply::new(301, "").with_header("location", location));
+            }
+            Found::NoRoute(_) | Found::NoVirtualHost => {}
+        }
+        Ok(())
+    }
+
+    fn take_route(&mut self, route: Arc<Route>) {
+        self.info.route_name = Some(Arc::clone(&route.name)).filter(|n| !n.is_empty());
+        if let Action::Cluster(action) = &route.action
+            && let Some(idle) = action.idle_timeout
+        {
+            self.deadlines.idle = limit(idle);
+        }
+        self.route = Some(route);
+    }
+
+    /// `Expect: 100-continue` is answered here and goes no further.
+    fn answer_expect(&mut self) {
+        let expects = self
+            .heads
+            .request
+            .headers
+            .get(Known::Expect)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
+        if expects {
+            self.heads.request.headers.remove(Known::Expect);
+            self.down.encode_informational(&ResponseHead::new(100));
+        }
+    }
+
+    /// Answers with a local reply: through the filters, the response policy and the codec, and flushed.
+    pub async fn reply(&mut self, mut reply: LocalReply) -> End {
+        let hcm = Rc::clone(&self.hcm);
+        loop {
+            if reply.close {
+                self.down.close_after();
+            }
+            let Heads { request, response, .. } = &mut *self.heads;
+            let body = hcm.config.local_replies.build(reply, request, response, &mut self.info);
+            if std::mem::take(&mut self.mutate_local_reply)
+                && let Some(route) = self.route.clone()
+            {
+                let now = self.now();
+                self.mutate_response(&route, now);
+            }
+            let end_stream = body.is_empty();
+            self.local_reply_body = body.clone();
+            if let Err(other) = self.filter_response(end_stream).await {
+                // The filters have had their say once; what one of them answers instead goes out as it is.
+                self.filters = Chain::default();
+                reply = other;
+                continue;
+            }
+            self.start_response(end_stream);
+            if !end_stream {
+                poll_fn(|cx| {
+                    self.send_body(cx, &body, true);
+                    Poll::Ready(())
+                })
+                .await;
+            }
+            return self.flush().await;
+        }
+    }
+
+    /// Answers with what a route says, with the route's response headers.
+    pub async fn reply_from_route(&mut self, reply: LocalReply) -> End {
+        self.mutate_local_reply = true;
+        self.reply(reply).await
+    }
+
+    /// Changes the response's headers as the route says.
+    pub fn mutate_response(&mut self, route: &Route, now: Instant) {
+        let Self { heads, info, hcm, .. } = self;
+        let request = Some(&heads.request.headers);
+        let context = FormatContext { request, ..header_context(info, &hcm.world.worker, now) };
+        route.mutate_response(&mut heads.response, &context);
+    }
+
+    /// Leads an upstream's response head through the filters; `Err` is the reply that a filter put in its
+    /// place.
+    ///
+    /// # Errors
+    /// A filter answers in the upstream's stead.
+    pub async fn filter_response(&mut self, end_stream: bool) -> Result<(), LocalReply> {
+        if self.filters.is_empty() {
+            return Ok(());
+        }
+        match self.filters.encode(&mut self.heads.response, end_stream, &mut self.info).await {
+            Flow::Continue => Ok(()),
+            Flow::Reply(reply) => Err(reply),
+        }
+    }
+
+    /// Gives the response head its last headers and encodes it.
+    pub fn start_response(&mut self, end_stream: bool) {
+        let hcm = &self.hcm;
+        let Heads { request, response, .. } = &mut *self.heads;
+        let worker = &hcm.world.worker;
+        let date = worker.date(worker.clock().wall());
+        hcm.config.policy.on_response(response, request, date.as_bytes());
+        if !self.request_complete {
+            hcm.stats.downstream_rq_response_before_rq_complete.inc();
+            self.down.close_after();
+        }
+        if hcm.draining() {
+            hcm.stats.downstream_cx_drain_close.inc();
+            self.down.close_after();
+        }
+        self.info.response_code = Some(response.status);
+        self.info.timings.downstream_tx_begin = Some(hcm.world.worker.now());
+        self.down.encode_head(response, end_stream);
+        self.response_started = true;
+    }
+
+    /// Sends everything that was encoded, under the stream's timers.
+    pub async fn flush(&mut self) -> End {
+        poll_fn(|cx| {
+            if let Poll::Ready(sent) = self.down.poll_flush(cx) {
+                return Poll::Ready(match sent {
+                    Ok(()) => End::Complete,
+                    Err(_) => self.disconnected(),
+                });
+            }
+            self.poll_timers(cx).map(|_| End::Reset)
+        })
+        .await
+    }
+
+    /// The next piece of the request's body, accounted for.
+    ///
+    /// # Errors
+    /// The client is gone, or sent what is not HTTP.
+    pub fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestEvent, DownstreamError>> {
+        let event = std::task::ready!(self.down.poll_request(cx, &mut self.heads.request_trailers))?;
+        let now = self.now();
+        self.deadlines.last_event = now;
+        let complete = match event {
+            RequestEvent::Data { end_stream } => {
+                self.info.bytes_received += self.down.data().len() as u64;
+                end_stream
+            }
+            RequestEvent::Trailers | RequestEvent::End => true,
+        };
+        if complete {
+            self.request_complete = true;
+            self.deadlines.request = None;
+            self.info.timings.downstream_rx_end = Some(now);
+        }
+        Poll::Ready(Ok(event))
+    }
+
+    /// Ready when one of the stream's timers ran out.
+    pub fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
+        let now = self.now();
+        match self.down.poll_timer(cx, now, self.deadlines.next()) {
+            Poll::Ready(()) => Poll::Ready(self.deadlines.expired(now).unwrap_or(Timeout::StreamIdle)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The worker's time.
+    pub fn now(&self) -> Instant {
+        self.hcm.world.worker.now()
+    }
+
+    /// The client is gone: flags and details say so.
+    pub fn disconnected(&mut self) -> End {
+        self.info.flags.set(ResponseFlag::DownstreamConnectionTermination);
+        self.info.details = Some("downstream_remote_disconnect".into());
+        End::Disconnected
+    }
+
+    /// The downstream side failed: answered where that is still possible.
+    pub async fn downstream_failed(&mut self, error: DownstreamError) -> End {
+        match error {
+            DownstreamError::Disconnected => self.disconnected(),
+            DownstreamError::Protocol { status, details } => {
+                self.hcm.stats.downstream_cx_protocol_error.inc();
+                self.info.flags.set(ResponseFlag::DownstreamProtocolError);
+                if self.response_started {
+                    self.info.details = Some(details.into());
+                    return self.abort().await;
+                }
+                self.reply(LocalReply::codec_error(status, details)).await
+            }
+        }
+    }
+
+    /// A timer of the stream ran out: answered where that is still possible.
+    pub async fn timed_out(&mut self, timeout: Timeout) -> End {
+        let stats = &self.hcm.stats;
+        let reply = match timeout {
+            Timeout::StreamIdle => {
+                stats.downstream_rq_idle_timeout.inc();
+                LocalReply::stream_idle(self.request_complete)
+            }
+            Timeout::Request => {
+                stats.downstream_rq_timeout.inc();
+                LocalReply::request_timeout()
+            }
+            Timeout::MaxDuration => {
+                stats.downstream_rq_max_duration_reached.inc();
+                LocalReply::max_stream_duration(self.request_complete)
+            }
+            Timeout::Route => LocalReply::upstream_timeout("response_timeout"),
+        };
+        if self.response_started {
+            if let Some(flag) = reply.flag {
+                self.info.flags.set(flag);
+            }
+            self.info.details = Some(reply.details);
+            return self.abort().await;
+        }
+        self.reply(reply).await
+    }
+
+    /// The response cannot be completed: what is buffered goes out, then the stream is reset.
+    pub async fn abort(&mut self) -> End {
+        match self.flush().await {
+            End::Disconnected => End::Disconnected,
+            End::Complete | End::Reset => End::Reset,
+        }
+    }
+
+    /// Body bytes of the response, on their way to the client.
+    pub fn send_body(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        self.info.bytes_sent += data.len() as u64;
+        self.down.encode_data(cx, data, end_stream);
+    }
+
+    /// A piece of the request was handed to the upstream connection.
+    pub fn request_sent(&mut self) {
+        let now = self.deadlines.last_event;
+        if self.request_complete {
+            self.info.timings.upstream_tx_end = Some(now);
+        }
+    }
+
+    /// Something happened on the stream: its idle time begins anew.
+    pub fn touch(&mut self) {
+        self.deadlines.last_event = self.now();
+    }
+
+    /// What formats read of this stream as it stands.
+    pub fn format_context(&self, log_type: LogType, now: Instant) -> FormatContext<'_> {
+        let worker = &self.hcm.world.worker;
+        let responded = self.info.response_code.map(|code| (&self.heads.response.headers, code));
+        FormatContext {
+            info: &self.info,
+            request: Some(&self.heads.request.headers),
+            response: responded,
+            trailers: Some(&self.heads.response_trailers),
+            local_reply_body: &self.local_reply_body,
+            log_type,
+            now,
+            wall: worker.clock().wall(),
+            rng: worker.rng(),
+        }
+    }
+
+    fn log(&self, now: Instant) {
+        if self.hcm.config.access_logs.is_empty() {
+            return;
+        }
+        let context = self.format_context(LogType::DownstreamEnd, now);
+        for log in &self.hcm.config.access_logs {
+            log.log(&context, self.hcm.world.worker.id() as usize);
+        }
+    }
+
+    fn finish(mut self, end: End) -> StreamEnd<D> {
+        let now = self.now();
+        self.info.timings.downstream_tx_end = Some(now);
+        self.info.bytes = self.down.bytes();
+        let stats = &self.hcm.stats;
+        stats.downstream_rq_active.dec();
+        if let Some(code) = self.info.response_code
+            && !self.info.health_check
+        {
+            count_class!(stats, code);
+            count_class!(self.hcm.listener_stats, code);
+        }
+        if end == End::Reset {
+            stats.downstream_rq_tx_reset.inc();
+        }
+        let elapsed = now.saturating_duration_since(self.info.start);
+        stats.downstream_rq_time.record(elapsed.as_millis() as u64);
+        self.log(now);
+        StreamEnd { down: self.down, heads: self.heads, end, request_complete: self.request_complete }
+    }
+}

@@ -1,0 +1,159 @@
+//! A listener's compiled configuration.
+
+use crate::network::{ListenerFacts, NetworkFilterConfig};
+use crate::world::CompileEnv;
+use nuncio_core::address::Address;
+use nuncio_core::config::{self, CompileContext, Place};
+use nuncio_net::listen::ListenSpec;
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
+use nuncio_proto::pb::envoy::config::listener::v3::{self as pb, filter};
+use std::sync::Arc;
+
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+const BUFFER_LIMIT: u32 = 1024 * 1024;
+
+/// A compiled `envoy.config.listener.v3.Listener`.
+pub struct ListenerConfig {
+    /// Where it stands.
+    pub place: Option<Place>,
+    /// Its name; that of its address where it has none.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: Address,
+    /// Whose traffic it takes, for `/drain_listeners?inboundonly`.
+    pub direction: TrafficDirection,
+    /// Its filter chains in order.
+    pub filter_chains: Vec<FilterChainConfig>,
+    /// Connections accepted per readiness event of the socket at most.
+    pub max_accepts_per_turn: u32,
+    stat_prefix: String,
+    spec: ListenSpec,
+}
+
+/// A compiled filter chain.
+pub struct FilterChainConfig {
+    /// Its name, which may be empty.
+    pub name: Arc<str>,
+    /// What serves its connections.
+    pub filter: Arc<dyn NetworkFilterConfig>,
+}
+
+impl ListenerConfig {
+    /// Compiles a listener. `None`: refused, with every reason recorded in `cx`.
+    pub fn compile(
+        message: pb::Listener,
+        cx: &CompileContext<'_>,
+        env: &CompileEnv<'_>,
+    ) -> Option<Arc<Self>> {
+        let pb::Listener {
+            name,
+            address,
+            filter_chains,
+            stat_prefix,
+            traffic_direction,
+            per_connection_buffer_limit_bytes,
+            enable_reuse_port,
+            tcp_backlog_size,
+        } = message;
+        let address_cx = cx.field("address");
+        let Some(address) = address else {
+            address_cx.error("value is required");
+            return None;
+        };
+        let address = config::address(&address, &address_cx)?;
+        let text = address.to_string();
+        let stat_prefix = format!("listener.{}.", if stat_prefix.is_empty() { &text } else { &stat_prefix });
+        if filter_chains.is_empty() {
+            cx.error(format!("error adding listener '{text}': no filter chains specified"));
+            return None;
+        }
+        let facts = ListenerFacts {
+            stat_prefix: &stat_prefix,
+            buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
+            port: address.port(),
+        };
+        let count = filter_chains.len();
+        let chains: Vec<FilterChainConfig> = filter_chains
+            .into_iter()
+            .enumerate()
+            .filter_map(|(i, chain)| {
+                let chain_cx = cx.item("filter_chains", i);
+                if i > 0 {
+                    // Without a match, every chain has the criteria of the first.
+                    chain_cx.error(format!(
+                        "error adding listener '{text}': filter chain '{}' has the same matching rules \
+                         defined as ''. duplicate matcher is: {{}}",
+                        chain.name
+                    ));
+                    return None;
+                }
+                FilterChainConfig::compile(chain, &chain_cx, env, facts)
+            })
+            .collect();
+        if chains.len() != count {
+            return None;
+        }
+        let mut spec = ListenSpec::new(address.clone());
+        spec.reuse_port = enable_reuse_port.unwrap_or(true);
+        if let Some(backlog) = tcp_backlog_size {
+            spec.backlog = backlog;
+        }
+        Some(Arc::new(Self {
+            place: cx.place(),
+            name: if name.is_empty() { text.as_str().into() } else { name.into() },
+            address,
+            direction: TrafficDirection::try_from(traffic_direction).unwrap_or(TrafficDirection::Unspecified),
+            filter_chains: chains,
+            max_accepts_per_turn: u32::MAX,
+            stat_prefix,
+            spec,
+        }))
+    }
+
+    /// The prefix of its stats: `listener.ADDR.`.
+    pub fn stat_prefix(&self) -> &str {
+        &self.stat_prefix
+    }
+
+    /// How its sockets are bound.
+    pub fn listen_spec(&self) -> &ListenSpec {
+        &self.spec
+    }
+}
+
+impl FilterChainConfig {
+    fn compile(
+        message: pb::FilterChain,
+        cx: &CompileContext<'_>,
+        env: &CompileEnv<'_>,
+        facts: ListenerFacts<'_>,
+    ) -> Option<Self> {
+        let pb::FilterChain { filters, name } = message;
+        let last = filters.len().saturating_sub(1);
+        let mut terminal = None;
+        for (i, filter) in filters.into_iter().enumerate() {
+            let filter_cx = cx.item("filters", i);
+            let pb::Filter { name, config_type } = filter;
+            let typed_cx = filter_cx.field("typed_config");
+            let Some(filter::ConfigType::TypedConfig(any)) = config_type else {
+                filter_cx
+                    .error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
+                continue;
+            };
+            let Some(factory) = env.network_filters.get(&any.type_url) else {
+                typed_cx.unsupported(format!("the network filter {} is not built", any.type_url));
+                continue;
+            };
+            if i != last {
+                filter_cx.error(format!(
+                    "Error: terminal filter named {name} of type {} must be the last filter in a network \
+                     filter chain.",
+                    config::type_name(&any.type_url)
+                ));
+                continue;
+            }
+            terminal = factory.compile_any(&any, &typed_cx, env, facts);
+        }
+        Some(Self { name: name.into(), filter: terminal? })
+    }
+}

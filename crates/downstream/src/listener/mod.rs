@@ -1,0 +1,113 @@
+//! Listeners: from an accepted socket to the network filter that serves it.
+
+mod config;
+mod stats;
+
+pub use config::{FilterChainConfig, ListenerConfig};
+pub use stats::{ListenerStats, ListenerWorkerStats};
+
+use crate::network::NetworkFilter;
+use crate::world::World;
+use nuncio_core::stats::Scope;
+use nuncio_core::stream_info::ConnectionInfo;
+use nuncio_net::listen::{BoundSocket, Listener as Socket};
+use nuncio_net::stream::ByteStream;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One worker's listener: its socket and its filter chains.
+pub struct Listener {
+    config: Arc<ListenerConfig>,
+    chains: Vec<Rc<dyn NetworkFilter>>,
+    world: Rc<World>,
+    stats: Scope<ListenerStats>,
+    worker_stats: Scope<ListenerWorkerStats>,
+}
+
+impl Listener {
+    /// A listener's live form on this worker.
+    pub fn new(config: Arc<ListenerConfig>, world: &Rc<World>) -> Rc<Self> {
+        let prefix = config.stat_prefix();
+        let worker = format!("{prefix}worker_{}.", world.worker.id());
+        let chains = config.filter_chains.iter().map(|c| Arc::clone(&c.filter).start(world)).collect();
+        Rc::new(Self {
+            chains,
+            stats: world.stats.scope(prefix),
+            worker_stats: world.stats.scope(&worker),
+            world: Rc::clone(world),
+            config,
+        })
+    }
+
+    /// Accepts until the task that runs this is dropped.
+    ///
+    /// # Errors
+    /// The socket cannot be handed to the runtime.
+    pub async fn run(self: Rc<Self>, socket: BoundSocket) -> io::Result<()> {
+        let socket = Socket::new(socket)?;
+        socket
+            .accept_loop(self.config.max_accepts_per_turn, |accepted| self.accept(accepted.into_stream()))
+            .await;
+        Ok(())
+    }
+
+    /// Takes a connection: a task of its own serves it until it is closed.
+    pub fn accept(self: &Rc<Self>, io: Box<dyn ByteStream>) {
+        let worker = &self.world.worker;
+        let accepted = worker.now();
+        // Without filter-chain matches there is one chain, and it takes every connection.
+        let Some(chain) = self.chains.first() else {
+            self.stats.no_filter_chain_match.inc();
+            return;
+        };
+        let connection = Rc::new(ConnectionInfo {
+            id: worker.next_connection_id(),
+            local: io.local_address().clone(),
+            direct_local: io.local_address().clone(),
+            direct_remote: io.peer_address().clone(),
+            remote: io.peer_address().clone(),
+            requested_server_name: None,
+            listener: Arc::clone(&self.config.name),
+            filter_chain: self.config.filter_chains.first().map(|c| Arc::clone(&c.name)).unwrap_or_default(),
+            tls: false,
+            accepted,
+        });
+        let guard = ConnectionGuard::new(self, accepted);
+        let serve = Rc::clone(chain).serve(io, connection);
+        worker.spawn(async move {
+            serve.await;
+            drop(guard);
+        });
+    }
+}
+
+/// Raises a listener's connection gauges and lowers them when the connection is gone.
+struct ConnectionGuard {
+    listener: Rc<Listener>,
+    accepted: Instant,
+    _count: nuncio_net::worker::ConnectionCount,
+}
+
+impl ConnectionGuard {
+    fn new(listener: &Rc<Listener>, accepted: Instant) -> Self {
+        listener.stats.downstream_cx_total.inc();
+        listener.stats.downstream_cx_active.inc();
+        listener.worker_stats.downstream_cx_total.inc();
+        listener.worker_stats.downstream_cx_active.inc();
+        let _count = listener.world.worker.count_connection();
+        Self { listener: Rc::clone(listener), accepted, _count }
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let Listener { stats, worker_stats, world, .. } = &*self.listener;
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_destroy.inc();
+        worker_stats.downstream_cx_active.dec();
+        let lived = world.worker.now().saturating_duration_since(self.accepted);
+        stats.downstream_cx_length_ms.record(lived.as_millis() as u64);
+    }
+}

@@ -1,0 +1,31 @@
+//! A listener's stats, with Envoy's names.
+
+nuncio_core::stats_block! {
+    /// `listener.ADDR.`: one worker's share.
+    pub struct ListenerStats {
+        counter downstream_cx_destroy,
+        counter downstream_cx_overflow,
+        counter downstream_cx_overload_reject,
+        counter downstream_cx_total,
+        counter downstream_cx_transport_socket_connect_timeout,
+        counter downstream_global_cx_overflow,
+        counter downstream_listener_filter_error,
+        counter downstream_listener_filter_remote_close,
+        counter downstream_pre_cx_timeout,
+        counter extension_config_missing = "extension_config_missing",
+        counter network_extension_config_missing,
+        counter no_filter_chain_match,
+        gauge downstream_cx_active,
+        gauge downstream_pre_cx_active,
+        histogram connections_accepted_per_socket_event,
+        histogram downstream_cx_length_ms,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `listener.ADDR.worker_N.`: one worker's own.
+    pub struct ListenerWorkerStats {
+        counter downstream_cx_total,
+        gauge downstream_cx_active,
+    }
+}

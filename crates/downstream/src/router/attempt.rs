@@ -1,0 +1,190 @@
+//! One attempt: a host, a connection, the request up and the response down.
+
+use super::pump::{self, Limits, Pumped};
+use super::{RouterConfig, Timeouts};
+use crate::hcm::deadlines::Timeout;
+use crate::hcm::exchange::{Downstream, DownstreamError};
+use crate::hcm::local_reply::LocalReply;
+use crate::hcm::stream::{End, Stream};
+use crate::route::Route;
+use nuncio_codec::head::Known;
+use nuncio_core::stream_info::ResponseFlag;
+use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use nuncio_upstream::host::Host;
+use nuncio_upstream::pool::{Checkout, Exchange, PoolError, ResetReason, StreamError};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// What waiting for a connection came to.
+enum Connected {
+    Exchange(Exchange),
+    Pool(PoolError),
+    Downstream(DownstreamError),
+    Timeout(Timeout),
+}
+
+/// Leads the request to one host of `cluster` and its response to the client.
+pub async fn run<D: Downstream>(
+    stream: &mut Stream<D>,
+    config: &RouterConfig,
+    route: &Route,
+    timeouts: Timeouts,
+    cluster: &Rc<Cluster>,
+) -> End {
+    let Some(host) = cluster.pick(&PickContext::default()) else {
+        return stream.reply(LocalReply::no_healthy_upstream()).await;
+    };
+    let mut up = match connect(stream, cluster, &host).await {
+        Connected::Exchange(up) => up,
+        Connected::Pool(error) => return pool_failed(stream, cluster, error).await,
+        Connected::Downstream(error) => return stream.downstream_failed(error).await,
+        Connected::Timeout(timeout) => return timed_out(stream, cluster, timeouts, timeout).await,
+    };
+    let limits = Limits { up: cluster.config().buffer_limit(), down: stream.hcm.config.buffer_limit };
+    if let Err(error) = up.encode_head(&stream.heads.request, stream.request_complete) {
+        return upstream_failed(stream, cluster, error).await;
+    }
+    loop {
+        match poll_fn(|cx| pump::poll(stream, &mut up, limits, cx)).await {
+            Pumped::Head { end_stream } => {
+                if let Err(reply) = respond(stream, config, route, cluster, end_stream).await {
+                    return stream.reply(reply).await;
+                }
+                if end_stream {
+                    drop(up);
+                    return stream.flush().await;
+                }
+            }
+            Pumped::Informational => informational(stream),
+            Pumped::Complete => {
+                drop(up);
+                return stream.flush().await;
+            }
+            Pumped::Upstream(error) => return upstream_failed(stream, cluster, error).await,
+            Pumped::Downstream(error) => return stream.downstream_failed(error).await,
+            Pumped::Timeout(timeout) => return timed_out(stream, cluster, timeouts, timeout).await,
+        }
+    }
+}
+
+/// Waits for a stream on a connection to `host`, watching the client and the timers meanwhile.
+async fn connect<D: Downstream>(stream: &mut Stream<D>, cluster: &Rc<Cluster>, host: &Rc<Host>) -> Connected {
+    stream.info.upstream.attempts += 1;
+    stream.info.upstream.host = Some(host.address().clone());
+    let mut pending = match cluster.checkout(host, RequestPriority::Default) {
+        Ok(Checkout::Ready(up)) => return Connected::Exchange(up),
+        Ok(Checkout::Wait(pending)) => pending,
+        Err(error) => return Connected::Pool(error),
+    };
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = pending.poll(cx) {
+            return Poll::Ready(match done {
+                Ok(up) => Connected::Exchange(up),
+                Err(error) => Connected::Pool(error),
+            });
+        }
+        if let Poll::Ready(timeout) = stream.poll_timers(cx) {
+            return Poll::Ready(Connected::Timeout(timeout));
+        }
+        match stream.down.poll_disconnect(cx) {
+            Poll::Ready(()) => Poll::Ready(Connected::Downstream(DownstreamError::Disconnected)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// The response's head came: stats, headers, filters, and on to the client.
+///
+/// # Errors
+/// A filter answers in the upstream's stead.
+async fn respond<D: Downstream>(
+    stream: &mut Stream<D>,
+    config: &RouterConfig,
+    route: &Route,
+    cluster: &Cluster,
+    end_stream: bool,
+) -> Result<(), LocalReply> {
+    let now = stream.now();
+    stream.info.timings.upstream_rx_begin = Some(now);
+    stream.info.details = Some("via_upstream".into());
+    let status = stream.heads.response.status;
+    cluster.stats().upstream_rq.inc(status);
+    if !config.suppress_envoy_headers {
+        let since = stream.info.timings.downstream_rx_end.unwrap_or(stream.info.start);
+        let elapsed = now.saturating_duration_since(since).as_millis();
+        let mut text = itoa::Buffer::new();
+        let headers = &mut stream.heads.response.headers;
+        headers.set(Known::XEnvoyUpstreamServiceTime, text.format(elapsed as u64).as_bytes());
+    }
+    stream.mutate_response(route, now);
+    stream.filter_response(end_stream).await?;
+    stream.start_response(end_stream);
+    Ok(())
+}
+
+/// A 1xx: only 100 is passed on, where the connection manager says so.
+fn informational<D: Downstream>(stream: &mut Stream<D>) {
+    if stream.heads.response.status == 100 && stream.hcm.config.proxy_100_continue {
+        stream.down.encode_informational(&stream.heads.response);
+    }
+    stream.heads.response.clear();
+}
+
+/// The pool gave no stream.
+async fn pool_failed<D: Downstream>(stream: &mut Stream<D>, cluster: &Cluster, error: PoolError) -> End {
+    let transport = error.transport_failure().map(Box::from);
+    stream.info.upstream.transport_failure = transport;
+    reset(stream, cluster, error.reason()).await
+}
+
+/// The exchange broke: answered where the response was not begun, else the client's stream breaks too.
+async fn upstream_failed<D: Downstream>(
+    stream: &mut Stream<D>,
+    cluster: &Cluster,
+    error: StreamError,
+) -> End {
+    stream.info.upstream.stale_reuse = error.stale_reuse;
+    reset(stream, cluster, error.reason).await
+}
+
+async fn reset<D: Downstream>(stream: &mut Stream<D>, cluster: &Cluster, reason: ResetReason) -> End {
+    if stream.response_started {
+        stream.hcm.stats.rq_reset_after_downstream_response_started.inc();
+        stream.info.flags.set(reason.flag());
+        let details = format!("upstream_reset_after_response_started{{{}}}", reason.as_str());
+        stream.info.details = Some(details.into());
+        return stream.abort().await;
+    }
+    let transport = stream.info.upstream.transport_failure.as_deref();
+    let reply = LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1);
+    cluster.stats().upstream_rq.inc(reply.status);
+    stream.reply(reply).await
+}
+
+/// A timer ran out while the upstream was waited for.
+async fn timed_out<D: Downstream>(
+    stream: &mut Stream<D>,
+    cluster: &Cluster,
+    timeouts: Timeouts,
+    timeout: Timeout,
+) -> End {
+    if timeout != Timeout::Route {
+        return stream.timed_out(timeout).await;
+    }
+    cluster.stats().upstream_rq_timeout.inc();
+    const DETAILS: &str = "response_timeout";
+    if stream.response_started {
+        stream.info.flags.set(ResponseFlag::UpstreamRequestTimeout);
+        stream.info.details = Some(DETAILS.into());
+        return stream.abort().await;
+    }
+    let reply = if timeouts.alt_response {
+        LocalReply::upstream_timeout_alt(DETAILS)
+    } else {
+        LocalReply::upstream_timeout(DETAILS)
+    };
+    cluster.stats().upstream_rq.inc(reply.status);
+    stream.reply(reply).await
+}

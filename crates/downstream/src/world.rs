@@ -1,0 +1,47 @@
+//! What one worker offers to everything downstream, and what compiling needs from the server.
+
+use crate::filter::AnyHttpFilterFactory;
+use crate::network::AnyNetworkFilterFactory;
+use nuncio_core::access_log::AccessLogFactories;
+use nuncio_core::lifecycle::Lifecycle;
+use nuncio_core::registry::Table;
+use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Registry;
+use nuncio_net::worker::Worker;
+use nuncio_upstream::manager::ClusterManager;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One worker's surroundings.
+pub struct World {
+    /// The worker: clock, chance, buffers, tasks.
+    pub worker: Rc<Worker>,
+    /// The worker's clusters.
+    pub clusters: Rc<ClusterManager>,
+    /// The server's state.
+    pub lifecycle: Lifecycle,
+    /// Where stats are registered.
+    pub stats: Registry,
+    /// Runtime keys.
+    pub runtime: Runtime,
+    /// `node.cluster` of the bootstrap.
+    pub node_cluster: Arc<str>,
+}
+
+/// What compiling a listener needs to know beyond its message.
+pub struct CompileEnv<'a> {
+    /// HTTP filters by the full name of their configuration message.
+    pub http_filters: &'a Table<dyn AnyHttpFilterFactory>,
+    /// Network filters by the full name of their configuration message.
+    pub network_filters: &'a Table<dyn AnyNetworkFilterFactory>,
+    /// Access logs by the full name of their configuration message.
+    pub access_logs: &'a AccessLogFactories,
+    /// Whether a cluster of that name is configured.
+    pub cluster_exists: &'a dyn Fn(&str) -> bool,
+    /// `node.cluster`, for `add_user_agent`.
+    pub node_cluster: &'a str,
+    /// `node.id`, for `add_user_agent`.
+    pub node_id: &'a str,
+    /// This machine's first address that is not loopback.
+    pub own_address: std::net::IpAddr,
+}

@@ -1,0 +1,142 @@
+//! `envoy.filters.http.health_check`: answers health checks for the server itself, without an upstream.
+
+use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::HeaderMatcher;
+use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
+use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, Step};
+use nuncio_downstream::hcm::local_reply::LocalReply;
+use nuncio_downstream::world::World;
+use nuncio_proto::pb::envoy::extensions::filters::http::health_check::v3::HealthCheck;
+use nuncio_upstream::host::Health;
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Compiles the filter's message.
+pub struct HealthCheckFactory;
+
+/// A compiled `HealthCheck`.
+struct HealthCheckConfig {
+    shared: Arc<Shared>,
+}
+
+/// What its instances share.
+struct Shared {
+    pass_through: bool,
+    headers: Box<[HeaderMatcher]>,
+    /// Clusters that must have so many percent of healthy hosts.
+    minimums: Box<[(Box<str>, f64)]>,
+}
+
+impl HttpFilterFactory for HealthCheckFactory {
+    type Config = HealthCheck;
+    type PerRoute = HealthCheck;
+
+    fn compile(&self, config: HealthCheck, cx: &CompileContext<'_>) -> Option<Compiled> {
+        let HealthCheck { pass_through_mode, headers, cluster_min_healthy_percentages } = config;
+        let pass_through = pass_through_mode.unwrap_or_default();
+        if pass_through && !cluster_min_healthy_percentages.is_empty() {
+            cx.field("cluster_min_healthy_percentages")
+                .error("cluster_min_healthy_percentages cannot be set when pass_through_mode is true");
+            return None;
+        }
+        let headers = headers
+            .iter()
+            .enumerate()
+            .map(|(i, h)| HeaderMatcher::compile(h, &cx.item("headers", i)))
+            .collect::<Option<_>>()?;
+        let mut minimums: Vec<(Box<str>, f64)> =
+            cluster_min_healthy_percentages.into_iter().map(|(name, p)| (name.into(), p.value)).collect();
+        minimums.sort_by(|a, b| a.0.cmp(&b.0));
+        Some(Compiled::Filter(Arc::new(HealthCheckConfig {
+            shared: Arc::new(Shared { pass_through, headers, minimums: minimums.into() }),
+        })))
+    }
+}
+
+impl HttpFilterConfig for HealthCheckConfig {
+    fn make(&self, world: &Rc<World>, _per_route: Option<&(dyn Any + Send + Sync)>) -> Box<dyn HttpFilter> {
+        Box::new(HealthCheckFilter {
+            shared: Arc::clone(&self.shared),
+            world: Rc::clone(world),
+            checks: false,
+        })
+    }
+}
+
+/// One stream's health check filter.
+struct HealthCheckFilter {
+    shared: Arc<Shared>,
+    world: Rc<World>,
+    /// This request is a health check.
+    checks: bool,
+}
+
+impl HttpFilter for HealthCheckFilter {
+    fn decode_headers<'a>(
+        &'a mut self,
+        head: &'a mut RequestHead,
+        _end_stream: bool,
+        info: &'a mut StreamInfo,
+    ) -> Step<'a> {
+        self.checks = self.shared.headers.iter().all(|m| m.matches(&head.headers));
+        if !self.checks {
+            return Step::Now(Flow::Continue);
+        }
+        info.health_check = true;
+        if self.shared.pass_through && !self.world.lifecycle.health_check_failed() {
+            return Step::Now(Flow::Continue);
+        }
+        Step::Now(Flow::Reply(self.shared.answer(&self.world)))
+    }
+
+    fn encode_headers<'a>(
+        &'a mut self,
+        head: &'a mut ResponseHead,
+        _end_stream: bool,
+        _info: &'a mut StreamInfo,
+    ) -> Step<'a> {
+        if self.checks {
+            head.headers.set(Known::XEnvoyUpstreamHealthcheckedCluster, self.world.node_cluster.as_bytes());
+        } else if self.world.lifecycle.health_check_failed() {
+            head.headers.set(Known::XEnvoyImmediateHealthCheckFail, b"true");
+        }
+        Step::Now(Flow::Continue)
+    }
+}
+
+impl Shared {
+    /// 200 where the server and every named cluster are well, else 503 with the reason in the details.
+    fn answer(&self, world: &World) -> LocalReply {
+        if world.lifecycle.health_check_failed() {
+            return LocalReply::new(503, "health_check_failed")
+                .with_flag(ResponseFlag::FailedLocalHealthCheck);
+        }
+        for (name, percent) in &self.minimums {
+            let Some(cluster) = world.clusters.get(name) else {
+                return LocalReply::new(503, "health_check_failed_no_cluster_found");
+            };
+            let (total, well) = cluster.with_hosts(|set| {
+                let well = set.hosts().iter().filter(|h| {
+                    matches!(h.shared().health_flags().health(), Health::Healthy | Health::Degraded)
+                });
+                (set.hosts().len(), well.count())
+            });
+            if total == 0 {
+                if *percent == 0.0 {
+                    continue;
+                }
+                return LocalReply::new(503, "health_check_failed_cluster_empty");
+            }
+            if 100.0 * (well as f64) < *percent * (total as f64) {
+                return LocalReply::new(503, "health_check_failed_cluster_unhealthy");
+            }
+        }
+        if self.minimums.is_empty() {
+            LocalReply::new(200, "health_check_ok")
+        } else {
+            LocalReply::new(200, "health_check_ok_cluster_healthy")
+        }
+    }
+}

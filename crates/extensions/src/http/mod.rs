@@ -1,0 +1,4 @@
+//! HTTP filters.
+
+pub mod health_check;
+pub mod router;

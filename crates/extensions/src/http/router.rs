@@ -1,0 +1,19 @@
+//! `envoy.filters.http.router`: the terminal filter, which lives in `downstream::router`.
+
+use nuncio_core::config::CompileContext;
+use nuncio_downstream::filter::{Compiled, HttpFilterFactory};
+use nuncio_downstream::router::RouterConfig;
+use nuncio_proto::pb::envoy::extensions::filters::http::router::v3::Router;
+use std::sync::Arc;
+
+/// Compiles the router's message.
+pub struct RouterFactory;
+
+impl HttpFilterFactory for RouterFactory {
+    type Config = Router;
+    type PerRoute = Router;
+
+    fn compile(&self, config: Router, cx: &CompileContext<'_>) -> Option<Compiled> {
+        Some(Compiled::Router(Arc::new(RouterConfig::compile(config, cx))))
+    }
+}
