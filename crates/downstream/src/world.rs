@@ -38,6 +38,8 @@ pub struct CompileEnv<'a> {
     pub access_logs: &'a AccessLogFactories,
     /// Whether a cluster of that name is configured.
     pub cluster_exists: &'a dyn Fn(&str) -> bool,
+    /// Runtime keys.
+    pub runtime: &'a Runtime,
     /// `node.cluster`, for `add_user_agent`.
     pub node_cluster: &'a str,
     /// `node.id`, for `add_user_agent`.

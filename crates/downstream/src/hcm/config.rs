@@ -131,6 +131,7 @@ impl HcmConfig {
             append_x_forwarded_port,
             stream_error_on_invalid_http_message,
             proxy_100_continue,
+            local_reply_config,
         } = message;
         let common = common_http_protocol_options.unwrap_or_default();
         let common_cx = cx.field("common_http_protocol_options");
@@ -202,6 +203,14 @@ impl HcmConfig {
         };
         let (h1, override_stream_error) =
             compile_h1(http_protocol_options.unwrap_or_default(), limits, headers_with_underscores_action);
+        let stream_error_on_invalid_message =
+            override_stream_error.or(stream_error_on_invalid_http_message).unwrap_or_default();
+        let local_replies = LocalReplies::compile(
+            local_reply_config.as_ref(),
+            stream_error_on_invalid_message,
+            env.runtime,
+            &cx.field("local_reply_config"),
+        );
         Some(Self {
             place: cx.place(),
             stat_prefix: format!("http.{stat_prefix}."),
@@ -212,14 +221,12 @@ impl HcmConfig {
             routes: routes?,
             chain: chain?,
             access_logs: access_logs?,
-            local_replies: LocalReplies::default(),
+            local_replies: local_replies?,
             timeouts,
             max_requests_per_connection: max_requests_per_connection.filter(|n| *n > 0).map(u64::from),
             buffer_limit: listener.buffer_limit as usize,
             proxy_100_continue,
-            stream_error_on_invalid_message: override_stream_error
-                .or(stream_error_on_invalid_http_message)
-                .unwrap_or_default(),
+            stream_error_on_invalid_message,
         })
     }
 }

@@ -9,20 +9,11 @@ mod config;
 mod grpc;
 mod table;
 
-<<<<<<< HEAD
 pub use build::{Built, LocalReplies, ReplyContext};
-pub use table::{UpstreamReset, reason_phrase};
-
-use bytes::Bytes;
-use nuncio_core::stream_info::ResponseFlag;
-=======
 pub use table::reason_phrase;
 
 use bytes::Bytes;
-use nuncio_codec::head::{Known, RequestHead, ResponseHead};
-use nuncio_core::format::is_grpc;
-use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
->>>>>>> f8a56bd (downstream: listeners, connections, streams, filters and the router; extensions: router and health check)
+use nuncio_core::stream_info::ResponseFlag;
 use std::borrow::Cow;
 
 /// The body of a local reply.

@@ -3,7 +3,7 @@
 use super::Hcm;
 use super::deadlines::{Deadlines, Timeout};
 use super::exchange::{Downstream, DownstreamError, RequestEvent};
-use super::local_reply::{LocalReply, ReplyBody};
+use super::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use super::normalize::Refusal;
 use super::policy::Outcome;
 use super::stats::count_class;
@@ -128,8 +128,6 @@ pub struct Stream<D> {
     pub route: Option<Arc<Route>>,
     filters: Chain,
     local_reply_body: ReplyBody,
-    /// The next local reply is a route's own answer.
-    mutate_local_reply: bool,
 }
 
 /// What the formats of header values read of a stream, its heads aside.
@@ -196,7 +194,6 @@ impl<D: Downstream> Stream<D> {
             route: None,
             filters: Chain::default(),
             local_reply_body: ReplyBody::EMPTY,
-            mutate_local_reply: false,
         }
     }
 
@@ -320,22 +317,23 @@ impl<D: Downstream> Stream<D> {
     }
 
     /// Answers with a local reply: through the filters, the response policy and the codec, and flushed.
-    pub async fn reply(&mut self, mut reply: LocalReply) -> End {
-        let hcm = Rc::clone(&self.hcm);
+    pub async fn reply(&mut self, reply: LocalReply) -> End {
+        self.reply_with(reply, None).await
+    }
+
+    /// Answers with what a route says itself: its response headers are added.
+    pub async fn reply_from_route(&mut self, reply: LocalReply, route: &Route) -> End {
+        self.reply_with(reply, Some(route)).await
+    }
+
+    async fn reply_with(&mut self, mut reply: LocalReply, mut route: Option<&Route>) -> End {
         loop {
-            if reply.close {
+            let built = self.build_reply(reply, route.take());
+            if built.close {
                 self.down.close_after();
             }
-            let Heads { request, response, .. } = &mut *self.heads;
-            let body = hcm.config.local_replies.build(reply, request, response, &mut self.info);
-            if std::mem::take(&mut self.mutate_local_reply)
-                && let Some(route) = self.route.clone()
-            {
-                let now = self.now();
-                self.mutate_response(&route, now);
-            }
-            let end_stream = body.is_empty();
-            self.local_reply_body = body.clone();
+            self.local_reply_body = built.body;
+            let end_stream = self.local_reply_body.is_empty();
             if let Err(other) = self.filter_response(end_stream).await {
                 // The filters have had their say once; what one of them answers instead goes out as it is.
                 self.filters = Chain::default();
@@ -345,7 +343,8 @@ impl<D: Downstream> Stream<D> {
             self.start_response(end_stream);
             if !end_stream {
                 poll_fn(|cx| {
-                    self.send_body(cx, &body, true);
+                    self.info.bytes_sent += self.local_reply_body.len() as u64;
+                    self.down.encode_data(cx, &self.local_reply_body, true);
                     Poll::Ready(())
                 })
                 .await;
@@ -354,10 +353,22 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    /// Answers with what a route says, with the route's response headers.
-    pub async fn reply_from_route(&mut self, reply: LocalReply) -> End {
-        self.mutate_local_reply = true;
-        self.reply(reply).await
+    fn build_reply(&mut self, reply: LocalReply, route: Option<&Route>) -> Built {
+        let Self { heads, info, hcm, .. } = self;
+        let Heads { request, response, .. } = &mut **heads;
+        let worker = &hcm.world.worker;
+        let now = worker.now();
+        let cx =
+            ReplyContext { request, response, info, now, wall: worker.clock().wall(), rng: worker.rng() };
+        hcm.config.local_replies.build(reply, cx, |response, info| {
+            if let Some(route) = route {
+                let request = Some(&request.headers);
+                route.mutate_response(
+                    response,
+                    &FormatContext { request, ..header_context(info, worker, now) },
+                );
+            }
+        })
     }
 
     /// Changes the response's headers as the route says.

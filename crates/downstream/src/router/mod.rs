@@ -29,7 +29,7 @@ pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfi
         Action::NonForwarding => return stream.reply(LocalReply::no_route()).await,
     }
     let reply = own_answer(stream, config, &route);
-    stream.reply_from_route(reply).await
+    stream.reply_from_route(reply, &route).await
 }
 
 /// The answer that a redirect or direct-response route gives itself.

@@ -2,32 +2,9 @@ use super::super::forwarded::tests::{connection, info};
 use super::*;
 use nuncio_codec::head::{Known, RequestHead, ResponseHead, Version};
 use nuncio_core::clock::Clock;
-<<<<<<< HEAD
 use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::StreamInfo;
-=======
-use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_upstream::error::ResetReason;
-use std::rc::Rc;
-
-fn info() -> StreamInfo {
-    let clock = Clock::system();
-    let address = Address::Ip(([127, 0, 0, 1], 80).into());
-    let connection = ConnectionInfo {
-        id: 1,
-        local: address.clone(),
-        direct_local: address.clone(),
-        direct_remote: address.clone(),
-        remote: address,
-        requested_server_name: None,
-        listener: "l".into(),
-        filter_chain: "".into(),
-        tls: false,
-        accepted: clock.now(),
-    };
-    StreamInfo::new(clock.now(), clock.wall(), Rc::new(connection), 0)
-}
->>>>>>> f8a56bd (downstream: listeners, connections, streams, filters and the router; extensions: router and health check)
 
 fn request(method: &str, content_type: Option<&str>) -> RequestHead {
     let mut head = RequestHead::default();
