@@ -33,7 +33,7 @@ impl HeaderName {
     pub fn as_name(&self) -> Name<'_> {
         match &self.0 {
             Inner::Known(known) => Name::from(*known),
-            Inner::Other(name) => Name::new(name.as_bytes()),
+            Inner::Other(name) => Name::other(name.as_bytes()),
         }
     }
 

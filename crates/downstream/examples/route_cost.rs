@@ -3,14 +3,18 @@
 //! numbers of look-ups; the difference is the cost without the start. `load` as KIND prints how long compiling takes.
 
 use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::address::Address;
+use nuncio_core::clock::Clock;
 use nuncio_core::config::{CompileContext, Sink};
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_downstream::route::{
     CompilePerRoute, Found, MatchContext, PeerCertificate, RouteOptions, RouteTable,
 };
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use pb::route_match::PathSpecifier;
+use std::rc::Rc;
 use std::sync::Arc;
 
 struct NoFilters;
@@ -58,6 +62,23 @@ fn route(kind: &str, i: usize) -> pb::Route {
     }
 }
 
+fn stream(clock: &Clock) -> StreamInfo {
+    let address = Address::Ip(([127, 0, 0, 1], 1).into());
+    let connection = ConnectionInfo {
+        id: 1,
+        local: address.clone(),
+        direct_local: address.clone(),
+        direct_remote: address.clone(),
+        remote: address,
+        requested_server_name: None,
+        listener: "l".into(),
+        filter_chain: "".into(),
+        tls: false,
+        accepted: clock.now(),
+    };
+    StreamInfo::new(clock.now(), clock.wall(), Rc::new(connection), 7)
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let argument = |i: usize| arguments.get(i).map_or("", String::as_str);
@@ -74,9 +95,10 @@ fn main() {
     let sink = Sink::default();
     let options =
         RouteOptions { cluster_exists: &|_| true, validate_clusters_default: true, per_route: &NoFilters };
-    let began = nuncio_core::clock::Clock::system().now();
+    let clock = Clock::system();
+    let began = clock.now();
     let table = RouteTable::compile(message, &CompileContext::root(&sink, "", None), &options);
-    let took = nuncio_core::clock::Clock::system().now() - began;
+    let took = clock.now() - began;
     let Some(table) = table else { return };
     let last = count - 1;
     let mut head = RequestHead::new();
@@ -94,7 +116,8 @@ fn main() {
     }
     head.headers.append("x-tenant", format!("tenant-{last}").as_bytes());
     let runtime = Runtime::default();
-    let cx = MatchContext { random: 7, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let info = stream(&clock);
+    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
     let hits = (0..lookups)
         .filter(|_| matches!(table.find(std::hint::black_box(&head), &cx), Found::Route(_)))
         .count();

@@ -17,6 +17,7 @@ macro_rules! known_headers {
             pub const ALL: &'static [Known] = &[$(Known::$variant,)*];
 
             /// The lower-case name; empty for `Other`.
+            #[inline]
             pub const fn as_str(self) -> &'static str {
                 match self {
                     Known::Other => "",

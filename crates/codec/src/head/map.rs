@@ -20,6 +20,13 @@ impl<'a> Name<'a> {
         Self { known: Known::find(lower), lower }
     }
 
+    /// A name that is known to be none of [`Known`], from lower-case bytes: spares the look-up of [`new`](Self::new).
+    #[inline]
+    pub fn other(lower: &'a [u8]) -> Self {
+        debug_assert_eq!(Known::find(lower), Known::Other);
+        Self { known: Known::Other, lower }
+    }
+
     /// The known name it is, or `Other`.
     pub fn known(self) -> Known {
         self.known

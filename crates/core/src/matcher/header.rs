@@ -75,7 +75,7 @@ impl HeaderMatcher {
     }
 
     fn name(&self) -> Name<'_> {
-        if self.known == Known::Other { Name::new(self.name.as_bytes()) } else { self.known.into() }
+        if self.known == Known::Other { Name::other(self.name.as_bytes()) } else { self.known.into() }
     }
 
     #[inline]

@@ -276,7 +276,7 @@ impl<D: Downstream> Stream<D> {
             }
         }
         let context = MatchContext {
-            random: self.info.random,
+            info: &self.info,
             runtime: &hcm.world.runtime,
             peer_certificate: PeerCertificate::default(),
         };
@@ -294,6 +294,7 @@ impl<D: Downstream> Stream<D> {
 
     fn take_route(&mut self, route: Arc<Route>) {
         self.info.route_name = Some(Arc::clone(&route.name)).filter(|n| !n.is_empty());
+        self.info.route_metadata = route.metadata.clone();
         if let Action::Cluster(action) = &route.action
             && let Some(idle) = action.idle_timeout
         {

@@ -10,6 +10,8 @@ use super::per_filter::PerFilter;
 use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
 use level::Level;
 use nuncio_core::config::CompileContext;
+use nuncio_core::stream_info::Metadata;
+use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use prost_types::Any;
 use std::sync::Arc;
@@ -95,7 +97,7 @@ impl RouteTable {
             ignore_port_in_host_matching,
             ignore_path_parameters_in_path_matching,
             typed_per_filter_config,
-            metadata: _, // Read by nothing that is built: it changes no routing.
+            metadata: _, // No operator and no matcher reads a table's metadata.
             vhost_header,
         } = message;
         let table = level::Parts {
@@ -168,7 +170,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         include_request_attempt_count,
         typed_per_filter_config,
         include_attempt_count_in_response,
-        metadata: _, // Read by nothing that is built: it changes no routing.
+        metadata,
     } = message;
     let level = level::Parts {
         request_add: request_headers_to_add,
@@ -181,6 +183,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     let shared = Arc::new(VirtualHost {
         place: cx.place(),
         name: name.into(),
+        metadata: metadata.map(by_namespace),
         include_request_attempt_count,
         include_attempt_count_in_response,
     });
@@ -209,6 +212,12 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     })
 }
 
+fn by_namespace(message: core::Metadata) -> Arc<Metadata> {
+    // No matcher and no operator reads `typed_filter_metadata`.
+    let core::Metadata { filter_metadata, typed_filter_metadata: _ } = message;
+    Arc::new(filter_metadata)
+}
+
 fn tls_requirement(value: i32) -> RequireTls {
     use pb::virtual_host::TlsRequirementType;
     match TlsRequirementType::try_from(value) {
@@ -227,7 +236,7 @@ fn route(
     let pb::Route {
         r#match,
         action,
-        metadata: _, // Read by nothing that is built: it changes no routing.
+        metadata,
         request_headers_to_add,
         response_headers_to_add,
         response_headers_to_remove,
@@ -260,6 +269,7 @@ fn route(
         place: cx.place(),
         name: name.as_str().into(),
         virtual_host: scope.host.clone(),
+        metadata: metadata.map(by_namespace),
         action: super::Action::NonForwarding,
         filters: level.merged(scope, &[]),
         matched: matched.path.matched,

@@ -3,7 +3,7 @@
 use super::MatchContext;
 use super::template::TemplateMatch;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
-use nuncio_core::matcher::{HeaderMatcher, QueryParameterMatcher, Regex, StringMatcher};
+use nuncio_core::matcher::{HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher};
 use nuncio_core::runtime::RuntimeFraction;
 
 /// The conditions of one route that its place in the index does not settle. All must hold.
@@ -16,6 +16,7 @@ pub(super) struct Conditions {
     pub cookies: Box<[CookieMatcher]>,
     pub grpc: bool,
     pub tls: Option<TlsCondition>,
+    pub metadata: Box<[MetadataMatcher]>,
 }
 
 /// A path condition that is more than a literal.
@@ -61,6 +62,8 @@ pub enum Mismatch {
     Grpc,
     /// `tls_context`.
     TlsContext,
+    /// The matcher of `dynamic_metadata` with this index.
+    DynamicMetadata(usize),
 }
 
 impl Conditions {
@@ -72,11 +75,11 @@ impl Conditions {
         path: &[u8],
         cx: &MatchContext<'_>,
     ) -> Option<Mismatch> {
-        let Self { path: path_condition, runtime, headers, query, cookies, grpc, tls } = self;
+        let Self { path: path_condition, runtime, headers, query, cookies, grpc, tls, metadata } = self;
         if path_condition.as_ref().is_some_and(|p| !p.holds(head, path)) {
             return Some(Mismatch::Path);
         }
-        if runtime.as_ref().is_some_and(|r| !r.enabled(cx.runtime, cx.random)) {
+        if runtime.as_ref().is_some_and(|r| !r.enabled(cx.runtime, cx.info.random)) {
             return Some(Mismatch::Runtime);
         }
         if let Some(i) = headers.iter().position(|m| !m.matches(&head.headers)) {
@@ -97,12 +100,13 @@ impl Conditions {
         if tls.is_some_and(|t| !t.holds(cx)) {
             return Some(Mismatch::TlsContext);
         }
-        None
+        let dynamic = cx.info.dynamic_metadata();
+        metadata.iter().position(|m| !m.matches(dynamic)).map(Mismatch::DynamicMetadata)
     }
 
     /// Whether nothing is asked.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { path, runtime, headers, query, cookies, grpc, tls } = self;
+        let Self { path, runtime, headers, query, cookies, grpc, tls, metadata } = self;
         path.is_none()
             && runtime.is_none()
             && headers.is_empty()
@@ -110,6 +114,7 @@ impl Conditions {
             && cookies.is_empty()
             && !grpc
             && tls.is_none()
+            && metadata.is_empty()
     }
 }
 

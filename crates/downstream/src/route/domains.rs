@@ -45,8 +45,22 @@ impl Domains {
         if host.is_empty() {
             return None;
         }
+        // Folded once: names of hosts have at most 255 bytes, and what is longer is folded as it is read.
+        let mut buffer = [0; 256];
+        match buffer.get_mut(..host.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(host);
+                lower.make_ascii_lowercase();
+                self.walk(lower, Case::Exact)
+            }
+            None => self.walk(host, Case::Folded),
+        }
+    }
+
+    #[inline]
+    fn walk(&self, host: &[u8], case: Case) -> Option<u32> {
         let (mut exact, mut prefix, mut suffix) = (None, None, None);
-        self.forward.walk(host, Order::Forward, Case::Folded, u32::MAX, |value, consumed| {
+        self.forward.walk(host, Order::Forward, case, u32::MAX, |value, consumed| {
             if let Some(end) = self.ends.get(value as usize) {
                 if consumed == host.len() {
                     exact = end.exact;
@@ -59,7 +73,7 @@ impl Domains {
         if exact.is_some() {
             return exact;
         }
-        self.backward.walk(host, Order::Backward, Case::Folded, u32::MAX, |value, consumed| {
+        self.backward.walk(host, Order::Backward, case, u32::MAX, |value, consumed| {
             if consumed < host.len() {
                 suffix = Some(value);
             }

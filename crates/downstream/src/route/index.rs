@@ -7,7 +7,10 @@
 
 use super::trie::{Case, Order, Trie, TrieBuilder};
 use nuncio_codec::head::HeaderMap;
+use nuncio_core::header::HeaderName;
 use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// From this many candidates of one slot that ask for an exact value of the same header, they are found by
 /// the value instead of one by one.
@@ -64,7 +67,7 @@ struct Slot {
 
 impl Slot {
     fn candidates(&self) -> impl Iterator<Item = &Candidate> {
-        let guarded = self.guards.iter().flat_map(|g| g.buckets.iter().flatten());
+        let guarded = self.guards.iter().flat_map(|g| g.values.values().flatten());
         self.plain.iter().chain(guarded)
     }
 }
@@ -72,10 +75,8 @@ impl Slot {
 /// Routes that all ask for an exact value of one header.
 #[derive(Debug)]
 struct Guard {
-    header: Box<str>,
-    /// Values lead to `buckets`.
-    values: Trie,
-    buckets: Box<[SmallVec<[Candidate; 2]>]>,
+    header: HeaderName,
+    values: HashMap<Box<[u8]>, SmallVec<[Candidate; 2]>, BuildHasherDefault<Folding>>,
 }
 
 /// The routes of one virtual host by path. Immutable; a look-up allocates nothing.
@@ -142,13 +143,10 @@ impl PathIndex {
         let Some(slot) = self.slots.get(slot as usize) else { return *best };
         scan(&slot.plain, path, at, best, check);
         for guard in &slot.guards {
-            for value in headers.get_all(&*guard.header) {
-                guard.values.walk(value, Order::Forward, Case::Exact, *best, |bucket, used| {
-                    if let (true, Some(bucket)) = (used == value.len(), guard.buckets.get(bucket as usize)) {
-                        scan(bucket, path, at, best, check);
-                    }
-                    *best
-                });
+            for value in guard.header.values(headers) {
+                if let Some(candidates) = guard.values.get(value) {
+                    scan(candidates, path, at, best, check);
+                }
             }
         }
         *best
@@ -255,18 +253,42 @@ fn freeze_slot(candidates: Vec<(Candidate, Option<ExactHeader>)>) -> Slot {
 type ByValue = (Box<[u8]>, Candidate);
 
 fn freeze_guard(header: Box<str>, list: Vec<ByValue>) -> Guard {
-    let mut values = TrieBuilder::default();
-    let mut buckets: Vec<SmallVec<[Candidate; 2]>> = Vec::new();
+    let mut values: HashMap<_, SmallVec<_>, _> = HashMap::default();
     for (value, candidate) in list {
-        let bucket = values.entry(&value, candidate.route, || {
-            buckets.push(SmallVec::new());
-            buckets.len() as u32 - 1
-        });
-        if let Some(bucket) = buckets.get_mut(bucket as usize) {
-            bucket.push(candidate);
+        values.entry(value).or_default().push(candidate);
+    }
+    Guard { header: HeaderName::new(&header), values }
+}
+
+/// A hash for tables whose keys come from configuration and never change, so that nobody can crowd them:
+/// eight bytes at a time, rotated, mixed in and multiplied.
+#[derive(Default)]
+struct Folding(u64);
+
+impl Hasher for Folding {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let tail = rest.iter().fold(0, |sum, &b| sum << 8 | u64::from(b));
+            self.write_u64(tail);
         }
     }
-    Guard { header, values: values.freeze(Order::Forward), buckets: buckets.into() }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table reads the low bits, the product is mixed best in the high ones.
+        self.0.rotate_left(26)
+    }
 }
 
 #[cfg(test)]

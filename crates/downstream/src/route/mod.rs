@@ -38,6 +38,7 @@ use nuncio_core::config::Place;
 use nuncio_core::format::FormatContext;
 use nuncio_core::header::HeaderMutations;
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stream_info::{Metadata, StreamInfo};
 use rewrite::{Matched, path_end};
 use std::sync::Arc;
 use weighted::WeightedClusters;
@@ -45,8 +46,9 @@ use weighted::WeightedClusters;
 /// What a look-up reads besides the head.
 #[derive(Clone, Copy, Debug)]
 pub struct MatchContext<'a> {
-    /// The stream's random number: the same for its whole life, so that a second look-up decides alike.
-    pub random: u64,
+    /// The stream: its random number (the same for its whole life, so that a second look-up decides alike)
+    /// and its dynamic metadata.
+    pub info: &'a StreamInfo,
     /// Runtime values.
     pub runtime: &'a Runtime,
     /// What is known of the client's certificate.
@@ -128,6 +130,8 @@ pub struct VirtualHost {
     pub place: Option<Place>,
     /// Its name.
     pub name: Arc<str>,
+    /// `VirtualHost.metadata`.
+    pub metadata: Option<Arc<Metadata>>,
     /// Requests carry `x-envoy-attempt-count`.
     pub include_request_attempt_count: bool,
     /// Responses carry `x-envoy-attempt-count`.
@@ -143,6 +147,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// The virtual host that it belongs to.
     pub virtual_host: Arc<VirtualHost>,
+    /// `Route.metadata`, what access logs read as `%METADATA(ROUTE:…)%`.
+    pub metadata: Option<Arc<Metadata>>,
     /// What becomes of the request.
     pub action: Action,
     /// Per-filter configuration, merged over all levels.

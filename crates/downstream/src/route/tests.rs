@@ -7,7 +7,10 @@ mod property;
 
 use super::*;
 use nuncio_codec::head::Known;
+use nuncio_core::address::Address;
+use nuncio_core::clock::Clock;
 use nuncio_core::config::{CompileContext, Sink};
+use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_proto::load::{LoadOptions, Source, load};
 use nuncio_proto::pb::envoy::config::listener::v3 as listener;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
@@ -117,8 +120,28 @@ pub(super) fn get(path: &str, headers: &[(&str, &str)]) -> RequestHead {
 
 pub(super) fn find<'t>(table: &'t RouteTable, head: &RequestHead, random: u64) -> Found<'t> {
     let runtime = Runtime::default();
-    let cx = MatchContext { random, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let info = stream(random);
+    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
     table.find(head, &cx)
+}
+
+/// A stream with this random number.
+pub(super) fn stream(random: u64) -> StreamInfo {
+    let clock = Clock::system();
+    let address = Address::Ip(([127, 0, 0, 1], 1).into());
+    let connection = ConnectionInfo {
+        id: 1,
+        local: address.clone(),
+        direct_local: address.clone(),
+        direct_remote: address.clone(),
+        remote: address,
+        requested_server_name: None,
+        listener: "l".into(),
+        filter_chain: "".into(),
+        tls: false,
+        accepted: clock.now(),
+    };
+    StreamInfo::new(clock.now(), clock.wall(), std::rc::Rc::new(connection), random)
 }
 
 /// The name of the route for `head`, `-` for none.

@@ -100,11 +100,11 @@ impl Trie {
     fn kid(&self, node: &Node, first: u8) -> Option<&Node> {
         let (at, len) = (node.kids_at as usize, node.kids_len as usize);
         let bytes = self.kid_bytes.get(at..at + len)?;
-        // One child is what most nodes have, and few have more than a handful.
-        let found = if len > 8 {
-            bytes.binary_search(&first).ok()?
-        } else {
-            bytes.iter().position(|&b| b == first)?
+        // Neighbours in the alphabet (digits, say) stand as many places apart as their bytes.
+        let guess = usize::from(first.wrapping_sub(*bytes.first()?));
+        let found = match bytes.get(guess) {
+            Some(&b) if b == first => guess,
+            _ => bytes.binary_search(&first).ok()?,
         };
         let id = *self.kid_nodes.get(at + found)?;
         self.nodes.get(id as usize)

@@ -37,7 +37,8 @@ impl WeightedClusters {
     /// The cluster in whose interval the value falls: the header's number where there is one, else the
     /// stream's random number.
     pub(super) fn pick(&self, cx: &MatchContext<'_>, headers: &HeaderMap) -> Option<&Arc<Route>> {
-        let value = self.header.as_deref().and_then(|name| header_number(headers, name)).unwrap_or(cx.random);
+        let value =
+            self.header.as_deref().and_then(|name| header_number(headers, name)).unwrap_or(cx.info.random);
         if !self.runtime_keys.is_empty() {
             return self.pick_by_runtime(cx, value);
         }

@@ -354,6 +354,7 @@ impl Weighted {
                 place: base.place,
                 name: base.name.clone(),
                 virtual_host: base.virtual_host.clone(),
+                metadata: base.metadata.clone(),
                 action: Action::Cluster(Box::new(ClusterAction { cluster, ..action.clone() })),
                 filters,
                 matched: base.matched,

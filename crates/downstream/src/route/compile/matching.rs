@@ -7,7 +7,9 @@ use crate::route::index::{ExactHeader, PathKey, Reach};
 use crate::route::rewrite::Matched;
 use crate::route::template::TemplateMatch;
 use nuncio_core::config::{CompileContext, type_name};
-use nuncio_core::matcher::{HeaderMatcher, QueryParameterMatcher, StringMatcher, compile_regex};
+use nuncio_core::matcher::{
+    HeaderMatcher, MetadataMatcher, QueryParameterMatcher, StringMatcher, compile_regex,
+};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
@@ -73,6 +75,7 @@ pub(super) fn compile(message: pb::RouteMatch, cx: &CompileContext<'_>) -> Optio
         runtime_fraction,
         tls_context,
         cookies,
+        dynamic_metadata,
     } = message;
     let path = path(path_specifier, case_sensitive.unwrap_or(true), cx);
     let headers = all((0..).zip(&headers).map(|(i, m)| HeaderMatcher::compile(m, &cx.item("headers", i))));
@@ -80,6 +83,9 @@ pub(super) fn compile(message: pb::RouteMatch, cx: &CompileContext<'_>) -> Optio
         .zip(&query_parameters)
         .map(|(i, m)| QueryParameterMatcher::compile(m, &cx.item("query_parameters", i))));
     let cookies = all((0..).zip(cookies).map(|(i, m)| cookie(m, &cx.item("cookies", i))));
+    let metadata = all((0..)
+        .zip(&dynamic_metadata)
+        .map(|(i, m)| MetadataMatcher::compile(m, &cx.item("dynamic_metadata", i))));
     let ((mut path, path_condition), headers) = (path?, headers?);
     path.guard = guard(&headers);
     let conditions = Conditions {
@@ -88,6 +94,7 @@ pub(super) fn compile(message: pb::RouteMatch, cx: &CompileContext<'_>) -> Optio
         headers: headers.into(),
         query: query?.into(),
         cookies: cookies?.into(),
+        metadata: metadata?.into(),
         grpc: grpc.is_some_and(|pb::route_match::GrpcRouteMatchOptions {}| true),
         tls: tls_context.map(|pb::route_match::TlsContextMatchOptions { presented, validated }| {
             TlsCondition { presented, validated }

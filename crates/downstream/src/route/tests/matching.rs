@@ -369,9 +369,53 @@ fn a_walk_says_why_each_route_was_passed_over() {
 ",
     );
     let runtime = Runtime::default();
-    let cx = MatchContext { random: 0, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let info = stream(0);
+    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
     let head = get("/b", &[]);
     let got: Vec<_> = table.walk(&head, &cx).map(|(r, m)| (r.name.to_string(), m)).collect();
     let want = [("a", Some(Mismatch::Path)), ("b", Some(Mismatch::Header(1))), ("c", None)];
     assert_eq!(got, want.map(|(n, m)| (n.to_string(), m)));
+}
+
+#[test]
+fn dynamic_metadata_must_be_there() {
+    let table = routes(
+        "
+- name: md
+  match: {prefix: /, dynamic_metadata: [{filter: f, path: [{key: k}], value: {string_match: {exact: v}}}]}
+  direct_response: {status: 200}
+- {name: rest, match: {prefix: /}, direct_response: {status: 200}}
+",
+    );
+    let runtime = Runtime::default();
+    let mut info = stream(0);
+    let name = |info: &StreamInfo| {
+        let cx = MatchContext { info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+        match table.find(&get("/", &[]), &cx) {
+            Found::Route(route) => route.name.to_string(),
+            _ => "-".into(),
+        }
+    };
+    assert_eq!(name(&info), "rest");
+    let value = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue("v".into())) };
+    info.set_dynamic_metadata("f", prost_types::Struct { fields: [("k".to_owned(), value)].into() });
+    assert_eq!(name(&info), "md");
+}
+
+#[test]
+fn metadata_of_routes_and_virtual_hosts_is_kept_for_access_logs() {
+    let table = compile(
+        "
+virtual_hosts:
+- name: v
+  domains: ['*']
+  metadata: {filter_metadata: {n: {a: host}}}
+  routes:
+  - {match: {prefix: /}, metadata: {filter_metadata: {n: {a: route}}}, direct_response: {status: 200}}
+",
+    )
+    .unwrap();
+    let Found::Route(route) = find(&table, &get("/", &[]), 0) else { panic!() };
+    let value = |m: &Option<Arc<Metadata>>| format!("{:?}", m.as_ref().unwrap()["n"].fields["a"]);
+    assert!(value(&route.metadata).contains("route") && value(&route.virtual_host.metadata).contains("host"));
 }

@@ -51,7 +51,9 @@ fn runtime_replaces_weights() {
         let values = keys.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let layer = nuncio_core::runtime::Layer { name: "a".into(), values, admin: false };
         let runtime = Runtime::new(vec![layer]);
-        let cx = MatchContext { random, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+        let info = stream(random);
+        let cx =
+            MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
         match table.find(&get("/", &[]), &cx) {
             Found::Route(r) => match &r.action {
                 Action::Cluster(a) => a.cluster.name(&HeaderMap::new()).to_owned(),
@@ -296,26 +298,9 @@ fn changed(most_specific_wins: bool) -> (Vec<String>, Vec<String>) {
 }
 
 fn with_format_context(run: impl FnOnce(&FormatContext<'_>)) {
-    use nuncio_core::address::Address;
-    use nuncio_core::clock::Clock;
-    use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
-    let clock = Clock::virtual_at(std::time::SystemTime::UNIX_EPOCH);
-    let address = Address::Ip(([127, 0, 0, 1], 1).into());
-    let connection = ConnectionInfo {
-        id: 1,
-        local: address.clone(),
-        direct_local: address.clone(),
-        direct_remote: address.clone(),
-        remote: address,
-        requested_server_name: None,
-        listener: "l".into(),
-        filter_chain: "".into(),
-        tls: false,
-        accepted: clock.now(),
-    };
-    let info = StreamInfo::new(clock.now(), clock.wall(), std::rc::Rc::new(connection), 0);
+    let clock = nuncio_core::clock::Clock::system();
     run(&FormatContext {
-        info: &info,
+        info: &stream(0),
         request: None,
         response: None,
         trailers: None,

@@ -38,7 +38,8 @@ fn random_match(rng: &Rng) -> String {
 fn random_tables_find_the_first_route_that_matches_alone() {
     let rng = Rng::seeded(23);
     let runtime = Runtime::default();
-    let cx = MatchContext { random: 0, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let info = stream(0);
+    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
     let mut found = 0;
     for round in 0..120 {
         let matches: Vec<String> =
