@@ -40,8 +40,10 @@ impl Plan {
             connections: option(args, "--connections", 64),
             requests: option(args, "--requests", 10_000),
             rate: option(args, "--rate", 0),
-            request: format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n")
-                .into_bytes(),
+            request: format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n"
+            )
+            .into_bytes(),
         }
     }
 }
@@ -105,7 +107,8 @@ pub(crate) fn run(plan: &Plan) -> io::Result<()> {
 /// Fires often enough that a request starts within a fraction of the interval after it is due.
 fn interval_timer(rate: u64) -> io::Result<std::os::fd::OwnedFd> {
     let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
-    let every = Timespec { tv_sec: 0, tv_nsec: i64::try_from(1_000_000_000 / rate.max(2)).unwrap_or(1_000_000) };
+    let every =
+        Timespec { tv_sec: 0, tv_nsec: i64::try_from(1_000_000_000 / rate.max(2)).unwrap_or(1_000_000) };
     rustix::time::timerfd_settime(
         &timer,
         TimerfdTimerFlags::empty(),
@@ -178,7 +181,9 @@ impl<'a> Run<'a> {
         let Some(connection) = self.connections.get_mut(i) else { return Ok(()) };
         loop {
             match connection.stream.read(&mut self.buffer) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the proxy closed a connection")),
+                Ok(0) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the proxy closed a connection"));
+                }
                 Ok(n) => {
                     connection.received.extend_from_slice(self.buffer.get(..n).unwrap_or_default());
                     if n < self.buffer.len() {
@@ -193,7 +198,11 @@ impl<'a> Run<'a> {
             && let Some(due) = connection.due.take()
         {
             self.latencies.push(u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            if status(&connection.received) == 200 { self.done += 1 } else { self.errors += 1 }
+            if status(&connection.received) == 200 {
+                self.done += 1
+            } else {
+                self.errors += 1
+            }
             connection.received.clear();
             self.free.push_back(i);
         }

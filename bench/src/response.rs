@@ -34,6 +34,8 @@ pub(crate) fn status(head: &[u8]) -> u16 {
 fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     head.split(|b| *b == b'\n').find_map(|line| {
         let (key, value) = line.split_at_checked(name.len())?;
-        (key.eq_ignore_ascii_case(name) && value.first() == Some(&b':')).then(|| value.trim_ascii_end())?.get(1..)
+        (key.eq_ignore_ascii_case(name) && value.first() == Some(&b':'))
+            .then(|| value.trim_ascii_end())?
+            .get(1..)
     })
 }
