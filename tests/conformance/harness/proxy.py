@@ -3,6 +3,7 @@ import asyncio
 import re
 import signal
 import subprocess
+import time
 
 READY_WITHIN = 10     # seconds
 STOPS_WITHIN = 4      # seconds; then it is killed, and the case sees exit code -9
@@ -27,21 +28,14 @@ class Proxy:
 
     async def wait_ready(self, ready):
         """Returns when `ready()` is true; notices a dead process at once."""
-        async def poll():
-            while not await ready():
-                await asyncio.sleep(0.01)
-        polling = asyncio.ensure_future(poll())
-        exiting = asyncio.ensure_future(self.process.wait())
-        try:
-            await asyncio.wait({polling, exiting}, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-            if polling.done():
-                return polling.result()
-            if exiting.done():
-                raise NotReady('proxy exited rc=%s: %s' % (exiting.result(), self.log()))
-            raise NotReady('proxy not ready: ' + self.log())
-        finally:
-            polling.cancel()
-            exiting.cancel()
+        # A loop with a deadline, not a task that is cancelled: asyncio.wait_for can lose a cancellation (bpo-37658).
+        end = time.monotonic() + READY_WITHIN
+        while not await ready():
+            if self.process.returncode is not None:
+                raise NotReady('proxy exited rc=%s: %s' % (self.process.returncode, self.log()))
+            if time.monotonic() > end:
+                raise NotReady('proxy not ready: ' + self.log())
+            await asyncio.sleep(0.01)
 
     def send_signal(self, sig):
         self.process.send_signal(sig)
