@@ -185,6 +185,10 @@ pub fn request_head(data: &[u8]) {
     let (mut head, mut trailers) = (RequestHead::new(), HeaderMap::new());
     let Ok(decoded) = codec.decode(&options, input, &mut head, &mut trailers) else { return };
     let Event::Head { end_stream } = decoded.event else { return };
+    if !head.path().starts_with(b"/") && head.method() != b"CONNECT" {
+        // The path of `http://h?q` is `?q`, which the connection manager refuses.
+        return;
+    }
     let mut out = Vec::new();
     let mut client = ClientCodec::new();
     if client.encode_head(HeaderCase::Lower, &head, end_stream, &mut out).is_err() {
