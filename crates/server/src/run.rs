@@ -21,6 +21,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Why a server did not come up.
@@ -90,7 +91,7 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         clusters: Rc::clone(&clusters),
         runtime: bootstrap.runtime.clone(),
         registry: registry.clone(),
-        baseline: RefCell::default(),
+        history: RefCell::default(),
         default_tags: bootstrap.default_tags,
         connections: Box::new(|| 0),
         stats: Some(stats),
@@ -113,10 +114,24 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     tracing::info!(target: "main", "starting main dispatch loop");
     live(&admin);
     if options.mode != Mode::InitOnly {
-        until_end(&mut signals, &mut asked).await;
+        let flushes = flush_for_ever(&admin, bootstrap.stats_flush_interval);
+        tokio::select! {
+            () = until_end(&mut signals, &mut asked) => {}
+            () = flushes => {}
+        }
     }
     tracing::info!(target: "main", "shutting down server instance");
     Ok(())
+}
+
+/// Ends an interval of the histograms as often as configured.
+async fn flush_for_ever(admin: &Admin, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        admin.history.borrow_mut().flush(&admin.registry);
+    }
 }
 
 /// Serves signals and actions until one of them asks for the end.

@@ -23,7 +23,7 @@ pub use actions::Action;
 pub(crate) use json::object;
 pub use listeners::ListenerFacts;
 pub use request::{Request, Response};
-pub use stats::Baseline;
+pub use stats::History;
 
 use crate::cli::Options;
 use crate::config::Dump;
@@ -92,8 +92,8 @@ pub struct Admin {
     pub runtime: Runtime,
     /// Every stat.
     pub registry: Registry,
-    /// What counters showed when they were reset.
-    pub baseline: RefCell<Baseline>,
+    /// Resets of counters, intervals of histograms.
+    pub history: RefCell<History>,
     /// Whether names give up their default tags.
     pub default_tags: bool,
     /// Downstream connections open now.

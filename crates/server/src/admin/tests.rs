@@ -26,7 +26,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         clusters: Rc::new(RefCell::new(ClusterSet::new(&ClusterSetConfig::default(), &Registry::new()))),
         runtime: Runtime::default(),
         registry: Registry::new(),
-        baseline: RefCell::default(),
+        history: RefCell::default(),
         default_tags: true,
         connections: Box::new(|| 0),
         stats: None,

@@ -145,13 +145,19 @@ impl Server {
     }
 
     /// Waits for its end.
-    pub fn ended(mut self) -> (ExitStatus, Vec<String>) {
+    pub fn ended(self) -> (ExitStatus, Vec<String>) {
+        let (status, log, _) = self.ended_keeping();
+        (status, log)
+    }
+
+    /// Waits for its end and keeps what it wrote.
+    pub fn ended_keeping(mut self) -> (ExitStatus, Vec<String>, Folder) {
         // Standard error ends with the process.
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.log.push(line);
         }
         let status = self.child.wait().unwrap();
-        (status, std::mem::take(&mut self.log))
+        (status, std::mem::take(&mut self.log), std::mem::replace(&mut self.folder, Folder::new()))
     }
 }
 
@@ -241,6 +247,11 @@ fn answer(name: &str, stream: TcpStream) -> Option<()> {
             {
                 length = v.trim().parse().ok()?;
             }
+        }
+        if first.contains(" /slow ") {
+            // Never answered; the peer goes away.
+            let _ = reader.read(&mut [0]);
+            return None;
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;

@@ -68,6 +68,17 @@ impl Bins {
         *n = n.wrapping_add(count);
     }
 
+    pub(super) fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|(bin, n)| self.add(*bin, *n));
+    }
+
+    /// What these hold beyond what was held `before`.
+    pub(super) fn since(&self, before: Option<&Self>) -> Self {
+        let held = |bin: &usize| before.and_then(|b| b.0.get(bin)).copied().unwrap_or(0);
+        let gained = self.0.iter().map(|(bin, n)| (*bin, n.saturating_sub(held(bin))));
+        Self(gained.filter(|(_, n)| *n != 0).collect())
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.0.values().sum()
     }

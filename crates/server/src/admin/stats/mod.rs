@@ -6,7 +6,7 @@ mod sample;
 mod tags;
 mod text;
 
-pub use sample::Baseline;
+pub use sample::History;
 
 use super::Admin;
 use super::request::{Request, Response};
@@ -103,12 +103,12 @@ fn answer(admin: &Admin, request: &Request) -> Result<Response, Response> {
     let filter = Filter::of(request)?;
     let buckets = buckets(request)?;
     refresh(admin);
-    let baseline = admin.baseline.borrow();
+    let history = admin.history.borrow();
     if format == Format::Prometheus {
-        let out = prometheus::print(&admin.registry, &baseline, &filter, buckets, admin.default_tags);
+        let out = prometheus::print(&admin.registry, &history, &filter, buckets, admin.default_tags);
         return Ok(Response::text(out));
     }
-    let samples = sample::collect(&admin.registry, &baseline, &filter);
+    let samples = sample::collect(&admin.registry, &history, &filter);
     let buckets = buckets.unwrap_or(Buckets::Summary);
     Ok(match format {
         Format::Json => Response::json(text::json(&samples, buckets)),
@@ -124,14 +124,13 @@ pub(super) fn prometheus(admin: &Admin, request: &Request) -> Response {
         (Err(refused), _) | (_, Err(refused)) => return refused,
     };
     refresh(admin);
-    let baseline = admin.baseline.borrow();
-    Response::text(prometheus::print(&admin.registry, &baseline, &filter, buckets, admin.default_tags))
+    let history = admin.history.borrow();
+    Response::text(prometheus::print(&admin.registry, &history, &filter, buckets, admin.default_tags))
 }
 
 /// `/reset_counters`: what counters show from now on is what they have gained since.
 pub(super) fn reset_counters(admin: &Admin, _: &Request) -> Response {
-    let now = Baseline::take(&admin.registry);
-    *admin.baseline.borrow_mut() = now;
+    admin.history.borrow_mut().reset(&admin.registry);
     Response::ok()
 }
 

@@ -1,7 +1,7 @@
 //! Prometheus' text format, with Envoy's families and labels.
 
-use super::bins::{BOUNDS, Bins, QUANTILES};
-use super::sample::{Baseline, Sample, Suffix, scopes};
+use super::bins::{BOUNDS, QUANTILES};
+use super::sample::{Distribution, History, Sample, Suffix, scopes};
 use super::tags::{self, Tagged};
 use super::{Buckets, Filter};
 use nuncio_core::stats::Registry;
@@ -109,7 +109,7 @@ fn sanitised(name: &str) -> String {
 /// Prints what the filter takes. Without buckets asked for, histograms are cumulative.
 pub(super) fn print(
     registry: &Registry,
-    baseline: &Baseline,
+    history: &History,
     filter: &Filter,
     buckets: Option<Buckets>,
     default_tags: bool,
@@ -130,7 +130,7 @@ pub(super) fn print(
             if !filter.takes_name(&full) {
                 continue;
             }
-            let sample = baseline.above(&full, sample);
+            let sample = history.shown(&full, sample);
             if filter.used_only && !sample.used() {
                 continue;
             }
@@ -171,8 +171,8 @@ fn series(family: &mut Family, labels: &str, suffix: Suffix, sample: &Sample) {
     let Family { kind, name, lines } = family;
     // Writing to a String cannot fail.
     let _ = match (sample, suffix) {
-        (Sample::Histogram(bins), _) => {
-            histogram(*kind, name, lines, labels, bins);
+        (Sample::Histogram(d), _) => {
+            histogram(*kind, name, lines, labels, d);
             Ok(())
         }
         (Sample::Counter(n) | Sample::Gauge(n), Suffix::Code(code)) => {
@@ -187,8 +187,10 @@ fn series(family: &mut Family, labels: &str, suffix: Suffix, sample: &Sample) {
     };
 }
 
-fn histogram(kind: Type, name: &str, out: &mut String, labels: &str, bins: &Bins) {
+fn histogram(kind: Type, name: &str, out: &mut String, labels: &str, d: &Distribution) {
     let comma = if labels.is_empty() { "" } else { "," };
+    // A summary is of the last interval, as in Envoy.
+    let bins = if kind == Type::Summary { &d.interval } else { &d.total };
     let count = bins.count();
     // Writing to a String cannot fail.
     if kind == Type::Summary {

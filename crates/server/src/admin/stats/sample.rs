@@ -20,7 +20,16 @@ pub(super) enum Kind {
 pub(super) enum Sample {
     Counter(u64),
     Gauge(u64),
-    Histogram(Bins),
+    Histogram(Distribution),
+}
+
+/// What a histogram holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Distribution {
+    /// Since the start.
+    pub(super) total: Bins,
+    /// Of the last whole flush interval.
+    pub(super) interval: Bins,
 }
 
 impl Sample {
@@ -35,7 +44,7 @@ impl Sample {
     pub(super) fn used(&self) -> bool {
         match self {
             Self::Counter(n) | Self::Gauge(n) => *n != 0,
-            Self::Histogram(bins) => !bins.is_empty(),
+            Self::Histogram(d) => !d.total.is_empty(),
         }
     }
 }
@@ -95,9 +104,9 @@ impl ScopeSamples {
                 }
             }
             Value::Histogram(h) => {
-                let bins = self.sample(name, Suffix::None, || Sample::Histogram(Bins::default()));
-                if let Some(Sample::Histogram(bins)) = bins {
-                    h.visit(&mut |bin, n| bins.add(bin, n));
+                let bins = self.sample(name, Suffix::None, || Sample::Histogram(Distribution::default()));
+                if let Some(Sample::Histogram(d)) = bins {
+                    h.visit(&mut |bin, n| d.total.add(bin, n));
                 }
             }
             Value::Codes(codes) => codes.visit(&mut |code, n| {
@@ -127,41 +136,73 @@ pub(super) fn scopes(registry: &Registry, visit: &mut dyn FnMut(&str, &[Named]))
     visit(&prefix, &scope.samples);
 }
 
-/// What counters showed when they were last reset.
+/// What was true at earlier moments, and changes how stats are shown now.
 #[derive(Clone, Debug, Default)]
-pub struct Baseline(HashMap<String, u64>);
+pub struct History {
+    /// What counters showed when they were last reset.
+    counters: HashMap<String, u64>,
+    /// What histograms held at the last flush.
+    flushed: HashMap<String, Bins>,
+    /// What they gained in the interval before it.
+    intervals: HashMap<String, Bins>,
+}
 
-impl Baseline {
-    /// What they show now.
-    pub(super) fn take(registry: &Registry) -> Self {
-        let mut counters = HashMap::new();
+impl History {
+    /// From now on counters show what they gain (`/reset_counters`).
+    pub fn reset(&mut self, registry: &Registry) {
+        self.counters.clear();
         scopes(registry, &mut |prefix, samples| {
             for (name, suffix, sample) in samples {
                 if let Sample::Counter(n) = sample {
-                    counters.insert(format!("{prefix}{name}{}", suffix.text()), *n);
+                    self.counters.insert(format!("{prefix}{name}{}", suffix.text()), *n);
                 }
             }
         });
-        Self(counters)
     }
 
-    /// A sample as it shows above this.
-    pub(super) fn above(&self, name: &str, sample: &Sample) -> Sample {
+    /// Ends an interval of the histograms and begins the next (`stats_flush_interval`).
+    pub fn flush(&mut self, registry: &Registry) {
+        let mut now: HashMap<String, Bins> = HashMap::new();
+        registry.visit(&mut |prefix, name, value| {
+            if let Value::Histogram(h) = value {
+                let mut bins = Bins::default();
+                h.visit(&mut |bin, n| bins.add(bin, n));
+                if !bins.is_empty() {
+                    now.entry(format!("{prefix}{name}")).or_default().merge(&bins);
+                }
+            }
+        });
+        self.intervals = now
+            .iter()
+            .map(|(name, bins)| (name.clone(), bins.since(self.flushed.get(name))))
+            .filter(|(_, gained)| !gained.is_empty())
+            .collect();
+        self.flushed = now;
+    }
+
+    /// A sample as it is shown.
+    pub(super) fn shown(&self, name: &str, sample: &Sample) -> Sample {
         match sample {
-            Sample::Counter(n) => Sample::Counter(n.wrapping_sub(self.0.get(name).copied().unwrap_or(0))),
-            other => other.clone(),
+            Sample::Counter(n) => {
+                Sample::Counter(n.wrapping_sub(self.counters.get(name).copied().unwrap_or(0)))
+            }
+            Sample::Gauge(n) => Sample::Gauge(*n),
+            Sample::Histogram(d) => Sample::Histogram(Distribution {
+                total: d.total.clone(),
+                interval: self.intervals.get(name).cloned().unwrap_or_default(),
+            }),
         }
     }
 }
 
 /// All stats that the filter takes, by name.
-pub(super) fn collect(registry: &Registry, baseline: &Baseline, filter: &Filter) -> Vec<(String, Sample)> {
+pub(super) fn collect(registry: &Registry, history: &History, filter: &Filter) -> Vec<(String, Sample)> {
     let mut all = Vec::new();
     scopes(registry, &mut |prefix, samples| {
         for (name, suffix, sample) in samples {
             let name = format!("{prefix}{name}{}", suffix.text());
             if filter.takes_kind(sample.kind()) && filter.takes_name(&name) {
-                let sample = baseline.above(&name, sample);
+                let sample = history.shown(&name, sample);
                 if !filter.used_only || sample.used() {
                     all.push((name, sample));
                 }

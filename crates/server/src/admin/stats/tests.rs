@@ -1,5 +1,5 @@
 use super::bins::{Bins, QUANTILES};
-use super::sample::{Baseline, Kind};
+use super::sample::{History, Kind};
 use super::*;
 use nuncio_core::stats::{Registry, Scope};
 
@@ -48,7 +48,7 @@ fn lines_are_sorted_histograms_last_and_writers_summed() {
     a.upstream_rq.inc(200);
     b.upstream_rq.inc(204);
     b.length_ms.record(8);
-    let samples = sample::collect(&registry, &Baseline::default(), &filter());
+    let samples = sample::collect(&registry, &History::default(), &filter());
     let want = "a.127.0.0.1_80.active: 1\na.127.0.0.1_80.total: 3\nz.active: 2\nz.total: 6\n\
                 z.upstream_rq_200: 1\nz.upstream_rq_204: 1\nz.upstream_rq_2xx: 2\nz.upstream_rq_completed: 2\n\
                 a.127.0.0.1_80.length_ms: No recorded values\n\
@@ -66,13 +66,14 @@ fn lines_are_sorted_histograms_last_and_writers_summed() {
 fn a_reset_hides_what_was_counted_and_nothing_else() {
     let registry = Registry::new();
     let a = things(&registry, "z.");
-    let baseline = Baseline::take(&registry);
+    let mut history = History::default();
+    history.reset(&registry);
     a.total.add(4);
     let counters = Filter { kind: Some(Kind::Counter), ..filter() };
-    let samples = sample::collect(&registry, &baseline, &counters);
+    let samples = sample::collect(&registry, &history, &counters);
     assert_eq!(text::print(&samples, Buckets::Summary), "z.total: 4\n");
     let gauges = Filter { kind: Some(Kind::Gauge), ..filter() };
-    let samples = sample::collect(&registry, &baseline, &gauges);
+    let samples = sample::collect(&registry, &history, &gauges);
     assert_eq!(text::print(&samples, Buckets::Summary), "z.active: 1\n");
 }
 
@@ -121,7 +122,7 @@ fn prometheus_gets_families_by_kind_and_name() {
     a.length_ms.record(1);
     a.length_ms.record(1);
     let print =
-        |filter: &Filter, buckets| prometheus::print(&registry, &Baseline::default(), filter, buckets, true);
+        |filter: &Filter, buckets| prometheus::print(&registry, &History::default(), filter, buckets, true);
     let counters = Filter { kind: Some(Kind::Counter), ..filter() };
     let want = "# TYPE envoy_cluster_total counter\n\
                 envoy_cluster_total{envoy_cluster_name=\"a\"} 3\n\
@@ -142,4 +143,25 @@ fn prometheus_gets_families_by_kind_and_name() {
     assert!(text.ends_with(end), "{text}");
     let text = print(&used, Some(Buckets::Summary));
     assert!(text.contains("envoy_cluster_length_ms{envoy_cluster_name=\"a\",quantile=\"0.995\"} "), "{text}");
+}
+
+#[test]
+fn an_interval_is_what_came_between_two_flushes() {
+    let registry = Registry::new();
+    let a = things(&registry, "z.");
+    let only = Filter { kind: Some(Kind::Histogram), ..filter() };
+    let mut history = History::default();
+    let shown = |history: &History| {
+        let text = text::print(&sample::collect(&registry, history, &only), Buckets::Summary);
+        text.split(' ').nth(1).unwrap().to_owned()
+    };
+    a.length_ms.record(1);
+    assert_eq!(shown(&history), "P0(nan,1.05)");
+    history.flush(&registry);
+    assert_eq!(shown(&history), "P0(1.05,1.05)");
+    a.length_ms.record(8);
+    history.flush(&registry);
+    assert_eq!(shown(&history), "P0(8.05,1.05)");
+    history.flush(&registry);
+    assert_eq!(shown(&history), "P0(nan,1.05)");
 }

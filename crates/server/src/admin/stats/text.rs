@@ -2,7 +2,7 @@
 
 use super::Buckets;
 use super::bins::{BOUNDS, Bins, QUANTILES};
-use super::sample::Sample;
+use super::sample::{Distribution, Sample};
 use nuncio_proto::json::quote;
 use std::fmt::Write;
 
@@ -17,30 +17,35 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
             let _ = writeln!(out, "{name}: {n}");
         }
     }
-    for (name, bins) in histograms(samples) {
-        if bins.is_empty() {
+    for (name, d) in histograms(samples) {
+        if d.total.is_empty() {
             let _ = writeln!(out, "{name}: No recorded values");
             continue;
         }
         match buckets {
             Buckets::Summary => {
-                let _ = writeln!(out, "{name}: {}", summary(bins));
+                let _ = writeln!(out, "{name}: {}", summary(d));
             }
             Buckets::Cumulative | Buckets::Disjoint => {
                 let _ = write!(out, "{name}:");
-                for (bound, n) in BOUNDS.iter().zip(counts(bins, buckets)) {
-                    let _ = write!(out, " B{}(0,{n})", bound.text);
+                let (interval, total) = (counts(&d.interval, buckets), counts(&d.total, buckets));
+                for (bound, (i, n)) in BOUNDS.iter().zip(interval.iter().zip(total)) {
+                    let _ = write!(out, " B{}({i},{n})", bound.text);
                 }
                 out.push('\n');
             }
             Buckets::Detailed => {
-                let totals: Vec<String> =
-                    bins.iter().map(|(lower, width, n)| format!("{lower},{width}:{n}")).collect();
+                let list = |bins: &Bins| {
+                    let all: Vec<String> =
+                        bins.iter().map(|(lower, width, n)| format!("{lower},{width}:{n}")).collect();
+                    all.join(", ")
+                };
                 let _ = writeln!(
                     out,
-                    "{name}:\n  totals={}\n  intervals=\n  summary={}\n",
-                    totals.join(", "),
-                    summary(bins)
+                    "{name}:\n  totals={}\n  intervals={}\n  summary={}\n",
+                    list(&d.total),
+                    list(&d.interval),
+                    summary(d)
                 );
             }
         }
@@ -48,18 +53,19 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
     out
 }
 
-fn histograms(samples: &Samples) -> impl Iterator<Item = (&str, &Bins)> {
+fn histograms(samples: &Samples) -> impl Iterator<Item = (&str, &Distribution)> {
     samples.iter().filter_map(|(name, sample)| match sample {
-        Sample::Histogram(bins) => Some((name.as_str(), bins)),
+        Sample::Histogram(d) => Some((name.as_str(), d)),
         _ => None,
     })
 }
 
-/// `P0(interval,total) P25(…) …`. Intervals are not kept.
-fn summary(bins: &Bins) -> String {
+/// `P0(interval,total) P25(…) …`
+fn summary(d: &Distribution) -> String {
+    let shown = |bins: &Bins, q| bins.quantile(q).map_or("nan".to_owned(), |v| v.to_string());
     let parts: Vec<String> = QUANTILES
         .iter()
-        .map(|(q, name)| format!("P{name}(nan,{})", bins.quantile(*q).unwrap_or_default()))
+        .map(|(q, name)| format!("P{name}({},{})", shown(&d.interval, *q), shown(&d.total, *q)))
         .collect();
     parts.join(" ")
 }
@@ -88,19 +94,19 @@ pub(super) fn json(samples: &Samples, buckets: Buckets) -> String {
             items.push(format!("{{\"name\":{},\"value\":{n}}}", quoted(name)));
         }
     }
-    let all: Vec<(&str, &Bins)> = histograms(samples).collect();
+    let all: Vec<(&str, &Distribution)> = histograms(samples).collect();
     if !all.is_empty() {
-        let shown = |f: &dyn Fn(&str, &Bins) -> String| {
-            all.iter().map(|(name, bins)| f(name, bins)).collect::<Vec<_>>().join(",")
+        let shown = |f: &dyn Fn(&str, &Distribution) -> String| {
+            all.iter().map(|(name, d)| f(name, d)).collect::<Vec<_>>().join(",")
         };
         let quantiles = QUANTILES.map(|(_, name)| name).join(",");
         items.push(match buckets {
             Buckets::Summary => format!(
                 "{{\"histograms\":{{\"supported_quantiles\":[{quantiles}],\"computed_quantiles\":[{}]}}}}",
-                shown(&|name, bins| format!("{{\"name\":{},\"values\":[{}]}}", quoted(name), values(bins)))
+                shown(&|name, d| format!("{{\"name\":{},\"values\":[{}]}}", quoted(name), values(d)))
             ),
             Buckets::Cumulative | Buckets::Disjoint => {
-                format!("{{\"histograms\":[{}]}}", shown(&|name, bins| bucketed(name, bins, buckets)))
+                format!("{{\"histograms\":[{}]}}", shown(&|name, d| bucketed(name, d, buckets)))
             }
             Buckets::Detailed => format!(
                 "{{\"histograms\":{{\"supported_percentiles\":[{quantiles}],\"details\":[{}]}}}}",
@@ -117,30 +123,39 @@ fn quoted(name: &str) -> String {
     out
 }
 
-fn values(bins: &Bins) -> String {
-    let value = |q: f64| bins.quantile(q).map_or("null".to_owned(), |v| v.to_string());
-    QUANTILES.map(|(q, _)| format!("{{\"cumulative\":{},\"interval\":null}}", value(q))).join(",")
+fn values(d: &Distribution) -> String {
+    let value = |bins: &Bins, q| bins.quantile(q).map_or("null".to_owned(), |v| v.to_string());
+    QUANTILES
+        .map(|(q, _)| {
+            format!("{{\"cumulative\":{},\"interval\":{}}}", value(&d.total, q), value(&d.interval, q))
+        })
+        .join(",")
 }
 
-fn bucketed(name: &str, bins: &Bins, buckets: Buckets) -> String {
+fn bucketed(name: &str, d: &Distribution, buckets: Buckets) -> String {
+    let (interval, total) = (counts(&d.interval, buckets), counts(&d.total, buckets));
     let all: Vec<String> = BOUNDS
         .iter()
-        .zip(counts(bins, buckets))
-        .map(|(b, n)| format!("{{\"upper_bound\":{},\"interval\":0,\"cumulative\":{n}}}", b.json))
+        .zip(interval.iter().zip(total))
+        .map(|(b, (i, n))| format!("{{\"upper_bound\":{},\"interval\":{i},\"cumulative\":{n}}}", b.json))
         .collect();
     format!("{{\"name\":{},\"buckets\":[{}]}}", quoted(name), all.join(","))
 }
 
-fn detailed(name: &str, bins: &Bins) -> String {
-    let totals: Vec<String> = bins
-        .iter()
-        .map(|(lower, width, n)| format!("{{\"lower_bound\":{lower},\"width\":{width},\"count\":{n}}}"))
-        .collect();
+fn detailed(name: &str, d: &Distribution) -> String {
+    let list = |bins: &Bins| {
+        let all: Vec<String> = bins
+            .iter()
+            .map(|(lower, width, n)| format!("{{\"lower_bound\":{lower},\"width\":{width},\"count\":{n}}}"))
+            .collect();
+        all.join(",")
+    };
     format!(
-        "{{\"name\":{},\"totals\":[{}],\"intervals\":[],\"percentiles\":[{}]}}",
+        "{{\"name\":{},\"totals\":[{}],\"intervals\":[{}],\"percentiles\":[{}]}}",
         quoted(name),
-        totals.join(","),
-        values(bins)
+        list(&d.total),
+        list(&d.interval),
+        values(d)
     )
 }
 
