@@ -3,7 +3,16 @@
 use crate::bootstrap::BootstrapConfig;
 use crate::cli::{Options, Unsupported};
 use crate::critical;
+use crate::own_address::own_address;
+use nuncio_core::access_log::{AccessLogFactories, AnyAccessLogFactory};
 use nuncio_core::config::{Errors, Sink};
+use nuncio_core::registry::{DuplicateFactory, Table};
+use nuncio_core::stats::Registry;
+use nuncio_downstream::filter::AnyHttpFilterFactory;
+use nuncio_downstream::listener::ListenerConfig;
+use nuncio_downstream::network::AnyNetworkFilterFactory;
+use nuncio_downstream::world::CompileEnv;
+use nuncio_extensions::access_log::{FlushOptions, LogFiles};
 use nuncio_proto::load::{self, LoadOptions, Loaded, Resource};
 use nuncio_upstream::cluster::ClusterConfig;
 use nuncio_upstream::manager::ClusterSetConfig;
@@ -146,6 +155,10 @@ pub struct Compiled {
     pub bootstrap: BootstrapConfig,
     /// Static clusters in order.
     pub clusters: ClusterSetConfig,
+    /// Static listeners in order.
+    pub listeners: Vec<Arc<ListenerConfig>>,
+    /// Where access logs go.
+    pub log_files: Arc<LogFiles>,
     /// Everything as it was written.
     pub dump: Dump,
 }
@@ -154,7 +167,12 @@ pub struct Compiled {
 ///
 /// # Errors
 /// Every fault, with its place.
-pub fn load(options: &Options, sources: &[Source], now: SystemTime) -> Result<Compiled, Refused> {
+pub fn load(
+    options: &Options,
+    sources: &[Source],
+    registry: &Registry,
+    now: SystemTime,
+) -> Result<Compiled, Refused> {
     let name = options.config_path.as_str();
     let unsupported = match options.unsupported {
         Unsupported::Refuse => nuncio_core::config::Unsupported::Refuse,
@@ -166,7 +184,9 @@ pub fn load(options: &Options, sources: &[Source], now: SystemTime) -> Result<Co
     let loaded = load::load(&borrowed, load_options).map_err(|e| Refused::new(name, &e))?;
     loaded.warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
     let sink = Sink::new(unsupported);
-    let compiled = compile(options, loaded, &sink, now);
+    let extensions = Extensions::new(registry, options, options.concurrency() as usize)
+        .map_err(|e| Refused::whole(name, e.to_string()))?;
+    let compiled = compile(options, loaded, extensions, &sink, now);
     let (errors, warnings) = sink.finish();
     warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
     match compiled {
@@ -175,14 +195,36 @@ pub fn load(options: &Options, sources: &[Source], now: SystemTime) -> Result<Co
     }
 }
 
-fn compile(options: &Options, loaded: Loaded, sink: &Sink, now: SystemTime) -> Option<Compiled> {
+fn compile(
+    options: &Options,
+    loaded: Loaded,
+    extensions: Extensions,
+    sink: &Sink,
+    now: SystemTime,
+) -> Option<Compiled> {
     let Loaded { bootstrap, listeners, clusters, secrets: _, warnings: _ } = loaded;
     let cx = bootstrap.context(sink);
     let config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
-    let compiled = clusters_of(&clusters, sink);
+    let compiled_clusters = clusters_of(&clusters, sink);
+    // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
+    let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
+    let names: HashSet<&str> = clusters.iter().map(Resource::name).collect();
+    let Extensions { http_filters, network_filters, access_logs, log_files } = extensions;
+    let env = CompileEnv {
+        http_filters: &http_filters,
+        network_filters: &network_filters,
+        access_logs: &AccessLogFactories::new(access_logs, runtime),
+        cluster_exists: &|name| names.contains(name),
+        node_cluster: &node.cluster,
+        node_id: &node.id,
+        own_address: own_address(),
+    };
+    let compiled_listeners = listeners_of(&listeners, sink, &env);
     Some(Compiled {
         bootstrap: config?,
-        clusters: compiled,
+        clusters: compiled_clusters,
+        listeners: compiled_listeners,
+        log_files,
         dump: Dump {
             bootstrap: Dumped::new(bootstrap),
             listeners: listeners.into_iter().map(Dumped::new).collect(),
@@ -190,6 +232,69 @@ fn compile(options: &Options, loaded: Loaded, sink: &Sink, now: SystemTime) -> O
             loaded: now,
         },
     })
+}
+
+/// The tables of what is built.
+pub struct Extensions {
+    http_filters: Table<dyn AnyHttpFilterFactory>,
+    network_filters: Table<dyn AnyNetworkFilterFactory>,
+    access_logs: Table<dyn AnyAccessLogFactory>,
+    log_files: Arc<LogFiles>,
+}
+
+impl Extensions {
+    /// All of them, for so many workers.
+    ///
+    /// # Errors
+    /// Two factories of one message.
+    pub fn new(registry: &Registry, options: &Options, workers: usize) -> Result<Self, DuplicateFactory> {
+        let flush = FlushOptions {
+            interval: options.file_flush_interval(),
+            min_bytes: options.file_flush_min_size_kb as usize * 1024,
+        };
+        let log_files = Arc::new(LogFiles::new(registry, workers, flush));
+        Ok(Self {
+            http_filters: nuncio_extensions::http_filters()?,
+            network_filters: nuncio_extensions::network_filters()?,
+            access_logs: nuncio_extensions::access_logs(&log_files)?,
+            log_files,
+        })
+    }
+
+    /// The full names of their configuration messages, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let mut names: Vec<&'static str> = self
+            .http_filters
+            .names()
+            .chain(self.network_filters.names())
+            .chain(self.access_logs.names())
+            .collect();
+        names.sort_unstable();
+        names.into_iter()
+    }
+}
+
+/// The listeners that can be compiled; the sink knows of the others.
+fn listeners_of(resources: &[Resource], sink: &Sink, env: &CompileEnv<'_>) -> Vec<Arc<ListenerConfig>> {
+    let mut listeners: Vec<Arc<ListenerConfig>> = Vec::with_capacity(resources.len());
+    for resource in resources {
+        let cx = resource.context(sink);
+        let message = cx.decode(resource.bytes());
+        let Some(config) = message.and_then(|m| ListenerConfig::compile(m, &cx, env)) else { continue };
+        let address = &config.address;
+        // Port 0 is a port of its own each time.
+        if address.port() != Some(0) && listeners.iter().any(|l| l.address == *address) {
+            cx.error(format!(
+                "error adding listener: '{}' has duplicate address '{address}' as existing listener",
+                config.name
+            ));
+        }
+        if listeners.iter().any(|l| l.name == config.name) {
+            cx.error(format!("error updating listener: duplicate listener {} found", config.name));
+        }
+        listeners.push(config);
+    }
+    listeners
 }
 
 /// The clusters that can be compiled; the sink knows of the others.

@@ -8,10 +8,12 @@ pub mod demo;
 pub mod http;
 pub mod log;
 pub mod memory;
+pub mod own_address;
 pub mod run;
 pub mod signal;
 pub mod stats;
 pub mod time;
+pub mod worker;
 
 use cli::{Command, Mode, Options};
 use config::{Refused, Source};
@@ -39,7 +41,7 @@ pub fn main(options: Options) -> ExitCode {
         tracing::warn!(target: "main", "{flag} has no effect: {why}");
     }
     if options.list_extensions {
-        return list_extensions();
+        return list_extensions(&options);
     }
     match &options.command {
         Some(Command::Demo { once }) => demo::main(*once),
@@ -65,7 +67,9 @@ fn failed(refused: &Refused) -> ExitCode {
 /// Checks what the options name as a server would, short of listening.
 fn validate(options: &Options) -> ExitCode {
     let clock = nuncio_core::clock::Clock::system();
-    match Source::of(options).and_then(|sources| config::load(options, &sources, clock.wall())) {
+    match Source::of(options).and_then(|sources| {
+        config::load(options, &sources, &nuncio_core::stats::Registry::new(), clock.wall())
+    }) {
         Ok(_) => {
             println!("configuration '{}' OK", options.config_path);
             ExitCode::SUCCESS
@@ -86,6 +90,16 @@ fn validate_all(mut options: Options, files: &[PathBuf]) -> ExitCode {
     code
 }
 
-fn list_extensions() -> ExitCode {
-    ExitCode::SUCCESS
+/// Prints the extensions that are built, by the full names of their configuration messages.
+fn list_extensions(options: &Options) -> ExitCode {
+    match config::Extensions::new(&nuncio_core::stats::Registry::new(), options, 0) {
+        Ok(extensions) => {
+            extensions.names().for_each(|name| println!("{name}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -9,20 +9,26 @@ use crate::http;
 use crate::log;
 use crate::signal::{Signal, Signals};
 use crate::stats::ProcessStats;
+use crate::worker::{Job, Which, Workers};
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
 use nuncio_core::stats::Registry;
-use nuncio_net::listen::{BindError, ListenSpec, Listener, bind};
+use nuncio_downstream::listener::ListenerConfig;
+use nuncio_extensions::access_log::LogFiles;
+use nuncio_net::listen::{BindError, BoundSocket, ListenSpec, Listener, bind};
 use nuncio_net::worker::{Worker, block_on_local};
 use nuncio_upstream::manager::ClusterSet;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Sleep;
 
 /// Why a server did not come up.
 #[derive(Debug)]
@@ -72,13 +78,30 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     let started = clock.now();
     let mut signals = Signals::new().map_err(|e| StartError::Io("listen to signals", e))?;
     write_file(&options.base_id_path, &options.base_id.to_string());
-    let compiled = config::load(options, sources, clock.wall()).map_err(StartError::Refused)?;
-    let Compiled { bootstrap, clusters, dump } = compiled;
-
     let registry = Registry::new();
-    let clusters = Rc::new(RefCell::new(ClusterSet::new(&clusters, &registry)));
-    let stats = ProcessStats::new(&registry, options.concurrency(), dump.clusters.len() as u64);
+    let compiled = config::load(options, sources, &registry, clock.wall()).map_err(StartError::Refused)?;
+    let Compiled { bootstrap, clusters, listeners, log_files, dump } = compiled;
+    let workers = options.concurrency();
+    let stats = ProcessStats::new(&registry, workers, clusters.clusters.len() as u64);
+    let mut set = ClusterSet::new(&clusters, &registry);
+    let (facts, sockets) = bind_listeners(&listeners, workers as usize)?;
+    stats.count_listeners(facts.len() as u64);
+
+    let lifecycle = Lifecycle::new();
+    let mut jobs: Vec<Job> = Vec::with_capacity(workers as usize);
+    for sockets in sockets {
+        jobs.push(Job {
+            listeners: listeners.iter().cloned().zip(sockets).collect(),
+            clusters: set.seat(),
+            stats: registry.clone(),
+            lifecycle: lifecycle.clone(),
+            runtime: bootstrap.runtime.clone(),
+            node_cluster: bootstrap.node.cluster.as_str().into(),
+        });
+    }
     let (actions, mut asked) = unbounded_channel();
+    let threads: Rc<RefCell<Option<Workers>>> = Rc::default();
+    let counted = Rc::clone(&threads);
     let admin = Rc::new(Admin {
         log: log::installed(),
         clock: clock.clone(),
@@ -87,41 +110,79 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         node: bootstrap.node.json(true),
         node_bytes: bootstrap.node.completion(),
         dump,
-        listeners: Vec::<ListenerFacts>::new(),
-        clusters: Rc::clone(&clusters),
+        listeners: facts,
+        clusters: Rc::new(RefCell::new(set)),
         runtime: bootstrap.runtime.clone(),
         registry: registry.clone(),
         history: RefCell::default(),
         default_tags: bootstrap.default_tags,
-        connections: Box::new(|| 0),
+        connections: Box::new(move || counted.borrow().as_ref().map_or(0, Workers::connections)),
         stats: Some(stats),
-        lifecycle: Lifecycle::new(),
+        lifecycle,
         progress: Rc::new(Cell::new(State::Initializing)),
         actions,
     });
-    let worker = Worker::new(options.concurrency(), clock.clone(), Rng::from_os());
+    let main = Worker::new(workers, clock.clone(), Rng::from_os());
     if let Some(config) = &bootstrap.admin {
-        open_admin(config, &admin, &worker, options)?;
+        open_admin(config, &admin, &main, options)?;
     }
+    tracing::info!(target: "config", "all dependencies initialized. starting workers");
+    *threads.borrow_mut() =
+        Some(Workers::start(jobs).await.map_err(|e| StartError::Io("start the workers", e))?);
     admin.progress.set(State::Live);
     if let Some(stats) = &admin.stats {
         // Envoy counts a load of its defaults and one of the layers.
         stats.count_runtime(&admin.runtime);
         stats.count_runtime(&admin.runtime);
+        stats.listeners.workers_started.set(1);
         let took = clock.now().duration_since(started);
         stats.server.initialization_time_ms.record(took.as_millis() as u64);
     }
     tracing::info!(target: "main", "starting main dispatch loop");
     live(&admin);
     if options.mode != Mode::InitOnly {
-        let flushes = flush_for_ever(&admin, bootstrap.stats_flush_interval);
+        let server =
+            Server { admin: &admin, threads: &threads, log_files: &log_files, listeners: &listeners };
         tokio::select! {
-            () = until_end(&mut signals, &mut asked) => {}
-            () = flushes => {}
+            () = server.until_end(&mut signals, &mut asked) => {}
+            () = flush_for_ever(&admin, bootstrap.stats_flush_interval) => {}
         }
     }
     tracing::info!(target: "main", "shutting down server instance");
+    let threads = threads.borrow_mut().take();
+    if threads.is_some_and(|workers| !workers.stop()) {
+        tracing::error!(target: "main", "a worker had ended by a panic");
+    }
+    log_files.flush();
     Ok(())
+}
+
+/// Where each listener listens, and each worker's sockets, one per listener.
+type Bound = (Vec<ListenerFacts>, Vec<Vec<BoundSocket>>);
+
+/// Binds every listener once per worker; the first that cannot be had ends it.
+fn bind_listeners(listeners: &[Arc<ListenerConfig>], workers: usize) -> Result<Bound, StartError> {
+    let mut facts = Vec::with_capacity(listeners.len());
+    let mut per_worker: Vec<Vec<BoundSocket>> = (0..workers).map(|_| Vec::new()).collect();
+    for listener in listeners {
+        let sockets = bind(listener.listen_spec(), workers).map_err(StartError::Bind)?;
+        facts.push(ListenerFacts {
+            name: listener.name.to_string(),
+            addresses: sockets.first().map(|s| s.address().clone()).into_iter().collect(),
+        });
+        for (own, socket) in per_worker.iter_mut().zip(sockets) {
+            own.push(socket);
+        }
+    }
+    Ok((facts, per_worker))
+}
+
+/// What signals and actions work on.
+struct Server<'a> {
+    admin: &'a Admin,
+    threads: &'a RefCell<Option<Workers>>,
+    log_files: &'a LogFiles,
+    listeners: &'a [Arc<ListenerConfig>],
 }
 
 /// Ends an interval of the histograms as often as configured.
@@ -134,33 +195,78 @@ async fn flush_for_ever(admin: &Admin, every: Duration) {
     }
 }
 
-/// Serves signals and actions until one of them asks for the end.
-async fn until_end(signals: &mut Signals, asked: &mut UnboundedReceiver<Action>) {
-    loop {
-        let action = tokio::select! {
-            signal = signals.next() => match signal {
-                Signal::End(name) => {
-                    tracing::warn!(target: "main", "caught {name}");
-                    Action::Quit
+impl Server<'_> {
+    /// Serves signals and actions until one of them asks for the end.
+    async fn until_end(&self, signals: &mut Signals, asked: &mut UnboundedReceiver<Action>) {
+        // Set while a graceful drain runs: when listening stops, and for whom.
+        let mut closing: Option<(Pin<Box<Sleep>>, Which)> = None;
+        loop {
+            let closes = async {
+                match &mut closing {
+                    Some((at, which)) => {
+                        at.await;
+                        *which
+                    }
+                    None => std::future::pending().await,
                 }
-                Signal::ReopenLogs => {
-                    tracing::info!(target: "main", "caught SIGUSR1");
-                    Action::ReopenLogs
+            };
+            let action = tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::End(name) => {
+                        tracing::warn!(target: "main", "caught {name}");
+                        Action::Quit
+                    }
+                    Signal::ReopenLogs => {
+                        tracing::info!(target: "main", "caught SIGUSR1");
+                        Action::ReopenLogs
+                    }
+                },
+                Some(action) = asked.recv() => action,
+                which = closes => {
+                    closing = None;
+                    self.stop_listening(which);
+                    continue;
                 }
-            },
-            Some(action) = asked.recv() => action,
-        };
-        match action {
-            Action::Quit => return,
-            Action::ReopenLogs => reopen_logs(),
-            Action::Drain { .. } => {}
+            };
+            match action {
+                Action::Quit => return,
+                Action::ReopenLogs => self.reopen_logs(),
+                Action::Drain { graceful, skip_exit, inbound_only } => {
+                    let which = if inbound_only { Which::Inbound } else { Which::All };
+                    self.with_workers(|workers| workers.drain(which));
+                    if skip_exit {
+                        continue;
+                    }
+                    if graceful {
+                        let time = self.admin.options.drain_time();
+                        closing = Some((Box::pin(tokio::time::sleep(time)), which));
+                    } else {
+                        self.stop_listening(which);
+                    }
+                }
+            }
         }
     }
-}
 
-fn reopen_logs() {
-    if let Some(Err(error)) = log::installed().map(log::Log::reopen) {
-        tracing::error!(target: "main", "cannot reopen the log: {error}");
+    fn with_workers(&self, tell: impl FnOnce(&Workers)) {
+        if let Some(workers) = &*self.threads.borrow() {
+            tell(workers);
+        }
+    }
+
+    fn stop_listening(&self, which: Which) {
+        self.with_workers(|workers| workers.stop_listening(which));
+        let stopped = self.listeners.iter().filter(|l| which.takes(l)).count() as u64;
+        if let Some(stats) = &self.admin.stats {
+            stats.listeners.listener_stopped.add(stopped);
+        }
+    }
+
+    fn reopen_logs(&self) {
+        self.log_files.reopen();
+        if let Some(Err(error)) = log::installed().map(log::Log::reopen) {
+            tracing::error!(target: "main", "cannot reopen the log: {error}");
+        }
     }
 }
 

@@ -208,6 +208,13 @@ impl ProcessStats {
 }
 
 impl ProcessStats {
+    /// Counts static listeners that came up.
+    pub fn count_listeners(&self, n: u64) {
+        self.listeners.listener_added.add(n);
+        self.listeners.listener_create_success.add(n);
+        self.listeners.total_listeners_active.set(n);
+    }
+
     /// Counts a snapshot of the runtime layers, and tells how many there are and of how many keys.
     pub fn count_runtime(&self, runtime: &Runtime) {
         let layers = runtime.layers();

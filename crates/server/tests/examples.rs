@@ -1,0 +1,109 @@
+//! Every file in `examples/` starts and does what it says; ports are chosen by the kernel.
+
+mod common;
+
+use common::{Got, Server, Upstream, example, output, request, root, text};
+
+fn upstream_of(got: &Got) -> &str {
+    got.head.lines().find_map(|l| l.strip_prefix("x-upstream: ")).unwrap_or("none")
+}
+
+#[test]
+fn each_file_is_valid_and_has_a_test_here() {
+    let mut names: Vec<String> = std::fs::read_dir(root().join("examples"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    let tested = include_str!("examples.rs");
+    for name in &names {
+        assert!(tested.contains(&format!("\"{name}\"")), "no test runs {name}");
+        let path = root().join("examples").join(name);
+        let out = output(&["validate", path.to_str().unwrap()]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn static_response() {
+    let server = Server::start(&example("static-response.yaml", &[]), &[]);
+    let got = request(server.listener("web"), "GET", "/any", &[], "");
+    assert_eq!((got.status, got.body.as_str()), (200, "It works.\n"));
+    assert!(got.head.contains("x-answered-by: HTTP/1.1 listener"), "{}", got.head);
+}
+
+#[test]
+fn round_robin() {
+    let (one, two) = (Upstream::start("one"), Upstream::start("two"));
+    let server = Server::start(&example("round-robin.yaml", &[&one, &two]), &[]);
+    let web = server.listener("web");
+    let answers: Vec<Got> = (0..6).map(|_| request(web, "GET", "/x", &[], "")).collect();
+    let of = |name: &str| answers.iter().filter(|g| upstream_of(g) == name).count();
+    assert_eq!((of("one"), of("two")), (2, 4), "{answers:?}");
+    assert!(answers.iter().all(|g| g.status == 200 && g.body.contains("GET /x HTTP/1.1")));
+}
+
+#[test]
+fn access_log_json() {
+    let app = Upstream::start("app");
+    let folder = common::Folder::new();
+    let log = folder.path("access.log");
+    let config = example("access-log-json.yaml", &[&app]).replace("/dev/stdout", log.to_str().unwrap());
+    let server = Server::start_in(folder, &config, &[]);
+    let web = server.listener("web");
+    assert_eq!(request(web, "GET", "/a?b", &[], "").status, 200);
+    assert_eq!(request(web, "GET", "/local", &[], "").status, 204);
+    let content = {
+        server.signal("TERM");
+        // Written out at the end, and not later.
+        let (status, _log, folder) = server.ended_keeping();
+        assert!(status.success());
+        std::fs::read_to_string(folder.path("access.log")).unwrap()
+    };
+    let lines: Vec<serde_json::Value> = content.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{content}");
+    assert_eq!((&lines[0]["path"], &lines[0]["status"]), (&"/a?b".into(), &200.into()));
+    assert_eq!(lines[0]["upstream"], app.address.to_string());
+    assert_eq!((&lines[1]["status"], &lines[1]["details"]), (&204.into(), &"direct_response".into()));
+}
+
+#[test]
+fn routing() {
+    let (app, canary) = (Upstream::start("app"), Upstream::start("canary"));
+    let server = Server::start(&example("routing.yaml", &[&app, &canary]), &[]);
+    let web = server.listener("web");
+    let ask = |target: &str, headers: &[&str]| request(web, "GET", target, headers, "");
+    let api = "host: api.example.com";
+    let got = ask("/v1/users", &[api]);
+    assert_eq!((upstream_of(&got), got.body.as_str()), ("app", "app: GET /users HTTP/1.1"));
+    assert_eq!(upstream_of(&ask("/v1/users", &[api, "x-canary: yes"])), "canary");
+    assert_eq!(upstream_of(&ask("/items/12", &[api])), "app");
+    assert_eq!(ask("/items/x", &[api]).status, 404);
+    let got = ask("/docs", &[]);
+    assert_eq!(got.status, 302);
+    assert!(got.head.contains("location: http://docs.example.com/docs"), "{}", got.head);
+    assert_eq!(ask("/a?debug=1", &[]).status, 403);
+    assert_eq!(ask("/a", &[]).status, 200);
+}
+
+#[test]
+fn timeouts() {
+    let app = Upstream::start("app");
+    let server = Server::start(&example("timeouts.yaml", &[&app]), &[]);
+    let web = server.listener("web");
+    assert_eq!(request(web, "GET", "/", &[], "").status, 200);
+    assert_eq!(request(web, "GET", "/", &["bad_name: x"], "").status, 400);
+    let slow = request(web, "GET", "/slow", &[], "");
+    assert_eq!((slow.status, slow.body.as_str()), (504, "upstream request timeout"));
+}
+
+#[test]
+fn demo() {
+    let out = output(&["demo", "--once"]);
+    let said = text(&out.stdout);
+    assert!(out.status.success(), "{said}{}", text(&out.stderr));
+    assert!(said.contains("demo: everything as expected"), "{said}");
+    let (one, two) = (Upstream::start("one"), Upstream::start("two"));
+    let server = Server::start(&example("demo.yaml", &[&one, &two]), &[]);
+    assert_eq!(request(server.listener("web"), "GET", "/hello", &[], "").body, "Hello from nuncio.\n");
+}
