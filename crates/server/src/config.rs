@@ -213,7 +213,8 @@ fn compile(
     let env = CompileEnv {
         http_filters: &http_filters,
         network_filters: &network_filters,
-        access_logs: &AccessLogFactories::new(access_logs, runtime),
+        access_logs: &AccessLogFactories::new(access_logs, runtime.clone()),
+        runtime: &runtime,
         cluster_exists: &|name| names.contains(name),
         node_cluster: &node.cluster,
         node_id: &node.id,
