@@ -2,7 +2,7 @@
 
 use super::local_reply::LocalReplies;
 use super::normalize::{EscapedSlashes, HostPort, Normalization};
-use super::policy::{PolicyFields, RequestPolicy};
+use super::policy::{PolicyFields, RequestPolicy, messages};
 use super::request_id::RequestIds;
 use super::response_headers::ServerHeader;
 use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
@@ -132,6 +132,12 @@ impl HcmConfig {
             stream_error_on_invalid_http_message,
             proxy_100_continue,
             local_reply_config,
+            forward_client_cert_details,
+            internal_address_config,
+            request_id_extension,
+            original_ip_detection_extensions,
+            scheme_header_transformation,
+            forward_proto_config,
         } = message;
         let common = common_http_protocol_options.unwrap_or_default();
         let common_cx = cx.field("common_http_protocol_options");
@@ -166,34 +172,56 @@ impl HcmConfig {
                 Some(Duration::from_secs(1)),
             ),
         };
-        let policy = RequestPolicy::compile(PolicyFields {
-            normalization: Normalization {
-                path: normalize_path.unwrap_or_default(),
-                merge_slashes,
-                escaped_slashes: escaped_slashes(path_with_escaped_slashes_action),
-                strip_trailing_host_dot,
-                host_port: host_port(strip_matching_host_port, strip_port_mode),
-            },
-            use_remote_address: use_remote_address.unwrap_or_default(),
-            xff_num_trusted_hops,
-            skip_xff_append,
-            append_x_forwarded_port,
-            request_ids: RequestIds {
-                generate: generate_request_id.unwrap_or(true),
-                preserve_external: preserve_external_request_id,
-                always_in_response: always_set_request_id_in_response,
-                ..RequestIds::default()
-            },
-            add_user_agent: add_user_agent.unwrap_or_default(),
-            via,
-            server_name,
-            server_header: server_header(server_header_transformation),
-            node_id: env.node_id.to_owned(),
-            node_cluster: env.node_cluster.to_owned(),
-            own_address: env.own_address,
-            ..PolicyFields::default()
-        });
-        let policy = policy.map_err(|error| cx.error(error.to_string())).ok();
+        let request_ids = RequestIds {
+            generate: generate_request_id.unwrap_or(true),
+            preserve_external: preserve_external_request_id,
+            always_in_response: always_set_request_id_in_response,
+            ..RequestIds::default()
+        };
+        let request_ids = messages::request_id_extension(
+            request_ids,
+            request_id_extension.as_ref(),
+            &cx.field("request_id_extension"),
+        );
+        let detection = messages::original_ip_detection(&original_ip_detection_extensions, cx);
+        let internal = messages::internal_addresses(
+            internal_address_config.as_ref(),
+            &cx.field("internal_address_config"),
+        );
+        let host_port = host_port(strip_matching_host_port, strip_port_mode, cx);
+        let compiled = request_ids.zip(detection).zip(internal).zip(host_port);
+        let policy =
+            compiled.map(|(((request_ids, original_ip_detection), internal_addresses), host_port)| {
+                RequestPolicy::compile(PolicyFields {
+                    normalization: Normalization {
+                        path: normalize_path.unwrap_or_default(),
+                        merge_slashes,
+                        escaped_slashes: escaped_slashes(path_with_escaped_slashes_action),
+                        strip_trailing_host_dot,
+                        host_port,
+                    },
+                    use_remote_address: use_remote_address.unwrap_or_default(),
+                    xff_num_trusted_hops,
+                    skip_xff_append,
+                    append_x_forwarded_port,
+                    original_ip_detection,
+                    internal_addresses,
+                    scheme_to_overwrite: messages::scheme_to_overwrite(scheme_header_transformation),
+                    proto_by_port: messages::proto_by_port(forward_proto_config),
+                    request_ids,
+                    always_forward_client_cert: messages::always_forward_client_cert(
+                        forward_client_cert_details,
+                    ),
+                    add_user_agent: add_user_agent.unwrap_or_default(),
+                    via,
+                    server_name,
+                    server_header: server_header(server_header_transformation),
+                    node_id: env.node_id.to_owned(),
+                    node_cluster: env.node_cluster.to_owned(),
+                    own_address: env.own_address,
+                })
+            });
+        let policy = policy.and_then(|policy| policy.map_err(|error| cx.error(error.to_string())).ok());
         let routes = compile_routes(route_specifier, cx, env);
         let chain = compile_chain(http_filters, cx, env);
         let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
@@ -276,11 +304,16 @@ fn escaped_slashes(value: i32) -> EscapedSlashes {
     }
 }
 
-fn host_port(matching: bool, mode: Option<StripPortMode>) -> HostPort {
-    match mode {
-        Some(StripPortMode::StripAnyHostPort(true)) => HostPort::StripAny,
-        _ if matching => HostPort::StripMatching,
-        _ => HostPort::Keep,
+fn host_port(matching: bool, mode: Option<StripPortMode>, cx: &CompileContext<'_>) -> Option<HostPort> {
+    match (matching, mode) {
+        (true, Some(StripPortMode::StripAnyHostPort(true))) => {
+            let text = "Error: Only one of `strip_matching_host_port` or `strip_any_host_port` can be set.";
+            cx.field("strip_any_host_port").error(text);
+            None
+        }
+        (false, Some(StripPortMode::StripAnyHostPort(true))) => Some(HostPort::StripAny),
+        (true, _) => Some(HostPort::StripMatching),
+        (false, _) => Some(HostPort::Keep),
     }
 }
 
