@@ -3,48 +3,11 @@
 use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix, Trailers};
 use super::connection::{has_token, is_upgrade};
 use super::error::{EncodeError, ResponseError};
-use super::fields::{self, FieldRules, Part};
+use super::options::ClientOptions;
 use super::status_line::{self, StatusLine};
-use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode};
+use super::{Decoded, Event, HeaderCase, encode, fields};
 use crate::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
 use crate::scan;
-
-/// How responses are read (`Http1ProtocolOptions` and `common_http_protocol_options` of a cluster). The default
-/// is Envoy's.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// `max_response_headers_kb` and `max_headers_count`.
-    pub limits: DecoderLimits,
-    /// Content-Length beside `Transfer-Encoding: chunked` is removed; else such a response is an error.
-    pub allow_chunked_length: bool,
-    /// Trailers are events; else they are checked and dropped.
-    pub enable_trailers: bool,
-    /// Names are kept as they were sent, beside their lower-case form.
-    pub keep_case: bool,
-}
-
-impl Default for ClientOptions {
-    /// As Envoy: heads of up to 80 KiB and 100 fields.
-    fn default() -> Self {
-        Self {
-            limits: DecoderLimits { max_head_bytes: 80 * 1024, ..DecoderLimits::default() },
-            allow_chunked_length: false,
-            enable_trailers: false,
-            keep_case: false,
-        }
-    }
-}
-
-impl ClientOptions {
-    fn rules(&self) -> FieldRules {
-        FieldRules {
-            limits: self.limits,
-            underscores: UnderscoreAction::Allow,
-            keep_case: self.keep_case,
-            part: Part::Response,
-        }
-    }
-}
 
 /// Where the response of the exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

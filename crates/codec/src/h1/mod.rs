@@ -11,6 +11,8 @@ mod connection;
 mod encode;
 mod error;
 mod fields;
+mod options;
+mod request_head;
 mod request_line;
 mod status_line;
 
@@ -20,10 +22,11 @@ mod server;
 use std::ops::Range;
 
 pub use body::ChunkPrefix;
-pub use client::{ClientCodec, ClientOptions};
+pub use client::ClientCodec;
 pub use encode::reason_phrase;
 pub use error::{EncodeError, RequestError, ResponseError};
-pub use server::{ServerCodec, ServerOptions};
+pub use options::{ClientOptions, ServerOptions};
+pub use server::ServerCodec;
 
 /// What a decoder does with a field whose name has `_` (`headers_with_underscores_action`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -52,7 +52,7 @@ pub(super) fn check(line: RequestLine<'_>, custom_methods: bool) -> Result<(), R
 pub(super) fn plain(bytes: &[u8]) -> Option<(RequestLine<'_>, usize)> {
     let method_len = Window::load(bytes.first_chunk()?).equal(b' ').first();
     let (method, rest) = bytes.split_at_checked(method_len)?;
-    let rest = rest.get(1..)?;
+    let [b' ', rest @ ..] = rest else { return None };
     let (target, rest) = rest.split_at_checked(scan::graphic_end(rest))?;
     const REST: &[u8; 11] = b" HTTP/1.1\r\n";
     let version = rest.first_chunk::<{ REST.len() }>()?;

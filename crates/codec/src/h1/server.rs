@@ -2,63 +2,13 @@
 
 use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix, Trailers};
 use super::connection::{self, has_token, is_upgrade};
-use super::error::{EncodeError, FieldError, RequestError};
-use super::fields::{self, FieldRules, Part};
+use super::error::{EncodeError, RequestError};
+use super::options::ServerOptions;
+use super::request_head::{content_length, first_line, plain_head, take_target};
 use super::request_line::{self, LineVersion, RequestLine};
-use super::{Decoded, DecoderLimits, Event, HeaderCase, UnderscoreAction, encode};
+use super::{Decoded, Event, HeaderCase, encode, fields};
 use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead, Version};
 use crate::scan;
-
-/// How requests are read (`Http1ProtocolOptions` and its neighbours in the connection manager). The default is
-/// Envoy's.
-#[derive(Clone, Debug)]
-pub struct ServerOptions {
-    /// `max_request_headers_kb` and `common_http_protocol_options.max_headers_count`.
-    pub limits: DecoderLimits,
-    /// HTTP/1.0 (and 0.9) requests are served.
-    pub accept_http_10: bool,
-    /// The authority of an HTTP/1.0 request without Host; empty in the configuration means none.
-    pub default_host_for_http_10: Option<Box<str>>,
-    /// Absolute-form targets are taken apart; else they stay whole in `:path`.
-    pub allow_absolute_url: bool,
-    /// Content-Length beside `Transfer-Encoding: chunked` is removed; else such a request is refused.
-    pub allow_chunked_length: bool,
-    /// Trailers are events; else they are checked and dropped.
-    pub enable_trailers: bool,
-    /// What is done about `_` in names.
-    pub underscores: UnderscoreAction,
-    /// Names are kept as they were sent, beside their lower-case form.
-    pub keep_case: bool,
-    /// Methods beyond the registered ones are taken, if they are tokens.
-    pub allow_custom_methods: bool,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            limits: DecoderLimits::default(),
-            accept_http_10: false,
-            default_host_for_http_10: None,
-            allow_absolute_url: true,
-            allow_chunked_length: false,
-            enable_trailers: false,
-            underscores: UnderscoreAction::Allow,
-            keep_case: false,
-            allow_custom_methods: false,
-        }
-    }
-}
-
-impl ServerOptions {
-    fn rules(&self) -> FieldRules {
-        FieldRules {
-            limits: self.limits,
-            underscores: self.underscores,
-            keep_case: self.keep_case,
-            part: Part::Request,
-        }
-    }
-}
 
 /// Where the request of the exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -553,79 +503,6 @@ impl ServerCodec {
 /// The headers that need a closer look, besides Connection.
 const SPECIAL: KnownSet =
     KnownSet::of(&[Known::ContentLength, Known::TransferEncoding, Known::ProxyConnection, Known::Upgrade]);
-
-/// Fills in `head` from a head of the common form that is there as a whole; its length, or `None`: what `head` holds
-/// then means nothing, and the general way must be taken.
-#[inline]
-fn plain_head(o: &ServerOptions, input: &[u8], head: &mut RequestHead) -> Option<usize> {
-    let rules = o.rules();
-    if input.len() > fields::PLAIN_INPUT
-        || input.len() > o.limits.max_head_bytes as usize
-        || !rules.are_plain()
-    {
-        return None;
-    }
-    let (line, line_len) = request_line::plain(input)?;
-    if line.target.first() != Some(&b'/') || line.method == b"CONNECT" {
-        return None;
-    }
-    request_line::check(line, o.allow_custom_methods).ok()?;
-    head.clear();
-    let map = &mut head.headers;
-    let at = map.load(input);
-    map.push_pseudo(Known::Method, at, line.method.len());
-    map.push_pseudo(Known::Path, at + line.method.len() + 1, line.target.len());
-    Some(line_len + fields::parse_plain(map, at + line_len, input.len() - line_len, rules)?)
-}
-
-/// The first line of `bytes`, which holds an LF; `None`: it is spoiled, but not to be judged before the whole head.
-#[inline]
-fn first_line<'b>(
-    o: &ServerOptions,
-    bytes: &'b [u8],
-) -> Result<Option<(RequestLine<'b>, usize)>, RequestError> {
-    let most = o.limits.max_head_bytes as usize;
-    let parsed = match request_line::plain(bytes) {
-        Some(found) if found.1 <= most && request_line::check(found.0, o.allow_custom_methods).is_ok() => {
-            Ok(found)
-        }
-        _ => request_line::parse(bytes, most, o.allow_custom_methods),
-    };
-    match parsed {
-        Ok(found) => Ok(Some(found)),
-        // Envoy looks for control characters once the head is whole.
-        Err(RequestError::HeaderValue) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-#[inline]
-fn content_length(map: &HeaderMap, block: &[u8]) -> Result<Option<u64>, RequestError> {
-    body::content_length(map).map_err(|_| match fields::worst(block, FieldError::Name) {
-        FieldError::Value => RequestError::HeaderValue,
-        _ => RequestError::ContentLength,
-    })
-}
-
-fn take_target(o: &ServerOptions, line: RequestLine<'_>, map: &mut HeaderMap) -> Result<(), RequestError> {
-    if line.method == b"CONNECT" {
-        if !request_line::valid_connect_target(line.target) {
-            return Err(RequestError::Url);
-        }
-        map.set(Known::Authority, line.target);
-        return Ok(());
-    }
-    let asterisk = line.target.first() == Some(&b'*');
-    if (asterisk && line.method == b"OPTIONS") || !o.allow_absolute_url {
-        map.append(Known::Path, line.target);
-        return Ok(());
-    }
-    let target = request_line::absolute(line.target)?;
-    map.append(Known::Scheme, target.scheme);
-    map.set(Known::Authority, target.authority);
-    map.append(Known::Path, if target.rest.is_empty() { b"/" } else { target.rest });
-    Ok(())
-}
 
 fn status_line(version: Version, status: u16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     if (version, status) == (Version::Http11, 200) {

@@ -136,4 +136,8 @@ fn a_method_with_line_ends_in_it_is_no_method_however_it_arrives() {
         under_all_splits("method", input, |pieces| serve(&ServerOptions::default(), input, pieces));
         assert_eq!(serve(&ServerOptions::default(), input, &[]), "!400 http1.invalid_characters");
     }
+    let custom = ServerOptions { allow_custom_methods: true, ..ServerOptions::default() };
+    let input = b"SIXTEEN-LETTERS-\n/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    under_all_splits("sixteen", input, |pieces| serve(&custom, input, pieces));
+    assert_eq!(serve(&custom, input, &[]), "!400 http1.codec_error");
 }

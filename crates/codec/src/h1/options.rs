@@ -1,0 +1,92 @@
+//! How each side reads what it is sent, as configured.
+
+use super::fields::{FieldRules, Part};
+use super::{DecoderLimits, UnderscoreAction};
+
+/// How requests are read (`Http1ProtocolOptions` and its neighbours in the connection manager). The default is
+/// Envoy's.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// `max_request_headers_kb` and `common_http_protocol_options.max_headers_count`.
+    pub limits: DecoderLimits,
+    /// HTTP/1.0 (and 0.9) requests are served.
+    pub accept_http_10: bool,
+    /// The authority of an HTTP/1.0 request without Host; empty in the configuration means none.
+    pub default_host_for_http_10: Option<Box<str>>,
+    /// Absolute-form targets are taken apart; else they stay whole in `:path`.
+    pub allow_absolute_url: bool,
+    /// Content-Length beside `Transfer-Encoding: chunked` is removed; else such a request is refused.
+    pub allow_chunked_length: bool,
+    /// Trailers are events; else they are checked and dropped.
+    pub enable_trailers: bool,
+    /// What is done about `_` in names.
+    pub underscores: UnderscoreAction,
+    /// Names are kept as they were sent, beside their lower-case form.
+    pub keep_case: bool,
+    /// Methods beyond the registered ones are taken, if they are tokens.
+    pub allow_custom_methods: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            limits: DecoderLimits::default(),
+            accept_http_10: false,
+            default_host_for_http_10: None,
+            allow_absolute_url: true,
+            allow_chunked_length: false,
+            enable_trailers: false,
+            underscores: UnderscoreAction::Allow,
+            keep_case: false,
+            allow_custom_methods: false,
+        }
+    }
+}
+
+impl ServerOptions {
+    pub(super) fn rules(&self) -> FieldRules {
+        FieldRules {
+            limits: self.limits,
+            underscores: self.underscores,
+            keep_case: self.keep_case,
+            part: Part::Request,
+        }
+    }
+}
+
+/// How responses are read (`Http1ProtocolOptions` and `common_http_protocol_options` of a cluster). The default
+/// is Envoy's.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// `max_response_headers_kb` and `max_headers_count`.
+    pub limits: DecoderLimits,
+    /// Content-Length beside `Transfer-Encoding: chunked` is removed; else such a response is an error.
+    pub allow_chunked_length: bool,
+    /// Trailers are events; else they are checked and dropped.
+    pub enable_trailers: bool,
+    /// Names are kept as they were sent, beside their lower-case form.
+    pub keep_case: bool,
+}
+
+impl Default for ClientOptions {
+    /// As Envoy: heads of up to 80 KiB and 100 fields.
+    fn default() -> Self {
+        Self {
+            limits: DecoderLimits { max_head_bytes: 80 * 1024, ..DecoderLimits::default() },
+            allow_chunked_length: false,
+            enable_trailers: false,
+            keep_case: false,
+        }
+    }
+}
+
+impl ClientOptions {
+    pub(super) fn rules(&self) -> FieldRules {
+        FieldRules {
+            limits: self.limits,
+            underscores: UnderscoreAction::Allow,
+            keep_case: self.keep_case,
+            part: Part::Response,
+        }
+    }
+}
