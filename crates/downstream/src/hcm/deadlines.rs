@@ -26,14 +26,22 @@ pub struct Deadlines {
     pub request: Option<Instant>,
     /// When the stream has to be over.
     pub max_duration: Option<Instant>,
-    /// When the response has to be complete.
+    /// How long the response may take once the request is complete (the route's `timeout`).
+    pub response: Option<Duration>,
+    /// When the response has to be complete; set by [`request_complete`](Self::request_complete).
     pub route: Option<Instant>,
 }
 
 impl Deadlines {
     /// No timer at all.
     pub fn none(now: Instant) -> Self {
-        Self { idle: None, last_event: now, request: None, max_duration: None, route: None }
+        Self { idle: None, last_event: now, request: None, max_duration: None, response: None, route: None }
+    }
+
+    /// The request is complete: its timer ends, and the response's begins.
+    pub fn request_complete(&mut self, now: Instant) {
+        self.request = None;
+        self.route = self.response.and_then(|d| now.checked_add(d));
     }
 
     fn each(&self) -> [(Option<Instant>, Timeout); 4] {
@@ -74,7 +82,9 @@ mod tests {
         let mut d = Deadlines::none(now);
         assert_eq!((d.next(), d.expired(now)), (None, None));
         d.idle = Some(3 * s);
-        d.route = Some(now + 2 * s);
+        d.response = Some(2 * s);
+        d.request = Some(now + s);
+        d.request_complete(now);
         assert_eq!(d.next(), Some(now + 2 * s));
         assert_eq!(d.expired(now + s), None);
         assert_eq!(d.expired(now + 4 * s), Some(Timeout::Route));

@@ -179,6 +179,7 @@ impl<D: Downstream> Stream<D> {
             last_event: started,
             request: t.request.filter(|_| !end_stream).and_then(|d| started.checked_add(d)),
             max_duration: t.max_stream_duration.and_then(|d| started.checked_add(d)),
+            response: None,
             route: None,
         };
         hcm.stats.downstream_rq_total.inc();
@@ -447,7 +448,7 @@ impl<D: Downstream> Stream<D> {
         };
         if complete {
             self.request_complete = true;
-            self.deadlines.request = None;
+            self.deadlines.request_complete(now);
             self.info.timings.downstream_rx_end = Some(now);
         }
         Poll::Ready(Ok(event))

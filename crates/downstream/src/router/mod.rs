@@ -59,6 +59,11 @@ async fn to_cluster<D: Downstream>(
         return stream.reply(LocalReply::cluster_not_found(action.cluster_not_found_status)).await;
     };
     let timeouts = prepare_request(stream, config, route, action);
+    stream.deadlines.response = timeouts.global;
+    if stream.request_complete {
+        let now = stream.now();
+        stream.deadlines.request_complete(now);
+    }
     attempt::run(stream, config, route, timeouts, &cluster).await
 }
 
