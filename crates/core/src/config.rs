@@ -95,6 +95,21 @@ pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> 
 
 /// An `envoy.config.core.v3.SocketAddress` that is an IP address and port.
 pub fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Option<SocketAddr> {
+    let (name, port) = name_and_port(value, cx)?;
+    match name.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, port)),
+        Err(_) => {
+            cx.field("address").error(format!(
+                "malformed IP address: {name}. Consider setting resolver_name or setting cluster type to \
+                 'STRICT_DNS' or 'LOGICAL_DNS'"
+            ));
+            None
+        }
+    }
+}
+
+/// An `envoy.config.core.v3.SocketAddress` whose host may be a name that is to be looked up.
+pub fn name_and_port<'a>(value: &'a pb::SocketAddress, cx: &CompileContext<'_>) -> Option<(&'a str, u16)> {
     // TCP is the only protocol that is built; `ipv4_compat` is read by whoever binds.
     let pb::SocketAddress { protocol: _, address, port_specifier, ipv4_compat: _ } = value;
     let port = match port_specifier {
@@ -108,16 +123,7 @@ pub fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Opt
         cx.field("port_value").error("a port is at most 65535");
         return None;
     };
-    match address.parse::<IpAddr>() {
-        Ok(ip) => Some(SocketAddr::new(ip, port)),
-        Err(_) => {
-            cx.field("address").error(format!(
-                "malformed IP address: {address}. Consider setting resolver_name or setting cluster type to \
-                 'STRICT_DNS' or 'LOGICAL_DNS'"
-            ));
-            None
-        }
-    }
+    Some((address, port))
 }
 
 /// The bytes that an `envoy.config.core.v3.DataSource` names, read now. An unset one is `None` without an

@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// Where a host stands (`envoy.config.core.v3.Locality`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -138,6 +138,8 @@ pub struct HostShared {
     spec: HostSpec,
     health: AtomicU32,
     active: AtomicU32,
+    /// Where a logical host is now, once it has moved.
+    moved: OnceLock<Box<RwLock<Address>>>,
     counters: Mutex<Vec<Arc<HostCounters>>>,
 }
 
@@ -145,7 +147,25 @@ impl HostShared {
     /// A host that nobody has used.
     pub fn new(spec: HostSpec) -> Arc<Self> {
         let health = AtomicU32::new(spec.health.0);
-        Arc::new(Self { spec, health, active: AtomicU32::new(0), counters: Mutex::default() })
+        let (active, moved) = (AtomicU32::new(0), OnceLock::new());
+        Arc::new(Self { spec, health, active, moved, counters: Mutex::default() })
+    }
+
+    /// Where it is now. Only a logical host (`LOGICAL_DNS`) ever moves from its first address.
+    #[inline]
+    pub fn address(&self) -> Address {
+        match self.moved.get() {
+            None => self.spec.address.clone(),
+            Some(moved) => moved.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// New connections go to another address from now on; those that stand stay.
+    pub(crate) fn move_to(&self, address: Address) {
+        if self.address() != address {
+            let moved = self.moved.get_or_init(|| Box::new(RwLock::new(address.clone())));
+            *moved.write().unwrap_or_else(PoisonError::into_inner) = address;
+        }
     }
 
     /// The endpoint.
@@ -190,8 +210,9 @@ impl Host {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> &Address {
-        &self.shared.spec.address
+    #[inline]
+    pub fn address(&self) -> Address {
+        self.shared.address()
     }
 
     /// Its name; empty when it has none.

@@ -2,6 +2,7 @@
 
 pub mod circuit;
 pub mod cluster;
+pub mod discovery;
 pub mod error;
 pub mod host;
 pub mod lb;

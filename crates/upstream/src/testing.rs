@@ -104,10 +104,11 @@ impl Peer {
 
 /// A worker with clusters and scripted peers.
 pub(crate) struct World {
-    pub(crate) set: ClusterSet,
+    pub(crate) set: Rc<RefCell<ClusterSet>>,
     pub(crate) manager: Rc<ClusterManager>,
     pub(crate) peers: Rc<Peers>,
     pub(crate) registry: Registry,
+    pub(crate) worker: Rc<Worker>,
 }
 
 impl World {
@@ -123,7 +124,7 @@ impl World {
         });
         let connector: Rc<dyn Connector> = peers.clone();
         let manager = ClusterManager::with_connector(&worker, set.seat(), connector);
-        Self { set, manager, peers, registry }
+        Self { set: Rc::new(RefCell::new(set)), manager, peers, registry, worker }
     }
 
     pub(crate) fn cluster(&self) -> Rc<Cluster> {
@@ -156,7 +157,7 @@ pub(crate) fn host(port: u16, weight: u32, health: HealthFlags) -> HostSpec {
 /// Healthy hosts of weight 1 at these ports, as one locality.
 pub(crate) fn locality(priority: u32, weight: Option<u32>, hosts: Vec<HostSpec>) -> LocalityEndpoints {
     let locality = Arc::new(Locality { zone: format!("z{priority}").into(), ..Locality::default() });
-    LocalityEndpoints { priority, weight, locality, hosts }
+    LocalityEndpoints { priority, weight, locality, hosts, names: Vec::new() }
 }
 
 /// A cluster `c` with healthy hosts at these ports.

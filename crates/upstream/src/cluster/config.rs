@@ -1,6 +1,7 @@
 //! A cluster's configuration, compiled.
 
 use crate::circuit::{Limits, PerPriority};
+use crate::discovery::DnsConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
@@ -66,6 +67,8 @@ impl ClusterConfig {
 /// Where a cluster's hosts come from, and what is known of them from the start.
 #[derive(Clone, Debug)]
 pub struct Discovery {
+    /// Where they come from.
+    pub source: HostSource,
     /// `overprovisioning_factor`, in percent.
     pub overprovisioning_factor: u32,
     /// `weighted_priority_health`
@@ -76,7 +79,12 @@ pub struct Discovery {
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { overprovisioning_factor: 140, weighted_priority_health: false, endpoints: Vec::new() }
+        Self {
+            source: HostSource::Static,
+            overprovisioning_factor: 140,
+            weighted_priority_health: false,
+            endpoints: Vec::new(),
+        }
     }
 }
 
@@ -89,8 +97,32 @@ pub struct LocalityEndpoints {
     pub weight: Option<u32>,
     /// Where they stand.
     pub locality: Arc<crate::host::Locality>,
-    /// The hosts.
+    /// The hosts of a static cluster.
     pub hosts: Vec<HostSpec>,
+    /// The names of a cluster that looks them up.
+    pub names: Vec<NamedEndpoint>,
+}
+
+/// Where a cluster's hosts come from (`type`).
+#[derive(Clone, Debug)]
+pub enum HostSource {
+    /// `STATIC`
+    Static,
+    /// `STRICT_DNS`: every address of every name.
+    StrictDns(DnsConfig),
+    /// `LOGICAL_DNS`: one name, whose first address is used for new connections.
+    LogicalDns(DnsConfig),
+}
+
+/// An endpoint that is known by name.
+#[derive(Clone, Debug)]
+pub struct NamedEndpoint {
+    /// What is looked up; may be an IP address.
+    pub name: Arc<str>,
+    /// The port of each address found.
+    pub port: u16,
+    /// What its hosts are like, but for the address.
+    pub spec: HostSpec,
 }
 
 /// How HTTP is spoken to a cluster's hosts.

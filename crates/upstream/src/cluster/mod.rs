@@ -6,7 +6,7 @@ mod shared;
 
 pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
-pub use config::{ClusterConfig, Discovery, HttpUpstream, LocalityEndpoints};
+pub use config::{ClusterConfig, Discovery, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint};
 pub use shared::ClusterShared;
 
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};

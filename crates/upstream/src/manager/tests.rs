@@ -24,23 +24,23 @@ fn stat(registry: &Registry, wanted: &str) -> Option<u64> {
 #[test]
 fn workers_follow_the_main_threads_clusters() {
     run(async {
-        let mut world = World::new(vec![cluster(&[1])]);
+        let world = World::new(vec![cluster(&[1])]);
         assert!(world.manager.get("other").is_none());
         let mut other = cluster(&[2]);
         other.name = "other".into();
-        world.set.set(Arc::new(other));
+        world.set.borrow_mut().set(Arc::new(other));
         settle().await;
         assert!(world.manager.get("other").is_some());
-        assert!(world.set.remove("other"));
+        assert!(world.set.borrow_mut().remove("other"));
         settle().await;
-        assert!(world.manager.get("other").is_none() && !world.set.remove("other"));
+        assert!(world.manager.get("other").is_none() && !world.set.borrow_mut().remove("other"));
     });
 }
 
 #[test]
 fn hosts_that_stay_keep_their_pools_and_others_close_theirs() {
     run(async {
-        let mut world = World::new(vec![cluster(&[1, 2])]);
+        let world = World::new(vec![cluster(&[1, 2])]);
         let live = world.cluster();
         let mut ids = Vec::new();
         for _ in 0..2 {
@@ -54,7 +54,7 @@ fn hosts_that_stay_keep_their_pools_and_others_close_theirs() {
         }
         settle().await;
         assert_eq!(live.stats().upstream_cx_active.value(), 2);
-        let shared = Arc::clone(world.set.get("c").unwrap());
+        let shared = Arc::clone(world.set.borrow().get("c").unwrap());
         let mut hosts = (*shared.hosts()).clone();
         let stays = hosts.priorities[0][0].hosts.remove(0);
         let new = HostShared::new(host(3, 1, Default::default()));
@@ -63,7 +63,7 @@ fn hosts_that_stay_keep_their_pools_and_others_close_theirs() {
             weight: None,
             hosts: vec![Arc::clone(&stays), new],
         }]];
-        world.set.set_hosts(&shared, hosts);
+        world.set.borrow_mut().set_hosts(&shared, hosts);
         settle().await;
         assert_eq!(live.stats().upstream_cx_active.value(), 1);
         live.with_hosts(|set| {

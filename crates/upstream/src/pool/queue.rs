@@ -257,7 +257,8 @@ async fn connect(
     mut count: ConnectionCount,
 ) -> Result<Box<Connection>, PoolError> {
     let config = core.config();
-    let opening = core.connector.connect(host.address(), &config.connect);
+    let peer = host.address();
+    let opening = core.connector.connect(&peer, &config.connect);
     match tokio::time::timeout(config.connect_timeout, opening).await {
         Ok(Ok(stream)) => {
             let now = core.worker.now();
@@ -266,7 +267,7 @@ async fn connect(
             Ok(Connection::new(stream, count, now))
         }
         Ok(Err(error)) => {
-            let text = error.transport_failure(host.address()).into_boxed_str();
+            let text = error.transport_failure(&peer).into_boxed_str();
             if error.is_local() {
                 count.failed(ClosedBy::Local);
                 if matches!(&error, ConnectError::Local(e) if e.raw_os_error() == Some(EADDRNOTAVAIL)) {

@@ -1,62 +1,110 @@
 //! `ClusterLoadAssignment`.
 
-use crate::cluster::{Discovery, LocalityEndpoints};
+use crate::cluster::{Discovery, HostSource, LocalityEndpoints, NamedEndpoint};
 use crate::host::{HealthFlags, HostSpec, Locality};
-use nuncio_core::config::{CompileContext, address};
-use nuncio_proto::pb::envoy::config::core::v3::{HealthStatus, Locality as PbLocality};
+use nuncio_core::address::Address;
+use nuncio_core::config::{CompileContext, address, name_and_port};
+use nuncio_proto::pb::envoy::config::core::v3::address::Address as AddressKind;
+use nuncio_proto::pb::envoy::config::core::v3::{Address as PbAddress, HealthStatus, Locality as PbLocality};
 use nuncio_proto::pb::envoy::config::endpoint::v3 as pb;
 use nuncio_proto::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
 use nuncio_proto::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The hosts of a static cluster.
-pub(super) fn compile(message: pb::ClusterLoadAssignment, cx: &CompileContext<'_>) -> Option<Discovery> {
-    // Only EDS asks for the assignment by name.
-    let pb::ClusterLoadAssignment { cluster_name: _, endpoints, policy } = message;
-    let mut discovery = Discovery::default();
-    if let Some(Policy { overprovisioning_factor, weighted_priority_health }) = policy {
-        discovery.overprovisioning_factor = overprovisioning_factor.unwrap_or(140);
-        discovery.weighted_priority_health = weighted_priority_health;
-    }
+/// The hosts of a static cluster, or the names of one that looks them up.
+pub(super) fn compile(
+    source: HostSource,
+    message: Option<pb::ClusterLoadAssignment>,
+    cx: &CompileContext<'_>,
+) -> Option<Discovery> {
+    let cx = cx.field("load_assignment");
+    let mut discovery = Discovery { source, ..Discovery::default() };
     let mut whole = true;
-    for (i, endpoints) in endpoints.into_iter().enumerate() {
-        match locality(endpoints, &cx.item("endpoints", i)) {
-            Some(endpoints) => discovery.endpoints.push(endpoints),
-            None => whole = false,
+    if let Some(message) = message {
+        // Only EDS asks for the assignment by name.
+        let pb::ClusterLoadAssignment { cluster_name: _, endpoints, policy } = message;
+        if let Some(Policy { overprovisioning_factor, weighted_priority_health }) = policy {
+            discovery.overprovisioning_factor = overprovisioning_factor.unwrap_or(140);
+            discovery.weighted_priority_health = weighted_priority_health;
+        }
+        for (i, endpoints) in endpoints.into_iter().enumerate() {
+            match locality(endpoints, &discovery.source, &cx.item("endpoints", i)) {
+                Some(endpoints) => discovery.endpoints.push(endpoints),
+                None => whole = false,
+            }
+        }
+    }
+    if matches!(discovery.source, HostSource::LogicalDns(_)) && whole {
+        let names: Vec<usize> = discovery.endpoints.iter().map(|l| l.names.len()).collect();
+        if names != [1] {
+            cx.error("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint");
+            return None;
         }
     }
     whole.then_some(discovery)
 }
 
-fn locality(message: pb::LocalityLbEndpoints, cx: &CompileContext<'_>) -> Option<LocalityEndpoints> {
+fn locality(
+    message: pb::LocalityLbEndpoints,
+    source: &HostSource,
+    cx: &CompileContext<'_>,
+) -> Option<LocalityEndpoints> {
     let pb::LocalityLbEndpoints { locality, lb_endpoints, load_balancing_weight, priority } = message;
     let locality = Arc::new(locality.map_or_else(Locality::default, |locality| {
         let PbLocality { region, zone, sub_zone } = locality;
         Locality { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() }
     }));
-    let total: u64 = lb_endpoints.iter().map(|e| u64::from(e.load_balancing_weight.unwrap_or(1))).sum();
-    if total > u64::from(u32::MAX) {
-        cx.field("lb_endpoints")
-            .error(format!("The sum of weights of all endpoints in the locality exceeds max {}", u32::MAX));
-        return None;
-    }
-    let mut hosts = Vec::with_capacity(lb_endpoints.len());
+    let mut all = LocalityEndpoints {
+        priority,
+        weight: load_balancing_weight,
+        locality,
+        hosts: Vec::new(),
+        names: Vec::new(),
+    };
     let mut whole = true;
     for (i, endpoint) in lb_endpoints.into_iter().enumerate() {
-        match host(endpoint, priority, &locality, &cx.item("lb_endpoints", i)) {
-            Some(host) => hosts.push(host),
-            None => whole = false,
+        let cx = cx.item("lb_endpoints", i);
+        let spec = host(endpoint, priority, &all.locality, &cx);
+        whole &= match (spec, source) {
+            (Some((spec, to)), HostSource::Static) => static_host(spec, &to, &cx).map(|h| all.hosts.push(h)),
+            (Some((spec, to)), _) => named_host(spec, &to, &cx).map(|n| all.names.push(n)),
+            (None, _) => None,
         }
+        .is_some();
     }
-    whole.then_some(LocalityEndpoints { priority, weight: load_balancing_weight, locality, hosts })
+    whole.then_some(all)
 }
 
+fn static_host(mut spec: HostSpec, to: &PbAddress, cx: &CompileContext<'_>) -> Option<HostSpec> {
+    let cx = cx.field("endpoint");
+    spec.address = address(to, &cx.field("address"))?;
+    Some(spec)
+}
+
+fn named_host(mut spec: HostSpec, to: &PbAddress, cx: &CompileContext<'_>) -> Option<NamedEndpoint> {
+    let cx = cx.field("endpoint");
+    let cx = cx.field("address");
+    let PbAddress { address } = to;
+    let Some(AddressKind::SocketAddress(socket)) = address else {
+        cx.unsupported("a Unix socket has no name that could be looked up");
+        return None;
+    };
+    let (name, port) = name_and_port(socket, &cx.field("socket_address"))?;
+    let name: Arc<str> = name.into();
+    if spec.hostname.is_empty() {
+        spec.hostname = Arc::clone(&name);
+    }
+    Some(NamedEndpoint { name, port, spec })
+}
+
+/// What an endpoint is like, with a place for its address, and the address.
 fn host(
     message: pb::LbEndpoint,
     priority: u32,
     locality: &Arc<Locality>,
     cx: &CompileContext<'_>,
-) -> Option<HostSpec> {
+) -> Option<(HostSpec, PbAddress)> {
     let pb::LbEndpoint { host_identifier, health_status, metadata, load_balancing_weight } = message;
     let endpoint_cx = cx.field("endpoint");
     let Some(HostIdentifier::Endpoint(pb::Endpoint { address: to, hostname })) = host_identifier else {
@@ -68,15 +116,16 @@ fn host(
         address_cx.error("value is required");
         return None;
     };
-    Some(HostSpec {
-        address: address(&to, &address_cx)?,
+    let spec = HostSpec {
+        address: Address::Ip(SocketAddr::from(([0, 0, 0, 0], 0))),
         hostname: hostname.into(),
         locality: Arc::clone(locality),
         weight: load_balancing_weight.unwrap_or(1),
         priority,
         health: health(health_status),
         metadata: metadata.map(Arc::new),
-    })
+    };
+    Some((spec, to))
 }
 
 fn health(status: i32) -> HealthFlags {

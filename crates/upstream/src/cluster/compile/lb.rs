@@ -28,6 +28,7 @@ pub(super) fn compile(
     lb_config: Option<Legacy>,
     common: Option<CommonLbConfig>,
     policies: Option<pb::LoadBalancingPolicy>,
+    cluster: &str,
     cx: &CompileContext<'_>,
 ) -> Option<LbConfig> {
     let mut config = LbConfig::default();
@@ -48,7 +49,7 @@ pub(super) fn compile(
     if let Some(policies) = policies {
         config.locality_weighted = false;
         config.fail_traffic_on_panic = false;
-        extension(policies, &mut config, &cx.field("load_balancing_policy"))?;
+        extension(policies, cluster, &mut config, &cx.field("load_balancing_policy"))?;
         return Some(config);
     }
     config.policy = match PolicyName::try_from(lb_policy) {
@@ -63,9 +64,7 @@ pub(super) fn compile(
             Some(Legacy::RoundRobinLbConfig(RoundRobinLbConfig {})) | None => LeastRequest::default(),
         }),
         Ok(PolicyName::LoadBalancingPolicyConfig) => {
-            cx.field("lb_policy").error(
-                "cluster: field load_balancing_policy need to be set when lb_policy is LOAD_BALANCING_POLICY_CONFIG",
-            );
+            cx.field("lb_policy").error("cluster: field load_balancing_policy need to be set");
             return None;
         }
     };
@@ -87,16 +86,19 @@ fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> Leas
 /// The first policy whose type is known counts.
 fn extension(
     policies: pb::LoadBalancingPolicy,
+    cluster: &str,
     config: &mut LbConfig,
     cx: &CompileContext<'_>,
 ) -> Option<()> {
     let pb::LoadBalancingPolicy { policies } = policies;
+    let mut names = Vec::new();
     for (i, Policy { typed_extension_config }) in policies.into_iter().enumerate() {
         let cx = cx.item("policies", i);
         let cx = cx.field("typed_extension_config");
-        let Some(TypedExtensionConfig { name: _, typed_config: Some(any) }) = typed_extension_config else {
+        let Some(TypedExtensionConfig { name, typed_config: Some(any) }) = typed_extension_config else {
             continue;
         };
+        names.push(name);
         let cx = cx.field("typed_config");
         let name = type_name(&any.type_url);
         if name == ext::round_robin::v3::RoundRobin::full_name() {
@@ -127,7 +129,11 @@ fn extension(
             return Some(());
         }
     }
-    cx.error("cluster: didn't find a registered load balancer factory with the types that are listed");
+    cx.error(format!(
+        "cluster: didn't find a registered load balancer factory implementation for cluster: '{cluster}' with names \
+         from [{}]",
+        names.join(", ")
+    ));
     None
 }
 

@@ -1,11 +1,12 @@
 //! From `envoy.config.cluster.v3.Cluster` to a [`ClusterConfig`].
 
+mod dns;
 mod endpoints;
 mod http;
 mod lb;
 mod options;
 
-use super::{ClusterConfig, Discovery};
+use super::{ClusterConfig, HostSource};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::manager::ClusterSetConfig;
 use nuncio_core::config::{CompileContext, timeout};
@@ -52,6 +53,12 @@ impl ClusterConfig {
             typed_extension_protocol_options,
             lb_config,
             load_balancing_policy,
+            dns_refresh_rate,
+            dns_failure_refresh_rate,
+            respect_dns_ttl,
+            dns_lookup_family,
+            dns_jitter,
+            wait_for_warm_on_init,
         } = message;
         let mut config = Self::new(&name);
         config.place = cx.place();
@@ -65,7 +72,7 @@ impl ClusterConfig {
         let connect = timeout(connect_timeout.as_ref(), default, &cx.field("connect_timeout"));
         config.connect_timeout = connect.unwrap_or(Duration::from_millis(1));
         config.metadata = metadata.map(Arc::new);
-        config.lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, cx)?;
+        config.lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx)?;
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers);
         }
@@ -79,12 +86,20 @@ impl ClusterConfig {
             cx,
         )?;
         config.connect = options::compile(upstream_bind_config, upstream_connection_options, cx)?;
-        config.discovery = match discovery_type(cluster_discovery_type)? {
-            DiscoveryType::Static => match load_assignment {
-                Some(assignment) => endpoints::compile(assignment, &cx.field("load_assignment"))?,
-                None => Discovery::default(),
-            },
+        let rates = dns::Messages {
+            refresh: dns_refresh_rate,
+            failure: dns_failure_refresh_rate,
+            respect_ttl: respect_dns_ttl,
+            family: dns_lookup_family,
+            jitter: dns_jitter,
+            wait_for_warm: wait_for_warm_on_init,
         };
+        let source = match discovery_type(cluster_discovery_type)? {
+            DiscoveryType::Static => HostSource::Static,
+            DiscoveryType::StrictDns => HostSource::StrictDns(dns::compile(&rates, cx)?),
+            DiscoveryType::LogicalDns => HostSource::LogicalDns(dns::compile(&rates, cx)?),
+        };
+        config.discovery = endpoints::compile(source, load_assignment, cx)?;
         Some(config)
     }
 }
