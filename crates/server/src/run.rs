@@ -16,8 +16,10 @@ use nuncio_core::rng::Rng;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_extensions::access_log::LogFiles;
+use nuncio_net::dns::SystemResolver;
 use nuncio_net::listen::{BindError, BoundSocket, ListenSpec, Listener, bind};
 use nuncio_net::worker::{Worker, block_on_local};
+use nuncio_upstream::discovery::Discovery;
 use nuncio_upstream::manager::ClusterSet;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -126,6 +128,11 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     if let Some(config) = &bootstrap.admin {
         open_admin(config, &admin, &main, options)?;
     }
+    let discovery = Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()));
+    tokio::select! {
+        () = discovery.start().wait() => {}
+        () = told_to_end(&mut signals) => return Ok(()),
+    }
     tracing::info!(target: "config", "all dependencies initialized. starting workers");
     *threads.borrow_mut() =
         Some(Workers::start(jobs).await.map_err(|e| StartError::Io("start the workers", e))?);
@@ -155,6 +162,16 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     }
     log_files.flush();
     Ok(())
+}
+
+/// Waits for a signal to end, before there is anything that could be ended.
+async fn told_to_end(signals: &mut Signals) {
+    loop {
+        if let Signal::End(name) = signals.next().await {
+            tracing::warn!(target: "main", "caught {name}");
+            return;
+        }
+    }
 }
 
 /// Where each listener listens, and each worker's sockets, one per listener.
