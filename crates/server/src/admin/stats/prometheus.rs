@@ -123,7 +123,7 @@ pub(super) fn print(
         };
         let id = families.prefix(&tagged.rest);
         for (name, suffix, sample) in samples {
-            if !filter.takes_kind(sample.kind()) {
+            if !sample.made(name) || !filter.takes_kind(sample.kind()) {
                 continue;
             }
             let full = format!("{prefix}{name}{}", suffix.text());

@@ -49,6 +49,18 @@ impl Sample {
     }
 }
 
+/// A family of response codes whose sum is there before the first of them.
+const ALWAYS_COMPLETED: &str = "upstream_rq";
+/// What a histogram's name ends with that is there from its first sample on only.
+const ON_FIRST_USE: &str = "upstream_rq_time";
+
+impl Sample {
+    /// Whether Envoy would have made the stat by now.
+    pub(super) fn made(&self, name: &str) -> bool {
+        self.used() || self.kind() != Kind::Histogram || !name.ends_with(ON_FIRST_USE)
+    }
+}
+
 /// The stats of one scope by name.
 #[derive(Default)]
 pub(super) struct ScopeSamples {
@@ -109,11 +121,16 @@ impl ScopeSamples {
                     h.visit(&mut |bin, n| d.total.add(bin, n));
                 }
             }
-            Value::Codes(codes) => codes.visit(&mut |code, n| {
-                self.add(name, Suffix::Code(code), n);
-                self.add(name, Suffix::Class(code / 100), n);
-                self.add(name, Suffix::Completed, n);
-            }),
+            Value::Codes(codes) => {
+                if name == ALWAYS_COMPLETED {
+                    self.add(name, Suffix::Completed, 0);
+                }
+                codes.visit(&mut |code, n| {
+                    self.add(name, Suffix::Code(code), n);
+                    self.add(name, Suffix::Class(code / 100), n);
+                    self.add(name, Suffix::Completed, n);
+                });
+            }
         }
     }
 }
@@ -201,7 +218,7 @@ pub(super) fn collect(registry: &Registry, history: &History, filter: &Filter) -
     scopes(registry, &mut |prefix, samples| {
         for (name, suffix, sample) in samples {
             let name = format!("{prefix}{name}{}", suffix.text());
-            if filter.takes_kind(sample.kind()) && filter.takes_name(&name) {
+            if sample.made(&name) && filter.takes_kind(sample.kind()) && filter.takes_name(&name) {
                 let sample = history.shown(&name, sample);
                 if !filter.used_only || sample.used() {
                     all.push((name, sample));

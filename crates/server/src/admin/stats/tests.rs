@@ -8,7 +8,7 @@ nuncio_core::stats_block! {
         counter total,
         gauge active,
         histogram length_ms,
-        codes upstream_rq = "upstream_rq",
+        codes upstream_rq,
     }
 }
 
@@ -49,7 +49,7 @@ fn lines_are_sorted_histograms_last_and_writers_summed() {
     b.upstream_rq.inc(204);
     b.length_ms.record(8);
     let samples = sample::collect(&registry, &History::default(), &filter());
-    let want = "a.127.0.0.1_80.active: 1\na.127.0.0.1_80.total: 3\nz.active: 2\nz.total: 6\n\
+    let want = "a.127.0.0.1_80.active: 1\na.127.0.0.1_80.total: 3\na.127.0.0.1_80.upstream_rq_completed: 0\nz.active: 2\nz.total: 6\n\
                 z.upstream_rq_200: 1\nz.upstream_rq_204: 1\nz.upstream_rq_2xx: 2\nz.upstream_rq_completed: 2\n\
                 a.127.0.0.1_80.length_ms: No recorded values\n\
                 z.length_ms: P0(nan,8.05) P25(nan,8.05) P50(nan,8.05) P75(nan,8.05) P90(nan,8.05) \
@@ -57,7 +57,7 @@ fn lines_are_sorted_histograms_last_and_writers_summed() {
     assert_eq!(text::print(&samples, Buckets::Summary), want);
     let json: serde_json::Value = serde_json::from_str(&text::json(&samples, Buckets::Cumulative)).unwrap();
     assert_eq!(json["stats"][0], serde_json::json!({"name": "a.127.0.0.1_80.active", "value": 1}));
-    let buckets = &json["stats"][8]["histograms"][1]["buckets"];
+    let buckets = &json["stats"][9]["histograms"][1]["buckets"];
     assert_eq!(buckets[2], serde_json::json!({"upper_bound": 5, "interval": 0, "cumulative": 0}));
     assert_eq!(buckets[3], serde_json::json!({"upper_bound": 10, "interval": 0, "cumulative": 1}));
 }
@@ -71,7 +71,7 @@ fn a_reset_hides_what_was_counted_and_nothing_else() {
     a.total.add(4);
     let counters = Filter { kind: Some(Kind::Counter), ..filter() };
     let samples = sample::collect(&registry, &history, &counters);
-    assert_eq!(text::print(&samples, Buckets::Summary), "z.total: 4\n");
+    assert_eq!(text::print(&samples, Buckets::Summary), "z.total: 4\nz.upstream_rq_completed: 0\n");
     let gauges = Filter { kind: Some(Kind::Gauge), ..filter() };
     let samples = sample::collect(&registry, &history, &gauges);
     assert_eq!(text::print(&samples, Buckets::Summary), "z.active: 1\n");
@@ -131,6 +131,7 @@ fn prometheus_gets_families_by_kind_and_name() {
                 envoy_cluster_upstream_rq{envoy_response_code=\"503\",envoy_cluster_name=\"a\"} 1\n\
                 # TYPE envoy_cluster_upstream_rq_completed counter\n\
                 envoy_cluster_upstream_rq_completed{envoy_cluster_name=\"a\"} 1\n\
+                envoy_cluster_upstream_rq_completed{envoy_cluster_name=\"b\"} 0\n\
                 # TYPE envoy_cluster_upstream_rq_xx counter\n\
                 envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=\"a\"} 1\n";
     assert_eq!(print(&counters, None), want);
