@@ -52,6 +52,7 @@ struct Scope<'a> {
     max_body: u32,
     /// `most_specific_header_mutations_wins`.
     table_first: bool,
+    ignore_path_parameters: bool,
     table: Level,
 }
 
@@ -114,6 +115,7 @@ impl RouteTable {
             validate_clusters: validate_clusters.unwrap_or(options.validate_clusters_default),
             max_body: max_direct_response_body_size_bytes.unwrap_or(MAX_DIRECT_RESPONSE_BODY),
             table_first: most_specific_header_mutations_wins,
+            ignore_path_parameters: ignore_path_parameters_in_path_matching,
             table: table.clone().unwrap_or_default(),
         };
         let hosts = all((0..)
@@ -252,7 +254,11 @@ fn route(
         filters: typed_per_filter_config,
     }
     .compile(cx, scope.scope.options.per_route);
-    let matched = matching::compile(r#match.unwrap_or_default(), &cx.field("match"));
+    let matched = matching::compile(
+        r#match.unwrap_or_default(),
+        &cx.field("match"),
+        scope.scope.ignore_path_parameters,
+    );
     let template = matched.as_ref().and_then(|m| m.template());
     let compiled = match action {
         Some(action) => {

@@ -122,7 +122,8 @@ impl PathCondition {
     fn holds(&self, head: &RequestHead, path: &[u8]) -> bool {
         match self {
             Self::Regex(regex) => regex.is_full_match(path),
-            Self::Template(template) => template.matches(path),
+            // Parameters count here even where the other kinds ignore them.
+            Self::Template(template) => template.matches(head.path_without_query()),
             Self::Connect => is_connect(head),
         }
     }

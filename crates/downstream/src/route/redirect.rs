@@ -41,10 +41,15 @@ impl RedirectAction {
         self.write_path(head.path(), out);
     }
 
-    /// A query in `path_redirect` stays whatever `strip_query` says, and drops the request's.
+    /// A query in `path_redirect` stays whatever `strip_query` says, and drops the request's. A path always
+    /// begins with `/`: otherwise it would go on with the host.
     fn write_path(&self, path: &[u8], out: &mut Vec<u8>) {
         let query_at = memchr::memchr(b'?', path).unwrap_or(path.len());
         let (before, query) = path.split_at_checked(query_at).unwrap_or_default();
+        let begin = if self.path.is_empty() { path } else { self.path.as_bytes() };
+        if begin.first() != Some(&b'/') {
+            out.push(b'/');
+        }
         if self.path.is_empty() {
             out.extend_from_slice(before);
         } else {

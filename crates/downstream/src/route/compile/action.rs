@@ -63,9 +63,8 @@ pub(super) fn compile(
     use pb::route::Action as Message;
     match action {
         Message::Route(message) => cluster_action(message, &cx.field("route"), around),
-        Message::Redirect(message) => {
-            redirect(message, &cx.field("redirect")).map(|r| Compiled::One(Action::Redirect(Box::new(r))))
-        }
+        Message::Redirect(message) => redirect(message, &cx.field("redirect"), around.template.is_some())
+            .map(|r| Compiled::One(Action::Redirect(Box::new(r)))),
         Message::DirectResponse(message) => {
             direct_response(message, &cx.field("direct_response"), around.scope.max_body)
                 .map(|d| Compiled::One(Action::DirectResponse(Box::new(d))))
@@ -151,6 +150,10 @@ fn path_rewrite(
 ) -> Option<Option<Arc<PathRewrite>>> {
     let rewrite = match (prefix, regex, policy) {
         (prefix, None, None) if prefix.is_empty() => return Some(None),
+        (_, None, None) if template.is_some() => {
+            cx.field("prefix_rewrite").error("Cannot use prefix_rewrite with matcher extension");
+            return None;
+        }
         (prefix, None, None) => PathRewrite::Prefix(prefix.into()),
         (prefix, Some(regex), None) if prefix.is_empty() => {
             PathRewrite::Regex(Box::new(regex_rewrite(regex, &cx.field("regex_rewrite"))?))
@@ -368,7 +371,11 @@ impl Weighted {
     }
 }
 
-fn redirect(message: pb::RedirectAction, cx: &CompileContext<'_>) -> Option<RedirectAction> {
+fn redirect(
+    message: pb::RedirectAction,
+    cx: &CompileContext<'_>,
+    by_template: bool,
+) -> Option<RedirectAction> {
     use pb::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
     let pb::RedirectAction {
         host_redirect,
@@ -384,6 +391,10 @@ fn redirect(message: pb::RedirectAction, cx: &CompileContext<'_>) -> Option<Redi
         Some(PathRewriteSpecifier::PathRedirect(text)) => {
             path = text;
             None
+        }
+        Some(PathRewriteSpecifier::PrefixRewrite(text)) if by_template && !text.is_empty() => {
+            cx.field("prefix_rewrite").error("Cannot use redirect.prefix_rewrite with path_match_policy");
+            return None;
         }
         Some(PathRewriteSpecifier::PrefixRewrite(text)) => {
             (!text.is_empty()).then(|| PathRewrite::Prefix(text.into()))

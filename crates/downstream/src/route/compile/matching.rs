@@ -65,7 +65,12 @@ impl PathPlace {
     }
 }
 
-pub(super) fn compile(message: pb::RouteMatch, cx: &CompileContext<'_>) -> Option<Compiled> {
+/// `parameters_ignored`: other paths than templates are looked up without their `;…`.
+pub(super) fn compile(
+    message: pb::RouteMatch,
+    cx: &CompileContext<'_>,
+    parameters_ignored: bool,
+) -> Option<Compiled> {
     let pb::RouteMatch {
         path_specifier,
         case_sensitive,
@@ -88,6 +93,9 @@ pub(super) fn compile(message: pb::RouteMatch, cx: &CompileContext<'_>) -> Optio
         .map(|(i, m)| MetadataMatcher::compile(m, &cx.item("dynamic_metadata", i))));
     let ((mut path, path_condition), headers) = (path?, headers?);
     path.guard = guard(&headers);
+    if parameters_ignored && matches!(path_condition, Some(PathCondition::Template(_))) {
+        path.text.clear();
+    }
     let conditions = Conditions {
         path: path_condition,
         runtime: runtime_fraction.as_ref().map(RuntimeFraction::compile),

@@ -79,11 +79,19 @@ fn a_query_in_the_new_path_wins_and_stays() {
         (path("/np?z=1", true), "http://ex.com/np?z=1"),
         (path("/np", true), "http://ex.com/np"),
         (path("/a#b", false), "http://ex.com/a#b?q=1?r"),
+        (path("n", false), "http://ex.com/n?q=1?r"),
+        (path("?n", false), "http://ex.com/?n"),
+        (path("//n", true), "http://ex.com//n"),
         (path("", true), "http://ex.com/x"),
         (path("", false), "http://ex.com/x?q=1?r"),
     ] {
         assert_eq!(location(&action, &head("ex.com", "http", "/x?q=1?r")), want);
     }
+}
+
+#[test]
+fn a_path_that_a_rewrite_left_without_its_slash_gets_one() {
+    assert_eq!(location(&redirect(), &head("ex.com", "http", "x/z?q")), "http://ex.com/x/z?q");
 }
 
 #[test]

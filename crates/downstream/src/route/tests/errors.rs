@@ -11,6 +11,13 @@ fn of_route(route: &str) -> String {
 #[test]
 fn what_envoy_refuses_is_refused_in_its_words() {
     let action = |text: &str| format!("{{name: rn, match: {{prefix: /}}, route: {{{text}}}}}");
+    let templated = |text: &str| {
+        format!(
+            "{{match: {{path_match_policy: {{name: u, typed_config: {{'@type': \
+             type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, \
+             path_template: '/*'}}}}}}, {text}}}"
+        )
+    };
     let direct = |text: &str| format!("{{match: {{prefix: /}}, direct_response: {{status: 200}}, {text}}}");
     for (route, want) in [
         (action("cluster: nix"), "route: unknown cluster 'nix'"),
@@ -38,6 +45,14 @@ fn what_envoy_refuses_is_refused_in_its_words() {
         (
             action("cluster: c, prefix_rewrite: /x, regex_rewrite: {pattern: {regex: a}, substitution: b}"),
             "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy",
+        ),
+        (
+            templated("route: {cluster: c, prefix_rewrite: /x}"),
+            "Cannot use prefix_rewrite with matcher extension",
+        ),
+        (
+            templated("redirect: {prefix_rewrite: /x}"),
+            "Cannot use redirect.prefix_rewrite with path_match_policy",
         ),
         (action("cluster: c, timeout: -1s"), "Invalid duration: Expected positive duration"),
         ("{match: {safe_regex: {regex: 'a('}}, direct_response: {status: 200}}".into(), "missing ): a("),

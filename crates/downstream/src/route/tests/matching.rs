@@ -350,11 +350,25 @@ virtual_hosts:
   routes:
   - {name: exact, match: {path: /exact}, direct_response: {status: 200}}
   - {name: regex, match: {safe_regex: {regex: '/rx.'}}, direct_response: {status: 200}}
+  - name: template
+    match:
+      path_match_policy:
+        name: u
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig
+          path_template: '/t;a/*'
+    direct_response: {status: 200}
 ",
     )
     .unwrap();
-    for (path, want) in [("/exact;v=1?q", "exact"), ("/exact/;v", "-"), ("/rxa;b/c", "regex"), ("/rxab", "-")]
-    {
+    for (path, want) in [
+        ("/exact;v=1?q", "exact"),
+        ("/exact/;v", "-"),
+        ("/rxa;b/c", "regex"),
+        ("/rxab", "-"),
+        ("/t;a/b", "template"),
+        ("/t/b", "-"),
+    ] {
         assert_eq!(name_for(&table, &get(path, &[])), want, "{path}");
     }
 }
