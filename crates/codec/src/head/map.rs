@@ -413,6 +413,25 @@ impl HeaderMap {
         self.finish(name.known, at, wire.len(), 0, value);
     }
 
+    /// Appends `line`, the whole `name: value CR LF` of a known name that is no pseudo header: one copy where
+    /// [`append`](Self::append) makes four. What is no such line is not appended.
+    #[inline]
+    pub fn append_line(&mut self, known: Known, line: &[u8]) {
+        let name = known.as_str();
+        let Some(value_len) = line.len().checked_sub(name.len() + COLON + CRLF) else { return };
+        debug_assert!(line.starts_with(name.as_bytes()) && line.ends_with(b"\r\n") && !known.is_pseudo());
+        let at = self.buf.len();
+        self.buf.extend_from_slice(line);
+        self.present |= bit(known);
+        self.entries.push(Entry {
+            at: at as u32,
+            value_len: value_len as u32,
+            name_len: name.len() as u16,
+            known,
+            flags: 0,
+        });
+    }
+
     /// Leaves exactly one entry of `name`, with `value`: the first one is overwritten in its place, further
     /// ones go; without one it is appended.
     pub fn set<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
@@ -562,18 +581,6 @@ impl KnownSet {
             rest = tail;
         }
         Self(bits)
-    }
-
-    /// Adds `known`.
-    #[inline]
-    pub fn insert(&mut self, known: Known) {
-        self.0 |= bit(known);
-    }
-
-    /// Whether the sets have a name in common.
-    #[inline]
-    pub fn intersects(self, other: KnownSet) -> bool {
-        self.0 & other.0 != 0
     }
 
     /// Whether `known` is in the set.

@@ -172,3 +172,19 @@ fn any_sequence_of_changes_leaves_what_a_list_of_pairs_would_hold() {
         }
     }
 }
+
+#[test]
+fn a_whole_line_is_an_entry_like_any_other() {
+    let mut map = HeaderMap::new();
+    map.append("a", b"1");
+    map.append_line(Known::Server, b"server: envoy\r\n");
+    map.append_line(Known::Via, b"via: \r\n");
+    map.append("b", b"2");
+    let want = [("a", "1"), ("server", "envoy"), ("via", ""), ("b", "2")];
+    assert_eq!(pairs(&map), want.map(|(n, v)| (n.to_string(), v.to_string())));
+    map.set(Known::Server, b"another name");
+    assert_eq!(map.get(Known::Server), Some(&b"another name"[..]));
+    assert_eq!(map.get("b"), Some(&b"2"[..]));
+    map.append_line(Known::Date, b"date");
+    assert!(!map.contains(Known::Date));
+}

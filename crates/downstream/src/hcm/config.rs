@@ -206,7 +206,7 @@ impl HcmConfig {
                     append_x_forwarded_port,
                     original_ip_detection,
                     internal_addresses,
-                    scheme_to_overwrite: messages::scheme_to_overwrite(scheme_header_transformation),
+                    scheme: messages::scheme_transformation(scheme_header_transformation),
                     proto_by_port: messages::proto_by_port(forward_proto_config),
                     request_ids,
                     always_forward_client_cert: messages::always_forward_client_cert(

@@ -67,8 +67,8 @@ pub struct Forwarding {
     pub internal: InternalAddresses,
     /// `append_x_forwarded_port`.
     pub append_port: bool,
-    /// `scheme_header_transformation.scheme_to_overwrite`.
-    pub scheme_to_overwrite: Option<Scheme>,
+    /// `scheme_header_transformation`.
+    pub scheme: SchemeTransformation,
     /// `forward_proto_config`: what the destination port of a PROXY header says of the scheme.
     pub proto_by_port: ProtoByPort,
     /// What stands for the peer in X-Forwarded-For when the peer is this machine: its own first address that
@@ -97,6 +97,21 @@ impl Scheme {
     fn of(connection: &ConnectionInfo) -> Self {
         if connection.tls { Self::Https } else { Self::Http }
     }
+
+    /// What X-Forwarded-Proto says, if that is a scheme.
+    fn said(headers: &HeaderMap) -> Option<Self> {
+        let said = headers.get(Known::XForwardedProto)?;
+        [Self::Http, Self::Https].into_iter().find(|s| said.eq_ignore_ascii_case(s.as_str().as_bytes()))
+    }
+}
+
+/// `scheme_header_transformation`: what becomes of `:scheme`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchemeTransformation {
+    /// `scheme_to_overwrite`: it is this one, and so is X-Forwarded-Proto.
+    pub overwrite: Option<Scheme>,
+    /// `match_upstream`: towards a host it is that of the connection there.
+    pub match_upstream: bool,
 }
 
 /// `forward_proto_config`: ports whose traffic another proxy took off TLS, or never was on it.
@@ -153,8 +168,8 @@ impl Forwarding {
             ClientAddress::Peer { hops, .. } => hops > 0,
             ClientAddress::Detected(_) => true,
         };
-        self.describe_connection(&mut head.headers, &info.connection, keep);
-        self.set_scheme(&mut head.headers, &info.connection);
+        let proto = self.describe_connection(&mut head.headers, &info.connection, keep);
+        self.set_scheme(&mut head.headers, &info.connection, proto);
         let (address, trusted) = match found {
             Some(ClientFound { address: Some(address), trusted }) => {
                 info.remote = Some(Address::Ip(address));
@@ -223,10 +238,23 @@ impl Forwarding {
     }
 
     /// X-Forwarded-Proto and -Port as the connection has them; what is there already stays where `keep` says so.
+    /// The answer is the proto that was written.
     #[inline]
-    fn describe_connection(&self, headers: &mut HeaderMap, connection: &ConnectionInfo, keep: bool) {
-        if !(keep && headers.contains(Known::XForwardedProto)) {
-            headers.set(Known::XForwardedProto, self.proto_by_port.of(connection).as_str().as_bytes());
+    fn describe_connection(
+        &self,
+        headers: &mut HeaderMap,
+        connection: &ConnectionInfo,
+        keep: bool,
+    ) -> Option<Scheme> {
+        let there = headers.contains(Known::XForwardedProto);
+        let proto = (!(keep && there)).then(|| self.proto_by_port.of(connection));
+        match proto {
+            Some(scheme) if there => headers.set(Known::XForwardedProto, scheme.as_str().as_bytes()),
+            Some(Scheme::Http) => headers.append_line(Known::XForwardedProto, b"x-forwarded-proto: http\r\n"),
+            Some(Scheme::Https) => {
+                headers.append_line(Known::XForwardedProto, b"x-forwarded-proto: https\r\n")
+            }
+            None => {}
         }
         if self.append_port
             && !(keep && headers.contains(Known::XForwardedPort))
@@ -234,26 +262,20 @@ impl Forwarding {
         {
             headers.set(Known::XForwardedPort, decimal(u64::from(port), &mut [0; 20]));
         }
+        proto
     }
 
     /// `:scheme`: what is configured, else what the request says, else X-Forwarded-Proto if that is a scheme,
     /// else the connection's. In lower case.
     #[inline]
-    fn set_scheme(&self, headers: &mut HeaderMap, connection: &ConnectionInfo) {
-        if let Some(scheme) = self.scheme_to_overwrite {
+    fn set_scheme(&self, headers: &mut HeaderMap, connection: &ConnectionInfo, proto: Option<Scheme>) {
+        if let Some(scheme) = self.scheme.overwrite {
             headers.set(Known::Scheme, scheme.as_str().as_bytes());
             headers.set(Known::XForwardedProto, scheme.as_str().as_bytes());
             return;
         }
         let Some(scheme) = headers.get(Known::Scheme) else {
-            let said = headers.get(Known::XForwardedProto).unwrap_or_default();
-            let scheme = if said.eq_ignore_ascii_case(b"http") {
-                Scheme::Http
-            } else if said.eq_ignore_ascii_case(b"https") {
-                Scheme::Https
-            } else {
-                Scheme::of(connection)
-            };
+            let scheme = proto.or_else(|| Scheme::said(headers)).unwrap_or_else(|| Scheme::of(connection));
             return headers.append(Known::Scheme, scheme.as_str().as_bytes());
         };
         if scheme.iter().any(u8::is_ascii_uppercase) {

@@ -93,12 +93,16 @@ impl Normalization {
     fn rewrite_path(&self, head: &mut RequestHead) -> Result<(), Refusal> {
         let failed = || Refusal::FailedPathNormalization(LocalReply::path_normalization_failed());
         let raw = head.path();
-        match path::rewrite(raw, self).ok_or_else(failed)? {
+        match path::rewrite(raw, self) {
             path::Rewritten::Path(new) => {
                 if new != raw {
                     head.headers.set(Known::Path, &new);
                 }
                 Ok(())
+            }
+            path::Rewritten::Refused(new) => {
+                head.headers.set(Known::Path, &new);
+                Err(failed())
             }
             path::Rewritten::Redirect(new) => {
                 // The redirect shows the new path in the log, and gRPC, which follows none, gets the error.

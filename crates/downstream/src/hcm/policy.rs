@@ -4,16 +4,19 @@
 //! ```text
 //! RequestPolicy::compile(PolicyFields { … })                     once, when configuration is loaded
 //! policy.on_request(&mut request, &mut info, &rng) -> Outcome    after the codec, before routing
+//! policy.on_upstream(&mut request, secured)                      on the way to a host
 //! policy.on_response(&mut response, &request, date)              after the filters, before the codec
 //! ```
 //!
-//! Neither allocates where nothing has to change. Left to the callers: `internal_only_headers` of the route
+//! What Envoy keeps as one header (`x-forwarded-for` and its like) the codec has joined. None allocates where nothing has to change. Left to the callers: `internal_only_headers` of the route
 //! table (to be removed when `StreamInfo::internal` is not set), `expect`, and the `connection: close` of a
 //! connection that ends, which the codec writes.
 
 pub mod messages;
 
-use super::forwarded::{ClientAddress, Forwarding, InternalAddresses, IpText, ProtoByPort, Scheme};
+use super::forwarded::{
+    ClientAddress, Forwarding, InternalAddresses, IpText, ProtoByPort, Scheme, SchemeTransformation,
+};
 use super::local_reply::LocalReply;
 use super::normalize::{Normalization, Refusal};
 use super::original_ip::{Detection, XffTrust};
@@ -42,8 +45,8 @@ pub struct PolicyFields {
     pub original_ip_detection: Vec<Detection>,
     /// `internal_address_config`.
     pub internal_addresses: InternalAddresses,
-    /// `scheme_header_transformation.scheme_to_overwrite`.
-    pub scheme_to_overwrite: Option<Scheme>,
+    /// `scheme_header_transformation`.
+    pub scheme: SchemeTransformation,
     /// `forward_proto_config`.
     pub proto_by_port: ProtoByPort,
     /// `generate_request_id`, `preserve_external_request_id`, `always_set_request_id_in_response`,
@@ -78,7 +81,7 @@ impl Default for PolicyFields {
             append_x_forwarded_port: false,
             original_ip_detection: Vec::new(),
             internal_addresses: InternalAddresses::default(),
-            scheme_to_overwrite: None,
+            scheme: SchemeTransformation::default(),
             proto_by_port: ProtoByPort::default(),
             request_ids: RequestIds::default(),
             add_user_agent: false,
@@ -145,7 +148,7 @@ impl RequestPolicy {
             append_x_forwarded_port,
             original_ip_detection,
             internal_addresses,
-            scheme_to_overwrite,
+            scheme,
             proto_by_port,
             request_ids,
             add_user_agent,
@@ -169,14 +172,14 @@ impl RequestPolicy {
                 skip_append: true,
             }])),
         };
-        let server_name = if server_name.is_empty() { "envoy".into() } else { server_name.into() };
+        let server_name = if server_name.is_empty() { "envoy" } else { &server_name };
         Ok(Self {
             normalization,
             forwarding: Forwarding {
                 client,
                 internal: internal_addresses,
                 append_port: append_x_forwarded_port,
-                scheme_to_overwrite,
+                scheme,
                 proto_by_port,
                 own_address,
             },
@@ -184,12 +187,7 @@ impl RequestPolicy {
             user_agent: add_user_agent
                 .then(|| UserAgent { cluster: node_cluster.into(), node: node_id.into() }),
             always_forward_client_cert,
-            response: ResponseHeaders {
-                server_name,
-                server: server_header,
-                via: via.into(),
-                request_id: request_ids.always_in_response,
-            },
+            response: ResponseHeaders::new(server_name, server_header, &via, request_ids.always_in_response),
         })
     }
 
@@ -205,7 +203,6 @@ impl RequestPolicy {
 
     #[inline]
     fn prepare(&self, head: &mut RequestHead, info: &mut StreamInfo, rng: &Rng) -> Result<(), Refusal> {
-        sanitize::join_repeated(&mut head.headers);
         self.check_scheme(head, info)?;
         let port = self.normalization.apply(head, info.connection.local.port())?;
         info.connect_port = port;
@@ -258,6 +255,15 @@ impl RequestPolicy {
         }
         if !self.response.via.is_empty() {
             headers.append_joined(Known::Via, b", ", self.response.via.as_bytes());
+        }
+    }
+
+    /// Gives a request the scheme of the connection that it goes out on, where that is configured.
+    #[inline]
+    pub fn on_upstream(&self, head: &mut RequestHead, secured: bool) {
+        if self.forwarding.scheme.match_upstream {
+            let scheme = if secured { Scheme::Https } else { Scheme::Http };
+            head.headers.set(Known::Scheme, scheme.as_str().as_bytes());
         }
     }
 

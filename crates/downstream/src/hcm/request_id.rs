@@ -10,6 +10,8 @@ use nuncio_core::rng::Rng;
 
 /// How long a UUID's text is.
 const LEN: usize = 36;
+/// Where the id begins in its header line.
+const NAME_LEN: usize = "x-request-id: ".len();
 /// Where the trace reason stands in it: the version digit of a random UUID.
 const REASON_AT: usize = 14;
 
@@ -48,8 +50,15 @@ impl RequestIds {
         if !self.generate {
             return;
         }
-        let replace = edge && !self.preserve_external;
-        if replace || headers.get(Known::XRequestId).unwrap_or_default().is_empty() {
+        if !headers.contains(Known::XRequestId) {
+            let mut line = *b"x-request-id: ------------------------------------\r\n";
+            if let Some(place) = line.get_mut(NAME_LEN..NAME_LEN + LEN) {
+                place.copy_from_slice(&uuid(rng.next(), rng.next()));
+            }
+            headers.append_line(Known::XRequestId, &line);
+        } else if (edge && !self.preserve_external)
+            || headers.get(Known::XRequestId).is_some_and(<[u8]>::is_empty)
+        {
             headers.set(Known::XRequestId, &uuid(rng.next(), rng.next()));
         }
     }

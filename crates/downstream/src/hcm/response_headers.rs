@@ -2,7 +2,7 @@
 //! `date`, `server`, `x-request-id` and `via` come, in this order.
 
 use super::sanitize::is_upgrade;
-use nuncio_codec::head::{Known, KnownSet, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead};
 
 /// `server_header_transformation`: what becomes of the upstream's `server`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,20 +19,33 @@ pub enum ServerHeader {
 /// What is written into responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHeaders {
-    /// `server_name`.
-    pub server_name: Box<str>,
+    /// `server_name` as the line `server: NAME CR LF`.
+    server_line: Box<[u8]>,
     /// `server_header_transformation`.
-    pub server: ServerHeader,
+    server: ServerHeader,
     /// `via`, empty for none.
     pub via: Box<str>,
     /// `always_set_request_id_in_response`.
     pub request_id: bool,
 }
 
+/// Where the value begins in `server_line`.
+const SERVER_NAME_AT: usize = "server: ".len();
+
 const HOP: KnownSet = KnownSet::of(&[Known::TransferEncoding, Known::KeepAlive, Known::ProxyConnection]);
 const UPGRADE: KnownSet = KnownSet::of(&[Known::Connection, Known::Upgrade]);
 
 impl ResponseHeaders {
+    /// The headers of a proxy with this name.
+    pub fn new(server_name: &str, server: ServerHeader, via: &str, request_id: bool) -> Self {
+        let server_line = format!("server: {server_name}\r\n").into_bytes().into();
+        Self { server_line, server, via: via.into(), request_id }
+    }
+
+    fn server_name(&self) -> &[u8] {
+        self.server_line.get(SERVER_NAME_AT..self.server_line.len() - 2).unwrap_or_default()
+    }
+
     /// Gives `response` its last headers. `date` is the text of the present moment (RFC 9110 section 5.6.7).
     ///
     /// The codec writes `connection: close` where the connection ends, so that `connection` goes here even from
@@ -43,7 +56,7 @@ impl ResponseHeaders {
         let interim = matches!(response.status, 100 | 102..=199);
         if !interim {
             if !headers.contains(Known::Date) {
-                headers.append(Known::Date, date);
+                append_date(headers, date);
             }
             self.set_server(response);
         }
@@ -65,12 +78,12 @@ impl ResponseHeaders {
     #[inline]
     fn set_server(&self, response: &mut ResponseHead) {
         let headers = &mut response.headers;
-        match self.server {
-            ServerHeader::Overwrite => headers.set(Known::Server, self.server_name.as_bytes()),
-            ServerHeader::AppendIfAbsent if !headers.contains(Known::Server) => {
-                headers.append(Known::Server, self.server_name.as_bytes());
+        match (self.server, headers.contains(Known::Server)) {
+            (ServerHeader::PassThrough, _) | (ServerHeader::AppendIfAbsent, true) => {}
+            (ServerHeader::Overwrite, true) => headers.set(Known::Server, self.server_name()),
+            (ServerHeader::Overwrite | ServerHeader::AppendIfAbsent, false) => {
+                headers.append_line(Known::Server, &self.server_line);
             }
-            ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
         }
     }
 
@@ -88,6 +101,19 @@ impl ResponseHeaders {
             headers.remove_known(UPGRADE);
         }
         headers.remove_known(HOP);
+    }
+}
+
+/// Appends `date`, in one copy where it has the length that dates have.
+#[inline]
+fn append_date(headers: &mut HeaderMap, date: &[u8]) {
+    let mut line = *b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    match line.get_mut(6..35) {
+        Some(place) if place.len() == date.len() => {
+            place.copy_from_slice(date);
+            headers.append_line(Known::Date, &line);
+        }
+        _ => headers.append(Known::Date, date),
     }
 }
 

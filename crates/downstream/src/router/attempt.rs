@@ -42,6 +42,8 @@ pub async fn run<D: Downstream>(
         Connected::Timeout(timeout) => return timed_out(stream, cluster, timeouts, timeout).await,
     };
     let limits = Limits { up: cluster.config().buffer_limit(), down: stream.hcm.config.buffer_limit };
+    // No connection to a host is secured yet.
+    stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
     if let Err(error) = up.encode_head(&stream.heads.request, stream.request_complete) {
         return upstream_failed(stream, cluster, error).await;
     }

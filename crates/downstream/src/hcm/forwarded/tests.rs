@@ -33,7 +33,7 @@ fn forwarding(client: ClientAddress) -> Forwarding {
         client,
         internal: InternalAddresses::None,
         append_port: false,
-        scheme_to_overwrite: None,
+        scheme: SchemeTransformation::default(),
         proto_by_port: ProtoByPort::default(),
         own_address: OWN.parse().unwrap(),
     }
@@ -191,7 +191,8 @@ fn a_scheme_that_came_stays_in_lower_case_unless_it_is_overwritten() {
     let keep = seen(&forwarding(xff(0, true)), connection("127.0.0.1", false), &lines);
     assert_eq!(keep.head.scheme(), b"https");
     assert_eq!(keep.head.headers.get_str(Known::XForwardedProto), Some("http"));
-    let how = Forwarding { scheme_to_overwrite: Some(Scheme::Https), ..forwarding(peer(0)) };
+    let scheme = SchemeTransformation { overwrite: Some(Scheme::Https), match_upstream: false };
+    let how = Forwarding { scheme, ..forwarding(peer(0)) };
     let overwritten = seen(&how, connection("127.0.0.1", false), &[(":scheme", "http")]);
     assert_eq!(overwritten.head.scheme(), b"https");
     assert_eq!(overwritten.head.headers.get_str(Known::XForwardedProto), Some("https"));

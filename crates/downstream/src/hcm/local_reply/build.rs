@@ -203,11 +203,9 @@ impl Formed {
 
 /// Gives `response` the headers that describe `body`. The answer is what of it may be sent.
 fn frame(response: &mut ResponseHead, body: Formed, head_only: bool) -> ReplyBody {
-    // A body behind one of these statuses would be read as the next response (RFC 9112 section 6.3).
-    let bodiless = matches!(response.status, 100..=199 | 204 | 304);
     let headers = &mut response.headers;
     let Formed { text, content_type, overwrite } = body;
-    if text.is_empty() || (bodiless && response.status != 304) {
+    if text.is_empty() || matches!(response.status, 100..=199) {
         headers.remove(Known::ContentLength);
         headers.remove(Known::ContentType);
         return ReplyBody::EMPTY;
@@ -216,5 +214,7 @@ fn frame(response: &mut ResponseHead, body: Formed, head_only: bool) -> ReplyBod
     if overwrite || !headers.contains(Known::ContentType) {
         headers.set(Known::ContentType, &content_type);
     }
-    if head_only || bodiless { ReplyBody::EMPTY } else { text }
+    // 204 and 304 describe a body as Envoy has them do, but the body itself would be read as the next response
+    // (RFC 9112 section 6.3).
+    if head_only || matches!(response.status, 204 | 304) { ReplyBody::EMPTY } else { text }
 }

@@ -23,6 +23,8 @@ pub(super) enum Rewritten {
     Path(Vec<u8>),
     /// To send the client to.
     Redirect(Vec<u8>),
+    /// To be refused; the path with its escaped slashes decoded is what the log shows.
+    Refused(Vec<u8>),
 }
 
 /// What a byte of a path means to normalisation.
@@ -83,31 +85,37 @@ pub(super) fn may_change(path: &[u8], how: &Normalization) -> bool {
     false
 }
 
-/// Brings `path` (with its query, without a fragment) into its form; `None` where it has none or is refused.
-pub(super) fn rewrite(path: &[u8], how: &Normalization) -> Option<Rewritten> {
+/// Brings `path` (with its query, without a fragment) into its form.
+pub(super) fn rewrite(path: &[u8], how: &Normalization) -> Rewritten {
     let end = memchr::memchr(b'?', path).unwrap_or(path.len());
-    let (path, query) = path.split_at_checked(end)?;
+    let (path, query) = path.split_at_checked(end).unwrap_or_default();
     let mut out = Vec::with_capacity(path.len() + query.len() + 2);
     let mut redirect = false;
     if how.escaped_slashes == EscapedSlashes::KeepUnchanged {
         out.extend_from_slice(path);
     } else if unescape_slashes(path, &mut out) {
         match how.escaped_slashes {
-            EscapedSlashes::RejectRequest => return None,
+            EscapedSlashes::RejectRequest => {
+                out.extend_from_slice(query);
+                return Rewritten::Refused(out);
+            }
             EscapedSlashes::UnescapeAndRedirect => redirect = true,
             EscapedSlashes::UnescapeAndForward | EscapedSlashes::KeepUnchanged => {}
         }
     }
     if how.path {
-        let without = strip_dot_parameters(&out);
-        out.clear();
-        canonicalize(&without, &mut out)?;
+        let mut canonical = Vec::with_capacity(path.len() + query.len() + 2);
+        if canonicalize(&strip_dot_parameters(&out), &mut canonical).is_none() {
+            out.extend_from_slice(query);
+            return Rewritten::Refused(out);
+        }
+        out = canonical;
     }
     if how.merge_slashes {
         merge_slashes(&mut out);
     }
     out.extend_from_slice(query);
-    Some(if redirect { Rewritten::Redirect(out) } else { Rewritten::Path(out) })
+    if redirect { Rewritten::Redirect(out) } else { Rewritten::Path(out) }
 }
 
 /// Appends `path` with `%2F` as `/` and `%5C` as `\`; whether there was one.

@@ -264,6 +264,21 @@ fn escaped_slashes_are_kept_refused_redirected_or_decoded() {
 }
 
 #[test]
+fn a_refused_path_is_logged_with_its_slashes_decoded() {
+    let how = Normalization { escaped_slashes: EscapedSlashes::RejectRequest, ..NOTHING };
+    for (path, logged) in
+        [("/a%2fb?x=%2f", "/a/b?x=%2f"), ("/a%5C%2e%2e%2fb", "/a\\%2e%2e/b"), ("/a#%2f", "/a#%2f")]
+    {
+        let mut head = head("GET", path, Some("a"));
+        assert_eq!(outcome(&how, &mut head), "400");
+        assert_eq!(head.path(), logged.as_bytes());
+    }
+    let mut nul = head("GET", "/b/../a%00", Some("a"));
+    assert_eq!(outcome(&NORMALIZE, &mut nul), "400");
+    assert_eq!(nul.path(), b"/b/../a%00");
+}
+
+#[test]
 fn grpc_is_refused_where_others_are_redirected() {
     let how = Normalization { escaped_slashes: EscapedSlashes::UnescapeAndRedirect, ..NOTHING };
     let mut grpc = head("POST", "/a%2fb", Some("a"));

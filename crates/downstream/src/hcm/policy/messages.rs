@@ -1,6 +1,6 @@
 //! The messages inside `HttpConnectionManager` that the policy is made of, compiled one by one.
 
-use super::super::forwarded::{InternalAddresses, ProtoByPort, Scheme};
+use super::super::forwarded::{InternalAddresses, ProtoByPort, Scheme, SchemeTransformation};
 use super::super::original_ip::{Detection, XffTrust};
 use super::super::request_id::RequestIds;
 use nuncio_core::config::{CompileContext, type_name};
@@ -90,11 +90,14 @@ fn custom_header(message: detection_pb::custom_header::v3::CustomHeaderConfig) -
 }
 
 /// `scheme_header_transformation`. Only `http` and `https` come this far.
-pub fn scheme_to_overwrite(message: Option<core_pb::SchemeHeaderTransformation>) -> Option<Scheme> {
+pub fn scheme_transformation(message: Option<core_pb::SchemeHeaderTransformation>) -> SchemeTransformation {
     use core_pb::scheme_header_transformation::Transformation;
-    let core_pb::SchemeHeaderTransformation { transformation } = message?;
-    let Transformation::SchemeToOverwrite(scheme) = transformation?;
-    Some(if scheme == "https" { Scheme::Https } else { Scheme::Http })
+    let core_pb::SchemeHeaderTransformation { transformation, match_upstream } = message.unwrap_or_default();
+    let overwrite = transformation.map(|Transformation::SchemeToOverwrite(scheme)| match &*scheme {
+        "https" => Scheme::Https,
+        _ => Scheme::Http,
+    });
+    SchemeTransformation { overwrite, match_upstream }
 }
 
 /// `forward_proto_config`. A number that is no port matches none.

@@ -144,18 +144,6 @@ fn a_client_certificate_header_goes_unless_it_is_always_forwarded() {
 }
 
 #[test]
-fn repeated_lists_are_read_as_one() {
-    let policy = policy(PolicyFields::default());
-    let (mut head, mut info) = (
-        request(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]),
-        info(connection("127.0.0.1", false)),
-    );
-    policy.on_request(&mut head, &mut info, &Rng::seeded(1));
-    assert_eq!(head.headers.get_str(Known::XForwardedFor), Some("1.1.1.1,2.2.2.2"));
-    assert_eq!(info.remote_address().to_string(), "2.2.2.2:0");
-}
-
-#[test]
 fn an_https_target_without_tls_is_refused_where_the_peer_is_the_client() {
     for (use_remote_address, tls, scheme, refused) in [
         (true, false, "https", true),
@@ -198,4 +186,16 @@ fn a_refusal_says_what_it_counts_as() {
     let mut fragment = request(&[]);
     fragment.headers.set(Known::Path, b"/a#b");
     assert!(matches!(outcome(&mut fragment), Outcome::Refuse(Refusal::FailedPathNormalization(_))));
+}
+
+#[test]
+fn towards_a_host_the_scheme_is_that_of_the_connection_there_if_configured() {
+    for (match_upstream, secured, want) in
+        [(true, false, "http"), (true, true, "https"), (false, false, "https"), (false, true, "https")]
+    {
+        let scheme = SchemeTransformation { overwrite: None, match_upstream };
+        let mut head = request(&[(":scheme", "https")]);
+        policy(PolicyFields { scheme, ..PolicyFields::default() }).on_upstream(&mut head, secured);
+        assert_eq!(head.scheme(), want.as_bytes(), "{match_upstream} {secured}");
+    }
 }

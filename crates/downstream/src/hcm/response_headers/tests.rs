@@ -3,12 +3,7 @@ use super::*;
 const DATE: &[u8] = b"Thu, 01 Jan 1970 00:00:00 GMT";
 
 fn plain() -> ResponseHeaders {
-    ResponseHeaders {
-        server_name: "envoy".into(),
-        server: ServerHeader::Overwrite,
-        via: "".into(),
-        request_id: false,
-    }
+    ResponseHeaders::new("envoy", ServerHeader::Overwrite, "", false)
 }
 
 fn applied(
@@ -44,7 +39,7 @@ fn the_server_header_is_transformed_as_configured() {
         (ServerHeader::AppendIfAbsent, Some("up"), Some("n")),
         (ServerHeader::PassThrough, Some("up"), None),
     ] {
-        let how = ResponseHeaders { server, server_name: "n".into(), ..plain() };
+        let how = ResponseHeaders::new("n", server, "", false);
         let line = |response: &[(&str, &str)]| {
             let lines = applied(&how, 200, response, &[]);
             lines.iter().find_map(|l| l.strip_prefix("server: ").map(str::to_owned))

@@ -172,25 +172,6 @@ fn a_referer_stays_where_envoy_lets_it() {
 }
 
 #[test]
-fn what_envoy_keeps_once_is_joined_and_the_rest_stays_apart() {
-    let mut head = head(&[
-        ("x-forwarded-for", "1"),
-        ("cookie", "a=1"),
-        ("accept", "1"),
-        ("x-forwarded-for", "2"),
-        ("x-other", "1"),
-        ("cookie", "b=2"),
-        ("accept", "2"),
-        ("x-other", "2"),
-        ("x-forwarded-for", "3"),
-    ]);
-    join_repeated(&mut head.headers);
-    let want =
-        ["x-forwarded-for: 1,2,3", "cookie: a=1", "accept: 1,2", "x-other: 1", "cookie: b=2", "x-other: 2"];
-    assert_eq!(lines(&head), want);
-}
-
-#[test]
 fn steering_headers_go_by_who_sent_them() {
     let all: Vec<(&str, &str)> =
         EXTERNAL.iter().chain(EDGE).map(|k| (k.as_str(), "1")).chain([("x-envoy-custom", "1")]).collect();

@@ -97,13 +97,15 @@ fn request_ids_take_their_extension() {
 #[test]
 fn schemes_ports_and_certificate_modes_compile() {
     use core_pb::scheme_header_transformation::Transformation;
-    let scheme = |text: &str| core_pb::SchemeHeaderTransformation {
-        transformation: Some(Transformation::SchemeToOverwrite(text.into())),
+    let compiled = |text: Option<&str>, match_upstream| {
+        let transformation = text.map(|text| Transformation::SchemeToOverwrite(text.into()));
+        scheme_transformation(Some(core_pb::SchemeHeaderTransformation { transformation, match_upstream }))
     };
-    assert_eq!(scheme_to_overwrite(None), None);
-    assert_eq!(scheme_to_overwrite(Some(core_pb::SchemeHeaderTransformation::default())), None);
-    assert_eq!(scheme_to_overwrite(Some(scheme("https"))), Some(Scheme::Https));
-    assert_eq!(scheme_to_overwrite(Some(scheme("http"))), Some(Scheme::Http));
+    let want = |overwrite, match_upstream| SchemeTransformation { overwrite, match_upstream };
+    assert_eq!(scheme_transformation(None), want(None, false));
+    assert_eq!(compiled(None, true), want(None, true));
+    assert_eq!(compiled(Some("https"), false), want(Some(Scheme::Https), false));
+    assert_eq!(compiled(Some("http"), false), want(Some(Scheme::Http), false));
     let ports = pb::ForwardProtoConfig {
         https_destination_ports: vec![443, 70_000],
         http_destination_ports: vec![80],
