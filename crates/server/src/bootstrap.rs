@@ -82,6 +82,10 @@ impl BootstrapConfig {
 const OWN_KEYS: [&str; 8] =
     ["envoy.", "overload.", "re2.", "upstream.", "outlier_detection.", "health_check.", "tracing.", "stats."];
 
+/// How the keys below `circuit_breakers.` end that clusters read.
+const BREAKER_KEYS: [&str; 5] =
+    [".max_connections", ".max_pending_requests", ".max_requests", ".max_retries", ".max_connection_pools"];
+
 /// The layers of `layered_runtime`. `None`: refused, with every reason recorded.
 fn runtime(message: pb::LayeredRuntime, cx: &CompileContext<'_>) -> Option<Runtime> {
     let pb::LayeredRuntime { layers } = message;
@@ -103,7 +107,9 @@ fn runtime(message: pb::LayeredRuntime, cx: &CompileContext<'_>) -> Option<Runti
                 let mut layer = Layer::fixed(&name, &fields);
                 let layer_cx = cx.field("static_layer");
                 layer.values.retain(|key, _| {
-                    let own = OWN_KEYS.iter().any(|prefix| key.starts_with(prefix));
+                    let own = OWN_KEYS.iter().any(|prefix| key.starts_with(prefix))
+                        || (key.starts_with("circuit_breakers.")
+                            && !BREAKER_KEYS.iter().any(|end| key.ends_with(end)));
                     if own {
                         layer_cx.unsupported(format!(
                             "the runtime key {key} has a meaning of its own that is not built"

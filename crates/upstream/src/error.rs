@@ -76,9 +76,15 @@ impl ResetReason {
 /// Why the pool gave no stream. Nothing of the request was sent: another try is safe, if the policy wants it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
-    /// `max_requests` or `max_pending_requests` is reached.
+    /// `max_pending_requests` is reached; no host is told of in logs then, as in Envoy.
+    #[error("overflow")]
+    PendingOverflow,
+    /// `max_requests` is reached.
     #[error("overflow")]
     Overflow,
+    /// `max_connection_pools` is reached: answered as if there were no healthy host, as in Envoy.
+    #[error("no connection pool")]
+    PoolOverflow,
     /// This side could not connect (no descriptor, the source address cannot be bound).
     #[error("local connection failure: {0}")]
     Local(Box<str>),
@@ -94,7 +100,7 @@ impl PoolError {
     /// The reset reason it shows as.
     pub fn reason(&self) -> ResetReason {
         match self {
-            Self::Overflow => ResetReason::Overflow,
+            Self::PendingOverflow | Self::Overflow | Self::PoolOverflow => ResetReason::Overflow,
             Self::Local(_) => ResetReason::LocalConnectionFailure,
             Self::Remote(_) => ResetReason::RemoteConnectionFailure,
             Self::Timeout => ResetReason::ConnectionTimeout,
@@ -103,14 +109,22 @@ impl PoolError {
 
     /// The response flag it sets.
     pub fn flag(&self) -> ResponseFlag {
-        self.reason().flag()
+        match self {
+            Self::PoolOverflow => ResponseFlag::NoHealthyUpstream,
+            _ => self.reason().flag(),
+        }
+    }
+
+    /// Whether logs name the host that was picked.
+    pub fn names_host(&self) -> bool {
+        !matches!(self, Self::PendingOverflow | Self::PoolOverflow)
     }
 
     /// What the transport said (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`).
     pub fn transport_failure(&self) -> Option<&str> {
         match self {
             Self::Local(text) | Self::Remote(text) => Some(text),
-            Self::Overflow | Self::Timeout => None,
+            Self::PendingOverflow | Self::Overflow | Self::PoolOverflow | Self::Timeout => None,
         }
     }
 }

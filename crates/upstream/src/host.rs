@@ -1,6 +1,6 @@
 //! Hosts: what the balancer picks.
 
-use crate::circuit::{PerPriority, RequestPriority};
+use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::ClusterCore;
 use crate::pool::HttpPool;
 use crate::stats::HostCounters;
@@ -244,10 +244,23 @@ impl Host {
         &self.core
     }
 
-    pub(crate) fn pool(self: &Rc<Self>, priority: RequestPriority) -> &HttpPool {
-        self.pools.get(priority).get_or_init(|| Box::new(HttpPool::new(self, priority)))
+    /// The pool of a priority; `None` where `max_connection_pools` lets none be made, which is counted.
+    #[inline]
+    pub(crate) fn pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&HttpPool> {
+        self.existing_pool(priority).or_else(|| self.new_pool(priority))
     }
 
+    #[cold]
+    fn new_pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&HttpPool> {
+        let Some(permit) = self.core.try_take(priority, Resource::Pools) else {
+            self.core.stats.upstream_cx_pool_overflow.inc();
+            return None;
+        };
+        let pool = self.pools.get(priority).get_or_init(|| Box::new(HttpPool::new(self, priority, permit)));
+        Some(pool)
+    }
+
+    #[inline]
     pub(crate) fn existing_pool(&self, priority: RequestPriority) -> Option<&HttpPool> {
         self.pools.get(priority).get().map(|pool| &**pool)
     }

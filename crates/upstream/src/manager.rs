@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, ClusterConfig, ClusterShared};
 use crate::host::HostSnapshot;
 use crate::pool::{Connector, Reaper, SocketConnector};
+use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_net::worker::Worker;
 use std::cell::RefCell;
@@ -32,6 +33,7 @@ enum Update {
 /// The clusters of the process, kept by the main thread, which alone changes them.
 pub struct ClusterSet {
     registry: Registry,
+    runtime: Runtime,
     clusters: Vec<Arc<ClusterShared>>,
     workers: Vec<mpsc::UnboundedSender<Update>>,
 }
@@ -44,10 +46,19 @@ pub struct ClusterSeat {
 }
 
 impl ClusterSet {
-    /// The clusters of `config`, with their statistics in `registry`.
-    pub fn new(config: &ClusterSetConfig, registry: &Registry) -> Self {
-        let clusters = config.clusters.iter().map(|c| ClusterShared::new(Arc::clone(c), registry)).collect();
-        Self { registry: registry.clone(), clusters, workers: Vec::new() }
+    /// The clusters of `config`, with their statistics in `registry`, and limits that keys of `runtime` may
+    /// override.
+    pub fn new(config: &ClusterSetConfig, registry: &Registry, runtime: &Runtime) -> Self {
+        let shared = |c: &Arc<ClusterConfig>| ClusterShared::new(Arc::clone(c), registry, runtime);
+        let clusters = config.clusters.iter().map(shared).collect();
+        Self { registry: registry.clone(), runtime: runtime.clone(), clusters, workers: Vec::new() }
+    }
+
+    /// Takes limits over as runtime keys have them now. To be called after the admin port changed a key.
+    pub fn runtime_changed(&self) {
+        for cluster in &self.clusters {
+            cluster.take_runtime(&self.runtime);
+        }
     }
 
     /// The clusters, in the order in which they came; `/clusters` and `/config_dump` read them here.
@@ -74,7 +85,7 @@ impl ClusterSet {
 
     /// Adds a cluster, or puts it in the place of the one with its name.
     pub fn set(&mut self, config: Arc<ClusterConfig>) -> &Arc<ClusterShared> {
-        let cluster = ClusterShared::new(config, &self.registry);
+        let cluster = ClusterShared::new(config, &self.registry, &self.runtime);
         self.tell(&Update::Cluster(Arc::clone(&cluster)));
         let name = &cluster.config().name;
         let at = match self.clusters.iter().position(|c| c.config().name == *name) {

@@ -7,6 +7,7 @@ use crate::pool::{ConnectFuture, Connector};
 use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
 use nuncio_core::rng::Rng;
+use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions, MemoryStream, pair, poll_read_vec};
 use nuncio_net::worker::Worker;
@@ -115,7 +116,7 @@ impl World {
     pub(crate) fn new(clusters: Vec<ClusterConfig>) -> Self {
         let registry = Registry::new();
         let config = ClusterSetConfig { clusters: clusters.into_iter().map(Arc::new).collect() };
-        let mut set = ClusterSet::new(&config, &registry);
+        let mut set = ClusterSet::new(&config, &registry, &Runtime::default());
         let worker = Worker::new(0, Clock::following(now), Rng::seeded(7));
         let peers = Rc::new(Peers {
             manner: Cell::new(Manner::Accept),

@@ -33,7 +33,7 @@ pub async fn run<D: Downstream>(
     cluster: &Rc<Cluster>,
 ) -> End {
     let Some(host) = cluster.pick(&PickContext::default()) else {
-        return stream.reply(LocalReply::no_healthy_upstream()).await;
+        return no_healthy_upstream(stream, cluster).await;
     };
     let mut up = match connect(stream, cluster, &host).await {
         Connected::Exchange(up) => up,
@@ -138,7 +138,19 @@ fn informational<D: Downstream>(stream: &mut Stream<D>) {
 async fn pool_failed<D: Downstream>(stream: &mut Stream<D>, cluster: &Cluster, error: PoolError) -> End {
     let transport = error.transport_failure().map(Box::from);
     stream.info.upstream.transport_failure = transport;
+    if !error.names_host() {
+        stream.info.upstream.host = None;
+    }
+    if error == PoolError::PoolOverflow {
+        return no_healthy_upstream(stream, cluster).await;
+    }
     reset(stream, cluster, error.reason()).await
+}
+
+async fn no_healthy_upstream<D: Downstream>(stream: &mut Stream<D>, cluster: &Cluster) -> End {
+    let reply = LocalReply::no_healthy_upstream();
+    cluster.stats().upstream_rq.inc(reply.status);
+    stream.reply(reply).await
 }
 
 /// The exchange broke: answered where the response was not begun, else the client's stream breaks too.

@@ -38,6 +38,7 @@ pub(super) fn modify(admin: &Admin, request: &Request) -> Response {
         tracing::error!(target: "misc", "No admin layer specified");
         return Response::error(503, "No admin layer specified");
     }
+    admin.clusters.borrow().runtime_changed();
     if let Some(stats) = &admin.stats {
         stats.count_runtime(&admin.runtime);
     }

@@ -23,7 +23,11 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
             name: "l1".into(),
             addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],
         }],
-        clusters: Rc::new(RefCell::new(ClusterSet::new(&ClusterSetConfig::default(), &Registry::new()))),
+        clusters: Rc::new(RefCell::new(ClusterSet::new(
+            &ClusterSetConfig::default(),
+            &Registry::new(),
+            &Runtime::default(),
+        ))),
         runtime: Runtime::default(),
         registry: Registry::new(),
         history: RefCell::default(),

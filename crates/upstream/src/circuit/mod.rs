@@ -1,7 +1,8 @@
 //! Circuit breakers: limits that all workers share exactly.
 
 use crate::stats::{ClusterMainStats, RemainingStats};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use nuncio_core::runtime::Runtime;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// The priority of a request (`envoy.config.core.v3.RoutingPriority`), which has limits and pools of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,24 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// These limits, or what `circuit_breakers.CLUSTER.PRIORITY.*` says in their place.
+    pub fn at_runtime(&self, cluster: &str, priority: RequestPriority, runtime: &Runtime) -> Self {
+        let key = |name, value: u32| {
+            let key = format!("circuit_breakers.{cluster}.{}.{name}", priority.as_str());
+            u32::try_from(runtime.integer(&key, value.into())).unwrap_or(u32::MAX)
+        };
+        Self {
+            max_connections: key("max_connections", self.max_connections),
+            max_pending: key("max_pending_requests", self.max_pending),
+            max_requests: key("max_requests", self.max_requests),
+            max_retries: key("max_retries", self.max_retries),
+            max_pools: key("max_connection_pools", self.max_pools),
+            ..self.clone()
+        }
+    }
+}
+
 /// Retries in proportion to the load (`RetryBudget`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryBudget {
@@ -119,18 +138,45 @@ pub enum Resource {
     Pools,
 }
 
-/// The counts of one priority; exact over all workers.
+/// The counts of one priority, exact over all workers, and the limits that hold now.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    connections: AtomicU32,
-    pending: AtomicU32,
-    requests: AtomicU32,
-    retries: AtomicU32,
-    pools: AtomicU32,
+    connections: Limited,
+    pending: Limited,
+    requests: Limited,
+    retries: Limited,
+    pools: Limited,
+    retry_budget: Option<RetryBudget>,
+}
+
+/// A count and its limit.
+#[derive(Debug, Default)]
+struct Limited {
+    held: AtomicU32,
+    max: AtomicU32,
+    /// Something was taken at all. Envoy's gauges move with that: a limit of 0 shows as open only from then on.
+    used: AtomicBool,
 }
 
 impl Breaker {
-    fn count(&self, resource: Resource) -> &AtomicU32 {
+    /// Nothing held, and these limits.
+    pub fn new(limits: &Limits) -> Self {
+        let breaker = Self { retry_budget: limits.retry_budget.clone(), ..Self::default() };
+        breaker.set_limits(limits);
+        breaker
+    }
+
+    /// Other limits from now on; the retry budget stays.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.connections.max.store(limits.max_connections, Relaxed);
+        self.pending.max.store(limits.max_pending, Relaxed);
+        self.requests.max.store(limits.max_requests, Relaxed);
+        self.retries.max.store(limits.max_retries, Relaxed);
+        self.pools.max.store(limits.max_pools, Relaxed);
+    }
+
+    #[inline]
+    fn of(&self, resource: Resource) -> &Limited {
         match resource {
             Resource::Connections => &self.connections,
             Resource::Pending => &self.pending,
@@ -142,76 +188,73 @@ impl Breaker {
 
     /// How many are held now.
     pub fn held(&self, resource: Resource) -> u32 {
-        self.count(resource).load(Relaxed)
+        self.of(resource).held.load(Relaxed)
     }
 
-    fn limit(&self, limits: &Limits, resource: Resource) -> u32 {
-        match resource {
-            Resource::Connections => limits.max_connections,
-            Resource::Pending => limits.max_pending,
-            Resource::Requests => limits.max_requests,
-            Resource::Pools => limits.max_pools,
-            Resource::Retries => limits.retry_budget.as_ref().map_or(limits.max_retries, |budget| {
+    #[inline]
+    fn limit(&self, resource: Resource) -> u32 {
+        match (&self.retry_budget, resource) {
+            (Some(budget), Resource::Retries) => {
                 budget.max_retries(self.held(Resource::Requests), self.held(Resource::Pending))
-            }),
+            }
+            _ => self.of(resource).max.load(Relaxed),
         }
     }
 
     /// Takes one if fewer than the limit are held.
     #[inline]
-    pub(crate) fn try_take(&self, limits: &Limits, resource: Resource) -> bool {
-        let limit = self.limit(limits, resource);
-        self.count(resource).fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
+    pub(crate) fn try_take(&self, resource: Resource) -> bool {
+        let limit = self.limit(resource);
+        self.of(resource).held.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
     }
 
     /// Takes one beyond any limit.
     pub(crate) fn take_anyway(&self, resource: Resource) {
-        self.count(resource).fetch_add(1, Relaxed);
+        let limited = self.of(resource);
+        limited.used.store(true, Relaxed);
+        limited.held.fetch_add(1, Relaxed);
     }
 
     #[inline]
     pub(crate) fn give_back(&self, resource: Resource) {
-        self.count(resource).fetch_sub(1, Relaxed);
+        self.of(resource).held.fetch_sub(1, Relaxed);
     }
 
-    /// Whether the limit is reached: the value of Envoy's `…_open` gauges.
-    pub fn open(&self, limits: &Limits, resource: Resource) -> bool {
-        self.held(resource) >= self.limit(limits, resource)
+    /// The value of Envoy's `…_open` gauges: whether the limit is reached.
+    pub fn open(&self, resource: Resource) -> bool {
+        let limit = self.limit(resource);
+        self.held(resource) >= limit && (limit > 0 || self.of(resource).used.load(Relaxed))
     }
 
-    fn remaining(&self, limits: &Limits, resource: Resource) -> u64 {
-        u64::from(self.limit(limits, resource).saturating_sub(self.held(resource)))
+    fn remaining(&self, resource: Resource) -> u64 {
+        u64::from(self.limit(resource).saturating_sub(self.held(resource)))
     }
 }
 
 /// Brings the gauges of the main thread's block up to date, for a reader.
-pub(crate) fn refresh(
-    stats: &ClusterMainStats,
-    limits: &PerPriority<Limits>,
-    breakers: &PerPriority<Breaker>,
-) {
-    let open = |p, r| u64::from(breakers.get(p).open(limits.get(p), r));
-    let p = RequestPriority::Default;
-    stats.default_cx_open.set(open(p, Resource::Connections));
-    stats.default_cx_pool_open.set(open(p, Resource::Pools));
-    stats.default_rq_open.set(open(p, Resource::Requests));
-    stats.default_rq_pending_open.set(open(p, Resource::Pending));
-    stats.default_rq_retry_open.set(open(p, Resource::Retries));
-    let p = RequestPriority::High;
-    stats.high_cx_open.set(open(p, Resource::Connections));
-    stats.high_cx_pool_open.set(open(p, Resource::Pools));
-    stats.high_rq_open.set(open(p, Resource::Requests));
-    stats.high_rq_pending_open.set(open(p, Resource::Pending));
-    stats.high_rq_retry_open.set(open(p, Resource::Retries));
+pub(crate) fn refresh(stats: &ClusterMainStats, breakers: &PerPriority<Breaker>) {
+    let open = |breaker: &Breaker, resource| u64::from(breaker.open(resource));
+    let b = &breakers.default;
+    stats.default_cx_open.set(open(b, Resource::Connections));
+    stats.default_cx_pool_open.set(open(b, Resource::Pools));
+    stats.default_rq_open.set(open(b, Resource::Requests));
+    stats.default_rq_pending_open.set(open(b, Resource::Pending));
+    stats.default_rq_retry_open.set(open(b, Resource::Retries));
+    let b = &breakers.high;
+    stats.high_cx_open.set(open(b, Resource::Connections));
+    stats.high_cx_pool_open.set(open(b, Resource::Pools));
+    stats.high_rq_open.set(open(b, Resource::Requests));
+    stats.high_rq_pending_open.set(open(b, Resource::Pending));
+    stats.high_rq_retry_open.set(open(b, Resource::Retries));
 }
 
 /// Brings the gauges of what remains up to date, for a reader.
-pub(crate) fn refresh_remaining(stats: &RemainingStats, limits: &Limits, breaker: &Breaker) {
-    stats.remaining_cx.set(breaker.remaining(limits, Resource::Connections));
-    stats.remaining_cx_pools.set(breaker.remaining(limits, Resource::Pools));
-    stats.remaining_pending.set(breaker.remaining(limits, Resource::Pending));
-    stats.remaining_retries.set(breaker.remaining(limits, Resource::Retries));
-    stats.remaining_rq.set(breaker.remaining(limits, Resource::Requests));
+pub(crate) fn refresh_remaining(stats: &RemainingStats, breaker: &Breaker) {
+    stats.remaining_cx.set(breaker.remaining(Resource::Connections));
+    stats.remaining_cx_pools.set(breaker.remaining(Resource::Pools));
+    stats.remaining_pending.set(breaker.remaining(Resource::Pending));
+    stats.remaining_retries.set(breaker.remaining(Resource::Retries));
+    stats.remaining_rq.set(breaker.remaining(Resource::Requests));
 }
 
 #[cfg(test)]

@@ -154,10 +154,10 @@ impl Cluster {
     /// one is opened.
     ///
     /// # Errors
-    /// [`PoolError::Overflow`] where a circuit breaker refuses, which is counted.
+    /// One of the overflows of [`PoolError`] where a circuit breaker refuses, which is counted.
     #[inline]
     pub fn checkout(&self, host: &Rc<Host>, priority: Priority) -> Result<Checkout, PoolError> {
-        host.pool(priority).checkout(host)
+        host.pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host)
     }
 
     /// A retry, held while it is under way (back-off included); `None` where `max_retries` or the retry budget

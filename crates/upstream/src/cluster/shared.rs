@@ -5,6 +5,7 @@ use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::host::{Health, HostShared, HostSnapshot, LocalityHosts};
 use crate::stats::{ClusterMainStats, RemainingStats};
+use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
@@ -20,15 +21,19 @@ pub struct ClusterShared {
 
 impl ClusterShared {
     /// A cluster with the hosts of its configuration, and its statistics.
-    pub fn new(config: Arc<ClusterConfig>, registry: &Registry) -> Arc<Self> {
+    pub fn new(config: Arc<ClusterConfig>, registry: &Registry, runtime: &Runtime) -> Arc<Self> {
         let hosts = RwLock::new(Arc::new(initial_hosts(&config.discovery)));
         let shared = Arc::new(Self {
+            breakers: Breakers {
+                default: Breaker::new(&config.limits.default),
+                high: Breaker::new(&config.limits.high),
+            },
             config,
-            breakers: Breakers::default(),
             hosts,
             stats: ClusterMainStats::default(),
             remaining: RwLock::default(),
         });
+        shared.take_runtime(runtime);
         let prefix = format!("cluster.{}.", shared.config.observability_name);
         drop(registry.register(&prefix, Arc::clone(&shared)));
         shared.count_members();
@@ -45,6 +50,15 @@ impl ClusterShared {
         shared
     }
 
+    /// Takes the limits that runtime keys override as they are now.
+    pub(crate) fn take_runtime(&self, runtime: &Runtime) {
+        for priority in RequestPriority::ALL {
+            let limits = self.config.limits.get(priority);
+            let limits = limits.at_runtime(&self.config.name, priority, runtime);
+            self.breakers.get(priority).set_limits(&limits);
+        }
+    }
+
     /// The cluster's configuration.
     #[inline]
     pub fn config(&self) -> &ClusterConfig {
@@ -59,7 +73,7 @@ impl ClusterShared {
 
     #[inline]
     pub(crate) fn try_take(&self, priority: RequestPriority, resource: Resource) -> bool {
-        self.breakers.get(priority).try_take(self.config.limits.get(priority), resource)
+        self.breakers.get(priority).try_take(resource)
     }
 
     /// The statistics of the main thread, which is their only writer.
@@ -108,7 +122,7 @@ impl Block for ClusterShared {
 
     fn value(&self, i: usize) -> Option<Value<'_>> {
         if i == 0 {
-            refresh(&self.stats, &self.config.limits, &self.breakers);
+            refresh(&self.stats, &self.breakers);
         }
         self.stats.value(i)
     }
@@ -130,8 +144,7 @@ impl Block for Remaining {
         if i == 0
             && let Some(cluster) = self.of.upgrade()
         {
-            let limits = cluster.config.limits.get(self.priority);
-            refresh_remaining(&self.stats, limits, cluster.breakers.get(self.priority));
+            refresh_remaining(&self.stats, cluster.breakers.get(self.priority));
         }
         self.stats.value(i)
     }

@@ -37,6 +37,8 @@ pub(super) struct Http1Exchange {
     consumed: usize,
     writing: Writing,
     closed_by: ClosedBy,
+    /// Bytes of the response have come, after any 1xx.
+    in_message: bool,
     bytes: ByteCounts,
 }
 
@@ -54,6 +56,7 @@ impl Http1Exchange {
             consumed: 0,
             writing: Writing::Open,
             closed_by: ClosedBy::Local,
+            in_message: false,
             bytes: ByteCounts::default(),
         }
     }
@@ -228,6 +231,7 @@ impl Http1Exchange {
             match ready!(self.poll_fill(cx)) {
                 Ok(0) => return Poll::Ready(self.ended()),
                 Ok(n) => {
+                    self.in_message = true;
                     self.bytes.wire_received += n as u64;
                     self.core().stats.upstream_cx_rx_bytes_total.add(n as u64);
                 }
@@ -267,6 +271,7 @@ impl Http1Exchange {
             }
             Event::Informational => {
                 self.bytes.header_received += consumed as u64;
+                self.in_message = !self.input.is_empty();
                 Some(UpstreamEvent::Informational)
             }
             Event::Trailers => Some(UpstreamEvent::Trailers),
@@ -280,7 +285,7 @@ impl Http1Exchange {
         self.closed_by = ClosedBy::Remote;
         match self.connection.as_mut().map(|c| c.codec.eof()) {
             Some(Ok(Some(_))) => Ok(UpstreamEvent::End),
-            Some(Err(error)) if self.bytes.wire_received > 0 => Err(self.malformed(error)),
+            Some(Err(error)) if self.in_message => Err(self.malformed(error)),
             _ => Err(self.failed(ResetReason::ConnectionTermination, None)),
         }
     }
@@ -321,7 +326,7 @@ impl Drop for Http1Exchange {
         }
         self.input.clear();
         self.input.release(buffers);
-        let pool = host.pool(self.hold.priority);
+        let Some(pool) = host.existing_pool(self.hold.priority) else { return };
         if !connection.codec.response_complete() {
             return pool.cut(host, connection, self.closed_by);
         }

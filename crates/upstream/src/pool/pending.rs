@@ -84,12 +84,13 @@ impl PendingStream {
 impl Drop for PendingStream {
     fn drop(&mut self) {
         let state = self.pending.0.replace(State::Taken);
+        let Some(pool) = self.host.existing_pool(self.priority) else { return };
         match state {
-            State::Waiting { .. } => self.host.pool(self.priority).forget(&self.host, &self.pending),
+            State::Waiting { .. } => pool.forget(&self.host, &self.pending),
             // It came too late to be wanted: the next one gets it.
             State::Resolved(Ok((connection, hold))) => {
                 drop(hold);
-                self.host.pool(self.priority).check_in(&self.host, connection, true, ClosedBy::Local);
+                pool.check_in(&self.host, connection, true, ClosedBy::Local);
             }
             State::Resolved(Err(_)) | State::Taken => {}
         }

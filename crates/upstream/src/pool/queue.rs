@@ -26,11 +26,13 @@ pub(crate) struct HttpPool {
     connecting: Cell<usize>,
     busy: Cell<usize>,
     watch: PoolWatch,
+    _permit: Permit,
 }
 
 impl HttpPool {
-    pub(crate) fn new(host: &Rc<Host>, priority: RequestPriority) -> Self {
+    pub(crate) fn new(host: &Rc<Host>, priority: RequestPriority, permit: Permit) -> Self {
         Self {
+            _permit: permit,
             priority,
             idle: RefCell::default(),
             pending: RefCell::default(),
@@ -68,7 +70,7 @@ impl HttpPool {
         let core = host.core();
         let Some(permit) = core.try_take(self.priority, Resource::Pending) else {
             core.stats.upstream_rq_pending_overflow.inc();
-            return Err(PoolError::Overflow);
+            return Err(PoolError::PendingOverflow);
         };
         let pending = Pending::new(host, permit);
         self.pending.borrow_mut().push_back(Rc::clone(&pending));
@@ -101,7 +103,7 @@ impl HttpPool {
             let connecting = Connecting { host: &host, priority };
             let outcome = connect(host.core(), &host, count).await;
             drop(connecting);
-            let pool = host.pool(priority);
+            let Some(pool) = host.existing_pool(priority) else { return };
             match outcome {
                 Ok(connection) => pool.give(&host, connection),
                 Err(error) => pool.fail_all(&host, &error),
@@ -246,8 +248,9 @@ struct Connecting<'a> {
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
-        let n = &self.host.pool(self.priority).connecting;
-        n.set(n.get().saturating_sub(1));
+        if let Some(pool) = self.host.existing_pool(self.priority) {
+            pool.connecting.set(pool.connecting.get().saturating_sub(1));
+        }
     }
 }
 

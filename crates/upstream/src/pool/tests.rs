@@ -258,8 +258,13 @@ fn a_request_that_waits_gets_the_permit_of_the_one_that_ends() {
 fn limits_refuse_with_overflow_and_the_right_counter() {
     run(async {
         let (_, cluster) = world(|c| c.limits.default.max_pending = 0);
-        assert!(matches!(begin(&cluster), Err(PoolError::Overflow)));
+        assert!(matches!(begin(&cluster), Err(PoolError::PendingOverflow)));
         assert_eq!(cluster.stats().upstream_rq_pending_overflow.value(), 1);
+    });
+    run(async {
+        let (_, cluster) = world(|c| c.limits.default.max_pools = 0);
+        assert!(matches!(begin(&cluster), Err(PoolError::PoolOverflow)));
+        assert_eq!(cluster.stats().upstream_cx_pool_overflow.value(), 1);
     });
     run(async {
         let (world, cluster) = world(|c| c.limits.default.max_requests = 1);
@@ -423,6 +428,20 @@ fn informational_heads_come_before_the_true_one() {
         assert_eq!(event(&mut x, &mut head).await, Ok(UpstreamEvent::Head { end_stream: true }));
         assert_eq!(head.status, 204);
     });
+}
+
+#[test]
+fn a_connection_that_ends_after_a_1xx_has_not_begun_its_answer() {
+    for (after, reason) in [("", ResetReason::ConnectionTermination), ("HTTP/", ResetReason::ProtocolError)] {
+        run(async {
+            let (world, cluster) = world(|_| {});
+            let mut x = open(&cluster).await.unwrap();
+            send(&mut x).await;
+            world.peer(|p| p.write(format!("HTTP/1.1 100 Continue\r\n\r\n{after}").as_bytes()));
+            world.peers.accepted.borrow_mut().clear();
+            assert_eq!(response(&mut x).await.unwrap_err().reason, reason);
+        });
+    }
 }
 
 #[test]

@@ -125,6 +125,7 @@ fn limits(message: pb::CircuitBreakers) -> PerPriority<Limits> {
             max_requests,
             max_retries,
             track_remaining,
+            max_connection_pools,
             retry_budget,
         } = thresholds;
         let priority = match RoutingPriority::try_from(priority) {
@@ -140,7 +141,7 @@ fn limits(message: pb::CircuitBreakers) -> PerPriority<Limits> {
             max_pending: max_pending_requests.unwrap_or(default.max_pending),
             max_requests: max_requests.unwrap_or(default.max_requests),
             max_retries: max_retries.unwrap_or(default.max_retries),
-            max_pools: default.max_pools,
+            max_pools: max_connection_pools.unwrap_or(default.max_pools),
             track_remaining,
             retry_budget: retry_budget.map(|budget| {
                 let thresholds::RetryBudget { budget_percent, min_retry_concurrency } = budget;
