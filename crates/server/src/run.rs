@@ -209,6 +209,9 @@ async fn flush_for_ever(admin: &Admin, every: Duration) {
     loop {
         ticks.tick().await;
         admin.history.borrow_mut().flush(&admin.registry);
+        if let Some(stats) = &admin.stats {
+            stats.flush(admin.state());
+        }
     }
 }
 

@@ -193,12 +193,16 @@ impl ProcessStats {
         stats
     }
 
+    /// Sets `server.state`, which as in Envoy follows at flushes only.
+    pub fn flush(&self, state: State) {
+        self.server.state.set(state as u64);
+    }
+
     /// Brings the gauges up to date.
     pub fn refresh(&self, now: Moment) {
         let memory = Memory::read();
         let s = &self.server;
         s.uptime.set(now.uptime.as_secs());
-        s.state.set(now.state as u64);
         s.live.set((now.state == State::Live).into());
         s.total_connections.set(now.connections);
         s.memory_allocated.set(memory.allocated);

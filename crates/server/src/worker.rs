@@ -110,7 +110,8 @@ impl Workers {
     /// Ends all workers and waits for them; false when one of them had panicked.
     pub fn stop(mut self) -> bool {
         self.0.iter_mut().for_each(|w| w.thread.stop());
-        self.0.into_iter().fold(true, |well, w| w.thread.join() && well)
+        let ended: Vec<bool> = self.0.into_iter().map(|w| w.thread.join()).collect();
+        ended.into_iter().all(|well| well)
     }
 }
 

@@ -33,6 +33,23 @@ pub(super) fn certs(_: &Admin, _: &Request) -> Response {
     Response::json(pretty(&json!({ "certificates": [] })))
 }
 
+/// The profilers and heap dumps, which look into an allocator that this process does not have.
+pub(super) fn no_profiler(_: &Admin, _: &Request) -> Response {
+    Response::error(501, "The current build has no profiler")
+}
+
+/// `/contention`: nothing traces mutexes.
+pub(super) fn contention(_: &Admin, _: &Request) -> Response {
+    Response::text(
+        "Mutex contention tracing is not enabled. To enable, run Envoy with flag --enable-mutex-tracing.",
+    )
+}
+
+/// `/stats/recentlookups` and what is below it: names are not looked up while running.
+pub(super) fn no_lookups(_: &Admin, _: &Request) -> Response {
+    Response::error(501, "Stats are not looked up by name")
+}
+
 /// `/memory`. The allocator keeps no books, so that these are the kernel's: what is resident and private
 /// stands for what is allocated, the data segment for the heap.
 pub(super) fn memory(_: &Admin, _: &Request) -> Response {

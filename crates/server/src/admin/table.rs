@@ -74,6 +74,12 @@ const INVERT: Param = flag("invert_filter", "Invert the filter regex");
 /// Every endpoint. `/` is the first, the others by name.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     get("/", "Admin home page", &[], help::home),
+    post(
+        "/allocprofiler",
+        "enable/disable the allocation profiler (if supported)",
+        &[one_of("enable", &["y", "n"], "Whether it runs")],
+        info::no_profiler,
+    ),
     get("/certs", "print certs on machine", &[], info::certs),
     get(
         "/clusters",
@@ -95,6 +101,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         config_dump::config_dump,
     ),
+    get("/contention", "dump current Envoy mutex contention stats (if enabled)", &[], info::contention),
+    post(
+        "/cpuprofiler",
+        "enable/disable the CPU profiler",
+        &[one_of("enable", &["y", "n"], "Whether it runs")],
+        info::no_profiler,
+    ),
     post(
         "/drain_listeners",
         "drain listeners",
@@ -107,6 +120,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     ),
     post("/healthcheck/fail", "cause the server to fail health checks", &[], actions::healthcheck_fail),
     post("/healthcheck/ok", "cause the server to pass health checks", &[], actions::healthcheck_ok),
+    get("/heap_dump", "dump current Envoy heap (if supported)", &[], info::no_profiler),
+    post(
+        "/heapprofiler",
+        "enable/disable the heap profiler",
+        &[one_of("enable", &["y", "n"], "Whether it runs")],
+        info::no_profiler,
+    ),
     get("/help", "print out list of admin commands", &[], help::help),
     get(
         "/hot_restart_version",
@@ -141,6 +161,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         logging::logging,
     ),
     get("/memory", "print current allocation/heap usage", &[], info::memory),
+    get("/memory/tcmalloc", "print TCMalloc stats", &[], info::no_profiler),
+    get("/peak_heap_dump", "dump peak Envoy heap (if supported)", &[], info::no_profiler),
     post("/quitquitquit", "exit the server", &[], actions::quit),
     get("/ready", "print server state, return 200 if LIVE, otherwise return 503", &[], info::ready),
     post("/reopen_logs", "reopen access logs", &[], actions::reopen_logs),
@@ -185,6 +207,20 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             one_of("histogram_buckets", &["cumulative", "summary"], "Histogram bucket display mode"),
         ],
         stats::prometheus,
+    ),
+    get("/stats/recentlookups", "Show recent stat-name lookups", &[], info::no_lookups),
+    post("/stats/recentlookups/clear", "clear list of stat-name lookups and counter", &[], info::no_lookups),
+    post(
+        "/stats/recentlookups/disable",
+        "disable recording of reset stat-name lookup names",
+        &[],
+        info::no_lookups,
+    ),
+    post(
+        "/stats/recentlookups/enable",
+        "enable recording of reset stat-name lookup names",
+        &[],
+        info::no_lookups,
     ),
 ];
 

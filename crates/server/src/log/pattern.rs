@@ -5,7 +5,7 @@ use crate::time::Civil;
 use std::fmt::Write;
 
 /// The shape unless `--log-format` says otherwise.
-pub const DEFAULT_FORMAT: &str = "[%Y-%m-%d %T.%e][%t][%l][%n] %v";
+pub const DEFAULT_FORMAT: &str = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v";
 
 /// A compiled pattern. Times are UTC. A flag that spdlog does not know is printed as it stands, as there.
 #[derive(Clone, Debug)]

@@ -25,7 +25,10 @@ fn shaped(pattern: &str, text: &str) -> String {
 
 #[test]
 fn the_default_line_has_envoys_shape() {
-    assert_eq!(shaped(DEFAULT_FORMAT, "hello"), "[2026-11-22 01:28:02.976][77][warning][upstream] hello");
+    assert_eq!(
+        shaped(DEFAULT_FORMAT, "hello"),
+        "[2026-11-22 01:28:02.976][77][warning][upstream] [a/b.rs:12] hello"
+    );
 }
 
 #[test]

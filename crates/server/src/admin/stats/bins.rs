@@ -116,12 +116,10 @@ impl Bins {
 
     /// The sum of the samples, each taken as the harmonic mean of its bin's bounds.
     pub(super) fn sum(&self) -> f64 {
-        self.iter()
-            .map(|(lower, width, n)| {
-                let upper = lower + width;
-                if lower == 0.0 { 0.0 } else { n as f64 * (2.0 * lower * upper / (lower + upper)) }
-            })
-            .sum()
+        self.iter().fold(0.0, |sum, (lower, width, n)| {
+            let upper = lower + width;
+            if lower == 0.0 { sum } else { sum + n as f64 * (2.0 * lower * upper / (lower + upper)) }
+        })
     }
 }
 

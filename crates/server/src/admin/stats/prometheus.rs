@@ -35,12 +35,12 @@ struct Family {
     lines: String,
 }
 
-/// Families as they are met: one lookup per stat, by the prefix's number and the name's address.
+/// Families as they are met: one lookup per stat, by the prefix's number and the name.
 #[derive(Default)]
 struct Families {
     all: Vec<Family>,
     by_name: HashMap<String, usize>,
-    by_place: HashMap<(usize, *const u8, bool, bool), usize>,
+    by_place: HashMap<(usize, &'static str, bool, bool), usize>,
     prefixes: HashMap<String, usize>,
 }
 
@@ -79,7 +79,7 @@ impl Families {
         kind: Type,
     ) -> Option<&mut Family> {
         let (class, completed) = (matches!(suffix, Suffix::Class(_)), suffix == Suffix::Completed);
-        let key = (prefix.0, name.as_ptr(), class, completed);
+        let key = (prefix.0, name, class, completed);
         let at = match self.by_place.get(&key) {
             Some(at) => *at,
             None => {
@@ -135,9 +135,13 @@ pub(super) fn print(
                 continue;
             }
             let kind = kind_of(&sample, buckets);
+            let (name, suffix) = match class_in(name) {
+                Some((stem, class)) => (stem, Suffix::Class(class)),
+                None => (*name, *suffix),
+            };
             // Without tags a response code stays in the name.
             let (family, suffix) = if default_tags {
-                (families.family((id, &tagged.rest), name, *suffix, kind), *suffix)
+                (families.family((id, &tagged.rest), name, suffix, kind), suffix)
             } else {
                 (families.named(&full, kind), Suffix::None)
             };
@@ -155,6 +159,14 @@ pub(super) fn print(
         out.push_str(&family.lines);
     }
     out
+}
+
+/// The stem and class of a counter that is named after a class of response codes (`downstream_rq_2xx`).
+fn class_in(name: &'static str) -> Option<(&'static str, u16)> {
+    let stem = name.strip_suffix("xx")?;
+    let (stem, class) = stem.split_at_checked(stem.len().checked_sub(1)?)?;
+    let stem = stem.strip_suffix('_').filter(|s| s.ends_with("_rq"))?;
+    Some((stem, class.parse().ok()?))
 }
 
 fn kind_of(sample: &Sample, buckets: Option<Buckets>) -> Type {
