@@ -36,8 +36,8 @@ def request_lines(text):
         words = line.split()
         if len(words) >= 3 and words[0].isdigit():
             target = words[2]
-            if '://' in target:
-                target = '/' + target.split('://', 1)[1].partition('/')[2]
+            if not target.startswith('/'):      # absolute, or an authority and a path
+                target = '/' + target.split('://', 1)[-1].partition('/')[2]
             out.append((words[1], target))
         elif len(words) > 1 and words[0].isdigit():
             out.append(('?', ' '.join(words[1:])))
