@@ -127,6 +127,8 @@ pub struct Stream<D> {
     /// The route taken.
     pub route: Option<Arc<Route>>,
     filters: Chain,
+    /// When the present turn of the stream's task began.
+    turn: Instant,
     local_reply_body: ReplyBody,
 }
 
@@ -194,6 +196,7 @@ impl<D: Downstream> Stream<D> {
             response_started: false,
             route: None,
             filters: Chain::default(),
+            turn: started,
             local_reply_body: ReplyBody::EMPTY,
         }
     }
@@ -401,7 +404,8 @@ impl<D: Downstream> Stream<D> {
         let hcm = &self.hcm;
         let Heads { request, response, .. } = &mut *self.heads;
         let worker = &hcm.world.worker;
-        let date = worker.date(worker.clock().wall());
+        let now = worker.now();
+        let date = worker.date(self.info.start_wall + now.saturating_duration_since(self.info.start));
         hcm.config.policy.on_response(response, request, date.as_bytes());
         if !self.request_complete {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();
@@ -412,7 +416,7 @@ impl<D: Downstream> Stream<D> {
             self.down.close_after();
         }
         self.info.response_code = Some(response.status);
-        self.info.timings.downstream_tx_begin = Some(hcm.world.worker.now());
+        self.info.timings.downstream_tx_begin = Some(now);
         self.down.encode_head(response, end_stream);
         self.response_started = true;
     }
@@ -437,7 +441,7 @@ impl<D: Downstream> Stream<D> {
     /// The client is gone, or sent what is not HTTP.
     pub fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestEvent, DownstreamError>> {
         let event = std::task::ready!(self.down.poll_request(cx, &mut self.heads.request_trailers))?;
-        let now = self.now();
+        let now = self.turn;
         self.deadlines.last_event = now;
         let complete = match event {
             RequestEvent::Data { end_stream } => {
@@ -457,6 +461,7 @@ impl<D: Downstream> Stream<D> {
     /// Ready when one of the stream's timers ran out.
     pub fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
         let now = self.now();
+        self.turn = now;
         match self.down.poll_timer(cx, now, self.deadlines.next()) {
             Poll::Ready(()) => Poll::Ready(self.deadlines.expired(now).unwrap_or(Timeout::StreamIdle)),
             Poll::Pending => Poll::Pending,
@@ -543,7 +548,7 @@ impl<D: Downstream> Stream<D> {
 
     /// Something happened on the stream: its idle time begins anew.
     pub fn touch(&mut self) {
-        self.deadlines.last_event = self.now();
+        self.deadlines.last_event = self.turn;
     }
 
     /// What formats read of this stream as it stands.

@@ -44,6 +44,7 @@ pub async fn run<D: Downstream>(
     let limits = Limits { up: cluster.config().buffer_limit(), down: stream.hcm.config.buffer_limit };
     // No connection to a host is secured yet.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
+    connected(stream, &up);
     if let Err(error) = up.encode_head(&stream.heads.request, stream.request_complete) {
         return upstream_failed(stream, cluster, error).await;
     }
@@ -54,20 +55,57 @@ pub async fn run<D: Downstream>(
                     return stream.reply(reply).await;
                 }
                 if end_stream {
-                    drop(up);
-                    return stream.flush().await;
+                    return complete(stream, config, cluster, up).await;
                 }
             }
             Pumped::Informational => informational(stream),
-            Pumped::Complete => {
-                drop(up);
-                return stream.flush().await;
-            }
+            Pumped::Complete => return complete(stream, config, cluster, up).await,
             Pumped::Upstream(error) => return upstream_failed(stream, cluster, error).await,
             Pumped::Downstream(error) => return stream.downstream_failed(error).await,
             Pumped::Timeout(timeout) => return timed_out(stream, cluster, timeouts, timeout).await,
         }
     }
+}
+
+/// There is a connection: the log tells which.
+fn connected<D: Downstream>(stream: &mut Stream<D>, up: &Exchange) {
+    let now = stream.now();
+    let facts = up.connection();
+    let info = &mut stream.info;
+    info.upstream.connection_id = Some(facts.id);
+    info.upstream.local = Some(facts.local.clone());
+    info.upstream.protocol = Some(facts.protocol);
+    info.timings.upstream_cx_begin = Some(facts.connect_begin);
+    info.timings.upstream_cx_end = Some(facts.connect_end);
+    info.timings.upstream_tx_begin = Some(now);
+    if stream.request_complete {
+        info.timings.upstream_tx_end = Some(now);
+    }
+}
+
+/// The response is complete: its time is counted, the connection goes back, and the rest is sent.
+async fn complete<D: Downstream>(
+    stream: &mut Stream<D>,
+    config: &RouterConfig,
+    cluster: &Cluster,
+    up: Exchange,
+) -> End {
+    let now = stream.now();
+    stream.info.timings.upstream_rx_end = Some(now);
+    stream.info.upstream.bytes = up.bytes();
+    drop(up);
+    if config.dynamic_stats {
+        let since = stream.info.timings.downstream_rx_end.unwrap_or(stream.info.start);
+        let elapsed = now.saturating_duration_since(since).as_millis() as u64;
+        let stats = cluster.stats();
+        stats.upstream_rq_time.record(elapsed);
+        if stream.info.internal {
+            stats.internal_upstream_rq_time.record(elapsed);
+        } else {
+            stats.external_upstream_rq_time.record(elapsed);
+        }
+    }
+    stream.flush().await
 }
 
 /// Waits for a stream on a connection to `host`, watching the client and the timers meanwhile.
@@ -111,8 +149,9 @@ async fn respond<D: Downstream>(
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
     stream.info.details = Some("via_upstream".into());
-    let status = stream.heads.response.status;
-    cluster.stats().upstream_rq.inc(status);
+    if config.dynamic_stats {
+        count_code(stream, cluster, stream.heads.response.status);
+    }
     if !config.suppress_envoy_headers {
         let since = stream.info.timings.downstream_rx_end.unwrap_or(stream.info.start);
         let elapsed = now.saturating_duration_since(since).as_millis();
@@ -124,6 +163,20 @@ async fn respond<D: Downstream>(
     stream.filter_response(end_stream).await?;
     stream.start_response(end_stream);
     Ok(())
+}
+
+/// Counts a response by its code, and by where its client stands.
+fn count_code<D>(stream: &Stream<D>, cluster: &Cluster, status: u16) {
+    let stats = cluster.stats();
+    stats.upstream_rq.inc(status);
+    if stream.info.internal {
+        stats.internal_upstream_rq.inc(status);
+    } else {
+        stats.external_upstream_rq.inc(status);
+    }
+    if stream.heads.response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true") {
+        stats.canary_upstream_rq.inc(status);
+    }
 }
 
 /// A 1xx: only 100 is passed on, where the connection manager says so.
@@ -149,7 +202,7 @@ async fn pool_failed<D: Downstream>(stream: &mut Stream<D>, cluster: &Cluster, e
 
 async fn no_healthy_upstream<D: Downstream>(stream: &mut Stream<D>, cluster: &Cluster) -> End {
     let reply = LocalReply::no_healthy_upstream();
-    cluster.stats().upstream_rq.inc(reply.status);
+    count_code(stream, cluster, reply.status);
     stream.reply(reply).await
 }
 
@@ -173,7 +226,7 @@ async fn reset<D: Downstream>(stream: &mut Stream<D>, cluster: &Cluster, reason:
     }
     let transport = stream.info.upstream.transport_failure.as_deref();
     let reply = LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1);
-    cluster.stats().upstream_rq.inc(reply.status);
+    count_code(stream, cluster, reply.status);
     stream.reply(reply).await
 }
 
@@ -199,6 +252,6 @@ async fn timed_out<D: Downstream>(
     } else {
         LocalReply::upstream_timeout(DETAILS)
     };
-    cluster.stats().upstream_rq.inc(reply.status);
+    count_code(stream, cluster, reply.status);
     stream.reply(reply).await
 }

@@ -5,6 +5,7 @@ use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::stream::Stream;
 use nuncio_upstream::pool::{Exchange, StreamError, UpstreamEvent};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// What the pump came to.
 #[derive(Debug)]
@@ -34,10 +35,12 @@ pub fn poll<D: Downstream>(
     limits: Limits,
     cx: &mut Context<'_>,
 ) -> Poll<Pumped> {
+    // One look at the clock serves the whole turn: what happens in it happens at the same time.
+    if let Poll::Ready(timeout) = stream.poll_timers(cx) {
+        return Poll::Ready(Pumped::Timeout(timeout));
+    }
+    let watched = stream.deadlines.next();
     loop {
-        if let Poll::Ready(timeout) = stream.poll_timers(cx) {
-            return Poll::Ready(Pumped::Timeout(timeout));
-        }
         let mut moved = match poll_request(stream, up, limits, cx) {
             Ok(moved) => moved,
             Err(end) => return Poll::Ready(end),
@@ -68,8 +71,21 @@ pub fn poll<D: Downstream>(
             return Poll::Ready(Pumped::Downstream(error));
         }
         if !moved {
-            return Poll::Pending;
+            return watch(stream, watched, cx);
         }
+    }
+}
+
+/// Waits, with the timer set for a deadline that came up in this turn and is nearer than the one `watched`.
+fn watch<D: Downstream>(
+    stream: &mut Stream<D>,
+    watched: Option<Instant>,
+    cx: &mut Context<'_>,
+) -> Poll<Pumped> {
+    match (stream.deadlines.next(), watched) {
+        (Some(next), Some(watched)) if next >= watched => Poll::Pending,
+        (None, _) => Poll::Pending,
+        _ => stream.poll_timers(cx).map(Pumped::Timeout),
     }
 }
 
