@@ -136,7 +136,8 @@ class Kind:
 
 def _version(argv):
     out = subprocess.run(argv, capture_output=True, text=True, timeout=60)
-    return (out.stdout + out.stderr).strip().splitlines()[0] if (out.stdout + out.stderr).strip() else '?'
+    lines = (out.stdout + out.stderr).replace(argv[0], '').strip().splitlines()
+    return lines[0].strip() if lines else '?'
 
 
 def _write(folder, name, text):
