@@ -182,7 +182,10 @@ impl<'a> Run<'a> {
         loop {
             match connection.stream.read(&mut self.buffer) {
                 Ok(0) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the proxy closed a connection"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the proxy closed a connection",
+                    ));
                 }
                 Ok(n) => {
                     connection.received.extend_from_slice(self.buffer.get(..n).unwrap_or_default());

@@ -6,7 +6,7 @@ use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError};
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
-use crate::route::Route;
+use crate::route::{Action, HostChoice, Priority, Route, set_authority};
 use nuncio_codec::head::Known;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
@@ -35,7 +35,19 @@ pub async fn run<D: Downstream>(
     let Some(host) = cluster.pick(&PickContext::default()) else {
         return no_healthy_upstream(stream, cluster).await;
     };
-    let mut up = match connect(stream, cluster, &host).await {
+    let Action::Cluster(action) = &route.action else {
+        return no_healthy_upstream(stream, cluster).await;
+    };
+    if let (HostChoice::Automatic, false) = (&action.host, host.hostname().is_empty()) {
+        let keep_original = !config.suppress_envoy_headers;
+        let head = &mut stream.heads.request;
+        set_authority(head, host.hostname().as_bytes(), action.append_x_forwarded_host, keep_original);
+    }
+    let priority = match action.priority {
+        Priority::Default => RequestPriority::Default,
+        Priority::High => RequestPriority::High,
+    };
+    let mut up = match connect(stream, cluster, &host, priority).await {
         Connected::Exchange(up) => up,
         Connected::Pool(error) => return pool_failed(stream, cluster, error).await,
         Connected::Downstream(error) => return stream.downstream_failed(error).await,
@@ -109,10 +121,15 @@ async fn complete<D: Downstream>(
 }
 
 /// Waits for a stream on a connection to `host`, watching the client and the timers meanwhile.
-async fn connect<D: Downstream>(stream: &mut Stream<D>, cluster: &Rc<Cluster>, host: &Rc<Host>) -> Connected {
+async fn connect<D: Downstream>(
+    stream: &mut Stream<D>,
+    cluster: &Rc<Cluster>,
+    host: &Rc<Host>,
+    priority: RequestPriority,
+) -> Connected {
     stream.info.upstream.attempts += 1;
     stream.info.upstream.host = Some(host.address().clone());
-    let mut pending = match cluster.checkout(host, RequestPriority::Default) {
+    let mut pending = match cluster.checkout(host, priority) {
         Ok(Checkout::Ready(up)) => return Connected::Exchange(up),
         Ok(Checkout::Wait(pending)) => pending,
         Err(error) => return Connected::Pool(error),
