@@ -6,10 +6,10 @@ use crate::cli::{self, Options};
 use nuncio_core::address::Address;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::runtime::{Layer, Runtime};
+use nuncio_core::stats::StatsConfig;
 use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
-use nuncio_proto::pb::envoy::config::metrics::v3 as metrics_pb;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub struct BootstrapConfig {
     pub stats_flush_interval: Duration,
     /// Runtime keys, by layer.
     pub runtime: Runtime,
-    /// Whether names give up their default tags (`stats_config.use_all_default_tags`).
-    pub default_tags: bool,
+    /// Which stats are shown, and what in their names is a tag (`stats_config`).
+    pub stats: StatsConfig,
 }
 
 /// The admin port.
@@ -67,13 +67,16 @@ impl BootstrapConfig {
             None => Some(Duration::from_secs(5)),
             Some(value) => config::duration(value, &cx.field("stats_flush_interval")),
         };
-        let metrics_pb::StatsConfig { use_all_default_tags } = stats_config.unwrap_or_default();
+        let stats = match &stats_config {
+            None => Some(StatsConfig::default()),
+            Some(message) => StatsConfig::compile(message, &cx.field("stats_config")),
+        };
         Some(Self {
             node: NodeConfig::compile(node.unwrap_or_default(), options),
             admin: admin.unwrap_or(Some(None))?,
             stats_flush_interval: stats_flush_interval?,
             runtime: runtime(layered_runtime.unwrap_or_default(), &cx.field("layered_runtime"))?,
-            default_tags: use_all_default_tags.unwrap_or(true),
+            stats: stats?,
         })
     }
 }

@@ -5,9 +5,11 @@
 //! is a plain load and store; [`Registry::visit`] sums the blocks of one scope when somebody asks.
 
 mod block;
+mod config;
 mod registry;
 
 pub use block::{Block, Counter, Def, Gauge, Histogram, Kind, ResponseCodes, Value};
+pub use config::{StatsConfig, Tag, Tagged};
 pub use registry::{Registry, Scope};
 
 #[cfg(test)]

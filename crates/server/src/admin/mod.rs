@@ -32,7 +32,7 @@ use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::runtime::Runtime;
-use nuncio_core::stats::Registry;
+use nuncio_core::stats::{Registry, StatsConfig};
 use nuncio_upstream::manager::ClusterSet;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -94,8 +94,8 @@ pub struct Admin {
     pub registry: Registry,
     /// Resets of counters, intervals of histograms.
     pub history: RefCell<History>,
-    /// Whether names give up their default tags.
-    pub default_tags: bool,
+    /// Which stats are shown, and what in their names is a tag.
+    pub stats_config: StatsConfig,
     /// Downstream connections open now.
     pub connections: Box<dyn Fn() -> u64>,
     /// The process's own stats; none in tests.

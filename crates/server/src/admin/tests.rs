@@ -31,7 +31,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         runtime: Runtime::default(),
         registry: Registry::new(),
         history: RefCell::default(),
-        default_tags: true,
+        stats_config: Default::default(),
         connections: Box::new(|| 0),
         stats: None,
         lifecycle: Lifecycle::new(),

@@ -12,6 +12,7 @@ use super::Admin;
 use super::request::{Request, Response};
 use super::search::Search;
 use crate::stats::Moment;
+use nuncio_core::stats::StatsConfig;
 use sample::Kind;
 
 #[cfg(test)]
@@ -36,15 +37,16 @@ enum Buckets {
 }
 
 /// Which stats are wanted.
-struct Filter {
+struct Filter<'a> {
+    config: &'a StatsConfig,
     used_only: bool,
     search: Option<Search>,
     invert: bool,
     kind: Option<Kind>,
 }
 
-impl Filter {
-    fn of(request: &Request) -> Result<Self, Response> {
+impl<'a> Filter<'a> {
+    fn of(request: &Request, config: &'a StatsConfig) -> Result<Self, Response> {
         let search = match request.non_empty("filter").map(Search::new).transpose() {
             Ok(search) => search,
             Err(error) => return Err(Response::error(400, format!("Invalid re2 regex: {error}"))),
@@ -57,11 +59,17 @@ impl Filter {
             Some("TextReadouts") => Some(Kind::Text),
             Some(_) => return Err(Response::error(400, "invalid &type= param")),
         };
-        Ok(Self { used_only: request.has("usedonly"), search, invert: request.has("invert_filter"), kind })
+        Ok(Self {
+            config,
+            used_only: request.has("usedonly"),
+            search,
+            invert: request.has("invert_filter"),
+            kind,
+        })
     }
 
     fn takes_name(&self, name: &str) -> bool {
-        self.search.as_ref().is_none_or(|s| s.is_match(name) != self.invert)
+        self.config.shows(name) && self.search.as_ref().is_none_or(|s| s.is_match(name) != self.invert)
     }
 
     fn takes_kind(&self, kind: Kind) -> bool {
@@ -100,12 +108,12 @@ fn answer(admin: &Admin, request: &Request) -> Result<Response, Response> {
             ));
         }
     };
-    let filter = Filter::of(request)?;
+    let filter = Filter::of(request, &admin.stats_config)?;
     let buckets = buckets(request)?;
     refresh(admin);
     let history = admin.history.borrow();
     if format == Format::Prometheus {
-        let out = prometheus::print(&admin.registry, &history, &filter, buckets, admin.default_tags);
+        let out = prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config);
         return Ok(Response::text(out));
     }
     let samples = sample::collect(&admin.registry, &history, &filter);
@@ -119,13 +127,13 @@ fn answer(admin: &Admin, request: &Request) -> Result<Response, Response> {
 
 /// `/stats/prometheus`.
 pub(super) fn prometheus(admin: &Admin, request: &Request) -> Response {
-    let (filter, buckets) = match (Filter::of(request), buckets(request)) {
+    let (filter, buckets) = match (Filter::of(request, &admin.stats_config), buckets(request)) {
         (Ok(filter), Ok(buckets)) => (filter, buckets),
         (Err(refused), _) | (_, Err(refused)) => return refused,
     };
     refresh(admin);
     let history = admin.history.borrow();
-    Response::text(prometheus::print(&admin.registry, &history, &filter, buckets, admin.default_tags))
+    Response::text(prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config))
 }
 
 /// `/reset_counters`: what counters show from now on is what they have gained since.

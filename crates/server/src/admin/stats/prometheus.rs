@@ -4,7 +4,7 @@ use super::bins::{BOUNDS, QUANTILES};
 use super::sample::{Distribution, History, Sample, Suffix, scopes};
 use super::tags::{self, Tagged};
 use super::{Buckets, Filter};
-use nuncio_core::stats::Registry;
+use nuncio_core::stats::{Registry, StatsConfig};
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -110,17 +110,15 @@ fn sanitised(name: &str) -> String {
 pub(super) fn print(
     registry: &Registry,
     history: &History,
-    filter: &Filter,
+    filter: &Filter<'_>,
     buckets: Option<Buckets>,
-    default_tags: bool,
+    config: &StatsConfig,
 ) -> String {
     let mut families = Families::default();
+    // Default tags are all in a scope's prefix; others are looked for name by name.
+    let by_prefix = config.has_default_tags_only();
     scopes(registry, &mut |prefix, samples| {
-        let tagged = if default_tags {
-            tags::extract(prefix)
-        } else {
-            Tagged { rest: prefix.to_owned(), labels: String::new() }
-        };
+        let tagged = if by_prefix { tags::extract(prefix) } else { Tagged::default() };
         let id = families.prefix(&tagged.rest);
         for (name, suffix, sample) in samples {
             if !sample.made(name) || !filter.takes_kind(sample.kind()) {
@@ -135,18 +133,19 @@ pub(super) fn print(
                 continue;
             }
             let kind = kind_of(&sample, buckets);
-            let (name, suffix) = match class_in(name) {
-                Some((stem, class)) => (stem, Suffix::Class(class)),
-                None => (*name, *suffix),
-            };
-            // Without tags a response code stays in the name.
-            let (family, suffix) = if default_tags {
-                (families.family((id, &tagged.rest), name, suffix, kind), suffix)
+            if by_prefix {
+                let (name, suffix) = match class_in(name) {
+                    Some((stem, class)) => (stem, Suffix::Class(class)),
+                    None => (*name, *suffix),
+                };
+                if let Some(family) = families.family((id, &tagged.rest), name, suffix, kind) {
+                    series(family, &tagged.labels, suffix, &sample);
+                }
             } else {
-                (families.named(&full, kind), Suffix::None)
-            };
-            if let Some(family) = family {
-                series(family, &tagged.labels, suffix, &sample);
+                let (rest, labels) = tags::by_patterns(config, &full);
+                if let Some(family) = families.named(&rest, kind) {
+                    series(family, &labels, Suffix::None, &sample);
+                }
             }
         }
     });

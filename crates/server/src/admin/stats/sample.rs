@@ -213,7 +213,7 @@ impl History {
 }
 
 /// All stats that the filter takes, by name.
-pub(super) fn collect(registry: &Registry, history: &History, filter: &Filter) -> Vec<(String, Sample)> {
+pub(super) fn collect(registry: &Registry, history: &History, filter: &Filter<'_>) -> Vec<(String, Sample)> {
     let mut all = Vec::new();
     scopes(registry, &mut |prefix, samples| {
         for (name, suffix, sample) in samples {

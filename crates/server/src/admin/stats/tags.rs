@@ -1,5 +1,6 @@
 //! Tags that names give up for Prometheus: which part of a scope's prefix is a value, and whose.
 
+use nuncio_core::stats::StatsConfig;
 use std::fmt::Write;
 
 /// A prefix without its values, and the values as labels.
@@ -38,6 +39,18 @@ pub(super) fn extract(prefix: &str) -> Tagged {
         _ => tagged.rest = prefix.to_owned(),
     }
     tagged
+}
+
+/// Takes every tag that the configuration names out of a full name: what is left, and the labels.
+pub(super) fn by_patterns(config: &StatsConfig, name: &str) -> (String, String) {
+    let found = config.extract(name);
+    let mut tagged = Tagged { rest: found.rest, labels: String::new() };
+    for tag in &found.tags {
+        let name: String =
+            tag.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        tagged.label(&name, &tag.value);
+    }
+    (tagged.rest, tagged.labels)
 }
 
 fn one(tagged: &mut Tagged, kind: &str, after: &str, name: &str) {

@@ -12,8 +12,8 @@ nuncio_core::stats_block! {
     }
 }
 
-fn filter() -> Filter {
-    Filter { used_only: false, search: None, invert: false, kind: None }
+fn filter(config: &StatsConfig) -> Filter<'_> {
+    Filter { config, used_only: false, search: None, invert: false, kind: None }
 }
 
 fn things(registry: &Registry, prefix: &str) -> Scope<Things> {
@@ -48,7 +48,7 @@ fn lines_are_sorted_histograms_last_and_writers_summed() {
     a.upstream_rq.inc(200);
     b.upstream_rq.inc(204);
     b.length_ms.record(8);
-    let samples = sample::collect(&registry, &History::default(), &filter());
+    let samples = sample::collect(&registry, &History::default(), &filter(&StatsConfig::default()));
     let want = "a.127.0.0.1_80.active: 1\na.127.0.0.1_80.total: 3\na.127.0.0.1_80.upstream_rq_completed: 0\nz.active: 2\nz.total: 6\n\
                 z.upstream_rq_200: 1\nz.upstream_rq_204: 1\nz.upstream_rq_2xx: 2\nz.upstream_rq_completed: 2\n\
                 a.127.0.0.1_80.length_ms: No recorded values\n\
@@ -69,10 +69,11 @@ fn a_reset_hides_what_was_counted_and_nothing_else() {
     let mut history = History::default();
     history.reset(&registry);
     a.total.add(4);
-    let counters = Filter { kind: Some(Kind::Counter), ..filter() };
+    let config = StatsConfig::default();
+    let counters = Filter { kind: Some(Kind::Counter), ..filter(&config) };
     let samples = sample::collect(&registry, &history, &counters);
     assert_eq!(text::print(&samples, Buckets::Summary), "z.total: 4\nz.upstream_rq_completed: 0\n");
-    let gauges = Filter { kind: Some(Kind::Gauge), ..filter() };
+    let gauges = Filter { kind: Some(Kind::Gauge), ..filter(&config) };
     let samples = sample::collect(&registry, &history, &gauges);
     assert_eq!(text::print(&samples, Buckets::Summary), "z.active: 1\n");
 }
@@ -121,9 +122,11 @@ fn prometheus_gets_families_by_kind_and_name() {
     a.upstream_rq.inc(503);
     a.length_ms.record(1);
     a.length_ms.record(1);
-    let print =
-        |filter: &Filter, buckets| prometheus::print(&registry, &History::default(), filter, buckets, true);
-    let counters = Filter { kind: Some(Kind::Counter), ..filter() };
+    let print = |filter: &Filter<'_>, buckets| {
+        prometheus::print(&registry, &History::default(), filter, buckets, filter.config)
+    };
+    let config = StatsConfig::default();
+    let counters = Filter { kind: Some(Kind::Counter), ..filter(&config) };
     let want = "# TYPE envoy_cluster_total counter\n\
                 envoy_cluster_total{envoy_cluster_name=\"a\"} 3\n\
                 envoy_cluster_total{envoy_cluster_name=\"b\"} 3\n\
@@ -135,7 +138,7 @@ fn prometheus_gets_families_by_kind_and_name() {
                 # TYPE envoy_cluster_upstream_rq_xx counter\n\
                 envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=\"a\"} 1\n";
     assert_eq!(print(&counters, None), want);
-    let used = Filter { used_only: true, kind: Some(Kind::Histogram), ..filter() };
+    let used = Filter { used_only: true, kind: Some(Kind::Histogram), ..filter(&config) };
     let text = print(&used, None);
     assert!(text.starts_with("# TYPE envoy_cluster_length_ms histogram\n"), "{text}");
     let end = "envoy_cluster_length_ms_bucket{envoy_cluster_name=\"a\",le=\"+Inf\"} 2\n\
@@ -150,7 +153,8 @@ fn prometheus_gets_families_by_kind_and_name() {
 fn an_interval_is_what_came_between_two_flushes() {
     let registry = Registry::new();
     let a = things(&registry, "z.");
-    let only = Filter { kind: Some(Kind::Histogram), ..filter() };
+    let config = StatsConfig::default();
+    let only = Filter { kind: Some(Kind::Histogram), ..filter(&config) };
     let mut history = History::default();
     let shown = |history: &History| {
         let text = text::print(&sample::collect(&registry, history, &only), Buckets::Summary);

@@ -1,0 +1,231 @@
+//! `stats_config`: which stats there are for readers, and which parts of a name are tags.
+
+use crate::config::CompileContext;
+use crate::matcher::StringMatcher;
+use fancy_regex::Regex;
+use nuncio_proto::pb::envoy::config::metrics::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::matcher::v3::ListStringMatcher;
+use pb::stats_matcher::StatsMatcher as Choice;
+use pb::tag_specifier::TagValue;
+
+/// The compiled message.
+#[derive(Clone, Debug)]
+pub struct StatsConfig {
+    names: Names,
+    default_tags: bool,
+    fixed: Box<[Tag]>,
+    rules: Box<[Rule]>,
+}
+
+/// Which names readers see.
+#[derive(Clone, Debug)]
+enum Names {
+    All,
+    None,
+    /// Those that match.
+    Only(Box<[StringMatcher]>),
+    /// Those that do not match.
+    Without(Box<[StringMatcher]>),
+}
+
+/// A tag's name and value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Its name, with dots.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A name without its tags, and the tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tagged {
+    /// What is left of the name.
+    pub rest: String,
+    /// The tags in Envoy's order.
+    pub tags: Vec<Tag>,
+}
+
+/// One tag that is found by a pattern: its first group leaves the name, the second (else the first) is the value.
+#[derive(Clone, Debug)]
+struct Rule {
+    tag: String,
+    regex: Regex,
+    /// The word before the first dot that a name must begin with, where the pattern says so.
+    first: Option<Box<str>>,
+}
+
+/// Envoy's default tags of the scopes that are built, in its order: tag, pattern.
+const DEFAULTS: [(&str, &str); 13] = [
+    ("envoy.response_code", r"_rq(_(\d{3}))$"),
+    ("envoy.response_code_class", r"_rq_((\d))xx$"),
+    ("envoy.worker_id", r"(?:^server|^listener\..*)\.worker_((\d+)\.)"),
+    ("envoy.virtual_cluster", r"^vhost\.[^.]+\.vcluster\.(([^.]+)\.)"),
+    ("envoy.route", r"^vhost\.[^.]+\.route\.(([^.]+)\.)"),
+    ("envoy.virtual_host", r"^vhost\.(([^.]+)\.)"),
+    ("envoy.cluster_name", r"^cluster\.(([^.]+)\.)"),
+    ("envoy.http_conn_manager_prefix", r"^http\.(([^.]+)\.)"),
+    ("envoy.tcp_prefix", r"^tcp\.(([^.]+)\.)"),
+    ("envoy.http_conn_manager_prefix", r"^listener\..*?\.http\.(([^.]+)\.)"),
+    (
+        "envoy.listener_address",
+        r"^listener\.(?!admin\.)((\d+\.\d+\.\d+\.\d+_\d+|\[[_a-fA-F\d]*\]_\d+|[^.]+)\.)",
+    ),
+    ("envoy.rds_route_config", r"^http\.[^.]+\.rds\.((.*?)\.)\w+?$"),
+    ("envoy.xds_resource_name", r"^xds\.(([^.]+)\.)"),
+];
+
+impl Rule {
+    fn new(tag: &str, pattern: &str) -> Result<Self, Box<fancy_regex::Error>> {
+        let word = |rest: &str| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+            rest.get(end..)?.starts_with("\\.").then(|| rest.get(..end)).flatten().map(Box::from)
+        };
+        let first = pattern.strip_prefix('^').and_then(word);
+        Ok(Self { tag: tag.to_owned(), regex: Regex::new(pattern)?, first })
+    }
+
+    fn applies(&self, first: &str) -> bool {
+        self.first.as_deref().is_none_or(|f| f == first)
+    }
+}
+
+impl Default for StatsConfig {
+    fn default() -> Self {
+        Self { names: Names::All, default_tags: true, fixed: Box::default(), rules: Box::default() }
+    }
+}
+
+impl StatsConfig {
+    /// The message, compiled. `None`: refused, and the reasons are recorded in `cx`.
+    pub fn compile(message: &pb::StatsConfig, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::StatsConfig { stats_tags, use_all_default_tags, stats_matcher } = message;
+        let default_tags = use_all_default_tags.unwrap_or(true);
+        let names = match stats_matcher {
+            None => Some(Names::All),
+            Some(matcher) => Names::compile(matcher, &cx.field("stats_matcher")),
+        };
+        let (mut fixed, mut custom, mut good) = (Vec::new(), Vec::new(), true);
+        for (i, specifier) in stats_tags.iter().enumerate() {
+            match compile_tag(specifier, default_tags, &cx.item("stats_tags", i)) {
+                Some(Compiled::Fixed(tag)) => fixed.push(tag),
+                Some(Compiled::Rules(mut rules)) => custom.append(&mut rules),
+                None => good = false,
+            }
+        }
+        let only_defaults = custom.is_empty() && default_tags;
+        let rules = if only_defaults { Vec::new() } else { in_order(default_tags, custom) };
+        let names = names?;
+        good.then(|| Self { names, default_tags, fixed: fixed.into(), rules: rules.into() })
+    }
+
+    /// Whether readers see the stat of this full name.
+    pub fn shows(&self, name: &str) -> bool {
+        match &self.names {
+            Names::All => true,
+            Names::None => false,
+            Names::Only(patterns) => patterns.iter().any(|p| p.matches(name.as_bytes())),
+            Names::Without(patterns) => !patterns.iter().any(|p| p.matches(name.as_bytes())),
+        }
+    }
+
+    /// Whether names give up their default tags, and no others: readers that know them need not ask name by
+    /// name.
+    pub fn has_default_tags_only(&self) -> bool {
+        self.default_tags && self.rules.is_empty() && self.fixed.is_empty()
+    }
+
+    /// Takes the tags out of a full name. Each pattern is applied to the name as it stands; what their first
+    /// groups cover goes.
+    pub fn extract(&self, name: &str) -> Tagged {
+        let mut tags = self.fixed.to_vec();
+        let mut gone = vec![false; name.len()];
+        let first = name.split('.').next().unwrap_or_default();
+        let defaults;
+        let rules = if self.rules.is_empty() && self.default_tags {
+            defaults = in_order(true, Vec::new());
+            &defaults
+        } else {
+            &*self.rules
+        };
+        for rule in rules.iter().filter(|r| r.applies(first)) {
+            // A pattern that gives up on a name finds nothing in it.
+            let Ok(Some(captures)) = rule.regex.captures(name) else { continue };
+            if captures.len() < 2 {
+                continue;
+            }
+            let removed = captures.get(1);
+            let value = captures.get(2).or(removed).map_or("", |m| m.as_str());
+            tags.push(Tag { name: rule.tag.clone(), value: value.to_owned() });
+            let range = removed.map_or(0..0, |m| m.range());
+            gone.get_mut(range).into_iter().flatten().for_each(|g| *g = true);
+        }
+        let kept = name.bytes().zip(gone).filter(|(_, gone)| !gone).map(|(b, _)| b);
+        let rest = String::from_utf8_lossy(&kept.collect::<Vec<_>>()).into_owned();
+        Tagged { rest, tags }
+    }
+}
+
+impl Names {
+    fn compile(message: &pb::StatsMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::StatsMatcher { stats_matcher } = message;
+        let list = |ListStringMatcher { patterns }: &ListStringMatcher, cx: &CompileContext<'_>| {
+            let one = |(i, p)| StringMatcher::compile(p, &cx.item("patterns", i));
+            patterns.iter().enumerate().map(one).collect::<Option<Box<[_]>>>()
+        };
+        Some(match stats_matcher {
+            None | Some(Choice::RejectAll(false)) => Self::All,
+            Some(Choice::RejectAll(true)) => Self::None,
+            Some(Choice::InclusionList(l)) => Self::Only(list(l, &cx.field("inclusion_list"))?),
+            Some(Choice::ExclusionList(l)) => Self::Without(list(l, &cx.field("exclusion_list"))?),
+        })
+    }
+}
+
+enum Compiled {
+    Fixed(Tag),
+    Rules(Vec<Rule>),
+}
+
+fn compile_tag(message: &pb::TagSpecifier, all_defaults: bool, cx: &CompileContext<'_>) -> Option<Compiled> {
+    let pb::TagSpecifier { tag_name, tag_value } = message;
+    if tag_name.is_empty() {
+        cx.field("tag_name").error("tag_name cannot be empty");
+        return None;
+    }
+    match tag_value {
+        Some(TagValue::FixedValue(value)) => {
+            Some(Compiled::Fixed(Tag { name: tag_name.clone(), value: value.clone() }))
+        }
+        Some(TagValue::Regex(pattern)) if !pattern.is_empty() => match Rule::new(tag_name, pattern) {
+            Ok(rule) => Some(Compiled::Rules(vec![rule])),
+            Err(error) => {
+                cx.field("regex").error(format!("Invalid regex '{pattern}': {error}"));
+                None
+            }
+        },
+        None | Some(TagValue::Regex(_)) => {
+            let default = DEFAULTS.iter().filter(|(name, _)| name == tag_name);
+            let rules: Vec<_> = default.filter_map(|(name, pattern)| Rule::new(name, pattern).ok()).collect();
+            if rules.is_empty() {
+                cx.error(format!(
+                    "No regex specified for tag specifier and no default regex for name: '{tag_name}'"
+                ));
+                return None;
+            }
+            Some(Compiled::Rules(if all_defaults { Vec::new() } else { rules }))
+        }
+    }
+}
+
+/// Envoy asks the patterns that may match any name first, then those that name their first word; default ones
+/// first in each group.
+fn in_order(default_tags: bool, custom: Vec<Rule>) -> Vec<Rule> {
+    let defaults = DEFAULTS.iter().filter(|_| default_tags).filter_map(|(tag, p)| Rule::new(tag, p).ok());
+    let (mut any, mut worded): (Vec<_>, Vec<_>) = defaults.chain(custom).partition(|r| r.first.is_none());
+    any.append(&mut worded);
+    any
+}
+
+#[cfg(test)]
+mod tests;
