@@ -233,8 +233,12 @@ impl Forwarding {
             IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => self.own_address,
             ip => ip,
         };
-        let text = IpText::new(ip);
-        headers.append_joined(Known::XForwardedFor, b",", text.as_bytes());
+        let text = IpLine::new(b"x-forwarded-for", ip);
+        if headers.contains(Known::XForwardedFor) {
+            headers.append_joined(Known::XForwardedFor, b",", text.value());
+        } else {
+            headers.append_line(Known::XForwardedFor, text.line());
+        }
     }
 
     /// X-Forwarded-Proto and -Port as the connection has them; what is there already stays where `keep` says so.
@@ -292,57 +296,83 @@ struct ClientFound {
     trusted: bool,
 }
 
-/// The text of an IP address, made without an allocation.
-pub(super) struct IpText {
-    text: [u8; 48],
-    len: usize,
+/// The text of an IP address, made without an allocation, as the value of a header line.
+pub(super) struct IpLine {
+    line: [u8; 80],
+    value_at: usize,
+    end: usize,
 }
 
-impl IpText {
-    pub(super) fn new(ip: IpAddr) -> Self {
-        let mut text = [0; 48];
-        let mut rest = &mut text[..];
-        let written = match ip {
-            IpAddr::V4(v4) => {
-                let [a, b, c, d] = v4.octets();
-                return Self::v4([a, b, c, d]);
+impl IpLine {
+    /// The address behind `name` and a colon. A name longer than 30 bytes is left out.
+    #[inline]
+    pub(super) fn new(name: &[u8], ip: IpAddr) -> Self {
+        let mut line = [0; 80];
+        let mut at = 0;
+        for part in [name, b": "] {
+            if name.len() <= 30
+                && let Some(place) = line.get_mut(at..at + part.len())
+            {
+                place.copy_from_slice(part);
+                at += part.len();
             }
-            // The longest text of an IPv6 address has 45 bytes.
-            IpAddr::V6(v6) => write!(rest, "{v6}"),
-        };
-        let left = rest.len();
-        let len = if written.is_ok() { text.len() - left } else { 0 };
-        Self { text, len }
-    }
-
-    /// Dotted decimals by hand: the formatting machinery costs several times as much, for every request.
-    fn v4(octets: [u8; 4]) -> Self {
-        let mut text = [0; 48];
-        let mut len = 0;
-        let mut push = |b: u8| {
-            if let Some(place) = text.get_mut(len) {
-                *place = b;
-            }
-            len += 1;
-        };
-        for (i, octet) in octets.into_iter().enumerate() {
-            if i > 0 {
-                push(b'.');
-            }
-            if octet >= 100 {
-                push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                push(b'0' + octet / 10 % 10);
-            }
-            push(b'0' + octet % 10);
         }
-        Self { text, len }
+        let value_at = at;
+        let end = match ip {
+            IpAddr::V4(v4) => write_v4(v4.octets(), &mut line, at),
+            IpAddr::V6(v6) => {
+                // The longest text of an IPv6 address has 45 bytes.
+                let mut rest = line.get_mut(at..).unwrap_or_default();
+                let room = rest.len();
+                let written = write!(rest, "{v6}");
+                if written.is_ok() { at + room - rest.len() } else { at }
+            }
+        };
+        if let Some(place) = line.get_mut(end..end + 2) {
+            place.copy_from_slice(b"\r\n");
+        }
+        Self { line, value_at, end }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.text.get(..self.len).unwrap_or_default()
+    /// The address.
+    pub(super) fn value(&self) -> &[u8] {
+        self.line.get(self.value_at..self.end).unwrap_or_default()
     }
+
+    /// The whole line.
+    pub(super) fn line(&self) -> &[u8] {
+        self.line.get(..self.end + 2).unwrap_or_default()
+    }
+
+    /// Leaves `value` as the one value of `known`, whose name the line begins with.
+    #[inline]
+    pub(super) fn set_in(&self, headers: &mut HeaderMap, known: Known) {
+        if headers.contains(known) {
+            headers.set(known, self.value());
+        } else {
+            headers.append_line(known, self.line());
+        }
+    }
+}
+
+/// Dotted decimals by hand: the formatting machinery costs several times as much, for every request. Writes up
+/// to one byte too many per number, which the next one overwrites. The answer is where the text ends.
+#[inline]
+fn write_v4(octets: [u8; 4], line: &mut [u8; 80], at: usize) -> usize {
+    let mut at = at;
+    for octet in octets {
+        let (hundreds, tens, ones) = (b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10);
+        let (text, len) = match octet {
+            100.. => ([hundreds, tens, ones, b'.'], 4),
+            10.. => ([tens, ones, b'.', 0], 3),
+            _ => ([ones, b'.', 0, 0], 2),
+        };
+        if let Some(place) = line.get_mut(at..at + 4) {
+            place.copy_from_slice(&text);
+        }
+        at += len;
+    }
+    at - 1
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 pub mod messages;
 
 use super::forwarded::{
-    ClientAddress, Forwarding, InternalAddresses, IpText, ProtoByPort, Scheme, SchemeTransformation,
+    ClientAddress, Forwarding, InternalAddresses, IpLine, ProtoByPort, Scheme, SchemeTransformation,
 };
 use super::local_reply::LocalReply;
 use super::normalize::{Normalization, Refusal};
@@ -216,7 +216,8 @@ impl RequestPolicy {
         if client.edge
             && let Some(ip) = info.remote_address().ip()
         {
-            head.headers.set(Known::XEnvoyExternalAddress, IpText::new(ip).as_bytes());
+            IpLine::new(b"x-envoy-external-address", ip)
+                .set_in(&mut head.headers, Known::XEnvoyExternalAddress);
         }
         self.request_ids.apply(&mut head.headers, client.edge, rng);
         if !self.always_forward_client_cert {

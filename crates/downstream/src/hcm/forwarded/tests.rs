@@ -238,6 +238,8 @@ fn the_first_detection_that_finds_an_address_wins_and_one_may_refuse() {
 fn addresses_are_written_as_the_standard_library_writes_them() {
     for ip in [
         "0.0.0.0",
+        "255.255.255.255",
+        "100.10.1.0",
         "1.2.3.4",
         "10.20.30.40",
         "127.0.0.1",
@@ -248,7 +250,9 @@ fn addresses_are_written_as_the_standard_library_writes_them() {
         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     ] {
         let ip: IpAddr = ip.parse().unwrap();
-        assert_eq!(IpText::new(ip).as_bytes(), ip.to_string().as_bytes());
+        let line = IpLine::new(b"x-envoy-external-address", ip);
+        assert_eq!(line.value(), ip.to_string().as_bytes());
+        assert_eq!(line.line(), format!("x-envoy-external-address: {ip}\r\n").as_bytes());
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) enum Rewritten {
     Path(Vec<u8>),
     /// To send the client to.
     Redirect(Vec<u8>),
-    /// To be refused; the path with its escaped slashes decoded is what the log shows.
+    /// To be refused; the path as far as it came is what the log shows.
     Refused(Vec<u8>),
 }
 
@@ -105,7 +105,8 @@ pub(super) fn rewrite(path: &[u8], how: &Normalization) -> Rewritten {
     }
     if how.path {
         let mut canonical = Vec::with_capacity(path.len() + query.len() + 2);
-        if canonicalize(&strip_dot_parameters(&out), &mut canonical).is_none() {
+        out = strip_dot_parameters(&out);
+        if canonicalize(&out, &mut canonical).is_none() {
             out.extend_from_slice(query);
             return Rewritten::Refused(out);
         }

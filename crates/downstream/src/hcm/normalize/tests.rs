@@ -388,3 +388,34 @@ fn authorities_hold_the_characters_that_envoy_allows() {
         assert!(!authority_is_valid(bad.as_bytes()), "{bad}");
     }
 }
+/// Paths made by chance from dots, slashes, escapes and parameters, each with what Envoy 1.40 did: the letters of
+/// the configuration, the path, the status, the path in the log, the location.
+const OBSERVED: &str = include_str!("observed.tsv");
+
+#[test]
+fn paths_made_by_chance_end_as_they_did_in_envoy() {
+    for row in OBSERVED.lines() {
+        let [letters, path, status, logged, location] = row.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let escaped_slashes = match letters {
+            l if l.contains('f') => EscapedSlashes::UnescapeAndForward,
+            l if l.contains('r') => EscapedSlashes::UnescapeAndRedirect,
+            l if l.contains('j') => EscapedSlashes::RejectRequest,
+            _ => EscapedSlashes::KeepUnchanged,
+        };
+        let (path_too, merge_slashes) = (letters.contains('n'), letters.contains('m'));
+        let how = Normalization { path: path_too, merge_slashes, escaped_slashes, ..NOTHING };
+        let mut head = head("GET", path, Some("a"));
+        let got = match how.apply(&mut head, None) {
+            Ok(_) => ("200".to_owned(), "-".to_owned()),
+            Err(refusal) => {
+                let reply = refusal.into_reply();
+                let location = reply.headers.first().map_or(&b"-"[..], |(_, value)| value);
+                (reply.status.to_string(), String::from_utf8_lossy(location).into_owned())
+            }
+        };
+        assert_eq!(got, (status.to_owned(), location.to_owned()), "{row}");
+        assert_eq!(String::from_utf8_lossy(head.path()), logged, "{row}");
+    }
+}
