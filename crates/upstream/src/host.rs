@@ -5,7 +5,7 @@ use crate::cluster::ClusterCore;
 use crate::pool::HttpPool;
 use crate::stats::HostCounters;
 use nuncio_core::address::Address;
-use nuncio_proto::pb::envoy::config::core::v3::Metadata;
+use nuncio_core::stream_info::Metadata;
 use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;

@@ -538,6 +538,15 @@ impl<D: Downstream> Stream<D> {
         self.down.encode_data(cx, data, end_stream);
     }
 
+    /// The request begins to go upstream.
+    pub fn begin_upstream(&mut self) {
+        let now = self.now();
+        self.info.timings.upstream_tx_begin = Some(now);
+        if self.request_complete {
+            self.info.timings.upstream_tx_end = Some(now);
+        }
+    }
+
     /// A piece of the request was handed to the upstream connection.
     pub fn request_sent(&mut self) {
         let now = self.deadlines.last_event;

@@ -1,6 +1,7 @@
 //! The terminal filter: from a route to a cluster, a host, and back.
 
 mod attempt;
+mod charge;
 mod config;
 mod pump;
 
@@ -9,8 +10,9 @@ pub use config::RouterConfig;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{LocalReply, ReplyBody};
 use crate::hcm::stream::{End, Stream, header_context};
-use crate::route::{Action, ClusterAction, Route};
+use crate::route::{Action, ClusterAction, Priority, Route};
 use nuncio_codec::head::{Known, KnownSet};
+use nuncio_upstream::cluster::RequestPriority;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +66,11 @@ async fn to_cluster<D: Downstream>(
         let now = stream.now();
         stream.deadlines.request_complete(now);
     }
-    attempt::run(stream, config, route, timeouts, &cluster).await
+    let priority = match action.priority {
+        Priority::Default => RequestPriority::Default,
+        Priority::High => RequestPriority::High,
+    };
+    attempt::run(stream, config, route, timeouts, priority, &cluster).await
 }
 
 /// Request headers that steer the router and go no further.

@@ -36,7 +36,9 @@ impl ClusterShared {
         shared.take_runtime(runtime);
         let prefix = format!("cluster.{}.", shared.config.observability_name);
         drop(registry.register(&prefix, Arc::clone(&shared)));
-        shared.count_members();
+        if shared.hosts().hosts().next().is_some() {
+            shared.count_members();
+        }
         shared.stats.default_total_match_count.inc();
         for priority in RequestPriority::ALL {
             if shared.config.limits.get(priority).track_remaining {

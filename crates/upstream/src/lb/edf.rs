@@ -17,6 +17,10 @@ struct Entry {
     deadline: f64,
     order: u64,
     index: usize,
+    /// The deadline is `start + picks / weight`: a sum of many inverses would drift, and ties with it.
+    weight: f64,
+    start: f64,
+    picks: f64,
 }
 
 impl Ord for Entry {
@@ -45,7 +49,7 @@ impl Edf {
     pub(super) fn new(weights: &[f64], picks: u64) -> Self {
         let mut edf = Self::default();
         for (index, weight) in weights.iter().enumerate() {
-            edf.add(*weight, index);
+            edf.add(*weight, index, 0.0, 0.0);
         }
         for _ in 0..picks {
             edf.pick(|index| weights.get(index).copied().unwrap_or(1.0));
@@ -53,9 +57,10 @@ impl Edf {
         edf
     }
 
-    fn add(&mut self, weight: f64, index: usize) {
-        let deadline = self.now + 1.0 / weight.max(f64::MIN_POSITIVE);
-        self.heap.push(Entry { deadline, order: self.next, index });
+    fn add(&mut self, weight: f64, index: usize, start: f64, picks: f64) {
+        let (weight, picks) = (weight.max(f64::MIN_POSITIVE), picks + 1.0);
+        let deadline = start + picks / weight;
+        self.heap.push(Entry { deadline, order: self.next, index, weight, start, picks });
         self.next += 1;
     }
 
@@ -63,7 +68,10 @@ impl Edf {
     pub(super) fn pick(&mut self, weight: impl Fn(usize) -> f64) -> Option<usize> {
         let entry = self.heap.pop()?;
         self.now = entry.deadline;
-        self.add(weight(entry.index), entry.index);
+        let weight = weight(entry.index);
+        let (start, picks) =
+            if weight == entry.weight { (entry.start, entry.picks) } else { (self.now, 0.0) };
+        self.add(weight, entry.index, start, picks);
         Some(entry.index)
     }
 }
@@ -71,6 +79,14 @@ impl Edf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ties_go_to_whoever_waited_longest_however_many_rounds_have_passed() {
+        let weights = [1.0, 3.0];
+        let mut edf = Edf::new(&weights, 0);
+        let picks: Vec<usize> = (0..4000).filter_map(|_| edf.pick(|i| weights[i])).collect();
+        assert!(picks.chunk_by(|a, b| a == b).all(|run| run.len() <= 3));
+    }
 
     #[test]
     fn shares_are_exact_over_a_round_and_spread_within_it() {

@@ -1,0 +1,119 @@
+//! What the router counts and notes of the upstream side: for the cluster, for the host, for the log.
+
+use super::RouterConfig;
+use crate::hcm::exchange::Downstream;
+use crate::hcm::stream::Stream;
+use nuncio_codec::head::Known;
+use nuncio_core::stream_info::{StreamInfo, UpstreamInfo};
+use nuncio_upstream::cluster::Cluster;
+use nuncio_upstream::host::Host;
+use nuncio_upstream::pool::Exchange;
+use std::sync::Arc;
+
+/// Whom an answer is counted for.
+#[derive(Clone, Copy)]
+pub(super) struct Charge<'a> {
+    pub(super) config: &'a RouterConfig,
+    pub(super) cluster: &'a Cluster,
+    /// The host that was tried; none where nobody could be.
+    pub(super) host: Option<&'a Host>,
+}
+
+impl Charge<'_> {
+    /// The upstream's head has come.
+    pub(super) fn response<D: Downstream>(self, stream: &Stream<D>) {
+        let response = &stream.heads.response;
+        let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
+        self.code(stream, response.status, canary);
+        if let Some(host) = self.host.filter(|_| response.status < 500) {
+            host.counters().rq_success.inc();
+        }
+    }
+
+    /// The proxy answers in the upstream's stead.
+    pub(super) fn local_reply<D: Downstream>(self, stream: &Stream<D>, status: u16) {
+        self.code(stream, status, false);
+        if let Some(host) = self.host.filter(|_| status < 500) {
+            // The upstream failed, whatever the client is told.
+            host.counters().rq_error.inc();
+        }
+    }
+
+    fn code<D: Downstream>(self, stream: &Stream<D>, status: u16, canary: bool) {
+        if !self.counts(stream) {
+            return;
+        }
+        let stats = self.cluster.stats();
+        stats.upstream_rq.inc(status);
+        if canary {
+            stats.canary_upstream_rq.inc(status);
+        }
+        match stream.info.internal {
+            true => stats.internal_upstream_rq.inc(status),
+            false => stats.external_upstream_rq.inc(status),
+        }
+        if let Some(host) = self.host.filter(|_| status >= 500) {
+            host.counters().rq_error.inc();
+        }
+    }
+
+    /// The upstream's response is complete.
+    pub(super) fn complete<D: Downstream>(self, stream: &Stream<D>) {
+        let Some(begun) = stream.info.timings.downstream_rx_end.filter(|_| self.counts(stream)) else {
+            return;
+        };
+        let took = stream.now().saturating_duration_since(begun).as_millis() as u64;
+        let stats = self.cluster.stats();
+        stats.upstream_rq_time.record(took);
+        match stream.info.internal {
+            true => stats.internal_upstream_rq_time.record(took),
+            false => stats.external_upstream_rq_time.record(took),
+        }
+    }
+
+    /// The route's time ran out.
+    pub(super) fn timed_out(self) {
+        self.cluster.stats().upstream_rq_timeout.inc();
+        if let Some(host) = self.host {
+            host.counters().rq_timeout.inc();
+        }
+    }
+
+    /// Codes and times are counted unless `dynamic_stats` is off; health checks never are.
+    fn counts<D: Downstream>(self, stream: &Stream<D>) -> bool {
+        self.config.dynamic_stats && !stream.info.health_check
+    }
+}
+
+/// Notes the cluster for the log.
+pub(super) fn name_cluster(info: &mut UpstreamInfo, cluster: &Cluster) {
+    let config = cluster.config();
+    info.cluster = Some(Arc::clone(&config.name));
+    info.cluster_observability = Some(Arc::clone(&config.observability_name));
+    info.cluster_metadata.clone_from(&config.metadata);
+}
+
+/// Notes the host of the present attempt for the log.
+pub(super) fn name_host(info: &mut UpstreamInfo, host: &Host) {
+    info.host = Some(host.address());
+    let name = host.hostname();
+    info.host_name = (!name.is_empty()).then(|| Arc::clone(name));
+    info.host_metadata = host.metadata().map(Arc::clone);
+}
+
+/// The attempt ended before any host was in it.
+pub(super) fn name_no_host(info: &mut UpstreamInfo) {
+    info.host = None;
+    info.host_name = None;
+    info.host_metadata = None;
+}
+
+/// Notes the connection of the present attempt for the log.
+pub(super) fn name_connection(info: &mut StreamInfo, up: &Exchange) {
+    let connection = up.connection();
+    info.timings.upstream_cx_begin = Some(connection.connect_begin);
+    info.timings.upstream_cx_end = Some(connection.connect_end);
+    info.upstream.local = Some(connection.local.clone());
+    info.upstream.protocol = Some(connection.protocol);
+    info.upstream.connection_id = Some(connection.id);
+}
