@@ -93,6 +93,11 @@ pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> 
     }
 }
 
+/// Whether a listening IPv6 socket at this address takes IPv4 peers too (`SocketAddress.ipv4_compat`).
+pub fn ipv4_compat(value: &pb::Address) -> bool {
+    matches!(&value.address, Some(pb::address::Address::SocketAddress(socket)) if socket.ipv4_compat)
+}
+
 /// An `envoy.config.core.v3.SocketAddress` that is an IP address and port.
 pub fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Option<SocketAddr> {
     let (name, port) = name_and_port(value, cx)?;
@@ -110,7 +115,7 @@ pub fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Opt
 
 /// An `envoy.config.core.v3.SocketAddress` whose host may be a name that is to be looked up.
 pub fn name_and_port<'a>(value: &'a pb::SocketAddress, cx: &CompileContext<'_>) -> Option<(&'a str, u16)> {
-    // TCP is the only protocol that is built; `ipv4_compat` is read by whoever binds.
+    // TCP is the only protocol that is built; whoever binds asks `ipv4_compat`.
     let pb::SocketAddress { protocol: _, address, port_specifier, ipv4_compat: _ } = value;
     let port = match port_specifier {
         Some(pb::socket_address::PortSpecifier::PortValue(port)) => u16::try_from(*port).ok(),

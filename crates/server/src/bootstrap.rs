@@ -33,6 +33,8 @@ pub struct BootstrapConfig {
 pub struct AdminConfig {
     /// Where it listens.
     pub address: Address,
+    /// On an IPv6 address, it takes IPv4 peers too.
+    pub ipv4_compat: bool,
 }
 
 /// A compiled `envoy.config.core.v3.Node`; the command line wins over the file.
@@ -157,7 +159,8 @@ impl AdminConfig {
             cx.item("access_log", i).unsupported("access logs of the admin port are not built");
         }
         let Some(address) = address else { return Some(None) };
-        config::address(&address, &cx.field("address")).map(|address| Some(Self { address }))
+        let ipv4_compat = config::ipv4_compat(&address);
+        config::address(&address, &cx.field("address")).map(|address| Some(Self { address, ipv4_compat }))
     }
 }
 

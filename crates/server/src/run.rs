@@ -298,6 +298,7 @@ fn open_admin(
     options: &Options,
 ) -> Result<(), StartError> {
     let mut spec = ListenSpec::new(config.address.clone());
+    spec.ipv4_compat = config.ipv4_compat;
     spec.reuse_port = false;
     let Some(socket) = bind(&spec, 1).map_err(StartError::Bind)?.pop() else { return Ok(()) };
     tracing::info!(target: "admin", "admin address: {}", socket.address());

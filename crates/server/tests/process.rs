@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, Server, output, text};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 const ADMIN: &str = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}\n";
@@ -133,4 +133,20 @@ fn a_small_file_starts_fast_and_small() {
         best = best.min(server.started_in);
     }
     assert!(best < Duration::from_millis(50), "{best:?}");
+}
+
+#[test]
+fn an_ipv6_socket_takes_ipv4_clients_only_where_ipv4_compat_says_so() {
+    for (compat, taken) in [(true, true), (false, false)] {
+        let address = format!("{{address: '::', port_value: 0, ipv4_compat: {compat}}}");
+        let chain = "filter_chains: [{filters: [{name: h, typed_config: {'@type': \
+            type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, \
+            stat_prefix: a, route_config: {virtual_hosts: [{name: a, domains: ['*'], routes: [{match: {prefix: /}, \
+            direct_response: {status: 200}}]}]}, http_filters: [{name: r, typed_config: {'@type': \
+            type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}}]}]";
+        let listener = format!("{{name: a, address: {{socket_address: {address}}}, {chain}}}");
+        let server = Server::start(&format!("{ADMIN}static_resources: {{listeners: [{listener}]}}\n"), &[]);
+        let port = server.listener("a").port();
+        assert_eq!(TcpStream::connect(("127.0.0.1", port)).is_ok(), taken, "ipv4_compat: {compat}");
+    }
 }

@@ -49,8 +49,6 @@ pub struct HcmConfig {
     pub buffer_limit: usize,
     /// `Expect: 100-continue` and its answer go through instead of being answered here.
     pub proxy_100_continue: bool,
-    /// A request that is not HTTP does not end the connection.
-    pub stream_error_on_invalid_message: bool,
 }
 
 /// The timers of connections and streams; `None` is off.
@@ -254,7 +252,6 @@ impl HcmConfig {
             max_requests_per_connection: max_requests_per_connection.filter(|n| *n > 0).map(u64::from),
             buffer_limit: listener.buffer_limit as usize,
             proxy_100_continue,
-            stream_error_on_invalid_message,
         })
     }
 }

@@ -60,6 +60,7 @@ impl ListenerConfig {
             address_cx.error("value is required");
             return None;
         };
+        let ipv4_compat = config::ipv4_compat(&address);
         let address = config::address(&address, &address_cx)?;
         let text = address.to_string();
         let stat_prefix = format!("listener.{}.", if stat_prefix.is_empty() { &text } else { &stat_prefix });
@@ -94,6 +95,7 @@ impl ListenerConfig {
             return None;
         }
         let mut spec = ListenSpec::new(address.clone());
+        spec.ipv4_compat = ipv4_compat;
         spec.reuse_port = enable_reuse_port.unwrap_or(true);
         if let Some(backlog) = tcp_backlog_size {
             spec.backlog = backlog;

@@ -36,9 +36,9 @@ pub async fn run<D: Downstream>(
 ) -> End {
     charge::name_cluster(&mut stream.info.upstream, cluster);
     let Some(host) = cluster.pick(&PickContext::default()) else {
-        return no_healthy_upstream(stream, Charge { config, cluster, host: None }).await;
+        return no_healthy_upstream(stream, Charge { config, route, cluster, host: None }).await;
     };
-    let charge = Charge { config, cluster, host: Some(&host) };
+    let charge = Charge { config, route, cluster, host: Some(&host) };
     if let Action::Cluster(action) = &route.action {
         rewrite_host_automatically(stream, config, action, &host);
     }
@@ -61,26 +61,31 @@ pub async fn run<D: Downstream>(
         stream.info.upstream.bytes = up.bytes();
         match pumped {
             Pumped::Head { end_stream } => {
-                if let Err(reply) = respond(stream, charge, route, end_stream).await {
+                if let Err(reply) = respond(stream, charge, end_stream).await {
                     return stream.reply(reply).await;
                 }
                 if end_stream {
                     drop(up);
-                    charge.complete(stream);
-                    return stream.flush().await;
+                    return complete(stream, charge).await;
                 }
             }
             Pumped::Informational => informational(stream),
             Pumped::Complete => {
                 drop(up);
-                charge.complete(stream);
-                return stream.flush().await;
+                return complete(stream, charge).await;
             }
             Pumped::Upstream(error) => return upstream_failed(stream, charge, error).await,
             Pumped::Downstream(error) => return stream.downstream_failed(error).await,
             Pumped::Timeout(timeout) => return timed_out(stream, charge, timeouts, timeout).await,
         }
     }
+}
+
+/// The response is complete: what is left of it is sent.
+async fn complete<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>) -> End {
+    stream.info.timings.upstream_rx_end = Some(stream.now());
+    charge.complete(stream);
+    stream.flush().await
 }
 
 /// `auto_host_rewrite`: the request goes to the picked host under the host's own name, if it has one.
@@ -136,13 +141,11 @@ async fn connect<D: Downstream>(
 async fn respond<D: Downstream>(
     stream: &mut Stream<D>,
     charge: Charge<'_>,
-    route: &Route,
     end_stream: bool,
 ) -> Result<(), LocalReply> {
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
     stream.info.details = Some("via_upstream".into());
-    charge.response(stream);
     if !charge.config.suppress_envoy_headers {
         let since = stream.info.timings.downstream_rx_end.unwrap_or(stream.info.start);
         let elapsed = now.saturating_duration_since(since).as_millis();
@@ -150,7 +153,8 @@ async fn respond<D: Downstream>(
         let headers = &mut stream.heads.response.headers;
         headers.set(Known::XEnvoyUpstreamServiceTime, text.format(elapsed as u64).as_bytes());
     }
-    stream.mutate_response(route, now);
+    charge.response(stream);
+    stream.mutate_response(charge.route, now);
     stream.filter_response(end_stream).await?;
     stream.start_response(end_stream);
     Ok(())
@@ -182,7 +186,7 @@ async fn pool_failed<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>, 
 
 async fn no_healthy_upstream<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>) -> End {
     let reply = LocalReply::no_healthy_upstream();
-    charge.local_reply(stream, reply.status);
+    let reply = charge.local_reply(stream, reply);
     stream.reply(reply).await
 }
 
@@ -206,7 +210,7 @@ async fn reset<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>, reason
     }
     let transport = stream.info.upstream.transport_failure.as_deref();
     let reply = LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1);
-    charge.local_reply(stream, reply.status);
+    let reply = charge.local_reply(stream, reply);
     stream.reply(reply).await
 }
 
@@ -232,6 +236,6 @@ async fn timed_out<D: Downstream>(
     } else {
         LocalReply::upstream_timeout(DETAILS)
     };
-    charge.local_reply(stream, reply.status);
+    let reply = charge.local_reply(stream, reply);
     stream.reply(reply).await
 }

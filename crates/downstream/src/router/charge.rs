@@ -2,7 +2,9 @@
 
 use super::RouterConfig;
 use crate::hcm::exchange::Downstream;
+use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
+use crate::route::Route;
 use nuncio_codec::head::Known;
 use nuncio_core::stream_info::{StreamInfo, UpstreamInfo};
 use nuncio_upstream::cluster::Cluster;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy)]
 pub(super) struct Charge<'a> {
     pub(super) config: &'a RouterConfig,
+    pub(super) route: &'a Route,
     pub(super) cluster: &'a Cluster,
     /// The host that was tried; none where nobody could be.
     pub(super) host: Option<&'a Host>,
@@ -21,7 +24,12 @@ pub(super) struct Charge<'a> {
 
 impl Charge<'_> {
     /// The upstream's head has come.
-    pub(super) fn response<D: Downstream>(self, stream: &Stream<D>) {
+    pub(super) fn response<D: Downstream>(self, stream: &mut Stream<D>) {
+        if self.route.virtual_host.include_attempt_count_in_response {
+            let mut digits = itoa::Buffer::new();
+            let attempts = digits.format(stream.info.upstream.attempts.max(1));
+            stream.heads.response.headers.set(Known::XEnvoyAttemptCount, attempts.as_bytes());
+        }
         let response = &stream.heads.response;
         let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
         self.code(stream, response.status, canary);
@@ -30,13 +38,18 @@ impl Charge<'_> {
         }
     }
 
-    /// The proxy answers in the upstream's stead.
-    pub(super) fn local_reply<D: Downstream>(self, stream: &Stream<D>, status: u16) {
-        self.code(stream, status, false);
-        if let Some(host) = self.host.filter(|_| status < 500) {
+    /// The proxy answers in the upstream's stead: with the reply that is returned.
+    pub(super) fn local_reply<D: Downstream>(self, stream: &Stream<D>, reply: LocalReply) -> LocalReply {
+        self.code(stream, reply.status, false);
+        if let Some(host) = self.host.filter(|_| reply.status < 500) {
             // The upstream failed, whatever the client is told.
             host.counters().rq_error.inc();
         }
+        if !self.route.virtual_host.include_attempt_count_in_response {
+            return reply;
+        }
+        let attempts = stream.info.upstream.attempts.max(1);
+        reply.with_header(Known::XEnvoyAttemptCount.as_str(), attempts.to_string())
     }
 
     fn code<D: Downstream>(self, stream: &Stream<D>, status: u16, canary: bool) {

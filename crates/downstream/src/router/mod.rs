@@ -130,6 +130,9 @@ fn prepare_request<D: Downstream>(
             }
         }
     }
+    if route.virtual_host.include_request_attempt_count {
+        head.headers.set(Known::XEnvoyAttemptCount, b"1");
+    }
     route.mutate_request(head, &header_context(info, &hcm.world.worker, now));
     route.rewrite_request(head, !config.suppress_envoy_headers);
     timeouts
