@@ -12,7 +12,6 @@ pub mod own_address;
 pub mod run;
 pub mod signal;
 pub mod stats;
-pub mod time;
 pub mod worker;
 
 use cli::{Command, Mode, Options};

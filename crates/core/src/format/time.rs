@@ -1,9 +1,10 @@
 //! Times as `START_TIME` and `EMIT_TIME` write them: strftime specifiers, Envoy's `%3f`, and the `%E…` forms.
 //! Always in UTC, in the Gregorian calendar.
 
+use crate::civil::{Civil, two};
 use std::cell::Cell;
 use std::io::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A compiled time format; the default is `%Y-%m-%dT%H:%M:%E3SZ`.
 #[derive(Clone, Debug, Default)]
@@ -62,73 +63,7 @@ enum Word {
     NoonLower,
 }
 
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-/// A point in time, taken apart.
-struct Civil {
-    epoch: i64,
-    nanos: u32,
-    year: i64,
-    month: u32,
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
-    /// 0 is Sunday.
-    weekday: u32,
-    /// 1 is the first of January.
-    yearday: u32,
-}
-
-/// Days since 1970-01-01 to year, month and day (the proleptic Gregorian calendar, eras of 400 years).
-fn date_of(days: i64) -> (i64, u32, u32) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month as u32, day as u32)
-}
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
 impl Civil {
-    fn of(time: SystemTime) -> Self {
-        let (epoch, nanos) = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => (after.as_secs() as i64, after.subsec_nanos()),
-            Err(before) => {
-                let up = before.duration() + Duration::from_nanos(999_999_999);
-                (-(up.as_secs() as i64), (1_000_000_000 - before.duration().subsec_nanos()) % 1_000_000_000)
-            }
-        };
-        let (days, of_day) = (epoch.div_euclid(86_400), epoch.rem_euclid(86_400) as u32);
-        let (year, month, day) = date_of(days);
-        let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-        let leap = u32::from(month > 2 && is_leap(year));
-        let yearday = before.get(month as usize - 1).copied().unwrap_or_default() + day + leap;
-        let weekday = (days + 4).rem_euclid(7) as u32;
-        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        Self { epoch, nanos, year, month, day, hour, minute, second, weekday, yearday }
-    }
-
     /// ISO 8601 year and week: a week belongs to the year that its Thursday is in.
     fn iso_week(&self) -> (i64, u32) {
         let monday_based = (self.weekday + 6) % 7;
@@ -166,10 +101,6 @@ impl Civil {
             Field::IsoWeek => self.iso_week().1,
         })
     }
-}
-
-fn two(n: u32) -> [u8; 2] {
-    [b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]
 }
 
 /// `2026-11-22T01:28:02.`
@@ -264,8 +195,7 @@ fn write_trimmed(nanos: u32, out: &mut Vec<u8>) {
 }
 
 fn word_of(word: Word, civil: &Civil) -> &'static str {
-    let weekday = WEEKDAYS.get(civil.weekday as usize).copied().unwrap_or_default();
-    let month = MONTHS.get(civil.month as usize - 1).copied().unwrap_or_default();
+    let (weekday, month) = (civil.weekday_name(), civil.month_name());
     match word {
         Word::Weekday => weekday,
         Word::WeekdayShort => weekday.get(..3).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The shape of a log line: spdlog's patterns, compiled once.
 
 use super::Level;
-use crate::time::Civil;
+use nuncio_core::civil::Civil;
 use std::fmt::Write;
 
 /// The shape unless `--log-format` says otherwise.
@@ -119,12 +119,12 @@ fn write_flag(flag: char, l: &Line<'_>, out: &mut String) {
         's' => write!(out, "{}", base(l.file)),
         '#' => write!(out, "{}", l.line),
         '@' => write!(out, "{}:{}", l.file, l.line),
-        'a' => write!(out, "{:.3}", at.day_name()),
-        'A' => write!(out, "{}", at.day_name()),
+        'a' => write!(out, "{:.3}", at.weekday_name()),
+        'A' => write!(out, "{}", at.weekday_name()),
         'b' | 'h' => write!(out, "{:.3}", at.month_name()),
         'B' => write!(out, "{}", at.month_name()),
         'c' => {
-            write!(out, "{:.3} {:.3} {d} {h:02}:{mi:02}:{s:02} {y}", at.day_name(), at.month_name())
+            write!(out, "{:.3} {:.3} {d} {h:02}:{mi:02}:{s:02} {y}", at.weekday_name(), at.month_name())
         }
         'C' => write!(out, "{:02}", y % 100),
         'Y' => write!(out, "{y:04}"),

@@ -2,7 +2,7 @@
 
 use super::pattern::{self, Line, Pattern};
 use super::{Level, component};
-use crate::time::Civil;
+use nuncio_core::civil::Civil;
 use nuncio_core::clock::Clock;
 use std::cell::OnceCell;
 use std::fmt::{self, Write as _};
