@@ -5,8 +5,10 @@ use crate::admin::wire::Wire;
 use crate::cli::{self, Options};
 use nuncio_core::address::Address;
 use nuncio_core::config::{self, CompileContext};
+use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::{Layer, Runtime};
 use nuncio_core::stats::StatsConfig;
+use nuncio_proto::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
@@ -35,6 +37,10 @@ pub struct AdminConfig {
     pub address: Address,
     /// On an IPv6 address, it takes IPv4 peers too.
     pub ipv4_compat: bool,
+    /// Targets that are served; empty: all.
+    pub allow_paths: Box<[StringMatcher]>,
+    /// What is written about its requests, to be compiled with the listeners' logs.
+    pub access_log: Vec<AccessLog>,
 }
 
 /// A compiled `envoy.config.core.v3.Node`; the command line wins over the file.
@@ -154,14 +160,26 @@ fn meaningless(fields: &prost_types::Struct) -> Option<&str> {
 impl AdminConfig {
     /// Compiles the message; without an address there is no admin port.
     fn compile(message: pb::Admin, cx: &CompileContext<'_>) -> Option<Option<Self>> {
-        let pb::Admin { address, access_log } = message;
-        for i in 0..access_log.len() {
-            cx.item("access_log", i).unsupported("access logs of the admin port are not built");
+        let pb::Admin { address, mut access_log, access_log_path, allow_paths } = message;
+        let allowed = |(i, m)| StringMatcher::compile(m, &cx.item("allow_paths", i));
+        let allow_paths = allow_paths.iter().enumerate().map(allowed).collect::<Option<Box<[_]>>>()?;
+        if !access_log_path.is_empty() {
+            access_log.push(file_log(&access_log_path));
         }
         let Some(address) = address else { return Some(None) };
         let ipv4_compat = config::ipv4_compat(&address);
-        config::address(&address, &cx.field("address")).map(|address| Some(Self { address, ipv4_compat }))
+        let address = config::address(&address, &cx.field("address"))?;
+        Some(Some(Self { address, ipv4_compat, allow_paths, access_log }))
     }
+}
+
+/// A file log in the default format.
+fn file_log(path: &str) -> AccessLog {
+    let typed = prost_types::Any {
+        type_url: "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog".to_owned(),
+        value: Wire::default().with(1, path.as_bytes()).bytes().to_vec(),
+    };
+    AccessLog { config_type: Some(access_log::ConfigType::TypedConfig(typed)), ..AccessLog::default() }
 }
 
 impl NodeConfig {

@@ -1,8 +1,9 @@
 //! From the command line's file and text to everything that a server runs on, or to every error at once.
 
-use crate::bootstrap::BootstrapConfig;
+use crate::bootstrap::{AdminConfig, BootstrapConfig};
 use crate::cli::{Options, Unsupported};
 use crate::critical;
+use crate::http::Site;
 use crate::own_address::own_address;
 use nuncio_core::access_log::{AccessLogFactories, AnyAccessLogFactory};
 use nuncio_core::config::{Errors, Sink};
@@ -157,6 +158,8 @@ pub struct Compiled {
     pub clusters: ClusterSetConfig,
     /// Static listeners in order.
     pub listeners: Vec<Arc<ListenerConfig>>,
+    /// The admin port, if there is one.
+    pub admin: Option<Site>,
     /// Where access logs go.
     pub log_files: Arc<LogFiles>,
     /// Everything as it was written.
@@ -221,7 +224,15 @@ fn compile(
         own_address: own_address(),
     };
     let compiled_listeners = listeners_of(&listeners, sink, &env);
+    let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {
+        None => None,
+        Some(AdminConfig { address, ipv4_compat, allow_paths: _, access_log }) => {
+            let cx = cx.field("admin");
+            Some(Site::compile("admin", address.clone(), *ipv4_compat, access_log.clone(), &cx, &env)?)
+        }
+    };
     Some(Compiled {
+        admin,
         bootstrap: config?,
         clusters: compiled_clusters,
         listeners: compiled_listeners,

@@ -1,11 +1,10 @@
 //! A server's life: load, bind, start workers, answer the admin port, end in order.
 
 use crate::admin::{Action, Admin, ListenerFacts, State};
-use crate::bootstrap::AdminConfig;
 use crate::cli::{Mode, Options};
 use crate::config::{self, Compiled, Refused, Source};
 use crate::critical;
-use crate::http;
+use crate::http::Site;
 use crate::log;
 use crate::signal::{Signal, Signals};
 use crate::stats::ProcessStats;
@@ -17,7 +16,7 @@ use nuncio_core::stats::Registry;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_extensions::access_log::LogFiles;
 use nuncio_net::dns::SystemResolver;
-use nuncio_net::listen::{BindError, BoundSocket, ListenSpec, Listener, bind};
+use nuncio_net::listen::{BindError, BoundSocket, bind};
 use nuncio_net::worker::{Worker, block_on_local};
 use nuncio_upstream::discovery::Discovery;
 use nuncio_upstream::manager::ClusterSet;
@@ -82,7 +81,7 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     write_file(&options.base_id_path, &options.base_id.to_string());
     let registry = Registry::new();
     let compiled = config::load(options, sources, &registry, clock.wall()).map_err(StartError::Refused)?;
-    let Compiled { bootstrap, clusters, listeners, log_files, dump } = compiled;
+    let Compiled { bootstrap, clusters, listeners, admin: site, log_files, dump } = compiled;
     let workers = options.concurrency();
     let stats = ProcessStats::new(&registry, workers, clusters.clusters.len() as u64);
     let mut set = ClusterSet::new(&clusters, &registry, &bootstrap.runtime);
@@ -111,6 +110,7 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         options: Rc::new(options.clone()),
         node: bootstrap.node.json(true),
         node_bytes: bootstrap.node.completion(),
+        allow_paths: bootstrap.admin.map(|a| a.allow_paths).unwrap_or_default(),
         dump,
         listeners: facts,
         clusters: Rc::new(RefCell::new(set)),
@@ -125,8 +125,8 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         actions,
     });
     let main = Worker::new(workers, clock.clone(), Rng::from_os());
-    if let Some(config) = &bootstrap.admin {
-        open_admin(config, &admin, &main, options)?;
+    if let Some(site) = site {
+        open_admin(site, &admin, &main, options)?;
     }
     let discovery = Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()));
     tokio::select! {
@@ -292,21 +292,21 @@ impl Server<'_> {
 
 /// Binds the admin port and answers it from now on.
 fn open_admin(
-    config: &AdminConfig,
+    site: Site,
     admin: &Rc<Admin>,
     worker: &Rc<Worker>,
     options: &Options,
 ) -> Result<(), StartError> {
-    let mut spec = ListenSpec::new(config.address.clone());
-    spec.ipv4_compat = config.ipv4_compat;
-    spec.reuse_port = false;
-    let Some(socket) = bind(&spec, 1).map_err(StartError::Bind)?.pop() else { return Ok(()) };
+    let socket = site.bind().map_err(StartError::Bind)?;
     tracing::info!(target: "admin", "admin address: {}", socket.address());
     write_file(&options.admin_address_path, &socket.address().to_string());
-    let listener = Listener::new(socket).map_err(|e| StartError::Io("open the admin port", e))?;
-    let admin = Rc::clone(admin);
-    let answer = Rc::new(move |asked: &http::Asked| admin.reply(asked));
-    worker.spawn(http::serve(listener, Rc::clone(worker), answer));
+    let (admin, own) = (Rc::clone(admin), Rc::clone(worker));
+    worker.spawn(async move {
+        let registry = admin.registry.clone();
+        if let Err(error) = site.serve(socket, own, &registry, admin).await {
+            critical!("the admin port cannot accept: {error}");
+        }
+    });
     Ok(())
 }
 

@@ -3,12 +3,13 @@
 use super::config::HcmConfig;
 use super::h1::H1Connection;
 use super::slot::{BoxSlot, slot};
-use super::stats::{HcmStats, ListenerHttpStats};
+use super::answer::Responder;
+use super::stats::{HcmStats, ListenerHttpStats, RouterStats, TracingStats};
 use super::stream::{self, Heads, StreamEnd, StreamStart};
 use super::{conn, stats::Http1CodecStats};
 use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::world::World;
-use nuncio_core::stats::Scope;
+use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
 use std::cell::RefCell;
@@ -31,10 +32,15 @@ pub struct Hcm {
     pub world: Rc<World>,
     /// `http.PREFIX.` stats.
     pub stats: Scope<HcmStats>,
+    /// `http.PREFIX.` stats of the router.
+    pub router_stats: Scope<RouterStats>,
     /// `listener.ADDR.http.PREFIX.` stats.
     pub listener_stats: Scope<ListenerHttpStats>,
     /// `http1.` stats.
     pub codec_stats: Scope<Http1CodecStats>,
+    /// What answers in the router's place, where something does.
+    pub(super) responder: Option<Rc<dyn Responder>>,
+    _tracing_stats: Option<Scope<TracingStats>>,
     slots: RefCell<Vec<StreamSlot>>,
     // Boxed, because a stream's future carries them along and hands them back.
     #[allow(clippy::vec_box, reason = "see above")]
@@ -61,12 +67,35 @@ impl Hcm {
     /// A worker's live form of `config`.
     pub fn new(config: Arc<HcmConfig>, world: &Rc<World>) -> Rc<Self> {
         let registry = &world.stats;
+        let router = registry.scope(&config.stat_prefix);
+        let tracing = registry.scope(&format!("{}tracing.", config.stat_prefix));
+        Self::of(config, world, router, Some(tracing), None)
+    }
+
+    /// A connection manager that asks `responder` instead of routing. It has neither the router's stats nor
+    /// those of tracing.
+    pub fn answering(config: Arc<HcmConfig>, world: &Rc<World>, responder: Rc<dyn Responder>) -> Rc<Self> {
+        let unseen = Registry::new().scope(&config.stat_prefix);
+        Self::of(config, world, unseen, None, Some(responder))
+    }
+
+    fn of(
+        config: Arc<HcmConfig>,
+        world: &Rc<World>,
+        router_stats: Scope<RouterStats>,
+        tracing_stats: Option<Scope<TracingStats>>,
+        responder: Option<Rc<dyn Responder>>,
+    ) -> Rc<Self> {
+        let registry = &world.stats;
         Rc::new(Self {
             stats: registry.scope(&config.stat_prefix),
+            router_stats,
             listener_stats: registry.scope(&format!("{}{}", config.listener_stat_prefix, config.stat_prefix)),
             codec_stats: registry.scope("http1."),
             world: Rc::clone(world),
             config,
+            responder,
+            _tracing_stats: tracing_stats,
             slots: RefCell::default(),
             heads: RefCell::default(),
         })

@@ -1,5 +1,6 @@
 //! The HTTP connection manager: from decoded heads to routed streams, and back.
 
+pub mod answer;
 mod config;
 mod conn;
 pub mod deadlines;

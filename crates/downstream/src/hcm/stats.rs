@@ -1,7 +1,7 @@
 //! The stats of an HTTP connection manager and of the listener it serves, with Envoy's names.
 
 nuncio_core::stats_block! {
-    /// `http.PREFIX.`: one worker's share of a connection manager's stats.
+    /// `http.PREFIX.`: one worker's share of a connection manager's own stats.
     pub struct HcmStats {
         counter downstream_cx_delayed_close_timeout,
         counter downstream_cx_destroy,
@@ -51,24 +51,7 @@ nuncio_core::stats_block! {
         counter downstream_rq_total,
         counter downstream_rq_tx_reset,
         counter downstream_rq_ws_on_non_ws_route,
-        counter no_cluster,
-        counter no_route,
-        counter passthrough_internal_redirect_bad_location,
-        counter passthrough_internal_redirect_no_route,
-        counter passthrough_internal_redirect_predicate,
-        counter passthrough_internal_redirect_too_many_redirects,
-        counter passthrough_internal_redirect_unsafe_scheme,
-        counter rq_direct_response,
-        counter rq_overload_local_reply,
-        counter rq_redirect,
-        counter rq_reset_after_downstream_response_started,
-        counter rq_total,
         counter rs_too_large,
-        counter tracing_client_enabled = "tracing.client_enabled",
-        counter tracing_health_check = "tracing.health_check",
-        counter tracing_not_traceable = "tracing.not_traceable",
-        counter tracing_random_sampling = "tracing.random_sampling",
-        counter tracing_service_forced = "tracing.service_forced",
         gauge downstream_cx_active,
         gauge downstream_cx_http1_active,
         gauge downstream_cx_http1_soft_drain,
@@ -81,6 +64,35 @@ nuncio_core::stats_block! {
         gauge downstream_rq_active,
         histogram downstream_cx_length_ms,
         histogram downstream_rq_time,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `http.PREFIX.`: what the router counts, also for requests that the server makes itself.
+    pub struct RouterStats {
+        counter no_cluster,
+        counter no_route,
+        counter passthrough_internal_redirect_bad_location,
+        counter passthrough_internal_redirect_no_route,
+        counter passthrough_internal_redirect_predicate,
+        counter passthrough_internal_redirect_too_many_redirects,
+        counter passthrough_internal_redirect_unsafe_scheme,
+        counter rq_direct_response,
+        counter rq_overload_local_reply,
+        counter rq_redirect,
+        counter rq_reset_after_downstream_response_started,
+        counter rq_total,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `http.PREFIX.tracing.`: why a request was traced or not.
+    pub struct TracingStats {
+        counter client_enabled,
+        counter health_check,
+        counter not_traceable,
+        counter random_sampling,
+        counter service_forced,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One stream's life: from a decoded head to the last byte of its answer.
 
 use super::Hcm;
+use super::answer;
 use super::deadlines::{Deadlines, Timeout};
 use super::exchange::{Downstream, DownstreamError, RequestEvent};
 use super::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
@@ -211,6 +212,9 @@ impl<D: Downstream> Stream<D> {
         }
         if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {
             self.answer_expect();
+        }
+        if let Some(responder) = &hcm.responder {
+            return answer::serve(self, &**responder).await;
         }
         if let Err(reply) = self.find_route() {
             return self.reply(reply).await;

@@ -112,6 +112,24 @@ impl ListenerConfig {
         }))
     }
 
+    /// A listener of the process's own, such as the admin port: it has no chains, and `listener.NAME.` before
+    /// its stats.
+    pub fn own(name: &str, address: Address, ipv4_compat: bool) -> Arc<Self> {
+        let mut spec = ListenSpec::new(address.clone());
+        spec.ipv4_compat = ipv4_compat;
+        spec.reuse_port = false;
+        Arc::new(Self {
+            place: None,
+            name: name.into(),
+            address,
+            direction: TrafficDirection::Unspecified,
+            filter_chains: Vec::new(),
+            max_accepts_per_turn: 1,
+            stat_prefix: format!("listener.{name}."),
+            spec,
+        })
+    }
+
     /// The prefix of its stats: `listener.ADDR.`.
     pub fn stat_prefix(&self) -> &str {
         &self.stat_prefix

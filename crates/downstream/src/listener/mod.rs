@@ -4,7 +4,7 @@ mod config;
 mod stats;
 
 pub use config::{FilterChainConfig, ListenerConfig};
-pub use stats::{ListenerStats, ListenerWorkerStats};
+pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 
 use crate::network::NetworkFilter;
 use crate::world::World;
@@ -24,18 +24,39 @@ pub struct Listener {
     world: Rc<World>,
     stats: Scope<ListenerStats>,
     worker_stats: Scope<ListenerWorkerStats>,
+    _discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
 }
 
 impl Listener {
     /// A listener's live form on this worker.
     pub fn new(config: Arc<ListenerConfig>, world: &Rc<World>) -> Rc<Self> {
-        let prefix = config.stat_prefix();
-        let worker = format!("{prefix}worker_{}.", world.worker.id());
         let chains = config.filter_chains.iter().map(|c| Arc::clone(&c.filter).start(world)).collect();
+        let discovery = world.stats.scope(config.stat_prefix());
+        Self::of(config, world, &format!("worker_{}", world.worker.id()), chains, Some(discovery))
+    }
+
+    /// A listener of the main thread whose connections `filter` serves, whatever chains `config` has.
+    pub fn on_main_thread(
+        config: Arc<ListenerConfig>,
+        world: &Rc<World>,
+        filter: Rc<dyn NetworkFilter>,
+    ) -> Rc<Self> {
+        Self::of(config, world, "main_thread", vec![filter], None)
+    }
+
+    fn of(
+        config: Arc<ListenerConfig>,
+        world: &Rc<World>,
+        thread: &str,
+        chains: Vec<Rc<dyn NetworkFilter>>,
+        discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
+    ) -> Rc<Self> {
+        let prefix = config.stat_prefix();
         Rc::new(Self {
             chains,
             stats: world.stats.scope(prefix),
-            worker_stats: world.stats.scope(&worker),
+            worker_stats: world.stats.scope(&format!("{prefix}{thread}.")),
+            _discovery_stats: discovery_stats,
             world: Rc::clone(world),
             config,
         })
@@ -47,9 +68,9 @@ impl Listener {
     /// The socket cannot be handed to the runtime.
     pub async fn run(self: Rc<Self>, socket: BoundSocket) -> io::Result<()> {
         let socket = Socket::new(socket)?;
-        socket
-            .accept_loop(self.config.max_accepts_per_turn, |accepted| self.accept(accepted.into_stream()))
-            .await;
+        let per_turn = self.config.max_accepts_per_turn;
+        let turn = |n: u32| self.stats.connections_accepted_per_socket_event.record(n.into());
+        socket.accept_loop(per_turn, |accepted| self.accept(accepted.into_stream()), turn).await;
         Ok(())
     }
 

@@ -12,8 +12,6 @@ nuncio_core::stats_block! {
         counter downstream_listener_filter_error,
         counter downstream_listener_filter_remote_close,
         counter downstream_pre_cx_timeout,
-        counter extension_config_missing = "extension_config_missing",
-        counter network_extension_config_missing,
         counter no_filter_chain_match,
         gauge downstream_cx_active,
         gauge downstream_pre_cx_active,
@@ -23,7 +21,15 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
-    /// `listener.ADDR.worker_N.`: one worker's own.
+    /// `listener.ADDR.`: filters whose configuration did not come. All of ours stands in the listener.
+    pub struct ListenerDiscoveryStats {
+        counter extension_config_missing,
+        counter network_extension_config_missing,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `listener.ADDR.THREAD.`: one thread's own; `main_thread` for the admin port.
     pub struct ListenerWorkerStats {
         counter downstream_cx_total,
         gauge downstream_cx_active,

@@ -202,7 +202,7 @@ async fn upstream_failed<D: Downstream>(
 
 async fn reset<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>, reason: ResetReason) -> End {
     if stream.response_started {
-        stream.hcm.stats.rq_reset_after_downstream_response_started.inc();
+        stream.hcm.router_stats.rq_reset_after_downstream_response_started.inc();
         stream.info.flags.set(reason.flag());
         let details = format!("upstream_reset_after_response_started{{{}}}", reason.as_str());
         stream.info.details = Some(details.into());

@@ -19,15 +19,15 @@ use std::time::Duration;
 
 /// Serves a stream that came through all filters, by the action of its route.
 pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig) -> End {
-    stream.hcm.stats.rq_total.inc();
+    stream.hcm.router_stats.rq_total.inc();
     let Some(route) = stream.route.clone() else {
-        stream.hcm.stats.no_route.inc();
+        stream.hcm.router_stats.no_route.inc();
         return stream.reply(LocalReply::no_route()).await;
     };
     match &route.action {
         Action::Cluster(action) => return to_cluster(stream, config, &route, action).await,
-        Action::Redirect(_) => stream.hcm.stats.rq_redirect.inc(),
-        Action::DirectResponse(_) => stream.hcm.stats.rq_direct_response.inc(),
+        // Envoy counts both here, and nothing as `rq_redirect`.
+        Action::Redirect(_) | Action::DirectResponse(_) => stream.hcm.router_stats.rq_direct_response.inc(),
         Action::NonForwarding => return stream.reply(LocalReply::no_route()).await,
     }
     let reply = own_answer(stream, config, &route);
@@ -57,7 +57,7 @@ async fn to_cluster<D: Downstream>(
 ) -> End {
     let hcm = Rc::clone(&stream.hcm);
     let Some(cluster) = hcm.world.clusters.get(action.cluster.name(&stream.heads.request.headers)) else {
-        hcm.stats.no_cluster.inc();
+        hcm.router_stats.no_cluster.inc();
         return stream.reply(LocalReply::cluster_not_found(action.cluster_not_found_status)).await;
     };
     let timeouts = prepare_request(stream, config, route, action);

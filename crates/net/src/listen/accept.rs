@@ -109,14 +109,23 @@ impl Listener {
     }
 
     /// Accepts for ever and hands each connection to `each`, at most `per_turn` before other tasks get their
-    /// turn (`max_connections_to_accept_per_socket_event`; 0 counts as 1). Out of descriptors, it rests and
-    /// tries again. Drop the future to stop.
-    pub async fn accept_loop(&self, per_turn: u32, mut each: impl FnMut(Accepted)) {
+    /// turn (`max_connections_to_accept_per_socket_event`; 0 counts as 1); tells `turn` how many they were.
+    /// Out of descriptors, it rests and tries again. Drop the future to stop.
+    pub async fn accept_loop(
+        &self,
+        per_turn: u32,
+        mut each: impl FnMut(Accepted),
+        mut turn: impl FnMut(u32),
+    ) {
         loop {
-            let mut rest = false;
-            for _ in 0..per_turn.max(1) {
-                match poll_fn(|cx| self.poll_accept(cx)).await {
-                    Ok(connection) => each(connection),
+            let mut next = poll_fn(|cx| self.poll_accept(cx)).await;
+            let (mut accepted, mut rest) = (0, false);
+            loop {
+                match next {
+                    Ok(connection) => {
+                        accepted += 1;
+                        each(connection);
+                    }
                     Err(error) if out_of_resources(&error) => {
                         self.counts.exhausted.set(self.counts.exhausted.get() + 1);
                         rest = true;
@@ -124,7 +133,15 @@ impl Listener {
                     }
                     Err(_) => self.counts.failed.set(self.counts.failed.get() + 1),
                 }
+                if accepted >= per_turn.max(1) {
+                    break;
+                }
+                match poll_fn(|cx| Poll::Ready(self.poll_accept(cx))).await {
+                    Poll::Ready(more) => next = more,
+                    Poll::Pending => break,
+                }
             }
+            turn(accepted);
             if rest {
                 tokio::time::sleep(REST).await;
             } else {

@@ -40,7 +40,7 @@ fn a_listener_hands_out_connections_with_both_addresses() {
         let (tell, told) = tokio::sync::oneshot::channel();
         let tell = Cell::new(Some(tell));
         tokio::select! {
-            () = listener.accept_loop(1, |c| tell.take().unwrap().send(c).ok().unwrap()) => {}
+            () = listener.accept_loop(1, |c| tell.take().unwrap().send(c).ok().unwrap(), |_| {}) => {}
             connection = told => {
                 let stream = connection.unwrap().into_stream();
                 assert_eq!(stream.local_address(), listener.address());
@@ -69,7 +69,7 @@ fn a_unix_listener_replaces_a_stale_path_and_sets_its_mode() {
         let seen = Rc::new(Cell::new(false));
         let client = tokio::net::UnixStream::connect(&path);
         tokio::select! {
-            () = listener.accept_loop(8, |_| seen.set(true)) => {}
+            () = listener.accept_loop(8, |_| seen.set(true), |n| assert_eq!(n, 1)) => {}
             client = client => drop(client.unwrap()),
         }
     })

@@ -2,25 +2,42 @@
 
 use super::Admin;
 use super::request::{Request, Response, parameters};
-use crate::http::{Asked, Reply};
-use nuncio_codec::head::Known;
+use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_downstream::hcm::answer::{Answer, Responder};
+
+/// `%RESPONSE_CODE_DETAILS%` of every answer.
+const DETAILS: &str = "admin_filter_response";
+
+impl Responder for Admin {
+    fn respond(&self, head: &RequestHead, body: &[u8]) -> Answer {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let target = text(head.path());
+        let Response { status, content_type, body } = if self.allows(&target) {
+            let mut request = Request::new(&text(head.method()), &target);
+            let form = head.headers.get(Known::ContentType);
+            if form.is_some_and(|v| v.starts_with(b"application/x-www-form-urlencoded")) {
+                request.form = parameters(&text(body));
+            }
+            self.answer(&request)
+        } else {
+            tracing::info!(target: "admin", "Request to admin interface path {target} is not allowed");
+            Response::error(403, format!("request to path {target} not allowed"))
+        };
+        let mut head = ResponseHead::new(status);
+        for (name, value) in [
+            ("content-type", content_type),
+            ("cache-control", "no-cache, max-age=0"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            head.headers.append(name, value.as_bytes());
+        }
+        Answer { head, body: body.into_bytes(), details: DETAILS }
+    }
+}
 
 impl Admin {
-    /// Answers what came over HTTP.
-    pub fn reply(&self, asked: &Asked) -> Reply {
-        let head = &asked.head;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut request = Request::new(&text(head.method()), &text(head.path()));
-        let form = head.headers.get(Known::ContentType);
-        if form.is_some_and(|v| v.starts_with(b"application/x-www-form-urlencoded")) {
-            request.form = parameters(&text(&asked.body));
-        }
-        let Response { status, content_type, body } = self.answer(&request);
-        let mut reply = Reply::new(status)
-            .with("content-type", content_type)
-            .with("cache-control", "no-cache, max-age=0")
-            .with("x-content-type-options", "nosniff");
-        reply.body = body.into_bytes();
-        reply
+    /// `allow_paths`: the whole target has to match one of them, where there are any.
+    fn allows(&self, target: &str) -> bool {
+        self.allow_paths.is_empty() || self.allow_paths.iter().any(|m| m.matches(target.as_bytes()))
     }
 }

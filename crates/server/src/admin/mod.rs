@@ -31,6 +31,7 @@ use crate::log::Log;
 use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
+use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, StatsConfig};
 use nuncio_upstream::manager::ClusterSet;
@@ -82,6 +83,8 @@ pub struct Admin {
     pub node: Value,
     /// What completes the node in `/config_dump`, as wire bytes of the same message.
     pub node_bytes: Vec<u8>,
+    /// Targets that are served (`admin.allow_paths`); empty: all.
+    pub allow_paths: Box<[StringMatcher]>,
     /// The configuration as it was loaded.
     pub dump: Dump,
     /// The listeners in the order of the configuration.

@@ -18,6 +18,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         options: Rc::new(cli::parse(std::iter::once(&"nuncio").chain(args)).unwrap()),
         node: Value::Null,
         node_bytes: Vec::new(),
+        allow_paths: Box::default(),
         dump: dump(),
         listeners: vec![ListenerFacts {
             name: "l1".into(),

@@ -1,8 +1,10 @@
 //! An upstream of the demo: a thread that says who it is and what it was asked.
 
-use crate::http::{self, Asked, Reply};
+use crate::http::Site;
+use nuncio_codec::head::{RequestHead, ResponseHead};
 use nuncio_core::address::Address;
-use nuncio_net::listen::{ListenSpec, Listener, bind};
+use nuncio_core::stats::Registry;
+use nuncio_downstream::hcm::answer::{Answer, Responder};
 use nuncio_net::worker::{WorkerHandle, spawn_worker_thread};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,32 +12,34 @@ use std::rc::Rc;
 
 /// Starts an upstream named `name`.
 pub(super) fn start(name: &'static str, port: u16) -> io::Result<WorkerHandle> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut spec = ListenSpec::new(Address::Ip(address));
-    spec.reuse_port = false;
-    let socket = bind(&spec, 1)
-        .map_err(|e| io::Error::other(e.to_string()))?
-        .pop()
-        .ok_or_else(|| io::Error::other("no socket"))?;
+    let address = Address::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let site = Site::plain(name, address).ok_or_else(|| io::Error::other("the upstream is misconfigured"))?;
+    let socket = site.bind().map_err(|e| io::Error::other(e.to_string()))?;
     spawn_worker_thread(&format!("demo:{name}"), 0, move |worker, stop| async move {
-        match Listener::new(socket) {
-            Ok(listener) => {
-                let answer = Rc::new(move |asked: &Asked| answer(name, asked));
-                tokio::select! {
-                    () = http::serve(listener, worker, answer) => {}
-                    () = stop.wait() => {}
+        let stats = Registry::new();
+        tokio::select! {
+            ended = site.serve(socket, worker, &stats, Rc::new(Upstream(name))) => {
+                if let Err(error) = ended {
+                    tracing::error!(target: "main", "demo upstream {name}: {error}");
                 }
             }
-            Err(error) => tracing::error!(target: "main", "demo upstream {name}: {error}"),
+            () = stop.wait() => {}
         }
     })
 }
 
-fn answer(name: &str, asked: &Asked) -> Reply {
-    let mut reply = Reply::new(200).with("content-type", "text/plain").with("x-upstream", name);
-    let method = String::from_utf8_lossy(asked.head.method()).into_owned();
-    let path = String::from_utf8_lossy(asked.head.path()).into_owned();
-    reply.body = format!("Hello from upstream {name}: {method} {path}\n").into_bytes();
-    reply.body.extend_from_slice(&asked.body);
-    reply
+struct Upstream(&'static str);
+
+impl Responder for Upstream {
+    fn respond(&self, head: &RequestHead, body: &[u8]) -> Answer {
+        let name = self.0;
+        let mut answer = ResponseHead::new(200);
+        answer.headers.append("content-type", b"text/plain");
+        answer.headers.append("x-upstream", name.as_bytes());
+        let method = String::from_utf8_lossy(head.method());
+        let path = String::from_utf8_lossy(head.path());
+        let mut text = format!("Hello from upstream {name}: {method} {path}\n").into_bytes();
+        text.extend_from_slice(body);
+        Answer { head: answer, body: text, details: "demo" }
+    }
 }

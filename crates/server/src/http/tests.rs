@@ -1,26 +1,48 @@
 use super::*;
-use nuncio_core::address::Address;
+use nuncio_codec::head::{RequestHead, ResponseHead};
 use nuncio_core::clock::Clock;
 use nuncio_core::rng::Rng;
-use nuncio_net::stream::pair;
+use nuncio_core::stream_info::ConnectionInfo;
+use nuncio_downstream::hcm::answer::Answer;
+use nuncio_downstream::network::NetworkFilter as _;
+use nuncio_net::stream::{ByteStream as _, pair, poll_read_vec, poll_write_all};
 use nuncio_net::worker::block_on_local;
+use std::future::poll_fn;
 use std::time::UNIX_EPOCH;
+
+struct Echo;
+
+impl Responder for Echo {
+    fn respond(&self, head: &RequestHead, body: &[u8]) -> Answer {
+        let mut answer = ResponseHead::new(200);
+        answer.headers.append("x", b"y");
+        Answer { head: answer, body: [head.path(), b" ", body].concat(), details: "test" }
+    }
+}
 
 /// What comes back for `sent` when the peer closes its side behind it.
 fn exchange(sent: &str) -> String {
-    let answer = |asked: &Asked| {
-        let mut reply = Reply::new(200).with("x", "y");
-        reply.body = [asked.head.path(), b" ", &asked.body].concat();
-        reply
-    };
     let bytes = block_on_local(async {
         let at = || Address::Pipe("".into());
-        let (ours, theirs) = pair(1 << 20, at(), at());
+        let (ours, theirs) = pair(1 << 21, at(), at());
         let worker = Worker::new(0, Clock::virtual_at(UNIX_EPOCH), Rng::seeded(1));
-        send(&theirs, sent.as_bytes()).await.unwrap();
+        let mut written = 0;
+        poll_fn(|cx| poll_write_all(&theirs, cx, sent.as_bytes(), &mut written)).await.unwrap();
         poll_fn(|cx| theirs.poll_shutdown(cx)).await.unwrap();
-        let _ = connection(&ours, &worker, &answer).await;
-        drop(ours);
+        let site = Site::plain("test", at()).unwrap();
+        let connection = Rc::new(ConnectionInfo {
+            id: 1,
+            local: at(),
+            direct_local: at(),
+            direct_remote: at(),
+            remote: at(),
+            requested_server_name: None,
+            listener: "test".into(),
+            filter_chain: "".into(),
+            tls: false,
+            accepted: worker.now(),
+        });
+        site.manager(worker, &Registry::new(), Rc::new(Echo)).serve(Box::new(ours), connection).await;
         let mut got = Vec::new();
         loop {
             got.reserve(1 << 16);
@@ -49,39 +71,25 @@ fn requests_are_answered_in_order_on_one_connection() {
 }
 
 #[test]
-fn a_head_request_gets_no_body() {
-    let got = exchange("HEAD /a HTTP/1.1\r\nhost: h\r\n\r\n");
-    assert_eq!(got, format!("HTTP/1.1 200 OK\r\nx: y\r\n{DATE}transfer-encoding: chunked\r\n\r\n"));
-}
-
-#[test]
 fn what_is_no_request_is_refused_and_ends_the_connection() {
     let rows = [
         ("GET /a HTTP/1.0\r\n\r\n", "HTTP/1.1 426 Upgrade Required"),
         ("BAD\r\n\r\n", "HTTP/1.1 400 Bad Request"),
         ("GET /a HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request"),
-        ("OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 404 Not Found"),
-        ("GET /a#b HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        ("GET http://h/a HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 404 Not Found"),
     ];
     for (sent, line) in rows {
-        let got = exchange(&format!("{sent}GET /b HTTP/1.1\r\nhost: h\r\n\r\n"));
+        let got = exchange(sent);
         assert!(got.starts_with(line), "{sent}: {got}");
-        assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{sent}: {got}");
     }
 }
 
 #[test]
-fn whoever_waits_to_send_a_body_is_told_to() {
-    let got = exchange("POST /a HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nhi");
-    assert!(got.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{got}");
-    assert!(got.ends_with("5\r\n/a hi\r\n0\r\n\r\n"), "{got}");
-}
-
-#[test]
-fn a_body_without_end_is_refused() {
+fn a_body_beyond_a_mebibyte_is_refused() {
+    let size = (1 << 20) + 1;
     let got = exchange(&format!(
-        "POST /a HTTP/1.1\r\nhost: h\r\ncontent-length: 2000000\r\n\r\n{}",
-        "x".repeat((1 << 20) - 200)
+        "POST /a HTTP/1.1\r\nhost: h\r\ncontent-length: {size}\r\n\r\n{}",
+        "x".repeat(size)
     ));
-    assert_eq!(got, "");
+    assert!(got.starts_with("HTTP/1.1 413 Payload Too Large"), "{got}");
 }
