@@ -106,10 +106,8 @@ impl Site {
     /// The address cannot be had.
     pub fn bind(&self) -> Result<BoundSocket, BindError> {
         let spec = self.listener.listen_spec();
-        let none = || BindError {
-            address: spec.address.clone(),
-            error: io::ErrorKind::AddrNotAvailable.into(),
-        };
+        let none =
+            || BindError { address: spec.address.clone(), error: io::ErrorKind::AddrNotAvailable.into() };
         bind(spec, 1)?.pop().ok_or_else(none)
     }
 

@@ -1,9 +1,9 @@
 //! One worker's connection manager: configuration, stats, and what its streams borrow.
 
+use super::answer::Responder;
 use super::config::HcmConfig;
 use super::h1::H1Connection;
 use super::slot::{BoxSlot, slot};
-use super::answer::Responder;
 use super::stats::{HcmStats, ListenerHttpStats, RouterStats, TracingStats};
 use super::stream::{self, Heads, StreamEnd, StreamStart};
 use super::{conn, stats::Http1CodecStats};
