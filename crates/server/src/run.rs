@@ -83,7 +83,7 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     let compiled = config::load(options, sources, &registry, clock.wall()).map_err(StartError::Refused)?;
     let Compiled { bootstrap, clusters, listeners, admin: site, log_files, dump } = compiled;
     let workers = options.concurrency();
-    let stats = ProcessStats::new(&registry, workers, clusters.clusters.len() as u64);
+    let stats = ProcessStats::new(&registry, options, clusters.clusters.len() as u64);
     let mut set = ClusterSet::new(&clusters, &registry, &bootstrap.runtime);
     let (facts, sockets) = bind_listeners(&listeners, workers as usize)?;
     stats.count_listeners(facts.len() as u64);

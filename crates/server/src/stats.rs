@@ -1,10 +1,11 @@
 //! The stats that belong to the process as a whole, with Envoy's names. The main thread is their writer.
 
 use crate::admin::State;
-use crate::cli;
+use crate::cli::{self, Options};
 use crate::memory::Memory;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
+use nuncio_downstream::hcm::stats::RouterStats;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,7 +23,6 @@ nuncio_core::stats_block! {
         gauge concurrency,
         gauge days_until_first_cert_expiring,
         gauge hot_restart_epoch,
-        gauge hot_restart_generation,
         gauge live,
         gauge memory_allocated,
         gauge memory_heap_size,
@@ -35,6 +35,13 @@ nuncio_core::stats_block! {
         gauge uptime,
         gauge version,
         histogram initialization_time_ms,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `server.`, unless hot restarts are switched off.
+    pub struct HotRestartStats {
+        gauge hot_restart_generation,
     }
 }
 
@@ -97,24 +104,6 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
-    /// `http.async-client.`: requests that the server makes itself.
-    pub struct AsyncClientStats {
-        counter no_cluster,
-        counter no_route,
-        counter passthrough_internal_redirect_bad_location,
-        counter passthrough_internal_redirect_no_route,
-        counter passthrough_internal_redirect_predicate,
-        counter passthrough_internal_redirect_too_many_redirects,
-        counter passthrough_internal_redirect_unsafe_scheme,
-        counter rq_direct_response,
-        counter rq_overload_local_reply,
-        counter rq_redirect,
-        counter rq_reset_after_downstream_response_started,
-        counter rq_total,
-    }
-}
-
-nuncio_core::stats_block! {
     /// `thread_local_cluster_manager.THREAD.`
     pub struct ThreadClustersStats {
         gauge clusters_inflated,
@@ -140,9 +129,11 @@ pub struct ProcessStats {
     /// `runtime.`
     pub runtime: Scope<RuntimeStats>,
     _watchdogs: Vec<Scope<WatchdogStats>>,
-    _async_client: Scope<AsyncClientStats>,
+    /// `http.async-client.`: requests that the server makes itself.
+    _async_client: Scope<RouterStats>,
     _threads: Vec<Scope<ThreadClustersStats>>,
     _overload: Scope<OverloadStats>,
+    _hot_restart: Option<Scope<HotRestartStats>>,
 }
 
 /// What the gauges of `server.` show at a moment.
@@ -157,8 +148,9 @@ pub struct Moment {
 }
 
 impl ProcessStats {
-    /// Registers them for `workers` workers that hold `clusters` clusters each.
-    pub fn new(registry: &Registry, workers: u32, clusters: u64) -> Self {
+    /// Registers them for a process whose workers hold `clusters` clusters each.
+    pub fn new(registry: &Registry, options: &Options, clusters: u64) -> Self {
+        let workers = options.concurrency();
         let names = || (0..workers).map(|n| format!("worker_{n}")).chain(["main_thread".to_owned()]);
         let watchdogs = ["main_thread.".to_owned(), "workers.".to_owned()]
             .into_iter()
@@ -176,8 +168,12 @@ impl ProcessStats {
         let server: Scope<ServerStats> = registry.scope("server.");
         server.concurrency.set(workers.into());
         server.days_until_first_cert_expiring.set(u32::MAX.into());
-        server.hot_restart_generation.set(1);
         server.version.set(revision());
+        let hot_restart = (!options.disable_hot_restart).then(|| {
+            let scope: Scope<HotRestartStats> = registry.scope("server.");
+            scope.hot_restart_generation.set(1);
+            scope
+        });
         let stats = Self {
             server,
             listeners: registry.scope("listener_manager."),
@@ -187,6 +183,7 @@ impl ProcessStats {
             _async_client: registry.scope("http.async-client."),
             _threads: threads,
             _overload: registry.scope(""),
+            _hot_restart: hot_restart,
         };
         stats.clusters.cluster_added.add(clusters);
         stats.clusters.active_clusters.set(clusters);

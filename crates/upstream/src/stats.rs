@@ -140,6 +140,17 @@ nuncio_core::stats_block! {
     }
 }
 
+nuncio_core::stats_block! {
+    /// `http1.`, below a cluster or for the whole downstream side: the HTTP/1 codec's own counters, made with
+    /// the first codec.
+    pub struct Http1CodecStats {
+        counter dropped_headers_with_underscores,
+        counter metadata_not_supported_error,
+        counter requests_rejected_with_underscores_in_headers,
+        counter response_flood,
+    }
+}
+
 /// A worker's share of what `/clusters` prints for a host. One thread writes.
 #[derive(Debug, Default)]
 pub struct HostCounters {

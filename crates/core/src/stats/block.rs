@@ -31,6 +31,9 @@ impl Counter {
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
+/// The bit of a gauge that says that somebody has written it; the level is in the others.
+const USED: u64 = 1 << 63;
+
 impl Gauge {
     /// Adds one.
     #[inline]
@@ -47,23 +50,33 @@ impl Gauge {
     /// Adds `n`.
     #[inline]
     pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_add(n) | USED, Relaxed);
     }
 
     /// Takes `n`.
     #[inline]
     pub fn sub(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n) | USED, Relaxed);
     }
 
     /// Sets the level.
     pub fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
+        self.0.store(n | USED, Relaxed);
     }
 
-    /// This block's share of the level (wrapping).
+    /// This block's share of the level, modulo 2^63.
     pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Relaxed) & !USED
+    }
+
+    /// Whether it was ever written.
+    pub fn used(&self) -> bool {
+        self.0.load(Relaxed) & USED != 0
+    }
+
+    /// The level of which `shares` are the blocks' own.
+    pub fn sum(shares: impl IntoIterator<Item = u64>) -> u64 {
+        shares.into_iter().fold(0, u64::wrapping_add) & !USED
     }
 }
 
@@ -150,7 +163,7 @@ impl ResponseCodes {
 }
 
 /// What sort of stat a name is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Only grows.
     Counter,
@@ -185,7 +198,7 @@ pub enum Value<'a> {
 }
 
 /// A struct of stats with a fixed order. Implemented by [`stats_block!`](crate::stats_block).
-pub trait Block: Send + Sync + 'static {
+pub trait Block: std::any::Any + Send + Sync {
     /// The stats in their order.
     fn defs(&self) -> &'static [Def];
     /// The storage of stat `i`.

@@ -59,7 +59,7 @@ struct Rule {
 const DEFAULTS: [(&str, &str); 13] = [
     ("envoy.response_code", r"_rq(_(\d{3}))$"),
     ("envoy.response_code_class", r"_rq_((\d))xx$"),
-    ("envoy.worker_id", r"(?:^server|^listener\..*)\.worker_((\d+)\.)"),
+    ("envoy.worker_id", r"(?:^server|^thread_local_cluster_manager|^listener\..*)\.worker_((\d+)\.)"),
     ("envoy.virtual_cluster", r"^vhost\.[^.]+\.vcluster\.(([^.]+)\.)"),
     ("envoy.route", r"^vhost\.[^.]+\.route\.(([^.]+)\.)"),
     ("envoy.virtual_host", r"^vhost\.(([^.]+)\.)"),
@@ -117,6 +117,11 @@ impl StatsConfig {
         let rules = if only_defaults { Vec::new() } else { in_order(default_tags, custom) };
         let names = names?;
         good.then(|| Self { names, default_tags, fixed: fixed.into(), rules: rules.into() })
+    }
+
+    /// Whether readers see every stat.
+    pub fn shows_all(&self) -> bool {
+        matches!(self.names, Names::All)
     }
 
     /// Whether readers see the stat of this full name.

@@ -54,20 +54,36 @@ impl Registry {
         Scope(block)
     }
 
-    /// Calls `visit(prefix, name, value)` with each stat of each block, scopes in alphabetical order; the
-    /// caller sums what has one name. Scopes whose blocks are gone are forgotten.
-    pub fn visit(&self, visit: &mut dyn FnMut(&str, &'static str, Value<'_>)) {
-        self.lock().retain(|prefix, blocks| {
+    /// Every scope in alphabetical order with its blocks, which live as long as the answer does. Blocks of one
+    /// type are to be summed. Scopes whose blocks are gone are forgotten.
+    pub fn scopes(&self) -> Vec<(Arc<str>, Vec<Arc<dyn Block>>)> {
+        let mut scopes = self.lock();
+        let mut all = Vec::with_capacity(scopes.len());
+        scopes.retain(|prefix, blocks| {
+            let mut live = Vec::with_capacity(blocks.len());
             blocks.retain(|weak| {
-                let Some(block) = weak.upgrade() else { return false };
-                for (i, def) in block.defs().iter().enumerate() {
-                    if let Some(value) = block.value(i) {
-                        visit(prefix, def.name, value);
-                    }
-                }
-                true
+                live.extend(weak.upgrade());
+                weak.strong_count() > 0
             });
+            if !live.is_empty() {
+                all.push((Arc::clone(prefix), live));
+            }
             !blocks.is_empty()
         });
+        all
+    }
+
+    /// Calls `visit(prefix, name, value)` with each stat of each block, scopes in alphabetical order; the
+    /// caller sums what has one name.
+    pub fn visit(&self, visit: &mut dyn FnMut(&str, &'static str, Value<'_>)) {
+        for (prefix, blocks) in self.scopes() {
+            for block in blocks {
+                for (i, def) in block.defs().iter().enumerate() {
+                    if let Some(value) = block.value(i) {
+                        visit(&prefix, def.name, value);
+                    }
+                }
+            }
+        }
     }
 }

@@ -9,16 +9,16 @@ use std::task::Poll;
 
 /// Bytes of a request's body; more is answered 413.
 const MAX_BODY: usize = 1 << 20;
-/// Bytes encoded before the client must have taken them.
-const PIECE: usize = 64 << 10;
+
+/// The pieces of a body, each made when the client has taken those before the one in flight.
+pub type Body = Box<dyn Iterator<Item = Vec<u8>>>;
 
 /// What a [`Responder`] says.
-#[derive(Debug)]
 pub struct Answer {
     /// Status and headers; the response policy adds `server` and `date`.
     pub head: ResponseHead,
     /// The body, which is sent chunked even where it is empty.
-    pub body: Vec<u8>,
+    pub body: Body,
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: &'static str,
 }
@@ -49,31 +49,22 @@ pub(super) async fn serve<D: Downstream>(stream: &mut Stream<D>, responder: &dyn
             Err(timeout) => return stream.timed_out(timeout).await,
         }
     }
-    let Answer { head, body, details } = responder.respond(&stream.heads.request, &body);
+    let Answer { head, body: mut pieces, details } = responder.respond(&stream.heads.request, &body);
     stream.info.details = Some(details.into());
     stream.heads.response = head;
     stream.start_response(false);
-    let mut pieces = body.chunks(PIECE).peekable();
-    while let Some(piece) = pieces.next() {
-        let last = pieces.peek().is_none();
-        send(stream, piece, last).await;
-        if !last {
-            match stream.flush().await {
-                End::Complete => {}
-                end => return end,
-            }
+    let mut next = pieces.next();
+    loop {
+        let piece = next.take().unwrap_or_default();
+        next = pieces.next();
+        poll_fn(|cx| {
+            stream.send_body(cx, &piece, next.is_none());
+            Poll::Ready(())
+        })
+        .await;
+        match stream.flush().await {
+            End::Complete if next.is_some() => {}
+            end => return end,
         }
     }
-    if body.is_empty() {
-        send(stream, &[], true).await;
-    }
-    stream.flush().await
-}
-
-async fn send<D: Downstream>(stream: &mut Stream<D>, piece: &[u8], last: bool) {
-    poll_fn(|cx| {
-        stream.send_body(cx, piece, last);
-        Poll::Ready(())
-    })
-    .await;
 }

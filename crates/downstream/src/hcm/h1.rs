@@ -156,7 +156,8 @@ impl H1Connection {
     /// Makes ready for the next request and gives empty buffers back.
     pub fn rest(&mut self) {
         self.bytes = ByteCounts::default();
-        self.data = 0..0;
+        // What a stream read last of its request's body and did not poll beyond is no part of the next one.
+        self.consume_data();
         self.input.release(self.worker.buffers());
         if self.output.capacity() > 0 && self.buffered() == 0 {
             self.worker.buffers().give(std::mem::take(&mut self.output));

@@ -1,5 +1,7 @@
 //! The stats of an HTTP connection manager and of the listener it serves, with Envoy's names.
 
+pub use nuncio_upstream::stats::Http1CodecStats;
+
 nuncio_core::stats_block! {
     /// `http.PREFIX.`: one worker's share of a connection manager's own stats.
     pub struct HcmStats {
@@ -124,13 +126,3 @@ macro_rules! count_class {
     }};
 }
 pub(crate) use count_class;
-
-nuncio_core::stats_block! {
-    /// `http1.`: the downstream HTTP/1 codec's own counters, one set for the process.
-    pub struct Http1CodecStats {
-        counter dropped_headers_with_underscores,
-        counter metadata_not_supported_error,
-        counter requests_rejected_with_underscores_in_headers,
-        counter response_flood,
-    }
-}

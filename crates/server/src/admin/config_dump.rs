@@ -1,7 +1,7 @@
 //! `/config_dump`: the configuration as it was loaded, in `envoy.admin.v3.ConfigDump`.
 
 use super::Admin;
-use super::request::{JSON, Request, Response};
+use super::request::{Body, JSON, Request, Response};
 use super::wire::{Wire, any, timestamp};
 use crate::config::Dumped;
 use nuncio_core::matcher::Regex;
@@ -40,7 +40,7 @@ pub(super) fn config_dump(admin: &Admin, request: &Request) -> Response {
     }
 }
 
-fn plain(status: u16, body: impl Into<String>) -> Response {
+fn plain(status: u16, body: impl Into<Body>) -> Response {
     Response { status, content_type: "text/plain", body: body.into() }
 }
 
@@ -75,7 +75,7 @@ fn one_resource(parts: &[Part], resource: &str, mask: &[&str]) -> Response {
         let paths: String = mask.iter().map(|path| format!("paths: \"{path}\"\n")).collect();
         return plain(400, format!("FieldMask {paths} could not be successfully used."));
     }
-    Response { status: 200, content_type: JSON, body: print(&items, mask) }
+    Response { status: 200, content_type: JSON, body: print(&items, mask).into() }
 }
 
 /// Whether a path of a field mask exists: only its last field may be a list.

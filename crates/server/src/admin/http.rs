@@ -31,7 +31,7 @@ impl Responder for Admin {
         ] {
             head.headers.append(name, value.as_bytes());
         }
-        Answer { head, body: body.into_bytes(), details: DETAILS }
+        Answer { head, body: body.pieces(), details: DETAILS }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an admin handler is asked, and what it answers.
 
+use nuncio_downstream::hcm::answer::Body as Pieces;
+
 /// A request to the admin port, taken apart.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -73,14 +75,37 @@ fn percent_decode(text: &str) -> String {
 }
 
 /// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status.
     pub status: u16,
     /// `content-type`.
     pub content_type: &'static str,
     /// The body.
-    pub body: String,
+    pub body: Body,
+}
+
+/// What an answer says.
+pub enum Body {
+    /// A text.
+    Text(String),
+    /// Pieces of a text that is long, or of bytes.
+    Pieces(Pieces),
+}
+
+impl<T: Into<String>> From<T> for Body {
+    fn from(text: T) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl Body {
+    /// It, piece by piece.
+    pub fn pieces(self) -> Pieces {
+        match self {
+            Self::Text(text) => Box::new(std::iter::once(text.into_bytes())),
+            Self::Pieces(pieces) => pieces,
+        }
+    }
 }
 
 pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
@@ -89,17 +114,17 @@ pub(super) const JSON: &str = "application/json";
 
 impl Response {
     /// 200 with text.
-    pub fn text(body: impl Into<String>) -> Self {
+    pub fn text(body: impl Into<Body>) -> Self {
         Self { status: 200, content_type: TEXT, body: body.into() }
     }
 
     /// 200 with a JSON text.
-    pub fn json(body: impl Into<String>) -> Self {
+    pub fn json(body: impl Into<Body>) -> Self {
         Self { status: 200, content_type: JSON, body: body.into() }
     }
 
     /// 200 with a page.
-    pub fn html(body: impl Into<String>) -> Self {
+    pub fn html(body: impl Into<Body>) -> Self {
         Self { status: 200, content_type: HTML, body: body.into() }
     }
 
@@ -109,7 +134,7 @@ impl Response {
     }
 
     /// An error with its text.
-    pub fn error(status: u16, body: impl Into<String>) -> Self {
+    pub fn error(status: u16, body: impl Into<Body>) -> Self {
         Self { status, content_type: TEXT, body: body.into() }
     }
 }

@@ -1,3 +1,4 @@
+use super::request::Body;
 use super::table::ENDPOINTS;
 use super::*;
 use crate::cli;
@@ -56,14 +57,18 @@ static_resources:
   - {name: a, connect_timeout: 1s}
 "#;
 
+fn text(body: Body) -> String {
+    String::from_utf8(body.pieces().flatten().collect()).unwrap()
+}
+
 fn get(admin: &Admin, target: &str) -> (u16, String) {
     let r = admin.answer(&Request::new("GET", target));
-    (r.status, r.body)
+    (r.status, text(r.body))
 }
 
 fn post(admin: &Admin, target: &str) -> (u16, String) {
     let r = admin.answer(&Request::new("POST", target));
-    (r.status, r.body)
+    (r.status, text(r.body))
 }
 
 #[test]
@@ -89,7 +94,7 @@ fn changes_need_post() {
     for e in ENDPOINTS.iter().filter(|e| e.method == table::Method::Post) {
         let want = (405, "Method PUT not allowed, POST required.".to_owned());
         let r = admin.answer(&Request::new("PUT", e.path));
-        assert_eq!((r.status, r.body), want, "{}", e.path);
+        assert_eq!((r.status, text(r.body)), want, "{}", e.path);
     }
     assert!(actions.try_recv().is_err());
     assert_eq!(admin.answer(&Request::new("POST", "/ready")).status, 200);

@@ -40,6 +40,6 @@ impl Responder for Upstream {
         let path = String::from_utf8_lossy(head.path());
         let mut text = format!("Hello from upstream {name}: {method} {path}\n").into_bytes();
         text.extend_from_slice(body);
-        Answer { head: answer, body: text, details: "demo" }
+        Answer { head: answer, body: Box::new(std::iter::once(text)), details: "demo" }
     }
 }

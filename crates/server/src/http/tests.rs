@@ -16,7 +16,8 @@ impl Responder for Echo {
     fn respond(&self, head: &RequestHead, body: &[u8]) -> Answer {
         let mut answer = ResponseHead::new(200);
         answer.headers.append("x", b"y");
-        Answer { head: answer, body: [head.path(), b" ", body].concat(), details: "test" }
+        let text = [head.path(), b" ", body].concat();
+        Answer { head: answer, body: Box::new(std::iter::once(text)), details: "test" }
     }
 }
 

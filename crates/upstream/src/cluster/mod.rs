@@ -13,10 +13,10 @@ use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostSnapshot};
 use crate::lb::HostSet;
 use crate::pool::{Checkout, Connector, PoolError, Reaper};
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, Http1CodecStats};
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_net::worker::Worker;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,12 +24,24 @@ use std::sync::Arc;
 pub struct ClusterCore {
     pub(crate) shared: Arc<ClusterShared>,
     pub(crate) stats: Scope<ClusterStats>,
+    registry: Registry,
+    http1_stats: OnceCell<Scope<Http1CodecStats>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) reaper: Rc<Reaper>,
     pub(crate) connector: Rc<dyn Connector>,
 }
 
+/// `cluster.NAME.`
+fn stat_prefix(config: &ClusterConfig) -> String {
+    format!("cluster.{}.", config.observability_name)
+}
+
 impl ClusterCore {
+    /// The stats of its HTTP/1 codecs, which are there from the first connection on.
+    pub(crate) fn http1_stats(&self) -> &Http1CodecStats {
+        self.http1_stats.get_or_init(|| self.registry.scope(&format!("{}http1.", stat_prefix(self.config()))))
+    }
+
     /// The cluster's configuration.
     #[inline]
     pub(crate) fn config(&self) -> &ClusterConfig {
@@ -77,10 +89,12 @@ impl Cluster {
         reaper: &Rc<Reaper>,
         connector: &Rc<dyn Connector>,
     ) -> Rc<Self> {
-        let stats = registry.scope(&format!("cluster.{}.", shared.config().observability_name));
+        let stats = registry.scope(&stat_prefix(shared.config()));
         let core = Rc::new(ClusterCore {
             shared,
             stats,
+            registry: registry.clone(),
+            http1_stats: OnceCell::new(),
             worker: Rc::clone(worker),
             reaper: Rc::clone(reaper),
             connector: Rc::clone(connector),

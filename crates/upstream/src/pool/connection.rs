@@ -54,6 +54,7 @@ impl ConnectionCount {
         core.stats.upstream_cx_total.inc();
         core.stats.upstream_cx_active.inc();
         core.stats.upstream_cx_http1_total.inc();
+        let _ = core.http1_stats();
         counters.cx_total.inc();
         let born = core.worker.now();
         Self {

@@ -9,7 +9,7 @@ mod text;
 pub use sample::History;
 
 use super::Admin;
-use super::request::{Request, Response};
+use super::request::{Body, Request, Response};
 use super::search::Search;
 use crate::stats::Moment;
 use nuncio_core::stats::StatsConfig;
@@ -72,6 +72,11 @@ impl<'a> Filter<'a> {
         self.config.shows(name) && self.search.as_ref().is_none_or(|s| s.is_match(name) != self.invert)
     }
 
+    /// Whether no name is left out.
+    fn takes_all_names(&self) -> bool {
+        self.search.is_none() && self.config.shows_all()
+    }
+
     fn takes_kind(&self, kind: Kind) -> bool {
         self.kind.is_none_or(|k| k == kind)
     }
@@ -114,7 +119,7 @@ fn answer(admin: &Admin, request: &Request) -> Result<Response, Response> {
     let history = admin.history.borrow();
     if format == Format::Prometheus {
         let out = prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config);
-        return Ok(Response::text(out));
+        return Ok(Response::text(Body::Pieces(Box::new(out))));
     }
     let samples = sample::collect(&admin.registry, &history, &filter);
     let buckets = buckets.unwrap_or(Buckets::Summary);
@@ -133,7 +138,8 @@ pub(super) fn prometheus(admin: &Admin, request: &Request) -> Response {
     };
     refresh(admin);
     let history = admin.history.borrow();
-    Response::text(prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config))
+    let out = prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config);
+    Response::text(Body::Pieces(Box::new(out)))
 }
 
 /// `/reset_counters`: what counters show from now on is what they have gained since.

@@ -1,12 +1,13 @@
 //! Prometheus' text format, with Envoy's families and labels.
 
 use super::bins::{BOUNDS, QUANTILES};
-use super::sample::{Distribution, History, Sample, Suffix, scopes};
+use super::sample::{Distribution, History, Read, Sample, Suffix, read, scopes, type_of};
 use super::tags::{self, Tagged};
 use super::{Buckets, Filter};
 use nuncio_core::stats::{Registry, StatsConfig};
+use std::any::TypeId;
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::io::Write;
 
 /// The kinds in the order in which they are printed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,70 +33,55 @@ impl Type {
 struct Family {
     kind: Type,
     name: String,
-    lines: String,
+    lines: Vec<Line>,
 }
 
-/// Families as they are met: one lookup per stat, by the prefix's number and the name.
+/// One series (or histogram): whose labels, the response code or class among them, and its value.
+struct Line {
+    row: u32,
+    suffix: Suffix,
+    value: Shown,
+}
+
+enum Shown {
+    Number(u64),
+    Histogram(Box<Distribution>),
+}
+
+/// Families as they are met: one lookup per stat, by block type, what is left of the prefix, and place.
 #[derive(Default)]
 struct Families {
     all: Vec<Family>,
     by_name: HashMap<String, usize>,
-    by_place: HashMap<(usize, &'static str, bool, bool), usize>,
-    prefixes: HashMap<String, usize>,
+    /// Per block type and what is left of the prefix: the families of each place.
+    by_type: HashMap<(TypeId, String), Places>,
+    /// The labels of each scope.
+    rows: Vec<String>,
 }
 
-impl Families {
-    fn prefix(&mut self, rest: &str) -> usize {
-        let next = self.prefixes.len();
-        match self.prefixes.get(rest) {
-            Some(id) => *id,
-            None => {
-                self.prefixes.insert(rest.to_owned(), next);
-                next
-            }
-        }
-    }
+/// The families of a stat's plain form (or codes), of classes of codes, and of their sum.
+type Places = Vec<[Option<u32>; 3]>;
 
-    fn place(&mut self, full: &str, kind: Type) -> usize {
+impl Families {
+    /// The family of a name as it stands.
+    fn named(&mut self, full: &str, kind: Type) -> usize {
         let name = sanitised(full);
         *self.by_name.entry(name.clone()).or_insert_with(|| {
-            self.all.push(Family { kind, name, lines: String::new() });
+            self.all.push(Family { kind, name, lines: Vec::new() });
             self.all.len() - 1
         })
     }
 
-    /// The family of a name as it stands.
-    fn named(&mut self, full: &str, kind: Type) -> Option<&mut Family> {
-        let at = self.place(full, kind);
-        self.all.get_mut(at)
+    fn push(&mut self, family: usize, line: Line) {
+        if let Some(family) = self.all.get_mut(family) {
+            family.lines.push(line);
+        }
     }
 
-    /// The family of a stat; the class of a response code is `_xx` in the name, a code leaves nothing.
-    fn family(
-        &mut self,
-        prefix: (usize, &str),
-        name: &'static str,
-        suffix: Suffix,
-        kind: Type,
-    ) -> Option<&mut Family> {
-        let (class, completed) = (matches!(suffix, Suffix::Class(_)), suffix == Suffix::Completed);
-        let key = (prefix.0, name, class, completed);
-        let at = match self.by_place.get(&key) {
-            Some(at) => *at,
-            None => {
-                let tail = if class {
-                    "_xx"
-                } else if completed {
-                    "_completed"
-                } else {
-                    ""
-                };
-                let at = self.place(&format!("{}{name}{tail}", prefix.1), kind);
-                self.by_place.insert(key, at);
-                at
-            }
-        };
-        self.all.get_mut(at)
+    /// The number of a row of labels.
+    fn row(&mut self, labels: String) -> u32 {
+        self.rows.push(labels);
+        self.rows.len() as u32 - 1
     }
 }
 
@@ -106,58 +92,129 @@ fn sanitised(name: &str) -> String {
     out
 }
 
-/// Prints what the filter takes. Without buckets asked for, histograms are cumulative.
+/// Prints what the filter takes, as it is now. Without buckets asked for, histograms are cumulative.
 pub(super) fn print(
     registry: &Registry,
     history: &History,
     filter: &Filter<'_>,
     buckets: Option<Buckets>,
     config: &StatsConfig,
-) -> String {
+) -> Printer {
     let mut families = Families::default();
+    let mut full = String::new();
+    let all_names = filter.takes_all_names();
     // Default tags are all in a scope's prefix; others are looked for name by name.
     let by_prefix = config.has_default_tags_only();
-    scopes(registry, &mut |prefix, samples| {
+    scopes(registry, &mut |prefix, blocks| {
+        let Some(first) = blocks.first() else { return };
         let tagged = if by_prefix { tags::extract(prefix) } else { Tagged::default() };
-        let id = families.prefix(&tagged.rest);
-        for (name, suffix, sample) in samples {
-            if !sample.made(name) || !filter.takes_kind(sample.kind()) {
-                continue;
+        let key = (type_of(first), tagged.rest);
+        let mut places = families.by_type.remove(&key).unwrap_or_default();
+        places.resize(first.defs().len(), [None; 3]);
+        let row = families.row(tagged.labels);
+        read(blocks, &mut |Read { place, name, suffix, sample }| {
+            if !filter.takes_kind(sample.kind()) {
+                return;
             }
-            let full = format!("{prefix}{name}{}", suffix.text());
-            if !filter.takes_name(&full) {
-                continue;
+            full.clear();
+            if !all_names || !by_prefix || history.needs_name(&sample) {
+                full.push_str(prefix);
+                full.push_str(name);
+                suffix.append(&mut full);
+            }
+            if !all_names && !filter.takes_name(&full) {
+                return;
             }
             let sample = history.shown(&full, sample);
             if filter.used_only && !sample.used() {
-                continue;
+                return;
             }
             let kind = kind_of(&sample, buckets);
-            if by_prefix {
-                let (name, suffix) = match class_in(name) {
-                    Some((stem, class)) => (stem, Suffix::Class(class)),
-                    None => (*name, *suffix),
-                };
-                if let Some(family) = families.family((id, &tagged.rest), name, suffix, kind) {
-                    series(family, &tagged.labels, suffix, &sample);
-                }
-            } else {
+            let value = match sample {
+                Sample::Counter(n, _) | Sample::Gauge(n, _) => Shown::Number(n),
+                Sample::Histogram(d) => Shown::Histogram(Box::new(d)),
+            };
+            if !by_prefix {
                 let (rest, labels) = tags::by_patterns(config, &full);
-                if let Some(family) = families.named(&rest, kind) {
-                    series(family, &labels, Suffix::None, &sample);
-                }
+                let (family, row) = (families.named(&rest, kind), families.row(labels));
+                families.push(family, Line { row, suffix: Suffix::None, value });
+                return;
             }
-        }
+            let (stem, suffix) = match class_in(name) {
+                Some((stem, class)) => (stem, Suffix::Class(class)),
+                None => (name, suffix),
+            };
+            let (form, tail) = match suffix {
+                Suffix::None | Suffix::Code(_) => (0, ""),
+                Suffix::Class(_) => (1, "_xx"),
+                Suffix::Completed => (2, "_completed"),
+            };
+            let known = places.get_mut(place).and_then(|forms| forms.get_mut(form));
+            let Some(known) = known else { return };
+            let family = match known {
+                Some(family) => *family as usize,
+                None => {
+                    let family = families.named(&format!("{}{stem}{tail}", key.1), kind);
+                    *known = u32::try_from(family).ok();
+                    family
+                }
+            };
+            families.push(family, Line { row, suffix, value });
+        });
+        families.by_type.insert(key, places);
     });
-    let mut all = families.all;
+    let Families { mut all, rows, .. } = families;
     all.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-    let mut out = String::with_capacity(all.iter().map(|f| f.lines.len() + 80).sum());
-    for family in &all {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "# TYPE {} {}", family.name, family.kind.name());
-        out.push_str(&family.lines);
+    Printer { families: all, rows, family: 0, line: 0 }
+}
+
+/// Bytes after which a piece is handed out.
+const PIECE: usize = 64 << 10;
+
+/// The text, piece by piece.
+pub(super) struct Printer {
+    families: Vec<Family>,
+    rows: Vec<String>,
+    family: usize,
+    line: usize,
+}
+
+impl Iterator for Printer {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(PIECE + (4 << 10));
+        while let Some(family) = self.families.get(self.family) {
+            if self.line == 0 {
+                put(&mut out, &["# TYPE ", &family.name, " ", family.kind.name(), "\n"]);
+            }
+            while let Some(line) = family.lines.get(self.line) {
+                if out.len() >= PIECE {
+                    return Some(out);
+                }
+                self.line += 1;
+                let labels = self.rows.get(line.row as usize).map_or("", String::as_str);
+                series(&mut out, family, labels, line);
+            }
+            self.family += 1;
+            self.line = 0;
+        }
+        (!out.is_empty()).then_some(out)
     }
-    out
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+}
+
+/// Appends a number in decimal digits.
+fn put_number(out: &mut Vec<u8>, n: u64) {
+    if n < 10 {
+        out.push(b'0' + n as u8);
+    } else {
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "{n}");
+    }
 }
 
 /// The stem and class of a counter that is named after a class of response codes (`downstream_rq_2xx`).
@@ -170,59 +227,68 @@ fn class_in(name: &'static str) -> Option<(&'static str, u16)> {
 
 fn kind_of(sample: &Sample, buckets: Option<Buckets>) -> Type {
     match sample {
-        Sample::Counter(_) => Type::Counter,
-        Sample::Gauge(_) => Type::Gauge,
+        Sample::Counter(..) => Type::Counter,
+        Sample::Gauge(..) => Type::Gauge,
         Sample::Histogram(_) if buckets == Some(Buckets::Summary) => Type::Summary,
         Sample::Histogram(_) => Type::Histogram,
     }
 }
 
-fn series(family: &mut Family, labels: &str, suffix: Suffix, sample: &Sample) {
-    let comma = if labels.is_empty() { "" } else { "," };
-    let Family { kind, name, lines } = family;
-    // Writing to a String cannot fail.
-    let _ = match (sample, suffix) {
-        (Sample::Histogram(d), _) => {
-            histogram(*kind, name, lines, labels, d);
-            Ok(())
-        }
-        (Sample::Counter(n) | Sample::Gauge(n), Suffix::Code(code)) => {
-            writeln!(lines, "{name}{{envoy_response_code=\"{code}\"{comma}{labels}}} {n}")
-        }
-        (Sample::Counter(n) | Sample::Gauge(n), Suffix::Class(class)) => {
-            writeln!(lines, "{name}{{envoy_response_code_class=\"{class}\"{comma}{labels}}} {n}")
-        }
-        (Sample::Counter(n) | Sample::Gauge(n), Suffix::None | Suffix::Completed) => {
-            writeln!(lines, "{name}{{{labels}}} {n}")
-        }
+fn series(out: &mut Vec<u8>, family: &Family, labels: &str, line: &Line) {
+    let n = match &line.value {
+        Shown::Number(n) => *n,
+        Shown::Histogram(d) => return histogram(out, family, labels, d),
     };
+    let code = match line.suffix {
+        Suffix::None | Suffix::Completed => None,
+        Suffix::Code(code) => Some(("envoy_response_code=\"", code)),
+        Suffix::Class(class) => Some(("envoy_response_code_class=\"", class)),
+    };
+    put(out, &[&family.name, "{"]);
+    if let Some((label, code)) = code {
+        put(out, &[label]);
+        put_number(out, code.into());
+        put(out, &[if labels.is_empty() { "\"" } else { "\"," }]);
+    }
+    put(out, &[labels, "} "]);
+    put_number(out, n);
+    out.push(b'\n');
 }
 
-fn histogram(kind: Type, name: &str, out: &mut String, labels: &str, d: &Distribution) {
+fn histogram(out: &mut Vec<u8>, family: &Family, labels: &str, d: &Distribution) {
+    let name = family.name.as_str();
     let comma = if labels.is_empty() { "" } else { "," };
     // A summary is of the last interval, as in Envoy.
-    let bins = if kind == Type::Summary { &d.interval } else { &d.total };
+    let summary = family.kind == Type::Summary;
+    let bins = if summary { &d.interval } else { &d.total };
     let count = bins.count();
-    // Writing to a String cannot fail.
-    if kind == Type::Summary {
+    if summary {
         for (q, _) in QUANTILES {
-            let _ = match bins.quantile(q) {
-                Some(value) => writeln!(out, "{name}{{{labels}{comma}quantile=\"{q}\"}} {value}"),
-                None => writeln!(out, "{name}{{{labels}{comma}quantile=\"{q}\"}} nan"),
-            };
+            let value = bins.quantile(q).map_or("nan".to_owned(), |v| v.to_string());
+            // Writing to a Vec cannot fail.
+            let _ = writeln!(out, "{name}{{{labels}{comma}quantile=\"{q}\"}} {value}");
         }
     } else {
+        let mut bucket = |le: &str, n: u64| {
+            put(out, &[name, "_bucket{", labels, comma, "le=\"", le, "\"} "]);
+            put_number(out, n);
+            out.push(b'\n');
+        };
         for bound in &BOUNDS {
-            let n = bins.at_most(bound.at);
-            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {n}", bound.prometheus);
+            bucket(bound.prometheus, if count == 0 { 0 } else { bins.at_most(bound.at) });
         }
-        let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
+        bucket("+Inf", count);
     }
-    let _ = writeln!(out, "{name}_sum{{{labels}}} {}\n{name}_count{{{labels}}} {count}", digits(bins.sum()));
+    put(out, &[name, "_sum{", labels, "} ", &digits(bins.sum()), "\n", name, "_count{", labels, "} "]);
+    put_number(out, count);
+    out.push(b'\n');
 }
 
 /// A number with 32 significant digits, as Envoy prints sums.
 fn digits(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
     let whole = value.abs().trunc();
     let before = if whole >= 1.0 { whole.log10() as usize + 1 } else { 0 };
     let text = format!("{value:.*}", 32_usize.saturating_sub(before));

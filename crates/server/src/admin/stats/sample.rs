@@ -2,8 +2,11 @@
 
 use super::Filter;
 use super::bins::Bins;
-use nuncio_core::stats::{Registry, Value};
-use std::collections::HashMap;
+use nuncio_core::stats::{self, Block, Gauge, Registry, Value};
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
 
 /// What sort of stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +21,10 @@ pub(super) enum Kind {
 /// A stat's value at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
-    Counter(u64),
-    Gauge(u64),
+    /// The count, and whether it ever counted.
+    Counter(u64, bool),
+    /// The level, and whether it was ever written.
+    Gauge(u64, bool),
     Histogram(Distribution),
 }
 
@@ -35,15 +40,16 @@ pub(super) struct Distribution {
 impl Sample {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Counter(_) => Kind::Counter,
-            Self::Gauge(_) => Kind::Gauge,
+            Self::Counter(..) => Kind::Counter,
+            Self::Gauge(..) => Kind::Gauge,
             Self::Histogram(_) => Kind::Histogram,
         }
     }
 
+    /// Whether `usedonly` shows it.
     pub(super) fn used(&self) -> bool {
         match self {
-            Self::Counter(n) | Self::Gauge(n) => *n != 0,
+            Self::Counter(_, used) | Self::Gauge(_, used) => *used,
             Self::Histogram(d) => !d.total.is_empty(),
         }
     }
@@ -53,19 +59,14 @@ impl Sample {
 const ALWAYS_COMPLETED: &str = "upstream_rq";
 /// What a histogram's name ends with that is there from its first sample on only.
 const ON_FIRST_USE: &str = "upstream_rq_time";
+/// Counters that Envoy has added nothing to by the time it serves, so that they count as used.
+const TOUCHED: [&str; 2] = ["static_unknown_fields", "dynamic_unknown_fields"];
 
 impl Sample {
     /// Whether Envoy would have made the stat by now.
-    pub(super) fn made(&self, name: &str) -> bool {
+    fn made(&self, name: &str) -> bool {
         self.used() || self.kind() != Kind::Histogram || !name.ends_with(ON_FIRST_USE)
     }
-}
-
-/// The stats of one scope by name.
-#[derive(Default)]
-pub(super) struct ScopeSamples {
-    samples: Vec<Named>,
-    places: HashMap<(*const u8, Suffix), usize>,
 }
 
 /// What stands behind a name that stands for a family of response codes.
@@ -81,76 +82,98 @@ pub(super) enum Suffix {
 }
 
 impl Suffix {
-    pub(super) fn text(self) -> String {
-        match self {
-            Self::None => String::new(),
-            Self::Code(code) => format!("_{code}"),
-            Self::Class(class) => format!("_{class}xx"),
-            Self::Completed => "_completed".to_owned(),
+    /// Appends its text.
+    pub(super) fn append(self, name: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = match self {
+            Self::None => Ok(()),
+            Self::Code(code) => write!(name, "_{code}"),
+            Self::Class(class) => write!(name, "_{class}xx"),
+            Self::Completed => write!(name, "_completed"),
+        };
+    }
+}
+
+/// A stat of a scope: its place in the block, its name, what stands behind it, and its value since the start.
+pub(super) struct Read {
+    pub(super) place: usize,
+    pub(super) name: &'static str,
+    pub(super) suffix: Suffix,
+    pub(super) sample: Sample,
+}
+
+/// The blocks of one type in a scope, whose values are summed.
+pub(super) type Blocks = [Arc<dyn Block>];
+
+/// A block's type.
+pub(super) fn type_of(block: &Arc<dyn Block>) -> TypeId {
+    let block: &dyn Any = &**block;
+    block.type_id()
+}
+
+/// Calls `visit` with each scope's prefix and blocks, type by type; scopes in alphabetical order.
+pub(super) fn scopes(registry: &Registry, visit: &mut dyn FnMut(&Arc<str>, &Blocks)) {
+    for (prefix, mut blocks) in registry.scopes() {
+        blocks.sort_by_key(type_of);
+        for same in blocks.chunk_by(|a, b| type_of(a) == type_of(b)) {
+            visit(&prefix, same);
         }
     }
 }
 
-impl ScopeSamples {
-    fn sample(&mut self, name: &'static str, suffix: Suffix, new: fn() -> Sample) -> Option<&mut Sample> {
-        // Names are static: one text in one place.
-        let at = *self.places.entry((name.as_ptr(), suffix)).or_insert_with(|| {
-            self.samples.push((name, suffix, new()));
-            self.samples.len() - 1
-        });
-        self.samples.get_mut(at).map(|(.., sample)| sample)
-    }
-
-    fn add(&mut self, name: &'static str, suffix: Suffix, n: u64) {
-        if let Some(Sample::Counter(sum)) = self.sample(name, suffix, || Sample::Counter(0)) {
-            *sum = sum.wrapping_add(n);
-        }
-    }
-
-    fn read(&mut self, name: &'static str, value: Value<'_>) {
-        match value {
-            Value::Counter(c) => self.add(name, Suffix::None, c.value()),
-            Value::Gauge(g) => {
-                if let Some(Sample::Gauge(sum)) = self.sample(name, Suffix::None, || Sample::Gauge(0)) {
-                    *sum = sum.wrapping_add(g.value());
+/// Calls `visit` with each stat of blocks of one type that Envoy would have made by now.
+pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
+    let Some(first) = blocks.first() else { return };
+    for (place, def) in first.defs().iter().enumerate() {
+        let mut found = |suffix, sample: Sample| {
+            if sample.made(def.name) {
+                visit(Read { place, name: def.name, suffix, sample });
+            }
+        };
+        let values = || blocks.iter().filter_map(|b| b.value(place));
+        match def.kind {
+            stats::Kind::Counter => {
+                let shares = values().map(|v| if let Value::Counter(c) = v { c.value() } else { 0 });
+                let sum = shares.fold(0, u64::wrapping_add);
+                found(Suffix::None, Sample::Counter(sum, sum != 0 || TOUCHED.contains(&def.name)));
+            }
+            stats::Kind::Gauge => {
+                let gauges = || values().filter_map(|v| if let Value::Gauge(g) = v { Some(g) } else { None });
+                let level = Gauge::sum(gauges().map(Gauge::value));
+                found(Suffix::None, Sample::Gauge(level, gauges().any(Gauge::used)));
+            }
+            stats::Kind::Histogram => {
+                let mut total = Bins::default();
+                for value in values() {
+                    if let Value::Histogram(h) = value {
+                        h.visit(&mut |bin, n| total.add(bin, n));
+                    }
+                }
+                let interval = Bins::default();
+                found(Suffix::None, Sample::Histogram(Distribution { total, interval }));
+            }
+            stats::Kind::Codes => {
+                let mut codes: BTreeMap<u16, u64> = BTreeMap::new();
+                for value in values() {
+                    if let Value::Codes(c) = value {
+                        c.visit(&mut |code, n| *codes.entry(code).or_default() += n);
+                    }
+                }
+                let (mut classes, mut all) = (BTreeMap::new(), 0_u64);
+                for (code, n) in codes {
+                    found(Suffix::Code(code), Sample::Counter(n, true));
+                    *classes.entry(code / 100).or_insert(0_u64) += n;
+                    all = all.wrapping_add(n);
+                }
+                for (class, n) in classes {
+                    found(Suffix::Class(class), Sample::Counter(n, true));
+                }
+                if all != 0 || def.name == ALWAYS_COMPLETED {
+                    found(Suffix::Completed, Sample::Counter(all, all != 0));
                 }
             }
-            Value::Histogram(h) => {
-                let bins = self.sample(name, Suffix::None, || Sample::Histogram(Distribution::default()));
-                if let Some(Sample::Histogram(d)) = bins {
-                    h.visit(&mut |bin, n| d.total.add(bin, n));
-                }
-            }
-            Value::Codes(codes) => {
-                if name == ALWAYS_COMPLETED {
-                    self.add(name, Suffix::Completed, 0);
-                }
-                codes.visit(&mut |code, n| {
-                    self.add(name, Suffix::Code(code), n);
-                    self.add(name, Suffix::Class(code / 100), n);
-                    self.add(name, Suffix::Completed, n);
-                });
-            }
         }
     }
-}
-
-/// A stat of a scope: its name, what stands behind it, and its value.
-pub(super) type Named = (&'static str, Suffix, Sample);
-
-/// Calls `visit` with each scope's prefix and stats, scopes in alphabetical order.
-pub(super) fn scopes(registry: &Registry, visit: &mut dyn FnMut(&str, &[Named])) {
-    let (mut prefix, mut scope) = (String::new(), ScopeSamples::default());
-    registry.visit(&mut |p, name, value| {
-        if p != prefix {
-            visit(&prefix, &scope.samples);
-            p.clone_into(&mut prefix);
-            scope.samples.clear();
-            scope.places.clear();
-        }
-        scope.read(name, value);
-    });
-    visit(&prefix, &scope.samples);
 }
 
 /// What was true at earlier moments, and changes how stats are shown now.
@@ -168,11 +191,9 @@ impl History {
     /// From now on counters show what they gain (`/reset_counters`).
     pub fn reset(&mut self, registry: &Registry) {
         self.counters.clear();
-        scopes(registry, &mut |prefix, samples| {
-            for (name, suffix, sample) in samples {
-                if let Sample::Counter(n) = sample {
-                    self.counters.insert(format!("{prefix}{name}{}", suffix.text()), *n);
-                }
+        each(registry, &mut |name, sample| {
+            if let Sample::Counter(n, true) = sample {
+                self.counters.insert(name.to_owned(), n);
             }
         });
     }
@@ -197,32 +218,53 @@ impl History {
         self.flushed = now;
     }
 
-    /// A sample as it is shown.
-    pub(super) fn shown(&self, name: &str, sample: &Sample) -> Sample {
+    /// Whether [`shown`](Self::shown) has to know the sample's name.
+    pub(super) fn needs_name(&self, sample: &Sample) -> bool {
         match sample {
-            Sample::Counter(n) => {
-                Sample::Counter(n.wrapping_sub(self.counters.get(name).copied().unwrap_or(0)))
-            }
-            Sample::Gauge(n) => Sample::Gauge(*n),
-            Sample::Histogram(d) => Sample::Histogram(Distribution {
-                total: d.total.clone(),
-                interval: self.intervals.get(name).cloned().unwrap_or_default(),
-            }),
+            Sample::Counter(..) => !self.counters.is_empty(),
+            Sample::Gauge(..) => false,
+            Sample::Histogram(d) => !d.total.is_empty(),
         }
     }
+
+    /// A sample as it is shown: histograms as they were at the last flush.
+    pub(super) fn shown(&self, name: &str, sample: Sample) -> Sample {
+        let of = |bins: &HashMap<String, Bins>| bins.get(name).cloned().unwrap_or_default();
+        match sample {
+            Sample::Counter(n, used) if !self.counters.is_empty() => {
+                Sample::Counter(n.wrapping_sub(self.counters.get(name).copied().unwrap_or(0)), used)
+            }
+            Sample::Counter(..) | Sample::Gauge(..) => sample,
+            Sample::Histogram(d) if d.total.is_empty() => Sample::Histogram(d),
+            Sample::Histogram(_) => {
+                Sample::Histogram(Distribution { total: of(&self.flushed), interval: of(&self.intervals) })
+            }
+        }
+    }
+}
+
+/// Calls `visit` with the full name and the value since the start of every stat.
+fn each(registry: &Registry, visit: &mut dyn FnMut(&str, Sample)) {
+    let mut full = String::new();
+    scopes(registry, &mut |prefix, blocks| {
+        read(blocks, &mut |Read { name, suffix, sample, .. }| {
+            full.clear();
+            full.push_str(prefix);
+            full.push_str(name);
+            suffix.append(&mut full);
+            visit(&full, sample);
+        });
+    });
 }
 
 /// All stats that the filter takes, by name.
 pub(super) fn collect(registry: &Registry, history: &History, filter: &Filter<'_>) -> Vec<(String, Sample)> {
     let mut all = Vec::new();
-    scopes(registry, &mut |prefix, samples| {
-        for (name, suffix, sample) in samples {
-            let name = format!("{prefix}{name}{}", suffix.text());
-            if sample.made(&name) && filter.takes_kind(sample.kind()) && filter.takes_name(&name) {
-                let sample = history.shown(&name, sample);
-                if !filter.used_only || sample.used() {
-                    all.push((name, sample));
-                }
+    each(registry, &mut |name, sample| {
+        if filter.takes_kind(sample.kind()) && filter.takes_name(name) {
+            let sample = history.shown(name, sample);
+            if !filter.used_only || sample.used() {
+                all.push((name.to_owned(), sample));
             }
         }
     });

@@ -36,6 +36,7 @@ pub(super) fn extract(prefix: &str) -> Tagged {
         "tcp" => one(&mut tagged, kind, after, "envoy_tcp_prefix"),
         "vhost" => vhost(&mut tagged, after),
         "listener" => listener(&mut tagged, after),
+        "server" | "thread_local_cluster_manager" => thread(&mut tagged, kind, after),
         _ => tagged.rest = prefix.to_owned(),
     }
     tagged
@@ -58,6 +59,16 @@ fn one(tagged: &mut Tagged, kind: &str, after: &str, name: &str) {
         Some((value, rest)) => {
             tagged.label(name, value);
             tagged.rest = format!("{kind}.{rest}");
+        }
+        None => tagged.rest = format!("{kind}.{after}"),
+    }
+}
+
+fn thread(tagged: &mut Tagged, kind: &str, after: &str) {
+    match after.strip_prefix("worker_").and_then(|r| r.split_once('.')) {
+        Some((id, rest)) => {
+            tagged.label("envoy_worker_id", id);
+            tagged.rest = format!("{kind}.worker_{rest}");
         }
         None => tagged.rest = format!("{kind}.{after}"),
     }

@@ -48,7 +48,10 @@ fn lines_are_sorted_histograms_last_and_writers_summed() {
     a.upstream_rq.inc(200);
     b.upstream_rq.inc(204);
     b.length_ms.record(8);
-    let samples = sample::collect(&registry, &History::default(), &filter(&StatsConfig::default()));
+    let mut history = History::default();
+    history.flush(&registry);
+    history.flush(&registry);
+    let samples = sample::collect(&registry, &history, &filter(&StatsConfig::default()));
     let want = "a.127.0.0.1_80.active: 1\na.127.0.0.1_80.total: 3\na.127.0.0.1_80.upstream_rq_completed: 0\nz.active: 2\nz.total: 6\n\
                 z.upstream_rq_200: 1\nz.upstream_rq_204: 1\nz.upstream_rq_2xx: 2\nz.upstream_rq_completed: 2\n\
                 a.127.0.0.1_80.length_ms: No recorded values\n\
@@ -107,6 +110,13 @@ fn tags_leave_the_names_as_in_envoy() {
             "envoy_virtual_cluster=\"vc\",envoy_virtual_host=\"vh\"",
         ),
         ("server.", "server.", ""),
+        ("server.main_thread.", "server.main_thread.", ""),
+        ("server.worker_11.", "server.worker_", "envoy_worker_id=\"11\""),
+        (
+            "thread_local_cluster_manager.worker_0.",
+            "thread_local_cluster_manager.worker_",
+            "envoy_worker_id=\"0\"",
+        ),
     ];
     for (prefix, rest, labels) in rows {
         let got = tags::extract(prefix);
@@ -122,8 +132,11 @@ fn prometheus_gets_families_by_kind_and_name() {
     a.upstream_rq.inc(503);
     a.length_ms.record(1);
     a.length_ms.record(1);
+    let mut history = History::default();
+    history.flush(&registry);
     let print = |filter: &Filter<'_>, buckets| {
-        prometheus::print(&registry, &History::default(), filter, buckets, filter.config)
+        let pieces = prometheus::print(&registry, &history, filter, buckets, filter.config);
+        String::from_utf8(pieces.flatten().collect()).unwrap()
     };
     let config = StatsConfig::default();
     let counters = Filter { kind: Some(Kind::Counter), ..filter(&config) };
@@ -150,6 +163,33 @@ fn prometheus_gets_families_by_kind_and_name() {
 }
 
 #[test]
+fn used_is_what_was_ever_written() {
+    let registry = Registry::new();
+    let a = things(&registry, "z.");
+    let _unused: Scope<Things> = registry.scope("a.");
+    a.active.dec();
+    let config = StatsConfig::default();
+    let used = Filter { used_only: true, ..filter(&config) };
+    let mut history = History::default();
+    history.reset(&registry);
+    let samples = sample::collect(&registry, &history, &used);
+    assert_eq!(text::print(&samples, Buckets::Summary), "z.active: 0\nz.total: 0\n");
+}
+
+#[test]
+fn a_long_text_comes_in_pieces_and_whole() {
+    let registry = Registry::new();
+    let scopes: Vec<_> = (0..3000).map(|n| things(&registry, &format!("cluster.c{n:04}."))).collect();
+    let config = StatsConfig::default();
+    let printer = prometheus::print(&registry, &History::default(), &filter(&config), None, &config);
+    let pieces: Vec<Vec<u8>> = printer.collect();
+    assert!(pieces.len() > 10 && pieces.iter().all(|p| p.len() < 80_000));
+    let text = String::from_utf8(pieces.concat()).unwrap();
+    assert_eq!(text.matches("\nenvoy_cluster_active{").count(), scopes.len());
+    assert_eq!(text.matches("# TYPE envoy_cluster_active gauge\n").count(), 1);
+}
+
+#[test]
 fn an_interval_is_what_came_between_two_flushes() {
     let registry = Registry::new();
     let a = things(&registry, "z.");
@@ -161,7 +201,7 @@ fn an_interval_is_what_came_between_two_flushes() {
         text.split(' ').nth(1).unwrap().to_owned()
     };
     a.length_ms.record(1);
-    assert_eq!(shown(&history), "P0(nan,1.05)");
+    assert_eq!(shown(&history), "No");
     history.flush(&registry);
     assert_eq!(shown(&history), "P0(1.05,1.05)");
     a.length_ms.record(8);

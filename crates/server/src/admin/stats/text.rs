@@ -13,7 +13,7 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     for (name, sample) in samples {
-        if let Sample::Counter(n) | Sample::Gauge(n) = sample {
+        if let Sample::Counter(n, _) | Sample::Gauge(n, _) = sample {
             let _ = writeln!(out, "{name}: {n}");
         }
     }
@@ -90,7 +90,7 @@ fn counts(bins: &Bins, buckets: Buckets) -> Vec<u64> {
 pub(super) fn json(samples: &Samples, buckets: Buckets) -> String {
     let mut items = Vec::new();
     for (name, sample) in samples {
-        if let Sample::Counter(n) | Sample::Gauge(n) = sample {
+        if let Sample::Counter(n, _) | Sample::Gauge(n, _) = sample {
             items.push(format!("{{\"name\":{},\"value\":{n}}}", quoted(name)));
         }
     }
