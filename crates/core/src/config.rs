@@ -117,6 +117,11 @@ pub fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Opt
 pub fn name_and_port<'a>(value: &'a pb::SocketAddress, cx: &CompileContext<'_>) -> Option<(&'a str, u16)> {
     // TCP is the only protocol that is built; whoever binds asks `ipv4_compat`.
     let pb::SocketAddress { protocol: _, address, port_specifier, ipv4_compat: _ } = value;
+    if ["protocol", "resolver_name", "network_namespace_filepath"].into_iter().any(|field| cx.told_of(field))
+    {
+        // Each of them says what the address means.
+        return None;
+    }
     let port = match port_specifier {
         Some(pb::socket_address::PortSpecifier::PortValue(port)) => u16::try_from(*port).ok(),
         None => {

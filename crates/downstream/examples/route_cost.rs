@@ -93,8 +93,12 @@ fn main() {
     };
     let message = pb::RouteConfiguration { virtual_hosts: vec![host], ..Default::default() };
     let sink = Sink::default();
-    let options =
-        RouteOptions { cluster_exists: &|_| true, validate_clusters_default: true, per_route: &NoFilters };
+    let options = RouteOptions {
+        cluster_exists: &|_| true,
+        nearest_cluster: &|_| None,
+        validate_clusters_default: true,
+        per_route: &NoFilters,
+    };
     let clock = Clock::system();
     let began = clock.now();
     let table = RouteTable::compile(message, &CompileContext::root(&sink, "", None), &options);

@@ -38,6 +38,8 @@ pub struct CompileEnv<'a> {
     pub access_logs: &'a AccessLogFactories,
     /// Whether a cluster of that name is configured.
     pub cluster_exists: &'a dyn Fn(&str) -> bool,
+    /// The configured cluster whose name is most like this one, where one is.
+    pub nearest_cluster: &'a dyn Fn(&str) -> Option<String>,
     /// Runtime keys.
     pub runtime: &'a Runtime,
     /// `node.cluster`, for `add_user_agent`.

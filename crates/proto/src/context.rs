@@ -2,9 +2,11 @@
 
 use crate::error::{ConfigError, ErrorKind, Errors};
 use crate::place::{Node, Place, PlaceTree, key};
+use crate::text::snake_case;
 use prost::{Message, Name};
 use prost_types::Any;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 /// What happens to a known field that nuncio does not honour.
@@ -23,6 +25,39 @@ pub struct Sink {
     unsupported: Unsupported,
     errors: RefCell<Vec<ConfigError>>,
     warnings: RefCell<Vec<ConfigError>>,
+    told: RefCell<Told>,
+}
+
+/// Where reading a text found errors, so that compiling what is left does not tell of their consequences.
+#[derive(Debug, Default)]
+struct Told {
+    /// Paths with an error.
+    at: HashSet<String>,
+    /// The paths of what holds these directly.
+    around: HashSet<String>,
+}
+
+impl Told {
+    fn insert(&mut self, path: String) {
+        for parent in parents(&path).take(1) {
+            self.around.insert(parent.to_owned());
+        }
+        self.at.insert(path);
+    }
+
+    /// Whether an error at `path` is one that was told, in other words: at the same place, inside of what could not be
+    /// read, or about something that lacks a part which could not be read.
+    fn covers(&self, path: &str) -> bool {
+        !self.at.is_empty()
+            && (self.at.contains(path)
+                || self.around.contains(path)
+                || parents(path).any(|parent| self.at.contains(parent)))
+    }
+}
+
+/// What holds the thing at `path`, the nearest first.
+fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.char_indices().rev().filter(|(_, c)| matches!(c, '.' | '[')).filter_map(|(at, _)| path.get(..at))
 }
 
 impl Sink {
@@ -44,6 +79,30 @@ impl Sink {
     /// Records a warning.
     pub fn warning(&self, warning: ConfigError) {
         self.warnings.borrow_mut().push(warning);
+    }
+
+    /// Ends the reading: from here on an error that only follows from those recorded so far is dropped.
+    pub(crate) fn end_of_reading(&self) {
+        let mut told = self.told.borrow_mut();
+        for error in &*self.errors.borrow() {
+            match (error.kind, &error.hint) {
+                // The message lacks nothing by it, but for the field that was meant.
+                (ErrorKind::UnknownField, None) => {}
+                (ErrorKind::UnknownField, Some(meant)) => {
+                    told.insert(format!("{}.{}", error.path, snake_case(meant)));
+                }
+                _ => told.insert(error.path.clone()),
+            }
+        }
+    }
+
+    /// True where reading found an error at exactly this path.
+    pub fn told_of(&self, path: &str) -> bool {
+        self.told.borrow().at.contains(path)
+    }
+
+    pub(crate) fn has_error_of(&self, kind: ErrorKind) -> bool {
+        self.errors.borrow().iter().any(|error| error.kind == kind)
     }
 
     /// True once an error is recorded.
@@ -134,6 +193,13 @@ impl<'a> CompileContext<'a> {
         self.place
     }
 
+    /// True where reading found an error at this field: it was set to something that cannot be read or is not built,
+    /// so that nothing can be said of what depends on it.
+    pub fn told_of(&self, field: &str) -> bool {
+        let told = self.sink.told.borrow();
+        !told.at.is_empty() && told.at.contains(&self.field(field).path())
+    }
+
     /// True where the text sets this field to something that could not be read; the error is in the sink.
     pub(crate) fn broken(&self) -> bool {
         self.node.is_some_and(Node::broken)
@@ -167,6 +233,12 @@ impl<'a> CompileContext<'a> {
         Reported
     }
 
+    /// Records an error at this position about a name, with the one that may have been meant.
+    pub fn error_near(&self, message: impl Into<String>, meant: Option<String>) -> Reported {
+        self.report(ErrorKind::Compile, message.into(), meant);
+        Reported
+    }
+
     /// Records a warning at this position.
     pub fn warn(&self, message: impl Into<String>) {
         self.sink.warning(self.fault(ErrorKind::Compile, message.into(), None));
@@ -175,16 +247,20 @@ impl<'a> CompileContext<'a> {
     /// Records something that Envoy does and nuncio does not: an error, or a warning if the operator asked for that,
     /// and then the caller leaves the thing out.
     pub fn unsupported(&self, message: impl Into<String>) -> Reported {
-        let fault = self.fault(ErrorKind::Unbuilt, message.into(), None);
         match self.sink.unsupported {
-            Unsupported::Refuse => self.sink.error(fault),
-            Unsupported::Warn => self.sink.warning(fault),
+            Unsupported::Refuse => self.report(ErrorKind::Unbuilt, message.into(), None),
+            Unsupported::Warn => {
+                self.sink.warning(self.fault(ErrorKind::Unbuilt, message.into(), None));
+            }
         }
         Reported
     }
 
     pub(crate) fn report(&self, kind: ErrorKind, message: String, hint: Option<String>) {
-        self.sink.error(self.fault(kind, message, hint));
+        let fault = self.fault(kind, message, hint);
+        if !self.sink.told.borrow().covers(&fault.path) {
+            self.sink.error(fault);
+        }
     }
 
     pub(crate) fn fault(&self, kind: ErrorKind, message: String, hint: Option<String>) -> ConfigError {

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, and where.
 
 use crate::place::Place;
+use std::collections::HashSet;
 use std::fmt;
 
 /// What kind of fault an error is.
@@ -62,9 +63,18 @@ impl std::error::Error for ConfigError {}
 pub struct Errors(Vec<ConfigError>);
 
 impl Errors {
-    /// Sorts the faults by position; those without one come last.
+    /// Sorts the faults by position, those without one last; what is told twice stays once.
     pub fn new(mut errors: Vec<ConfigError>) -> Self {
         errors.sort_by_key(|error| (error.place.is_none(), error.place));
+        let mut told = HashSet::new();
+        let mut place = None;
+        errors.retain(|error| {
+            if error.place != place {
+                place = error.place;
+                told.clear();
+            }
+            told.insert((error.path.clone(), error.message.clone()))
+        });
         Errors(errors)
     }
 

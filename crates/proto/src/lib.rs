@@ -7,7 +7,7 @@ pub mod context;
 pub mod error;
 pub mod json;
 pub mod load;
-mod near;
+pub mod near;
 pub mod place;
 pub mod schema;
 pub mod support;
@@ -17,7 +17,7 @@ pub mod wire;
 
 pub use context::{CompileContext, Reported, Sink, Unsupported, type_name};
 pub use error::{ConfigError, ErrorKind, Errors};
-pub use load::{LoadOptions, Loaded, Resource, Source, load};
+pub use load::{LoadOptions, Loaded, Resource, Source, load, read};
 pub use place::{FileId, Place, PlaceTree};
 
 /// Slim prost messages: those that the support ledger names, with their built fields only.

@@ -121,21 +121,33 @@ pub struct Loaded {
     pub clusters: Vec<Resource>,
     /// `static_resources.secrets`.
     pub secrets: Vec<Resource>,
-    /// What the operator should know: deprecated fields, and what was left out.
-    pub warnings: Errors,
 }
 
 const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
-/// Loads a bootstrap. Later sources are merged over earlier ones: lists grow, single values are replaced.
+/// Loads a bootstrap of which nothing will be compiled, so that what [`read`] finds is all that can be told.
 ///
-/// Fails with everything that is wrong in the texts, in the constraints, and in what is set and not built.
+/// Fails with everything that is wrong; the warnings are dropped.
 pub fn load(sources: &[Source<'_>], options: LoadOptions) -> Result<Loaded, Errors> {
     let sink = Sink::new(options.unsupported);
+    let loaded = read(sources, options.allow_unknown_static_fields, &sink);
+    let (errors, _) = sink.finish();
+    loaded.filter(|_| errors.is_empty()).ok_or(errors)
+}
+
+/// Reads a bootstrap. Later sources are merged over earlier ones: lists grow, single values are replaced.
+///
+/// The sink learns everything that is wrong in the texts, in the constraints, and in what is set and not built.
+/// What could be read is given all the same, so that a caller can compile it and tell what is wrong there in the same
+/// run: the sink drops what would only follow from these errors. `None` where a text is no YAML or JSON, of which
+/// nothing further can be said.
+pub fn read(sources: &[Source<'_>], allow_unknown_static_fields: bool, sink: &Sink) -> Option<Loaded> {
     let Some(message) = Message::find(BOOTSTRAP) else {
-        return Err(Errors::from(whole(None, "the schema has no bootstrap".into())));
+        sink.error(whole(None, "the schema has no bootstrap".into()));
+        return None;
     };
-    let (mut bytes, mut places, mut resources) = (Vec::new(), None::<PlaceTree>, Vec::new());
+    let (mut bytes, mut places) = (Vec::new(), None::<PlaceTree>);
+    let mut resources: Vec<Resource> = Vec::new();
     for source in sources {
         let file = FileId::of(source.name);
         let text = match std::str::from_utf8(source.bytes) {
@@ -145,18 +157,22 @@ pub fn load(sources: &[Source<'_>], options: LoadOptions) -> Result<Loaded, Erro
                 continue;
             }
         };
-        let document = text::read(file, text, source.format, message, options.allow_unknown_static_fields);
+        let request = text::Request { file, text, message, allow_unknown: allow_unknown_static_fields };
+        let document = text::read(request, source.format, resources);
         bytes.extend(document.bytes);
-        match &mut places {
-            Some(places) => places.merge(&document.places),
-            None => places = Some(document.places),
-        }
-        resources.extend(document.resources);
+        places = Some(match places {
+            Some(places) => places.merged(&document.places, message),
+            None => document.places,
+        });
+        resources = document.resources;
         document.errors.into_iter().for_each(|error| sink.error(error));
         document.warnings.into_iter().for_each(|warning| sink.warning(warning));
     }
+    let readable = !sink.has_error_of(ErrorKind::Syntax);
     let mut bootstrap = Resource::new(message, String::new(), bytes, places);
-    bootstrap.check(&sink);
+    if readable {
+        bootstrap.check(sink);
+    }
     let (mut listeners, mut clusters, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
     for mut resource in resources {
         let (list, field) = match resource.type_name() {
@@ -164,17 +180,13 @@ pub fn load(sources: &[Source<'_>], options: LoadOptions) -> Result<Loaded, Erro
             "envoy.config.cluster.v3.Cluster" => (&mut clusters, "clusters"),
             _ => (&mut secrets, "secrets"),
         };
-        if supported_list(field, &resource, &sink) {
-            resource.check(&sink);
+        if supported_list(field, &resource, sink) {
+            resource.check(sink);
             list.push(resource);
         }
     }
-    let (errors, warnings) = sink.finish();
-    if errors.is_empty() {
-        Ok(Loaded { bootstrap, listeners, clusters, secrets, warnings })
-    } else {
-        Err(errors)
-    }
+    sink.end_of_reading();
+    readable.then_some(Loaded { bootstrap, listeners, clusters, secrets })
 }
 
 /// The items of `static_resources` stand outside of the bootstrap's bytes: their field's own state is looked at here.

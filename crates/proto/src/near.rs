@@ -1,7 +1,7 @@
 //! The nearest of several names, for `did you mean 'x'?`.
 
 /// The candidate that `name` is most likely a slip of: within a third of its length in edits, the first of equals.
-pub(crate) fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<String> {
+pub fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<String> {
     if name.len() > 128 {
         return None;
     }

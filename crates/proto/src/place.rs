@@ -1,5 +1,6 @@
 //! Where a piece of configuration stands: file, line and column, and the tree that finds it for a field path.
 
+use crate::schema::{Class, Field, Message};
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
@@ -115,20 +116,15 @@ impl PlaceTree {
         }
     }
 
-    /// Adds the children of another root to this one; theirs come later and so count.
-    pub(crate) fn merge(&mut self, other: &PlaceTree) {
-        let shift = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        let shifted = |node: &Node| Node { first: node.first.saturating_add(shift), ..*node };
-        let children: Vec<Node> = self
-            .children(self.root)
-            .iter()
-            .copied()
-            .chain(other.children(other.root).iter().map(shifted))
-            .collect();
-        self.nodes.extend(other.nodes.iter().map(shifted));
-        self.root.first = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        self.root.count = u32::try_from(children.len()).unwrap_or_default();
-        self.nodes.extend(children);
+    /// The positions of a message whose text was merged over this one's, as protobuf merges the values: lists grow,
+    /// messages and maps join, the later one of two single values counts.
+    pub(crate) fn merged(&self, later: &PlaceTree, message: Message) -> PlaceTree {
+        let mut builder = PlaceTreeBuilder::new(self.root.file);
+        let open = builder.open();
+        builder.join((self, self.root), (later, later.root), Shape::Message(message));
+        let mut tree = builder.finish(open, Mark::default());
+        tree.root = Node { first: tree.root.first, count: tree.root.count, ..self.root };
+        tree
     }
 
     fn children(&self, node: Node) -> &[Node] {
@@ -144,6 +140,31 @@ pub(crate) struct PlaceTreeBuilder {
     nodes: Vec<Node>,
     /// Finished nodes whose parents are still open.
     pending: Vec<Node>,
+}
+
+/// What the children of a node are.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// The fields of a message.
+    Message(Message),
+    /// The items of a list.
+    List,
+    /// The entries of a map.
+    Map,
+    /// Of no account: the later value stands for both.
+    Single,
+}
+
+impl Shape {
+    fn of(field: Field) -> Self {
+        match field.message() {
+            _ if field.is_map() => Shape::Map,
+            _ if field.repeated() => Shape::List,
+            Some(message) if message.class() == Class::Plain => Shape::Message(message),
+            Some(message) if message.class() == Class::Struct => Shape::Map,
+            _ => Shape::Single,
+        }
+    }
 }
 
 /// An open node: how many finished nodes there were when it was opened.
@@ -170,6 +191,52 @@ impl PlaceTreeBuilder {
         let root = self.node(open, 0, mark);
         self.nodes.shrink_to_fit();
         PlaceTree { nodes: self.nodes, root }
+    }
+
+    /// A node of another tree with everything below it.
+    fn copy(&mut self, tree: &PlaceTree, node: Node) {
+        let open = self.open();
+        tree.children(node).iter().for_each(|child| self.copy(tree, *child));
+        self.adopt(open, node);
+    }
+
+    /// The children of two nodes that were merged.
+    fn join(&mut self, (earlier, a): (&PlaceTree, Node), (later, b): (&PlaceTree, Node), shape: Shape) {
+        if let Shape::List = shape {
+            earlier.children(a).iter().for_each(|item| self.copy(earlier, *item));
+            for item in later.children(b) {
+                self.copy(later, Node { key: item.key.saturating_add(a.count), ..*item });
+            }
+            return;
+        }
+        for child in earlier.children(a) {
+            if later.child(b, child.key).is_none() {
+                self.copy(earlier, *child);
+            }
+        }
+        for child in later.children(b) {
+            let inner = match shape {
+                Shape::Message(message) => message
+                    .fields()
+                    .find(|field| key(field.name()) == child.key)
+                    .map_or(Shape::Single, Shape::of),
+                _ => Shape::Single,
+            };
+            match earlier.child(a, child.key) {
+                Some(old) if !matches!(inner, Shape::Single) => {
+                    let open = self.open();
+                    self.join((earlier, old), (later, *child), inner);
+                    self.adopt(open, *child);
+                }
+                _ => self.copy(later, *child),
+            }
+        }
+    }
+
+    /// Ends a node that stands where `like` does.
+    fn adopt(&mut self, open: Open, like: Node) {
+        let node = self.node(open, like.key, Mark { line: like.line, col: like.col });
+        self.pending.push(Node { line: like.line, file: like.file, ..node });
     }
 
     fn node(&mut self, open: Open, key: u32, mark: Mark) -> Node {

@@ -16,6 +16,8 @@ use crate::place::{FileId, Mark, Place, PlaceTree, PlaceTreeBuilder};
 use crate::schema::Message;
 use token::{Source, SyntaxError, Tokens};
 
+pub(crate) use scalar::snake_case;
+
 /// How a text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -43,29 +45,40 @@ pub(crate) struct Document {
     pub(crate) warnings: Vec<ConfigError>,
 }
 
-/// Reads one document as a message.
-pub(crate) fn read(
-    file: FileId,
-    text: &str,
-    format: Format,
-    message: Message,
-    allow_unknown: bool,
-) -> Document {
-    let document = read_once(file, text, format, message, allow_unknown);
+/// What is read, and as what.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) file: FileId,
+    pub(crate) text: &'a str,
+    pub(crate) message: Message,
+    /// Unknown fields are warnings.
+    pub(crate) allow_unknown: bool,
+}
+
+/// Reads one document as a message. `earlier` are the resources of the documents before it, which come first in the
+/// result.
+pub(crate) fn read(request: Request<'_>, format: Format, mut earlier: Vec<Resource>) -> Document {
+    let before = encode::Counts::of(&earlier);
+    let mut document = read_once(request, format, &before);
     let broken = |document: &Document| document.errors.iter().any(|error| error.kind == ErrorKind::Syntax);
     if format == Format::Yaml
         && broken(&document)
-        && let Some(relaxed) = relax::relax(text)
+        && let Some(relaxed) = relax::relax(request.text)
     {
-        let second = read_once(file, &relaxed, format, message, allow_unknown);
+        let second = read_once(Request { text: &relaxed, ..request }, format, &before);
         if !broken(&second) {
-            return second;
+            document = second;
         }
+    }
+    if !earlier.is_empty() {
+        earlier.append(&mut document.resources);
+        document.resources = earlier;
     }
     document
 }
 
-fn read_once(file: FileId, text: &str, format: Format, message: Message, allow_unknown: bool) -> Document {
+fn read_once(request: Request<'_>, format: Format, before: &encode::Counts) -> Document {
+    let Request { file, text, message, allow_unknown } = request;
     let mut yaml;
     let mut json;
     let source: &mut dyn Source<'_> = match format {
@@ -88,6 +101,7 @@ fn read_once(file: FileId, text: &str, format: Format, message: Message, allow_u
         warnings: Vec::new(),
         allow_unknown,
         resources: Vec::new(),
+        before,
     };
     let open = encoder.places.open();
     let mark = match encoder.document(message) {

@@ -70,7 +70,7 @@ impl BootstrapConfig {
             stats_config,
             layered_runtime,
         } = message;
-        let admin = admin.map(|m| AdminConfig::compile(m, &cx.field("admin")));
+        let admin = admin.map_or(Some(None), |m| AdminConfig::compile(m, &cx.field("admin")));
         let stats_flush_interval = match &stats_flush_interval {
             None => Some(Duration::from_secs(5)),
             Some(value) => config::duration(value, &cx.field("stats_flush_interval")),
@@ -79,11 +79,12 @@ impl BootstrapConfig {
             None => Some(StatsConfig::default()),
             Some(message) => StatsConfig::compile(message, &cx.field("stats_config")),
         };
+        let runtime = runtime(layered_runtime.unwrap_or_default(), &cx.field("layered_runtime"));
         Some(Self {
             node: NodeConfig::compile(node.unwrap_or_default(), options),
-            admin: admin.unwrap_or(Some(None))?,
+            admin: admin?,
             stats_flush_interval: stats_flush_interval?,
-            runtime: runtime(layered_runtime.unwrap_or_default(), &cx.field("layered_runtime"))?,
+            runtime: runtime?,
             stats: stats?,
         })
     }

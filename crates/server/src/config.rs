@@ -14,7 +14,8 @@ use nuncio_downstream::listener::ListenerConfig;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::access_log::{FlushOptions, LogFiles};
-use nuncio_proto::load::{self, LoadOptions, Loaded, Resource};
+use nuncio_proto::load::{self, Loaded, Resource};
+use nuncio_proto::near::nearest;
 use nuncio_upstream::cluster::ClusterConfig;
 use nuncio_upstream::manager::ClusterSetConfig;
 use std::collections::HashSet;
@@ -181,15 +182,12 @@ pub fn load(
         Unsupported::Refuse => nuncio_core::config::Unsupported::Refuse,
         Unsupported::Warn => nuncio_core::config::Unsupported::Warn,
     };
-    let load_options =
-        LoadOptions { unsupported, allow_unknown_static_fields: options.allow_unknown_static_fields };
     let borrowed: Vec<_> = sources.iter().map(Source::borrowed).collect();
-    let loaded = load::load(&borrowed, load_options).map_err(|e| Refused::new(name, &e))?;
-    loaded.warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
-    let sink = Sink::new(unsupported);
     let extensions = Extensions::new(registry, options, options.concurrency() as usize)
         .map_err(|e| Refused::whole(name, e.to_string()))?;
-    let compiled = compile(options, loaded, extensions, &sink, now);
+    let sink = Sink::new(unsupported);
+    let loaded = load::read(&borrowed, options.allow_unknown_static_fields, &sink);
+    let compiled = loaded.and_then(|loaded| compile(options, loaded, extensions, &sink, now));
     let (errors, warnings) = sink.finish();
     warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
     match compiled {
@@ -205,20 +203,24 @@ fn compile(
     sink: &Sink,
     now: SystemTime,
 ) -> Option<Compiled> {
-    let Loaded { bootstrap, listeners, clusters, secrets: _, warnings: _ } = loaded;
+    let Loaded { bootstrap, listeners, clusters, secrets: _ } = loaded;
     let cx = bootstrap.context(sink);
     let config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
     let compiled_clusters = clusters_of(&clusters, sink);
     // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
     let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
     let names: HashSet<&str> = clusters.iter().map(Resource::name).collect();
+    // A name that could not be read may be any.
+    let names_lost = sink.told_of("static_resources.clusters")
+        || clusters.iter().any(|c| c.context(sink).told_of("name") && c.name().is_empty());
     let Extensions { http_filters, network_filters, access_logs, log_files } = extensions;
     let env = CompileEnv {
         http_filters: &http_filters,
         network_filters: &network_filters,
         access_logs: &AccessLogFactories::new(access_logs, runtime.clone()),
         runtime: &runtime,
-        cluster_exists: &|name| names.contains(name),
+        cluster_exists: &|name| names_lost || names.contains(name),
+        nearest_cluster: &|name| nearest(name, names.iter().copied()),
         node_cluster: &node.cluster,
         node_id: &node.id,
         own_address: own_address(),
@@ -296,13 +298,14 @@ fn listeners_of(resources: &[Resource], sink: &Sink, env: &CompileEnv<'_>) -> Ve
         let address = &config.address;
         // Port 0 is a port of its own each time.
         if address.port() != Some(0) && listeners.iter().any(|l| l.address == *address) {
-            cx.error(format!(
+            cx.field("address").error(format!(
                 "error adding listener: '{}' has duplicate address '{address}' as existing listener",
                 config.name
             ));
         }
         if listeners.iter().any(|l| l.name == config.name) {
-            cx.error(format!("error updating listener: duplicate listener {} found", config.name));
+            cx.field("name")
+                .error(format!("error updating listener: duplicate listener {} found", config.name));
         }
         listeners.push(config);
     }
@@ -316,7 +319,7 @@ fn clusters_of(resources: &[Resource], sink: &Sink) -> ClusterSetConfig {
     for resource in resources {
         let cx = resource.context(sink);
         if !names.insert(resource.name()) {
-            cx.error(format!("cluster manager: duplicate cluster '{}'", resource.name()));
+            cx.field("name").error(format!("cluster manager: duplicate cluster '{}'", resource.name()));
         }
         clusters
             .extend(cx.decode(resource.bytes()).and_then(|m| ClusterConfig::compile(m, &cx)).map(Arc::new));

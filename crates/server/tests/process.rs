@@ -108,17 +108,28 @@ fn validating_says_so_and_opens_nothing() {
 }
 
 #[test]
-fn a_file_with_twenty_errors_shows_all_twenty_with_line_and_column() {
+fn a_file_with_errors_of_every_kind_shows_each_once_in_order_and_nothing_that_only_follows() {
+    // Marks stand where an error is expected: behind the line, with the column and some words of it.
+    let config = include_str!("common/many_errors.yaml");
+    let mut expected = Vec::new();
+    for (number, line) in (1..).zip(config.lines()) {
+        for mark in line.split("#!").skip(1) {
+            let (column, words) = mark.trim().split_once(' ').unwrap();
+            expected.push((format!(":{number}:{column}: "), words));
+        }
+    }
+    assert!(expected.len() > 20);
     let folder = Folder::new();
-    let lines: String = (0..20).map(|i| format!("  - name: c{i}\n    conect_timeout: 1s\n")).collect();
-    let file = folder.file("many.yaml", &format!("static_resources:\n  clusters:\n{lines}"));
+    let file = folder.file("many.yaml", config);
     let out = output(&["--mode", "validate", "-c", &file]);
     assert_eq!(out.status.code(), Some(1));
     let log = text(&out.stderr);
-    for i in 0..20 {
-        let place = format!("{file}:{}:5: static_resources.clusters[{i}]", 4 + 2 * i);
-        assert!(log.lines().any(|l| l.contains(&place)), "{place} in\n{log}");
+    let shown: Vec<&str> = log.lines().filter_map(|l| Some(l.split_once("] /")?.1)).collect();
+    for ((place, words), line) in expected.iter().zip(&shown) {
+        let fits = line.contains(&format!("many.yaml{place}")) && line.contains(words);
+        assert!(fits, "expected {place}{words}, found {line}\n{log}");
     }
+    assert_eq!(shown.len(), expected.len(), "{log}");
 }
 
 #[test]

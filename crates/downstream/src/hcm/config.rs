@@ -336,6 +336,7 @@ fn compile_routes(
     let per_route = PerRoute(env);
     let options = RouteOptions {
         cluster_exists: env.cluster_exists,
+        nearest_cluster: env.nearest_cluster,
         validate_clusters_default: true,
         per_route: &per_route,
     };

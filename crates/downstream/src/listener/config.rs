@@ -55,45 +55,26 @@ impl ListenerConfig {
             enable_reuse_port,
             tcp_backlog_size,
         } = message;
+        let ipv4_compat = address.as_ref().is_some_and(config::ipv4_compat);
         let address_cx = cx.field("address");
-        let Some(address) = address else {
-            address_cx.error("value is required");
-            return None;
+        let address = match &address {
+            Some(address) => config::address(address, &address_cx),
+            None if cx.told_of("internal_listener") => None,
+            None => {
+                address_cx.error("value is required");
+                None
+            }
         };
-        let ipv4_compat = config::ipv4_compat(&address);
-        let address = config::address(&address, &address_cx)?;
-        let text = address.to_string();
+        // What is wrong with the filters is told even where the address is wrong.
+        let text = address.as_ref().map(ToString::to_string).unwrap_or_default();
         let stat_prefix = format!("listener.{}.", if stat_prefix.is_empty() { &text } else { &stat_prefix });
-        if filter_chains.is_empty() {
-            cx.error(format!("error adding listener '{text}': no filter chains specified"));
-            return None;
-        }
         let facts = ListenerFacts {
             stat_prefix: &stat_prefix,
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
-            port: address.port(),
+            port: address.as_ref().and_then(Address::port),
         };
-        let count = filter_chains.len();
-        let chains: Vec<FilterChainConfig> = filter_chains
-            .into_iter()
-            .enumerate()
-            .filter_map(|(i, chain)| {
-                let chain_cx = cx.item("filter_chains", i);
-                if i > 0 {
-                    // Without a match, every chain has the criteria of the first.
-                    chain_cx.error(format!(
-                        "error adding listener '{text}': filter chain '{}' has the same matching rules \
-                         defined as ''. duplicate matcher is: {{}}",
-                        chain.name
-                    ));
-                    return None;
-                }
-                FilterChainConfig::compile(chain, &chain_cx, env, facts)
-            })
-            .collect();
-        if chains.len() != count {
-            return None;
-        }
+        let chains = compile_chains(filter_chains, &text, cx, env, facts);
+        let (address, chains) = (address?, chains?);
         let mut spec = ListenSpec::new(address.clone());
         spec.ipv4_compat = ipv4_compat;
         spec.reuse_port = enable_reuse_port.unwrap_or(true);
@@ -139,6 +120,37 @@ impl ListenerConfig {
     pub fn listen_spec(&self) -> &ListenSpec {
         &self.spec
     }
+}
+
+/// The filter chains. Without a match, of which none is built, all have the same criteria, so that there may be one.
+fn compile_chains(
+    messages: Vec<pb::FilterChain>,
+    address: &str,
+    cx: &CompileContext<'_>,
+    env: &CompileEnv<'_>,
+    facts: ListenerFacts<'_>,
+) -> Option<Vec<FilterChainConfig>> {
+    if messages.is_empty() {
+        cx.error(format!("error adding listener '{address}': no filter chains specified"));
+        return None;
+    }
+    let matched = cx.told_of("filter_chain_matcher")
+        || (0..messages.len()).any(|i| cx.item("filter_chains", i).told_of("filter_chain_match"));
+    let count = messages.len();
+    let mut chains = Vec::with_capacity(count);
+    for (i, chain) in messages.into_iter().enumerate() {
+        let chain_cx = cx.item("filter_chains", i);
+        let distinct = i == 0 || matched;
+        if !distinct {
+            chain_cx.error(format!(
+                "error adding listener '{address}': filter chain '{}' has the same matching rules defined as ''. \
+                 duplicate matcher is: {{}}",
+                chain.name
+            ));
+        }
+        chains.extend(FilterChainConfig::compile(chain, &chain_cx, env, facts).filter(|_| distinct));
+    }
+    (chains.len() == count).then_some(chains)
 }
 
 impl FilterChainConfig {

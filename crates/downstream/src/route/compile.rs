@@ -24,6 +24,8 @@ const MAX_DIRECT_RESPONSE_BODY: u32 = 4096;
 pub struct RouteOptions<'a> {
     /// Whether a cluster of this name is configured.
     pub cluster_exists: &'a dyn Fn(&str) -> bool,
+    /// The configured cluster whose name is most like this one, where one is.
+    pub nearest_cluster: &'a dyn Fn(&str) -> Option<String>,
     /// `validate_clusters` where it is not set: true for a table inside a listener, false for RDS.
     pub validate_clusters_default: bool,
     /// The filters' per-route configuration.

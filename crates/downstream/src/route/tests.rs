@@ -79,6 +79,7 @@ pub(super) fn compile(route_config: &str) -> Result<Arc<RouteTable>, String> {
         };
         let options = RouteOptions {
             cluster_exists: &|name| name.starts_with('c'),
+            nearest_cluster: &|_| None,
             validate_clusters_default: true,
             per_route: &Echo,
         };

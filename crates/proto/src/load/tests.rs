@@ -112,12 +112,44 @@ fn later_sources_are_merged_over_earlier_ones() {
 }
 
 #[test]
+fn what_a_later_source_appends_has_its_place_there_and_its_index_in_the_whole() {
+    let sources = [
+        Source::file(
+            "t.yaml",
+            b"stats_config:\n  stats_tags:\n  - tag_name: a\nstatic_resources:\n  clusters: [{name: a}]",
+        ),
+        Source::yaml(
+            "--config-yaml",
+            b"{stats_config: {stats_tags: [{tag_name: b}]}, static_resources: {clusters: [{name: 5}]}}",
+        ),
+    ];
+    let sink = Sink::default();
+    let loaded = read(&sources, false, &sink).unwrap();
+    let cx = loaded.bootstrap.context(&sink);
+    let cx = cx.field("stats_config");
+    let tag = |index| cx.item("stats_tags", index).place().unwrap().to_string();
+    assert_eq!((tag(0), tag(1)), ("t.yaml:3:5".into(), "--config-yaml:1:30".into()));
+    let (errors, _) = sink.finish();
+    let start = "--config-yaml:1:84: static_resources.clusters[1].name: found the number 5";
+    assert!(errors.to_string().starts_with(start), "{errors}");
+}
+
+#[test]
+fn a_slip_of_a_name_is_not_a_missing_field_too() {
+    let text = "static_resources: {clusters: [{nmae: a, load_assignment: {clutser_name: a}}]}";
+    let errors = yaml(text).unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors}");
+    assert!(errors.iter().all(|error| error.kind == ErrorKind::UnknownField));
+}
+
+#[test]
 fn unknown_fields_and_enum_names_are_warnings_where_permitted() {
     let source = [Source::file("t.yaml", b"foo: 1\nstatic_resources: {clusters: [{name: a, type: bar}]}")];
     assert_eq!(load(&source, LoadOptions::default()).unwrap_err().len(), 2);
-    let options = LoadOptions { allow_unknown_static_fields: true, ..LoadOptions::default() };
-    let loaded = load(&source, options).unwrap();
-    assert_eq!(loaded.warnings.len(), 2);
+    let sink = Sink::default();
+    let loaded = read(&source, true, &sink).unwrap();
+    let (errors, warnings) = sink.finish();
+    assert_eq!((errors.len(), warnings.len()), (0, 2));
     assert_eq!(loaded.clusters[0].decode::<Cluster>().unwrap().name, "a");
 }
 

@@ -29,6 +29,27 @@ pub(super) enum Step<'a> {
     Key(Cow<'a, str>),
 }
 
+/// How many items the lists of `static_resources` have already, by the items' type.
+#[derive(Debug, Default)]
+pub(super) struct Counts(Vec<(&'static str, usize)>);
+
+impl Counts {
+    pub(super) fn of(resources: &[Resource]) -> Self {
+        let mut counts: Vec<(&'static str, usize)> = Vec::new();
+        for resource in resources {
+            match counts.iter_mut().find(|(name, _)| *name == resource.type_name()) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((resource.type_name(), 1)),
+            }
+        }
+        Counts(counts)
+    }
+
+    fn get(&self, message: Message) -> usize {
+        self.0.iter().find(|(name, _)| *name == message.name()).map_or(0, |(_, count)| *count)
+    }
+}
+
 pub(super) struct Encoder<'a, 's> {
     pub(super) tokens: Tokens<'a, 's>,
     pub(super) out: Vec<u8>,
@@ -40,6 +61,8 @@ pub(super) struct Encoder<'a, 's> {
     pub(super) allow_unknown: bool,
     /// The items of `static_resources`, each on its own.
     pub(super) resources: Vec<Resource>,
+    /// Those of the documents that this one is merged over.
+    pub(super) before: &'s Counts,
 }
 
 /// A field of the message being read that has a value already.
@@ -88,7 +111,12 @@ impl<'a> Encoder<'a, '_> {
             match message.field_named(&name) {
                 Some(field) => self.field(message, field, key(&name), (value, mark), key_mark, &mut seen)?,
                 None => {
-                    self.unknown(message, &name, key_mark);
+                    let meant = self.unknown(message, &name, key_mark);
+                    let unset = |meant: &Field| seen.iter().all(|other| other.number != meant.number());
+                    if let Some(meant) = meant.filter(unset) {
+                        let open = self.places.open();
+                        self.places.close(open, key(meant.name()), key_mark, false);
+                    }
                     self.tokens.skip(&value)?;
                 }
             }
@@ -237,8 +265,9 @@ impl<'a> Encoder<'a, '_> {
         (token, mark): (Token<'a>, Mark),
         index: usize,
     ) -> Read<()> {
-        self.path.push(Step::Index(index));
         let separate = message.name() == "envoy.config.bootstrap.v3.Bootstrap.StaticResources";
+        let before = field.message().filter(|_| separate).map_or(0, |kind| self.before.get(kind));
+        self.path.push(Step::Index(before + index));
         if let (true, Some(kind)) = (separate, field.message()) {
             self.resource(kind, token, mark)?;
             self.path.pop();
@@ -397,10 +426,13 @@ impl<'a> Encoder<'a, '_> {
         Ok(fine)
     }
 
-    fn unknown(&mut self, message: Message, name: &str, mark: Mark) {
+    /// Notes an unknown field. Where it is an error and a slip of another field's name: that field, which then is not
+    /// missing as well.
+    fn unknown(&mut self, message: Message, name: &str, mark: Mark) -> Option<Field> {
         let camel = name.bytes().any(|b| b.is_ascii_uppercase());
         let names = message.fields().map(|field| if camel { field.json_name() } else { field.name() });
         let hint = nearest(name, names);
+        let meant = hint.as_deref().and_then(|hint| message.field_named(hint));
         let text = match name {
             "<<" => {
                 "'<<' is no merge key: Envoy reads it as a field, and there is none of this name".to_owned()
@@ -408,7 +440,12 @@ impl<'a> Encoder<'a, '_> {
             _ => format!("{} has no field '{}'", message.name(), super::token::shorten(name)),
         };
         let fault = self.fault(mark, ErrorKind::UnknownField, text, hint);
-        if self.allow_unknown { self.warnings.push(fault) } else { self.errors.push(fault) }
+        if self.allow_unknown {
+            self.warnings.push(fault);
+            return None;
+        }
+        self.errors.push(fault);
+        meant
     }
 
     /// Notes an error at the current path; always false.

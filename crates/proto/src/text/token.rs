@@ -33,9 +33,9 @@ impl Token<'_> {
     }
 }
 
-/// At most 60 characters of a value for an error.
+/// At most 120 characters of a value for an error.
 pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(60) {
+    match text.char_indices().nth(120) {
         Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),
     }

@@ -2,11 +2,15 @@ use super::*;
 use crate::context::Sink;
 use crate::pb::envoy::config::listener::v3::Listener;
 use crate::pb::envoy::config::route::v3::RouteConfiguration;
-use crate::{LoadOptions, Loaded, Source, load};
+use crate::{Errors, LoadOptions, Loaded, Source, load, read};
 
-fn loaded(text: &str, unsupported: Unsupported) -> Loaded {
-    let options = LoadOptions { unsupported, ..LoadOptions::default() };
-    load(&[Source::file("t.yaml", text.as_bytes())], options).unwrap_or_else(|errors| panic!("{errors}"))
+/// What is loaded without an error, and its warnings.
+fn loaded(text: &str, unsupported: Unsupported) -> (Loaded, Errors) {
+    let sink = Sink::new(unsupported);
+    let loaded = read(&[Source::file("t.yaml", text.as_bytes())], false, &sink);
+    let (errors, warnings) = sink.finish();
+    assert!(errors.is_empty(), "{errors}");
+    (loaded.unwrap(), warnings)
 }
 
 /// Checks hand-made wire bytes of a type, as xDS would bring them.
@@ -30,8 +34,8 @@ fn what_is_set_and_unbuilt_is_refused_by_path_and_place() {
 fn with_warn_an_unbuilt_field_is_taken_out_of_the_bytes() {
     let text =
         "static_resources: {clusters: [{name: a, lrs_report_endpoint_metrics: [m], connect_timeout: 1s}]}";
-    let loaded = loaded(text, Unsupported::Warn);
-    assert_eq!(loaded.warnings.len(), 1);
+    let (loaded, warnings) = loaded(text, Unsupported::Warn);
+    assert_eq!(warnings.len(), 1);
     let cluster = Message::find("envoy.config.cluster.v3.Cluster").unwrap();
     let numbers: Vec<u32> =
         Reader::new(loaded.clusters[0].bytes()).flatten().map(|(number, _)| number).collect();
@@ -45,13 +49,13 @@ fn with_warn_a_list_entry_of_an_unbuilt_type_goes_as_a_whole() {
         {filters: [{name: k, typed_config: {'@type': a/envoy.extensions.filters.network.zookeeper_proxy.v3.ZooKeeperProxy, stat_prefix: a}},
         {name: h, typed_config: {'@type': a/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
         stat_prefix: a, route_config: {}}}]}]}]}";
-    let loaded = loaded(text, Unsupported::Warn);
+    let (loaded, warnings) = loaded(text, Unsupported::Warn);
     let listener = loaded.listeners[0].decode::<Listener>().unwrap();
     let names: Vec<&str> =
         listener.filter_chains[0].filters.iter().map(|filter| filter.name.as_str()).collect();
     assert_eq!(names, ["h"]);
     assert_eq!(
-        loaded.warnings.to_string(),
+        warnings.to_string(),
         "t.yaml:2:30: static_resources.listeners[0].filter_chains[0].filters[0].typed_config: \
          the type envoy.extensions.filters.network.zookeeper_proxy.v3.ZooKeeperProxy is not supported yet"
     );
@@ -103,7 +107,7 @@ fn deprecated_fields_warn_once() {
         {filters: [{name: h, typed_config: {'@type': a/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
         stat_prefix: a, route_config: {virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {prefix: /, headers: [
         {name: x, exact_match: z}]}, route: {cluster: c}}]}]}}}]}]}]}";
-    let warnings = loaded(text, Unsupported::Refuse).warnings.to_string();
+    let warnings = loaded(text, Unsupported::Refuse).1.to_string();
     assert!(warnings.ends_with("headers[0].exact_match: is deprecated"), "{warnings}");
 }
 

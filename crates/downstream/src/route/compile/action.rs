@@ -253,7 +253,8 @@ fn specifier(
         Some(Message::Cluster(name)) => {
             let scope = around.scope;
             if scope.validate_clusters && !(scope.options.cluster_exists)(&name) {
-                cx.field("cluster").error(format!("route: unknown cluster '{name}'"));
+                let near = (scope.options.nearest_cluster)(&name);
+                cx.field("cluster").error_near(format!("route: unknown cluster '{name}'"), near);
                 return None;
             }
             Some(Specifier::One(ClusterSpecifier::Name(name.into())))
@@ -311,7 +312,8 @@ fn weight(
     let scope = around.scope;
     let cluster = match (name.is_empty(), cluster_header.is_empty()) {
         (false, true) if scope.validate_clusters && !(scope.options.cluster_exists)(&name) => {
-            cx.field("name").error(format!("route: unknown weighted cluster '{name}'"));
+            let near = (scope.options.nearest_cluster)(&name);
+            cx.field("name").error_near(format!("route: unknown weighted cluster '{name}'"), near);
             None
         }
         (false, true) => Some(ClusterSpecifier::Name(name.into())),

@@ -92,6 +92,10 @@ fn per_filter(
         cx.error(format!("Empty route/virtual host per filter configuration for {name} filter"));
         return None;
     };
+    if config.type_url.is_empty() {
+        // It only says that the filter is on.
+        return Some(Some(PerFilterLevel { filter, disabled: Some(false), config: None }));
+    }
     if is_optional && !per_route.knows(&config) {
         return Some(None);
     }

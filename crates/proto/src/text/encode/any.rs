@@ -59,7 +59,7 @@ impl<'a> Encoder<'a, '_> {
 
     fn unknown_type(&mut self, url: &str, mark: Mark) -> bool {
         let name = type_name(url);
-        let message = format!("no message has the @type '{}'", shorten(url));
+        let message = format!("no message has the @type '{}'", shorten(name));
         // A search through all types: for the first errors only, so that a hostile text stays cheap.
         let names = Message::all().map(Message::name).filter(|_| self.errors.len() < 50);
         let hint = nearest(name, names);

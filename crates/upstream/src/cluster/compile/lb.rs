@@ -92,6 +92,7 @@ fn extension(
 ) -> Option<()> {
     let pb::LoadBalancingPolicy { policies } = policies;
     let mut names = Vec::new();
+    let mut told = false;
     for (i, Policy { typed_extension_config }) in policies.into_iter().enumerate() {
         let cx = cx.item("policies", i);
         let cx = cx.field("typed_extension_config");
@@ -99,6 +100,7 @@ fn extension(
             continue;
         };
         names.push(name);
+        told |= cx.told_of("typed_config");
         let cx = cx.field("typed_config");
         let name = type_name(&any.type_url);
         if name == ext::round_robin::v3::RoundRobin::full_name() {
@@ -129,11 +131,13 @@ fn extension(
             return Some(());
         }
     }
-    cx.error(format!(
-        "cluster: didn't find a registered load balancer factory implementation for cluster: '{cluster}' with names \
-         from [{}]",
-        names.join(", ")
-    ));
+    if !told {
+        cx.error(format!(
+            "cluster: didn't find a registered load balancer factory implementation for cluster: '{cluster}' with \
+             names from [{}]",
+            names.join(", ")
+        ));
+    }
     None
 }
 

@@ -72,11 +72,11 @@ impl ClusterConfig {
         let connect = timeout(connect_timeout.as_ref(), default, &cx.field("connect_timeout"));
         config.connect_timeout = connect.unwrap_or(Duration::from_millis(1));
         config.metadata = metadata.map(endpoints::metadata);
-        config.lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx)?;
+        let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers);
         }
-        config.http = http::compile(
+        let http = http::compile(
             http::Messages {
                 common: common_http_protocol_options,
                 http1: http_protocol_options,
@@ -84,8 +84,8 @@ impl ClusterConfig {
                 typed: typed_extension_protocol_options,
             },
             cx,
-        )?;
-        config.connect = options::compile(upstream_bind_config, upstream_connection_options, cx)?;
+        );
+        let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
         let rates = dns::Messages {
             refresh: dns_refresh_rate,
             failure: dns_failure_refresh_rate,
@@ -94,19 +94,21 @@ impl ClusterConfig {
             jitter: dns_jitter,
             wait_for_warm: wait_for_warm_on_init,
         };
-        let source = match discovery_type(cluster_discovery_type)? {
-            DiscoveryType::Static => HostSource::Static,
-            DiscoveryType::StrictDns => HostSource::StrictDns(dns::compile(&rates, cx)?),
-            DiscoveryType::LogicalDns => HostSource::LogicalDns(dns::compile(&rates, cx)?),
-        };
-        config.discovery = endpoints::compile(source, load_assignment, cx)?;
+        let source = discovery_type(cluster_discovery_type, cx).and_then(|kind| match kind {
+            DiscoveryType::Static => Some(HostSource::Static),
+            DiscoveryType::StrictDns => dns::compile(&rates, cx).map(HostSource::StrictDns),
+            DiscoveryType::LogicalDns => dns::compile(&rates, cx).map(HostSource::LogicalDns),
+        });
+        let discovery = source.and_then(|source| endpoints::compile(source, load_assignment, cx));
+        (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
         Some(config)
     }
 }
 
-/// The support check has refused types that are not built.
-fn discovery_type(oneof: Option<ClusterDiscoveryType>) -> Option<DiscoveryType> {
+/// `None` for the types that are not built, which the support check has refused.
+fn discovery_type(oneof: Option<ClusterDiscoveryType>, cx: &CompileContext<'_>) -> Option<DiscoveryType> {
     match oneof {
+        None if cx.told_of("cluster_type") || cx.told_of("type") => None,
         None => Some(DiscoveryType::Static),
         Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(number).ok(),
     }
