@@ -93,6 +93,7 @@ impl Site {
             access_logs: &AccessLogFactories::new(Table::new(Vec::new()).ok()?, runtime.clone()),
             runtime: &runtime,
             cluster_exists: &|_| false,
+            nearest_cluster: &|_| None,
             node_cluster: "",
             node_id: "",
             own_address: Ipv4Addr::LOCALHOST.into(),

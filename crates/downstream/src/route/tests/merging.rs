@@ -223,6 +223,7 @@ virtual_hosts:
     typed_per_filter_config:
       a: {{{WRAPPED}, disabled: true}}
       b: {{{WRAPPED}, config: {{{ROUTER}}}}}
+      on: {{{WRAPPED}, config: {{}}}}
   - match: {{prefix: /w}}
     route:
       weighted_clusters:
@@ -239,7 +240,10 @@ virtual_hosts:
     };
     let row = |name: &str, disabled, configs| (name.to_string(), disabled, configs);
     assert_eq!(filters("/"), [row("a", None, 2), row("t", None, 1)]);
-    assert_eq!(filters("/off"), [row("a", Some(true), 2), row("b", Some(false), 1), row("t", None, 1)]);
+    assert_eq!(
+        filters("/off"),
+        [row("a", Some(true), 2), row("b", Some(false), 1), row("on", Some(false), 0), row("t", None, 1)]
+    );
     assert_eq!(filters("/w"), [row("a", None, 2), row("t", None, 1), row("w", None, 1)]);
 }
 
