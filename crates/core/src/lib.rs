@@ -7,6 +7,7 @@ pub mod civil;
 pub mod clock;
 pub mod config;
 pub mod format;
+pub mod hash;
 pub mod header;
 pub mod lifecycle;
 pub mod matcher;

@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, ClusterConfig, ClusterShared};
 use crate::host::HostSnapshot;
 use crate::pool::{Connector, Reaper, SocketConnector};
+use nuncio_core::hash::BuildFolding;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_net::worker::Worker;
@@ -114,7 +115,7 @@ impl ClusterSet {
 
 /// The clusters of one worker.
 pub struct ClusterManager {
-    clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>>>,
+    clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>, BuildFolding>>,
     registry: Registry,
     worker: Rc<Worker>,
     reaper: Rc<Reaper>,

@@ -414,12 +414,14 @@ impl HeaderMap {
     }
 
     /// Appends `line`, the whole `name: value CR LF` of a known name that is no pseudo header: one copy where
-    /// [`append`](Self::append) makes four. What is no such line is not appended.
+    /// [`append`](Self::append) makes four. What is no such line is not appended. The caller vouches that the value
+    /// has no control characters: it is the caller's own text, not a peer's.
     #[inline]
     pub fn append_line(&mut self, known: Known, line: &[u8]) {
         let name = known.as_str();
         let Some(value_len) = line.len().checked_sub(name.len() + COLON + CRLF) else { return };
         debug_assert!(line.starts_with(name.as_bytes()) && line.ends_with(b"\r\n") && !known.is_pseudo());
+        debug_assert!(line.get(..line.len() - CRLF).is_some_and(scan::is_text));
         let at = self.buf.len();
         self.buf.extend_from_slice(line);
         self.present |= bit(known);
@@ -428,8 +430,21 @@ impl HeaderMap {
             value_len: value_len as u32,
             name_len: name.len() as u16,
             known,
-            flags: 0,
+            flags: CLEAN,
         });
+    }
+
+    /// Leaves exactly one entry of a known name that is no pseudo header: the decimal digits of `n`.
+    pub fn set_number(&mut self, known: Known, n: u64) {
+        let mut digits = itoa::Buffer::new();
+        let value = digits.format(n).as_bytes();
+        if self.may_contain(known) {
+            return self.set(known, value);
+        }
+        let name = known.as_str().as_bytes();
+        let at = self.buf.len();
+        self.buf.extend_from_slice(name);
+        self.finish(known, at, name.len(), CLEAN, value);
     }
 
     /// Leaves exactly one entry of `name`, with `value`: the first one is overwritten in its place, further

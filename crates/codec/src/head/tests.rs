@@ -188,3 +188,14 @@ fn a_whole_line_is_an_entry_like_any_other() {
     map.append_line(Known::Date, b"date");
     assert!(!map.contains(Known::Date));
 }
+
+#[test]
+fn a_number_takes_the_place_of_what_stood_there() {
+    let mut map = HeaderMap::new();
+    map.set_number(Known::ContentLength, 0);
+    map.append("b", b"2");
+    assert_eq!(map.get(Known::ContentLength), Some(&b"0"[..]));
+    map.set_number(Known::ContentLength, u64::MAX);
+    let want = [("content-length", "18446744073709551615"), ("b", "2")];
+    assert_eq!(pairs(&map), want.map(|(n, v)| (n.to_string(), v.to_string())));
+}

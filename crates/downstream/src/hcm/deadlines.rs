@@ -44,29 +44,38 @@ impl Deadlines {
         self.route = self.response.and_then(|d| now.checked_add(d));
     }
 
-    fn each(&self) -> [(Option<Instant>, Timeout); 4] {
-        let idle = self.idle.and_then(|d| self.last_event.checked_add(d));
-        [
-            (self.route, Timeout::Route),
-            (idle, Timeout::StreamIdle),
-            (self.request, Timeout::Request),
-            (self.max_duration, Timeout::MaxDuration),
-        ]
+    #[inline]
+    fn idle_at(&self) -> Option<Instant> {
+        self.idle.and_then(|d| self.last_event.checked_add(d))
     }
 
     /// The nearest deadline.
     #[inline]
     pub fn next(&self) -> Option<Instant> {
-        self.each().into_iter().filter_map(|(at, _)| at).min()
+        sooner(sooner(self.idle_at(), self.route), sooner(self.request, self.max_duration))
     }
 
     /// The timer that ran out first, if any has.
     pub fn expired(&self, now: Instant) -> Option<Timeout> {
-        self.each()
-            .into_iter()
+        let each = [
+            (self.route, Timeout::Route),
+            (self.idle_at(), Timeout::StreamIdle),
+            (self.request, Timeout::Request),
+            (self.max_duration, Timeout::MaxDuration),
+        ];
+        each.into_iter()
             .filter_map(|(at, which)| at.filter(|at| *at <= now).map(|at| (at, which)))
             .min_by_key(|(at, _)| *at)
             .map(|(_, which)| which)
+    }
+}
+
+#[inline]
+fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(x), Some(y)) if y < x => b,
+        (None, _) => b,
+        _ => a,
     }
 }
 

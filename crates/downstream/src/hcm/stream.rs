@@ -143,7 +143,7 @@ pub fn header_context<'a>(info: &'a StreamInfo, worker: &'a Worker, now: Instant
         local_reply_body: b"",
         log_type: LogType::NotSet,
         now,
-        wall: worker.clock().wall(),
+        wall: worker.wall(),
         rng: worker.rng(),
     }
 }
@@ -171,7 +171,7 @@ impl<D: Downstream> Stream<D> {
     fn new(start: StreamStart<D>) -> Self {
         let StreamStart { down, heads, end_stream, started, connection, hcm, bad: _ } = start;
         let worker = &hcm.world.worker;
-        let mut info = StreamInfo::new(started, worker.clock().wall(), connection, worker.rng().next());
+        let mut info = StreamInfo::new(started, worker.wall(), connection, worker.rng().next());
         info.protocol = Some(heads.request.version);
         if end_stream {
             info.timings.downstream_rx_end = Some(started);
@@ -367,8 +367,7 @@ impl<D: Downstream> Stream<D> {
         let Heads { request, response, .. } = &mut **heads;
         let worker = &hcm.world.worker;
         let now = worker.now();
-        let cx =
-            ReplyContext { request, response, info, now, wall: worker.clock().wall(), rng: worker.rng() };
+        let cx = ReplyContext { request, response, info, now, wall: worker.wall(), rng: worker.rng() };
         hcm.config.local_replies.build(reply, cx, |response, info| {
             if let Some(route) = route {
                 let request = Some(&request.headers);
@@ -576,7 +575,7 @@ impl<D: Downstream> Stream<D> {
             local_reply_body: &self.local_reply_body,
             log_type,
             now,
-            wall: worker.clock().wall(),
+            wall: worker.wall(),
             rng: worker.rng(),
         }
     }

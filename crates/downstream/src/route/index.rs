@@ -7,10 +7,10 @@
 
 use super::trie::{Case, Order, Trie, TrieBuilder};
 use nuncio_codec::head::HeaderMap;
+use nuncio_core::hash::BuildFolding;
 use nuncio_core::header::HeaderName;
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 /// From this many candidates of one slot that ask for an exact value of the same header, they are found by
 /// the value instead of one by one.
@@ -76,7 +76,7 @@ impl Slot {
 #[derive(Debug)]
 struct Guard {
     header: HeaderName,
-    values: HashMap<Box<[u8]>, SmallVec<[Candidate; 2]>, BuildHasherDefault<Folding>>,
+    values: HashMap<Box<[u8]>, SmallVec<[Candidate; 2]>, BuildFolding>,
 }
 
 /// The routes of one virtual host by path. Immutable; a look-up allocates nothing.
@@ -258,37 +258,6 @@ fn freeze_guard(header: Box<str>, list: Vec<ByValue>) -> Guard {
         values.entry(value).or_default().push(candidate);
     }
     Guard { header: HeaderName::new(&header), values }
-}
-
-/// A hash for tables whose keys come from configuration and never change, so that nobody can crowd them:
-/// eight bytes at a time, rotated, mixed in and multiplied.
-#[derive(Default)]
-struct Folding(u64);
-
-impl Hasher for Folding {
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.write_u64(u64::from_le_bytes(*word));
-        }
-        if !rest.is_empty() {
-            let tail = rest.iter().fold(0, |sum, &b| sum << 8 | u64::from(b));
-            self.write_u64(tail);
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn write_usize(&mut self, n: usize) {
-        self.write_u64(n as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        // The table reads the low bits, the product is mixed best in the high ones.
-        self.0.rotate_left(26)
-    }
 }
 
 #[cfg(test)]

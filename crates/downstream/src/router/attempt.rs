@@ -149,9 +149,8 @@ async fn respond<D: Downstream>(
     if !charge.config.suppress_envoy_headers {
         let since = stream.info.timings.downstream_rx_end.unwrap_or(stream.info.start);
         let elapsed = now.saturating_duration_since(since).as_millis();
-        let mut text = itoa::Buffer::new();
         let headers = &mut stream.heads.response.headers;
-        headers.set(Known::XEnvoyUpstreamServiceTime, text.format(elapsed as u64).as_bytes());
+        headers.set_number(Known::XEnvoyUpstreamServiceTime, elapsed as u64);
     }
     charge.response(stream);
     stream.mutate_response(charge.route, now);

@@ -26,9 +26,8 @@ impl Charge<'_> {
     /// The upstream's head has come.
     pub(super) fn response<D: Downstream>(self, stream: &mut Stream<D>) {
         if self.route.virtual_host.include_attempt_count_in_response {
-            let mut digits = itoa::Buffer::new();
-            let attempts = digits.format(stream.info.upstream.attempts.max(1));
-            stream.heads.response.headers.set(Known::XEnvoyAttemptCount, attempts.as_bytes());
+            let attempts = stream.info.upstream.attempts.max(1);
+            stream.heads.response.headers.set_number(Known::XEnvoyAttemptCount, attempts.into());
         }
         let response = &stream.heads.response;
         let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");

@@ -121,9 +121,7 @@ fn prepare_request<D: Downstream>(
     if !config.suppress_envoy_headers {
         match timeouts.global {
             Some(d) => {
-                let mut digits = itoa::Buffer::new();
-                let text = digits.format(d.as_millis() as u64);
-                head.headers.set(Known::XEnvoyExpectedRqTimeoutMs, text.as_bytes());
+                head.headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, d.as_millis() as u64);
             }
             None => {
                 head.headers.remove(Known::XEnvoyExpectedRqTimeoutMs);

@@ -5,7 +5,6 @@ use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::stream::Stream;
 use nuncio_upstream::pool::{Exchange, StreamError, UpstreamEvent};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 /// What the pump came to.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ pub fn poll<D: Downstream>(
     if let Poll::Ready(timeout) = stream.poll_timers(cx) {
         return Poll::Ready(Pumped::Timeout(timeout));
     }
-    let watched = stream.deadlines.next();
+    let incomplete = !stream.request_complete;
     loop {
         let mut moved = match poll_request(stream, up, limits, cx) {
             Ok(moved) => moved,
@@ -71,21 +70,12 @@ pub fn poll<D: Downstream>(
             return Poll::Ready(Pumped::Downstream(error));
         }
         if !moved {
-            return watch(stream, watched, cx);
+            if incomplete && stream.request_complete {
+                // The time that the response may take began in this turn.
+                return stream.poll_timers(cx).map(Pumped::Timeout);
+            }
+            return Poll::Pending;
         }
-    }
-}
-
-/// Waits, with the timer set for a deadline that came up in this turn and is nearer than the one `watched`.
-fn watch<D: Downstream>(
-    stream: &mut Stream<D>,
-    watched: Option<Instant>,
-    cx: &mut Context<'_>,
-) -> Poll<Pumped> {
-    match (stream.deadlines.next(), watched) {
-        (Some(next), Some(watched)) if next >= watched => Poll::Pending,
-        (None, _) => Poll::Pending,
-        _ => stream.poll_timers(cx).map(Pumped::Timeout),
     }
 }
 

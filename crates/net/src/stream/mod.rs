@@ -1,6 +1,7 @@
 //! A connection's bytes, whatever carries them.
 
 mod connect;
+mod gate;
 mod memory;
 mod rewind;
 mod socket;

@@ -1,6 +1,7 @@
 //! Kernel sockets as byte streams.
 
 use super::ByteStream;
+use super::gate::ReadGate;
 use nuncio_core::address::Address;
 use std::cell::RefCell;
 use std::io;
@@ -15,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// A TCP connection.
 pub struct TcpByteStream {
     socket: RefCell<TcpStream>,
+    gate: ReadGate,
     local: Address,
     peer: Address,
 }
@@ -35,7 +37,7 @@ impl TcpByteStream {
     /// As [`new`](Self::new).
     pub fn with_peer(socket: TcpStream, peer: Address) -> io::Result<Self> {
         let local = socket.local_addr()?.into();
-        Ok(Self { socket: RefCell::new(socket), local, peer })
+        Ok(Self { socket: RefCell::new(socket), gate: ReadGate::new(), local, peer })
     }
 
     /// The socket, for options.
@@ -47,6 +49,7 @@ impl TcpByteStream {
 /// A Unix domain socket's connection.
 pub struct UnixByteStream {
     socket: RefCell<UnixStream>,
+    gate: ReadGate,
     local: Address,
     peer: Address,
 }
@@ -54,7 +57,7 @@ pub struct UnixByteStream {
 impl UnixByteStream {
     /// Wraps a connected socket; `local` and `peer` are what logs shall show.
     pub fn new(socket: UnixStream, local: Address, peer: Address) -> Self {
-        Self { socket: RefCell::new(socket), local, peer }
+        Self { socket: RefCell::new(socket), gate: ReadGate::new(), local, peer }
     }
 }
 
@@ -69,16 +72,24 @@ macro_rules! socket_stream {
         impl ByteStream for $name {
             #[inline]
             fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf)
+                self.gate.poll(cx, |cx| Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf))
             }
 
             #[inline]
             fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.socket.borrow().poll_read_ready(cx)
+                if self.gate.fired() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.gate.poll(cx, |cx| self.socket.borrow().poll_read_ready(cx))
             }
 
             #[inline]
             fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+                // A socket is writable most of the time: what it takes at once needs no waiting.
+                match self.socket.borrow().try_write(data) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    done => return Poll::Ready(done),
+                }
                 Pin::new(&mut *self.socket.borrow_mut()).poll_write(cx, data)
             }
 

@@ -3,6 +3,7 @@
 mod buffers;
 mod date;
 mod thread;
+mod turn;
 
 pub use buffers::BufferPool;
 pub use date::HttpDate;
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
+use turn::{InTurns, Turn};
 
 /// What a worker shows to other threads.
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ impl WorkerShared {
 pub struct Worker {
     id: u32,
     clock: Clock,
+    turn: Rc<Turn>,
     rng: Rng,
     buffers: BufferPool,
     date: RefCell<date::DateCache>,
@@ -60,6 +63,7 @@ impl Worker {
         Rc::new(Self {
             id,
             clock,
+            turn: Rc::default(),
             rng,
             buffers: BufferPool::default(),
             date: RefCell::default(),
@@ -79,10 +83,16 @@ impl Worker {
         &self.clock
     }
 
-    /// Monotonic time.
+    /// Monotonic time; within one turn of a task of [`spawn`](Self::spawn) it stands still.
     #[inline]
     pub fn now(&self) -> Instant {
-        self.clock.now()
+        self.turn.now(&self.clock)
+    }
+
+    /// Wall time, with the same reserve.
+    #[inline]
+    pub fn wall(&self) -> SystemTime {
+        self.turn.wall(&self.clock)
     }
 
     /// Its random numbers.
@@ -130,9 +140,8 @@ impl Worker {
     /// Must be called on the worker's own runtime.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let shared = Arc::clone(&self.shared);
-        drop(tokio::task::spawn_local(CatchPanic::new(task, move |what: &(dyn Any + Send)| {
-            panicked(&shared, what)
-        })));
+        let task = CatchPanic::new(task, move |what: &(dyn Any + Send)| panicked(&shared, what));
+        drop(tokio::task::spawn_local(InTurns::new(task, Rc::clone(&self.turn))));
     }
 }
 

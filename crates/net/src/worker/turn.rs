@@ -1,0 +1,102 @@
+//! One look at the clock per turn of a task.
+
+use nuncio_core::clock::Clock;
+use pin_project_lite::pin_project;
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+/// The time of the present turn: what happens in one turn happens at one time. Outside of a turn every question
+/// goes to the clock.
+#[derive(Default)]
+pub(super) struct Turn {
+    active: Cell<bool>,
+    now: Cell<Option<Instant>>,
+    wall: Cell<Option<SystemTime>>,
+}
+
+impl Turn {
+    #[inline]
+    pub(super) fn now(&self, clock: &Clock) -> Instant {
+        match self.now.get() {
+            Some(now) => now,
+            None => self.keep(&self.now, clock.now()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn wall(&self, clock: &Clock) -> SystemTime {
+        match self.wall.get() {
+            Some(wall) => wall,
+            None => self.keep(&self.wall, clock.wall()),
+        }
+    }
+
+    fn keep<T: Copy>(&self, place: &Cell<Option<T>>, read: T) -> T {
+        if self.active.get() {
+            place.set(Some(read));
+        }
+        read
+    }
+
+    fn set_active(&self, active: bool) {
+        self.active.set(active);
+        self.now.set(None);
+        self.wall.set(None);
+    }
+}
+
+pin_project! {
+    /// A task each poll of which is a turn. The task must not unwind.
+    pub(super) struct InTurns<F> {
+        #[pin]
+        task: F,
+        turn: Rc<Turn>,
+    }
+}
+
+impl<F> InTurns<F> {
+    pub(super) fn new(task: F, turn: Rc<Turn>) -> Self {
+        Self { task, turn }
+    }
+}
+
+impl<F: Future> Future for InTurns<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.turn.set_active(true);
+        let polled = this.task.poll(cx);
+        this.turn.set_active(false);
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn time_stands_still_within_a_turn_and_only_there() {
+        let clock = Clock::virtual_at(UNIX_EPOCH);
+        let turn = Rc::<Turn>::default();
+        let seen = |turn: &Turn| (turn.now(&clock), turn.wall(&clock));
+        let start = seen(&turn);
+        let second = Duration::from_secs(1);
+        clock.advance(second);
+        assert_eq!(seen(&turn), (start.0 + second, start.1 + second));
+        let task = async {
+            let first = seen(&turn);
+            clock.advance(second);
+            assert_eq!(seen(&turn), first);
+        };
+        let mut task = Box::pin(InTurns::new(task, Rc::clone(&turn)));
+        assert!(task.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
+        assert_eq!(seen(&turn), (start.0 + 2 * second, start.1 + 2 * second));
+    }
+}
