@@ -405,10 +405,12 @@ impl ServerCodec {
     }
 
     /// Writes a 1xx that is not the final response (100, 102, 103). Nothing is written once the final response
-    /// has begun, to an HTTP/1.0 client, or for a head that must not be written.
+    /// has begun, or for a head that must not be written. An HTTP/1.0 client gets no other than the 100 that it
+    /// asks for, as Envoy gives it.
     pub fn encode_informational(&mut self, head: &ResponseHead, out: &mut Vec<u8>) {
         let start = out.len();
-        if self.send != Send::Nothing || self.version != Version::Http11 || head.status / 100 != 1 {
+        let old = self.version != Version::Http11 && head.status != 100;
+        if self.send != Send::Nothing || old || head.status / 100 != 1 {
             return;
         }
         let written = status_line(self.version, head.status, out).and_then(|()| {

@@ -66,6 +66,8 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// `request_headers_timeout`; off.
     pub request_headers: Option<Duration>,
+    /// `drain_timeout`: how long a draining connection stays open for a request that is on its way; 5 s.
+    pub drain: Duration,
     /// `delayed_close_timeout`; 1 s.
     pub delayed_close: Option<Duration>,
 }
@@ -113,6 +115,7 @@ impl HcmConfig {
             skip_xff_append,
             via,
             stream_idle_timeout,
+            drain_timeout,
             delayed_close_timeout,
             request_timeout,
             request_headers_timeout,
@@ -164,6 +167,7 @@ impl HcmConfig {
             stream_idle: timeout("stream_idle_timeout", &stream_idle_timeout, Some(Duration::from_secs(300))),
             request: timeout("request_timeout", &request_timeout, None),
             request_headers: timeout("request_headers_timeout", &request_headers_timeout, None),
+            drain: timeout("drain_timeout", &drain_timeout, Some(Duration::from_secs(5))).unwrap_or_default(),
             delayed_close: timeout(
                 "delayed_close_timeout",
                 &delayed_close_timeout,

@@ -21,9 +21,9 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
     let mut down = Box::new(H1Connection::new(io, Arc::clone(&hcm.config), worker));
     let mut served = 0_u64;
     let close = loop {
-        match idle(&mut down, &hcm, &connection).await {
+        match idle(&mut down, &hcm, &connection, served).await {
             Idle::Readable => {}
-            Idle::Close => break Close::Now,
+            Idle::Close(close) => break close,
         }
         let Some(start) = next_request(down, &hcm, &connection).await else { return guard.closed_by_peer() };
         served += 1;
@@ -31,10 +31,14 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         down = returned;
         guard.count_bytes(&mut down);
         if end == End::Disconnected {
+            guard.cut_by_peer();
             return guard.closed_by_peer();
         }
         if end == End::Reset || !down.keep_alive() {
             break if complete || end == End::Reset { Close::Now } else { Close::Delayed };
+        }
+        if down.drained_at().is_some_and(|at| at <= hcm.world.worker.now()) {
+            break Close::Delayed;
         }
         down.rest();
     };
@@ -48,37 +52,50 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
 enum Close {
     /// At once: everything was sent and nothing is expected.
     Now,
-    /// Half-closed, and closed for good when the client closes or `delayed_close_timeout` has passed, so
-    /// that a client that still sends reads its answer before it meets a reset.
+    /// When the client closes or `delayed_close_timeout` has passed, so that a client that still sends reads
+    /// its answer before it meets a reset.
     Delayed,
 }
 
 enum Idle {
     Readable,
-    Close,
+    Close(Close),
 }
 
-/// Waits for a request's first byte, holding no buffer.
-async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo) -> Idle {
+/// Waits for a request's first byte, holding no buffer. A connection that was used is not closed at once when
+/// its time is over: it drains, in case a request is on its way.
+async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo, served: u64) -> Idle {
     let timeouts = &hcm.config.timeouts;
     let since = hcm.world.worker.now();
     let idle_at = timeouts.idle.and_then(|d| since.checked_add(d));
     let max_at = timeouts.max_connection_duration.and_then(|d| connection.accepted.checked_add(d));
-    let deadline = [idle_at, max_at].into_iter().flatten().min();
     let mut drain = hcm.world.worker.drain().watch();
     poll_fn(|cx| {
         if down.poll_readable(cx).is_ready() {
             return Poll::Ready(Idle::Readable);
         }
-        if down.timer().poll(cx, hcm.world.worker.now(), deadline).is_ready() {
+        let now = hcm.world.worker.now();
+        loop {
+            let drained_at = down.drained_at();
+            let nearest = [idle_at, max_at].into_iter().flatten().min();
+            let deadline = drained_at.or(nearest);
+            if down.timer().poll(cx, now, deadline).is_pending() {
+                break;
+            }
+            if drained_at.is_some() {
+                return Poll::Ready(Idle::Close(Close::Delayed));
+            }
             if max_at == deadline {
                 hcm.stats.downstream_cx_max_duration_reached.inc();
             } else {
                 hcm.stats.downstream_cx_idle_timeout.inc();
             }
-            return Poll::Ready(Idle::Close);
+            if served == 0 {
+                return Poll::Ready(Idle::Close(Close::Now));
+            }
+            down.begin_drain(now);
         }
-        drain.poll(cx).map(|_| Idle::Close)
+        drain.poll(cx).map(|_| Idle::Close(Close::Now))
     })
     .await
 }
@@ -142,7 +159,7 @@ async fn one_stream(
     (down, end, request_complete)
 }
 
-/// Sends FIN, then reads and throws away until the client closes or the time is over.
+/// Reads and throws away until the client closes or the time is over. As in Envoy, no FIN is sent before.
 async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) {
     let Some(wait) = hcm.config.timeouts.delayed_close else { return };
     let deadline = hcm.world.worker.now().checked_add(wait);
@@ -150,10 +167,7 @@ async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) {
         if down.timer().poll(cx, hcm.world.worker.now(), deadline).is_ready() {
             return Poll::Ready(true);
         }
-        if down.poll_shutdown(cx).is_ready() && down.poll_discard(cx).is_ready() {
-            return Poll::Ready(false);
-        }
-        Poll::Pending
+        down.poll_discard(cx).map(|()| false)
     })
     .await;
     if timed_out {
@@ -181,6 +195,12 @@ impl ConnectionGuard {
         let (rx, tx) = down.take_totals();
         self.hcm.stats.downstream_cx_rx_bytes_total.add(rx);
         self.hcm.stats.downstream_cx_tx_bytes_total.add(tx);
+    }
+
+    /// The peer closed while a stream was active.
+    fn cut_by_peer(&self) {
+        self.hcm.stats.downstream_cx_destroy_active_rq.inc();
+        self.hcm.stats.downstream_cx_destroy_remote_active_rq.inc();
     }
 
     fn closed_by_peer(&self) {

@@ -82,6 +82,13 @@ pub trait Downstream {
     /// Ends the connection after this stream (HTTP/1: `connection: close`).
     fn close_after(&mut self);
 
+    /// Begins to drain the connection: it still serves what comes, and says with every response that it will
+    /// end. False where it drains already.
+    fn begin_drain(&mut self, now: Instant) -> bool;
+
+    /// Whether it drains.
+    fn draining(&self) -> bool;
+
     /// The stream becomes a byte tunnel (101, or 2xx to CONNECT).
     fn upgrade(&mut self);
 
@@ -144,6 +151,15 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
 
     fn close_after(&mut self) {
         (**self).close_after();
+    }
+
+    fn begin_drain(&mut self, now: Instant) -> bool {
+        (**self).begin_drain(now)
+    }
+
+    #[inline]
+    fn draining(&self) -> bool {
+        (**self).draining()
     }
 
     fn upgrade(&mut self) {

@@ -59,6 +59,8 @@ pub struct H1Connection {
     output: Vec<u8>,
     output_at: usize,
     closed: bool,
+    /// Since when it drains.
+    draining: Option<Instant>,
     timer: LazyTimer,
     bytes: ByteCounts,
     rx_total: u64,
@@ -79,6 +81,7 @@ impl H1Connection {
             output: Vec::new(),
             output_at: 0,
             closed: false,
+            draining: None,
             timer: LazyTimer::default(),
             bytes: ByteCounts::default(),
             rx_total: 0,
@@ -96,12 +99,17 @@ impl H1Connection {
         (std::mem::take(&mut self.rx_total), std::mem::take(&mut self.tx_total))
     }
 
-    /// Ready when bytes or the end arrive; no buffer is held meanwhile.
+    /// Ready when bytes or the end have arrived; no buffer is held meanwhile. The kernel's word that there is
+    /// something is not enough (for a fresh connection it is often wrong): a read decides.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.input.is_empty() || self.closed {
+        if !self.input.is_empty() {
             return Poll::Ready(());
         }
-        self.io.poll_read_ready(cx).map(|_| ())
+        let filled = self.poll_fill(cx);
+        if filled.is_pending() {
+            self.input.release(self.worker.buffers());
+        }
+        filled.map(|_| ())
     }
 
     /// Reads once. The buffer is given back when nothing came and nothing is in it.
@@ -170,12 +178,9 @@ impl H1Connection {
         &mut self.timer
     }
 
-    /// Half-closes towards the client once everything was sent.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if ready!(self.poll_flush(cx)).is_err() {
-            return Poll::Ready(());
-        }
-        self.io.poll_shutdown(cx).map(|_| ())
+    /// When a draining connection closes.
+    pub fn drained_at(&self) -> Option<Instant> {
+        self.draining.and_then(|since| since.checked_add(self.config.timeouts.drain))
     }
 
     /// Reads and throws away, until the peer closes.
@@ -349,6 +354,16 @@ impl Downstream for H1Connection {
 
     fn close_after(&mut self) {
         self.codec.set_close();
+    }
+
+    fn begin_drain(&mut self, now: Instant) -> bool {
+        let fresh = self.draining.is_none();
+        self.draining.get_or_insert(now);
+        fresh
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.is_some()
     }
 
     fn upgrade(&mut self) {

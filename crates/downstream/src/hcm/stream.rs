@@ -12,7 +12,7 @@ use crate::filter::{Chain, Flow};
 use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, tls_location};
 use crate::router;
 use nuncio_codec::h1::RequestError;
-use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
 use nuncio_core::format::{FormatContext, LogType};
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag, StreamInfo};
 use nuncio_net::worker::Worker;
@@ -125,6 +125,8 @@ pub struct Stream<D> {
     pub request_complete: bool,
     /// The response's head was encoded.
     pub response_started: bool,
+    /// The upstream has sent a 1xx.
+    pub interim_seen: bool,
     /// The route taken.
     pub route: Option<Arc<Route>>,
     filters: Chain,
@@ -169,10 +171,11 @@ pub async fn run<D: Downstream>(start: StreamStart<D>) -> StreamEnd<D> {
 
 impl<D: Downstream> Stream<D> {
     fn new(start: StreamStart<D>) -> Self {
-        let StreamStart { down, heads, end_stream, started, connection, hcm, bad: _ } = start;
+        let StreamStart { down, heads, end_stream, started, connection, hcm, bad } = start;
         let worker = &hcm.world.worker;
         let mut info = StreamInfo::new(started, worker.wall(), connection, worker.rng().next());
-        info.protocol = Some(heads.request.version);
+        // What cannot be read counts as HTTP/1.1, whatever its first line says.
+        info.protocol = Some(if bad.is_some() { Version::Http11 } else { heads.request.version });
         if end_stream {
             info.timings.downstream_rx_end = Some(started);
         }
@@ -195,6 +198,7 @@ impl<D: Downstream> Stream<D> {
             deadlines,
             request_complete: end_stream,
             response_started: false,
+            interim_seen: false,
             route: None,
             filters: Chain::default(),
             turn: started,
@@ -414,9 +418,17 @@ impl<D: Downstream> Stream<D> {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();
             self.down.close_after();
         }
-        if hcm.draining() {
+        if hcm.draining() && self.down.begin_drain(now) {
             hcm.stats.downstream_cx_drain_close.inc();
-            self.down.close_after();
+        }
+        let age = now.saturating_duration_since(self.info.connection.accepted);
+        if hcm.config.timeouts.max_connection_duration.is_some_and(|most| age >= most)
+            && self.down.begin_drain(now)
+        {
+            hcm.stats.downstream_cx_max_duration_reached.inc();
+        }
+        if self.down.draining() {
+            response.headers.set(Known::Connection, b"close");
         }
         self.info.response_code = Some(response.status);
         self.info.timings.downstream_tx_begin = Some(now);
@@ -602,8 +614,10 @@ impl<D: Downstream> Stream<D> {
             count_class!(stats, code);
             count_class!(self.hcm.listener_stats, code);
         }
-        if end == End::Reset {
-            stats.downstream_rq_tx_reset.inc();
+        match end {
+            End::Complete => {}
+            End::Disconnected => stats.downstream_rq_rx_reset.inc(),
+            End::Reset => stats.downstream_rq_tx_reset.inc(),
         }
         let elapsed = now.saturating_duration_since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);

@@ -35,15 +35,16 @@ struct End {
 }
 
 impl Domains {
-    /// The virtual host for `host` (any letter case); `None` when no domain fits. With nothing but `*` in
-    /// the table the host is not looked at; otherwise an empty host fits nothing.
+    /// The virtual host of a request that names no host at all: that of `*`, where there is no other domain.
+    pub(super) fn find_without_host(&self) -> Option<u32> {
+        self.any.filter(|_| self.only_any)
+    }
+
+    /// The virtual host for `host` (any letter case); `None` when no domain fits. Only `*` fits an empty host.
     #[inline]
     pub(super) fn find(&self, host: &[u8]) -> Option<u32> {
         if self.only_any {
             return self.any;
-        }
-        if host.is_empty() {
-            return None;
         }
         // Folded once: names of hosts have at most 255 bytes, and what is longer is folded as it is read.
         let mut buffer = [0; 256];

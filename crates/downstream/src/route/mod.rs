@@ -248,9 +248,12 @@ impl RouteTable {
             None => headers.get(Known::Authority),
             Some(name) => headers.get(&**name),
         };
-        let host = host.unwrap_or_default();
-        let host = if self.ignore_port { without_port(host) } else { host };
-        self.hosts.get(self.domains.find(host)? as usize)
+        let found = match host {
+            Some(host) if self.ignore_port => self.domains.find(without_port(host)),
+            Some(host) => self.domains.find(host),
+            None => self.domains.find_without_host(),
+        };
+        self.hosts.get(found? as usize)
     }
 
     /// What routes are matched on: the path without query and fragment, and without `;…` where that is

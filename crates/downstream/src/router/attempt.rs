@@ -4,7 +4,7 @@ use super::charge::{self, Charge};
 use super::pump::{self, Limits, Pumped};
 use super::{RouterConfig, Timeouts};
 use crate::hcm::deadlines::Timeout;
-use crate::hcm::exchange::{Downstream, DownstreamError};
+use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
 use crate::route::{Action, ClusterAction, HostChoice, Route, set_authority};
@@ -15,7 +15,7 @@ use nuncio_upstream::host::Host;
 use nuncio_upstream::pool::{Checkout, Exchange, PoolError, ResetReason, StreamError};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 /// What waiting for a connection came to.
 enum Connected {
@@ -42,7 +42,9 @@ pub async fn run<D: Downstream>(
     if let Action::Cluster(action) = &route.action {
         rewrite_host_automatically(stream, config, action, &host);
     }
-    let mut up = match connect(stream, cluster, &host, priority).await {
+    let bodiless = stream.request_complete;
+    let mut early = EarlyBody::default();
+    let mut up = match connect(stream, cluster, &host, priority, &mut early).await {
         Connected::Exchange(up) => up,
         Connected::Pool(error) => return pool_failed(stream, charge, error).await,
         Connected::Downstream(error) => return stream.downstream_failed(error).await,
@@ -53,32 +55,47 @@ pub async fn run<D: Downstream>(
     // No connection to a host is secured yet.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
     stream.begin_upstream();
-    if let Err(error) = up.encode_head(&stream.heads.request, stream.request_complete) {
+    if let Err(error) = up.encode_head(&stream.heads.request, bodiless) {
         return upstream_failed(stream, charge, error).await;
     }
-    loop {
+    early.send(stream, &mut up);
+    let end = loop {
         let pumped = poll_fn(|cx| pump::poll(stream, &mut up, limits, cx)).await;
         stream.info.upstream.bytes = up.bytes();
         match pumped {
             Pumped::Head { end_stream } => {
                 if let Err(reply) = respond(stream, charge, end_stream).await {
-                    return stream.reply(reply).await;
+                    break AttemptEnd::Reply(reply);
                 }
                 if end_stream {
-                    drop(up);
-                    return complete(stream, charge).await;
+                    break AttemptEnd::Complete;
                 }
             }
             Pumped::Informational => informational(stream),
-            Pumped::Complete => {
-                drop(up);
-                return complete(stream, charge).await;
-            }
-            Pumped::Upstream(error) => return upstream_failed(stream, charge, error).await,
-            Pumped::Downstream(error) => return stream.downstream_failed(error).await,
-            Pumped::Timeout(timeout) => return timed_out(stream, charge, timeouts, timeout).await,
+            Pumped::Complete => break AttemptEnd::Complete,
+            Pumped::Upstream(error) => break AttemptEnd::Upstream(error),
+            Pumped::Downstream(error) => break AttemptEnd::Downstream(error),
+            Pumped::Timeout(timeout) => break AttemptEnd::Timeout(timeout),
         }
+    };
+    // The upstream is free, or rid of this request, before a slow client has its answer.
+    drop(up);
+    match end {
+        AttemptEnd::Reply(reply) => stream.reply(reply).await,
+        AttemptEnd::Complete => complete(stream, charge).await,
+        AttemptEnd::Upstream(error) => upstream_failed(stream, charge, error).await,
+        AttemptEnd::Downstream(error) => stream.downstream_failed(error).await,
+        AttemptEnd::Timeout(timeout) => timed_out(stream, charge, timeouts, timeout).await,
     }
+}
+
+/// What an exchange came to.
+enum AttemptEnd {
+    Complete,
+    Reply(LocalReply),
+    Upstream(StreamError),
+    Downstream(DownstreamError),
+    Timeout(Timeout),
 }
 
 /// The response is complete: what is left of it is sent.
@@ -108,6 +125,7 @@ async fn connect<D: Downstream>(
     cluster: &Rc<Cluster>,
     host: &Rc<Host>,
     priority: RequestPriority,
+    early: &mut EarlyBody,
 ) -> Connected {
     stream.info.upstream.attempts += 1;
     charge::name_host(&mut stream.info.upstream, host);
@@ -126,12 +144,57 @@ async fn connect<D: Downstream>(
         if let Poll::Ready(timeout) = stream.poll_timers(cx) {
             return Poll::Ready(Connected::Timeout(timeout));
         }
-        match stream.down.poll_disconnect(cx) {
-            Poll::Ready(()) => Poll::Ready(Connected::Downstream(DownstreamError::Disconnected)),
+        match early.poll(stream, cluster.config().buffer_limit(), cx) {
+            Poll::Ready(error) => Poll::Ready(Connected::Downstream(error)),
             Poll::Pending => Poll::Pending,
         }
     })
     .await
+}
+
+/// What of a request's body came while its connection was being made. It is decoded as it comes, so that a
+/// request that is no HTTP is refused before any of it goes upstream.
+#[derive(Default)]
+struct EarlyBody {
+    data: Vec<u8>,
+    end: Option<RequestEvent>,
+}
+
+impl EarlyBody {
+    /// Takes what there is, up to `limit` bytes; ready when the client has failed.
+    fn poll<D: Downstream>(
+        &mut self,
+        stream: &mut Stream<D>,
+        limit: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<DownstreamError> {
+        while !stream.request_complete && self.data.len() <= limit {
+            match ready!(stream.poll_request(cx)) {
+                Err(error) => return Poll::Ready(error),
+                Ok(event) => {
+                    if let RequestEvent::Data { .. } = event {
+                        self.data.extend_from_slice(stream.down.data());
+                    }
+                    self.end = Some(event);
+                }
+            }
+        }
+        stream.down.poll_disconnect(cx).map(|()| DownstreamError::Disconnected)
+    }
+
+    /// Hands it on behind the head.
+    fn send<D: Downstream>(self, stream: &mut Stream<D>, up: &mut Exchange) {
+        match self.end {
+            None => return,
+            Some(RequestEvent::Data { end_stream }) => up.encode_data(&self.data, end_stream),
+            Some(RequestEvent::Trailers) => {
+                up.encode_data(&self.data, false);
+                up.encode_trailers(&stream.heads.request_trailers);
+            }
+            Some(RequestEvent::End) => up.encode_data(&self.data, true),
+        }
+        stream.request_sent();
+    }
 }
 
 /// The response's head came: stats, headers, filters, and on to the client.
@@ -146,8 +209,10 @@ async fn respond<D: Downstream>(
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
     stream.info.details = Some("via_upstream".into());
-    if !charge.config.suppress_envoy_headers {
-        let since = stream.info.timings.downstream_rx_end.unwrap_or(stream.info.start);
+    stream.info.response_code = Some(stream.heads.response.status);
+    if let Some(since) =
+        stream.info.timings.downstream_rx_end.filter(|_| !charge.config.suppress_envoy_headers)
+    {
         let elapsed = now.saturating_duration_since(since).as_millis();
         let headers = &mut stream.heads.response.headers;
         headers.set_number(Known::XEnvoyUpstreamServiceTime, elapsed as u64);
@@ -161,6 +226,7 @@ async fn respond<D: Downstream>(
 
 /// A 1xx: only 100 is passed on, where the connection manager says so.
 fn informational<D: Downstream>(stream: &mut Stream<D>) {
+    stream.interim_seen = true;
     if stream.heads.response.status == 100 && stream.hcm.config.proxy_100_continue {
         stream.down.encode_informational(&stream.heads.response);
     }
@@ -208,7 +274,11 @@ async fn reset<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>, reason
         return stream.abort().await;
     }
     let transport = stream.info.upstream.transport_failure.as_deref();
-    let reply = LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1);
+    let mut reply = LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1);
+    if stream.interim_seen {
+        // To the log a 1xx is a response that has started, although the client gets another.
+        reply.details = reply.details.replacen("_before_", "_after_", 1).into();
+    }
     let reply = charge.local_reply(stream, reply);
     stream.reply(reply).await
 }

@@ -28,7 +28,11 @@ pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfi
         Action::Cluster(action) => return to_cluster(stream, config, &route, action).await,
         // Envoy counts both here, and nothing as `rq_redirect`.
         Action::Redirect(_) | Action::DirectResponse(_) => stream.hcm.router_stats.rq_direct_response.inc(),
-        Action::NonForwarding => return stream.reply(LocalReply::no_route()).await,
+        Action::NonForwarding => {
+            // No filter has answered: to the router it is a route to a cluster without a name.
+            stream.hcm.router_stats.no_cluster.inc();
+            return stream.reply(LocalReply::cluster_not_found(503)).await;
+        }
     }
     let reply = own_answer(stream, config, &route);
     stream.reply_from_route(reply, &route).await

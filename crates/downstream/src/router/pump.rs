@@ -42,9 +42,16 @@ pub fn poll<D: Downstream>(
     loop {
         let mut moved = match poll_request(stream, up, limits, cx) {
             Ok(moved) => moved,
-            Err(end) => return Poll::Ready(end),
+            Err(end) => {
+                // What the upstream was to get before the client failed is its own; nobody waits for it.
+                let _ = up.poll_flush(cx);
+                return Poll::Ready(end);
+            }
         };
+        let full = up.buffered() > limits.up;
         let sent = up.poll_flush(cx);
+        // There is room again for a client that was not read.
+        moved |= full && up.buffered() <= limits.up;
         if stream.down.buffered() <= limits.down {
             match up.poll_event(cx, &mut stream.heads.response, &mut stream.heads.response_trailers) {
                 Poll::Pending => {}
@@ -66,9 +73,11 @@ pub fn poll<D: Downstream>(
         if moved && stream.down.buffered() <= limits.down {
             continue;
         }
+        let full = stream.down.buffered() > limits.down;
         if let Poll::Ready(Err(error)) = stream.down.poll_flush(cx) {
             return Poll::Ready(Pumped::Downstream(error));
         }
+        moved |= full && stream.down.buffered() <= limits.down;
         if !moved {
             if incomplete && stream.request_complete {
                 // The time that the response may take began in this turn.

@@ -149,6 +149,8 @@ fn informational_heads_go_before_the_final_one_only() {
     let (mut old, mut out) = (asked(&options, OLD), Vec::new());
     old.encode_informational(&response(103, &[]), &mut out);
     assert!(out.is_empty(), "RFC 9110 section 15.2: not to HTTP/1.0");
+    old.encode_informational(&response(100, &[]), &mut out);
+    assert_eq!(text(&out), text(b"HTTP/1.0 100 Continue\r\n\r\n"), "but Envoy answers an Expect");
 }
 
 #[test]

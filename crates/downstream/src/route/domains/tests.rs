@@ -31,12 +31,15 @@ fn exact_beats_longest_suffix_beats_longest_prefix_beats_any() {
         let got = t.find(host.as_bytes()).and_then(|i| all.get(i as usize).copied());
         assert_eq!(got, Some(want), "{host}");
     }
-    assert_eq!(t.find(b""), None);
 }
 
 #[test]
-fn only_a_wildcard_takes_even_an_empty_host() {
+fn only_a_wildcard_takes_an_empty_host_and_only_a_lone_one_takes_none() {
     assert_eq!(table(&["*"]).find(b""), Some(0));
+    assert_eq!(table(&["*"]).find_without_host(), Some(0));
+    assert_eq!(table(&["a", "*"]).find(b""), Some(1));
+    assert_eq!(table(&["a", "*"]).find_without_host(), None);
+    assert_eq!(table(&["a"]).find(b""), None);
     assert_eq!(table(&[]).find(b"x"), None);
     assert_eq!(table(&["a"]).find(b"b"), None);
 }
@@ -74,9 +77,6 @@ fn linear(domains: &[String], host: &str) -> Option<usize> {
     let any = domains.iter().position(|d| d == "*");
     if literal.is_empty() {
         return any;
-    }
-    if host.is_empty() {
-        return None;
     }
     let exact = literal.iter().find(|(_, d)| *d == host && !d.starts_with('*') && !d.ends_with('*'));
     let suffix = literal
