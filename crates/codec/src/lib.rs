@@ -4,6 +4,7 @@
 //! resumable: any split of the same input gives the same events.
 
 pub mod h1;
+pub mod h2;
 pub mod head;
 
 mod scan;

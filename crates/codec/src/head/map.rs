@@ -447,6 +447,29 @@ impl HeaderMap {
         self.finish(known, at, name.len(), CLEAN, value);
     }
 
+    /// As [`append_line`](Self::append_line), of any name of `name_len` bytes (`host` for `:authority`), for a line
+    /// that is known to be clean: its name is a token in lower case, its value has no control character but the tab.
+    #[inline]
+    pub(crate) fn append_clean_line(&mut self, known: Known, name_len: usize, line: &[u8]) {
+        let Some(value_len) = line.len().checked_sub(name_len + COLON + CRLF) else { return };
+        let at = self.buf.len();
+        self.buf.extend_from_slice(line);
+        self.present |= bit(known);
+        self.entries.push(Entry {
+            at: at as u32,
+            value_len: value_len as u32,
+            name_len: name_len as u16,
+            known,
+            flags: CLEAN,
+        });
+    }
+
+    /// Every entry in order, and whether it is known to be fit for encoders, who look at the others themselves.
+    #[inline]
+    pub(crate) fn iter_checked(&self) -> impl Iterator<Item = (Known, &[u8], &[u8], bool)> + '_ {
+        self.entries.iter().map(|e| (e.known, self.name_of(e), self.value_of(e), e.is(CLEAN)))
+    }
+
     /// Leaves exactly one entry of `name`, with `value`: the first one is overwritten in its place, further
     /// ones go; without one it is appended.
     pub fn set<'n>(&mut self, name: impl Into<Name<'n>>, value: &[u8]) {
