@@ -1,20 +1,13 @@
 //! A compiled command and how it is written.
 
 use super::FormatContext;
-use super::field::{self, MetadataSource, Point, Precision};
-use super::header::{self, GrpcForm, HeaderSource, OwnedName, PathForm};
+use super::address::{self, AddressForm, AddressOf};
+use super::duration::{self, Point, Precision};
+use super::field;
+use super::header::{self, GrpcForm, HeaderSource, OwnedName, PathForm, ServerName};
+use super::json;
+use super::state::{self, MetadataSource, StateForm};
 use super::time::TimeFormat;
-
-/// What a command yields, in the eyes of JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Text, which JSON quotes.
-    Text,
-    /// A number, which JSON does not quote.
-    Number,
-    /// A value of any kind, which writes its own JSON.
-    Value,
-}
 
 /// How many bytes of a value are written at most.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +28,13 @@ pub(super) enum Op {
     },
     Path(PathForm),
     QueryParam(Box<str>),
-    QueryParams,
-    RequestedServerName,
+    QueryParams {
+        decoded: bool,
+    },
+    RequestedServerName(ServerName),
+    Address(AddressOf, AddressForm),
+    /// The first of these that has a value.
+    Coalesce(Box<[Command]>),
     StartTime(TimeFormat),
     EmitTime(TimeFormat),
     GrpcStatus(GrpcForm),
@@ -51,7 +49,7 @@ pub(super) enum Op {
     Metadata(MetadataSource, Box<[Box<str>]>),
     FilterState {
         key: Box<str>,
-        plain: bool,
+        form: StateForm,
     },
 }
 
@@ -92,14 +90,6 @@ impl Command {
         Self { op, limit }
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        match &self.op {
-            Op::Number(_) | Op::CommonDuration { .. } | Op::GrpcStatus(GrpcForm::Number) => Kind::Number,
-            Op::Metadata(..) => Kind::Value,
-            _ => Kind::Text,
-        }
-    }
-
     /// Appends the value as text; `false`, and nothing appended, when there is none.
     #[inline]
     pub(super) fn write_text(&self, cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
@@ -123,10 +113,10 @@ impl Command {
             Op::Header { source, name, or } => header::write(cx, *source, name, or.as_ref(), out),
             Op::Path(form) => text(header::path_of(cx, *form), out),
             Op::QueryParam(name) => header::write_query_param(cx, name, out),
-            Op::QueryParams => text(header::query(cx), out),
-            Op::RequestedServerName => {
-                text(cx.info.connection.requested_server_name.as_deref().map(str::as_bytes), out)
-            }
+            Op::QueryParams { decoded } => header::write_query(cx, *decoded, out),
+            Op::RequestedServerName(form) => text(header::server_name_of(cx, *form), out),
+            Op::Address(of, form) => address::write(cx, *of, *form, out),
+            Op::Coalesce(commands) => commands.iter().any(|c| c.write_text(cx, out)),
             Op::StartTime(format) => {
                 format.write(cx.info.start_wall, out);
                 true
@@ -138,24 +128,41 @@ impl Command {
             Op::GrpcStatus(form) => header::write_grpc_status(cx, *form, out),
             Op::Details { blanks } => field::write_details(cx.info.details.as_deref(), *blanks, out),
             Op::CommonDuration { from, to, precision } => {
-                number(field::duration_between(cx, *from, *to, *precision), out)
+                number(duration::between(cx, *from, *to, *precision), out)
             }
-            Op::Metadata(source, path) => field::write_metadata(cx, *source, path, out),
-            Op::FilterState { key, plain } => field::write_filter_state(cx, key, *plain, out),
+            Op::Metadata(source, path) => state::write_metadata(cx, *source, path, out),
+            Op::FilterState { key, form } => state::write_filter_state(cx, key, form, out),
         }
     }
 
-    /// Appends the value as JSON; `false`, and nothing appended, when there is none. Only for [`Kind::Value`].
-    pub(super) fn write_value(&self, cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
-        let Op::Metadata(source, path) = &self.op else { return false };
-        let Some(value) = field::metadata_value(cx, *source, path) else { return false };
-        if let Limit(Some(_)) = self.limit {
-            let mut text = Vec::new();
-            self.write_text(cx, &mut text);
-            super::write_json_string(&text, out);
-            return true;
+    /// Appends the value as JSON: numbers and metadata keep their type, everything else is a string. `false`, and
+    /// nothing appended, when there is none. The length that a command states limits strings alone.
+    pub(super) fn write_json(&self, cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
+        match &self.op {
+            Op::Number(_)
+            | Op::CommonDuration { .. }
+            | Op::GrpcStatus(GrpcForm::Number)
+            | Op::Address(_, AddressForm::Port) => self.write(cx, out),
+            Op::Metadata(source, path) => match state::metadata_value(cx, *source, path) {
+                Some(value) => {
+                    value.write_json(out);
+                    true
+                }
+                None => false,
+            },
+            Op::Coalesce(commands) => commands.iter().any(|c| c.write_json(cx, out)),
+            _ => {
+                out.push(b'"');
+                let from = out.len();
+                let there = self.write_text(cx, out);
+                if there {
+                    json::escape_from(from, out);
+                    out.push(b'"');
+                } else {
+                    out.truncate(from - 1);
+                }
+                there
+            }
         }
-        value.write_json(out);
-        true
     }
 }

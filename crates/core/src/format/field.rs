@@ -1,13 +1,11 @@
 //! Commands that read the stream itself.
 
 use super::FormatContext;
+use super::address;
 use super::command::{Op, write_number};
-use super::json::{write_json_string, write_json_value};
-use super::parse::FormatError;
 use crate::address::Address;
 use crate::stream_info::{ResponseFlag, StreamInfo, UpstreamInfo};
 use nuncio_codec::head::{HeaderMap, Known};
-use prost_types::value::Kind as ValueKind;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -15,6 +13,9 @@ use std::time::{Duration, Instant};
 pub(super) fn find(name: &str) -> Option<Op> {
     if let Some((_, write)) = TEXTS.iter().find(|(n, _)| *n == name) {
         return Some(Op::Text(*write));
+    }
+    if let Some(op) = address::find(name) {
+        return Some(op);
     }
     if let Some((_, read)) = NUMBERS.iter().find(|(n, _)| *n == name) {
         return Some(Op::Number(*read));
@@ -53,17 +54,7 @@ fn put_ip(address: Option<&Address>, out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn port(address: Option<&Address>) -> Option<u64> {
-    address?.port().map(u64::from)
-}
-
-/// The upstream connection's peer: the host, once connected.
-fn upstream_remote<'a>(cx: &FormatContext<'a>) -> Option<&'a Address> {
-    let up = &cx.info.upstream;
-    up.connection_id.and(up.host.as_ref())
-}
-
-fn millis(d: Duration) -> u64 {
+pub(super) fn millis(d: Duration) -> u64 {
     d.as_secs() * 1000 + u64::from(d.subsec_millis())
 }
 
@@ -75,20 +66,8 @@ fn since_start(info: &StreamInfo, point: Option<Instant>) -> Option<u64> {
 const TEXTS: &[(&str, Text)] = &[
     ("ACCESS_LOG_TYPE", |cx, out| put(Some(cx.log_type.as_str().as_bytes()), out)),
     ("CUSTOM_FLAGS", |_, _| true),
-    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", |cx, out| put_address(Some(&cx.info.connection.direct_local), out)),
-    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| true),
-    ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", |cx, out| {
-        put_ip(Some(&cx.info.connection.direct_local), out)
-    }),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", |cx, out| put_address(Some(&cx.info.connection.direct_remote), out)),
-    ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", |cx, out| {
-        put_ip(Some(&cx.info.connection.direct_remote), out)
-    }),
-    ("DOWNSTREAM_LOCAL_ADDRESS", |cx, out| put_address(Some(&cx.info.connection.local), out)),
-    ("DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", |_, _| true),
-    ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(Some(&cx.info.connection.local), out)),
-    ("DOWNSTREAM_REMOTE_ADDRESS", |cx, out| put_address(Some(cx.info.remote_address()), out)),
-    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(Some(cx.info.remote_address()), out)),
+    // HTTP/1 without TLS knows no other when the entry is written.
+    ("DOWNSTREAM_DETECTED_CLOSE_TYPE", |_, out| put(Some(b"Normal"), out)),
     ("FILTER_CHAIN_NAME", |cx, out| {
         put(Some(cx.info.connection.filter_chain.as_bytes()).filter(|n| !n.is_empty()), out)
     }),
@@ -106,6 +85,9 @@ const TEXTS: &[(&str, Text)] = &[
     ("UPSTREAM_CLUSTER_RAW", |cx, out| put_named(&cx.info.upstream.cluster, out)),
     ("UPSTREAM_CONNECTION_IDS_ATTEMPTED", |cx, out| {
         join_attempts(cx, out, |_, _, id, out| id.map(|n| write_number(n, out)).is_some())
+    }),
+    ("UPSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
+        put(cx.info.upstream.host.as_ref().map(|_| &b"Normal"[..]), out)
     }),
     ("UPSTREAM_HOST", |cx, out| put_address(cx.info.upstream.host.as_ref(), out)),
     ("UPSTREAM_HOSTS_ATTEMPTED", |cx, out| {
@@ -127,12 +109,7 @@ const TEXTS: &[(&str, Text)] = &[
     ("UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", |cx, out| {
         join_attempts(cx, out, |host, name, _, out| write_host_name_without_port(host, name, out))
     }),
-    ("UPSTREAM_LOCAL_ADDRESS", |cx, out| put_address(cx.info.upstream.local.as_ref(), out)),
-    ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(cx.info.upstream.local.as_ref(), out)),
     ("UPSTREAM_PROTOCOL", |cx, out| put(cx.info.upstream.protocol.map(|p| p.as_str().as_bytes()), out)),
-    ("UPSTREAM_REMOTE_ADDRESS", |cx, out| put_address(upstream_remote(cx), out)),
-    ("UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID", |cx, _| upstream_remote(cx).is_some()),
-    ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", |cx, out| put_ip(upstream_remote(cx), out)),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
         write_details(cx.info.upstream.transport_failure.as_deref(), false, out)
     }),
@@ -145,10 +122,6 @@ const NUMBERS: &[(&str, Number)] = &[
     ("BYTES_RETRANSMITTED", |_| Some(0)),
     ("BYTES_SENT", |cx| Some(cx.info.bytes_sent)),
     ("CONNECTION_ID", |cx| Some(cx.info.connection.id)),
-    ("DOWNSTREAM_DIRECT_LOCAL_PORT", |cx| port(Some(&cx.info.connection.direct_local))),
-    ("DOWNSTREAM_DIRECT_REMOTE_PORT", |cx| port(Some(&cx.info.connection.direct_remote))),
-    ("DOWNSTREAM_LOCAL_PORT", |cx| port(Some(&cx.info.connection.local))),
-    ("DOWNSTREAM_REMOTE_PORT", |cx| port(Some(cx.info.remote_address()))),
     ("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.bytes.decompressed_received())),
     ("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |cx| Some(cx.info.bytes.decompressed_sent())),
     ("DOWNSTREAM_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.bytes.header_received)),
@@ -177,8 +150,6 @@ const NUMBERS: &[(&str, Number)] = &[
     ("UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.decompressed_sent())),
     ("UPSTREAM_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.header_received)),
     ("UPSTREAM_HEADER_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.header_sent)),
-    ("UPSTREAM_LOCAL_PORT", |cx| port(cx.info.upstream.local.as_ref())),
-    ("UPSTREAM_REMOTE_PORT", |cx| port(upstream_remote(cx))),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |cx| Some(u64::from(cx.info.upstream.attempts))),
     ("UPSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.wire_received)),
     ("UPSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.wire_sent)),
@@ -222,6 +193,7 @@ const ABSENT: &[&str] = &[
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
     "TRACE_ID",
+    "UPSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_LOCAL_DNS_SAN",
     "UPSTREAM_LOCAL_IP_SAN",
     "UPSTREAM_LOCAL_URI_SAN",
@@ -316,161 +288,4 @@ fn join_attempts(
         any |= write(host, name.filter(|n| !n.is_empty()), id, out);
     }
     any
-}
-
-/// A point in a stream's life (`COMMON_DURATION`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Point {
-    DownstreamRxBegin,
-    DownstreamRxEnd,
-    UpstreamCxBegin,
-    UpstreamCxEnd,
-    UpstreamTxBegin,
-    UpstreamTxEnd,
-    UpstreamRxBegin,
-    UpstreamRxEnd,
-    DownstreamTxBegin,
-    DownstreamTxEnd,
-}
-
-/// The unit of a `COMMON_DURATION`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Precision {
-    Millis,
-    Micros,
-    Nanos,
-}
-
-/// `FROM:TO[:PRECISION]`. A point that no stream has makes the value missing.
-pub(super) fn common_duration(argument: &str) -> Result<Op, FormatError> {
-    let parts: Vec<&str> = argument.split(':').collect();
-    let (from, to, precision) = match parts.as_slice() {
-        [from, to] => (from, to, "ms"),
-        [from, to, precision] => (from, to, *precision),
-        _ => return Err(FormatError::CommonDuration(argument.to_owned())),
-    };
-    let precision = match precision {
-        "ms" => Precision::Millis,
-        "us" => Precision::Micros,
-        "ns" => Precision::Nanos,
-        other => return Err(FormatError::Precision(other.to_owned())),
-    };
-    Ok(Op::CommonDuration { from: point(from), to: point(to), precision })
-}
-
-fn point(name: &str) -> Option<Point> {
-    Some(match name {
-        "DS_RX_BEG" => Point::DownstreamRxBegin,
-        "DS_RX_END" => Point::DownstreamRxEnd,
-        "US_CX_BEG" => Point::UpstreamCxBegin,
-        "US_CX_END" => Point::UpstreamCxEnd,
-        "US_TX_BEG" => Point::UpstreamTxBegin,
-        "US_TX_END" => Point::UpstreamTxEnd,
-        "US_RX_BEG" => Point::UpstreamRxBegin,
-        "US_RX_END" => Point::UpstreamRxEnd,
-        "DS_TX_BEG" => Point::DownstreamTxBegin,
-        "DS_TX_END" => Point::DownstreamTxEnd,
-        _ => return None,
-    })
-}
-
-pub(super) fn duration_between(
-    cx: &FormatContext<'_>,
-    from: Option<Point>,
-    to: Option<Point>,
-    precision: Precision,
-) -> Option<u64> {
-    let t = &cx.info.timings;
-    let at = |point| match point {
-        Point::DownstreamRxBegin => Some(cx.info.start),
-        Point::DownstreamRxEnd => t.downstream_rx_end,
-        Point::UpstreamCxBegin => t.upstream_cx_begin,
-        Point::UpstreamCxEnd => t.upstream_cx_end,
-        Point::UpstreamTxBegin => t.upstream_tx_begin,
-        Point::UpstreamTxEnd => t.upstream_tx_end,
-        Point::UpstreamRxBegin => t.upstream_rx_begin,
-        Point::UpstreamRxEnd => t.upstream_rx_end,
-        Point::DownstreamTxBegin => t.downstream_tx_begin,
-        Point::DownstreamTxEnd => t.downstream_tx_end,
-    };
-    let length = at(to?)?.checked_duration_since(at(from?)?)?;
-    Some(match precision {
-        Precision::Millis => millis(length),
-        Precision::Micros => length.as_micros() as u64,
-        Precision::Nanos => length.as_nanos() as u64,
-    })
-}
-
-/// Whose metadata a command reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MetadataSource {
-    Dynamic,
-    Cluster,
-    Host,
-    Route,
-}
-
-/// A value found in metadata: a whole namespace, or something in it.
-pub(super) enum Found<'a> {
-    Struct(&'a prost_types::Struct),
-    Value(&'a ValueKind),
-}
-
-impl Found<'_> {
-    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Struct(s) => super::json::write_json_struct(s, out),
-            Self::Value(kind) => write_json_value(Some(kind), out),
-        }
-    }
-}
-
-pub(super) fn metadata_value<'a>(
-    cx: &FormatContext<'a>,
-    source: MetadataSource,
-    path: &[Box<str>],
-) -> Option<Found<'a>> {
-    let metadata = match source {
-        MetadataSource::Dynamic => cx.info.dynamic_metadata(),
-        MetadataSource::Cluster => cx.info.upstream.cluster_metadata.as_deref(),
-        MetadataSource::Host => cx.info.upstream.host_metadata.as_deref(),
-        MetadataSource::Route => cx.info.route_metadata.as_deref(),
-    }?;
-    let (namespace, keys) = path.split_first()?;
-    let namespace = metadata.get(&**namespace)?;
-    let Some((first, rest)) = keys.split_first() else { return Some(Found::Struct(namespace)) };
-    let mut value = namespace.fields.get(&**first)?.kind.as_ref()?;
-    for key in rest {
-        let ValueKind::StructValue(s) = value else { return None };
-        value = s.fields.get(&**key)?.kind.as_ref()?;
-    }
-    Some(Found::Value(value))
-}
-
-/// Strings as they are, everything else as JSON.
-pub(super) fn write_metadata(
-    cx: &FormatContext<'_>,
-    source: MetadataSource,
-    path: &[Box<str>],
-    out: &mut Vec<u8>,
-) -> bool {
-    match metadata_value(cx, source, path) {
-        None => false,
-        Some(Found::Value(ValueKind::StringValue(s))) => put(Some(s.as_bytes()), out),
-        Some(found) => {
-            found.write_json(out);
-            true
-        }
-    }
-}
-
-/// A filter state object: plain as it is, typed as JSON writes a string.
-pub(super) fn write_filter_state(cx: &FormatContext<'_>, key: &str, plain: bool, out: &mut Vec<u8>) -> bool {
-    let Some(text) = cx.info.filter_state(key).and_then(|s| s.serialize()) else { return false };
-    if plain {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        write_json_string(text.as_bytes(), out);
-    }
-    true
 }

@@ -114,7 +114,9 @@ enum Which {
 
 /// `[WQ|NQ][:ORIG|:PATH|:ORIG_OR_PATH]`.
 pub(super) fn path(argument: &str) -> Result<Op, FormatError> {
-    let (query, which) = argument.split_once(':').unwrap_or((argument, ""));
+    // What follows a second colon is not read.
+    let mut parts = argument.split(':');
+    let (query, which) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let refuse =
         |option: &str, allowed| FormatError::Option { command: "PATH", option: option.to_owned(), allowed };
     let query = match query {
@@ -148,10 +150,110 @@ fn without_query(path: &[u8]) -> &[u8] {
 }
 
 /// What follows the `?` of the path, a fragment with it.
-pub(super) fn query<'a>(cx: &FormatContext<'a>) -> Option<&'a [u8]> {
+fn query<'a>(cx: &FormatContext<'a>) -> Option<&'a [u8]> {
     let path = cx.request?.get(Known::Path)?;
     let at = path.iter().position(|b| *b == b'?')?;
     path.get(at + 1..)
+}
+
+/// The query of the path, with the escapes that Envoy decodes decoded.
+pub(super) fn write_query(cx: &FormatContext<'_>, decoded: bool, out: &mut Vec<u8>) -> bool {
+    let Some(query) = query(cx) else { return false };
+    if !decoded {
+        out.extend_from_slice(query);
+        return true;
+    }
+    let mut rest = query;
+    while let Some((&b, after)) = rest.split_first() {
+        rest = after;
+        match after {
+            [high, low, behind @ ..] if b == b'%' => match hex_pair(*high, *low) {
+                Some(byte) if is_readable(byte) => {
+                    out.push(byte);
+                    rest = behind;
+                }
+                Some(_) => {
+                    out.extend_from_slice(&[b'%', *high, *low]);
+                    rest = behind;
+                }
+                // A percent sign that begins no escape is dropped.
+                None => {}
+            },
+            _ => out.push(b),
+        }
+    }
+    true
+}
+
+/// What `QUERY_PARAMS(DECODED)` decodes: visible ASCII, except what has no place in a URL.
+fn is_readable(b: u8) -> bool {
+    b.is_ascii_graphic() && !b"\"<>\\^{|}".contains(&b)
+}
+
+fn hex_pair(high: u8, low: u8) -> Option<u8> {
+    let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
+/// Where `REQUESTED_SERVER_NAME` looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerName {
+    order: ServerNameOrder,
+    host: HostForm,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ServerNameOrder {
+    SniOnly,
+    SniFirst,
+    HostFirst,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum HostForm {
+    OriginalOrHost,
+    Host,
+    Original,
+}
+
+/// `[SNI_ONLY|SNI_FIRST|HOST_FIRST][:ORIG_OR_HOST|:HOST|:ORIG]`.
+pub(super) fn server_name(argument: &str) -> Result<Op, FormatError> {
+    let mut parts = argument.split(':');
+    let (order, host) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let refuse = |option: &str, allowed| FormatError::Option {
+        command: "REQUESTED_SERVER_NAME",
+        option: option.to_owned(),
+        allowed,
+    };
+    let order = match order {
+        "" | "SNI_ONLY" => ServerNameOrder::SniOnly,
+        "SNI_FIRST" => ServerNameOrder::SniFirst,
+        "HOST_FIRST" => ServerNameOrder::HostFirst,
+        other => return Err(refuse(other, "'SNI_ONLY'/'SNI_FIRST'/'HOST_FIRST'")),
+    };
+    let host = match host {
+        "" | "ORIG_OR_HOST" => HostForm::OriginalOrHost,
+        "HOST" => HostForm::Host,
+        "ORIG" => HostForm::Original,
+        other => return Err(refuse(other, "'ORIG_OR_HOST'/'HOST'/'ORIG'")),
+    };
+    Ok(Op::RequestedServerName(ServerName { order, host }))
+}
+
+pub(super) fn server_name_of<'a>(cx: &FormatContext<'a>, form: ServerName) -> Option<&'a [u8]> {
+    let sni = || cx.info.connection.requested_server_name.as_deref().map(str::as_bytes);
+    let original = || cx.request?.get(Known::XEnvoyOriginalHost);
+    let authority = || cx.request?.get(Known::Authority);
+    let host = || match form.host {
+        HostForm::OriginalOrHost => original().or_else(authority),
+        HostForm::Host => authority(),
+        HostForm::Original => original(),
+    };
+    match form.order {
+        ServerNameOrder::SniOnly => sni(),
+        ServerNameOrder::SniFirst => sni().or_else(host),
+        ServerNameOrder::HostFirst => host().or_else(sni),
+    }
 }
 
 /// The first value of a query parameter, percent-decoded.

@@ -1,6 +1,5 @@
 //! JSON log lines, and JSON text in general: compact, keys in byte order, as Envoy writes it.
 
-use super::command::Kind;
 use super::parse::{Commands, FormatError};
 use super::{Format, FormatContext, Piece};
 use prost_types::value::Kind as ValueKind;
@@ -170,23 +169,7 @@ fn write_null(omit: bool, out: &mut Vec<u8>) -> bool {
 /// A single command keeps its type; a mixture is a string, in which `-` stands for what is missing.
 fn write_format(format: &Format, cx: &FormatContext<'_>, omit: bool, out: &mut Vec<u8>) -> bool {
     if let [Piece::Command(command)] = &*format.pieces {
-        let there = match command.kind() {
-            Kind::Number => command.write_text(cx, out),
-            Kind::Value => command.write_value(cx, out),
-            Kind::Text => {
-                out.push(b'"');
-                let from = out.len();
-                let there = command.write_text(cx, out);
-                if there {
-                    escape_from(from, out);
-                    out.push(b'"');
-                } else {
-                    out.truncate(from - 1);
-                }
-                there
-            }
-        };
-        return there || write_null(omit, out);
+        return command.write_json(cx, out) || write_null(omit, out);
     }
     out.push(b'"');
     for piece in &format.pieces {
@@ -211,7 +194,7 @@ fn is_plain(b: u8) -> bool {
 }
 
 /// Escapes what stands in `out` behind `from`.
-fn escape_from(from: usize, out: &mut Vec<u8>) {
+pub(super) fn escape_from(from: usize, out: &mut Vec<u8>) {
     // Almost nothing needs escaping, and a walk without a way out is done many bytes at a time.
     let text = out.get(from..).unwrap_or_default();
     if text.iter().fold(true, |plain, b| plain & is_plain(*b)) {

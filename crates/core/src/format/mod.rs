@@ -4,12 +4,16 @@
 //! What a command prints, and what a missing value becomes (`-`, or `null` in JSON), was recorded from Envoy
 //! 1.40. Rendering appends to the caller's buffer and allocates nothing in steady state.
 
+mod address;
+mod coalesce;
 mod command;
 mod compile;
+mod duration;
 mod field;
 mod header;
 mod json;
 mod parse;
+mod state;
 mod time;
 
 pub use compile::LineFormat;

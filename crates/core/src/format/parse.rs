@@ -2,9 +2,10 @@
 
 use super::Piece;
 use super::command::{Command, Limit, Op};
-use super::field;
 use super::header::{self, HeaderSource};
-use super::time::{TimeFormat, TimeFormatError};
+use super::state::{self, MetadataSource};
+use super::time::{NewlineError, TimeFormat};
+use super::{address, coalesce, duration, field};
 
 /// Commands beyond those that every format knows: what formatter extensions add.
 #[derive(Clone, Debug, Default)]
@@ -45,9 +46,6 @@ pub enum FormatError {
     /// A time format with `%n`.
     #[error("Invalid header configuration. Format string contains newline.")]
     Newline,
-    /// A time specifier that is not known here.
-    #[error("{0} is no time specifier that is supported here")]
-    TimeSpecifier(String),
     /// A word that the command does not know.
     #[error("Invalid {command} option: '{option}', only {allowed} are allowed")]
     Option {
@@ -73,21 +71,34 @@ pub enum FormatError {
     /// A serialisation that does not exist.
     #[error("Invalid filter state serialize type, only support PLAIN/TYPED/FIELD.")]
     FilterStateKind,
-    /// A serialisation that is not built.
-    #[error("filter state as {0} is not supported here")]
-    FilterStateUnbuilt(&'static str),
+    /// A field's name where none belongs, or none where one does.
+    #[error("Invalid filter state serialize type, FIELD should be used with the field name.")]
+    FilterStateField,
+    /// `COALESCE` has a bad argument.
+    #[error("COALESCE: {0}")]
+    Coalesce(String),
+    /// One of the operators of a `COALESCE` has a bad form.
+    #[error("{0}")]
+    CoalesceOperator(&'static str),
     /// A kind of metadata that is not known, or has no meaning for what is built.
     #[error("{0} is not supported type of metadata")]
     Metadata(String),
 }
 
 /// A command as it is written.
-struct Written<'t> {
+pub(super) struct Written<'t> {
     name: &'t str,
     argument: Option<&'t str>,
     length: Option<usize>,
     /// Bytes up to and with the closing `%`.
     len: usize,
+}
+
+impl<'t> Written<'t> {
+    /// A command whose parts stand apart.
+    pub(super) fn new(name: &'t str, argument: Option<&'t str>, length: Option<usize>) -> Self {
+        Self { name, argument, length, len: 0 }
+    }
 }
 
 /// Reads the command that `text` begins with: `%NAME%`, `%NAME(…)%`, `%NAME:9%`, `%NAME(…):9%`. The argument
@@ -152,113 +163,136 @@ pub(super) fn pieces(text: &str, commands: &Commands) -> Result<Vec<Piece>, Form
 }
 
 /// What a command may be given.
+#[derive(Clone, Copy)]
 enum Takes {
     Nothing,
     Argument,
     ArgumentAndLength,
     NeedsArgument,
+    NeedsArgumentTakesLength,
 }
 
-fn takes(name: &str) -> Takes {
-    match name {
-        "REQ" | "RESP" | "TRAILER" | "REQUEST_HEADER" | "RESPONSE_HEADER" | "RESPONSE_TRAILER"
-        | "QUERY_PARAM" | "ENVIRONMENT" | "DYNAMIC_METADATA" | "CLUSTER_METADATA" | "UPSTREAM_METADATA"
-        | "METADATA" | "REQ_WITHOUT_QUERY" => Takes::NeedsArgument,
-        "START_TIME" | "EMIT_TIME" | "GRPC_STATUS" | "COMMON_DURATION" | "RESPONSE_CODE_DETAILS" => {
-            Takes::Argument
-        }
-        "PATH" | "QUERY_PARAMS" | "REQUESTED_SERVER_NAME" | "FILTER_STATE" | "UPSTREAM_FILTER_STATE" => {
-            Takes::ArgumentAndLength
-        }
-        _ => Takes::Nothing,
+/// How a command becomes an operation.
+enum Found {
+    Made(Op),
+    Make(Make),
+    Coalesce,
+}
+
+fn find(w: &Written<'_>, argument: &str, commands: &Commands) -> Option<(Takes, Found)> {
+    if w.name == "REQ_WITHOUT_QUERY" && !commands.req_without_query {
+        return None;
     }
+    if let Some((takes, make)) = op(w.name) {
+        return Some((takes, Found::Make(make)));
+    }
+    if w.name == "COALESCE" {
+        return Some((Takes::NeedsArgumentTakesLength, Found::Coalesce));
+    }
+    if !argument.is_empty()
+        && let Some(op) = address::find_masked(w.name, argument)
+    {
+        return Some((Takes::Argument, Found::Made(op)));
+    }
+    Some((Takes::Nothing, Found::Made(field::find(w.name)?)))
 }
 
-fn compile(w: &Written<'_>, commands: &Commands) -> Result<Command, FormatError> {
+/// Compiles one command.
+pub(super) fn compile(w: &Written<'_>, commands: &Commands) -> Result<Command, FormatError> {
     let name = || w.name.to_owned();
     let argument = w.argument.unwrap_or_default();
-    let op = match w.name {
-        "REQ_WITHOUT_QUERY" if !commands.req_without_query => {
-            return Err(FormatError::UnknownCommand(name()));
-        }
-        _ => op(w.name),
+    let Some((takes, found)) = find(w, argument, commands) else {
+        return Err(FormatError::UnknownCommand(name()));
     };
-    if let Some(make) = op {
-        match takes(w.name) {
-            Takes::NeedsArgument if argument.is_empty() => return Err(FormatError::NoArgument(name())),
-            Takes::Argument if w.length.is_some() => return Err(FormatError::NoLength(name())),
-            Takes::Nothing if !argument.is_empty() || w.length.is_some() => {
-                return Err(FormatError::TakesNothing(name()));
-            }
-            _ => {}
+    match takes {
+        Takes::NeedsArgument | Takes::NeedsArgumentTakesLength if argument.is_empty() => {
+            return Err(FormatError::NoArgument(name()));
         }
-        return Ok(Command::new(make(argument)?, Limit(w.length)));
+        Takes::Argument | Takes::NeedsArgument if w.length.is_some() => {
+            return Err(FormatError::NoLength(name()));
+        }
+        Takes::Nothing if !argument.is_empty() || w.length.is_some() => {
+            return Err(FormatError::TakesNothing(name()));
+        }
+        _ => {}
     }
-    let op = field::find(w.name).ok_or_else(|| FormatError::UnknownCommand(name()))?;
-    if !argument.is_empty() || w.length.is_some() {
-        return Err(FormatError::TakesNothing(name()));
-    }
-    Ok(Command::new(op, Limit(None)))
+    let op = match found {
+        Found::Made(op) => op,
+        Found::Make(make) => make(argument)?,
+        Found::Coalesce => coalesce::compile(argument, commands)?,
+    };
+    Ok(Command::new(op, Limit(w.length)))
 }
 
 type Make = fn(&str) -> Result<Op, FormatError>;
 
 /// The commands that take an argument, or are more than a field of the stream.
-fn op(name: &str) -> Option<Make> {
+fn op(name: &str) -> Option<(Takes, Make)> {
+    use Takes::{Argument, ArgumentAndLength, NeedsArgument, NeedsArgumentTakesLength, Nothing};
     Some(match name {
-        "REQ" | "REQUEST_HEADER" => |a| header::headers(HeaderSource::Request, a),
-        "RESP" | "RESPONSE_HEADER" => |a| header::headers(HeaderSource::Response, a),
-        "TRAILER" | "RESPONSE_TRAILER" => |a| header::headers(HeaderSource::Trailer, a),
-        "REQ_WITHOUT_QUERY" => |a| header::headers(HeaderSource::RequestWithoutQuery, a),
-        "QUERY_PARAM" => |a| Ok(Op::QueryParam(a.into())),
-        "QUERY_PARAMS" => query_params,
-        "PATH" => header::path,
-        "REQUESTED_SERVER_NAME" => requested_server_name,
-        "START_TIME" => |a| Ok(Op::StartTime(time_format(a)?)),
-        "EMIT_TIME" => |a| Ok(Op::EmitTime(time_format(a)?)),
-        "ENVIRONMENT" => |a| Ok(Op::Constant(std::env::var(a).unwrap_or_else(|_| "-".to_owned()).into())),
-        "HOSTNAME" => |_| Ok(Op::Constant(hostname().into())),
-        "GRPC_STATUS" => header::grpc_status,
-        "GRPC_STATUS_NUMBER" => |_| Ok(Op::GrpcStatus(header::GrpcForm::Number)),
-        "RESPONSE_CODE_DETAILS" => |a| Ok(Op::Details { blanks: a == "ALLOW_WHITESPACES" }),
-        "COMMON_DURATION" => field::common_duration,
-        "DYNAMIC_METADATA" => |a| Ok(Op::Metadata(field::MetadataSource::Dynamic, metadata_path(a))),
-        "CLUSTER_METADATA" => |a| Ok(Op::Metadata(field::MetadataSource::Cluster, metadata_path(a))),
-        "UPSTREAM_METADATA" => |a| Ok(Op::Metadata(field::MetadataSource::Host, metadata_path(a))),
-        "METADATA" => metadata,
-        "FILTER_STATE" => filter_state,
+        // The headers that a stream keeps for logs are those that every format reads.
+        "REQ" | "REQUEST_HEADER" | "STREAM_INFO_REQ" => {
+            (NeedsArgumentTakesLength, |a| header::headers(HeaderSource::Request, a))
+        }
+        "RESP" | "RESPONSE_HEADER" => {
+            (NeedsArgumentTakesLength, |a| header::headers(HeaderSource::Response, a))
+        }
+        "TRAILER" | "RESPONSE_TRAILER" => {
+            (NeedsArgumentTakesLength, |a| header::headers(HeaderSource::Trailer, a))
+        }
+        "REQ_WITHOUT_QUERY" => {
+            (NeedsArgumentTakesLength, |a| header::headers(HeaderSource::RequestWithoutQuery, a))
+        }
+        "QUERY_PARAM" => (NeedsArgumentTakesLength, |a| Ok(Op::QueryParam(a.into()))),
+        "QUERY_PARAMS" => (ArgumentAndLength, query_params),
+        "PATH" => (ArgumentAndLength, header::path),
+        "REQUESTED_SERVER_NAME" => (Argument, header::server_name),
+        "START_TIME" => (Argument, |a| Ok(Op::StartTime(TimeFormat::new(a, false)?))),
+        "START_TIME_LOCAL" => (Argument, |a| Ok(Op::StartTime(TimeFormat::new(a, true)?))),
+        "EMIT_TIME" => (Argument, |a| Ok(Op::EmitTime(TimeFormat::new(a, false)?))),
+        "EMIT_TIME_LOCAL" => (Argument, |a| Ok(Op::EmitTime(TimeFormat::new(a, true)?))),
+        // No connection is secured; the argument is checked all the same.
+        "DOWNSTREAM_PEER_CERT_V_START"
+        | "DOWNSTREAM_PEER_CERT_V_END"
+        | "UPSTREAM_PEER_CERT_V_START"
+        | "UPSTREAM_PEER_CERT_V_END" => (Argument, |a| Ok(TimeFormat::new(a, false).map(|_| Op::Absent)?)),
+        "ENVIRONMENT" => (NeedsArgumentTakesLength, |a| {
+            Ok(Op::Constant(std::env::var(a).unwrap_or_else(|_| "-".to_owned()).into()))
+        }),
+        "HOSTNAME" => (Nothing, |_| Ok(Op::Constant(hostname().into()))),
+        "GRPC_STATUS" => (Argument, header::grpc_status),
+        "GRPC_STATUS_NUMBER" => (Nothing, |_| Ok(Op::GrpcStatus(header::GrpcForm::Number))),
+        "RESPONSE_CODE_DETAILS" => (Argument, |a| Ok(Op::Details { blanks: a == "ALLOW_WHITESPACES" })),
+        "COMMON_DURATION" => (NeedsArgument, duration::common_duration),
+        "DYNAMIC_METADATA" => {
+            (NeedsArgumentTakesLength, |a| Ok(Op::Metadata(MetadataSource::Dynamic, metadata_path(a))))
+        }
+        "CLUSTER_METADATA" => {
+            (NeedsArgument, |a| Ok(Op::Metadata(MetadataSource::Cluster, metadata_path(a))))
+        }
+        "UPSTREAM_METADATA" => (NeedsArgument, |a| Ok(Op::Metadata(MetadataSource::Host, metadata_path(a)))),
+        "METADATA" => (NeedsArgumentTakesLength, metadata),
+        "FILTER_STATE" => (ArgumentAndLength, state::filter_state),
         // Nothing that is built keeps state on an upstream connection.
-        "UPSTREAM_FILTER_STATE" => |a| filter_state(a).map(|_| Op::Absent),
+        "UPSTREAM_FILTER_STATE" => (ArgumentAndLength, |a| state::filter_state(a).map(|_| Op::Absent)),
         _ => return None,
     })
 }
 
-fn time_format(argument: &str) -> Result<TimeFormat, FormatError> {
-    if argument.is_empty() {
-        return Ok(TimeFormat::default());
+impl From<NewlineError> for FormatError {
+    fn from(_: NewlineError) -> Self {
+        Self::Newline
     }
-    TimeFormat::new(argument).map_err(|e| match e {
-        TimeFormatError::Newline => FormatError::Newline,
-        TimeFormatError::Unknown(s) => FormatError::TimeSpecifier(s),
-    })
 }
 
 fn query_params(argument: &str) -> Result<Op, FormatError> {
     match argument {
-        "" | "ORIG" => Ok(Op::QueryParams),
-        other => {
-            Err(FormatError::Option { command: "QUERY_PARAMS", option: other.to_owned(), allowed: "'ORIG'" })
-        }
-    }
-}
-
-fn requested_server_name(argument: &str) -> Result<Op, FormatError> {
-    match argument {
-        "" | "SNI_ONLY" => Ok(Op::RequestedServerName),
+        "" | "ORIG" => Ok(Op::QueryParams { decoded: false }),
+        "DECODED" => Ok(Op::QueryParams { decoded: true }),
         other => Err(FormatError::Option {
-            command: "REQUESTED_SERVER_NAME",
+            command: "QUERY_PARAMS",
             option: other.to_owned(),
-            allowed: "'SNI_ONLY'",
+            allowed: "'ORIG'/'DECODED'",
         }),
     }
 }
@@ -270,25 +304,14 @@ fn metadata_path(argument: &str) -> Box<[Box<str>]> {
 fn metadata(argument: &str) -> Result<Op, FormatError> {
     let (kind, path) = argument.split_once(':').unwrap_or((argument, ""));
     let source = match kind {
-        "DYNAMIC" => field::MetadataSource::Dynamic,
-        "CLUSTER" => field::MetadataSource::Cluster,
-        "UPSTREAM_HOST" => field::MetadataSource::Host,
-        "ROUTE" => field::MetadataSource::Route,
+        "DYNAMIC" => MetadataSource::Dynamic,
+        "CLUSTER" => MetadataSource::Cluster,
+        "UPSTREAM_HOST" => MetadataSource::Host,
+        "ROUTE" => MetadataSource::Route,
+        "VIRTUAL_HOST" => MetadataSource::VirtualHost,
         other => return Err(FormatError::Metadata(other.to_owned())),
     };
     Ok(Op::Metadata(source, metadata_path(path)))
-}
-
-fn filter_state(argument: &str) -> Result<Op, FormatError> {
-    let (key, kind) = argument.split_once(':').unwrap_or((argument, "TYPED"));
-    if key.is_empty() {
-        return Err(FormatError::FilterStateKey);
-    }
-    match kind.split(':').next() {
-        Some(kind @ ("PLAIN" | "TYPED")) => Ok(Op::FilterState { key: key.into(), plain: kind == "PLAIN" }),
-        Some("FIELD") => Err(FormatError::FilterStateUnbuilt("FIELD")),
-        _ => Err(FormatError::FilterStateKind),
-    }
 }
 
 /// The machine's name, as the kernel tells it; `-` where it does not.

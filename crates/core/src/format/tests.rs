@@ -228,7 +228,7 @@ fn time_specifiers_are_those_of_envoys_library() {
     let want_odd = "+00:00|2026|438073|438073|42|1795318062| 3| 3|am|%q|42.438|42.438073000000|T|438073000|4380|26|22|%N|22|22|+00:00:00|+00:00|+00:00:00|%L|%i|%v|1795318062|%E";
     for (format, want) in [(all, want), (odd, want_odd)] {
         let mut out = Vec::new();
-        TimeFormat::new(format).unwrap().write(start_wall(), &mut out);
+        TimeFormat::new(format, false).unwrap().write(start_wall(), &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), want);
     }
     for (secs, want) in [
@@ -239,7 +239,9 @@ fn time_specifiers_are_those_of_envoys_library() {
         (1_735_603_200, "2024-12-31 366 Tue 01"),
     ] {
         let mut out = Vec::new();
-        TimeFormat::new("%F %j %a %V").unwrap().write(UNIX_EPOCH + Duration::from_secs(secs), &mut out);
+        TimeFormat::new("%F %j %a %V", false)
+            .unwrap()
+            .write(UNIX_EPOCH + Duration::from_secs(secs), &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), want);
     }
 }

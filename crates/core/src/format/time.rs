@@ -1,28 +1,47 @@
-//! Times as `START_TIME` and `EMIT_TIME` write them: strftime specifiers, Envoy's `%3f`, and the `%E…` forms.
-//! Always in UTC, in the Gregorian calendar.
+//! Times as `START_TIME` and `EMIT_TIME` write them: strftime specifiers, Envoy's `%3f`, and the `%E…` forms, in
+//! UTC or, for their `_LOCAL` forms, in the machine's time zone; in the Gregorian calendar.
 
 use crate::civil::{Civil, two};
+use jiff::tz::TimeZone;
 use std::cell::Cell;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A compiled time format; the default is `%Y-%m-%dT%H:%M:%E3SZ`.
+/// A compiled time format; the default is `%Y-%m-%dT%H:%M:%E3SZ` in UTC.
 #[derive(Clone, Debug, Default)]
-pub struct TimeFormat(Option<Box<[Part]>>);
-
-/// Why a time format is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TimeFormatError {
-    Newline,
-    Unknown(String),
+pub struct TimeFormat {
+    /// `None`: the default.
+    parts: Option<Box<[Part]>>,
+    /// `None`: UTC.
+    zone: Option<TimeZone>,
 }
+
+/// What `START_TIME_LOCAL` prints without an argument.
+const LOCAL_DEFAULT: &str = "%Y-%m-%dT%H:%M:%E3S%z";
+
+/// A point in time as a zone's clocks show it.
+struct Shown {
+    civil: Civil,
+    /// Seconds east of Greenwich.
+    offset: i32,
+    /// The zone's letters.
+    zone: Box<str>,
+}
+
+/// Why a time format is refused: it has `%n`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NewlineError;
 
 #[derive(Clone, Debug)]
 enum Part {
     Text(Box<str>),
     /// A number of at least so many digits, padded with zeros or blanks.
     Number(Field, usize, u8),
-    Word(Word),
+    Word(Word, Case),
+    /// The offset from UTC.
+    Offset(OffsetForm),
+    /// The zone's letters.
+    Zone(Case),
     /// So many digits of the second's fraction; more than nine are zeros.
     Fraction(usize),
     /// The fraction without trailing zeros, `0` at least.
@@ -51,6 +70,25 @@ enum Field {
     IsoYear,
     IsoYearOfCentury,
     Epoch,
+}
+
+/// How letters are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    AsIs,
+    Upper,
+    Lower,
+}
+
+/// How an offset from UTC is written.
+#[derive(Clone, Copy, Debug)]
+enum OffsetForm {
+    /// `+0000`
+    Plain,
+    /// `+00:00`
+    Colon,
+    /// `+00:00:00`
+    Seconds,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -138,40 +176,70 @@ pub fn write_utc_millis(time: SystemTime, out: &mut Vec<u8>) {
 }
 
 impl TimeFormat {
-    /// Compiles specifiers. What no specifier begins is printed as it is, as Envoy does.
-    pub(super) fn new(format: &str) -> Result<Self, TimeFormatError> {
-        let mut parts = Vec::new();
-        let mut rest = format;
-        while !rest.is_empty() {
-            let plain = rest.find('%').unwrap_or(rest.len());
-            let (text, specifier) = rest.split_at(plain);
-            if !text.is_empty() {
-                parts.push(Part::Text(text.into()));
-            }
-            rest = match specifier.strip_prefix('%') {
-                Some(specifier) => compile(specifier, &mut parts)?,
-                None => "",
-            };
-        }
-        Ok(Self(Some(parts.into())))
+    /// Compiles specifiers; an empty format is the default one. What no specifier begins is printed as it is, as
+    /// Envoy does.
+    pub(super) fn new(format: &str, local: bool) -> Result<Self, NewlineError> {
+        let zone = local.then(TimeZone::system);
+        let format = if local && format.is_empty() { LOCAL_DEFAULT } else { format };
+        let parts = if format.is_empty() { None } else { Some(compile_all(format)?.into()) };
+        Ok(Self { parts, zone })
     }
 
     /// Appends `time`.
     pub fn write(&self, time: SystemTime, out: &mut Vec<u8>) {
-        let Some(parts) = &self.0 else { return write_utc_millis(time, out) };
-        let civil = Civil::of(time);
+        let Some(parts) = &self.parts else { return write_utc_millis(time, out) };
+        let shown = match &self.zone {
+            None => Shown { civil: Civil::of(time), offset: 0, zone: "UTC".into() },
+            Some(zone) => Shown::in_zone(time, zone),
+        };
         for part in parts {
-            write_part(part, &civil, out);
+            write_part(part, &shown, out);
         }
     }
 }
 
-fn write_part(part: &Part, civil: &Civil, out: &mut Vec<u8>) {
+impl Shown {
+    /// Times beyond jiff's calendar (the year 9999) are shown in UTC.
+    fn in_zone(time: SystemTime, zone: &TimeZone) -> Self {
+        let utc = Civil::of(time);
+        let Ok(instant) = jiff::Timestamp::try_from(time) else {
+            return Self { civil: utc, offset: 0, zone: "UTC".into() };
+        };
+        let info = zone.to_offset_info(instant);
+        let offset = info.offset().seconds();
+        let by = Duration::from_secs(u64::from(offset.unsigned_abs()));
+        let shifted = if offset < 0 { time.checked_sub(by) } else { time.checked_add(by) };
+        let civil = Civil { epoch: utc.epoch, ..Civil::of(shifted.unwrap_or(time)) };
+        Self { civil, offset, zone: info.abbreviation().into() }
+    }
+}
+
+fn compile_all(format: &str) -> Result<Vec<Part>, NewlineError> {
+    let mut parts = Vec::new();
+    let mut rest = format;
+    while !rest.is_empty() {
+        let plain = rest.find('%').unwrap_or(rest.len());
+        let (text, specifier) = rest.split_at(plain);
+        if !text.is_empty() {
+            parts.push(Part::Text(text.into()));
+        }
+        rest = match specifier.strip_prefix('%') {
+            Some(specifier) => compile(specifier, &mut parts)?,
+            None => "",
+        };
+    }
+    Ok(parts)
+}
+
+fn write_part(part: &Part, shown: &Shown, out: &mut Vec<u8>) {
+    let civil = &shown.civil;
     match part {
         Part::Text(text) => out.extend_from_slice(text.as_bytes()),
         Part::Number(field, width, b' ') => drop(write!(out, "{:width$}", civil.number(*field))),
         Part::Number(field, width, _) => drop(write!(out, "{:0width$}", civil.number(*field))),
-        Part::Word(word) => out.extend_from_slice(word_of(*word, civil).as_bytes()),
+        Part::Word(word, case) => write_cased(word_of(*word, civil), *case, out),
+        Part::Offset(form) => write_offset(shown.offset, *form, out),
+        Part::Zone(case) => write_cased(&shown.zone, *case, out),
         Part::Fraction(digits) => {
             let from = out.len();
             let _ = write!(out, "{:09}", civil.nanos);
@@ -183,6 +251,31 @@ fn write_part(part: &Part, civil: &Civil, out: &mut Vec<u8>) {
             out.push(b'.');
             write_trimmed(civil.nanos, out);
         }
+    }
+}
+
+fn write_cased(text: &str, case: Case, out: &mut Vec<u8>) {
+    let from = out.len();
+    out.extend_from_slice(text.as_bytes());
+    let text = out.get_mut(from..).unwrap_or_default();
+    match case {
+        Case::AsIs => {}
+        Case::Upper => text.make_ascii_uppercase(),
+        Case::Lower => text.make_ascii_lowercase(),
+    }
+}
+
+fn write_offset(seconds: i32, form: OffsetForm, out: &mut Vec<u8>) {
+    out.push(if seconds < 0 { b'-' } else { b'+' });
+    let n = seconds.unsigned_abs();
+    out.extend_from_slice(&two(n / 3600));
+    if !matches!(form, OffsetForm::Plain) {
+        out.push(b':');
+    }
+    out.extend_from_slice(&two(n / 60 % 60));
+    if let OffsetForm::Seconds = form {
+        out.push(b':');
+        out.extend_from_slice(&two(n % 60));
     }
 }
 
@@ -219,20 +312,17 @@ fn word_of(word: Word, civil: &Civil) -> &'static str {
 }
 
 /// Compiles one specifier; `text` follows the `%`. Returns what is left.
-fn compile<'t>(text: &'t str, parts: &mut Vec<Part>) -> Result<&'t str, TimeFormatError> {
-    for (zone, printed) in [
-        ("E*z", "+00:00:00"),
-        ("::z", "+00:00:00"),
-        ("Ez", "+00:00"),
-        (":z", "+00:00"),
-        ("E4Y", ""),
-        ("ET", "T"),
+fn compile<'t>(text: &'t str, parts: &mut Vec<Part>) -> Result<&'t str, NewlineError> {
+    for (specifier, part) in [
+        ("E*z", Part::Offset(OffsetForm::Seconds)),
+        ("::z", Part::Offset(OffsetForm::Seconds)),
+        ("Ez", Part::Offset(OffsetForm::Colon)),
+        (":z", Part::Offset(OffsetForm::Colon)),
+        ("E4Y", Part::Number(Field::Year, 4, b'0')),
+        ("ET", Part::Text("T".into())),
     ] {
-        if let Some(rest) = text.strip_prefix(zone) {
-            parts.push(match zone {
-                "E4Y" => Part::Number(Field::Year, 4, b'0'),
-                _ => Part::Text(printed.into()),
-            });
+        if let Some(rest) = text.strip_prefix(specifier) {
+            parts.push(part);
             return Ok(rest);
         }
     }
@@ -278,7 +368,7 @@ fn compile<'t>(text: &'t str, parts: &mut Vec<Part>) -> Result<&'t str, TimeForm
 }
 
 /// One letter; `false` when it means nothing.
-fn specifier(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, TimeFormatError> {
+fn specifier(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, NewlineError> {
     let (field, width, pad) = match letter {
         'Y' => (Field::Year, 1, b'0'),
         'G' => (Field::IsoYear, 1, b'0'),
@@ -314,7 +404,7 @@ fn specifier(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bo
 }
 
 /// Letters that are words, or stand for several others.
-fn other(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, TimeFormatError> {
+fn other(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, NewlineError> {
     let word = match letter {
         'A' => Word::Weekday,
         'a' => Word::WeekdayShort,
@@ -322,16 +412,18 @@ fn other(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, 
         'b' | 'h' => Word::MonthShort,
         'p' => Word::Noon,
         'P' => Word::NoonLower,
-        _ => return composite(letter, parts),
+        _ => return composite(letter, flag, parts),
     };
-    if matches!(flag, Some(b'^' | b'#')) {
-        return Err(TimeFormatError::Unknown(format!("%{}{letter}", flag.map_or(' ', char::from))));
-    }
-    parts.push(Part::Word(word));
+    let case = match flag {
+        Some(b'#') if matches!(word, Word::Noon) => Case::Lower,
+        Some(b'^' | b'#') => Case::Upper,
+        _ => Case::AsIs,
+    };
+    parts.push(Part::Word(word, case));
     Ok(true)
 }
 
-fn composite(letter: char, parts: &mut Vec<Part>) -> Result<bool, TimeFormatError> {
+fn composite(letter: char, flag: Option<u8>, parts: &mut Vec<Part>) -> Result<bool, NewlineError> {
     let format = match letter {
         'c' => "%a %b %e %H:%M:%S %Y",
         'D' | 'x' => "%m/%d/%y",
@@ -339,29 +431,22 @@ fn composite(letter: char, parts: &mut Vec<Part>) -> Result<bool, TimeFormatErro
         'r' => "%I:%M:%S %p",
         'R' => "%H:%M",
         'T' | 'X' => "%H:%M:%S",
-        'f' => {
-            parts.push(Part::Fraction(9));
+        'n' => return Err(NewlineError),
+        _ => {
+            parts.push(match letter {
+                'f' => Part::Fraction(9),
+                't' => Part::Text("\t".into()),
+                'z' => Part::Offset(OffsetForm::Plain),
+                'Z' => Part::Zone(if flag == Some(b'#') { Case::Lower } else { Case::AsIs }),
+                '%' => Part::Text("%".into()),
+                _ => return Ok(false),
+            });
             return Ok(true);
         }
-        'n' => return Err(TimeFormatError::Newline),
-        't' => {
-            parts.push(Part::Text("\t".into()));
-            return Ok(true);
-        }
-        'z' => {
-            parts.push(Part::Text("+0000".into()));
-            return Ok(true);
-        }
-        'Z' => {
-            parts.push(Part::Text("UTC".into()));
-            return Ok(true);
-        }
-        '%' => {
-            parts.push(Part::Text("%".into()));
-            return Ok(true);
-        }
-        _ => return Ok(false),
     };
-    parts.extend(TimeFormat::new(format)?.0.unwrap_or_default());
+    parts.extend(compile_all(format)?.into_iter().map(|part| match part {
+        Part::Word(word, _) if flag == Some(b'^') => Part::Word(word, Case::Upper),
+        other => other,
+    }));
     Ok(true)
 }

@@ -173,6 +173,8 @@ pub struct StreamInfo {
     pub route_name: Option<Arc<str>>,
     /// The route's metadata.
     pub route_metadata: Option<Arc<Metadata>>,
+    /// The virtual host's metadata.
+    pub virtual_host_metadata: Option<Arc<Metadata>>,
     /// How often a route was looked for.
     pub route_resolutions: u32,
     /// The name of the virtual cluster matched.
@@ -210,6 +212,7 @@ impl StreamInfo {
             random,
             route_name: None,
             route_metadata: None,
+            virtual_host_metadata: None,
             route_resolutions: 0,
             virtual_cluster: None,
             upstream: UpstreamInfo::default(),

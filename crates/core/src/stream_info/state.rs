@@ -16,6 +16,11 @@ pub trait FilterState: fmt::Debug {
 
     /// Its text, for logs and matchers; `None` when it has none.
     fn serialize(&self) -> Option<String>;
+
+    /// The text of one of its fields (`FILTER_STATE(KEY:FIELD:NAME)`); most objects have none.
+    fn field(&self, _name: &str) -> Option<String> {
+        None
+    }
 }
 
 /// Both, allocated with the first use.

@@ -130,6 +130,8 @@ pub struct Stream<D> {
     /// The route taken.
     pub route: Option<Arc<Route>>,
     filters: Chain,
+    /// The request's head was read to its end.
+    head_complete: bool,
     /// When the present turn of the stream's task began.
     turn: Instant,
     local_reply_body: ReplyBody,
@@ -201,6 +203,7 @@ impl<D: Downstream> Stream<D> {
             interim_seen: false,
             route: None,
             filters: Chain::default(),
+            head_complete: bad.is_none(),
             turn: started,
             local_reply_body: ReplyBody::EMPTY,
         }
@@ -210,6 +213,8 @@ impl<D: Downstream> Stream<D> {
         let hcm = Rc::clone(&self.hcm);
         let worker = &hcm.world.worker;
         let request = &mut self.heads.request;
+        // Envoy looks once for a route, for requests that it refuses too.
+        self.info.route_resolutions = 1;
         if let Outcome::Refuse(refusal) = hcm.config.policy.on_request(request, &mut self.info, worker.rng())
         {
             return self.refused(refusal).await;
@@ -307,6 +312,7 @@ impl<D: Downstream> Stream<D> {
     fn take_route(&mut self, route: Arc<Route>) {
         self.info.route_name = Some(Arc::clone(&route.name)).filter(|n| !n.is_empty());
         self.info.route_metadata = route.metadata.clone();
+        self.info.virtual_host_metadata = route.virtual_host.metadata.clone();
         if let Action::Cluster(action) = &route.action
             && let Some(idle) = action.idle_timeout
         {
@@ -581,10 +587,11 @@ impl<D: Downstream> Stream<D> {
         let responded = self.info.response_code.map(|code| (&self.heads.response.headers, code));
         FormatContext {
             info: &self.info,
-            request: Some(&self.heads.request.headers),
+            request: self.head_complete.then_some(&self.heads.request.headers),
             response: responded,
             trailers: Some(&self.heads.response_trailers),
-            local_reply_body: &self.local_reply_body,
+            // Only `local_reply_config` sees it.
+            local_reply_body: b"",
             log_type,
             now,
             wall: worker.wall(),
@@ -604,7 +611,9 @@ impl<D: Downstream> Stream<D> {
 
     fn finish(mut self, end: End) -> StreamEnd<D> {
         let now = self.now();
-        self.info.timings.downstream_tx_end = Some(now);
+        if end == End::Complete {
+            self.info.timings.downstream_tx_end = Some(now);
+        }
         self.info.bytes = self.down.bytes();
         let stats = &self.hcm.stats;
         stats.downstream_rq_active.dec();

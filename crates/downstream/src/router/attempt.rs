@@ -35,6 +35,7 @@ pub async fn run<D: Downstream>(
     cluster: &Rc<Cluster>,
 ) -> End {
     charge::name_cluster(&mut stream.info.upstream, cluster);
+    stream.info.upstream.attempts += 1;
     let Some(host) = cluster.pick(&PickContext::default()) else {
         return no_healthy_upstream(stream, Charge { config, route, cluster, host: None }).await;
     };
@@ -127,7 +128,6 @@ async fn connect<D: Downstream>(
     priority: RequestPriority,
     early: &mut EarlyBody,
 ) -> Connected {
-    stream.info.upstream.attempts += 1;
     charge::name_host(&mut stream.info.upstream, host);
     let mut pending = match cluster.checkout(host, priority) {
         Ok(Checkout::Ready(up)) => return Connected::Exchange(up),
@@ -209,6 +209,7 @@ async fn respond<D: Downstream>(
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
     stream.info.details = Some("via_upstream".into());
+    // The formats of response headers read it.
     stream.info.response_code = Some(stream.heads.response.status);
     if let Some(since) =
         stream.info.timings.downstream_rx_end.filter(|_| !charge.config.suppress_envoy_headers)
@@ -269,7 +270,8 @@ async fn reset<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>, reason
     if stream.response_started {
         stream.hcm.router_stats.rq_reset_after_downstream_response_started.inc();
         stream.info.flags.set(reason.flag());
-        let details = format!("upstream_reset_after_response_started{{{}}}", reason.as_str());
+        let reason = reason.as_str().replace(' ', "_");
+        let details = format!("upstream_reset_after_response_started{{{reason}}}");
         stream.info.details = Some(details.into());
         return stream.abort().await;
     }

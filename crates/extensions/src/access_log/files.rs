@@ -133,9 +133,15 @@ impl LogFiles {
         Self { shared: Arc::new(shared), writer: Mutex::default() }
     }
 
-    /// The file at `path`, for appending; it is made if it is not there.
+    /// The file at `path`, for appending; it is made if it is not there. The device names of the process's own
+    /// outputs mean those, so that their lines and the process's log do not overwrite each other in a file, and
+    /// that a socket can stand behind them.
     pub fn open(&self, path: &str) -> io::Result<Arc<LogFile>> {
-        self.get(Target::Path(path.to_owned()))
+        match path {
+            "/dev/stdout" => self.stdout(),
+            "/dev/stderr" => self.stderr(),
+            _ => self.get(Target::Path(path.to_owned())),
+        }
     }
 
     /// The process's standard output.

@@ -57,6 +57,20 @@ enum Raw<'a> {
     Alias(usize),
 }
 
+/// Takes newlines off a quoted scalar as yaml-cpp does: of several at its end one stays, and none where there is
+/// nothing else. (PyYAML writes `"\n"` as such a scalar.)
+fn clip(text: Cow<'_, str>) -> Cow<'_, str> {
+    let kept = text.trim_end_matches('\n').len();
+    let kept = if kept == 0 { 0 } else { text.len().min(kept + 1) };
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..kept).unwrap_or(text)),
+        Cow::Owned(mut text) => {
+            text.truncate(kept);
+            Cow::Owned(text)
+        }
+    }
+}
+
 impl<'a> Yaml<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         Yaml {
@@ -119,6 +133,7 @@ impl<'a> Yaml<'a> {
         let (event, mark) = self.event()?;
         let (raw, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let text = if style == ScalarStyle::SingleQuoted { clip(text) } else { text };
                 let strict = match &tag {
                     None => style != ScalarStyle::Plain,
                     Some(tag) => tag.suffix.is_empty() && tag.handle == "!" || is_bare(tag),

@@ -131,6 +131,8 @@ impl LocalReply {
             Some(text) => format!("upstream_reset_before_response_started{{{reason}|{text}}}"),
             None => format!("upstream_reset_before_response_started{{{reason}}}"),
         };
+        // `RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)` shows them with underscores too.
+        let details = details.replace(' ', "_");
         let again = if retried { "retried and the latest " } else { "" };
         let body = format!(
             "upstream connect error or disconnect/reset before headers. {again}reset reason: {reason}"

@@ -231,7 +231,7 @@ fn upstream_resets_tell_their_reason_and_keep_the_transports_words_for_the_log()
     );
     assert_eq!(
         reply.details,
-        "upstream_reset_before_response_started{remote connection failure|delayed connect error: Connection refused}"
+        "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
     );
     assert_eq!(
         &*reply.body,
