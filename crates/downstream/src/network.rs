@@ -20,8 +20,6 @@ pub struct ListenerFacts<'a> {
     pub stat_prefix: &'a str,
     /// `per_connection_buffer_limit_bytes`.
     pub buffer_limit: u32,
-    /// The port that it listens on, where it has one.
-    pub port: Option<u16>,
 }
 
 /// A compiled network filter, shared by all workers.

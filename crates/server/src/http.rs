@@ -75,11 +75,7 @@ impl Site {
             delayed_close_timeout: off(),
             ..Default::default()
         };
-        let facts = ListenerFacts {
-            stat_prefix: listener.stat_prefix(),
-            buffer_limit: BUFFER_LIMIT,
-            port: listener.address.port(),
-        };
+        let facts = ListenerFacts { stat_prefix: listener.stat_prefix(), buffer_limit: BUFFER_LIMIT };
         let manager = HcmConfig::compile(message, cx, env, facts)?;
         Some(Self { listener, manager: Arc::new(manager) })
     }

@@ -71,7 +71,6 @@ impl ListenerConfig {
         let facts = ListenerFacts {
             stat_prefix: &stat_prefix,
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
-            port: address.as_ref().and_then(Address::port),
         };
         let chains = compile_chains(filter_chains, &text, cx, env, facts);
         let (address, chains) = (address?, chains?);

@@ -19,8 +19,6 @@ pub struct ConnectionFacts {
     pub id: u64,
     /// Our address.
     pub local: Address,
-    /// The peer's.
-    pub remote: Address,
     /// The protocol spoken.
     pub protocol: Version,
     /// When the connection was begun.
@@ -121,7 +119,6 @@ impl Connection {
         let facts = Rc::new(ConnectionFacts {
             id: worker.next_connection_id(),
             local: stream.local_address().clone(),
-            remote: stream.peer_address().clone(),
             protocol: Version::Http11,
             connect_begin: count.born(),
             connect_end: now,
