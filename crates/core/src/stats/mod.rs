@@ -10,7 +10,7 @@ mod registry;
 
 pub use block::{Block, Counter, Def, Gauge, Histogram, Kind, ResponseCodes, Value};
 pub use config::{StatsConfig, Tag, Tagged};
-pub use registry::{Registry, Scope};
+pub use registry::{LiveScope, Registry, Scope};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// The blocks of each scope; a block goes when its worker drops it.
 type Scopes = BTreeMap<Arc<str>, Vec<Weak<dyn Block>>>;
 
+/// A scope's prefix and its blocks of all types.
+pub type LiveScope = (Arc<str>, Vec<Arc<dyn Block>>);
+
 /// All scopes of the process. Clones share them. Writing stats never locks it; scrapes, and the making and
 /// dropping of scopes, do.
 #[derive(Clone, Default)]
@@ -56,7 +59,7 @@ impl Registry {
 
     /// Every scope in alphabetical order with its blocks, which live as long as the answer does. Blocks of one
     /// type are to be summed. Scopes whose blocks are gone are forgotten.
-    pub fn scopes(&self) -> Vec<(Arc<str>, Vec<Arc<dyn Block>>)> {
+    pub fn scopes(&self) -> Vec<LiveScope> {
         let mut scopes = self.lock();
         let mut all = Vec::with_capacity(scopes.len());
         scopes.retain(|prefix, blocks| {

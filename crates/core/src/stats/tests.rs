@@ -27,7 +27,7 @@ fn blocks_of_one_scope_are_seen_by_name_and_forgotten_when_dropped() {
                     blocks += 1;
                     total += c.value();
                 }
-                Value::Gauge(g) if name == "things.active" => active = active.wrapping_add(g.value()),
+                Value::Gauge(g) if name == "things.active" => active = Gauge::sum([active, g.value()]),
                 Value::Codes(c) => c.visit(&mut |code, n| codes.push((code, n))),
                 _ => panic!("{name}"),
             }
