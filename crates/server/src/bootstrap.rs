@@ -3,6 +3,7 @@
 use crate::admin::object;
 use crate::admin::wire::Wire;
 use crate::cli::{self, Options};
+use crate::node_extensions::NodeExtensions;
 use nuncio_core::address::Address;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::StringMatcher;
@@ -52,6 +53,8 @@ pub struct NodeConfig {
     pub cluster: String,
     /// `locality.zone`, or `--service-zone`.
     pub zone: String,
+    /// What is built.
+    pub extensions: NodeExtensions,
     metadata: Option<Value>,
     region: String,
     sub_zone: String,
@@ -193,6 +196,7 @@ impl NodeConfig {
             id: or(&options.service_node, id),
             cluster: or(&options.service_cluster, cluster),
             zone: or(&options.service_zone, zone),
+            extensions: NodeExtensions::default(),
             metadata: metadata.map(struct_json),
             region,
             sub_zone,
@@ -218,7 +222,7 @@ impl NodeConfig {
             ("locality", self.has_locality.then(locality)),
             ("user_agent_name", Some("envoy".into())),
             ("user_agent_build_version", Some(build_version(defaults))),
-            ("extensions", empty()),
+            ("extensions", Some(self.extensions.json())),
             ("client_features", empty()),
             ("listening_addresses", empty()),
             ("dynamic_parameters", defaults.then(|| json!({}))),
@@ -255,7 +259,8 @@ impl NodeConfig {
         if !self.zone.is_empty() {
             out.add(4, Wire::default().with(2, self.zone.as_bytes()).bytes());
         }
-        out.with(6, b"envoy").with(8, build.bytes()).bytes().to_vec()
+        let extensions = self.extensions.wire();
+        out.with(6, b"envoy").with(8, build.bytes()).merged(extensions.bytes()).bytes().to_vec()
     }
 }
 

@@ -4,6 +4,7 @@ use crate::bootstrap::{AdminConfig, BootstrapConfig};
 use crate::cli::{Options, Unsupported};
 use crate::critical;
 use crate::http::Site;
+use crate::node_extensions::NodeExtensions;
 use crate::own_address::own_address;
 use nuncio_core::access_log::{AccessLogFactories, AnyAccessLogFactory};
 use nuncio_core::config::{Errors, Sink};
@@ -205,7 +206,7 @@ fn compile(
 ) -> Option<Compiled> {
     let Loaded { bootstrap, listeners, clusters, secrets: _ } = loaded;
     let cx = bootstrap.context(sink);
-    let config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
+    let mut config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
     let compiled_clusters = clusters_of(&clusters, sink);
     // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
     let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
@@ -213,6 +214,10 @@ fn compile(
     // A name that could not be read may be any.
     let names_lost = sink.told_of("static_resources.clusters")
         || clusters.iter().any(|c| c.context(sink).told_of("name") && c.name().is_empty());
+    let built = NodeExtensions::new(extensions.names());
+    if let Some(config) = &mut config {
+        config.node.extensions = built;
+    }
     let Extensions { http_filters, network_filters, access_logs, log_files } = extensions;
     let env = CompileEnv {
         http_filters: &http_filters,

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod http;
 pub mod log;
 pub mod memory;
+pub mod node_extensions;
 pub mod own_address;
 pub mod run;
 pub mod signal;

@@ -117,6 +117,7 @@ async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
         runtime: bootstrap.runtime.clone(),
         registry: registry.clone(),
         history: RefCell::default(),
+        lookups: Cell::default(),
         stats_config: bootstrap.stats,
         connections: Box::new(move || counted.borrow().as_ref().map_or(0, Workers::connections)),
         stats: Some(stats),

@@ -185,6 +185,11 @@ impl ProcessStats {
             _overload: registry.scope(""),
             _hot_restart: hot_restart,
         };
+        // Envoy has written these by the time it serves, which `usedonly` tells.
+        stats.server.fips_mode.set(0);
+        stats.server.stats_recent_lookups.set(0);
+        stats.clusters.warming_clusters.set(0);
+        stats.listeners.total_listeners_warming.set(0);
         stats.clusters.cluster_added.add(clusters);
         stats.clusters.active_clusters.set(clusters);
         stats
@@ -225,7 +230,7 @@ impl ProcessStats {
         self.runtime.override_dir_not_exists.inc();
         self.runtime.num_layers.set(layers.len() as u64);
         self.runtime.num_keys.set(keys.len() as u64);
-        self.runtime.admin_overrides_active.set(overrides.into());
+        self.runtime.admin_overrides_active.follow(overrides.into());
     }
 }
 

@@ -64,6 +64,13 @@ impl Gauge {
         self.0.store(n | USED, Relaxed);
     }
 
+    /// Sets the level, unless nothing was ever written and there is nothing to write.
+    pub fn follow(&self, n: u64) {
+        if n != 0 || self.used() {
+            self.set(n);
+        }
+    }
+
     /// This block's share of the level, modulo 2^63.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed) & !USED

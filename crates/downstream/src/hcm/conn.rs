@@ -188,6 +188,7 @@ impl ConnectionGuard {
         stats.downstream_cx_active.inc();
         stats.downstream_cx_http1_total.inc();
         stats.downstream_cx_http1_active.inc();
+        stats.downstream_cx_rx_bytes_buffered.add(0);
         Self { hcm, accepted }
     }
 

@@ -115,6 +115,7 @@ impl ConnectionGuard {
     fn new(listener: &Rc<Listener>, accepted: Instant) -> Self {
         listener.stats.downstream_cx_total.inc();
         listener.stats.downstream_cx_active.inc();
+        listener.stats.downstream_pre_cx_active.add(0);
         listener.worker_stats.downstream_cx_total.inc();
         listener.worker_stats.downstream_cx_active.inc();
         let _count = listener.world.worker.count_connection();

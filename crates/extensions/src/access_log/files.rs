@@ -11,19 +11,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 nuncio_core::stats_block! {
-    /// What one worker counts of its log lines, below `filesystem.`.
-    struct AppendStats {
-        counter write_buffered,
-        counter write_failed,
-        gauge write_total_buffered,
-    }
-}
-
-nuncio_core::stats_block! {
-    /// What the writing thread counts, below `filesystem.`.
-    struct WriteStats {
+    /// What one thread counts of its log lines, below `filesystem.`; the one that writes has a block too.
+    struct FileStats {
         counter flushed_by_timer,
         counter reopen_failed,
+        counter write_buffered,
         counter write_completed,
         counter write_failed,
         gauge write_total_buffered,
@@ -59,9 +51,9 @@ struct Shared {
     options: FlushOptions,
     files: Mutex<BTreeMap<Target, Arc<LogFile>>>,
     signal: Arc<Signal>,
-    append_stats: Arc<[Scope<AppendStats>]>,
+    append_stats: Arc<[Scope<FileStats>]>,
     /// Held by whoever writes files out, so that one thread at a time counts.
-    write_stats: Mutex<Scope<WriteStats>>,
+    write_stats: Mutex<Scope<FileStats>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +97,7 @@ pub struct LogFile {
     reopen: AtomicBool,
     min_bytes: usize,
     signal: Arc<Signal>,
-    stats: Arc<[Scope<AppendStats>]>,
+    stats: Arc<[Scope<FileStats>]>,
 }
 
 struct Output {
@@ -240,7 +232,7 @@ impl LogFile {
         }
     }
 
-    fn write_out(&self, stats: &WriteStats) {
+    fn write_out(&self, stats: &FileStats) {
         let mut out = locked(&self.out);
         if self.reopen.swap(false, Relaxed) && matches!(self.target, Target::Path(_)) {
             match self.target.open() {

@@ -139,9 +139,9 @@ fn cluster_json(cluster: &ClusterShared) -> Value {
 
 fn host_json(host: &HostShared) -> Value {
     let (spec, counts) = (host.spec(), Counts::of(host));
-    let counter = |name: &str, n: u64| object([("name", Some(name.into())), ("value", text(n))]);
+    let counter = |name: &str, n: u64| object([("value", text(n)), ("name", Some(name.into()))]);
     let gauge = |name: &str, n: u64| {
-        object([("type", Some("GAUGE".into())), ("name", Some(name.into())), ("value", text(n))])
+        object([("type", Some("GAUGE".into())), ("value", text(n)), ("name", Some(name.into()))])
     };
     let part = |t: &str| (!t.is_empty()).then(|| t.into());
     let locality = &spec.locality;

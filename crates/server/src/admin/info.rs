@@ -33,9 +33,26 @@ pub(super) fn certs(_: &Admin, _: &Request) -> Response {
     Response::json(pretty(&json!({ "certificates": [] })))
 }
 
-/// The profilers and heap dumps, which look into an allocator that this process does not have.
-pub(super) fn no_profiler(_: &Admin, _: &Request) -> Response {
-    Response::error(501, "The current build has no profiler")
+/// `/heapprofiler`.
+pub(super) fn heap_profiler(_: &Admin, _: &Request) -> Response {
+    Response::error(501, "The current build does not support heap profiler")
+}
+
+/// `/heap_dump`, `/peak_heap_dump` and `/memory/tcmalloc`, which look into an allocator that this process does not
+/// have.
+pub(super) fn no_heap_dump(_: &Admin, _: &Request) -> Response {
+    Response::error(501, "Heap dump is not supported in current build")
+}
+
+/// `/cpuprofiler` and `/allocprofiler`: there is nothing to start.
+pub(super) fn profiler(_: &Admin, request: &Request) -> Response {
+    let cpu = request.path == "/cpuprofiler";
+    match request.get("enable") {
+        Some("y") => Response::error(500, "failure to start the profiler"),
+        Some("n") if cpu => Response::ok(),
+        Some("n") => Response::error(400, "Allocation profiler is not started"),
+        _ => Response::error(400, "?enable=<y|n>\n"),
+    }
 }
 
 /// `/contention`: nothing traces mutexes.
@@ -45,9 +62,30 @@ pub(super) fn contention(_: &Admin, _: &Request) -> Response {
     )
 }
 
-/// `/stats/recentlookups` and what is below it: names are not looked up while running.
-pub(super) fn no_lookups(_: &Admin, _: &Request) -> Response {
-    Response::error(501, "Stats are not looked up by name")
+/// `/stats/recentlookups`: no stat is looked up by name while running, so that the list stays empty.
+pub(super) fn lookups(admin: &Admin, _: &Request) -> Response {
+    Response::text(if admin.lookups.get() {
+        "   Count Lookup\n\ntotal: 0\n"
+    } else {
+        "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
+    })
+}
+
+/// `/stats/recentlookups/enable`.
+pub(super) fn enable_lookups(admin: &Admin, _: &Request) -> Response {
+    admin.lookups.set(true);
+    Response::ok()
+}
+
+/// `/stats/recentlookups/disable`.
+pub(super) fn disable_lookups(admin: &Admin, _: &Request) -> Response {
+    admin.lookups.set(false);
+    Response::ok()
+}
+
+/// `/stats/recentlookups/clear`.
+pub(super) fn clear_lookups(_: &Admin, _: &Request) -> Response {
+    Response::ok()
 }
 
 /// `/memory`. The allocator keeps no books, so that these are the kernel's: what is resident and private
@@ -136,7 +174,8 @@ fn command_line(o: &Options) -> Value {
         "skip_hot_restart_on_no_parent": o.skip_hot_restart_on_no_parent,
         "skip_hot_restart_parent_stats": o.skip_hot_restart_parent_stats,
         "skip_deprecated_logs": o.skip_deprecated_logs,
-        "file_flush_min_size": o.file_flush_min_size_kb,
+        // Envoy never fills it in.
+        "file_flush_min_size": 0,
         "log_stacktrace_single_entry": o.log_stacktrace_single_entry,
     })
 }

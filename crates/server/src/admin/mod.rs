@@ -97,6 +97,8 @@ pub struct Admin {
     pub registry: Registry,
     /// Resets of counters, intervals of histograms.
     pub history: RefCell<History>,
+    /// Whether `/stats/recentlookups` was enabled.
+    pub lookups: Cell<bool>,
     /// Which stats are shown, and what in their names is a tag.
     pub stats_config: StatsConfig,
     /// Downstream connections open now.

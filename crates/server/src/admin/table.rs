@@ -78,7 +78,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/allocprofiler",
         "enable/disable the allocation profiler (if supported)",
         &[one_of("enable", &["y", "n"], "Whether it runs")],
-        info::no_profiler,
+        info::profiler,
     ),
     get("/certs", "print certs on machine", &[], info::certs),
     get(
@@ -106,7 +106,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "/cpuprofiler",
         "enable/disable the CPU profiler",
         &[one_of("enable", &["y", "n"], "Whether it runs")],
-        info::no_profiler,
+        info::profiler,
     ),
     post(
         "/drain_listeners",
@@ -120,12 +120,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     ),
     post("/healthcheck/fail", "cause the server to fail health checks", &[], actions::healthcheck_fail),
     post("/healthcheck/ok", "cause the server to pass health checks", &[], actions::healthcheck_ok),
-    get("/heap_dump", "dump current Envoy heap (if supported)", &[], info::no_profiler),
+    get("/heap_dump", "dump current Envoy heap (if supported)", &[], info::no_heap_dump),
     post(
         "/heapprofiler",
         "enable/disable the heap profiler",
         &[one_of("enable", &["y", "n"], "Whether it runs")],
-        info::no_profiler,
+        info::heap_profiler,
     ),
     get("/help", "print out list of admin commands", &[], help::help),
     get(
@@ -161,8 +161,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         logging::logging,
     ),
     get("/memory", "print current allocation/heap usage", &[], info::memory),
-    get("/memory/tcmalloc", "print TCMalloc stats", &[], info::no_profiler),
-    get("/peak_heap_dump", "dump peak Envoy heap (if supported)", &[], info::no_profiler),
+    get("/memory/tcmalloc", "print TCMalloc stats", &[], info::no_heap_dump),
+    get("/peak_heap_dump", "dump peak Envoy heap (if supported)", &[], info::no_heap_dump),
     post("/quitquitquit", "exit the server", &[], actions::quit),
     get("/ready", "print server state, return 200 if LIVE, otherwise return 503", &[], info::ready),
     post("/reopen_logs", "reopen access logs", &[], actions::reopen_logs),
@@ -170,7 +170,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     get("/runtime", "print runtime values", &[], runtime::runtime),
     post(
         "/runtime_modify",
-        "Add or change runtime values: ?key1=value1&key2=value2; an empty value removes what was added here",
+        "Adds or modifies runtime values as passed in query parameters. To delete a previously added key, use an \
+         empty string as the value. Note that deletion only applies to overrides added via this endpoint; values \
+         loaded from disk can be modified via override but not deleted. E.g. ?key1=value1&key2=value2...",
         &[],
         runtime::modify,
     ),
@@ -208,19 +210,24 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         stats::prometheus,
     ),
-    get("/stats/recentlookups", "Show recent stat-name lookups", &[], info::no_lookups),
-    post("/stats/recentlookups/clear", "clear list of stat-name lookups and counter", &[], info::no_lookups),
+    get("/stats/recentlookups", "Show recent stat-name lookups", &[], info::lookups),
+    post(
+        "/stats/recentlookups/clear",
+        "clear list of stat-name lookups and counter",
+        &[],
+        info::clear_lookups,
+    ),
     post(
         "/stats/recentlookups/disable",
         "disable recording of reset stat-name lookup names",
         &[],
-        info::no_lookups,
+        info::disable_lookups,
     ),
     post(
         "/stats/recentlookups/enable",
         "enable recording of reset stat-name lookup names",
         &[],
-        info::no_lookups,
+        info::enable_lookups,
     ),
 ];
 

@@ -33,6 +33,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         runtime: Runtime::default(),
         registry: Registry::new(),
         history: RefCell::default(),
+        lookups: Cell::default(),
         stats_config: Default::default(),
         connections: Box::new(|| 0),
         stats: None,

@@ -239,13 +239,13 @@ pub(crate) fn refresh(stats: &ClusterMainStats, breakers: &PerPriority<Breaker>)
     stats.default_cx_pool_open.set(open(b, Resource::Pools));
     stats.default_rq_open.set(open(b, Resource::Requests));
     stats.default_rq_pending_open.set(open(b, Resource::Pending));
-    stats.default_rq_retry_open.set(open(b, Resource::Retries));
+    stats.default_rq_retry_open.follow(open(b, Resource::Retries));
     let b = &breakers.high;
-    stats.high_cx_open.set(open(b, Resource::Connections));
-    stats.high_cx_pool_open.set(open(b, Resource::Pools));
-    stats.high_rq_open.set(open(b, Resource::Requests));
-    stats.high_rq_pending_open.set(open(b, Resource::Pending));
-    stats.high_rq_retry_open.set(open(b, Resource::Retries));
+    stats.high_cx_open.follow(open(b, Resource::Connections));
+    stats.high_cx_pool_open.follow(open(b, Resource::Pools));
+    stats.high_rq_open.follow(open(b, Resource::Requests));
+    stats.high_rq_pending_open.follow(open(b, Resource::Pending));
+    stats.high_rq_retry_open.follow(open(b, Resource::Retries));
 }
 
 /// Brings the gauges of what remains up to date, for a reader.

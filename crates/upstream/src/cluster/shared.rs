@@ -113,7 +113,8 @@ impl ClusterShared {
         self.stats.membership_excluded.set(excluded);
         self.stats.membership_change.inc();
         // Envoy's gauge stays 0 where no host weighs more than another.
-        self.stats.max_host_weight.set(if heaviest > 1 { u64::from(heaviest) } else { 0 });
+        self.stats.max_host_weight.follow(if heaviest > 1 { u64::from(heaviest) } else { 0 });
+        self.stats.warming_state.set(0);
     }
 }
 

@@ -34,6 +34,8 @@ enum Buckets {
     Cumulative,
     Disjoint,
     Detailed,
+    /// Of Prometheus' protobuf format only.
+    Native,
 }
 
 /// Which stats are wanted.
@@ -45,11 +47,33 @@ struct Filter<'a> {
     kind: Option<Kind>,
 }
 
-impl<'a> Filter<'a> {
+/// What a request for stats asks.
+struct Query<'a> {
+    filter: Filter<'a>,
+    buckets: Option<Buckets>,
+    format: Format,
+}
+
+impl<'a> Query<'a> {
+    /// Reads it; what is wrong first is answered.
     fn of(request: &Request, config: &'a StatsConfig) -> Result<Self, Response> {
         let search = match request.non_empty("filter").map(Search::new).transpose() {
             Ok(search) => search,
             Err(error) => return Err(Response::error(400, format!("Invalid re2 regex: {error}"))),
+        };
+        let buckets = match request.non_empty("histogram_buckets") {
+            None => None,
+            Some("summary" | "none") => Some(Buckets::Summary),
+            Some("cumulative") => Some(Buckets::Cumulative),
+            Some("disjoint") => Some(Buckets::Disjoint),
+            Some("detailed") => Some(Buckets::Detailed),
+            Some("prometheusnative") => Some(Buckets::Native),
+            Some(_) => {
+                return Err(Response::error(
+                    400,
+                    "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)\n",
+                ));
+            }
         };
         let kind = match request.non_empty("type") {
             None | Some("All") => None,
@@ -59,15 +83,34 @@ impl<'a> Filter<'a> {
             Some("TextReadouts") => Some(Kind::Text),
             Some(_) => return Err(Response::error(400, "invalid &type= param")),
         };
-        Ok(Self {
+        let format = match request.non_empty("format") {
+            None | Some("text") => Format::Text,
+            Some("json") => Format::Json,
+            Some("html" | "active-html") => Format::Html,
+            Some("prometheus") => Format::Prometheus,
+            Some(_) => {
+                let usage = "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n";
+                return Err(Response::error(400, usage));
+            }
+        };
+        let hidden = match request.non_empty("hidden") {
+            None | Some("include" | "exclude") => false,
+            // No stat of ours is hidden.
+            Some("only") => true,
+            Some(_) => return Err(Response::error(400, "usage: /stats?hidden=(include|only|exclude)\n\n")),
+        };
+        let filter = Filter {
             config,
             used_only: request.has("usedonly"),
             search,
             invert: request.has("invert_filter"),
-            kind,
-        })
+            kind: if hidden { Some(Kind::Hidden) } else { kind },
+        };
+        Ok(Self { filter, buckets, format })
     }
+}
 
+impl Filter<'_> {
     fn takes_name(&self, name: &str) -> bool {
         self.config.shows(name) && self.search.as_ref().is_none_or(|s| s.is_match(name) != self.invert)
     }
@@ -82,61 +125,51 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn buckets(request: &Request) -> Result<Option<Buckets>, Response> {
-    const USAGE: &str =
-        "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary|prometheusnative)\n";
-    match request.non_empty("histogram_buckets") {
-        None => Ok(None),
-        Some("summary") => Ok(Some(Buckets::Summary)),
-        Some("cumulative") => Ok(Some(Buckets::Cumulative)),
-        Some("disjoint") => Ok(Some(Buckets::Disjoint)),
-        Some("detailed") => Ok(Some(Buckets::Detailed)),
-        Some(_) => Err(Response::error(400, USAGE)),
-    }
-}
-
 /// `/stats`.
 pub(super) fn stats(admin: &Admin, request: &Request) -> Response {
-    answer(admin, request).unwrap_or_else(|refused| refused)
-}
-
-fn answer(admin: &Admin, request: &Request) -> Result<Response, Response> {
-    let format = match request.non_empty("format") {
-        None | Some("text") => Format::Text,
-        Some("json") => Format::Json,
-        Some("html" | "active-html") => Format::Html,
-        Some("prometheus") => Format::Prometheus,
-        Some(_) => {
-            return Err(Response::error(
-                400,
-                "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n",
-            ));
-        }
+    let Query { filter, buckets, format } = match Query::of(request, &admin.stats_config) {
+        Ok(query) => query,
+        Err(refused) => return refused,
     };
-    let filter = Filter::of(request, &admin.stats_config)?;
-    let buckets = buckets(request)?;
-    refresh(admin);
-    let history = admin.history.borrow();
     if format == Format::Prometheus {
-        let out = prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config);
-        return Ok(Response::text(Body::Pieces(Box::new(out))));
+        return exposition(admin, filter, buckets);
     }
-    let samples = sample::collect(&admin.registry, &history, &filter);
+    if buckets == Some(Buckets::Native) {
+        return Response::error(400, "Invalid histogram_buckets type for non prometheus stats type");
+    }
+    refresh(admin);
+    let samples = sample::collect(&admin.registry, &admin.history.borrow(), &filter);
     let buckets = buckets.unwrap_or(Buckets::Summary);
-    Ok(match format {
+    match format {
         Format::Json => Response::json(text::json(&samples, buckets)),
         Format::Html => Response::html(text::html(&samples, buckets)),
         Format::Text | Format::Prometheus => Response::text(text::print(&samples, buckets)),
-    })
+    }
 }
 
-/// `/stats/prometheus`.
+/// `/stats/prometheus`, whatever `format` says.
 pub(super) fn prometheus(admin: &Admin, request: &Request) -> Response {
-    let (filter, buckets) = match (Filter::of(request, &admin.stats_config), buckets(request)) {
-        (Ok(filter), Ok(buckets)) => (filter, buckets),
-        (Err(refused), _) | (_, Err(refused)) => return refused,
-    };
+    match Query::of(request, &admin.stats_config) {
+        Ok(Query { filter, buckets, .. }) => exposition(admin, filter, buckets),
+        Err(refused) => refused,
+    }
+}
+
+fn exposition(admin: &Admin, filter: Filter<'_>, buckets: Option<Buckets>) -> Response {
+    match buckets {
+        Some(Buckets::Disjoint | Buckets::Detailed) => {
+            return Response::error(400, "unsupported prometheus histogram bucket mode");
+        }
+        Some(Buckets::Native) => {
+            let why = "unsupported prometheusnative histogram type when not using protobuf exposition format";
+            return Response::error(400, why);
+        }
+        None | Some(Buckets::Summary | Buckets::Cumulative) => {}
+    }
     refresh(admin);
+    // All types are shown, whichever is asked for.
+    let kind = filter.kind.filter(|k| *k == Kind::Hidden);
+    let filter = Filter { kind, ..filter };
     let history = admin.history.borrow();
     let out = prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config);
     Response::text(Body::Pieces(Box::new(out)))

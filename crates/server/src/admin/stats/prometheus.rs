@@ -32,6 +32,8 @@ impl Type {
 /// All series of one name.
 struct Family {
     kind: Type,
+    /// The name with its dots, by which families are sorted.
+    dotted: String,
     name: String,
     lines: Vec<Line>,
 }
@@ -65,11 +67,13 @@ type Places = Vec<[Option<u32>; 3]>;
 impl Families {
     /// The family of a name as it stands.
     fn named(&mut self, full: &str, kind: Type) -> usize {
-        let name = sanitised(full);
-        *self.by_name.entry(name.clone()).or_insert_with(|| {
-            self.all.push(Family { kind, name, lines: Vec::new() });
-            self.all.len() - 1
-        })
+        if let Some(at) = self.by_name.get(full) {
+            return *at;
+        }
+        let at = self.all.len();
+        self.by_name.insert(full.to_owned(), at);
+        self.all.push(Family { kind, dotted: full.to_owned(), name: sanitised(full), lines: Vec::new() });
+        at
     }
 
     fn push(&mut self, family: usize, line: Line) {
@@ -164,8 +168,8 @@ pub(super) fn print(
         families.by_type.insert(key, places);
     });
     let Families { mut all, rows, .. } = families;
-    all.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-    Printer { families: all, rows, family: 0, line: 0 }
+    all.sort_by(|a, b| (a.kind, &a.dotted).cmp(&(b.kind, &b.dotted)));
+    Printer { families: all, rows, family: 0, titled: false, line: 0 }
 }
 
 /// Bytes after which a piece is handed out.
@@ -175,7 +179,9 @@ const PIECE: usize = 64 << 10;
 pub(super) struct Printer {
     families: Vec<Family>,
     rows: Vec<String>,
+    /// The family that comes next, whether its type line is out, and its line that comes next.
     family: usize,
+    titled: bool,
     line: usize,
 }
 
@@ -185,7 +191,7 @@ impl Iterator for Printer {
     fn next(&mut self) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(PIECE + (4 << 10));
         while let Some(family) = self.families.get(self.family) {
-            if self.line == 0 {
+            if !std::mem::replace(&mut self.titled, true) {
                 put(&mut out, &["# TYPE ", &family.name, " ", family.kind.name(), "\n"]);
             }
             while let Some(line) = family.lines.get(self.line) {
@@ -198,6 +204,7 @@ impl Iterator for Printer {
             }
             self.family += 1;
             self.line = 0;
+            self.titled = false;
         }
         (!out.is_empty()).then_some(out)
     }

@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Histogram,
     /// There are none; the filter may still ask for them.
     Text,
+    /// As for texts.
+    Hidden,
 }
 
 /// A stat's value at a moment.
@@ -60,7 +62,7 @@ const ALWAYS_COMPLETED: &str = "upstream_rq";
 /// What a histogram's name ends with that is there from its first sample on only.
 const ON_FIRST_USE: &str = "upstream_rq_time";
 /// Counters that Envoy has added nothing to by the time it serves, so that they count as used.
-const TOUCHED: [&str; 2] = ["static_unknown_fields", "dynamic_unknown_fields"];
+const TOUCHED: [&str; 3] = ["static_unknown_fields", "dynamic_unknown_fields", "wip_protos"];
 
 impl Sample {
     /// Whether Envoy would have made the stat by now.

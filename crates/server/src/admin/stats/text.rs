@@ -23,7 +23,7 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
             continue;
         }
         match buckets {
-            Buckets::Summary => {
+            Buckets::Summary | Buckets::Native => {
                 let _ = writeln!(out, "{name}: {}", summary(d));
             }
             Buckets::Cumulative | Buckets::Disjoint => {
@@ -42,7 +42,7 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
                 };
                 let _ = writeln!(
                     out,
-                    "{name}:\n  totals={}\n  intervals={}\n  summary={}\n",
+                    "{name}:\n  totals={}\n  intervals={}\n  summary={}",
                     list(&d.total),
                     list(&d.interval),
                     summary(d)
@@ -101,7 +101,7 @@ pub(super) fn json(samples: &Samples, buckets: Buckets) -> String {
         };
         let quantiles = QUANTILES.map(|(_, name)| name).join(",");
         items.push(match buckets {
-            Buckets::Summary => format!(
+            Buckets::Summary | Buckets::Native => format!(
                 "{{\"histograms\":{{\"supported_quantiles\":[{quantiles}],\"computed_quantiles\":[{}]}}}}",
                 shown(&|name, d| format!("{{\"name\":{},\"values\":[{}]}}", quoted(name), values(d)))
             ),
