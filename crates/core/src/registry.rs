@@ -11,6 +11,13 @@ pub struct Table<F: ?Sized> {
 #[error("two factories for '{0}'")]
 pub struct DuplicateFactory(pub &'static str);
 
+impl<F: ?Sized> Default for Table<F> {
+    /// A table without factories.
+    fn default() -> Self {
+        Self { entries: Vec::new() }
+    }
+}
+
 impl<F: ?Sized> Table<F> {
     /// A table of `entries`, in any order. A name that occurs twice is a fault of the program, which the
     /// test of the table finds.

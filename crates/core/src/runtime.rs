@@ -110,9 +110,15 @@ impl Runtime {
         self.read().clone()
     }
 
+    /// Whether no layer has any key.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        !self.0.any.load(Relaxed)
+    }
+
     /// The final value of a key.
     pub fn get(&self, key: &str) -> Option<Box<str>> {
-        if key.is_empty() || !self.0.any.load(Relaxed) {
+        if key.is_empty() || self.is_empty() {
             return None;
         }
         self.read().iter().rev().find_map(|layer| layer.values.get(key).cloned())

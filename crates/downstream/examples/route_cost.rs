@@ -11,6 +11,7 @@ use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_downstream::route::{
     CompilePerRoute, Found, MatchContext, PeerCertificate, RouteOptions, RouteTable,
 };
+use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use pb::route_match::PathSpecifier;
@@ -98,6 +99,7 @@ fn main() {
         nearest_cluster: &|_| None,
         validate_clusters_default: true,
         per_route: &NoFilters,
+        retry_plugins: &RetryPlugins::default(),
     };
     let clock = Clock::system();
     let began = clock.now();

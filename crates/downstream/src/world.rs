@@ -2,6 +2,7 @@
 
 use crate::filter::AnyHttpFilterFactory;
 use crate::network::AnyNetworkFilterFactory;
+use crate::router::retry::RetryPlugins;
 use nuncio_core::access_log::AccessLogFactories;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::registry::Table;
@@ -36,6 +37,8 @@ pub struct CompileEnv<'a> {
     pub network_filters: &'a Table<dyn AnyNetworkFilterFactory>,
     /// Access logs by the full name of their configuration message.
     pub access_logs: &'a AccessLogFactories,
+    /// What may be plugged into retries.
+    pub retry_plugins: &'a RetryPlugins,
     /// Whether a cluster of that name is configured.
     pub cluster_exists: &'a dyn Fn(&str) -> bool,
     /// The configured cluster whose name is most like this one, where one is.

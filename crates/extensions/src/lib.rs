@@ -3,12 +3,16 @@
 
 pub mod access_log;
 pub mod http;
+pub mod retry;
 
 use nuncio_core::access_log::AnyAccessLogFactory;
 use nuncio_core::registry::{DuplicateFactory, Table};
 use nuncio_downstream::filter::AnyHttpFilterFactory;
 use nuncio_downstream::hcm::HcmFactory;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
+use nuncio_downstream::router::retry::{
+    AnyRetryPluginFactory, RetryHostPredicate, RetryPlugins, RetryPriority,
+};
 use std::sync::Arc;
 
 /// Access logs, sorted by message name; `files` is where their lines go.
@@ -59,4 +63,33 @@ pub fn network_filters() -> Result<Table<dyn AnyNetworkFilterFactory>, Duplicate
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         Box::new(HcmFactory) as Box<dyn AnyNetworkFilterFactory>,
     )])
+}
+
+/// Plug-ins for retries, each list sorted by message name.
+///
+/// # Errors
+/// Two factories of one message.
+pub fn retry_plugins() -> Result<RetryPlugins, DuplicateFactory> {
+    type HostPredicate = Box<dyn AnyRetryPluginFactory<dyn RetryHostPredicate>>;
+    type Priority = Box<dyn AnyRetryPluginFactory<dyn RetryPriority>>;
+    Ok(RetryPlugins {
+        host_predicates: Table::new(vec![
+            (
+                "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",
+                Box::new(retry::omit_canary_hosts::OmitCanaryHostsFactory) as HostPredicate,
+            ),
+            (
+                "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig",
+                Box::new(retry::omit_host_metadata::OmitHostMetadataFactory),
+            ),
+            (
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                Box::new(retry::previous_hosts::PreviousHostsFactory),
+            ),
+        ])?,
+        priorities: Table::new(vec![(
+            "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            Box::new(retry::previous_priorities::PreviousPrioritiesFactory) as Priority,
+        )])?,
+    })
 }

@@ -101,6 +101,18 @@ const OWN_KEYS: [&str; 8] =
 const BREAKER_KEYS: [&str; 5] =
     [".max_connections", ".max_pending_requests", ".max_requests", ".max_retries", ".max_connection_pools"];
 
+/// What the router reads below `upstream.`; the first names a cluster.
+const ROUTER_KEYS: [&str; 3] =
+    ["upstream.maintenance_mode.", "upstream.base_retry_backoff_ms", "upstream.use_retry"];
+
+/// Whether a key has a meaning in Envoy that is not built.
+fn has_unbuilt_meaning(key: &str) -> bool {
+    let own = OWN_KEYS.iter().any(|prefix| key.starts_with(prefix));
+    let breaker = key.starts_with("circuit_breakers.");
+    own && !ROUTER_KEYS.iter().any(|built| key.starts_with(built))
+        || breaker && !BREAKER_KEYS.iter().any(|end| key.ends_with(end))
+}
+
 /// The layers of `layered_runtime`. `None`: refused, with every reason recorded.
 fn runtime(message: pb::LayeredRuntime, cx: &CompileContext<'_>) -> Option<Runtime> {
     let pb::LayeredRuntime { layers } = message;
@@ -122,9 +134,7 @@ fn runtime(message: pb::LayeredRuntime, cx: &CompileContext<'_>) -> Option<Runti
                 let mut layer = Layer::fixed(&name, &fields);
                 let layer_cx = cx.field("static_layer");
                 layer.values.retain(|key, _| {
-                    let own = OWN_KEYS.iter().any(|prefix| key.starts_with(prefix))
-                        || (key.starts_with("circuit_breakers.")
-                            && !BREAKER_KEYS.iter().any(|end| key.ends_with(end)));
+                    let own = has_unbuilt_meaning(key);
                     if own {
                         layer_cx.unsupported(format!(
                             "the runtime key {key} has a meaning of its own that is not built"

@@ -13,6 +13,7 @@ use nuncio_core::stats::Registry;
 use nuncio_downstream::filter::AnyHttpFilterFactory;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
+use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::access_log::{FlushOptions, LogFiles};
 use nuncio_proto::load::{self, Loaded, Resource};
@@ -218,7 +219,7 @@ fn compile(
     if let Some(config) = &mut config {
         config.node.extensions = built;
     }
-    let Extensions { http_filters, network_filters, access_logs, log_files } = extensions;
+    let Extensions { http_filters, network_filters, access_logs, retry_plugins, log_files } = extensions;
     let env = CompileEnv {
         http_filters: &http_filters,
         network_filters: &network_filters,
@@ -226,6 +227,7 @@ fn compile(
         runtime: &runtime,
         cluster_exists: &|name| names_lost || names.contains(name),
         nearest_cluster: &|name| nearest(name, names.iter().copied()),
+        retry_plugins: &retry_plugins,
         node_cluster: &node.cluster,
         node_id: &node.id,
         own_address: own_address(),
@@ -258,6 +260,7 @@ pub struct Extensions {
     http_filters: Table<dyn AnyHttpFilterFactory>,
     network_filters: Table<dyn AnyNetworkFilterFactory>,
     access_logs: Table<dyn AnyAccessLogFactory>,
+    retry_plugins: RetryPlugins,
     log_files: Arc<LogFiles>,
 }
 
@@ -276,6 +279,7 @@ impl Extensions {
             http_filters: nuncio_extensions::http_filters()?,
             network_filters: nuncio_extensions::network_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,
+            retry_plugins: nuncio_extensions::retry_plugins()?,
             log_files,
         })
     }

@@ -6,11 +6,15 @@ use crate::pool::HttpPool;
 use crate::stats::HostCounters;
 use nuncio_core::address::Address;
 use nuncio_core::stream_info::Metadata;
+use prost_types::value::Kind;
 use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+/// The namespace of metadata that concerns balancing.
+pub const LB_NAMESPACE: &str = "envoy.lb";
 
 /// Where a host stands (`envoy.config.core.v3.Locality`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -228,6 +232,12 @@ impl Host {
     /// Its metadata.
     pub fn metadata(&self) -> Option<&Arc<Metadata>> {
         self.shared.spec.metadata.as_ref()
+    }
+
+    /// Whether its metadata calls it a canary.
+    pub fn canary(&self) -> bool {
+        let canary = self.metadata().and_then(|m| m.get(LB_NAMESPACE)?.fields.get("canary")?.kind.as_ref());
+        matches!(canary, Some(Kind::BoolValue(true)))
     }
 
     /// What is exact across workers.

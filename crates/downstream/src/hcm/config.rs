@@ -343,6 +343,7 @@ fn compile_routes(
         nearest_cluster: env.nearest_cluster,
         validate_clusters_default: true,
         per_route: &per_route,
+        retry_plugins: env.retry_plugins,
     };
     RouteTable::compile(routes, &cx.field("route_config"), &options)
 }

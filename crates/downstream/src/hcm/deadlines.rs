@@ -13,6 +13,8 @@ pub enum Timeout {
     MaxDuration,
     /// The route's `timeout`.
     Route,
+    /// One that the router keeps for its attempts.
+    Attempt,
 }
 
 /// The timers of one stream; unset ones never fire.
@@ -30,12 +32,22 @@ pub struct Deadlines {
     pub response: Option<Duration>,
     /// When the response has to be complete; set by [`request_complete`](Self::request_complete).
     pub route: Option<Instant>,
+    /// The nearest of the router's own: a back-off, or the time of an attempt.
+    pub attempt: Option<Instant>,
 }
 
 impl Deadlines {
     /// No timer at all.
     pub fn none(now: Instant) -> Self {
-        Self { idle: None, last_event: now, request: None, max_duration: None, response: None, route: None }
+        Self {
+            idle: None,
+            last_event: now,
+            request: None,
+            max_duration: None,
+            response: None,
+            route: None,
+            attempt: None,
+        }
     }
 
     /// The request is complete: its timer ends, and the response's begins.
@@ -52,7 +64,8 @@ impl Deadlines {
     /// The nearest deadline.
     #[inline]
     pub fn next(&self) -> Option<Instant> {
-        sooner(sooner(self.idle_at(), self.route), sooner(self.request, self.max_duration))
+        let of_router = sooner(self.route, self.attempt);
+        sooner(sooner(self.idle_at(), of_router), sooner(self.request, self.max_duration))
     }
 
     /// The timer that ran out first, if any has.
@@ -62,6 +75,7 @@ impl Deadlines {
             (self.idle_at(), Timeout::StreamIdle),
             (self.request, Timeout::Request),
             (self.max_duration, Timeout::MaxDuration),
+            (self.attempt, Timeout::Attempt),
         ];
         each.into_iter()
             .filter_map(|(at, which)| at.filter(|at| *at <= now).map(|at| (at, which)))

@@ -189,6 +189,7 @@ impl<D: Downstream> Stream<D> {
             max_duration: t.max_stream_duration.and_then(|d| started.checked_add(d)),
             response: None,
             route: None,
+            attempt: None,
         };
         hcm.stats.downstream_rq_total.inc();
         hcm.stats.downstream_rq_active.inc();
@@ -533,7 +534,8 @@ impl<D: Downstream> Stream<D> {
                 stats.downstream_rq_max_duration_reached.inc();
                 LocalReply::max_stream_duration(self.request_complete)
             }
-            Timeout::Route => LocalReply::upstream_timeout("response_timeout"),
+            // The router keeps these and answers them itself.
+            Timeout::Route | Timeout::Attempt => LocalReply::upstream_timeout("response_timeout"),
         };
         if self.response_started {
             if let Some(flag) = reply.flag {

@@ -2,6 +2,7 @@
 
 use super::redirect::RedirectAction;
 use super::rewrite::{HostRewrite, PathRewrite};
+use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
 use nuncio_codec::head::HeaderMap;
 use std::sync::Arc;
@@ -37,6 +38,12 @@ pub struct ClusterAction {
     pub host: HostChoice,
     /// A host rewrite joins the old host onto `x-forwarded-host`.
     pub append_x_forwarded_host: bool,
+    /// The route's retry policy, or its virtual host's.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `hedge_policy.hedge_on_per_try_timeout`
+    pub hedge_on_per_try_timeout: bool,
+    /// `request_body_buffer_limit`, in bytes: how much of a body is kept for another attempt.
+    pub body_limit: Option<usize>,
     pub(super) path: Option<Arc<PathRewrite>>,
 }
 

@@ -8,6 +8,7 @@ use super::domains::{DomainError, DomainsBuilder};
 use super::index::PathIndexBuilder;
 use super::per_filter::PerFilter;
 use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
+use crate::router::retry::RetryPlugins;
 use level::Level;
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::Metadata;
@@ -30,6 +31,8 @@ pub struct RouteOptions<'a> {
     pub validate_clusters_default: bool,
     /// The filters' per-route configuration.
     pub per_route: &'a dyn CompilePerRoute,
+    /// What may be plugged into retries.
+    pub retry_plugins: &'a RetryPlugins,
 }
 
 /// Compiles the entries of `typed_per_filter_config`.
@@ -64,6 +67,7 @@ struct HostScope<'a> {
     host: Arc<VirtualHost>,
     level: Level,
     filters: Arc<PerFilter>,
+    defaults: action::ForwardingDefaults,
 }
 
 /// All of `items`, after every one was tried.
@@ -174,6 +178,10 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         include_request_attempt_count,
         typed_per_filter_config,
         include_attempt_count_in_response,
+        include_is_timeout_retry_header,
+        retry_policy,
+        hedge_policy,
+        request_body_buffer_limit,
         metadata,
     } = message;
     let level = level::Parts {
@@ -190,11 +198,20 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         metadata: metadata.map(by_namespace),
         include_request_attempt_count,
         include_attempt_count_in_response,
+        include_is_timeout_retry_header,
     });
-    let failed = level.is_none();
+    let defaults = action::ForwardingDefaults::compile(
+        retry_policy,
+        hedge_policy,
+        request_body_buffer_limit,
+        cx,
+        scope.options.retry_plugins,
+    );
+    let failed = level.is_none() || defaults.is_none();
+    let defaults = defaults.unwrap_or_default();
     let level = level.unwrap_or_default();
     let filters = Arc::new(PerFilter::merge(&[&level.filters, &scope.table.filters]));
-    let host_scope = HostScope { scope, host: shared.clone(), level, filters };
+    let host_scope = HostScope { scope, host: shared.clone(), level, filters, defaults };
     let mut index = PathIndexBuilder::default();
     let mut pathless = Vec::new();
     let entries = all((0..).zip(routes).map(|(i, message)| {
@@ -247,6 +264,7 @@ fn route(
         request_headers_to_remove,
         typed_per_filter_config,
         name,
+        request_body_buffer_limit,
     } = message;
     let level = level::Parts {
         request_add: request_headers_to_add,
@@ -264,7 +282,10 @@ fn route(
     let template = matched.as_ref().and_then(|m| m.template());
     let compiled = match action {
         Some(action) => {
-            action::compile(action, cx, &action::Around { scope: scope.scope, name: &name, template })
+            let body_limit = request_body_buffer_limit.or(scope.defaults.body_limit);
+            let defaults = action::ForwardingDefaults { body_limit, ..scope.defaults.clone() };
+            let around = action::Around { scope: scope.scope, name: &name, template, defaults };
+            action::compile(action, cx, &around)
         }
         None => {
             cx.error("a route needs an action");

@@ -136,6 +136,8 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// Responses carry `x-envoy-attempt-count`.
     pub include_attempt_count_in_response: bool,
+    /// Retries carry `x-envoy-is-timeout-retry`.
+    pub include_is_timeout_retry_header: bool,
 }
 
 /// One compiled route, or one cluster of a weighted route.

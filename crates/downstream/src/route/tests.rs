@@ -6,6 +6,7 @@ mod merging;
 mod property;
 
 use super::*;
+use crate::router::retry::RetryPlugins;
 use nuncio_codec::head::Known;
 use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
@@ -82,6 +83,7 @@ pub(super) fn compile(route_config: &str) -> Result<Arc<RouteTable>, String> {
             nearest_cluster: &|_| None,
             validate_clusters_default: true,
             per_route: &Echo,
+            retry_plugins: &RetryPlugins::default(),
         };
         RouteTable::compile(message, &at.field("route_config"), &options)
     };

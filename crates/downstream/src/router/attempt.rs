@@ -1,118 +1,223 @@
-//! One attempt: a host, a connection, the request up and the response down.
+//! The attempts of one request: a host, a connection, the request up and the response down; and another, where
+//! one fails and the policy wants it.
 
-use super::charge::{self, Charge};
-use super::pump::{self, Limits, Pumped};
-use super::{RouterConfig, Timeouts};
+use super::charge;
+use super::flight::{Alarm, Attempt, Flight, Step, TimeoutRetry};
+use super::pump::{self, Pumped};
+use super::retry::{Decision, RetryWorld};
+use super::timeouts;
 use crate::hcm::deadlines::Timeout;
-use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
+use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
-use crate::route::{Action, ClusterAction, HostChoice, Route, set_authority};
-use nuncio_codec::head::Known;
-use nuncio_core::stream_info::ResponseFlag;
-use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use crate::route::{HostChoice, set_authority};
+use nuncio_codec::head::{Known, ResponseHead};
+use nuncio_core::stream_info::{EarlierAttempt, ResponseFlag};
+use nuncio_upstream::cluster::PickContext;
+use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
-use nuncio_upstream::pool::{Checkout, Exchange, PoolError, ResetReason, StreamError};
+use nuncio_upstream::pool::{Checkout, PoolError, StreamError};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::time::UNIX_EPOCH;
 
-/// What waiting for a connection came to.
-enum Connected {
-    Exchange(Exchange),
-    Pool(PoolError),
-    Downstream(DownstreamError),
-    Timeout(Timeout),
+/// Leads the request to the cluster and its response to the client.
+pub(super) async fn run<D: Downstream>(stream: &mut Stream<D>, mut flight: Flight<'_>) -> End {
+    charge::name_cluster(&mut stream.info.upstream, &flight.cluster);
+    let end = drive(stream, &mut flight).await;
+    flight.replay.release(stream.hcm.world.worker.buffers());
+    end
 }
 
-/// Leads the request to one host of `cluster` and its response to the client.
-pub async fn run<D: Downstream>(
-    stream: &mut Stream<D>,
-    config: &RouterConfig,
-    route: &Route,
-    timeouts: Timeouts,
-    priority: RequestPriority,
-    cluster: &Rc<Cluster>,
-) -> End {
-    charge::name_cluster(&mut stream.info.upstream, cluster);
-    stream.info.upstream.attempts += 1;
-    let Some(host) = cluster.pick(&PickContext::default()) else {
-        return no_healthy_upstream(stream, Charge { config, route, cluster, host: None }).await;
-    };
-    let charge = Charge { config, route, cluster, host: Some(&host) };
-    if let Action::Cluster(action) = &route.action {
-        rewrite_host_automatically(stream, config, action, &host);
+async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
+    let mut outcome = attempt(stream, flight);
+    loop {
+        let failure = match outcome {
+            Outcome::Going => None,
+            Outcome::Complete => return complete(stream, flight).await,
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::Reply(reply) => {
+                flight.attempts.clear();
+                return stream.reply(reply).await;
+            }
+        };
+        if let Some(failure) = failure
+            && let Some(end) = failed(stream, flight, failure).await
+        {
+            return end;
+        }
+        let pumped = poll_fn(|cx| pump::poll(stream, flight, cx)).await;
+        if let [Attempt { step: Step::Live(up), .. }, ..] = flight.attempts.as_slice() {
+            stream.info.upstream.bytes = up.bytes();
+        }
+        outcome = match pumped {
+            Pumped::Connected(at) => connected(stream, flight, at),
+            Pumped::NotConnected(at, error) => Outcome::Failed(Failure::pool(Some(at), error)),
+            Pumped::Upstream(at, error) => Outcome::Failed(Failure::stream(at, &error)),
+            Pumped::Head { at, end_stream } => head(stream, flight, at, end_stream).await,
+            Pumped::Informational => {
+                informational(stream, flight);
+                Outcome::Going
+            }
+            Pumped::Complete => Outcome::Complete,
+            Pumped::Alarm(Alarm::BackOff) => again(stream, flight),
+            Pumped::Alarm(Alarm::PerTry(at)) => match timeouts::per_try(stream, flight, at) {
+                Some(failure) => Outcome::Failed(failure),
+                None => Outcome::Going,
+            },
+            Pumped::Alarm(Alarm::PerTryIdle(at)) => {
+                Outcome::Failed(timeouts::per_try_idle(stream, flight, at))
+            }
+            Pumped::Timeout(Timeout::Route) => return timeouts::route(stream, flight).await,
+            Pumped::Timeout(timeout) => {
+                flight.attempts.clear();
+                return stream.timed_out(timeout).await;
+            }
+            Pumped::Downstream(error) => {
+                flight.attempts.clear();
+                return stream.downstream_failed(error).await;
+            }
+            Pumped::BodyTooLarge => Outcome::Reply(LocalReply::retry_buffer_exceeded()),
+        };
     }
-    let bodiless = stream.request_complete;
-    let mut early = EarlyBody::default();
-    let mut up = match connect(stream, cluster, &host, priority, &mut early).await {
-        Connected::Exchange(up) => up,
-        Connected::Pool(error) => return pool_failed(stream, charge, error).await,
-        Connected::Downstream(error) => return stream.downstream_failed(error).await,
-        Connected::Timeout(timeout) => return timed_out(stream, charge, timeouts, timeout).await,
+}
+
+/// What a step came to.
+enum Outcome {
+    /// There is more to come.
+    Going,
+    /// The response is complete.
+    Complete,
+    /// An attempt failed.
+    Failed(Failure),
+    /// The router answers.
+    Reply(LocalReply),
+}
+
+/// Why an attempt ended without a (complete) response.
+pub(super) struct Failure {
+    /// The attempt, where one was begun.
+    at: Option<usize>,
+    kind: FailureKind,
+    /// The request was begun on a connection.
+    sent: bool,
+    /// Logs name the host.
+    names_host: bool,
+    transport: Option<Box<str>>,
+    stale_reuse: bool,
+}
+
+enum FailureKind {
+    Reset(ResetReason),
+    /// A time of the attempt ran out; the details say which.
+    Timeout(&'static str),
+    /// No host may be used.
+    NoHost,
+}
+
+impl Failure {
+    fn pool(at: Option<usize>, error: PoolError) -> Self {
+        let kind = match error {
+            PoolError::PoolOverflow => FailureKind::NoHost,
+            _ => FailureKind::Reset(error.reason()),
+        };
+        let transport = error.transport_failure().map(Box::from);
+        Self { at, kind, sent: false, names_host: error.names_host(), transport, stale_reuse: false }
+    }
+
+    fn stream(at: usize, error: &StreamError) -> Self {
+        let kind = FailureKind::Reset(error.reason);
+        let stale_reuse = error.stale_reuse;
+        Self { at: Some(at), kind, sent: true, names_host: true, transport: None, stale_reuse }
+    }
+
+    /// A time of the attempt ran out.
+    pub(super) fn timeout(at: usize, details: &'static str) -> Self {
+        let kind = FailureKind::Timeout(details);
+        Self { at: Some(at), kind, sent: true, names_host: true, transport: None, stale_reuse: false }
+    }
+}
+
+/// The first attempt.
+fn attempt<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Outcome {
+    let host = flight.cluster.pick(&flight.pick);
+    begin(stream, flight, host)
+}
+
+/// The back-off is over: another attempt, by the rules of the policy.
+fn again<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Outcome {
+    let because_of_timeout = flight.back_off.take().is_some_and(|(_, timeout)| timeout);
+    timeouts::announce_retry(stream, flight, because_of_timeout);
+    let cx = PickContext { ..flight.pick };
+    let host = match &mut flight.retry {
+        Some(retry) => retry.pick(&flight.cluster, &cx),
+        None => flight.cluster.pick(&cx),
     };
-    charge::name_connection(&mut stream.info, &up);
-    let limits = Limits { up: cluster.config().buffer_limit(), down: stream.hcm.config.buffer_limit };
+    begin(stream, flight, host)
+}
+
+/// Takes the request to a host.
+fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: Option<Rc<Host>>) -> Outcome {
+    stream.info.upstream.attempts += 1;
+    let Some(host) = host else {
+        if flight.attempts.is_empty() {
+            charge::name_no_host(&mut stream.info.upstream);
+        }
+        let kind = FailureKind::NoHost;
+        let (sent, names_host, transport, stale_reuse) = (false, true, None, false);
+        return Outcome::Failed(Failure { at: None, kind, sent, names_host, transport, stale_reuse });
+    };
+    let up = &mut stream.info.upstream;
+    up.transport_failure = None;
+    charge::name_host(up, &host);
+    if let Some(retry) = &mut flight.retry {
+        retry.attempted(&host);
+    }
+    rewrite_host_automatically(stream, flight, &host);
+    let now = stream.now();
+    let (step, ready) = match flight.cluster.checkout(&host, flight.priority) {
+        Ok(Checkout::Ready(up)) => (Step::Live(up), true),
+        Ok(Checkout::Wait(pending)) => (Step::Waiting(pending), false),
+        Err(error) => {
+            let at = flight.attempts.len();
+            flight.failed_host = Some(host);
+            return Outcome::Failed(Failure::pool((!error.names_host()).then_some(at), error));
+        }
+    };
+    flight.attempts.push(Attempt::new(host, step, now));
+    if ready {
+        let at = flight.attempts.len() - 1;
+        return connected(stream, flight, at);
+    }
+    Outcome::Going
+}
+
+/// An attempt is on a connection: the request's head goes out, and what is known of its body.
+fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize) -> Outcome {
+    let now = stream.now();
+    let Some(attempt) = flight.attempts.get_mut(at) else { return Outcome::Going };
+    attempt.last_event = now;
+    let progress = &mut attempt.progress;
+    let Step::Live(up) = &mut attempt.step else { return Outcome::Going };
+    charge::name_connection(&mut stream.info, up);
     // No connection to a host is secured yet.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
     stream.begin_upstream();
-    if let Err(error) = up.encode_head(&stream.heads.request, bodiless) {
-        return upstream_failed(stream, charge, error).await;
+    let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
+    if let Err(error) = up.encode_head(&stream.heads.request, head_only) {
+        return Outcome::Failed(Failure::stream(at, &error));
     }
-    early.send(stream, &mut up);
-    let end = loop {
-        let pumped = poll_fn(|cx| pump::poll(stream, &mut up, limits, cx)).await;
-        stream.info.upstream.bytes = up.bytes();
-        match pumped {
-            Pumped::Head { end_stream } => {
-                if let Err(reply) = respond(stream, charge, end_stream).await {
-                    break AttemptEnd::Reply(reply);
-                }
-                if end_stream {
-                    break AttemptEnd::Complete;
-                }
-            }
-            Pumped::Informational => informational(stream),
-            Pumped::Complete => break AttemptEnd::Complete,
-            Pumped::Upstream(error) => break AttemptEnd::Upstream(error),
-            Pumped::Downstream(error) => break AttemptEnd::Downstream(error),
-            Pumped::Timeout(timeout) => break AttemptEnd::Timeout(timeout),
-        }
-    };
-    // The upstream is free, or rid of this request, before a slow client has its answer.
-    drop(up);
-    match end {
-        AttemptEnd::Reply(reply) => stream.reply(reply).await,
-        AttemptEnd::Complete => complete(stream, charge).await,
-        AttemptEnd::Upstream(error) => upstream_failed(stream, charge, error).await,
-        AttemptEnd::Downstream(error) => stream.downstream_failed(error).await,
-        AttemptEnd::Timeout(timeout) => timed_out(stream, charge, timeouts, timeout).await,
+    if head_only {
+        *progress = super::replay::Progress::head_only();
+    } else {
+        pump::feed(stream, flight);
     }
-}
-
-/// What an exchange came to.
-enum AttemptEnd {
-    Complete,
-    Reply(LocalReply),
-    Upstream(StreamError),
-    Downstream(DownstreamError),
-    Timeout(Timeout),
-}
-
-/// The response is complete: what is left of it is sent.
-async fn complete<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>) -> End {
-    stream.info.timings.upstream_rx_end = Some(stream.now());
-    charge.complete(stream);
-    stream.flush().await
+    Outcome::Going
 }
 
 /// `auto_host_rewrite`: the request goes to the picked host under the host's own name, if it has one.
-fn rewrite_host_automatically<D>(
-    stream: &mut Stream<D>,
-    config: &RouterConfig,
-    action: &ClusterAction,
-    host: &Host,
-) {
+fn rewrite_host_automatically<D>(stream: &mut Stream<D>, flight: &Flight<'_>, host: &Host) {
+    let Flight { action, config, .. } = flight;
     if matches!(action.host, HostChoice::Automatic) && !host.hostname().is_empty() {
         let head = &mut stream.heads.request;
         let name = host.hostname().as_bytes();
@@ -120,90 +225,111 @@ fn rewrite_host_automatically<D>(
     }
 }
 
-/// Waits for a stream on a connection to `host`, watching the client and the timers meanwhile.
-async fn connect<D: Downstream>(
+/// A response's head came: another try, or stats, headers, filters, and on to the client.
+async fn head<D: Downstream>(
     stream: &mut Stream<D>,
-    cluster: &Rc<Cluster>,
-    host: &Rc<Host>,
-    priority: RequestPriority,
-    early: &mut EarlyBody,
-) -> Connected {
-    charge::name_host(&mut stream.info.upstream, host);
-    let mut pending = match cluster.checkout(host, priority) {
-        Ok(Checkout::Ready(up)) => return Connected::Exchange(up),
-        Ok(Checkout::Wait(pending)) => pending,
-        Err(error) => return Connected::Pool(error),
-    };
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = pending.poll(cx) {
-            return Poll::Ready(match done {
-                Ok(up) => Connected::Exchange(up),
-                Err(error) => Connected::Pool(error),
-            });
-        }
-        if let Poll::Ready(timeout) = stream.poll_timers(cx) {
-            return Poll::Ready(Connected::Timeout(timeout));
-        }
-        match early.poll(stream, cluster.config().buffer_limit(), cx) {
-            Poll::Ready(error) => Poll::Ready(Connected::Downstream(error)),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
-/// What of a request's body came while its connection was being made. It is decoded as it comes, so that a
-/// request that is no HTTP is refused before any of it goes upstream.
-#[derive(Default)]
-struct EarlyBody {
-    data: Vec<u8>,
-    end: Option<RequestEvent>,
-}
-
-impl EarlyBody {
-    /// Takes what there is, up to `limit` bytes; ready when the client has failed.
-    fn poll<D: Downstream>(
-        &mut self,
-        stream: &mut Stream<D>,
-        limit: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<DownstreamError> {
-        while !stream.request_complete && self.data.len() <= limit {
-            match ready!(stream.poll_request(cx)) {
-                Err(error) => return Poll::Ready(error),
-                Ok(event) => {
-                    if let RequestEvent::Data { .. } = event {
-                        self.data.extend_from_slice(stream.down.data());
-                    }
-                    self.end = Some(event);
-                }
-            }
-        }
-        stream.down.poll_disconnect(cx).map(|()| DownstreamError::Disconnected)
+    flight: &mut Flight<'_>,
+    at: usize,
+    end_stream: bool,
+) -> Outcome {
+    if flight.retry.is_some() && response_is_retried(stream, flight, at) {
+        stream.heads.response.clear();
+        return Outcome::Going;
     }
+    flight.settle_on(at);
+    if let Err(reply) = respond(stream, flight, end_stream).await {
+        return Outcome::Reply(reply);
+    }
+    if end_stream { Outcome::Complete } else { Outcome::Going }
+}
 
-    /// Hands it on behind the head.
-    fn send<D: Downstream>(self, stream: &mut Stream<D>, up: &mut Exchange) {
-        match self.end {
-            None => return,
-            Some(RequestEvent::Data { end_stream }) => up.encode_data(&self.data, end_stream),
-            Some(RequestEvent::Trailers) => {
-                up.encode_data(&self.data, false);
-                up.encode_trailers(&stream.heads.request_trailers);
-            }
-            Some(RequestEvent::End) => up.encode_data(&self.data, true),
+/// Whether the response in the stream's heads is not the one for the client: another try is made, or another
+/// attempt may yet give a better one.
+#[cold]
+fn response_is_retried<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize) -> bool {
+    let Some(retry) = &flight.retry else { return false };
+    let wanted = retry.wants_response(&stream.heads.response);
+    let hedged = flight.attempts.get(at).is_some_and(|a| a.hedged);
+    let status = stream.heads.response.status;
+    if hedged {
+        // Another try was begun in its stead already.
+        return wanted && pass_over(flight, at);
+    }
+    match decide(stream, flight, wanted, true) {
+        Decision::Retry(delay) => {
+            flight.charge(at).retried(stream, status);
+            plan(stream, flight, Some(at), delay, false);
+            true
         }
-        stream.request_sent();
+        Decision::No => false,
+        Decision::Overflow => {
+            stream.info.flags.set(ResponseFlag::UpstreamOverflow);
+            pass_over(flight, at)
+        }
+        Decision::LimitExceeded => {
+            stream.info.flags.set(ResponseFlag::UpstreamRetryLimitExceeded);
+            pass_over(flight, at)
+        }
     }
 }
 
-/// The response's head came: stats, headers, filters, and on to the client.
+/// A bad answer is dropped while others may still come; `false` where none may.
+fn pass_over(flight: &mut Flight<'_>, at: usize) -> bool {
+    if flight.attempts.len() < 2 && flight.back_off.is_none() {
+        return false;
+    }
+    flight.charge(at).host_error();
+    flight.end(at);
+    true
+}
+
+/// Asks the policy, if there is one, what to do about what came of an attempt.
+pub(super) fn decide<D: Downstream>(
+    stream: &Stream<D>,
+    flight: &mut Flight<'_>,
+    wanted: bool,
+    answered: bool,
+) -> Decision {
+    let Flight { retry: Some(retry), cluster, priority, .. } = flight else { return Decision::No };
+    let world = &stream.hcm.world;
+    let now = stream.info.start_wall + stream.now().saturating_duration_since(stream.info.start);
+    let wall = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let around =
+        RetryWorld { cluster, priority: *priority, runtime: &world.runtime, rng: world.worker.rng(), wall };
+    let response: Option<&ResponseHead> = answered.then_some(&stream.heads.response);
+    retry.decide(wanted, response, &around)
+}
+
+/// Another attempt will be made after `delay`; the one at `at`, if any, ends here.
+pub(super) fn plan<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    at: Option<usize>,
+    delay: std::time::Duration,
+    because_of_timeout: TimeoutRetry,
+) {
+    if let Some(attempt) = at.and_then(|at| flight.attempts.get(at))
+        && let Step::Live(up) = &attempt.step
+    {
+        stream.info.upstream.earlier_attempts.push(EarlierAttempt {
+            host: attempt.host.address(),
+            host_name: Some(Rc::as_ref(&attempt.host).hostname().clone()).filter(|n| !n.is_empty()),
+            connection_id: up.connection().id,
+        });
+    }
+    if let Some(at) = at {
+        flight.end(at);
+    }
+    flight.back_off = stream.now().checked_add(delay).map(|at| (at, because_of_timeout));
+}
+
+/// The response's head is the client's: stats, headers, filters, and on.
 ///
 /// # Errors
 /// A filter answers in the upstream's stead.
 async fn respond<D: Downstream>(
     stream: &mut Stream<D>,
-    charge: Charge<'_>,
+    flight: &Flight<'_>,
     end_stream: bool,
 ) -> Result<(), LocalReply> {
     let now = stream.now();
@@ -212,101 +338,131 @@ async fn respond<D: Downstream>(
     // The formats of response headers read it.
     stream.info.response_code = Some(stream.heads.response.status);
     if let Some(since) =
-        stream.info.timings.downstream_rx_end.filter(|_| !charge.config.suppress_envoy_headers)
+        stream.info.timings.downstream_rx_end.filter(|_| !flight.config.suppress_envoy_headers)
     {
         let elapsed = now.saturating_duration_since(since).as_millis();
         let headers = &mut stream.heads.response.headers;
         headers.set_number(Known::XEnvoyUpstreamServiceTime, elapsed as u64);
     }
-    charge.response(stream);
-    stream.mutate_response(charge.route, now);
+    flight.charge(0).response(stream);
+    stream.mutate_response(flight.route, now);
     stream.filter_response(end_stream).await?;
     stream.start_response(end_stream);
     Ok(())
 }
 
-/// A 1xx: only 100 is passed on, where the connection manager says so.
-fn informational<D: Downstream>(stream: &mut Stream<D>) {
+/// The response is complete: what is left of it is sent.
+async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
+    flight.charge(0).complete(stream);
+    flight.attempts.clear();
+    stream.info.timings.upstream_rx_end = Some(stream.now());
+    stream.flush().await
+}
+
+/// A 1xx: only 100 is passed on, where the connection manager says so; then nothing is tried again.
+fn informational<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
     stream.interim_seen = true;
     if stream.heads.response.status == 100 && stream.hcm.config.proxy_100_continue {
         stream.down.encode_informational(&stream.heads.response);
+        flight.retry = None;
     }
     stream.heads.response.clear();
 }
 
-/// The pool gave no stream.
-async fn pool_failed<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>, error: PoolError) -> End {
-    let transport = error.transport_failure().map(Box::from);
-    stream.info.upstream.transport_failure = transport;
-    let charge = if error.names_host() {
-        charge
-    } else {
-        charge::name_no_host(&mut stream.info.upstream);
-        Charge { host: None, ..charge }
-    };
-    if error == PoolError::PoolOverflow {
-        return no_healthy_upstream(stream, charge).await;
-    }
-    reset(stream, charge, error.reason()).await
-}
-
-async fn no_healthy_upstream<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>) -> End {
-    let reply = LocalReply::no_healthy_upstream();
-    let reply = charge.local_reply(stream, reply);
-    stream.reply(reply).await
-}
-
-/// The exchange broke: answered where the response was not begun, else the client's stream breaks too.
-async fn upstream_failed<D: Downstream>(
+/// An attempt failed: another one is planned, others may still answer, or the client is told.
+async fn failed<D: Downstream>(
     stream: &mut Stream<D>,
-    charge: Charge<'_>,
-    error: StreamError,
-) -> End {
-    stream.info.upstream.stale_reuse = error.stale_reuse;
-    reset(stream, charge, error.reason).await
-}
-
-async fn reset<D: Downstream>(stream: &mut Stream<D>, charge: Charge<'_>, reason: ResetReason) -> End {
-    if stream.response_started {
-        stream.hcm.router_stats.rq_reset_after_downstream_response_started.inc();
-        stream.info.flags.set(reason.flag());
-        let reason = reason.as_str().replace(' ', "_");
-        let details = format!("upstream_reset_after_response_started{{{reason}}}");
-        stream.info.details = Some(details.into());
-        return stream.abort().await;
+    flight: &mut Flight<'_>,
+    failure: Failure,
+) -> Option<End> {
+    let Failure { at, kind, sent, names_host, transport, stale_reuse } = failure;
+    stream.info.upstream.transport_failure = transport;
+    stream.info.upstream.stale_reuse = stale_reuse;
+    let reason = match kind {
+        FailureKind::NoHost => return Some(no_healthy_upstream(stream, flight, names_host).await),
+        FailureKind::Reset(reason) => reason,
+        FailureKind::Timeout(_) => ResetReason::LocalReset,
+    };
+    let timed_out = matches!(kind, FailureKind::Timeout(_));
+    let hedged = at.and_then(|at| flight.attempts.get(at)).is_some_and(|a| a.hedged);
+    if let Some(retry) = flight.retry.as_ref().filter(|_| !stream.response_started && !hedged) {
+        let wanted = retry.wants_reset(reason, sent);
+        match decide(stream, flight, wanted, false) {
+            Decision::Retry(delay) => {
+                flight.charge_failed(at).host_error();
+                plan(stream, flight, at, delay, timed_out);
+                return None;
+            }
+            Decision::No => {}
+            Decision::Overflow => stream.info.flags.set(ResponseFlag::UpstreamOverflow),
+            Decision::LimitExceeded => stream.info.flags.set(ResponseFlag::UpstreamRetryLimitExceeded),
+        }
     }
-    let transport = stream.info.upstream.transport_failure.as_deref();
-    let mut reply = LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1);
+    if !names_host {
+        charge::name_no_host(&mut stream.info.upstream);
+        flight.failed_host = None;
+    }
+    let mut reply = match kind {
+        FailureKind::Timeout(details) => timeouts::reply(flight, details),
+        _ => {
+            let transport = stream.info.upstream.transport_failure.as_deref();
+            LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1)
+        }
+    };
     if stream.interim_seen {
         // To the log a 1xx is a response that has started, although the client gets another.
         reply.details = reply.details.replacen("_before_", "_after_", 1).into();
     }
-    let reply = charge.local_reply(stream, reply);
-    stream.reply(reply).await
+    if stream.response_started {
+        flight.attempts.clear();
+        return Some(break_off(stream, &reply, reason, timed_out).await);
+    }
+    let charge = if names_host { flight.charge_failed(at) } else { flight.charge_nobody() };
+    charge.abort(stream, reply.status);
+    let reply = charge.with_attempts(stream, reply);
+    if let Some(at) = at {
+        flight.end(at);
+    }
+    if !timed_out && (!flight.attempts.is_empty() || flight.back_off.is_some()) {
+        // Another attempt may still be answered.
+        return None;
+    }
+    flight.attempts.clear();
+    Some(stream.reply(reply).await)
 }
 
-/// A timer ran out while the upstream was waited for.
-async fn timed_out<D: Downstream>(
+/// The response had begun: the client's stream breaks too.
+async fn break_off<D: Downstream>(
     stream: &mut Stream<D>,
-    charge: Charge<'_>,
-    timeouts: Timeouts,
-    timeout: Timeout,
+    reply: &LocalReply,
+    reason: ResetReason,
+    timed_out: bool,
 ) -> End {
-    if timeout != Timeout::Route {
-        return stream.timed_out(timeout).await;
+    stream.hcm.router_stats.rq_reset_after_downstream_response_started.inc();
+    if let Some(flag) = reply.flag {
+        stream.info.flags.set(flag);
     }
-    charge.timed_out();
-    const DETAILS: &str = "response_timeout";
-    if stream.response_started {
-        stream.info.flags.set(ResponseFlag::UpstreamRequestTimeout);
-        stream.info.details = Some(DETAILS.into());
-        return stream.abort().await;
-    }
-    let reply = if timeouts.alt_response {
-        LocalReply::upstream_timeout_alt(DETAILS)
+    stream.info.details = Some(if timed_out {
+        reply.details.clone()
     } else {
-        LocalReply::upstream_timeout(DETAILS)
-    };
-    let reply = charge.local_reply(stream, reply);
+        let reason = reason.as_str().replace(' ', "_");
+        format!("upstream_reset_after_response_started{{{reason}}}").into()
+    });
+    stream.abort().await
+}
+
+async fn no_healthy_upstream<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    names_host: bool,
+) -> End {
+    if !names_host {
+        charge::name_no_host(&mut stream.info.upstream);
+    }
+    let charge = flight.charge_nobody();
+    let reply = LocalReply::no_healthy_upstream();
+    charge.abort(stream, reply.status);
+    let reply = charge.with_attempts(stream, reply);
+    flight.attempts.clear();
     stream.reply(reply).await
 }

@@ -37,13 +37,39 @@ impl Charge<'_> {
         }
     }
 
-    /// The proxy answers in the upstream's stead: with the reply that is returned.
-    pub(super) fn local_reply<D: Downstream>(self, stream: &Stream<D>, reply: LocalReply) -> LocalReply {
-        self.code(stream, reply.status, false);
-        if let Some(host) = self.host.filter(|_| reply.status < 500) {
+    /// The attempt ended before its response began, and the client is told `status`.
+    pub(super) fn abort<D: Downstream>(self, stream: &Stream<D>, status: u16) {
+        self.code(stream, status, false);
+        if status < 500 {
             // The upstream failed, whatever the client is told.
+            self.host_error();
+        }
+    }
+
+    /// The host failed.
+    pub(super) fn host_error(self) {
+        if let Some(host) = self.host {
             host.counters().rq_error.inc();
         }
+    }
+
+    /// The host took too long.
+    pub(super) fn host_timeout(self) {
+        if let Some(host) = self.host {
+            host.counters().rq_timeout.inc();
+        }
+    }
+
+    /// A response that another try takes the place of.
+    pub(super) fn retried<D: Downstream>(self, stream: &Stream<D>, status: u16) {
+        self.host_error();
+        if self.counts(stream) {
+            self.cluster.stats().retry_upstream_rq.inc(status);
+        }
+    }
+
+    /// A reply that tells the number of attempts where it shall.
+    pub(super) fn with_attempts<D: Downstream>(self, stream: &Stream<D>, reply: LocalReply) -> LocalReply {
         if !self.route.virtual_host.include_attempt_count_in_response {
             return reply;
         }
@@ -80,14 +106,6 @@ impl Charge<'_> {
         match stream.info.internal {
             true => stats.internal_upstream_rq_time.record(took),
             false => stats.external_upstream_rq_time.record(took),
-        }
-    }
-
-    /// The route's time ran out.
-    pub(super) fn timed_out(self) {
-        self.cluster.stats().upstream_rq_timeout.inc();
-        if let Some(host) = self.host {
-            host.counters().rq_timeout.inc();
         }
     }
 

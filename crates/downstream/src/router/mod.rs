@@ -3,7 +3,11 @@
 mod attempt;
 mod charge;
 mod config;
+mod flight;
 mod pump;
+mod replay;
+pub mod retry;
+mod timeouts;
 
 pub use config::RouterConfig;
 
@@ -11,11 +15,17 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{LocalReply, ReplyBody};
 use crate::hcm::stream::{End, Stream, header_context};
 use crate::route::{Action, ClusterAction, Priority, Route};
+use charge::Charge;
+use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet};
-use nuncio_upstream::cluster::RequestPriority;
+use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use replay::Replay;
+use retry::RetryState;
+use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use timeouts::Timeouts;
 
 /// Serves a stream that came through all filters, by the action of its route.
 pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig) -> End {
@@ -64,7 +74,10 @@ async fn to_cluster<D: Downstream>(
         hcm.router_stats.no_cluster.inc();
         return stream.reply(LocalReply::cluster_not_found(action.cluster_not_found_status)).await;
     };
-    let timeouts = prepare_request(stream, config, route, action);
+    if cluster.in_maintenance(&hcm.world.runtime) {
+        return in_maintenance(stream, config, route, &cluster).await;
+    }
+    let (timeouts, retry) = prepare_request(stream, config, route, action);
     stream.deadlines.response = timeouts.global;
     if stream.request_complete {
         let now = stream.now();
@@ -74,7 +87,42 @@ async fn to_cluster<D: Downstream>(
         Priority::Default => RequestPriority::Default,
         Priority::High => RequestPriority::High,
     };
-    attempt::run(stream, config, route, timeouts, priority, &cluster).await
+    let up = cluster.config().buffer_limit();
+    let limits = Limits {
+        up,
+        down: hcm.config.buffer_limit,
+        replay: action.body_limit.unwrap_or(hcm.config.buffer_limit),
+    };
+    let keep = retry.as_ref().is_some_and(|r| r.enabled());
+    let flight = Flight {
+        config,
+        route,
+        action,
+        cluster,
+        priority,
+        timeouts,
+        limits,
+        replay: Replay::new(keep, stream.request_complete),
+        retry,
+        attempts: SmallVec::new(),
+        back_off: None,
+        pick: PickContext::default(),
+        failed_host: None,
+    };
+    attempt::run(stream, flight).await
+}
+
+/// A runtime key takes the cluster out of service.
+async fn in_maintenance<D: Downstream>(
+    stream: &mut Stream<D>,
+    config: &RouterConfig,
+    route: &Route,
+    cluster: &Cluster,
+) -> End {
+    let reply = LocalReply::maintenance_mode();
+    cluster.stats().upstream_rq_maintenance_mode.inc();
+    Charge { config, route, cluster, host: None }.abort(stream, reply.status);
+    stream.reply(reply).await
 }
 
 /// Request headers that steer the router and go no further.
@@ -92,16 +140,7 @@ const STEERING: KnownSet = KnownSet::of(&[
     Known::XEnvoyUpstreamStreamDurationMs,
 ]);
 
-/// What the route and the steering headers say about time.
-#[derive(Clone, Copy, Debug)]
-struct Timeouts {
-    /// From the complete request to the complete response; `None`: no limit.
-    global: Option<Duration>,
-    /// A time-out is answered 204 without a body (`x-envoy-upstream-rq-timeout-alt-response`).
-    alt_response: bool,
-}
-
-/// Cleans and completes the request's head for the upstream, and works out its time limits.
+/// Cleans and completes the request's head for the upstream, and works out its time limits and retries.
 ///
 /// Order as Envoy's: steering headers are consumed, the expected time-out is announced, then the route's
 /// header mutations run, then host and path are rewritten.
@@ -110,37 +149,25 @@ fn prepare_request<D: Downstream>(
     config: &RouterConfig,
     route: &Route,
     action: &ClusterAction,
-) -> Timeouts {
+) -> (Timeouts, Option<Box<RetryState>>) {
     let now = stream.now();
     let Stream { heads, info, hcm, .. } = stream;
     let head = &mut heads.request;
-    let mut timeouts = Timeouts { global: action.timeout, alt_response: false };
-    if head.headers.contains_any(STEERING) {
-        if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqTimeoutMs) {
-            timeouts.global = Some(Duration::from_millis(ms)).filter(|d| !d.is_zero());
-        }
-        timeouts.alt_response = head.headers.contains(Known::XEnvoyUpstreamRqTimeoutAltResponse);
+    let steered = head.headers.contains_any(STEERING);
+    let timeouts = Timeouts::new(action, head, steered);
+    let retry = if steered || action.retry.is_some() {
+        RetryState::new(action.retry.as_ref(), &head.headers, &hcm.world.runtime)
+    } else {
+        None
+    };
+    if steered {
         head.headers.remove_known(STEERING);
     }
-    if !config.suppress_envoy_headers {
-        match timeouts.global {
-            Some(d) => {
-                head.headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, d.as_millis() as u64);
-            }
-            None => {
-                head.headers.remove(Known::XEnvoyExpectedRqTimeoutMs);
-            }
-        }
-    }
+    timeouts.announce(config, head, Duration::ZERO);
     if route.virtual_host.include_request_attempt_count {
         head.headers.set(Known::XEnvoyAttemptCount, b"1");
     }
     route.mutate_request(head, &header_context(info, &hcm.world.worker, now));
     route.rewrite_request(head, !config.suppress_envoy_headers);
-    timeouts
-}
-
-/// A header's value as milliseconds; `None` where it is absent or no number.
-fn millis(head: &nuncio_codec::head::RequestHead, name: Known) -> Option<u64> {
-    head.headers.get_str(name)?.trim().parse().ok()
+    (timeouts, retry)
 }

@@ -1,16 +1,23 @@
 //! Moves a request up and its response down at once, in one task.
 
+use super::flight::{Alarm, Attempt, Flight, Limits, Step};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::stream::Stream;
-use nuncio_upstream::pool::{Exchange, StreamError, UpstreamEvent};
+use nuncio_upstream::pool::{PoolError, StreamError, UpstreamEvent};
 use std::task::{Context, Poll};
 
 /// What the pump came to.
 #[derive(Debug)]
-pub enum Pumped {
+pub(super) enum Pumped {
+    /// This attempt is on a connection: its head is to be sent.
+    Connected(usize),
+    /// This attempt got no connection.
+    NotConnected(usize, PoolError),
     /// The response's head is in the stream's heads.
     Head {
+        /// Whose it is.
+        at: usize,
         /// It has no body.
         end_stream: bool,
     },
@@ -18,125 +25,247 @@ pub enum Pumped {
     Informational,
     /// The response is complete.
     Complete,
-    /// The upstream side failed.
-    Upstream(StreamError),
+    /// This attempt failed.
+    Upstream(usize, StreamError),
     /// The downstream side failed.
     Downstream(DownstreamError),
     /// A timer of the stream ran out.
     Timeout(Timeout),
+    /// A timer of the flight ran out.
+    Alarm(Alarm),
+    /// The body outgrew what is kept for another attempt while there is none that it could go to.
+    BodyTooLarge,
 }
 
 /// Moves what can be moved, until something has to be decided. Bytes are taken from a side only while the
 /// other side's buffer is below its limit, so that a slow reader slows its sender.
-pub fn poll<D: Downstream>(
+pub(super) fn poll<D: Downstream>(
     stream: &mut Stream<D>,
-    up: &mut Exchange,
-    limits: Limits,
+    flight: &mut Flight<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<Pumped> {
+    arm(stream, flight);
     // One look at the clock serves the whole turn: what happens in it happens at the same time.
     if let Poll::Ready(timeout) = stream.poll_timers(cx) {
-        return Poll::Ready(Pumped::Timeout(timeout));
+        return Poll::Ready(expired(stream, flight, timeout));
     }
     let incomplete = !stream.request_complete;
     loop {
-        let mut moved = match poll_request(stream, up, limits, cx) {
+        let mut moved = match poll_request(stream, flight, cx) {
             Ok(moved) => moved,
             Err(end) => {
                 // What the upstream was to get before the client failed is its own; nobody waits for it.
-                let _ = up.poll_flush(cx);
+                flight.attempts.iter_mut().filter_map(Attempt::live).for_each(|up| drop(up.poll_flush(cx)));
                 return Poll::Ready(end);
             }
         };
-        let full = up.buffered() > limits.up;
-        let sent = up.poll_flush(cx);
-        // There is room again for a client that was not read.
-        moved |= full && up.buffered() <= limits.up;
-        if stream.down.buffered() <= limits.down {
-            match up.poll_event(cx, &mut stream.heads.response, &mut stream.heads.response_trailers) {
-                Poll::Pending => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Pumped::Upstream(error)),
-                Poll::Ready(Ok(event)) => {
-                    moved = true;
-                    if let Some(end) = deliver(stream, up, event, cx) {
-                        return Poll::Ready(end);
-                    }
-                }
+        let mut failed_write = None;
+        for at in 0..flight.attempts.len() {
+            match poll_attempt(stream, flight, at, cx) {
+                Turn::Idle => {}
+                Turn::Moved => moved = true,
+                Turn::FailedWrite(error) => failed_write = Some((at, error)),
+                Turn::Done(pumped) => return Poll::Ready(pumped),
             }
         }
         // A failed write is told only where no answer is to be read: an upstream may answer early and close.
-        if let Poll::Ready(Err(error)) = sent
+        if let Some((at, error)) = failed_write
             && !moved
         {
-            return Poll::Ready(Pumped::Upstream(error));
+            return Poll::Ready(Pumped::Upstream(at, error));
         }
-        if moved && stream.down.buffered() <= limits.down {
+        if moved && stream.down.buffered() <= flight.limits.down {
             continue;
         }
-        let full = stream.down.buffered() > limits.down;
+        let full = stream.down.buffered() > flight.limits.down;
         if let Poll::Ready(Err(error)) = stream.down.poll_flush(cx) {
             return Poll::Ready(Pumped::Downstream(error));
         }
-        moved |= full && stream.down.buffered() <= limits.down;
+        moved |= full && stream.down.buffered() <= flight.limits.down;
         if !moved {
             if incomplete && stream.request_complete {
-                // The time that the response may take began in this turn.
-                return stream.poll_timers(cx).map(Pumped::Timeout);
+                // The times that the response and its attempts may take began in this turn.
+                arm(stream, flight);
+                return stream.poll_timers(cx).map(|timeout| expired(stream, flight, timeout));
             }
             return Poll::Pending;
         }
     }
 }
 
-/// How much may wait on each side before its sender is no longer read.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Towards the upstream (the cluster's `per_connection_buffer_limit_bytes`).
-    pub up: usize,
-    /// Towards the client (the listener's).
-    pub down: usize,
+/// Lets the stream watch the flight's own timers.
+#[inline]
+fn arm<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
+    stream.deadlines.attempt =
+        if flight.is_timed() { flight.next_deadline(stream.now(), stream.request_complete) } else { None };
 }
 
+fn expired<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, timeout: Timeout) -> Pumped {
+    let alarm = if timeout == Timeout::Attempt { flight.alarm(stream.now()) } else { None };
+    alarm.map_or(Pumped::Timeout(timeout), Pumped::Alarm)
+}
+
+/// What became of one attempt in one turn.
+enum Turn {
+    Idle,
+    Moved,
+    FailedWrite(StreamError),
+    Done(Pumped),
+}
+
+#[inline]
+fn poll_attempt<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    at: usize,
+    cx: &mut Context<'_>,
+) -> Turn {
+    let Some(attempt) = flight.attempts.get_mut(at) else { return Turn::Idle };
+    let up = match &mut attempt.step {
+        Step::Live(up) => up,
+        Step::Waiting(pending) => {
+            return match pending.poll(cx) {
+                Poll::Pending => Turn::Idle,
+                Poll::Ready(Ok(up)) => {
+                    attempt.step = Step::Live(up);
+                    Turn::Done(Pumped::Connected(at))
+                }
+                Poll::Ready(Err(error)) => Turn::Done(Pumped::NotConnected(at, error)),
+            };
+        }
+    };
+    let full = up.buffered() > flight.limits.up;
+    let sent = up.poll_flush(cx);
+    // With room again, the request goes on.
+    let mut turn = if full && up.buffered() <= flight.limits.up { Turn::Moved } else { Turn::Idle };
+    if stream.down.buffered() <= flight.limits.down {
+        match up.poll_event(cx, &mut stream.heads.response, &mut stream.heads.response_trailers) {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) => return Turn::Done(Pumped::Upstream(at, error)),
+            Poll::Ready(Ok(event)) => {
+                turn = Turn::Moved;
+                if let Some(end) = deliver(stream, attempt, at, event, cx) {
+                    return Turn::Done(end);
+                }
+            }
+        }
+    }
+    match sent {
+        Poll::Ready(Err(error)) if matches!(turn, Turn::Idle) => Turn::FailedWrite(error),
+        _ => turn,
+    }
+}
+
+/// Takes the request's next piece, where those who get it have room, and hands it on.
 fn poll_request<D: Downstream>(
     stream: &mut Stream<D>,
-    up: &mut Exchange,
-    limits: Limits,
+    flight: &mut Flight<'_>,
     cx: &mut Context<'_>,
 ) -> Result<bool, Pumped> {
     if stream.request_complete {
-        return match stream.down.poll_disconnect(cx) {
-            Poll::Ready(()) => Err(Pumped::Downstream(DownstreamError::Disconnected)),
-            Poll::Pending => Ok(false),
-        };
+        if let Poll::Ready(()) = stream.down.poll_disconnect(cx) {
+            return Err(Pumped::Downstream(DownstreamError::Disconnected));
+        }
+        return Ok(false);
     }
-    if up.buffered() > limits.up {
+    if !has_room(flight) {
         return Ok(false);
     }
     match stream.poll_request(cx) {
         Poll::Pending => Ok(false),
         Poll::Ready(Err(error)) => Err(Pumped::Downstream(error)),
         Poll::Ready(Ok(event)) => {
-            match event {
-                RequestEvent::Data { end_stream } => up.encode_data(stream.down.data(), end_stream),
-                RequestEvent::Trailers => up.encode_trailers(&stream.heads.request_trailers),
-                RequestEvent::End => up.encode_data(&[], true),
-            }
+            hand_up(stream, flight, event)?;
             stream.request_sent();
             Ok(true)
         }
     }
 }
 
+/// Whether more of the request may be read: nobody who gets it has too much waiting.
+fn has_room(flight: &mut Flight<'_>) -> bool {
+    let Limits { up: limit, .. } = flight.limits;
+    let mut live = false;
+    for attempt in &mut flight.attempts {
+        if let Some(up) = attempt.live() {
+            live = true;
+            if up.buffered() > limit {
+                return false;
+            }
+        }
+    }
+    live || flight.replay.len() <= limit
+}
+
+#[inline]
+fn hand_up<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    event: RequestEvent,
+) -> Result<(), Pumped> {
+    if flight.replay.is_passed_by()
+        && let [attempt] = flight.attempts.as_mut_slice()
+        && let Step::Live(up) = &mut attempt.step
+    {
+        match event {
+            RequestEvent::Data { end_stream } => up.encode_data(stream.down.data(), end_stream),
+            RequestEvent::Trailers => up.encode_trailers(&stream.heads.request_trailers),
+            RequestEvent::End => up.encode_data(&[], true),
+        }
+        attempt.progress.passed(stream.request_complete);
+        flight.replay.passed(event);
+        return Ok(());
+    }
+    keep(stream, flight, event)
+}
+
+/// Hands a piece on to attempts that are behind, or keeps it for those to come.
+#[cold]
+fn keep<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    event: RequestEvent,
+) -> Result<(), Pumped> {
+    if let RequestEvent::Data { .. } = event {
+        let buffers = stream.hcm.world.worker.buffers();
+        if flight.replay.push(stream.down.data(), flight.limits.replay, buffers).is_err() {
+            flight.cluster.stats().retry_or_shadow_abandoned.inc();
+            flight.retry = None;
+            if flight.attempts.is_empty() {
+                return Err(Pumped::BodyTooLarge);
+            }
+        }
+    }
+    flight.replay.passed(event);
+    feed(stream, flight);
+    Ok(())
+}
+
+/// Gives every attempt that is on a connection what it has not had of the request.
+pub(super) fn feed<D: Downstream>(stream: &Stream<D>, flight: &mut Flight<'_>) {
+    let Flight { attempts, replay, .. } = flight;
+    for attempt in attempts.iter_mut() {
+        if let Step::Live(up) = &mut attempt.step {
+            replay.feed(&mut attempt.progress, up, &stream.heads.request_trailers);
+        }
+    }
+    replay.settle(attempts.iter_mut().map(|a| &mut a.progress));
+}
+
 /// Hands an event of the response on; `Some` where the caller has to act.
+#[inline]
 fn deliver<D: Downstream>(
     stream: &mut Stream<D>,
-    up: &Exchange,
+    attempt: &mut Attempt,
+    at: usize,
     event: UpstreamEvent,
     cx: &mut Context<'_>,
 ) -> Option<Pumped> {
     stream.touch();
+    attempt.last_event = stream.deadlines.last_event;
+    let Step::Live(up) = &mut attempt.step else { return None };
     match event {
-        UpstreamEvent::Head { end_stream } => Some(Pumped::Head { end_stream }),
+        UpstreamEvent::Head { end_stream } => Some(Pumped::Head { at, end_stream }),
         UpstreamEvent::Informational => Some(Pumped::Informational),
         UpstreamEvent::Data { end_stream } => {
             stream.send_body(cx, up.data(), end_stream);

@@ -14,6 +14,8 @@ use crate::host::{Host, HostSnapshot};
 use crate::lb::HostSet;
 use crate::pool::{Checkout, Connector, PoolError, Reaper};
 use crate::stats::{ClusterStats, Http1CodecStats};
+use nuncio_core::config::Fraction;
+use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_net::worker::Worker;
 use std::cell::{OnceCell, RefCell};
@@ -141,6 +143,15 @@ impl Cluster {
     /// The hosts and their loads, for a look.
     pub fn with_hosts<R>(&self, look: impl FnOnce(&HostSet) -> R) -> R {
         look(&self.hosts.borrow())
+    }
+
+    /// Whether runtime keys take it out of service, wholly or for a share of requests.
+    pub fn in_maintenance(&self, runtime: &Runtime) -> bool {
+        // Without any key set this is one load.
+        !runtime.is_empty()
+            && runtime
+                .fraction(&format!("upstream.maintenance_mode.{}", self.name()), Fraction::default())
+                .hit(self.core.worker.rng().next())
     }
 
     /// The next host for a request; `None` where no host may be used (`UH`), which is counted.

@@ -8,6 +8,7 @@ mod random;
 mod round_robin;
 mod set;
 
+pub use priority::Loads;
 pub use set::HostSet;
 
 use crate::host::Host;
@@ -75,6 +76,8 @@ pub struct PickContext<'a> {
     /// Which hosts a retry would rather not have, and how often it looks further
     /// (`retry_host_predicate`, `host_selection_retry_max_attempts`).
     pub avoid: Option<Avoid<'a>>,
+    /// How load spreads over priorities, where a retry moves it (`retry_priority`).
+    pub loads: Option<&'a Loads>,
 }
 
 /// Hosts to avoid if others come up.

@@ -72,6 +72,23 @@ impl Loads {
         loads
     }
 
+    /// The loads where none goes to the priorities that `excluded` marks; `None` where nothing is left.
+    pub fn without(counts: &[Counts], factor: u32, excluded: &[bool]) -> Option<Self> {
+        let share = |usable: fn(&Counts) -> u64| -> Vec<u32> {
+            let marks = excluded.iter().chain(std::iter::repeat(&false));
+            let shares = counts.iter().zip(marks);
+            shares.map(|(c, out)| if *out { 0 } else { availability(usable(c), c.total, factor) }).collect()
+        };
+        let (healthy, degraded) = (share(|c| c.healthy), share(|c| c.degraded));
+        let available = healthy.iter().chain(&degraded).sum::<u32>().min(100);
+        let none = vec![0; counts.len()];
+        let mut loads = Self { healthy: none.clone(), degraded: none, panic: vec![false; counts.len()] };
+        (available > 0).then(|| {
+            loads.spread(&healthy, &degraded, available);
+            loads
+        })
+    }
+
     fn spread(&mut self, healthy: &[u32], degraded: &[u32], available: u32) {
         let mut left = 100;
         let parts = self.healthy.iter_mut().zip(healthy).chain(self.degraded.iter_mut().zip(degraded));

@@ -89,6 +89,17 @@ impl HostSet {
         &self.hosts
     }
 
+    /// The hosts of each priority, counted by their health as it is now.
+    pub fn counts(&self, by_weight: bool) -> Vec<Counts> {
+        let mut counts = vec![Counts::default(); self.priorities.len()];
+        for host in &self.hosts {
+            if let Some(counts) = counts.get_mut(host.shared().spec().priority as usize) {
+                counts.add(host.shared().health_flags().health(), host, by_weight);
+            }
+        }
+        counts
+    }
+
     /// The loads of the priorities.
     pub fn loads(&self) -> &Loads {
         &self.loads
@@ -96,9 +107,11 @@ impl HostSet {
 
     #[inline]
     pub(crate) fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Picked<'_> {
-        let choice = match self.only {
-            Some(only) => Some(only),
-            None => self.loads.choose(cx.hash.unwrap_or_else(|| rng.next())),
+        let by = || cx.hash.unwrap_or_else(|| rng.next());
+        let choice = match (cx.loads, self.only) {
+            (Some(loads), _) => loads.choose(by()),
+            (None, Some(only)) => Some(only),
+            (None, None) => self.loads.choose(by()),
         };
         let Some(choice) = choice else { return Picked { host: None, panic: false } };
         let Some(priority) = self.priorities.get(choice.priority) else {
@@ -119,16 +132,22 @@ impl HostSet {
 fn count(localities: &[LocalityList], by_weight: bool) -> Counts {
     let mut counts = Counts::default();
     for (health, host) in localities.iter().flat_map(|l| &l.hosts) {
+        counts.add(*health, host, by_weight);
+    }
+    counts
+}
+
+impl Counts {
+    fn add(&mut self, health: Health, host: &Host, by_weight: bool) {
         let n = if by_weight { u64::from(super::weight(host)) } else { 1 };
-        counts.hosts += n;
+        self.hosts += n;
         match health {
-            Health::Healthy => (counts.healthy, counts.total) = (counts.healthy + n, counts.total + n),
-            Health::Degraded => (counts.degraded, counts.total) = (counts.degraded + n, counts.total + n),
-            Health::Unhealthy => counts.total += n,
+            Health::Healthy => (self.healthy, self.total) = (self.healthy + n, self.total + n),
+            Health::Degraded => (self.degraded, self.total) = (self.degraded + n, self.total + n),
+            Health::Unhealthy => self.total += n,
             Health::Excluded => {}
         }
     }
-    counts
 }
 
 impl Priority {

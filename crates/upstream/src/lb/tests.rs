@@ -118,9 +118,11 @@ fn locality_weights_share_traffic_and_one_without_weight_gets_none() {
 fn a_retry_looks_further_for_another_host_and_takes_the_last_in_the_end() {
     with(cluster(&[1, 2]), |c| {
         let not_one = |h: &Host| h.address().port() == Some(1);
-        let cx = PickContext { avoid: Some(Avoid { rejects: &not_one, attempts: 1 }), hash: None };
+        let cx =
+            PickContext { avoid: Some(Avoid { rejects: &not_one, attempts: 1 }), ..PickContext::default() };
         assert!((0..9).all(|_| c.pick(&cx).unwrap().address().port() == Some(2)));
-        let cx = PickContext { avoid: Some(Avoid { rejects: &|_| true, attempts: 3 }), hash: None };
+        let cx =
+            PickContext { avoid: Some(Avoid { rejects: &|_| true, attempts: 3 }), ..PickContext::default() };
         assert!(c.pick(&cx).is_some());
     });
 }

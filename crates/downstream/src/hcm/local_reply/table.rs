@@ -143,6 +143,12 @@ impl LocalReply {
         if reset == ResetReason::Overflow { reply.with_header("x-envoy-overloaded", "true") } else { reply }
     }
 
+    /// The body outgrew what may be kept for another try while no attempt was running.
+    pub fn retry_buffer_exceeded() -> Self {
+        Self::new(507, "request_payload_exceeded_retry_buffer_limit")
+            .with_body(ReplyBody::Static("exceeded request buffer limit while retrying upstream"))
+    }
+
     /// The route's time-out, or the last try's, ran out.
     pub fn upstream_timeout(details: &'static str) -> Self {
         Self::new(504, details)

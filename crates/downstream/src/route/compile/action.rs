@@ -10,6 +10,7 @@ use crate::route::rewrite::{HostRewrite, PathRewrite};
 use crate::route::template::{TemplateMatch, TemplateRewrite, TemplateRewriteError};
 use crate::route::weighted::WeightedClusters;
 use crate::route::{Route, WeightChanges};
+use crate::router::retry::{RetryPlugins, RetryPolicy};
 use nuncio_core::config::{CompileContext, data_source, duration, type_name};
 use nuncio_core::matcher::RegexRewrite;
 use nuncio_proto::pb::envoy::config::core::v3 as core;
@@ -32,6 +33,37 @@ pub(super) struct Around<'a> {
     pub name: &'a str,
     /// The template that its path is matched against.
     pub template: Option<&'a TemplateMatch>,
+    /// What its virtual host says where it says nothing itself.
+    pub defaults: ForwardingDefaults,
+}
+
+/// How requests are forwarded, as a virtual host says for all of its routes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ForwardingDefaults {
+    pub(super) retry: Option<Arc<RetryPolicy>>,
+    pub(super) hedge_on_per_try_timeout: Option<bool>,
+    pub(super) body_limit: Option<u64>,
+}
+
+impl ForwardingDefaults {
+    pub(super) fn compile(
+        retry: Option<pb::RetryPolicy>,
+        hedge: Option<pb::HedgePolicy>,
+        body_limit: Option<u64>,
+        cx: &CompileContext<'_>,
+        plugins: &RetryPlugins,
+    ) -> Option<Self> {
+        let retry = match retry {
+            None => None,
+            Some(message) => Some(RetryPolicy::compile(message, &cx.field("retry_policy"), plugins)?),
+        };
+        Some(Self { retry, hedge_on_per_try_timeout: hedge.map(hedges), body_limit })
+    }
+}
+
+fn hedges(message: pb::HedgePolicy) -> bool {
+    let pb::HedgePolicy { hedge_on_per_try_timeout } = message;
+    hedge_on_per_try_timeout
 }
 
 /// A compiled action.
@@ -91,13 +123,29 @@ fn cluster_action(
         regex_rewrite,
         append_x_forwarded_host,
         path_rewrite_policy,
+        retry_policy,
+        hedge_policy,
     } = message;
+    let own = ForwardingDefaults::compile(
+        retry_policy,
+        hedge_policy,
+        around.defaults.body_limit,
+        cx,
+        around.scope.options.retry_plugins,
+    );
     let path = path_rewrite(prefix_rewrite, regex_rewrite, path_rewrite_policy, cx, around.template);
     let host = host_choice(host_rewrite_specifier, cx);
     let specifier = specifier(cluster_specifier, cx, around);
     let timeout = limit(timeout.as_ref(), &cx.field("timeout"));
     let idle_timeout = limit(idle_timeout.as_ref(), &cx.field("idle_timeout"));
+    let own = own?;
     let action = ClusterAction {
+        retry: own.retry.or_else(|| around.defaults.retry.clone()),
+        hedge_on_per_try_timeout: own
+            .hedge_on_per_try_timeout
+            .or(around.defaults.hedge_on_per_try_timeout)
+            .unwrap_or(false),
+        body_limit: own.body_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         cluster: ClusterSpecifier::Name("".into()),
         timeout: match timeout? {
             None => Some(DEFAULT_TIMEOUT),

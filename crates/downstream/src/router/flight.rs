@@ -1,0 +1,195 @@
+//! A request on its way to a cluster: its attempts, what it may need again, and its own timers.
+
+use super::RouterConfig;
+use super::charge::Charge;
+use super::replay::{Progress, Replay};
+use super::retry::RetryState;
+use super::timeouts::Timeouts;
+use crate::route::{ClusterAction, Route};
+use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use nuncio_upstream::host::Host;
+use nuncio_upstream::pool::{Exchange, PendingStream};
+use smallvec::SmallVec;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// One attempt.
+pub(super) struct Attempt {
+    pub(super) host: Rc<Host>,
+    pub(super) step: Step,
+    pub(super) progress: Progress,
+    /// When it has to have answered.
+    answer_by: Option<Instant>,
+    /// Its time has begun.
+    timed: bool,
+    /// When something last happened on it.
+    pub(super) last_event: Instant,
+    /// Its time ran out, but it may still answer first: another one was begun beside it.
+    pub(super) hedged: bool,
+}
+
+/// How far an attempt is.
+// Moved once, into the flight; boxing it would allocate per request.
+#[allow(clippy::large_enum_variant, reason = "see above")]
+pub(super) enum Step {
+    /// It waits for a connection.
+    Waiting(PendingStream),
+    /// It is on one.
+    Live(Exchange),
+}
+
+impl Attempt {
+    pub(super) fn new(host: Rc<Host>, step: Step, now: Instant) -> Self {
+        let progress = Progress::default();
+        Self { host, step, progress, answer_by: None, timed: false, last_event: now, hedged: false }
+    }
+
+    /// Its exchange, once it is on a connection.
+    pub(super) fn live(&mut self) -> Option<&mut Exchange> {
+        match &mut self.step {
+            Step::Live(up) => Some(up),
+            Step::Waiting(_) => None,
+        }
+    }
+}
+
+/// How much may wait on each side before its sender is no longer read, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Towards the upstream (the cluster's `per_connection_buffer_limit_bytes`).
+    pub(super) up: usize,
+    /// Towards the client (the listener's).
+    pub(super) down: usize,
+    /// Of a body that is kept for another attempt.
+    pub(super) replay: usize,
+}
+
+/// Which of a flight's own timers ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// The back-off is over.
+    BackOff,
+    /// `per_try_timeout` of this attempt.
+    PerTry(usize),
+    /// `per_try_idle_timeout` of this attempt.
+    PerTryIdle(usize),
+}
+
+/// All that the router knows of one request while it serves it.
+pub(super) struct Flight<'a> {
+    pub(super) config: &'a RouterConfig,
+    pub(super) route: &'a Route,
+    pub(super) action: &'a ClusterAction,
+    pub(super) cluster: Rc<Cluster>,
+    pub(super) priority: RequestPriority,
+    pub(super) timeouts: Timeouts,
+    pub(super) limits: Limits,
+    pub(super) retry: Option<Box<RetryState>>,
+    pub(super) replay: Replay,
+    pub(super) attempts: SmallVec<[Attempt; 1]>,
+    /// When the next attempt is made, and whether because of a time-out.
+    pub(super) back_off: Option<(Instant, TimeoutRetry)>,
+    /// What every pick of a host looks at.
+    pub(super) pick: PickContext<'a>,
+    /// The host of an attempt that ended before it had a place.
+    pub(super) failed_host: Option<Rc<Host>>,
+}
+
+/// Whether an attempt is made because the one before took too long (`x-envoy-is-timeout-retry`).
+pub(super) type TimeoutRetry = bool;
+
+impl Flight<'_> {
+    /// Whether timers of its own may run: then the stream has to watch them.
+    pub(super) fn is_timed(&self) -> bool {
+        self.back_off.is_some() || self.timeouts.per_try.is_some() || self.timeouts.per_try_idle.is_some()
+    }
+
+    /// The nearest of its own deadlines. Attempts' times begin once the request is complete and they are on a
+    /// connection.
+    pub(super) fn next_deadline(&mut self, now: Instant, request_complete: bool) -> Option<Instant> {
+        let after = |limit: Option<Duration>, since: Instant| limit.and_then(|d| since.checked_add(d));
+        let Timeouts { per_try, per_try_idle, .. } = self.timeouts;
+        let mut next = self.back_off.map(|(at, _)| at);
+        for attempt in &mut self.attempts {
+            if matches!(attempt.step, Step::Waiting(_)) {
+                continue;
+            }
+            if !attempt.timed && request_complete {
+                attempt.timed = true;
+                attempt.answer_by = after(per_try, now);
+            }
+            let idle = after(per_try_idle, attempt.last_event);
+            next = [next, attempt.answer_by, idle].into_iter().flatten().min();
+        }
+        next
+    }
+
+    /// Which of its timers ran out first.
+    pub(super) fn alarm(&self, now: Instant) -> Option<Alarm> {
+        let due = |at: Option<Instant>| at.filter(|at| *at <= now);
+        let back_off = due(self.back_off.map(|(at, _)| at)).map(|at| (at, Alarm::BackOff));
+        let tries = self.attempts.iter().enumerate().flat_map(|(i, attempt)| {
+            let live = matches!(attempt.step, Step::Live(_));
+            let idle = self.timeouts.per_try_idle.filter(|_| live).map(|d| attempt.last_event + d);
+            let per_try = due(attempt.answer_by).map(|at| (at, Alarm::PerTry(i)));
+            per_try.into_iter().chain(due(idle).map(|at| (at, Alarm::PerTryIdle(i))))
+        });
+        back_off.into_iter().chain(tries).min_by_key(|(at, _)| *at).map(|(_, alarm)| alarm)
+    }
+
+    /// The response has begun: its attempt is the only one, and time limits on getting one are over.
+    pub(super) fn settle_on(&mut self, at: usize) {
+        if self.attempts.len() > 1 {
+            self.attempts.swap(0, at);
+            self.attempts.truncate(1);
+        }
+        if let Some(attempt) = self.attempts.first_mut() {
+            (attempt.timed, attempt.answer_by) = (true, None);
+        }
+        self.back_off = None;
+        self.retry = None;
+        self.replay.let_go();
+    }
+
+    /// Its time is no longer watched: another attempt was begun beside it.
+    pub(super) fn hedge(&mut self, at: usize) {
+        if let Some(attempt) = self.attempts.get_mut(at) {
+            attempt.answer_by = None;
+            attempt.hedged = true;
+        }
+    }
+
+    /// It runs on alone, without a limit of its own.
+    pub(super) fn unhedge(&mut self, at: usize) {
+        if let Some(attempt) = self.attempts.get_mut(at) {
+            attempt.hedged = false;
+        }
+    }
+
+    fn charge_host<'c>(&'c self, host: Option<&'c Host>) -> Charge<'c> {
+        Charge { config: self.config, route: self.route, cluster: &self.cluster, host }
+    }
+
+    /// Whom the attempt is counted for.
+    pub(super) fn charge(&self, at: usize) -> Charge<'_> {
+        self.charge_host(self.attempts.get(at).map(|a| &*a.host))
+    }
+
+    /// Whom a failed attempt is counted for, which may not have had a place among the others yet.
+    pub(super) fn charge_failed(&self, at: Option<usize>) -> Charge<'_> {
+        let host = at.and_then(|at| self.attempts.get(at)).map(|a| &*a.host);
+        self.charge_host(host.or(self.failed_host.as_deref()))
+    }
+
+    /// For what no host is to blame for.
+    pub(super) fn charge_nobody(&self) -> Charge<'_> {
+        self.charge_host(None)
+    }
+
+    /// Ends an attempt: its connection is given back or closed.
+    pub(super) fn end(&mut self, at: usize) {
+        if at < self.attempts.len() {
+            self.attempts.remove(at);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The request's body while it has to wait, or may be needed again.
+
+use crate::hcm::exchange::RequestEvent;
+use nuncio_codec::head::HeaderMap;
+use nuncio_net::worker::BufferPool;
+use nuncio_upstream::pool::Exchange;
+use smallvec::SmallVec;
+
+/// How far an attempt has got with the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes of the kept body that it was given.
+    at: usize,
+    /// It was given the request's end.
+    ended: bool,
+}
+
+/// What was received of a request's body and is still needed.
+#[derive(Default)]
+pub(super) struct Replay {
+    data: Vec<u8>,
+    /// Another attempt may need all of it.
+    keep: bool,
+    /// The request was complete with its head.
+    bodiless: bool,
+    /// The body's last byte has come.
+    complete: bool,
+    trailers: bool,
+}
+
+/// A body outgrew its limit and cannot be sent again.
+#[derive(Debug)]
+pub(super) struct Abandoned;
+
+impl Replay {
+    /// Nothing yet. `keep`: all of the body may be needed again; `complete`: there is none.
+    pub(super) fn new(keep: bool, complete: bool) -> Self {
+        Self { keep, complete, bodiless: complete, ..Self::default() }
+    }
+
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// No attempt will follow: what all have sent need not be kept.
+    pub(super) fn let_go(&mut self) {
+        self.keep = false;
+    }
+
+    /// Whether an attempt that begins now is a head alone. A first attempt is one only where the request never
+    /// was more; a later one (`again`) also where its body turned out to be empty, as in Envoy.
+    pub(super) fn is_head_only(&self, again: bool) -> bool {
+        self.bodiless || again && self.complete && self.data.is_empty() && !self.trailers
+    }
+
+    /// Keeps a piece for attempts that are behind, or to come.
+    ///
+    /// # Errors
+    /// It was kept for attempts to come and is beyond `limit`: there will be none. What is kept is still to be
+    /// sent.
+    pub(super) fn push(&mut self, piece: &[u8], limit: usize, buffers: &BufferPool) -> Result<(), Abandoned> {
+        if self.data.capacity() == 0 {
+            self.data = buffers.take();
+        }
+        self.data.extend_from_slice(piece);
+        if self.keep && self.data.len() > limit {
+            self.keep = false;
+            return Err(Abandoned);
+        }
+        Ok(())
+    }
+
+    /// This event of the request went by.
+    #[inline]
+    pub(super) fn passed(&mut self, event: RequestEvent) {
+        match event {
+            RequestEvent::Data { end_stream } => self.complete |= end_stream,
+            RequestEvent::Trailers => (self.complete, self.trailers) = (true, true),
+            RequestEvent::End => self.complete = true,
+        }
+    }
+
+    /// Whether a piece can go past this buffer, to an attempt that has all that came before.
+    pub(super) fn is_passed_by(&self) -> bool {
+        !self.keep && self.data.is_empty()
+    }
+
+    /// Gives an attempt what it has not had.
+    pub(super) fn feed(&self, progress: &mut Progress, up: &mut Exchange, trailers: &HeaderMap) {
+        let rest = self.data.get(progress.at..).unwrap_or_default();
+        let ends = self.complete && !progress.ended;
+        if rest.is_empty() && !ends {
+            return;
+        }
+        let last = ends && !self.trailers;
+        if !rest.is_empty() || last {
+            up.encode_data(rest, last);
+        }
+        if ends && self.trailers {
+            up.encode_trailers(trailers);
+        }
+        progress.at = self.data.len();
+        progress.ended |= ends;
+    }
+
+    /// Drops what every attempt has had, where it is not kept for more.
+    pub(super) fn settle<'p>(&mut self, attempts: impl Iterator<Item = &'p mut Progress>) {
+        if self.keep || self.data.is_empty() {
+            return;
+        }
+        let attempts: SmallVec<[&mut Progress; 2]> = attempts.collect();
+        if attempts.iter().all(|p| p.at == self.data.len()) {
+            self.data.clear();
+            attempts.into_iter().for_each(|p| p.at = 0);
+        }
+    }
+
+    /// Gives the storage back.
+    pub(super) fn release(&mut self, buffers: &BufferPool) {
+        if self.data.capacity() > 0 {
+            buffers.give(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+impl Progress {
+    /// The head went out alone, and was all there is.
+    pub(super) fn head_only() -> Self {
+        Self { at: 0, ended: true }
+    }
+
+    /// A piece went to the attempt directly.
+    pub(super) fn passed(&mut self, end: bool) {
+        self.ended |= end;
+    }
+}

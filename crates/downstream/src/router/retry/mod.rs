@@ -1,0 +1,241 @@
+//! Retries: what a policy and the request's headers say, and what was decided so far for one request.
+
+mod plugin;
+mod policy;
+
+pub use plugin::{
+    AnyRetryPluginFactory, PriorityLoads, RetryHostPredicate, RetryPluginFactory, RetryPlugins, RetryPriority,
+};
+pub use policy::{RetryOn, RetryPolicy};
+
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_core::rng::Rng;
+use nuncio_core::runtime::Runtime;
+use nuncio_upstream::cluster::{Avoid, Cluster, Permit, PickContext, RequestPriority};
+use nuncio_upstream::error::ResetReason;
+use nuncio_upstream::host::Host;
+use smallvec::SmallVec;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// What is done about a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// No condition holds.
+    No,
+    /// Another try is made after this time.
+    Retry(Duration),
+    /// A condition holds, but a circuit breaker or the retry budget refuses.
+    Overflow,
+    /// A condition holds, but all tries are used up.
+    LimitExceeded,
+}
+
+/// The tries of one request.
+pub(super) struct RetryState {
+    policy: Arc<RetryPolicy>,
+    on: RetryOn,
+    left: u32,
+    /// `x-envoy-retriable-status-codes`
+    more_codes: SmallVec<[u32; 4]>,
+    /// `x-envoy-retriable-header-names`
+    more_headers: Vec<Box<str>>,
+    back_off: Interval,
+    /// Held from the decision to the next one: a retry counts as active as long as it lasts.
+    permit: Option<Permit>,
+    attempted: Vec<Rc<Host>>,
+    priority: Option<Box<dyn PriorityLoads>>,
+}
+
+/// An interval that doubles up to a maximum.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    next: Duration,
+    max: Duration,
+}
+
+/// Runtime key and default of the back-off's base, in milliseconds.
+const BASE_KEY: (&str, u64) = ("upstream.base_retry_backoff_ms", 25);
+
+/// What holds where a request's headers ask for retries and its route says nothing.
+static NO_POLICY: LazyLock<Arc<RetryPolicy>> = LazyLock::new(Arc::default);
+
+impl RetryState {
+    /// The state for a request whose route has `policy`; `None` where neither it nor the headers ask for
+    /// retries. The headers stay; the router removes them.
+    pub(super) fn new(
+        policy: Option<&Arc<RetryPolicy>>,
+        headers: &HeaderMap,
+        runtime: &Runtime,
+    ) -> Option<Box<Self>> {
+        let text = |name: Known| headers.get_str(name);
+        let asked = headers.contains(Known::XEnvoyRetryOn) || headers.contains(Known::XEnvoyRetryGrpcOn);
+        let policy = policy.filter(|p| asked || !p.on.is_empty()).or_else(|| asked.then(|| &*NO_POLICY))?;
+        let mut on = policy.on;
+        on = on.with(text(Known::XEnvoyRetryOn).map(RetryOn::parse).unwrap_or_default());
+        on = on.with(text(Known::XEnvoyRetryGrpcOn).map(RetryOn::parse_grpc).unwrap_or_default());
+        if !policy.request_headers.is_empty() && !policy.request_headers.iter().any(|m| m.matches(headers)) {
+            on = RetryOn::default();
+        }
+        let left =
+            text(Known::XEnvoyMaxRetries).filter(|_| !on.is_empty()).and_then(|n| n.trim().parse().ok());
+        let list = |name| text(name).unwrap_or_default().split(',').map(str::trim).filter(|s| !s.is_empty());
+        Some(Box::new(Self {
+            on,
+            left: left.unwrap_or(policy.retries),
+            more_codes: list(Known::XEnvoyRetriableStatusCodes).filter_map(|s| s.parse().ok()).collect(),
+            more_headers: list(Known::XEnvoyRetriableHeaderNames)
+                .map(|s| s.to_ascii_lowercase().into())
+                .collect(),
+            back_off: Interval::new(policy, runtime),
+            permit: None,
+            attempted: Vec::new(),
+            priority: None,
+            policy: Arc::clone(policy),
+        }))
+    }
+
+    /// Whether another try is possible at all: then the request's body is kept.
+    pub(super) fn enabled(&self) -> bool {
+        !self.on.is_empty()
+    }
+
+    /// Whether this response's head is a reason to try again.
+    pub(super) fn wants_response(&self, head: &ResponseHead) -> bool {
+        let (on, headers) = (self.on, &head.headers);
+        if headers.contains(Known::XEnvoyRatelimited) {
+            // It comes from another Envoy; only this condition overrides it.
+            return on.any(RetryOn::ENVOY_RATELIMITED);
+        }
+        let status = u32::from(head.status);
+        let codes = || self.policy.status_codes.iter().chain(&self.more_codes);
+        on.any(RetryOn::SERVER_ERROR) && (500..600).contains(&status)
+            || on.any(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&status)
+            || on.any(RetryOn::RETRIABLE_4XX) && status == 409
+            || on.any(RetryOn::STATUS_CODES) && codes().any(|code| *code == status)
+            || on.any(RetryOn::HEADERS)
+                && (self.policy.headers.iter().any(|m| m.matches(headers))
+                    || self.more_headers.iter().any(|name| headers.get(&**name).is_some()))
+            || headers
+                .get_str(Known::GrpcStatus)
+                .and_then(|status| status.trim().parse().ok())
+                .is_some_and(|status: u32| status < 17 && on.any(RetryOn::of_grpc(status)))
+    }
+
+    /// Whether an attempt that ended without a response is a reason to try again. `sent`: the request was
+    /// begun on a connection.
+    pub(super) fn wants_reset(&self, reason: ResetReason, sent: bool) -> bool {
+        let on = self.on;
+        let not_connected = matches!(
+            reason,
+            ResetReason::LocalConnectionFailure
+                | ResetReason::RemoteConnectionFailure
+                | ResetReason::ConnectionTimeout
+        );
+        reason != ResetReason::Overflow
+            && (on.any(RetryOn::RESET.with(RetryOn::SERVER_ERROR).with(RetryOn::GATEWAY_ERROR))
+                || on.any(RetryOn::RESET_BEFORE_REQUEST) && !sent
+                || on.any(RetryOn::REFUSED_STREAM) && reason == ResetReason::RemoteRefusedStreamReset
+                || on.any(RetryOn::CONNECT_FAILURE) && not_connected)
+    }
+
+    /// Decides on what an attempt came to, and counts it. `wanted`: it is a reason to try again; `response`
+    /// is its head, if there is one, and `now` the time in seconds since 1970.
+    pub(super) fn decide(
+        &mut self,
+        wanted: bool,
+        response: Option<&ResponseHead>,
+        around: &RetryWorld<'_>,
+    ) -> Decision {
+        let stats = around.cluster.stats();
+        let earlier = self.permit.take().is_some();
+        if !wanted {
+            if earlier {
+                stats.upstream_rq_retry_success.inc();
+            }
+            return Decision::No;
+        }
+        if self.left == 0 {
+            stats.upstream_rq_retry_limit_exceeded.inc();
+            return Decision::LimitExceeded;
+        }
+        self.left -= 1;
+        let Some(permit) = around.cluster.try_retry(around.priority) else {
+            stats.upstream_rq_retry_overflow.inc();
+            return Decision::Overflow;
+        };
+        if around.runtime.integer("upstream.use_retry", 100) <= around.rng.below(100) {
+            return Decision::No;
+        }
+        self.permit = Some(permit);
+        stats.upstream_rq_retry.inc();
+        let asked = response.zip(self.policy.rate_limited.as_ref());
+        let asked = asked.and_then(|(head, limited)| limited.interval(&head.headers, around.wall));
+        let Some(least) = asked.filter(|d| d.as_millis() > 1) else {
+            stats.upstream_rq_retry_backoff_exponential.inc();
+            return Decision::Retry(self.back_off.next(around.rng));
+        };
+        stats.upstream_rq_retry_backoff_ratelimited.inc();
+        let least = least.as_millis() as u64;
+        Decision::Retry(Duration::from_millis(least + around.rng.below(least / 2)))
+    }
+
+    /// A host was picked for an attempt.
+    pub(super) fn attempted(&mut self, host: &Rc<Host>) {
+        if !self.policy.host_predicates.is_empty() || self.policy.priority.is_some() {
+            self.attempted.push(Rc::clone(host));
+        }
+    }
+
+    /// Picks a host for another try.
+    pub(super) fn pick(&mut self, cluster: &Cluster, cx: &PickContext<'_>) -> Option<Rc<Host>> {
+        let Self { policy, attempted, priority, .. } = self;
+        if let (None, Some(plugin)) = (&priority, &policy.priority) {
+            *priority = Some(plugin.begin());
+        }
+        let loads = priority
+            .as_mut()
+            .and_then(|p| cluster.with_hosts(|hosts| p.loads(attempted, hosts, cluster.config())));
+        let rejects = |host: &Host| policy.host_predicates.iter().any(|p| p.rejects(host, attempted));
+        let avoid = Avoid { rejects: &rejects, attempts: policy.host_attempts };
+        cluster.pick(&PickContext { avoid: Some(avoid), loads, ..*cx })
+    }
+}
+
+/// What a decision reads and counts in.
+pub(super) struct RetryWorld<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) priority: RequestPriority,
+    pub(super) runtime: &'a Runtime,
+    pub(super) rng: &'a Rng,
+    /// Seconds since 1970.
+    pub(super) wall: u64,
+}
+
+impl Interval {
+    fn new(policy: &RetryPolicy, runtime: &Runtime) -> Self {
+        let base = policy.back_off.base;
+        let base = base.unwrap_or_else(|| Duration::from_millis(runtime.integer(BASE_KEY.0, BASE_KEY.1)));
+        Self { next: base, max: policy.back_off.max.unwrap_or(base * 10) }
+    }
+
+    /// A time by chance below the present interval, which then doubles.
+    fn next(&mut self, rng: &Rng) -> Duration {
+        let present = self.next.min(self.max);
+        self.next = present.saturating_mul(2).min(self.max);
+        Duration::from_millis(rng.below((present.as_millis() as u64).max(1)))
+    }
+}
+
+/// Whether the head asks that a per-try time-out leaves its attempt running; `None` where it says nothing.
+pub(super) fn hedging_asked(head: &RequestHead) -> Option<bool> {
+    match head.headers.get(Known::XEnvoyHedgeOnPerTryTimeout)? {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

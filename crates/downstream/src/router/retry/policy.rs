@@ -1,0 +1,293 @@
+//! `envoy.config.route.v3.RetryPolicy`, compiled.
+
+use super::plugin::{RetryHostPredicate, RetryPlugins, RetryPriority};
+use nuncio_codec::head::HeaderMap;
+use nuncio_core::config::{CompileContext, duration, timeout, type_name};
+use nuncio_core::matcher::HeaderMatcher;
+use nuncio_proto::pb::envoy::config::route::v3 as pb;
+use nuncio_proto::pb::envoy::config::route::v3::retry_policy as parts;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When another try is made: a set of Envoy's conditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn(u32);
+
+impl RetryOn {
+    pub(super) const SERVER_ERROR: Self = Self(1);
+    pub(super) const GATEWAY_ERROR: Self = Self(1 << 1);
+    pub(super) const RESET: Self = Self(1 << 2);
+    pub(super) const RESET_BEFORE_REQUEST: Self = Self(1 << 3);
+    pub(super) const CONNECT_FAILURE: Self = Self(1 << 4);
+    pub(super) const ENVOY_RATELIMITED: Self = Self(1 << 5);
+    pub(super) const RETRIABLE_4XX: Self = Self(1 << 6);
+    pub(super) const REFUSED_STREAM: Self = Self(1 << 7);
+    pub(super) const STATUS_CODES: Self = Self(1 << 8);
+    pub(super) const HEADERS: Self = Self(1 << 9);
+    /// Concerns HTTP/3 alone.
+    const HTTP3_POST_CONNECT_FAILURE: Self = Self(1 << 10);
+    /// The gRPC conditions begin here: the bit of a status is its number further up.
+    const GRPC_SHIFT: u32 = 12;
+
+    /// Names in `retry_on` and `x-envoy-retry-on`.
+    const NAMES: [(&'static str, Self); 11] = [
+        ("5xx", Self::SERVER_ERROR),
+        ("gateway-error", Self::GATEWAY_ERROR),
+        ("reset", Self::RESET),
+        ("reset-before-request", Self::RESET_BEFORE_REQUEST),
+        ("connect-failure", Self::CONNECT_FAILURE),
+        ("envoy-ratelimited", Self::ENVOY_RATELIMITED),
+        ("retriable-4xx", Self::RETRIABLE_4XX),
+        ("refused-stream", Self::REFUSED_STREAM),
+        ("retriable-status-codes", Self::STATUS_CODES),
+        ("retriable-headers", Self::HEADERS),
+        ("http3-post-connect-failure", Self::HTTP3_POST_CONNECT_FAILURE),
+    ];
+
+    /// Names in `retry_on` and `x-envoy-retry-grpc-on`, with their gRPC status.
+    const GRPC_NAMES: [(&'static str, u32); 5] = [
+        ("cancelled", 1),
+        ("deadline-exceeded", 4),
+        ("resource-exhausted", 8),
+        ("internal", 13),
+        ("unavailable", 14),
+    ];
+
+    /// Whether any condition of `other` is in it.
+    pub(super) fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The conditions of both.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The condition of a gRPC status; none for one that is never a reason to try again.
+    pub(super) fn of_grpc(status: u32) -> Self {
+        if Self::GRPC_NAMES.iter().any(|(_, s)| *s == status) {
+            Self(1 << (Self::GRPC_SHIFT + status))
+        } else {
+            Self::default()
+        }
+    }
+
+    /// The conditions that a list with commas names; unknown names mean nothing, as in Envoy.
+    pub(super) fn parse(list: &str) -> Self {
+        let of = |name: &str| Self::NAMES.iter().find(|(n, _)| *n == name).map_or(Self(0), |(_, on)| *on);
+        list.split(',').fold(Self(0), |all, name| all.with(of(name.trim())))
+    }
+
+    /// As [`parse`](Self::parse), of the names of gRPC statuses.
+    pub(super) fn parse_grpc(list: &str) -> Self {
+        let of = |name: &str| {
+            let found = Self::GRPC_NAMES.iter().find(|(n, _)| *n == name);
+            found.map_or(Self(0), |(_, status)| Self::of_grpc(*status))
+        };
+        list.split(',').fold(Self(0), |all, name| all.with(of(name.trim())))
+    }
+}
+
+/// A compiled `RetryPolicy`.
+#[derive(Debug)]
+pub struct RetryPolicy {
+    pub(super) on: RetryOn,
+    /// `num_retries`
+    pub(super) retries: u32,
+    /// `per_try_timeout`
+    pub(crate) per_try_timeout: Option<Duration>,
+    /// `per_try_idle_timeout`
+    pub(crate) per_try_idle_timeout: Option<Duration>,
+    pub(super) back_off: BackOff,
+    pub(super) rate_limited: Option<RateLimitedBackOff>,
+    pub(super) status_codes: Box<[u32]>,
+    pub(super) headers: Box<[HeaderMatcher]>,
+    /// Without one of these nothing is tried again; empty asks for none.
+    pub(super) request_headers: Box<[HeaderMatcher]>,
+    pub(super) host_predicates: Box<[Arc<dyn RetryHostPredicate>]>,
+    pub(super) priority: Option<Arc<dyn RetryPriority>>,
+    /// `host_selection_retry_max_attempts`
+    pub(super) host_attempts: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            on: RetryOn::default(),
+            retries: 1,
+            per_try_timeout: None,
+            per_try_idle_timeout: None,
+            back_off: BackOff::default(),
+            rate_limited: None,
+            status_codes: Box::default(),
+            headers: Box::default(),
+            request_headers: Box::default(),
+            host_predicates: Box::default(),
+            priority: None,
+            host_attempts: 1,
+        }
+    }
+}
+
+/// `RetryBackOff`: unset values come from the runtime key and the base.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BackOff {
+    pub(super) base: Option<Duration>,
+    pub(super) max: Option<Duration>,
+}
+
+/// `RateLimitedRetryBackOff`
+#[derive(Clone, Debug)]
+pub(super) struct RateLimitedBackOff {
+    headers: Box<[ResetHeader]>,
+    max: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct ResetHeader {
+    name: Box<str>,
+    /// A point in time (seconds since 1970), not a number of seconds.
+    timestamp: bool,
+}
+
+impl RateLimitedBackOff {
+    /// How long the response asks to wait, by the first header that says so within the maximum. `now` in
+    /// seconds since 1970.
+    pub(super) fn interval(&self, headers: &HeaderMap, now: u64) -> Option<Duration> {
+        self.headers.iter().find_map(|reset| {
+            let number: u64 = headers.get_str(&*reset.name)?.trim().parse().ok()?;
+            let seconds = if reset.timestamp { number.checked_sub(now)? } else { number };
+            let interval = Duration::from_secs(seconds);
+            (interval <= self.max).then_some(interval)
+        })
+    }
+}
+
+impl RetryPolicy {
+    /// Compiles the message; `None` when an error was recorded in `cx`.
+    pub(crate) fn compile(
+        message: pb::RetryPolicy,
+        cx: &CompileContext<'_>,
+        plugins: &RetryPlugins,
+    ) -> Option<Arc<Self>> {
+        let pb::RetryPolicy {
+            retry_on,
+            num_retries,
+            per_try_timeout,
+            per_try_idle_timeout,
+            retry_priority,
+            retry_host_predicate,
+            host_selection_retry_max_attempts,
+            retriable_status_codes,
+            retry_back_off,
+            rate_limited_retry_back_off,
+            retriable_headers,
+            retriable_request_headers,
+        } = message;
+        let per_try = timeout(per_try_timeout.as_ref(), None, &cx.field("per_try_timeout"));
+        let per_try_idle = timeout(per_try_idle_timeout.as_ref(), None, &cx.field("per_try_idle_timeout"));
+        let predicates = (0..).zip(retry_host_predicate).map(|(i, predicate)| {
+            let parts::RetryHostPredicate { name, config_type } = predicate;
+            let any = config_type.map(|parts::retry_host_predicate::ConfigType::TypedConfig(any)| any);
+            let any = any.unwrap_or_default();
+            let cx = cx.item("retry_host_predicate", i);
+            let Some(factory) = plugins.host_predicates.get(&any.type_url) else {
+                return unknown(&name, &any.type_url, &cx);
+            };
+            factory.compile_any(&any, &cx.field("typed_config"))
+        });
+        let host_predicates = all(predicates);
+        let priority = match retry_priority {
+            None => None,
+            Some(parts::RetryPriority { name, config_type }) => {
+                let any = config_type.map(|parts::retry_priority::ConfigType::TypedConfig(any)| any);
+                let any = any.unwrap_or_default();
+                let cx = cx.field("retry_priority");
+                let Some(factory) = plugins.priorities.get(&any.type_url) else {
+                    return unknown(&name, &any.type_url, &cx);
+                };
+                Some(factory.compile_any(&any, &cx.field("typed_config"))?)
+            }
+        };
+        let matchers = |list: &[pb::HeaderMatcher], field: &str| {
+            all((0..).zip(list).map(|(i, m)| HeaderMatcher::compile(m, &cx.item(field, i))))
+        };
+        let headers = matchers(&retriable_headers, "retriable_headers");
+        let request_headers = matchers(&retriable_request_headers, "retriable_request_headers");
+        let attempts = u32::try_from(host_selection_retry_max_attempts).unwrap_or(u32::MAX);
+        Some(Arc::new(Self {
+            on: RetryOn::parse(&retry_on).with(RetryOn::parse_grpc(&retry_on)),
+            retries: num_retries.unwrap_or(1),
+            per_try_timeout: per_try,
+            per_try_idle_timeout: per_try_idle,
+            back_off: back_off(retry_back_off, cx)?,
+            rate_limited: match rate_limited_retry_back_off {
+                Some(message) => Some(rate_limited(message, cx)?),
+                None => None,
+            },
+            status_codes: retriable_status_codes.into(),
+            headers: headers?.into(),
+            request_headers: request_headers?.into(),
+            host_predicates: host_predicates?.into(),
+            priority,
+            host_attempts: if attempts == 0 { 1 } else { attempts },
+        }))
+    }
+}
+
+/// All of `items`, after every one was tried.
+fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let items: Vec<Option<T>> = items.collect();
+    items.into_iter().collect()
+}
+
+fn unknown<T>(name: &str, type_url: &str, cx: &CompileContext<'_>) -> Option<T> {
+    cx.unsupported(format!(
+        "Didn't find a registered implementation for '{name}' with type URL: '{}'",
+        type_name(type_url)
+    ));
+    None
+}
+
+fn back_off(message: Option<parts::RetryBackOff>, cx: &CompileContext<'_>) -> Option<BackOff> {
+    let Some(parts::RetryBackOff { base_interval, max_interval }) = message else {
+        return Some(BackOff::default());
+    };
+    let cx = cx.field("retry_back_off");
+    let interval = |value: Option<prost_types::Duration>, field: &str| {
+        let value = value.as_ref().and_then(|v| duration(v, &cx.field(field)));
+        value.map(|d| d.max(Duration::from_millis(1)))
+    };
+    let back_off = BackOff {
+        base: interval(base_interval, "base_interval"),
+        max: interval(max_interval, "max_interval"),
+    };
+    if let (Some(base), Some(max)) = (back_off.base, back_off.max)
+        && max < base
+    {
+        cx.error("retry_policy.max_interval must greater than or equal to the base_interval");
+        return None;
+    }
+    Some(back_off)
+}
+
+fn rate_limited(
+    message: parts::RateLimitedRetryBackOff,
+    cx: &CompileContext<'_>,
+) -> Option<RateLimitedBackOff> {
+    let parts::RateLimitedRetryBackOff { reset_headers, max_interval } = message;
+    let cx = cx.field("rate_limited_retry_back_off");
+    let headers = reset_headers.into_iter().map(|parts::ResetHeader { name, format }| ResetHeader {
+        name: name.to_ascii_lowercase().into(),
+        timestamp: parts::ResetHeaderFormat::try_from(format) == Ok(parts::ResetHeaderFormat::UnixTimestamp),
+    });
+    let max = match max_interval {
+        None => Duration::from_secs(300),
+        Some(max) => duration(&max, &cx.field("max_interval"))?,
+    };
+    Some(RateLimitedBackOff { headers: headers.collect(), max })
+}

@@ -1,0 +1,176 @@
+//! What the route, its retry policy and the steering headers say about time, and what follows when it is over.
+
+use super::RouterConfig;
+use super::attempt::{Failure, decide, plan};
+use super::flight::{Flight, TimeoutRetry};
+use super::retry::{Decision, hedging_asked};
+use crate::hcm::exchange::Downstream;
+use crate::hcm::local_reply::LocalReply;
+use crate::hcm::stream::{End, Stream};
+use crate::route::ClusterAction;
+use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::stream_info::ResponseFlag;
+use std::time::Duration;
+
+/// Time limits of one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timeouts {
+    /// From the complete request to the complete response; `None`: no limit.
+    pub(super) global: Option<Duration>,
+    /// Of one attempt, until its response begins; `None`: no limit but the global one.
+    pub(super) per_try: Option<Duration>,
+    /// Of one attempt without any event.
+    pub(super) per_try_idle: Option<Duration>,
+    /// An attempt that is out of time runs on while another one is begun beside it.
+    pub(super) hedge: bool,
+    /// A time-out is answered 204 without a body (`x-envoy-upstream-rq-timeout-alt-response`).
+    pub(super) alt_response: bool,
+}
+
+impl Timeouts {
+    /// The route's. With `steered` the request has headers that override them.
+    pub(super) fn new(action: &ClusterAction, head: &RequestHead, steered: bool) -> Self {
+        let retry = action.retry.as_deref();
+        let mut all = Self {
+            global: action.timeout,
+            per_try: retry.and_then(|r| r.per_try_timeout),
+            per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
+            hedge: action.hedge_on_per_try_timeout,
+            alt_response: false,
+        };
+        if steered {
+            let limit = |ms| Some(Duration::from_millis(ms)).filter(|d| !d.is_zero());
+            if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqTimeoutMs) {
+                all.global = limit(ms);
+            }
+            if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqPerTryTimeoutMs) {
+                all.per_try = limit(ms);
+            }
+            all.hedge = hedging_asked(head).unwrap_or(all.hedge);
+            all.alt_response = head.headers.contains(Known::XEnvoyUpstreamRqTimeoutAltResponse);
+        }
+        if all.global.is_some_and(|global| all.per_try.is_some_and(|per_try| per_try >= global)) {
+            all.per_try = None;
+        }
+        all
+    }
+
+    /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`), `elapsed` after the request was
+    /// complete.
+    pub(super) fn announce(&self, config: &RouterConfig, head: &mut RequestHead, elapsed: Duration) {
+        if config.suppress_envoy_headers {
+            return;
+        }
+        let own = self.per_try.filter(|_| !self.hedge).or(self.global);
+        let left = self.global.map(|global| global.saturating_sub(elapsed).max(Duration::from_millis(1)));
+        match own.map(|own| left.map_or(own, |left| own.min(left))) {
+            Some(time) => {
+                head.headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, time.as_millis() as u64);
+            }
+            None => {
+                head.headers.remove(Known::XEnvoyExpectedRqTimeoutMs);
+            }
+        }
+    }
+}
+
+/// A header's value as milliseconds; `None` where it is absent or no number.
+fn millis(head: &RequestHead, name: Known) -> Option<u64> {
+    head.headers.get_str(name)?.trim().parse().ok()
+}
+
+/// The request's head says which attempt it is, and how much time is left.
+pub(super) fn announce_retry<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &Flight<'_>,
+    because_of_timeout: TimeoutRetry,
+) {
+    let complete = stream.info.timings.downstream_rx_end;
+    let elapsed = complete.map_or(Duration::ZERO, |at| stream.now().saturating_duration_since(at));
+    let attempts = stream.info.upstream.attempts + 1;
+    let head = &mut stream.heads.request;
+    let host = &flight.route.virtual_host;
+    if host.include_request_attempt_count {
+        head.headers.set_number(Known::XEnvoyAttemptCount, attempts.into());
+    }
+    if host.include_is_timeout_retry_header {
+        let text: &[u8] = if because_of_timeout { b"true" } else { b"false" };
+        head.headers.set(Known::XEnvoyIsTimeoutRetry, text);
+    }
+    flight.timeouts.announce(flight.config, head, elapsed);
+}
+
+/// `per_try_timeout` of an attempt ran out; `None` where it runs on beside another one.
+pub(super) fn per_try<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    at: usize,
+) -> Option<Failure> {
+    if flight.timeouts.hedge {
+        hedge(stream, flight, at);
+        return None;
+    }
+    flight.cluster.stats().upstream_rq_per_try_timeout.inc();
+    flight.charge(at).host_timeout();
+    Some(Failure::timeout(at, "upstream_per_try_timeout"))
+}
+
+/// Begins another attempt beside one that is out of time, whatever the conditions say.
+fn hedge<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize) {
+    flight.hedge(at);
+    match decide(stream, flight, true, false) {
+        Decision::Retry(delay) => plan(stream, flight, None, delay, true),
+        Decision::No => flight.unhedge(at),
+        Decision::Overflow => {
+            flight.unhedge(at);
+            stream.info.flags.set(ResponseFlag::UpstreamOverflow);
+        }
+        Decision::LimitExceeded => {
+            flight.unhedge(at);
+            stream.info.flags.set(ResponseFlag::UpstreamRetryLimitExceeded);
+        }
+    }
+}
+
+/// `per_try_idle_timeout` of an attempt ran out.
+pub(super) fn per_try_idle<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    at: usize,
+) -> Failure {
+    let _ = stream;
+    flight.cluster.stats().upstream_rq_per_try_idle_timeout.inc();
+    flight.charge(at).host_timeout();
+    Failure::timeout(at, "upstream_per_try_idle_timeout")
+}
+
+/// The answer to a time-out.
+pub(super) fn reply(flight: &Flight<'_>, details: &'static str) -> LocalReply {
+    if flight.timeouts.alt_response {
+        LocalReply::upstream_timeout_alt(details)
+    } else {
+        LocalReply::upstream_timeout(details)
+    }
+}
+
+/// The route's time ran out: for all attempts at once.
+pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
+    let reply = reply(flight, "response_timeout");
+    for at in 0..flight.attempts.len() {
+        flight.cluster.stats().upstream_rq_timeout.inc();
+        let charge = flight.charge(at);
+        charge.host_timeout();
+        if !stream.response_started {
+            charge.abort(stream, reply.status);
+        }
+    }
+    if stream.response_started {
+        flight.attempts.clear();
+        stream.info.flags.set(ResponseFlag::UpstreamRequestTimeout);
+        stream.info.details = Some(reply.details);
+        return stream.abort().await;
+    }
+    let reply = flight.charge_nobody().with_attempts(stream, reply);
+    flight.attempts.clear();
+    stream.reply(reply).await
+}
