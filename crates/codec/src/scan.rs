@@ -86,6 +86,16 @@ impl Window {
         Self(u8x16::new(*bytes))
     }
 
+    /// The window of what is left of a text, less than 16 bytes, filled up with `fill`.
+    #[inline(always)]
+    fn padded(rest: &[u8], fill: u8) -> Self {
+        let mut bytes = [fill; STEP];
+        if let Some(place) = bytes.get_mut(..rest.len()) {
+            place.copy_from_slice(rest);
+        }
+        Self::load(&bytes)
+    }
+
     /// Bytes equal to `byte`.
     #[inline(always)]
     pub(crate) fn equal(self, byte: u8) -> Mask {
@@ -217,7 +227,8 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
         }
         rest = tail;
     }
-    !name.is_empty() && rest.iter().copied().all(is_token)
+    let plain = Window::padded(rest, b'a').plain_name().covers(STEP);
+    !name.is_empty() && (plain || rest.iter().copied().all(is_token))
 }
 
 /// Whether every byte of `authority` is one that an authority can have (RFC 3986 section 3.2).
@@ -230,7 +241,7 @@ pub(crate) fn is_authority(authority: &[u8]) -> bool {
         }
         rest = tail;
     }
-    rest.iter().copied().all(in_authority)
+    Window::padded(rest, b'a').plain_authority().covers(STEP) || rest.iter().copied().all(in_authority)
 }
 
 /// A character of a token (RFC 9110 section 5.6.2), of which field names and methods are made.
@@ -313,7 +324,7 @@ pub(crate) fn is_word(word: &[u8]) -> bool {
         }
         rest = tail;
     }
-    !word.is_empty() && !rest.iter().any(|b| *b <= b' ' || *b == 0x7f)
+    !word.is_empty() && Window::padded(rest, b'a').blanks_and_controls().is_empty()
 }
 
 /// Whether there is a control character other than the tab and what ends lines.

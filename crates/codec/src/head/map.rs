@@ -67,6 +67,10 @@ const CASED: u8 = 1;
 /// The name is a token, and the value has no control character but the tab: encoders need not look again.
 const CLEAN: u8 = 2;
 
+/// Never written as fields.
+const PSEUDO: KnownSet =
+    KnownSet::of(&[Known::Method, Known::Path, Known::Authority, Known::Scheme, Known::Protocol]);
+
 /// What stands between a name and its value.
 const COLON: usize = 2;
 /// What stands behind a value.
@@ -235,18 +239,15 @@ impl HeaderMap {
     #[must_use]
     pub(crate) fn write_wire(&self, first: Known, skip: KnownSet, cased: bool, out: &mut Vec<u8>) -> bool {
         let mut run = Run { buf: &self.buf, from: 0, to: 0 };
-        if self.may_contain(first) && first != Known::Other {
-            for e in self.entries.iter().filter(|e| e.known == first).take(1) {
-                if !self.write_entry(e, cased, &mut run, out) {
-                    return false;
-                }
-            }
+        if self.may_contain(first)
+            && first != Known::Other
+            && let Some(e) = self.entries.iter().find(|e| e.known == first)
+            && !self.write_entry(e, cased, &mut run, out)
+        {
+            return false;
         }
-        let skips = self.contains_any(skip);
-        for e in &self.entries {
-            if e.known.is_pseudo() || (skips && skip.contains(e.known)) {
-                continue;
-            }
+        let skip = KnownSet(skip.0 | PSEUDO.0);
+        for e in self.entries.iter().filter(|e| !skip.contains(e.known)) {
             if !self.write_entry(e, cased, &mut run, out) {
                 return false;
             }
@@ -257,6 +258,20 @@ impl HeaderMap {
 
     #[inline(always)]
     fn write_entry(&self, e: &Entry, cased: bool, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
+        if e.flags != CLEAN {
+            return self.write_odd_entry(e, cased, run, out);
+        }
+        let at = e.at as usize;
+        if at != run.to {
+            run.flush(out);
+            run.from = at;
+        }
+        run.to = at + usize::from(e.name_len) + COLON + e.value_len as usize + CRLF;
+        true
+    }
+
+    /// An entry that has to be looked at first, or has a second spelling.
+    fn write_odd_entry(&self, e: &Entry, cased: bool, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
         if !e.is(CLEAN) && !self.is_clean(e) {
             return false;
         }
