@@ -196,9 +196,9 @@ fn requests_allocate_nothing_in_steady_state() {
     let before = COUNT.load(Relaxed);
     thread::spawn(|| drop(std::hint::black_box(vec![1_u8; 100]))).join().unwrap();
     assert!(COUNT.load(Relaxed) > before, "the count sees other threads");
-    // The buffers of a log double until they have the size at which they are written out.
+    // The two buffers of a log double until they have the size at which they are written out.
     for (what, more, most) in
-        [("plain", "", 0), ("forwarding headers and timeouts", FORWARDING, 0), ("JSON log", JSON_LOG, 16)]
+        [("plain", "", 0), ("forwarding headers and timeouts", FORWARDING, 0), ("JSON log", JSON_LOG, 32)]
     {
         let counted = allocations(more, &requests(), 200);
         assert!(counted <= most, "{what}: {counted}");
