@@ -1,9 +1,11 @@
 //! What every compile step shares: the context, and the small messages that recur.
 
 use crate::address::Address;
+use crate::stream_info::Metadata;
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use nuncio_proto::context::{CompileContext, Reported, Sink, Unsupported, type_name};
@@ -76,6 +78,12 @@ pub fn fraction(value: &FractionalPercent) -> Fraction {
             Ok(DenominatorType::Million) => 1_000_000,
         },
     )
+}
+
+/// Metadata by namespace. Nothing that is built reads `typed_filter_metadata`.
+pub fn metadata(message: pb::Metadata) -> Arc<Metadata> {
+    let pb::Metadata { filter_metadata, typed_filter_metadata: _ } = message;
+    Arc::new(filter_metadata)
 }
 
 /// An `envoy.config.core.v3.Address`: an IP address and port, or a Unix socket's path.

@@ -24,6 +24,9 @@ pub(crate) fn stream() -> StreamInfo {
         filter_chain: "".into(),
         tls: false,
         accepted,
+        listener_metadata: None,
+        filter_chain_metadata: None,
+        state: Default::default(),
     };
     StreamInfo::new(accepted, wall, Rc::new(connection), 0)
 }

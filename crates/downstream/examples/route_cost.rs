@@ -76,6 +76,9 @@ fn stream(clock: &Clock) -> StreamInfo {
         filter_chain: "".into(),
         tls: false,
         accepted: clock.now(),
+        listener_metadata: None,
+        filter_chain_metadata: None,
+        state: Default::default(),
     };
     StreamInfo::new(clock.now(), clock.wall(), Rc::new(connection), 7)
 }

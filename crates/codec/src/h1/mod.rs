@@ -11,6 +11,7 @@ mod connection;
 mod encode;
 mod error;
 mod fields;
+mod meter;
 mod options;
 mod request_head;
 mod request_line;
@@ -25,6 +26,7 @@ pub use body::ChunkPrefix;
 pub use client::ClientCodec;
 pub use encode::reason_phrase;
 pub use error::{EncodeError, RequestError, ResponseError};
+pub use meter::{received_header_bytes, sent_header_bytes};
 pub use options::{ClientOptions, ServerOptions};
 pub use server::ServerCodec;
 

@@ -389,8 +389,9 @@ impl ServerCodec {
         };
         status_line(self.version, head.status, out)?;
         encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, case, out)?;
-        if self.after != After::KeepAlive && !switching && !head.headers.contains(Known::Connection) {
-            let value: &[u8] = if self.after == After::Close { b"close" } else { b"keep-alive" };
+        if let Some(value) = self.connection_header().filter(|_| !switching)
+            && !head.headers.contains(Known::Connection)
+        {
             encode::field("connection", value, case, out);
         }
         if length.is_none() && head.status >= 200 && !matches!(head.status, 204 | 304) && !switching {
@@ -402,6 +403,15 @@ impl ServerCodec {
         }
         out.extend_from_slice(b"\r\n");
         Ok(framing)
+    }
+
+    /// What the final response says of the connection, where it says something.
+    pub fn connection_header(&self) -> Option<&'static [u8]> {
+        match self.after {
+            After::KeepAlive => None,
+            After::KeepAlive10 => Some(b"keep-alive"),
+            After::Close => Some(b"close"),
+        }
     }
 
     /// Writes a 1xx that is not the final response (100, 102, 103). Nothing is written once the final response

@@ -153,6 +153,11 @@ impl HeaderMap {
         self.entries.iter().map(|e| self.name_of(e).len() + e.value_len as usize).sum()
     }
 
+    /// How many bytes its fields take as lines of HTTP/1.
+    pub fn written_size(&self) -> u64 {
+        (self.byte_size() + 4 * self.entries.len()) as u64
+    }
+
     #[inline]
     fn slice(&self, at: usize, len: usize) -> &[u8] {
         self.buf.get(at..at + len).unwrap_or_default()

@@ -7,6 +7,7 @@ use crate::address::Address;
 use crate::stream_info::{ResponseFlag, StreamInfo, UpstreamInfo};
 use nuncio_codec::head::{HeaderMap, Known};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The command called `name`, if it is a plain field.
@@ -17,10 +18,43 @@ pub(super) fn find(name: &str) -> Option<Op> {
     if let Some(op) = address::find(name) {
         return Some(op);
     }
+    if let Some(read) = header_bytes(name) {
+        HEADER_BYTES_WANTED.store(true, Relaxed);
+        return Some(Op::Number(read));
+    }
     if let Some((_, read)) = NUMBERS.iter().find(|(n, _)| *n == name) {
         return Some(Op::Number(*read));
     }
     ABSENT.contains(&name).then_some(Op::Absent)
+}
+
+/// Whether a format that reads header bytes was ever compiled in this process: counting them costs more than most
+/// requests should pay.
+static HEADER_BYTES_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether header bytes have to be counted.
+#[inline]
+pub fn header_bytes_wanted() -> bool {
+    HEADER_BYTES_WANTED.load(Relaxed)
+}
+
+/// The commands for which header bytes are counted.
+fn header_bytes(name: &str) -> Option<Number> {
+    Some(match name {
+        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED" => {
+            |cx| Some(cx.info.bytes.decompressed_header_received)
+        }
+        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT" => |cx| Some(cx.info.bytes.decompressed_sent()),
+        "DOWNSTREAM_HEADER_BYTES_RECEIVED" => |cx| Some(cx.info.bytes.header_received),
+        "DOWNSTREAM_HEADER_BYTES_SENT" => |cx| Some(cx.info.bytes.header_sent),
+        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED" => {
+            |cx| Some(cx.info.upstream.bytes.decompressed_header_received)
+        }
+        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT" => |cx| Some(cx.info.upstream.bytes.decompressed_sent()),
+        "UPSTREAM_HEADER_BYTES_RECEIVED" => |cx| Some(cx.info.upstream.bytes.header_received),
+        "UPSTREAM_HEADER_BYTES_SENT" => |cx| Some(cx.info.upstream.bytes.header_sent),
+        _ => return None,
+    })
 }
 
 type Text = fn(&FormatContext<'_>, &mut Vec<u8>) -> bool;
@@ -66,8 +100,15 @@ fn since_start(info: &StreamInfo, point: Option<Instant>) -> Option<u64> {
 const TEXTS: &[(&str, Text)] = &[
     ("ACCESS_LOG_TYPE", |cx, out| put(Some(cx.log_type.as_str().as_bytes()), out)),
     ("CUSTOM_FLAGS", |_, _| true),
-    // HTTP/1 without TLS knows no other when the entry is written.
-    ("DOWNSTREAM_DETECTED_CLOSE_TYPE", |_, out| put(Some(b"Normal"), out)),
+    ("DOWNSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
+        // A stream's entry is written before Envoy notes how the connection was closed.
+        let reset = cx.connection_entry() && cx.info.connection.state.remote_reset.get();
+        put(Some(if reset { b"RemoteReset" } else { b"Normal" }), out)
+    }),
+    ("DOWNSTREAM_LOCAL_CLOSE_REASON", |cx, out| {
+        let reason = cx.info.connection.state.local_close.get().filter(|_| cx.connection_entry());
+        put(reason.map(str::as_bytes), out)
+    }),
     ("FILTER_CHAIN_NAME", |cx, out| {
         put(Some(cx.info.connection.filter_chain.as_bytes()).filter(|n| !n.is_empty()), out)
     }),
@@ -122,10 +163,6 @@ const NUMBERS: &[(&str, Number)] = &[
     ("BYTES_RETRANSMITTED", |_| Some(0)),
     ("BYTES_SENT", |cx| Some(cx.info.bytes_sent)),
     ("CONNECTION_ID", |cx| Some(cx.info.connection.id)),
-    ("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.bytes.decompressed_received())),
-    ("DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |cx| Some(cx.info.bytes.decompressed_sent())),
-    ("DOWNSTREAM_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.bytes.header_received)),
-    ("DOWNSTREAM_HEADER_BYTES_SENT", |cx| Some(cx.info.bytes.header_sent)),
     ("DOWNSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.bytes.wire_received)),
     ("DOWNSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.bytes.wire_sent)),
     ("DURATION", |cx| Some(millis(cx.duration()))),
@@ -144,12 +181,6 @@ const NUMBERS: &[(&str, Number)] = &[
     }),
     ("ROUTE_RESOLUTION_COUNT", |cx| Some(u64::from(cx.info.route_resolutions))),
     ("UPSTREAM_CONNECTION_ID", |cx| Some(cx.info.upstream.connection_id.unwrap_or(0))),
-    ("UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED", |cx| {
-        Some(cx.info.upstream.bytes.decompressed_received())
-    }),
-    ("UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.decompressed_sent())),
-    ("UPSTREAM_HEADER_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.header_received)),
-    ("UPSTREAM_HEADER_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.header_sent)),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |cx| Some(u64::from(cx.info.upstream.attempts))),
     ("UPSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.wire_received)),
     ("UPSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.wire_sent)),
@@ -160,7 +191,6 @@ const NUMBERS: &[(&str, Number)] = &[
 const ABSENT: &[&str] = &[
     "CONNECTION_TERMINATION_DETAILS",
     "DOWNSTREAM_HANDSHAKE_DURATION",
-    "DOWNSTREAM_LOCAL_CLOSE_REASON",
     "DOWNSTREAM_LOCAL_DNS_SAN",
     "DOWNSTREAM_LOCAL_EMAIL_SAN",
     "DOWNSTREAM_LOCAL_IP_SAN",

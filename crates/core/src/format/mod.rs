@@ -17,6 +17,7 @@ mod state;
 mod time;
 
 pub use compile::LineFormat;
+pub use field::header_bytes_wanted;
 pub(crate) use header::grpc_status_of;
 pub use header::is_grpc;
 pub use json::{JsonFormat, JsonFormatError, write_json_string, write_json_value};
@@ -136,6 +137,11 @@ pub struct FormatContext<'a> {
 }
 
 impl FormatContext<'_> {
+    /// Whether this is an entry of a listener's log: of a connection, not of a stream.
+    fn connection_entry(&self) -> bool {
+        self.log_type == LogType::NotSet
+    }
+
     /// From the stream's start to its end, or until now.
     pub fn duration(&self) -> std::time::Duration {
         self.info.timings.complete.unwrap_or(self.now).saturating_duration_since(self.info.start)

@@ -308,6 +308,8 @@ fn metadata(argument: &str) -> Result<Op, FormatError> {
         "CLUSTER" => MetadataSource::Cluster,
         "UPSTREAM_HOST" => MetadataSource::Host,
         "ROUTE" => MetadataSource::Route,
+        "LISTENER" => MetadataSource::Listener,
+        "LISTENER_FILTER_CHAIN" => MetadataSource::FilterChain,
         "VIRTUAL_HOST" => MetadataSource::VirtualHost,
         other => return Err(FormatError::Metadata(other.to_owned())),
     };

@@ -14,6 +14,8 @@ pub(super) enum MetadataSource {
     Host,
     Route,
     VirtualHost,
+    Listener,
+    FilterChain,
 }
 
 /// A value found in metadata: a whole namespace, or something in it.
@@ -41,6 +43,8 @@ pub(super) fn metadata_value<'a>(
         MetadataSource::Cluster => cx.info.upstream.cluster_metadata.as_deref(),
         MetadataSource::Host => cx.info.upstream.host_metadata.as_deref(),
         MetadataSource::Route => cx.info.route_metadata.as_deref(),
+        MetadataSource::Listener => cx.info.connection.listener_metadata.as_deref(),
+        MetadataSource::FilterChain => cx.info.connection.filter_chain_metadata.as_deref(),
         MetadataSource::VirtualHost => cx.info.virtual_host_metadata.as_deref(),
     }?;
     let (namespace, keys) = path.split_first()?;

@@ -50,6 +50,9 @@ impl Sample {
             filter_chain: "fc".into(),
             tls: false,
             accepted: start,
+            listener_metadata: None,
+            filter_chain_metadata: None,
+            state: Default::default(),
         });
         let mut info = StreamInfo::new(start, start_wall(), connection, 0);
         let at = |us| Some(start + Duration::from_micros(us));

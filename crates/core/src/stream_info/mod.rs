@@ -9,6 +9,7 @@ pub use state::{FilterState, Metadata};
 use crate::address::Address;
 use nuncio_codec::head::Version;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -36,6 +37,25 @@ pub struct ConnectionInfo {
     pub tls: bool,
     /// When it was accepted.
     pub accepted: Instant,
+    /// The listener's metadata.
+    pub listener_metadata: Option<Arc<Metadata>>,
+    /// The filter chain's metadata.
+    pub filter_chain_metadata: Option<Arc<Metadata>>,
+    /// What becomes of it.
+    pub state: ConnectionState,
+}
+
+/// What becomes of a connection while it lives; its listener's access log tells it.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionState {
+    /// The protocol that was spoken on it.
+    pub protocol: Cell<Option<Version>>,
+    /// Response flags of the connection itself.
+    pub flags: Cell<ResponseFlags>,
+    /// Why we closed it, where Envoy names a reason.
+    pub local_close: Cell<Option<&'static str>>,
+    /// The peer reset it.
+    pub remote_reset: Cell<bool>,
 }
 
 /// Points in a stream's life; unset where it did not get there.
@@ -70,27 +90,25 @@ pub struct ByteCounts {
     pub wire_received: u64,
     /// Everything, framing included, sent.
     pub wire_sent: u64,
-    /// Head bytes received.
+    /// Bytes of heads and trailers received, counted as Envoy does, and only where
+    /// [`header_bytes_wanted`](crate::format::header_bytes_wanted).
     pub header_received: u64,
-    /// Head bytes sent.
+    /// The same of those sent.
     pub header_sent: u64,
-    /// Head bytes received, decompressed; 0 where the protocol compresses nothing.
+    /// Bytes of heads received, decompressed.
     pub decompressed_header_received: u64,
-    /// Head bytes sent, before compression; 0 where the protocol compresses nothing.
+    /// Bytes of heads and trailers sent, before compression; 0 where the protocol compresses nothing.
     pub decompressed_header_sent: u64,
 }
 
 impl ByteCounts {
-    /// Head bytes received, decompressed.
-    pub fn decompressed_received(&self) -> u64 {
-        if self.decompressed_header_received == 0 {
-            self.header_received
-        } else {
-            self.decompressed_header_received
-        }
+    /// A head of `bytes` was received. Envoy adds the whole count again with each head that follows a 1xx.
+    pub fn received_head(&mut self, bytes: u64) {
+        self.header_received += bytes;
+        self.decompressed_header_received += self.header_received;
     }
 
-    /// Head bytes sent, before compression.
+    /// Bytes of heads and trailers sent, before compression.
     pub fn decompressed_sent(&self) -> u64 {
         if self.decompressed_header_sent == 0 { self.header_sent } else { self.decompressed_header_sent }
     }

@@ -39,6 +39,8 @@ pub struct HcmConfig {
     pub chain: ChainConfig,
     /// What is written about each stream.
     pub access_logs: Vec<Arc<dyn AccessLog>>,
+    /// When it is written besides the stream's end.
+    pub log_times: LogTimes,
     /// How local replies look.
     pub local_replies: LocalReplies,
     /// Timers.
@@ -70,6 +72,44 @@ pub struct Timeouts {
     pub drain: Duration,
     /// `delayed_close_timeout`; 1 s.
     pub delayed_close: Option<Duration>,
+}
+
+/// When a stream's entry is written besides its end (`access_log_options`, or the two older fields).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogTimes {
+    /// Once the route of a new request is known (`DownstreamStart`).
+    pub on_new_request: bool,
+    /// Again and again after this time (`DownstreamPeriodic`).
+    pub interval: Option<Duration>,
+}
+
+impl LogTimes {
+    fn compile(
+        on_new_request: bool,
+        interval: Option<prost_types::Duration>,
+        options: Option<pb::http_connection_manager::HcmAccessLogOptions>,
+        cx: &CompileContext<'_>,
+    ) -> Option<Self> {
+        use pb::http_connection_manager::HcmAccessLogOptions;
+        let clash = |field: &str| {
+            let text = format!("Only one of {field} or access_log_options can be specified.");
+            cx.field(field).error(text);
+            None
+        };
+        let (on_new_request, interval, cx) = match options {
+            Some(_) if on_new_request => return clash("flush_access_log_on_new_request"),
+            Some(_) if interval.is_some() => return clash("access_log_flush_interval"),
+            Some(HcmAccessLogOptions { access_log_flush_interval, flush_access_log_on_new_request }) => {
+                (flush_access_log_on_new_request, access_log_flush_interval, &cx.field("access_log_options"))
+            }
+            None => (on_new_request, interval, cx),
+        };
+        let interval = match interval {
+            None => None,
+            Some(interval) => Some(config::duration(&interval, &cx.field("access_log_flush_interval"))?),
+        };
+        Some(Self { on_new_request, interval })
+    }
 }
 
 /// The network filter `envoy.filters.network.http_connection_manager`.
@@ -109,6 +149,9 @@ impl HcmConfig {
             common_http_protocol_options,
             server_name,
             access_log,
+            flush_access_log_on_new_request,
+            access_log_flush_interval,
+            access_log_options,
             use_remote_address,
             generate_request_id,
             xff_num_trusted_hops,
@@ -227,6 +270,12 @@ impl HcmConfig {
         let routes = compile_routes(route_specifier, cx, env);
         let chain = compile_chain(http_filters, cx, env);
         let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
+        let log_times = LogTimes::compile(
+            flush_access_log_on_new_request,
+            access_log_flush_interval,
+            access_log_options,
+            cx,
+        );
         let limits = DecoderLimits {
             max_head_bytes: max_request_headers_kb.unwrap_or(60).saturating_mul(1024),
             max_headers: max_headers_count.unwrap_or(100),
@@ -251,6 +300,7 @@ impl HcmConfig {
             routes: routes?,
             chain: chain?,
             access_logs: access_logs?,
+            log_times: log_times?,
             local_replies: local_replies?,
             timeouts,
             max_requests_per_connection: max_requests_per_connection.filter(|n| *n > 0).map(u64::from),

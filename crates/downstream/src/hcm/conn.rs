@@ -43,6 +43,9 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         down.rest();
     };
     guard.closed_by_us();
+    if connection.state.flags.get().is_empty() {
+        connection.state.local_close.set(Some("deferred_close_on_drained_connection"));
+    }
     if let Close::Delayed = close {
         delayed_close(&mut down, &hcm).await;
     }
@@ -133,6 +136,9 @@ async fn next_request(
         Err(()) if deadline == request_at => (false, Some(BadHead::Timeout(Timeout::Request))),
         Err(()) => (false, Some(BadHead::Timeout(Timeout::StreamIdle))),
     };
+    if !matches!(bad, Some(BadHead::Codec(_))) {
+        connection.state.protocol.set(Some(heads.request.version));
+    }
     let (connection, hcm) = (Rc::clone(connection), Rc::clone(hcm));
     Some(StreamStart { down, heads, end_stream, started, connection, hcm, bad })
 }

@@ -34,6 +34,8 @@ pub struct Deadlines {
     pub route: Option<Instant>,
     /// The nearest of the router's own: a back-off, or the time of an attempt.
     pub attempt: Option<Instant>,
+    /// When the access logs are told next of a stream that is not over (`access_log_flush_interval`).
+    pub flush: Option<Instant>,
 }
 
 impl Deadlines {
@@ -47,6 +49,7 @@ impl Deadlines {
             response: None,
             route: None,
             attempt: None,
+            flush: None,
         }
     }
 
@@ -65,7 +68,8 @@ impl Deadlines {
     #[inline]
     pub fn next(&self) -> Option<Instant> {
         let of_router = sooner(self.route, self.attempt);
-        sooner(sooner(self.idle_at(), of_router), sooner(self.request, self.max_duration))
+        let ends = sooner(sooner(self.idle_at(), of_router), sooner(self.request, self.max_duration));
+        sooner(ends, self.flush)
     }
 
     /// The timer that ran out first, if any has.

@@ -89,6 +89,9 @@ pub trait Downstream {
     /// Whether it drains.
     fn draining(&self) -> bool;
 
+    /// What the codec adds to the response's head about the connection, once that is encoded.
+    fn connection_header(&self) -> Option<&'static [u8]>;
+
     /// The stream becomes a byte tunnel (101, or 2xx to CONNECT).
     fn upgrade(&mut self);
 
@@ -160,6 +163,10 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
     #[inline]
     fn draining(&self) -> bool {
         (**self).draining()
+    }
+
+    fn connection_header(&self) -> Option<&'static [u8]> {
+        (**self).connection_header()
     }
 
     fn upgrade(&mut self) {

@@ -2,8 +2,9 @@
 
 use super::config::HcmConfig;
 use super::exchange::{Downstream, DownstreamError, RequestEvent};
-use nuncio_codec::h1::{Event, RequestError, ServerCodec};
+use nuncio_codec::h1::{Event, RequestError, ServerCodec, received_header_bytes, sent_header_bytes};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_core::format::header_bytes_wanted;
 use nuncio_core::stream_info::ByteCounts;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::ByteStream;
@@ -121,6 +122,7 @@ impl H1Connection {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.rx_total += n as u64;
+                self.bytes.wire_received += n as u64;
                 Poll::Ready(Read::Bytes)
             }
             Poll::Ready(_) => {
@@ -142,8 +144,11 @@ impl H1Connection {
                 match self.codec.decode(&self.config.h1, self.input.unread(), head, trailers) {
                     Err(e) => return Poll::Ready(NextHead::Bad(e)),
                     Ok(decoded) => {
-                        self.bytes.wire_received += decoded.consumed as u64;
-                        self.bytes.header_received += decoded.consumed as u64;
+                        if let Event::Head { .. } = decoded.event
+                            && header_bytes_wanted()
+                        {
+                            self.meter_head(decoded.consumed);
+                        }
                         self.input.consume(decoded.consumed);
                         if let Event::Head { end_stream } = decoded.event {
                             return Poll::Ready(NextHead::Head { end_stream });
@@ -163,9 +168,11 @@ impl H1Connection {
 
     /// Makes ready for the next request and gives empty buffers back.
     pub fn rest(&mut self) {
-        self.bytes = ByteCounts::default();
         // What a stream read last of its request's body and did not poll beyond is no part of the next one.
         self.consume_data();
+        // What is there already came while another request had the connection; it counts for both, as in Envoy.
+        let wire_received = self.input.unread().len() as u64;
+        self.bytes = ByteCounts { wire_received, ..ByteCounts::default() };
         self.input.release(self.worker.buffers());
         if self.output.capacity() > 0 && self.buffered() == 0 {
             self.worker.buffers().give(std::mem::take(&mut self.output));
@@ -200,6 +207,29 @@ impl H1Connection {
         }
     }
 
+    /// Counts the head that the unread input begins with.
+    #[cold]
+    fn meter_head(&mut self, len: usize) {
+        let head = self.input.unread().get(..len).unwrap_or_default();
+        self.bytes.received_head(received_header_bytes(head));
+    }
+
+    /// Counts the trailers that the unread input begins with; the last chunk's line is no field.
+    #[cold]
+    fn meter_trailers(&mut self, len: usize) {
+        let trailers = self.input.unread().get(..len).unwrap_or_default();
+        self.bytes.header_received += received_header_bytes(trailers);
+    }
+
+    /// Counts the head that the output ends with.
+    fn meter_sent_head(&mut self, from: usize) {
+        let head = self.output.get(from..).unwrap_or_default();
+        self.bytes.wire_sent += head.len() as u64;
+        if header_bytes_wanted() {
+            self.bytes.header_sent += sent_header_bytes(head);
+        }
+    }
+
     fn consume_data(&mut self) {
         self.data = 0..0;
         self.input.consume(std::mem::take(&mut self.data_end));
@@ -220,7 +250,6 @@ impl Downstream for H1Connection {
                 .codec
                 .decode(&self.config.h1, self.input.unread(), &mut unused, trailers)
                 .map_err(|e| DownstreamError::Protocol { status: e.status(), details: e.details() })?;
-            self.bytes.wire_received += decoded.consumed as u64;
             match decoded.event {
                 Event::Data { at, end_stream } => {
                     self.data = at;
@@ -228,6 +257,9 @@ impl Downstream for H1Connection {
                     return Poll::Ready(Ok(RequestEvent::Data { end_stream }));
                 }
                 Event::Trailers => {
+                    if header_bytes_wanted() {
+                        self.meter_trailers(decoded.consumed);
+                    }
                     self.input.consume(decoded.consumed);
                     return Poll::Ready(Ok(RequestEvent::Trailers));
                 }
@@ -262,7 +294,9 @@ impl Downstream for H1Connection {
 
     fn encode_informational(&mut self, head: &ResponseHead) {
         self.out();
+        let before = self.output.len();
         self.codec.encode_informational(head, &mut self.output);
+        self.meter_sent_head(before);
     }
 
     fn encode_head(&mut self, head: &ResponseHead, end_stream: bool) {
@@ -275,9 +309,7 @@ impl Downstream for H1Connection {
             self.output.truncate(before);
             self.closed = true;
         }
-        let n = (self.output.len() - before) as u64;
-        self.bytes.header_sent += n;
-        self.bytes.wire_sent += n;
+        self.meter_sent_head(before);
     }
 
     fn encode_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
@@ -321,6 +353,9 @@ impl Downstream for H1Connection {
         let before = self.output.len();
         self.codec.encode_trailers(trailers, &mut self.output);
         self.bytes.wire_sent += (self.output.len() - before) as u64;
+        if header_bytes_wanted() {
+            self.bytes.header_sent += trailers.written_size();
+        }
     }
 
     fn buffered(&self) -> usize {
@@ -364,6 +399,10 @@ impl Downstream for H1Connection {
 
     fn draining(&self) -> bool {
         self.draining.is_some()
+    }
+
+    fn connection_header(&self) -> Option<&'static [u8]> {
+        self.codec.connection_header()
     }
 
     fn upgrade(&mut self) {

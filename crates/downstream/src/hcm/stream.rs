@@ -190,6 +190,7 @@ impl<D: Downstream> Stream<D> {
             response: None,
             route: None,
             attempt: None,
+            flush: hcm.config.log_times.interval.and_then(|d| started.checked_add(d)),
         };
         hcm.stats.downstream_rq_total.inc();
         hcm.stats.downstream_rq_active.inc();
@@ -226,7 +227,12 @@ impl<D: Downstream> Stream<D> {
         if let Some(responder) = &hcm.responder {
             return answer::serve(self, &**responder).await;
         }
-        if let Err(reply) = self.find_route() {
+        let found = self.find_route();
+        if hcm.config.log_times.on_new_request {
+            router::name_cluster(self);
+            self.log(LogType::DownstreamStart, self.now());
+        }
+        if let Err(reply) = found {
             return self.reply(reply).await;
         }
         self.filters = hcm.config.chain.make(&hcm.world, self.route.as_ref().map(|r| &*r.filters));
@@ -440,6 +446,12 @@ impl<D: Downstream> Stream<D> {
         self.info.response_code = Some(response.status);
         self.info.timings.downstream_tx_begin = Some(now);
         self.down.encode_head(response, end_stream);
+        // Logs see it too.
+        if let Some(value) = self.down.connection_header()
+            && !response.headers.contains(Known::Connection)
+        {
+            response.headers.append(Known::Connection, value);
+        }
         self.response_started = true;
     }
 
@@ -484,9 +496,19 @@ impl<D: Downstream> Stream<D> {
     pub fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
         let now = self.now();
         self.turn = now;
-        match self.down.poll_timer(cx, now, self.deadlines.next()) {
-            Poll::Ready(()) => Poll::Ready(self.deadlines.expired(now).unwrap_or(Timeout::StreamIdle)),
-            Poll::Pending => Poll::Pending,
+        loop {
+            if self.down.poll_timer(cx, now, self.deadlines.next()).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(timeout) = self.deadlines.expired(now) {
+                return Poll::Ready(timeout);
+            }
+            let Some(interval) = self.hcm.config.log_times.interval else {
+                return Poll::Ready(Timeout::StreamIdle);
+            };
+            self.info.bytes = self.down.bytes();
+            self.log(LogType::DownstreamPeriodic, now);
+            self.deadlines.flush = now.checked_add(interval);
         }
     }
 
@@ -509,6 +531,9 @@ impl<D: Downstream> Stream<D> {
             DownstreamError::Protocol { status, details } => {
                 self.hcm.stats.downstream_cx_protocol_error.inc();
                 self.info.flags.set(ResponseFlag::DownstreamProtocolError);
+                let mut flags = self.info.connection.state.flags.get();
+                flags.set(ResponseFlag::DownstreamProtocolError);
+                self.info.connection.state.flags.set(flags);
                 if self.response_started {
                     self.info.details = Some(details.into());
                     return self.abort().await;
@@ -586,7 +611,8 @@ impl<D: Downstream> Stream<D> {
     /// What formats read of this stream as it stands.
     pub fn format_context(&self, log_type: LogType, now: Instant) -> FormatContext<'_> {
         let worker = &self.hcm.world.worker;
-        let responded = self.info.response_code.map(|code| (&self.heads.response.headers, code));
+        let code = self.info.response_code.filter(|_| self.response_started);
+        let responded = code.map(|code| (&self.heads.response.headers, code));
         FormatContext {
             info: &self.info,
             request: self.head_complete.then_some(&self.heads.request.headers),
@@ -601,11 +627,11 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    fn log(&self, now: Instant) {
+    fn log(&self, log_type: LogType, now: Instant) {
         if self.hcm.config.access_logs.is_empty() {
             return;
         }
-        let context = self.format_context(LogType::DownstreamEnd, now);
+        let context = self.format_context(log_type, now);
         for log in &self.hcm.config.access_logs {
             log.log(&context, self.hcm.world.worker.id() as usize);
         }
@@ -632,7 +658,7 @@ impl<D: Downstream> Stream<D> {
         }
         let elapsed = now.saturating_duration_since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
-        self.log(now);
+        self.log(LogType::DownstreamEnd, now);
         StreamEnd { down: self.down, heads: self.heads, end, request_complete: self.request_complete }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::network::{ListenerFacts, NetworkFilterConfig};
 use crate::world::CompileEnv;
+use nuncio_core::access_log::AccessLog;
 use nuncio_core::address::Address;
 use nuncio_core::config::{self, CompileContext, Place};
+use nuncio_core::stream_info::Metadata;
 use nuncio_net::listen::ListenSpec;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::listener::v3::{self as pb, filter};
@@ -24,6 +26,10 @@ pub struct ListenerConfig {
     pub direction: TrafficDirection,
     /// Its filter chains in order.
     pub filter_chains: Vec<FilterChainConfig>,
+    /// Who is told of each connection that ends.
+    pub access_logs: Vec<Arc<dyn AccessLog>>,
+    /// What operators attached to it.
+    pub metadata: Option<Arc<Metadata>>,
     /// Connections accepted per readiness event of the socket at most.
     pub max_accepts_per_turn: u32,
     stat_prefix: String,
@@ -34,6 +40,8 @@ pub struct ListenerConfig {
 pub struct FilterChainConfig {
     /// Its name, which may be empty.
     pub name: Arc<str>,
+    /// What operators attached to it.
+    pub metadata: Option<Arc<Metadata>>,
     /// What serves its connections.
     pub filter: Arc<dyn NetworkFilterConfig>,
 }
@@ -54,6 +62,8 @@ impl ListenerConfig {
             per_connection_buffer_limit_bytes,
             enable_reuse_port,
             tcp_backlog_size,
+            access_log,
+            metadata,
         } = message;
         let ipv4_compat = address.as_ref().is_some_and(config::ipv4_compat);
         let address_cx = cx.field("address");
@@ -73,7 +83,8 @@ impl ListenerConfig {
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
         };
         let chains = compile_chains(filter_chains, &text, cx, env, facts);
-        let (address, chains) = (address?, chains?);
+        let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
+        let (address, chains, access_logs) = (address?, chains?, access_logs?);
         let mut spec = ListenSpec::new(address.clone());
         spec.ipv4_compat = ipv4_compat;
         spec.reuse_port = enable_reuse_port.unwrap_or(true);
@@ -86,6 +97,8 @@ impl ListenerConfig {
             address,
             direction: TrafficDirection::try_from(traffic_direction).unwrap_or(TrafficDirection::Unspecified),
             filter_chains: chains,
+            access_logs,
+            metadata: metadata.map(config::metadata),
             max_accepts_per_turn: u32::MAX,
             stat_prefix,
             spec,
@@ -104,6 +117,8 @@ impl ListenerConfig {
             address,
             direction: TrafficDirection::Unspecified,
             filter_chains: Vec::new(),
+            access_logs: Vec::new(),
+            metadata: None,
             max_accepts_per_turn: 1,
             stat_prefix: format!("listener.{name}."),
             spec,
@@ -159,7 +174,7 @@ impl FilterChainConfig {
         env: &CompileEnv<'_>,
         facts: ListenerFacts<'_>,
     ) -> Option<Self> {
-        let pb::FilterChain { filters, name } = message;
+        let pb::FilterChain { filters, name, metadata } = message;
         let last = filters.len().saturating_sub(1);
         let mut terminal = None;
         for (i, filter) in filters.into_iter().enumerate() {
@@ -185,6 +200,6 @@ impl FilterChainConfig {
             }
             terminal = factory.compile_any(&any, &typed_cx, env, facts);
         }
-        Some(Self { name: name.into(), filter: terminal? })
+        Some(Self { name: name.into(), metadata: metadata.map(config::metadata), filter: terminal? })
     }
 }

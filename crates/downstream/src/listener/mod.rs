@@ -1,15 +1,17 @@
 //! Listeners: from an accepted socket to the network filter that serves it.
 
+mod access_log;
 mod config;
 mod stats;
 
 pub use config::{FilterChainConfig, ListenerConfig};
 pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 
+use self::access_log::ConnectionLog;
 use crate::network::NetworkFilter;
 use crate::world::World;
 use nuncio_core::stats::Scope;
-use nuncio_core::stream_info::ConnectionInfo;
+use nuncio_core::stream_info::{ConnectionInfo, ConnectionState};
 use nuncio_net::listen::{BoundSocket, Listener as Socket};
 use nuncio_net::stream::ByteStream;
 use std::io;
@@ -83,6 +85,7 @@ impl Listener {
             self.stats.no_filter_chain_match.inc();
             return;
         };
+        let chain_config = self.config.filter_chains.first();
         let connection = Rc::new(ConnectionInfo {
             id: worker.next_connection_id(),
             local: io.local_address().clone(),
@@ -91,14 +94,19 @@ impl Listener {
             remote: io.peer_address().clone(),
             requested_server_name: None,
             listener: Arc::clone(&self.config.name),
-            filter_chain: self.config.filter_chains.first().map(|c| Arc::clone(&c.name)).unwrap_or_default(),
+            filter_chain: chain_config.map(|c| Arc::clone(&c.name)).unwrap_or_default(),
             tls: false,
             accepted,
+            listener_metadata: self.config.metadata.clone(),
+            filter_chain_metadata: chain_config.and_then(|c| c.metadata.clone()),
+            state: ConnectionState::default(),
         });
+        let (io, log) = ConnectionLog::begin(self, io, &connection);
         let guard = ConnectionGuard::new(self, accepted);
         let serve = Rc::clone(chain).serve(io, connection);
         worker.spawn(async move {
             serve.await;
+            drop(log);
             drop(guard);
         });
     }

@@ -11,8 +11,6 @@ use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
 use crate::router::retry::RetryPlugins;
 use level::Level;
 use nuncio_core::config::CompileContext;
-use nuncio_core::stream_info::Metadata;
-use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use prost_types::Any;
 use std::sync::Arc;
@@ -195,7 +193,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     let shared = Arc::new(VirtualHost {
         place: cx.place(),
         name: name.into(),
-        metadata: metadata.map(by_namespace),
+        metadata: metadata.map(nuncio_core::config::metadata),
         include_request_attempt_count,
         include_attempt_count_in_response,
         include_is_timeout_retry_header,
@@ -231,12 +229,6 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         routes,
         pathless: pathless.into(),
     })
-}
-
-fn by_namespace(message: core::Metadata) -> Arc<Metadata> {
-    // No matcher and no operator reads `typed_filter_metadata`.
-    let core::Metadata { filter_metadata, typed_filter_metadata: _ } = message;
-    Arc::new(filter_metadata)
 }
 
 fn tls_requirement(value: i32) -> RequireTls {
@@ -298,7 +290,7 @@ fn route(
         place: cx.place(),
         name: name.as_str().into(),
         virtual_host: scope.host.clone(),
-        metadata: metadata.map(by_namespace),
+        metadata: metadata.map(nuncio_core::config::metadata),
         action: super::Action::NonForwarding,
         filters: level.merged(scope, &[]),
         matched: matched.path.matched,

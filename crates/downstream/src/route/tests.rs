@@ -143,6 +143,9 @@ pub(super) fn stream(random: u64) -> StreamInfo {
         filter_chain: "".into(),
         tls: false,
         accepted: clock.now(),
+        listener_metadata: None,
+        filter_chain_metadata: None,
+        state: Default::default(),
     };
     StreamInfo::new(clock.now(), clock.wall(), std::rc::Rc::new(connection), random)
 }

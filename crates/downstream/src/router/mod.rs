@@ -48,6 +48,15 @@ pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfi
     stream.reply_from_route(reply, &route).await
 }
 
+/// Names the cluster that the route chose, where a log tells of a stream before the router has it.
+pub fn name_cluster<D>(stream: &mut Stream<D>) {
+    let Some(Action::Cluster(action)) = stream.route.as_ref().map(|r| &r.action) else { return };
+    let name = action.cluster.name(&stream.heads.request.headers);
+    if let Some(cluster) = stream.hcm.world.clusters.get(name) {
+        charge::name_cluster(&mut stream.info.upstream, &cluster);
+    }
+}
+
 /// The answer that a redirect or direct-response route gives itself.
 fn own_answer<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig, route: &Route) -> LocalReply {
     let (status, body) = match &route.action {

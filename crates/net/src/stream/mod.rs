@@ -10,13 +10,13 @@ pub use connect::{ConnectError, ConnectOptions, connect};
 pub use memory::{MemoryStream, pair};
 pub use rewind::Rewind;
 pub use socket::{TcpByteStream, UnixByteStream};
+pub use tokio::io::ReadBuf;
 
 use crate::sys;
 use nuncio_core::address::Address;
 use std::io;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
-use tokio::io::ReadBuf;
 
 /// A connected stream of bytes, one reader and one writer on one thread.
 ///

@@ -42,6 +42,9 @@ fn exchange(sent: &str) -> String {
             filter_chain: "".into(),
             tls: false,
             accepted: worker.now(),
+            listener_metadata: None,
+            filter_chain_metadata: None,
+            state: Default::default(),
         });
         site.manager(worker, &Registry::new(), Rc::new(Echo)).serve(Box::new(ours), connection).await;
         let mut got = Vec::new();

@@ -3,8 +3,9 @@
 use super::connection::{ClosedBy, Connection, ConnectionFacts, RequestHold};
 use super::{ResetReason, StreamError, UpstreamEvent};
 use crate::cluster::ClusterCore;
-use nuncio_codec::h1::{Decoded, Event, ResponseError};
+use nuncio_codec::h1::{Decoded, Event, ResponseError, received_header_bytes, sent_header_bytes};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_core::format::header_bytes_wanted;
 use nuncio_core::stream_info::ByteCounts;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::poll_write_all;
@@ -108,7 +109,10 @@ impl Http1Exchange {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         match connection.codec.encode_head(case, head, end_stream, &mut self.out) {
             Ok(()) => {
-                self.bytes.header_sent += (self.out.len() - start) as u64;
+                if header_bytes_wanted() {
+                    let head = self.out.get(start..).unwrap_or_default();
+                    self.bytes.header_sent += sent_header_bytes(head);
+                }
                 Ok(())
             }
             Err(_) => Err(StreamError {
@@ -164,6 +168,9 @@ impl Http1Exchange {
         if let Some(connection) = &mut self.connection {
             if http.h1.enable_trailers {
                 connection.codec.encode_trailers(trailers, &mut self.out);
+                if header_bytes_wanted() {
+                    self.bytes.header_sent += trailers.written_size();
+                }
             } else {
                 connection.codec.encode_data(b"", true, &mut self.out);
             }
@@ -262,20 +269,32 @@ impl Http1Exchange {
             self.consumed = consumed;
             return Some(UpstreamEvent::Data { end_stream });
         }
+        if header_bytes_wanted() {
+            self.meter(&event, consumed);
+        }
         self.input.consume(consumed);
         match event {
             Event::More | Event::Data { .. } => None,
-            Event::Head { end_stream } => {
-                self.bytes.header_received += consumed as u64;
-                Some(UpstreamEvent::Head { end_stream })
-            }
+            Event::Head { end_stream } => Some(UpstreamEvent::Head { end_stream }),
             Event::Informational => {
-                self.bytes.header_received += consumed as u64;
                 self.in_message = !self.input.is_empty();
                 Some(UpstreamEvent::Informational)
             }
             Event::Trailers => Some(UpstreamEvent::Trailers),
             Event::End => Some(UpstreamEvent::End),
+        }
+    }
+
+    /// Counts the head or trailers that the unread input begins with.
+    #[cold]
+    fn meter(&mut self, event: &Event, len: usize) {
+        let text = self.input.unread().get(..len).unwrap_or_default();
+        match event {
+            Event::Head { .. } | Event::Informational => {
+                self.bytes.received_head(received_header_bytes(text))
+            }
+            Event::Trailers => self.bytes.header_received += received_header_bytes(text),
+            Event::More | Event::Data { .. } | Event::End => {}
         }
     }
 

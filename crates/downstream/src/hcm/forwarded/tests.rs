@@ -20,6 +20,9 @@ pub(in super::super) fn connection(peer: &str, tls: bool) -> ConnectionInfo {
         filter_chain: "".into(),
         tls,
         accepted: clock.now(),
+        listener_metadata: None,
+        filter_chain_metadata: None,
+        state: Default::default(),
     }
 }
 

@@ -4,11 +4,8 @@ use crate::cluster::{Discovery, HostSource, LocalityEndpoints, NamedEndpoint};
 use crate::host::{HealthFlags, HostSpec, Locality};
 use nuncio_core::address::Address;
 use nuncio_core::config::{CompileContext, address, name_and_port};
-use nuncio_core::stream_info::Metadata;
 use nuncio_proto::pb::envoy::config::core::v3::address::Address as AddressKind;
-use nuncio_proto::pb::envoy::config::core::v3::{
-    Address as PbAddress, HealthStatus, Locality as PbLocality, Metadata as PbMetadata,
-};
+use nuncio_proto::pb::envoy::config::core::v3::{Address as PbAddress, HealthStatus, Locality as PbLocality};
 use nuncio_proto::pb::envoy::config::endpoint::v3 as pb;
 use nuncio_proto::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
 use nuncio_proto::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
@@ -108,8 +105,7 @@ fn host(
     locality: &Arc<Locality>,
     cx: &CompileContext<'_>,
 ) -> Option<(HostSpec, PbAddress)> {
-    let pb::LbEndpoint { host_identifier, health_status, metadata: message_metadata, load_balancing_weight } =
-        message;
+    let pb::LbEndpoint { host_identifier, health_status, metadata, load_balancing_weight } = message;
     let endpoint_cx = cx.field("endpoint");
     let Some(HostIdentifier::Endpoint(pb::Endpoint { address: to, hostname })) = host_identifier else {
         cx.error("an endpoint is required");
@@ -127,7 +123,7 @@ fn host(
         weight: load_balancing_weight.unwrap_or(1),
         priority,
         health: health(health_status),
-        metadata: message_metadata.map(self::metadata),
+        metadata: metadata.map(nuncio_core::config::metadata),
     };
     Some((spec, to))
 }
@@ -139,11 +135,4 @@ fn health(status: i32) -> HealthFlags {
         Ok(HealthStatus::Degraded) => HealthFlags::DEGRADED_EDS_HEALTH,
         Ok(HealthStatus::Unknown | HealthStatus::Healthy) | Err(_) => HealthFlags::default(),
     }
-}
-
-/// What is known of a cluster or an endpoint, by filter name. Typed metadata has readers only in extensions
-/// that are not built.
-pub(super) fn metadata(message: PbMetadata) -> Arc<Metadata> {
-    let PbMetadata { filter_metadata, typed_filter_metadata: _ } = message;
-    Arc::new(filter_metadata)
 }

@@ -71,7 +71,7 @@ impl ClusterConfig {
         let default = Some(config.connect_timeout);
         let connect = timeout(connect_timeout.as_ref(), default, &cx.field("connect_timeout"));
         config.connect_timeout = connect.unwrap_or(Duration::from_millis(1));
-        config.metadata = metadata.map(endpoints::metadata);
+        config.metadata = metadata.map(nuncio_core::config::metadata);
         let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers);

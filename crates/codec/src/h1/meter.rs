@@ -1,0 +1,59 @@
+//! How many bytes of a head Envoy counts as header bytes (`DOWNSTREAM_HEADER_BYTES_RECEIVED` and its like).
+
+use crate::scan;
+
+/// Of a head, or of trailers behind the line of the last chunk, that were received: names and values without the blanks around
+/// them, and three for each field; three where there is none.
+pub fn received_header_bytes(head: &[u8]) -> u64 {
+    let (mut bytes, mut fields) = (0, 0_u64);
+    for line in head.split(|b| *b == b'\n').skip(1) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        // A line that begins with a blank goes on with the value before it.
+        let folded = matches!(line.first(), Some(b' ' | b'\t'));
+        let colon = if folded { None } else { line.iter().position(|b| *b == b':') };
+        bytes += match colon.and_then(|at| line.split_at_checked(at)) {
+            Some((name, value)) => {
+                fields += 1;
+                name.len() + scan::trim(value.get(1..).unwrap_or_default()).len()
+            }
+            None if folded => line.len(),
+            // The size of the last chunk.
+            None => 0,
+        };
+    }
+    bytes as u64 + 3 * fields.max(1)
+}
+
+/// Of a head that was written: its lines with their ends, without the first and the empty one.
+pub fn sent_header_bytes(head: &[u8]) -> u64 {
+    let first = head.iter().position(|b| *b == b'\n').map_or(head.len(), |at| at + 1);
+    (head.len() - first).saturating_sub(2) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_bytes_are_those_that_envoy_counts() {
+        let rows: [(&[u8], u64); 6] = [
+            (b"GET / HTTP/1.1\r\nHost: h.x\r\n\r\n", 10),
+            (b"GET / HTTP/1.1\r\n\r\n", 3),
+            (b"GET / HTTP/1.1\nhost: a\n\n", 8),
+            (b"GET / HTTP/1.1\r\nhost: a\r\naccept: a\r\naccept: b\r\n\r\n", 28),
+            (b"GET / HTTP/1.1\r\nhost:  a  \r\nX-A:b\r\n c\r\n\r\n", 17),
+            (
+                b"HTTP/1.1 200 OK\r\ncontent-length:   2   \r\nx:\r\nset-cookie: a\r\nset-cookie: b\r\n\r\n",
+                50,
+            ),
+        ];
+        for (head, want) in rows {
+            assert_eq!(received_header_bytes(head), want, "{}", String::from_utf8_lossy(head));
+        }
+        assert_eq!(sent_header_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), 19);
+        assert_eq!(sent_header_bytes(b"HTTP/1.1 100 Continue\r\n\r\n"), 0);
+    }
+}
