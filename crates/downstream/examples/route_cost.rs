@@ -15,6 +15,7 @@ use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use pb::route_match::PathSpecifier;
+use prost::Message as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ fn main() {
     let host = pb::VirtualHost {
         name: "v".into(),
         domains: vec!["*.example.com".into(), "example.com".into()],
-        routes: (0..count).map(|i| route(kind, i)).collect(),
+        routes: (0..count).map(|i| route(kind, i).encode_to_vec()).collect(),
         ..Default::default()
     };
     let message = pb::RouteConfiguration { virtual_hosts: vec![host], ..Default::default() };

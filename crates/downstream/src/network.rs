@@ -55,10 +55,10 @@ pub trait NetworkFilterFactory: Send + Sync {
 
 /// A factory whose message type is erased: what the registry holds.
 pub trait AnyNetworkFilterFactory: Send + Sync {
-    /// Unpacks and compiles a configuration.
+    /// Unpacks and compiles a configuration. Its bytes are gone once they are unpacked: they may be most of a file.
     fn compile_any(
         &self,
-        config: &Any,
+        config: Any,
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
         listener: ListenerFacts<'_>,
@@ -68,11 +68,13 @@ pub trait AnyNetworkFilterFactory: Send + Sync {
 impl<F: NetworkFilterFactory> AnyNetworkFilterFactory for F {
     fn compile_any(
         &self,
-        config: &Any,
+        config: Any,
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
         listener: ListenerFacts<'_>,
     ) -> Option<Arc<dyn NetworkFilterConfig>> {
-        self.compile(cx.unpack(config)?, cx, env, listener)
+        let message = cx.unpack(&config)?;
+        drop(config);
+        self.compile(message, cx, env, listener)
     }
 }

@@ -1,13 +1,17 @@
 //! Slim prost structs: every message of the ledger with its built fields only, in modules as prost lays them.
 //!
 //! What differs from prost-build: enum fields are plain `i32` and the enums carry the built values only; maps are
-//! `BTreeMap`, so that order is fixed; fields that are not built do not exist.
+//! `BTreeMap`, so that order is fixed; fields that are not built do not exist; the items of [`APART`] stay bytes.
 
 use crate::descriptors::{ENUM, Field, MESSAGE, Message, Schema};
 use crate::ledger::Ledger;
 use crate::names;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+
+/// Lists whose items stay wire bytes in the struct: of these there may be tens of thousands in one message, each many
+/// times larger once decoded, and whoever compiles them wants one at a time.
+const APART: [(&str, &str); 1] = [("envoy.config.route.v3.VirtualHost", "routes")];
 
 #[derive(Default)]
 struct Module {
@@ -169,7 +173,12 @@ impl Writer<'_> {
                  pub {name}: ::std::collections::BTreeMap<{key_rust}, {value_rust}>,\n"
             );
         }
-        let (kind, rust) = self.kind(full, field);
+        let apart = APART.contains(&(full, field.name.as_str()));
+        let (kind, rust) = if apart {
+            ("bytes = \"vec\"".into(), "::std::vec::Vec<u8>".into())
+        } else {
+            self.kind(full, field)
+        };
         if field.repeated {
             return format!(
                 "#[prost({kind}, repeated, tag = \"{number}\")]\npub {name}: ::std::vec::Vec<{rust}>,\n"

@@ -83,6 +83,12 @@ impl Resource {
         &self.bytes
     }
 
+    /// The wire bytes alone; the positions are gone.
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.shrink_to_fit();
+        self.bytes
+    }
+
     /// Where the resource begins.
     pub fn place(&self) -> Option<Place> {
         self.places.as_ref().map(|tree| tree.place(tree.root()))

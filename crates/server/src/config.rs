@@ -131,12 +131,10 @@ pub struct Dumped {
 }
 
 impl Dumped {
+    /// Keeps the bytes of a resource and lets go of its positions.
     fn new(resource: Resource) -> Self {
-        Self {
-            type_name: resource.type_name(),
-            name: resource.name().to_owned(),
-            bytes: resource.bytes().to_vec(),
-        }
+        let (type_name, name) = (resource.type_name(), resource.name().to_owned());
+        Self { type_name, name, bytes: resource.into_bytes() }
     }
 }
 
@@ -175,7 +173,7 @@ pub struct Compiled {
 /// Every fault, with its place.
 pub fn load(
     options: &Options,
-    sources: &[Source],
+    sources: Vec<Source>,
     registry: &Registry,
     now: SystemTime,
 ) -> Result<Compiled, Refused> {
@@ -184,11 +182,13 @@ pub fn load(
         Unsupported::Refuse => nuncio_core::config::Unsupported::Refuse,
         Unsupported::Warn => nuncio_core::config::Unsupported::Warn,
     };
-    let borrowed: Vec<_> = sources.iter().map(Source::borrowed).collect();
     let extensions = Extensions::new(registry, options, options.concurrency() as usize)
         .map_err(|e| Refused::whole(name, e.to_string()))?;
     let sink = Sink::new(unsupported);
+    let borrowed: Vec<_> = sources.iter().map(Source::borrowed).collect();
     let loaded = load::read(&borrowed, options.allow_unknown_static_fields, &sink);
+    // From here on the wire bytes say it all.
+    drop(sources);
     let compiled = loaded.and_then(|loaded| compile(options, loaded, extensions, &sink, now));
     let (errors, warnings) = sink.finish();
     warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
@@ -208,13 +208,13 @@ fn compile(
     let Loaded { bootstrap, listeners, clusters, secrets: _ } = loaded;
     let cx = bootstrap.context(sink);
     let mut config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
-    let compiled_clusters = clusters_of(&clusters, sink);
-    // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
-    let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
-    let names: HashSet<&str> = clusters.iter().map(Resource::name).collect();
     // A name that could not be read may be any.
     let names_lost = sink.told_of("static_resources.clusters")
         || clusters.iter().any(|c| c.context(sink).told_of("name") && c.name().is_empty());
+    let (compiled_clusters, clusters) = clusters_of(clusters, sink);
+    // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
+    let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
+    let names: HashSet<&str> = clusters.iter().map(|c| c.name.as_str()).collect();
     let built = NodeExtensions::new(extensions.names());
     if let Some(config) = &mut config {
         config.node.extensions = built;
@@ -232,7 +232,7 @@ fn compile(
         node_id: &node.id,
         own_address: own_address(),
     };
-    let compiled_listeners = listeners_of(&listeners, sink, &env);
+    let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
     let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {
         None => None,
         Some(AdminConfig { address, ipv4_compat, allow_paths: _, access_log }) => {
@@ -246,12 +246,7 @@ fn compile(
         clusters: compiled_clusters,
         listeners: compiled_listeners,
         log_files,
-        dump: Dump {
-            bootstrap: Dumped::new(bootstrap),
-            listeners: listeners.into_iter().map(Dumped::new).collect(),
-            clusters: clusters.into_iter().map(Dumped::new).collect(),
-            loaded: now,
-        },
+        dump: Dump { bootstrap: Dumped::new(bootstrap), listeners, clusters, loaded: now },
     })
 }
 
@@ -297,13 +292,31 @@ impl Extensions {
     }
 }
 
-/// The listeners that can be compiled; the sink knows of the others.
-fn listeners_of(resources: &[Resource], sink: &Sink, env: &CompileEnv<'_>) -> Vec<Arc<ListenerConfig>> {
+/// The listeners that can be compiled, and all of them as they were written; the sink knows of the others.
+fn listeners_of(
+    resources: Vec<Resource>,
+    sink: &Sink,
+    env: &CompileEnv<'_>,
+) -> (Vec<Arc<ListenerConfig>>, Vec<Dumped>) {
     let mut listeners: Vec<Arc<ListenerConfig>> = Vec::with_capacity(resources.len());
-    for resource in resources {
-        let cx = resource.context(sink);
-        let message = cx.decode(resource.bytes());
-        let Some(config) = message.and_then(|m| ListenerConfig::compile(m, &cx, env)) else { continue };
+    let each = |resource: Resource| {
+        listener(&resource, &mut listeners, sink, env);
+        Dumped::new(resource)
+    };
+    let dumped = resources.into_iter().map(each).collect();
+    (listeners, dumped)
+}
+
+/// Compiles one listener and keeps it, unless it is wrong in itself.
+fn listener(
+    resource: &Resource,
+    listeners: &mut Vec<Arc<ListenerConfig>>,
+    sink: &Sink,
+    env: &CompileEnv<'_>,
+) {
+    let cx = resource.context(sink);
+    let message = cx.decode(resource.bytes());
+    if let Some(config) = message.and_then(|m| ListenerConfig::compile(m, &cx, env)) {
         let address = &config.address;
         // Port 0 is a port of its own each time.
         if address.port() != Some(0) && listeners.iter().any(|l| l.address == *address) {
@@ -318,20 +331,21 @@ fn listeners_of(resources: &[Resource], sink: &Sink, env: &CompileEnv<'_>) -> Ve
         }
         listeners.push(config);
     }
-    listeners
 }
 
-/// The clusters that can be compiled; the sink knows of the others.
-fn clusters_of(resources: &[Resource], sink: &Sink) -> ClusterSetConfig {
+/// The clusters that can be compiled, and all of them as they were written; the sink knows of the others.
+fn clusters_of(resources: Vec<Resource>, sink: &Sink) -> (ClusterSetConfig, Vec<Dumped>) {
     let mut names = HashSet::new();
     let mut clusters = Vec::with_capacity(resources.len());
-    for resource in resources {
+    let each = |resource: Resource| {
         let cx = resource.context(sink);
-        if !names.insert(resource.name()) {
+        if !names.insert(resource.name().to_owned()) {
             cx.field("name").error(format!("cluster manager: duplicate cluster '{}'", resource.name()));
         }
-        clusters
-            .extend(cx.decode(resource.bytes()).and_then(|m| ClusterConfig::compile(m, &cx)).map(Arc::new));
-    }
-    ClusterSetConfig { clusters }
+        let message = cx.decode(resource.bytes());
+        clusters.extend(message.and_then(|m| ClusterConfig::compile(m, &cx)).map(Arc::new));
+        Dumped::new(resource)
+    };
+    let dumped = resources.into_iter().map(each).collect();
+    (ClusterSetConfig { clusters }, dumped)
 }

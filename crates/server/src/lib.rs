@@ -53,7 +53,7 @@ pub fn main(options: Options) -> ExitCode {
         }
         None if options.mode == Mode::Validate => validate(&options),
         None => match Source::of(&options) {
-            Ok(sources) => run::serve(&options, &sources, |_| {}),
+            Ok(sources) => run::serve(&options, sources, |_| {}),
             Err(refused) => failed(&refused),
         },
     }
@@ -68,7 +68,7 @@ fn failed(refused: &Refused) -> ExitCode {
 fn validate(options: &Options) -> ExitCode {
     let clock = nuncio_core::clock::Clock::system();
     match Source::of(options).and_then(|sources| {
-        config::load(options, &sources, &nuncio_core::stats::Registry::new(), clock.wall())
+        config::load(options, sources, &nuncio_core::stats::Registry::new(), clock.wall())
     }) {
         Ok(_) => {
             println!("configuration '{}' OK", options.config_path);

@@ -55,7 +55,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Runs a server until it is told to end; calls `live` once it serves.
-pub fn serve(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -> ExitCode {
+pub fn serve(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin)) -> ExitCode {
     let ended = block_on_local(run(options, sources, live))
         .unwrap_or_else(|error| Err(StartError::Io("make a runtime", error)));
     match ended {
@@ -74,7 +74,7 @@ pub fn serve(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -
     }
 }
 
-async fn run(options: &Options, sources: &[Source], live: impl FnOnce(&Admin)) -> Result<(), StartError> {
+async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin)) -> Result<(), StartError> {
     let clock = Clock::system();
     let started = clock.now();
     let mut signals = Signals::new().map_err(|e| StartError::Io("listen to signals", e))?;

@@ -198,7 +198,7 @@ impl FilterChainConfig {
                 ));
                 continue;
             }
-            terminal = factory.compile_any(&any, &typed_cx, env, facts);
+            terminal = factory.compile_any(any, &typed_cx, env, facts);
         }
         Some(Self { name: name.into(), metadata: metadata.map(config::metadata), filter: terminal? })
     }

@@ -212,8 +212,10 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     let host_scope = HostScope { scope, host: shared.clone(), level, filters, defaults };
     let mut index = PathIndexBuilder::default();
     let mut pathless = Vec::new();
-    let entries = all((0..).zip(routes).map(|(i, message)| {
-        let (path, entry) = route(message, &cx.item("routes", i), &host_scope)?;
+    // Each route is decoded by itself, and gone before the next: together they would take most of the memory of a load.
+    let entries = all((0..).zip(routes).map(|(i, bytes)| {
+        let cx = cx.item("routes", i);
+        let (path, entry) = route(cx.decode(&bytes)?, &cx, &host_scope)?;
         let number = i as u32;
         index.add(number, path.key(), path.guard.clone());
         if path.without_path {

@@ -47,7 +47,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
 fn dump() -> Dump {
     let options = cli::parse(["nuncio"]).unwrap();
     let sources = [Source::text("test", CONFIG.into())];
-    config::load(&options, &sources, &Registry::new(), std::time::UNIX_EPOCH).unwrap().dump
+    config::load(&options, sources.into(), &Registry::new(), std::time::UNIX_EPOCH).unwrap().dump
 }
 
 const CONFIG: &str = r#"

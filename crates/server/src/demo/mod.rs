@@ -80,7 +80,7 @@ fn start(once: bool) -> io::Result<ExitCode> {
     let options = options()?;
     let source = Source::text("examples/demo.yaml", ports.config());
     let mut visitor: Option<JoinHandle<bool>> = None;
-    let code = run::serve(&options, &[source], |_| {
+    let code = run::serve(&options, vec![source], |_| {
         if once {
             let visit = move || checks::visit(ports.proxy, ports.admin);
             visitor = std::thread::Builder::new().name("demo".into()).spawn(visit).ok();
