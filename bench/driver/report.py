@@ -73,6 +73,9 @@ def text(results, names, versions, missing, method):
     if 'startup' in results:
         mib = lambda v: '%.1f' % (v / 1048576)
         section('Start-up of a small file', per_proxy(results['startup'], [('ready, ms', 'ready_ms', lambda v: '%.0f' % v), ('RSS, MiB', 'rss', mib), ('PSS, MiB', 'pss', mib)]))
+    if 'load' in results:
+        for key, title, show in (('seconds', 'Loading a big bootstrap (seconds)', lambda v: '%.2f' % v), ('times_file', 'Peak memory of it (times the file)', lambda v: '%.1f' % v)):
+            section(title, grid(results['load'], key, names, show), '`--mode validate` of a YAML file with one listener of 20,000 routes (11 MB), and of one with 2,000 clusters of 20 endpoints (7 MB).')
     failed = [(s, r) for s, rows in results.items() for r in rows if 'failed' in r]
     if failed:
         section('Not measured', '\n'.join('- %s, %s: %s' % (s, ' '.join(str(r[k]) for k in ('proxy', 'variant') if k in r), r['failed']) for s, r in failed) + '\n')

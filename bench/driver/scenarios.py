@@ -3,7 +3,7 @@ import statistics
 import subprocess
 import time
 
-from . import measure
+from . import loading, measure
 from .processes import NotReady
 
 # name -> variants of the configuration
@@ -131,6 +131,17 @@ def startup(bench, names, rounds):
             proxy.end()
         return {'ready_ms': statistics.median(took) * 1000, 'rss': statistics.median(m[0] for m in memory), 'pss': statistics.median(m[1] for m in memory)}
     each(names, one, rows)
+    return rows
+
+
+def load(kinds, names):
+    """Time and peak memory of loading a big bootstrap."""
+    rows = []
+    for variant, text in loading.FILES.items():
+        text = text()
+        flags = {'envoy': ['-l', 'error']}
+        each([n for n in names if n in BOOTSTRAP_ONLY],
+             lambda n: {'variant': variant, **loading.measure(kinds[n].binary, flags.get(n, []), text)}, rows)
     return rows
 
 

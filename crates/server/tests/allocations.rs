@@ -136,7 +136,7 @@ fn allocations(more: &str, requests: &[Vec<u8>], rounds: u32) -> u64 {
     let options = cli::parse(["nuncio", "--concurrency", "1"]).unwrap();
     let requests = requests.to_vec();
     let mut client = None;
-    let code = run::serve(&options, &[source], |admin| {
+    let code = run::serve(&options, vec![source], |admin| {
         let Some(Address::Ip(to)) = admin.listeners[0].addresses.first().cloned() else {
             panic!("no address")
         };

@@ -147,6 +147,40 @@ fn a_small_file_starts_fast_and_small() {
 }
 
 #[test]
+fn a_large_file_takes_a_few_times_its_size_to_load() {
+    let peak = |config: &str| {
+        let server = Server::start(config, &[]);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+        peak.parse::<u64>().unwrap() * 1024
+    };
+    let route = |i| {
+        format!(
+            "              - name: route_{i}\n                match:\n                  prefix: /service/{i}/api\n\
+             \x20                 headers: [{{name: x-tenant, string_match: {{exact: tenant-{i}}}}}]\n\
+             \x20               direct_response:\n                  status: 200\n\
+             \x20               response_headers_to_add:\n                - header:\n\
+             \x20                   key: x-route\n                    value: route-{i}\n"
+        )
+    };
+    let file = |routes: u32| {
+        let routes: String = (0..routes).map(route).collect();
+        format!(
+            "{ADMIN}static_resources:\n  listeners:\n  - name: l\n    address: {{socket_address: {{address: 127.0.0.1, \
+             port_value: 0}}}}\n    filter_chains:\n    - filters:\n      - name: h\n        typed_config:\n          \
+             '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n          \
+             stat_prefix: a\n          http_filters: [{{name: r, typed_config: {{'@type': \
+             type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]\n          route_config:\n            \
+             virtual_hosts:\n            - name: v\n              domains: ['*']\n              routes:\n{routes}"
+        )
+    };
+    let (small, large) = (file(1), file(5_000));
+    let grown = peak(&large).saturating_sub(peak(&small));
+    let size = large.len() as u64;
+    assert!(size > 1_500_000 && grown < 6 * size, "{grown} bytes for a file of {size}");
+}
+
+#[test]
 fn an_ipv6_socket_takes_ipv4_clients_only_where_ipv4_compat_says_so() {
     for (compat, taken) in [(true, true), (false, false)] {
         let address = format!("{{address: '::', port_value: 0, ipv4_compat: {compat}}}");
