@@ -113,36 +113,49 @@ struct PlainLine {
 /// lower-cased in place. `end` is the end of the block; [`HeaderMap::PAD`] bytes follow it.
 #[inline(always)]
 fn plain_line(line: &mut [u8], end: usize, request: bool) -> Option<PlainLine> {
-    let name_len = lower_name(line)?;
-    let start = line.first_chunk()?;
-    let (name, rest) = line.split_at_checked(name_len)?;
-    let mut known = Known::find(name);
-    if known == Known::Other {
-        let plain = (1..=STEP).contains(&name_len) && Window::load(start).plain_name().covers(name_len);
-        if !plain && (!scan::is_name(name) || name_len > usize::from(u16::MAX)) {
-            return None;
-        }
-    }
+    let (name_len, mut known) = plain_name(line)?;
     if known == Known::Host && request {
         known = Known::Authority;
     }
-    let [b':', b' ', value @ ..] = rest else { return None };
+    let [b':', b' ', value @ ..] = line.get(name_len..)? else { return None };
     let mut len = scan::text_end(value);
     while value.get(len) == Some(&b'\t') {
         len += 1 + scan::text_end(value.get(len + 1..)?);
     }
-    let (value, rest) = value.split_at_checked(len)?;
-    let [b'\r', b'\n', next, ..] = rest else { return None };
+    let [b'\r', b'\n', next, ..] = value.get(len..)? else { return None };
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
     let stop = name_len + 2 + len + 2;
     if value.first().is_some_and(blank)
-        || value.last().is_some_and(blank)
+        || (len > 0 && value.get(len - 1).is_some_and(blank))
         || (blank(next) && stop < end)
         || stop > end
     {
         return None;
     }
     Some(PlainLine { known, name_len, value_len: len })
+}
+
+/// The name that `line` begins with, lower-cased in place: its length and which it is. `None` where it is no token.
+#[inline(always)]
+fn plain_name(line: &mut [u8]) -> Option<(usize, Known)> {
+    let chunk = line.first_chunk_mut()?;
+    let window = Window::load(chunk);
+    let len = window.equal(b':').first();
+    if len == STEP {
+        return long_name(line);
+    }
+    *chunk = window.lower_first(len);
+    let known = Known::find_short(chunk, len);
+    let token = known != Known::Other || (len > 0 && Window::load(chunk).plain_name().covers(len));
+    (token || line.get(..len).is_some_and(scan::is_name)).then_some((len, known))
+}
+
+fn long_name(line: &mut [u8]) -> Option<(usize, Known)> {
+    let len = lower_name(line)?;
+    let name = line.get(..len)?;
+    let known = Known::find(name);
+    let token = known != Known::Other || (len <= usize::from(u16::MAX) && scan::is_name(name));
+    token.then_some((len, known))
 }
 
 /// Lower-cases what stands before the first colon, in place; its length, or `None` when there is no colon. Where

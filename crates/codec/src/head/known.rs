@@ -151,18 +151,24 @@ struct Key {
 impl Key {
     #[inline(always)]
     const fn of(name: &[u8]) -> Self {
-        let len = name.len();
         // Many long names begin and end alike.
         if let (Some((_, rest)), Some(last)) = (name.split_first_chunk::<8>(), name.last_chunk())
             && let Some(second) = rest.first_chunk()
         {
-            return Self { first: u64::from_le_bytes(*second), last: u64::from_le_bytes(*last), len };
+            return Self {
+                first: u64::from_le_bytes(*second),
+                last: u64::from_le_bytes(*last),
+                len: name.len(),
+            };
         }
+        let len = name.len();
+        // All of a short name, with zeros behind it.
         if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
-            return Self { first: u64::from_le_bytes(*first), last: u64::from_le_bytes(*last), len };
+            let last = u64::from_le_bytes(*last).unbounded_shr(8 * (16 - len) as u32);
+            return Self { first: u64::from_le_bytes(*first), last, len };
         }
-        let whole = if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
-            (u32::from_le_bytes(*first) as u64) | (u32::from_le_bytes(*last) as u64) << 32
+        let first = if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            (u32::from_le_bytes(*first) as u64) | (u32::from_le_bytes(*last) as u64) << (8 * (len - 4))
         } else {
             match name {
                 [a] => *a as u64,
@@ -171,7 +177,20 @@ impl Key {
                 _ => 0,
             }
         };
-        Self { first: whole, last: whole, len }
+        Self { first, last: 0, len }
+    }
+
+    /// The key of the first `len` bytes, less than 16.
+    #[inline(always)]
+    fn of_short(bytes: [u8; 16], len: usize) -> Self {
+        let text = u128::from_le_bytes(bytes);
+        let (low, high) = (text as u64, (text >> 64) as u64);
+        let keep = |n: usize| u64::MAX.unbounded_shr(64 - 8 * n as u32);
+        if len <= 8 {
+            Self { first: low & keep(len), last: 0, len }
+        } else {
+            Self { first: low, last: high & keep(len - 8), len }
+        }
     }
 
     #[inline(always)]
@@ -241,6 +260,16 @@ impl Known {
             return Known::Other;
         }
         known
+    }
+
+    /// As [`find`](Self::find), for the name that is the first `len` bytes, less than 16.
+    #[inline(always)]
+    pub(crate) fn find_short(bytes: &[u8; 16], len: usize) -> Known {
+        let key = Key::of_short(*bytes, len);
+        match TABLE.get(key.slot(SEED)) {
+            Some(&known) if KEYS.get(known as usize) == Some(&key) => known,
+            _ => Known::Other,
+        }
     }
 
     /// As [`find`](Self::find), for a name in any case.

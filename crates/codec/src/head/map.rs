@@ -108,12 +108,7 @@ impl Entry {
 pub struct HeaderMap {
     buf: Vec<u8>,
     entries: Vec<Entry>,
-    present: u128,
-}
-
-#[inline]
-fn bit(known: Known) -> u128 {
-    1_u128 << (known as u8)
+    present: KnownSet,
 }
 
 impl HeaderMap {
@@ -137,7 +132,7 @@ impl HeaderMap {
     pub fn clear(&mut self) {
         self.buf.clear();
         self.entries.clear();
-        self.present = 0;
+        self.present = KnownSet::default();
     }
 
     /// Gives back storage above `bytes` of text, so that one large head does not stay with a connection.
@@ -184,7 +179,7 @@ impl HeaderMap {
 
     #[inline]
     fn may_contain(&self, known: Known) -> bool {
-        self.present & bit(known) != 0
+        self.present.contains(known)
     }
 
     #[inline]
@@ -251,7 +246,7 @@ impl HeaderMap {
         {
             return false;
         }
-        let skip = KnownSet(skip.0 | PSEUDO.0);
+        let skip = skip.or(PSEUDO);
         for e in self.entries.iter().filter(|e| !skip.contains(e.known)) {
             if !self.write_entry(e, cased, &mut run, out) {
                 return false;
@@ -330,11 +325,10 @@ impl HeaderMap {
         name_len: usize,
         value_len: usize,
     ) -> bool {
-        let bit = bit(known);
-        if self.present & joined.0 & bit != 0 {
+        if self.present.and(joined).contains(known) {
             return false;
         }
-        self.present |= bit;
+        self.present.insert(known);
         self.entries.push(Entry {
             at: at as u32,
             value_len: value_len as u32,
@@ -348,7 +342,7 @@ impl HeaderMap {
     /// Makes an entry of the `len` loaded bytes at `at` that are the value of a pseudo header.
     #[inline]
     pub(crate) fn push_pseudo(&mut self, known: Known, at: usize, len: usize) {
-        self.push_in_place(known, KnownSet(0), at.saturating_sub(COLON), 0, len);
+        self.push_in_place(known, KnownSet::default(), at.saturating_sub(COLON), 0, len);
     }
 
     /// A pseudo header has no name in the buffer, yet something stands where the colon would.
@@ -363,7 +357,7 @@ impl HeaderMap {
         self.buf.extend_from_slice(b": ");
         self.buf.extend_from_slice(value);
         self.buf.extend_from_slice(b"\r\n");
-        self.present |= bit(known);
+        self.present.insert(known);
         self.entries.push(Entry {
             at: at as u32,
             value_len: value.len() as u32,
@@ -413,7 +407,8 @@ impl HeaderMap {
     pub(crate) fn rename_last(&mut self, known: Known) {
         if let Some(last) = self.entries.last_mut() {
             last.known = known;
-            self.present = self.entries.iter().fold(0, |set, e| set | bit(e.known));
+            self.present = KnownSet::default();
+            self.entries.iter().for_each(|e| self.present.insert(e.known));
         }
     }
 
@@ -444,7 +439,7 @@ impl HeaderMap {
         debug_assert!(line.get(..line.len() - CRLF).is_some_and(scan::is_text));
         let at = self.buf.len();
         self.buf.extend_from_slice(line);
-        self.present |= bit(known);
+        self.present.insert(known);
         self.entries.push(Entry {
             at: at as u32,
             value_len: value_len as u32,
@@ -474,7 +469,7 @@ impl HeaderMap {
         let Some(value_len) = line.len().checked_sub(name_len + COLON + CRLF) else { return };
         let at = self.buf.len();
         self.buf.extend_from_slice(line);
-        self.present |= bit(known);
+        self.present.insert(known);
         self.entries.push(Entry {
             at: at as u32,
             value_len: value_len as u32,
@@ -551,35 +546,35 @@ impl HeaderMap {
         let before = self.entries.len();
         self.remove_after(0, name);
         if name.known != Known::Other {
-            self.present &= !bit(name.known);
+            self.present.remove(name.known);
         }
         self.entries.len() != before
     }
 
     /// Removes the known names in `names` in one walk.
     pub fn remove_known(&mut self, names: KnownSet) {
-        let hit = self.present & names.0;
-        if hit == 0 {
+        let hit = self.present.and(names);
+        if hit.is_empty() {
             return;
         }
-        self.entries.retain(|e| bit(e.known) & hit == 0);
-        self.present &= !hit;
+        self.entries.retain(|e| !hit.contains(e.known));
+        self.present = self.present.without(hit);
     }
 
     /// Whether any of `names` stands in the map: one bit operation.
     #[inline]
     pub fn contains_any(&self, names: KnownSet) -> bool {
-        self.present & names.0 != 0
+        !self.present.and(names).is_empty()
     }
 
     /// Keeps the entries for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(Name<'_>, &[u8]) -> bool) {
         let mut entries = std::mem::take(&mut self.entries);
-        let mut present = 0;
+        let mut present = KnownSet::default();
         entries.retain(|e| {
             let stays = keep(Name { known: e.known, lower: self.name_of(e) }, self.value_of(e));
             if stays {
-                present |= bit(e.known);
+                present.insert(e.known);
             }
             stays
         });
@@ -627,23 +622,64 @@ impl Run<'_> {
 
 /// A set of known names, for tests and removals in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KnownSet(u128);
+pub struct KnownSet {
+    /// The first 64 names.
+    low: u64,
+    /// The others.
+    high: u64,
+}
 
 impl KnownSet {
     /// The set of `names`.
     pub const fn of(names: &[Known]) -> Self {
-        let mut bits = 0_u128;
+        let mut set = Self { low: 0, high: 0 };
         let mut rest = names;
         while let [first, tail @ ..] = rest {
-            bits |= 1_u128 << (*first as u8);
+            set.insert(*first);
             rest = tail;
         }
-        Self(bits)
+        set
     }
 
     /// Whether `known` is in the set.
-    #[inline]
-    pub fn contains(self, known: Known) -> bool {
-        self.0 & bit(known) != 0
+    #[inline(always)]
+    pub const fn contains(self, known: Known) -> bool {
+        let half = if (known as u8) < 64 { self.low } else { self.high };
+        half >> (known as u8 & 63) & 1 != 0
+    }
+
+    #[inline(always)]
+    const fn insert(&mut self, known: Known) {
+        let bit = 1 << (known as u8 & 63);
+        if (known as u8) < 64 {
+            self.low |= bit;
+        } else {
+            self.high |= bit;
+        }
+    }
+
+    #[inline(always)]
+    fn remove(&mut self, known: Known) {
+        *self = self.without(Self::of(&[known]));
+    }
+
+    #[inline(always)]
+    fn is_empty(self) -> bool {
+        self.low | self.high == 0
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        Self { low: self.low & other.low, high: self.high & other.high }
+    }
+
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        Self { low: self.low | other.low, high: self.high | other.high }
+    }
+
+    #[inline(always)]
+    fn without(self, other: Self) -> Self {
+        Self { low: self.low & !other.low, high: self.high & !other.high }
     }
 }
