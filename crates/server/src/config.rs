@@ -286,6 +286,7 @@ impl Extensions {
             .names()
             .chain(self.network_filters.names())
             .chain(self.access_logs.names())
+            .chain(self.retry_plugins.names())
             .collect();
         names.sort_unstable();
         names.into_iter()

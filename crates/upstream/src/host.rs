@@ -2,6 +2,7 @@
 
 use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::ClusterCore;
+use crate::outlier::{HostRecord, Outcome};
 use crate::pool::HttpPool;
 use crate::stats::HostCounters;
 use nuncio_core::address::Address;
@@ -144,6 +145,8 @@ pub struct HostShared {
     active: AtomicU32,
     /// Where a logical host is now, once it has moved.
     moved: OnceLock<Box<RwLock<Address>>>,
+    /// What was seen of it, where its cluster detects outliers.
+    outlier: OnceLock<Box<HostRecord>>,
     counters: Mutex<Vec<Arc<HostCounters>>>,
 }
 
@@ -151,8 +154,8 @@ impl HostShared {
     /// A host that nobody has used.
     pub fn new(spec: HostSpec) -> Arc<Self> {
         let health = AtomicU32::new(spec.health.0);
-        let (active, moved) = (AtomicU32::new(0), OnceLock::new());
-        Arc::new(Self { spec, health, active, moved, counters: Mutex::default() })
+        let (active, moved, outlier) = (AtomicU32::new(0), OnceLock::new(), OnceLock::new());
+        Arc::new(Self { spec, health, active, moved, outlier, counters: Mutex::default() })
     }
 
     /// Where it is now. Only a logical host (`LOGICAL_DNS`) ever moves from its first address.
@@ -180,6 +183,19 @@ impl HostShared {
     /// Its health flags now.
     pub fn health_flags(&self) -> HealthFlags {
         HealthFlags(self.health.load(Relaxed))
+    }
+
+    /// Raises flags, or takes them away.
+    pub(crate) fn set_health(&self, flags: HealthFlags, on: bool) {
+        if on {
+            self.health.fetch_or(flags.0, Relaxed);
+        } else {
+            self.health.fetch_and(!flags.0, Relaxed);
+        }
+    }
+
+    pub(crate) fn outlier(&self) -> &HostRecord {
+        self.outlier.get_or_init(Box::default)
     }
 
     /// Requests on it now, of all workers.
@@ -248,6 +264,15 @@ impl Host {
     /// This worker's counters of it; the router counts successes, errors and time-outs here.
     pub fn counters(&self) -> &Arc<HostCounters> {
         &self.counters
+    }
+
+    /// Counts what came of a request, for outlier detection.
+    #[inline]
+    pub fn report(&self, outcome: Outcome) {
+        let shared = &self.core.shared;
+        if let (Some(config), Some(line)) = (&shared.config().outlier, shared.outlier_line()) {
+            line.count(&self.shared, outcome, config);
+        }
     }
 
     pub(crate) fn core(&self) -> &Rc<ClusterCore> {

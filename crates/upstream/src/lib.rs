@@ -7,6 +7,7 @@ pub mod error;
 pub mod host;
 pub mod lb;
 pub mod manager;
+pub mod outlier;
 pub mod pool;
 pub mod stats;
 

@@ -106,6 +106,12 @@ impl ClusterSet {
         true
     }
 
+    /// The health of some of a cluster's hosts has changed: gauges and balancers follow.
+    pub fn health_changed(&mut self, cluster: &Arc<ClusterShared>) {
+        cluster.count_members();
+        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name)));
+    }
+
     /// Publishes a cluster's hosts to all workers. Hosts that stay must be the same `Arc`s as before.
     pub fn set_hosts(&mut self, cluster: &Arc<ClusterShared>, hosts: HostSnapshot) {
         cluster.set_hosts(hosts);

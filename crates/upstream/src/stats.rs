@@ -151,6 +151,33 @@ nuncio_core::stats_block! {
     }
 }
 
+nuncio_core::stats_block! {
+    /// `outlier_detection.`, below a cluster that has it. The main thread writes.
+    pub struct OutlierStats {
+        gauge ejections_active,
+        counter ejections_consecutive_5xx,
+        counter ejections_detected_consecutive_5xx,
+        counter ejections_detected_consecutive_gateway_failure,
+        counter ejections_detected_consecutive_local_origin_failure,
+        counter ejections_detected_degradation,
+        counter ejections_detected_failure_percentage,
+        counter ejections_detected_local_origin_failure_percentage,
+        counter ejections_detected_local_origin_success_rate,
+        counter ejections_detected_success_rate,
+        counter ejections_enforced_consecutive_5xx,
+        counter ejections_enforced_consecutive_gateway_failure,
+        counter ejections_enforced_consecutive_local_origin_failure,
+        counter ejections_enforced_failure_percentage,
+        counter ejections_enforced_local_origin_failure_percentage,
+        counter ejections_enforced_local_origin_success_rate,
+        counter ejections_enforced_success_rate,
+        counter ejections_enforced_total,
+        counter ejections_overflow,
+        counter ejections_success_rate,
+        counter ejections_total,
+    }
+}
+
 /// A worker's share of what `/clusters` prints for a host. One thread writes.
 #[derive(Debug, Default)]
 pub struct HostCounters {

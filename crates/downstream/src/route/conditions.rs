@@ -163,7 +163,7 @@ pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Option<&'h [u8]
 }
 
 /// Whether `content-type` is gRPC: `application/grpc`, alone or before `+`.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     let rest = headers.get(Known::ContentType).and_then(|v| v.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| rest.first().is_none_or(|&b| b == b'+'))
 }

@@ -25,7 +25,7 @@ pub use action::{
     Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority,
 };
 pub use compile::{CompilePerRoute, RouteOptions};
-pub use conditions::Mismatch;
+pub use conditions::{Mismatch, is_grpc};
 pub use per_filter::{FilterOverride, PerFilter};
 pub use redirect::{RedirectAction, tls_location};
 pub use rewrite::{HostRewrite, set_authority};

@@ -16,6 +16,7 @@ use nuncio_core::stream_info::{EarlierAttempt, ResponseFlag};
 use nuncio_upstream::cluster::PickContext;
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
+use nuncio_upstream::outlier::Outcome;
 use nuncio_upstream::pool::{Checkout, PoolError, StreamError};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -33,10 +34,10 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
     let mut outcome = attempt(stream, flight);
     loop {
         let failure = match outcome {
-            Outcome::Going => None,
-            Outcome::Complete => return complete(stream, flight).await,
-            Outcome::Failed(failure) => Some(failure),
-            Outcome::Reply(reply) => {
+            Turn::Going => None,
+            Turn::Complete => return complete(stream, flight).await,
+            Turn::Failed(failure) => Some(failure),
+            Turn::Reply(reply) => {
                 flight.attempts.clear();
                 return stream.reply(reply).await;
             }
@@ -52,22 +53,20 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
         }
         outcome = match pumped {
             Pumped::Connected(at) => connected(stream, flight, at),
-            Pumped::NotConnected(at, error) => Outcome::Failed(Failure::pool(Some(at), error)),
-            Pumped::Upstream(at, error) => Outcome::Failed(Failure::stream(at, &error)),
+            Pumped::NotConnected(at, error) => Turn::Failed(Failure::pool(Some(at), error)),
+            Pumped::Upstream(at, error) => Turn::Failed(Failure::stream(at, &error)),
             Pumped::Head { at, end_stream } => head(stream, flight, at, end_stream).await,
             Pumped::Informational => {
                 informational(stream, flight);
-                Outcome::Going
+                Turn::Going
             }
-            Pumped::Complete => Outcome::Complete,
+            Pumped::Complete => Turn::Complete,
             Pumped::Alarm(Alarm::BackOff) => again(stream, flight),
             Pumped::Alarm(Alarm::PerTry(at)) => match timeouts::per_try(stream, flight, at) {
-                Some(failure) => Outcome::Failed(failure),
-                None => Outcome::Going,
+                Some(failure) => Turn::Failed(failure),
+                None => Turn::Going,
             },
-            Pumped::Alarm(Alarm::PerTryIdle(at)) => {
-                Outcome::Failed(timeouts::per_try_idle(stream, flight, at))
-            }
+            Pumped::Alarm(Alarm::PerTryIdle(at)) => Turn::Failed(timeouts::per_try_idle(stream, flight, at)),
             Pumped::Timeout(Timeout::Route) => return timeouts::route(stream, flight).await,
             Pumped::Timeout(timeout) => {
                 flight.attempts.clear();
@@ -77,13 +76,13 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 flight.attempts.clear();
                 return stream.downstream_failed(error).await;
             }
-            Pumped::BodyTooLarge => Outcome::Reply(LocalReply::retry_buffer_exceeded()),
+            Pumped::BodyTooLarge => Turn::Reply(LocalReply::retry_buffer_exceeded()),
         };
     }
 }
 
 /// What a step came to.
-enum Outcome {
+enum Turn {
     /// There is more to come.
     Going,
     /// The response is complete.
@@ -139,13 +138,13 @@ impl Failure {
 }
 
 /// The first attempt.
-fn attempt<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Outcome {
+fn attempt<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Turn {
     let host = flight.cluster.pick(&flight.pick);
     begin(stream, flight, host)
 }
 
 /// The back-off is over: another attempt, by the rules of the policy.
-fn again<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Outcome {
+fn again<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Turn {
     let because_of_timeout = flight.back_off.take().is_some_and(|(_, timeout)| timeout);
     timeouts::announce_retry(stream, flight, because_of_timeout);
     let cx = PickContext { ..flight.pick };
@@ -157,7 +156,7 @@ fn again<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Outc
 }
 
 /// Takes the request to a host.
-fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: Option<Rc<Host>>) -> Outcome {
+fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: Option<Rc<Host>>) -> Turn {
     stream.info.upstream.attempts += 1;
     let Some(host) = host else {
         if flight.attempts.is_empty() {
@@ -165,7 +164,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         }
         let kind = FailureKind::NoHost;
         let (sent, names_host, transport, stale_reuse) = (false, true, None, false);
-        return Outcome::Failed(Failure { at: None, kind, sent, names_host, transport, stale_reuse });
+        return Turn::Failed(Failure { at: None, kind, sent, names_host, transport, stale_reuse });
     };
     let up = &mut stream.info.upstream;
     up.transport_failure = None;
@@ -181,7 +180,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         Err(error) => {
             let at = flight.attempts.len();
             flight.failed_host = Some(host);
-            return Outcome::Failed(Failure::pool((!error.names_host()).then_some(at), error));
+            return Turn::Failed(Failure::pool((!error.names_host()).then_some(at), error));
         }
     };
     flight.attempts.push(Attempt::new(host, step, now));
@@ -189,30 +188,31 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         let at = flight.attempts.len() - 1;
         return connected(stream, flight, at);
     }
-    Outcome::Going
+    Turn::Going
 }
 
 /// An attempt is on a connection: the request's head goes out, and what is known of its body.
-fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize) -> Outcome {
+fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize) -> Turn {
     let now = stream.now();
-    let Some(attempt) = flight.attempts.get_mut(at) else { return Outcome::Going };
+    let Some(attempt) = flight.attempts.get_mut(at) else { return Turn::Going };
     attempt.last_event = now;
     let progress = &mut attempt.progress;
-    let Step::Live(up) = &mut attempt.step else { return Outcome::Going };
+    let Step::Live(up) = &mut attempt.step else { return Turn::Going };
     charge::name_connection(&mut stream.info, up);
+    attempt.host.report(Outcome::Connected);
     // No connection to a host is secured yet.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
     stream.begin_upstream();
     let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
     if let Err(error) = up.encode_head(&stream.heads.request, head_only) {
-        return Outcome::Failed(Failure::stream(at, &error));
+        return Turn::Failed(Failure::stream(at, &error));
     }
     if head_only {
         *progress = super::replay::Progress::head_only();
     } else {
         pump::feed(stream, flight);
     }
-    Outcome::Going
+    Turn::Going
 }
 
 /// `auto_host_rewrite`: the request goes to the picked host under the host's own name, if it has one.
@@ -231,16 +231,17 @@ async fn head<D: Downstream>(
     flight: &mut Flight<'_>,
     at: usize,
     end_stream: bool,
-) -> Outcome {
+) -> Turn {
+    flight.charge(at).report_response(stream);
     if flight.retry.is_some() && response_is_retried(stream, flight, at) {
         stream.heads.response.clear();
-        return Outcome::Going;
+        return Turn::Going;
     }
     flight.settle_on(at);
     if let Err(reply) = respond(stream, flight, end_stream).await {
-        return Outcome::Reply(reply);
+        return Turn::Reply(reply);
     }
-    if end_stream { Outcome::Complete } else { Outcome::Going }
+    if end_stream { Turn::Complete } else { Turn::Going }
 }
 
 /// Whether the response in the stream's heads is not the one for the client: another try is made, or another
@@ -384,6 +385,11 @@ async fn failed<D: Downstream>(
         FailureKind::Timeout(_) => ResetReason::LocalReset,
     };
     let timed_out = matches!(kind, FailureKind::Timeout(_));
+    if timed_out {
+        flight.charge_failed(at).report(Outcome::TimedOut(flight.timeouts.status()));
+    } else if reason != ResetReason::Overflow {
+        flight.charge_failed(at).report(Outcome::Failed);
+    }
     let hedged = at.and_then(|at| flight.attempts.get(at)).is_some_and(|a| a.hedged);
     if let Some(retry) = flight.retry.as_ref().filter(|_| !stream.response_started && !hedged) {
         let wanted = retry.wants_reset(reason, sent);

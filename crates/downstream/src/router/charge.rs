@@ -4,11 +4,12 @@ use super::RouterConfig;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
-use crate::route::Route;
+use crate::route::{Route, is_grpc};
 use nuncio_codec::head::Known;
 use nuncio_core::stream_info::{StreamInfo, UpstreamInfo};
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
+use nuncio_upstream::outlier::Outcome;
 use nuncio_upstream::pool::Exchange;
 use std::sync::Arc;
 
@@ -43,6 +44,26 @@ impl Charge<'_> {
         if status < 500 {
             // The upstream failed, whatever the client is told.
             self.host_error();
+        }
+    }
+
+    /// Tells outlier detection what came of the attempt.
+    #[inline]
+    pub(super) fn report(self, outcome: Outcome) {
+        if let Some(host) = self.host {
+            host.report(outcome);
+        }
+    }
+
+    /// Tells outlier detection of the response's head; a gRPC status in it counts as its HTTP status.
+    #[inline]
+    pub(super) fn report_response<D: Downstream>(self, stream: &Stream<D>) {
+        if self.cluster.config().outlier.is_some() {
+            let head = &stream.heads.response;
+            let grpc =
+                head.headers.get_str(Known::GrpcStatus).filter(|_| is_grpc(&stream.heads.request.headers));
+            let status = grpc.and_then(|s| s.trim().parse().ok()).map_or(head.status, http_status);
+            self.report(Outcome::Response(status));
         }
     }
 
@@ -146,4 +167,22 @@ pub(super) fn name_connection(info: &mut StreamInfo, up: &Exchange) {
     info.upstream.local = Some(connection.local.clone());
     info.upstream.protocol = Some(connection.protocol);
     info.upstream.connection_id = Some(connection.id);
+}
+
+/// The HTTP status that a gRPC status counts as.
+fn http_status(grpc: u32) -> u16 {
+    match grpc {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
 }

@@ -159,6 +159,11 @@ impl Flight<'_> {
         }
     }
 
+    /// Whether another attempt was begun beside it because it took too long.
+    pub(super) fn is_hedged(&self, at: usize) -> bool {
+        self.attempts.get(at).is_some_and(|a| a.hedged)
+    }
+
     /// It runs on alone, without a limit of its own.
     pub(super) fn unhedge(&mut self, at: usize) {
         if let Some(attempt) = self.attempts.get_mut(at) {

@@ -10,6 +10,7 @@ use crate::hcm::stream::{End, Stream};
 use crate::route::ClusterAction;
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::stream_info::ResponseFlag;
+use nuncio_upstream::outlier::Outcome;
 use std::time::Duration;
 
 /// Time limits of one request.
@@ -53,6 +54,11 @@ impl Timeouts {
             all.per_try = None;
         }
         all
+    }
+
+    /// The status that a time-out is answered with.
+    pub(super) fn status(&self) -> u16 {
+        if self.alt_response { 204 } else { 504 }
     }
 
     /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`), `elapsed` after the request was
@@ -117,6 +123,7 @@ pub(super) fn per_try<D: Downstream>(
 
 /// Begins another attempt beside one that is out of time, whatever the conditions say.
 fn hedge<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize) {
+    flight.charge(at).report(Outcome::TimedOut(flight.timeouts.status()));
     flight.hedge(at);
     match decide(stream, flight, true, false) {
         Decision::Retry(delay) => plan(stream, flight, None, delay, true),
@@ -161,6 +168,9 @@ pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fl
         let charge = flight.charge(at);
         charge.host_timeout();
         if !stream.response_started {
+            if !flight.is_hedged(at) {
+                charge.report(Outcome::TimedOut(flight.timeouts.status()));
+            }
             charge.abort(stream, reply.status);
         }
     }

@@ -4,6 +4,7 @@ use crate::circuit::{Limits, PerPriority};
 use crate::discovery::DnsConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
+use crate::outlier::OutlierConfig;
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_core::stream_info::Metadata;
 use nuncio_net::stream::ConnectOptions;
@@ -36,6 +37,8 @@ pub struct ClusterConfig {
     pub connect: ConnectOptions,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
+    /// `outlier_detection`
+    pub outlier: Option<Box<OutlierConfig>>,
 }
 
 impl ClusterConfig {
@@ -54,6 +57,7 @@ impl ClusterConfig {
             http: HttpUpstream::default(),
             connect: ConnectOptions::default(),
             metadata: None,
+            outlier: None,
         }
     }
 

@@ -4,7 +4,8 @@ use super::{Breakers, ClusterConfig, Discovery};
 use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::host::{Health, HostShared, HostSnapshot, LocalityHosts};
-use crate::stats::{ClusterMainStats, RemainingStats};
+use crate::outlier::OutlierLine;
+use crate::stats::{ClusterMainStats, OutlierStats, RemainingStats};
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -17,12 +18,24 @@ pub struct ClusterShared {
     stats: ClusterMainStats,
     /// Keeps the blocks of `track_remaining` registered.
     remaining: RwLock<Vec<Scope<Remaining>>>,
+    outlier: Option<Box<Outlier>>,
+}
+
+/// What a cluster with `outlier_detection` has besides.
+struct Outlier {
+    line: OutlierLine,
+    stats: Scope<OutlierStats>,
 }
 
 impl ClusterShared {
     /// A cluster with the hosts of its configuration, and its statistics.
     pub fn new(config: Arc<ClusterConfig>, registry: &Registry, runtime: &Runtime) -> Arc<Self> {
         let hosts = RwLock::new(Arc::new(initial_hosts(&config.discovery)));
+        let prefix = format!("cluster.{}.", config.observability_name);
+        let outlier = config.outlier.is_some().then(|| {
+            let stats = registry.scope(&format!("{prefix}outlier_detection."));
+            Box::new(Outlier { line: OutlierLine::new(), stats })
+        });
         let shared = Arc::new(Self {
             breakers: Breakers {
                 default: Breaker::new(&config.limits.default),
@@ -32,11 +45,12 @@ impl ClusterShared {
             hosts,
             stats: ClusterMainStats::default(),
             remaining: RwLock::default(),
+            outlier,
         });
         shared.take_runtime(runtime);
-        let prefix = format!("cluster.{}.", shared.config.observability_name);
         drop(registry.register(&prefix, Arc::clone(&shared)));
         if shared.hosts().hosts().next().is_some() {
+            shared.stats.membership_change.inc();
             shared.count_members();
         }
         shared.stats.default_total_match_count.inc();
@@ -83,6 +97,14 @@ impl ClusterShared {
         &self.stats
     }
 
+    pub(crate) fn outlier_line(&self) -> Option<&OutlierLine> {
+        self.outlier.as_ref().map(|o| &o.line)
+    }
+
+    pub(crate) fn outlier_stats(&self) -> Option<Scope<OutlierStats>> {
+        self.outlier.as_ref().map(|o| o.stats.clone())
+    }
+
     /// The hosts as last published.
     pub fn hosts(&self) -> Arc<HostSnapshot> {
         Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
@@ -91,10 +113,11 @@ impl ClusterShared {
     /// Publishes hosts. Workers must be told ([`ClusterSet`](crate::manager::ClusterSet) does).
     pub(crate) fn set_hosts(&self, hosts: HostSnapshot) {
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+        self.stats.membership_change.inc();
         self.count_members();
     }
 
-    fn count_members(&self) {
+    pub(crate) fn count_members(&self) {
         let (mut healthy, mut degraded, mut excluded, mut total, mut heaviest) = (0, 0, 0, 0, 0);
         let hosts = self.hosts();
         for host in hosts.hosts() {
@@ -111,7 +134,6 @@ impl ClusterShared {
         self.stats.membership_healthy.set(healthy);
         self.stats.membership_degraded.set(degraded);
         self.stats.membership_excluded.set(excluded);
-        self.stats.membership_change.inc();
         // Envoy's gauge stays 0 where no host weighs more than another.
         self.stats.max_host_weight.follow(if heaviest > 1 { u64::from(heaviest) } else { 0 });
         self.stats.warming_state.set(0);

@@ -115,16 +115,10 @@ impl Followed {
         self.config().discovery.endpoints.get(locality)?.names.get(name)
     }
 
-    /// Whether the set still has this very cluster.
-    fn is_current(&self) -> bool {
-        let set = self.discovery.set.borrow();
-        set.clusters().iter().any(|c| Arc::ptr_eq(c, &self.cluster))
-    }
-
     async fn keep_up(self: Rc<Self>, locality: usize, name: usize) {
         let (Some(endpoint), Some(dns)) = (self.endpoint(locality, name), self.dns()) else { return };
         let (mut failures, mut new) = (0_u32, true);
-        while self.is_current() {
+        while self.discovery.is_current(&self.cluster) {
             let answer = self.look_up(endpoint, dns).await;
             match &answer {
                 Ok(answer) => {

@@ -6,6 +6,7 @@ pub use dns::{DnsConfig, FailureRate};
 
 use crate::cluster::{ClusterShared, HostSource};
 use crate::manager::ClusterSet;
+use crate::outlier;
 use nuncio_net::dns::Resolve;
 use nuncio_net::worker::Worker;
 use std::cell::RefCell;
@@ -44,7 +45,13 @@ impl Discovery {
     /// (`wait_for_warm_on_init`).
     pub fn start(self: &Rc<Self>) -> Warming {
         let clusters = self.set.borrow().clusters().to_vec();
+        clusters.iter().for_each(|cluster| outlier::follow(self, cluster));
         Warming(clusters.into_iter().filter_map(|cluster| self.follow(cluster)).collect())
+    }
+
+    /// Whether the set still has this very cluster.
+    pub(crate) fn is_current(&self, cluster: &Arc<ClusterShared>) -> bool {
+        self.set.borrow().clusters().iter().any(|c| Arc::ptr_eq(c, cluster))
     }
 
     /// Begins to follow one cluster; resolves with its first hosts.

@@ -61,3 +61,10 @@ pub struct RetryPlugins {
     /// `retry_priority`
     pub priorities: Table<dyn AnyRetryPluginFactory<dyn RetryPriority>>,
 }
+
+impl RetryPlugins {
+    /// The full names of their configuration messages.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.host_predicates.names().chain(self.priorities.names())
+    }
+}

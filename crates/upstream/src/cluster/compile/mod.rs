@@ -9,6 +9,7 @@ mod options;
 use super::{ClusterConfig, HostSource};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::manager::ClusterSetConfig;
+use crate::outlier::OutlierConfig;
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
@@ -59,6 +60,7 @@ impl ClusterConfig {
             dns_lookup_family,
             dns_jitter,
             wait_for_warm_on_init,
+            outlier_detection,
         } = message;
         let mut config = Self::new(&name);
         config.place = cx.place();
@@ -86,6 +88,10 @@ impl ClusterConfig {
             cx,
         );
         let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
+        let outlier = match outlier_detection {
+            None => Some(None),
+            Some(message) => OutlierConfig::compile(message, &cx.field("outlier_detection")).map(Some),
+        };
         let rates = dns::Messages {
             refresh: dns_refresh_rate,
             failure: dns_failure_refresh_rate,
@@ -101,6 +107,7 @@ impl ClusterConfig {
         });
         let discovery = source.and_then(|source| endpoints::compile(source, load_assignment, cx));
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
+        config.outlier = outlier?;
         Some(config)
     }
 }

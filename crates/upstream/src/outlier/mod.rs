@@ -1,0 +1,180 @@
+//! Passive health: hosts that answer badly are ejected for a while.
+//!
+//! Workers count what hosts answer in atomics that all of them share; whoever completes a run of failures tells
+//! the main thread, which alone ejects hosts and lets them back.
+
+mod config;
+mod detector;
+
+pub use config::{OutlierConfig, RateLimits};
+pub(crate) use detector::follow;
+
+use crate::host::HostShared;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// What came of a request, as far as it tells of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It answered with this status (a gRPC status mapped to HTTP).
+    Response(u16),
+    /// A connection to it is there.
+    Connected,
+    /// No connection, or a reset before the response.
+    Failed,
+    /// It took too long; the client is told this status.
+    TimedOut(u16),
+}
+
+/// Why a host is ejected. The order is that of the configured percentages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// `consecutive_5xx`
+    Consecutive5xx,
+    /// `consecutive_gateway_failure`
+    ConsecutiveGatewayFailure,
+    /// `consecutive_local_origin_failure`
+    ConsecutiveLocalOriginFailure,
+    /// Success rate, of responses.
+    SuccessRate,
+    /// Success rate, of connections and time-outs.
+    LocalOriginSuccessRate,
+    /// Failure percentage, of responses.
+    FailurePercentage,
+    /// Failure percentage, of connections and time-outs.
+    LocalOriginFailurePercentage,
+}
+
+/// Where failures come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    External,
+    Local,
+}
+
+/// Successes among all in the present interval.
+#[derive(Debug, Default)]
+struct Rate {
+    good: AtomicU32,
+    total: AtomicU32,
+}
+
+impl Rate {
+    fn count(&self, good: bool) {
+        self.total.fetch_add(1, Relaxed);
+        if good {
+            self.good.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The interval's counts (good, all); the next interval begins.
+    fn take(&self) -> (u32, u32) {
+        (self.good.swap(0, Relaxed), self.total.swap(0, Relaxed))
+    }
+}
+
+/// What all workers have seen of one host.
+#[derive(Debug, Default)]
+pub(crate) struct HostRecord {
+    /// Of each consecutive [`Cause`].
+    runs: [AtomicU32; 3],
+    external: Rate,
+    local: Rate,
+}
+
+impl HostRecord {
+    fn run(&self, cause: Cause) -> Option<&AtomicU32> {
+        self.runs.get(cause as usize)
+    }
+
+    fn reset(&self, cause: Cause) {
+        if let Some(run) = self.run(cause) {
+            run.store(0, Relaxed);
+        }
+    }
+
+    fn rate(&self, origin: Origin) -> &Rate {
+        match origin {
+            Origin::External => &self.external,
+            Origin::Local => &self.local,
+        }
+    }
+
+    /// One more failure in a row; whether the run is complete.
+    fn lengthen(&self, cause: Cause, config: &OutlierConfig) -> bool {
+        let limit = config.consecutive.get(cause as usize);
+        self.run(cause).is_some_and(|run| Some(&(run.fetch_add(1, Relaxed) + 1)) == limit)
+    }
+
+    fn response(&self, status: u16, config: &OutlierConfig, tell: &mut dyn FnMut(Cause)) {
+        let failed = (500..600).contains(&status);
+        self.external.count(!failed);
+        if !failed {
+            self.reset(Cause::Consecutive5xx);
+            self.reset(Cause::ConsecutiveGatewayFailure);
+            return;
+        }
+        if !(502..=504).contains(&status) {
+            self.reset(Cause::ConsecutiveGatewayFailure);
+        } else if self.lengthen(Cause::ConsecutiveGatewayFailure, config) {
+            tell(Cause::ConsecutiveGatewayFailure);
+        }
+        if self.lengthen(Cause::Consecutive5xx, config) {
+            tell(Cause::Consecutive5xx);
+        }
+    }
+
+    fn local(&self, good: bool, config: &OutlierConfig, tell: &mut dyn FnMut(Cause)) {
+        self.local.count(good);
+        if good {
+            self.reset(Cause::ConsecutiveLocalOriginFailure);
+        } else if self.lengthen(Cause::ConsecutiveLocalOriginFailure, config) {
+            tell(Cause::ConsecutiveLocalOriginFailure);
+        }
+    }
+
+    fn count(&self, outcome: Outcome, config: &OutlierConfig, tell: &mut dyn FnMut(Cause)) {
+        match (outcome, config.split) {
+            (Outcome::Response(status), _) | (Outcome::TimedOut(status), false) => {
+                self.response(status, config, tell);
+            }
+            (Outcome::Failed, false) => self.response(503, config, tell),
+            (Outcome::Connected, false) => {}
+            (Outcome::Connected, true) => self.local(true, config, tell),
+            (Outcome::Failed | Outcome::TimedOut(_), true) => self.local(false, config, tell),
+        }
+    }
+}
+
+/// A host, and the run of failures that it has completed.
+type Told = (Arc<HostShared>, Cause);
+
+/// How workers tell the main thread.
+pub(crate) struct OutlierLine {
+    tell: mpsc::UnboundedSender<Told>,
+    told: Mutex<Option<mpsc::UnboundedReceiver<Told>>>,
+}
+
+impl OutlierLine {
+    pub(crate) fn new() -> Self {
+        let (tell, told) = mpsc::unbounded_channel();
+        Self { tell, told: Mutex::new(Some(told)) }
+    }
+
+    /// The main thread's end, once.
+    fn listen(&self) -> Option<mpsc::UnboundedReceiver<Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Counts what came of a request to `host`.
+    pub(crate) fn count(&self, host: &Arc<HostShared>, outcome: Outcome, config: &OutlierConfig) {
+        host.outlier().count(outcome, config, &mut |cause| {
+            // Without a listener nobody ejects.
+            let _ = self.tell.send((Arc::clone(host), cause));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
