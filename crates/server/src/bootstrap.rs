@@ -11,6 +11,7 @@ use nuncio_core::runtime::{Layer, Runtime};
 use nuncio_core::stats::StatsConfig;
 use nuncio_proto::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
+use nuncio_proto::pb::envoy::config::bootstrap::v3::bootstrap::StatsFlush;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
 use serde_json::{Value, json};
@@ -23,8 +24,9 @@ pub struct BootstrapConfig {
     pub node: NodeConfig,
     /// Where the admin port listens, if anywhere.
     pub admin: Option<AdminConfig>,
-    /// How often gauges and histogram intervals are brought up to date; 5 s by default.
-    pub stats_flush_interval: Duration,
+    /// How often gauges and histogram intervals are brought up to date; 5 s by default. None: when `/stats` is
+    /// asked (`stats_flush_on_admin`).
+    pub stats_flush_interval: Option<Duration>,
     /// Runtime keys, by layer.
     pub runtime: Runtime,
     /// Which stats are shown, and what in their names is a tag (`stats_config`).
@@ -72,6 +74,7 @@ impl BootstrapConfig {
             admin,
             stats_config,
             layered_runtime,
+            stats_flush,
         } = message;
         let admin = admin.map_or(Some(None), |m| AdminConfig::compile(m, &cx.field("admin")));
         let stats_flush_interval = match &stats_flush_interval {
@@ -86,7 +89,10 @@ impl BootstrapConfig {
         Some(Self {
             node: NodeConfig::compile(node.unwrap_or_default(), options),
             admin: admin?,
-            stats_flush_interval: stats_flush_interval?,
+            stats_flush_interval: match stats_flush {
+                Some(StatsFlush::StatsFlushOnAdmin(true)) => None,
+                Some(StatsFlush::StatsFlushOnAdmin(false)) | None => Some(stats_flush_interval?),
+            },
             runtime: runtime?,
             stats: stats?,
         })

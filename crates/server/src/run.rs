@@ -27,7 +27,6 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Sleep;
 
@@ -118,6 +117,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         registry: registry.clone(),
         history: RefCell::default(),
         lookups: Cell::default(),
+        flush_interval: bootstrap.stats_flush_interval,
         stats_config: bootstrap.stats,
         connections: Box::new(move || counted.borrow().as_ref().map_or(0, Workers::connections)),
         stats: Some(stats),
@@ -153,7 +153,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
             Server { admin: &admin, threads: &threads, log_files: &log_files, listeners: &listeners };
         tokio::select! {
             () = server.until_end(&mut signals, &mut asked) => {}
-            () = flush_for_ever(&admin, bootstrap.stats_flush_interval) => {}
+            () = flush_for_ever(&admin) => {}
         }
     }
     tracing::info!(target: "main", "shutting down server instance");
@@ -204,15 +204,13 @@ struct Server<'a> {
 }
 
 /// Ends an interval of the histograms as often as configured.
-async fn flush_for_ever(admin: &Admin, every: Duration) {
+async fn flush_for_ever(admin: &Admin) {
+    let Some(every) = admin.flush_interval else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        admin.history.borrow_mut().flush(&admin.registry);
-        if let Some(stats) = &admin.stats {
-            stats.flush(admin.state());
-        }
+        admin.flush();
     }
 }
 

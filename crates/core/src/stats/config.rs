@@ -7,14 +7,15 @@ use nuncio_proto::pb::envoy::config::metrics::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::ListStringMatcher;
 use pb::stats_matcher::StatsMatcher as Choice;
 use pb::tag_specifier::TagValue;
+use std::sync::Arc;
 
 /// The compiled message.
 #[derive(Clone, Debug)]
 pub struct StatsConfig {
     names: Names,
     default_tags: bool,
-    fixed: Box<[Tag]>,
     rules: Box<[Rule]>,
+    buckets: Box<[(StringMatcher, Arc<[f64]>)]>,
 }
 
 /// Which names readers see.
@@ -46,13 +47,22 @@ pub struct Tagged {
     pub tags: Vec<Tag>,
 }
 
-/// One tag that is found by a pattern: its first group leaves the name, the second (else the first) is the value.
+/// A rule that gives a name one tag.
 #[derive(Clone, Debug)]
 struct Rule {
     tag: String,
-    regex: Regex,
+    value: Finder,
     /// The word before the first dot that a name must begin with, where the pattern says so.
     first: Option<Box<str>>,
+}
+
+/// Where a tag's value comes from.
+#[derive(Clone, Debug)]
+enum Finder {
+    /// The pattern's second group, else its first; the first leaves the name.
+    Pattern(Regex),
+    /// Every name has it.
+    Fixed(String),
 }
 
 /// Envoy's default tags of the scopes that are built, in its order: tag, pattern.
@@ -82,7 +92,11 @@ impl Rule {
             rest.get(end..)?.starts_with("\\.").then(|| rest.get(..end)).flatten().map(Box::from)
         };
         let first = pattern.strip_prefix('^').and_then(word);
-        Ok(Self { tag: tag.to_owned(), regex: Regex::new(pattern)?, first })
+        Ok(Self { tag: tag.to_owned(), value: Finder::Pattern(Regex::new(pattern)?), first })
+    }
+
+    fn fixed(tag: &str, value: &str) -> Self {
+        Self { tag: tag.to_owned(), value: Finder::Fixed(value.to_owned()), first: None }
     }
 
     fn applies(&self, first: &str) -> bool {
@@ -92,31 +106,52 @@ impl Rule {
 
 impl Default for StatsConfig {
     fn default() -> Self {
-        Self { names: Names::All, default_tags: true, fixed: Box::default(), rules: Box::default() }
+        Self { names: Names::All, default_tags: true, rules: Box::default(), buckets: Box::default() }
     }
 }
 
 impl StatsConfig {
     /// The message, compiled. `None`: refused, and the reasons are recorded in `cx`.
     pub fn compile(message: &pb::StatsConfig, cx: &CompileContext<'_>) -> Option<Self> {
-        let pb::StatsConfig { stats_tags, use_all_default_tags, stats_matcher } = message;
+        let pb::StatsConfig {
+            stats_tags,
+            use_all_default_tags,
+            stats_matcher,
+            histogram_bucket_settings,
+            allow_default_tag_overrides,
+        } = message;
         let default_tags = use_all_default_tags.unwrap_or(true);
         let names = match stats_matcher {
             None => Some(Names::All),
             Some(matcher) => Names::compile(matcher, &cx.field("stats_matcher")),
         };
-        let (mut fixed, mut custom, mut good) = (Vec::new(), Vec::new(), true);
+        let (mut custom, mut good) = (Vec::new(), true);
         for (i, specifier) in stats_tags.iter().enumerate() {
             match compile_tag(specifier, default_tags, &cx.item("stats_tags", i)) {
-                Some(Compiled::Fixed(tag)) => fixed.push(tag),
-                Some(Compiled::Rules(mut rules)) => custom.append(&mut rules),
+                Some(mut rules) => custom.append(&mut rules),
                 None => good = false,
             }
         }
+        let bucket = |(i, m)| compile_buckets(m, &cx.item("histogram_bucket_settings", i));
+        let buckets = histogram_bucket_settings.iter().enumerate().map(bucket).collect::<Option<Box<[_]>>>();
         let only_defaults = custom.is_empty() && default_tags;
-        let rules = if only_defaults { Vec::new() } else { in_order(default_tags, custom) };
-        let names = names?;
-        good.then(|| Self { names, default_tags, fixed: fixed.into(), rules: rules.into() })
+        let rules = match (only_defaults, allow_default_tag_overrides) {
+            (true, _) => Vec::new(),
+            (false, overrides) => in_order(default_tags, custom, overrides.unwrap_or_default()),
+        };
+        let (names, buckets) = (names?, buckets?);
+        good.then(|| Self { names, default_tags, rules: rules.into(), buckets })
+    }
+
+    /// The upper bounds of the buckets of a histogram, where configuration sets them.
+    pub fn buckets(&self, name: &str) -> Option<&Arc<[f64]>> {
+        let mut set = self.buckets.iter().filter(|(_, bounds)| !bounds.is_empty());
+        set.find(|(m, _)| m.matches(name.as_bytes())).map(|(_, bounds)| bounds)
+    }
+
+    /// Whether configuration sets the buckets of any histogram.
+    pub fn has_buckets(&self) -> bool {
+        !self.buckets.is_empty()
     }
 
     /// Whether readers see every stat.
@@ -137,25 +172,35 @@ impl StatsConfig {
     /// Whether names give up their default tags, and no others: readers that know them need not ask name by
     /// name.
     pub fn has_default_tags_only(&self) -> bool {
-        self.default_tags && self.rules.is_empty() && self.fixed.is_empty()
+        self.default_tags && self.rules.is_empty()
     }
 
     /// Takes the tags out of a full name. Each pattern is applied to the name as it stands; what their first
-    /// groups cover goes.
+    /// groups cover goes. The first rule that finds a tag has it.
     pub fn extract(&self, name: &str) -> Tagged {
-        let mut tags = self.fixed.to_vec();
+        let mut tags: Vec<Tag> = Vec::new();
         let mut gone = vec![false; name.len()];
         let first = name.split('.').next().unwrap_or_default();
         let defaults;
         let rules = if self.rules.is_empty() && self.default_tags {
-            defaults = in_order(true, Vec::new());
+            defaults = in_order(true, Vec::new(), false);
             &defaults
         } else {
             &*self.rules
         };
         for rule in rules.iter().filter(|r| r.applies(first)) {
+            if tags.iter().any(|t| t.name == rule.tag) {
+                continue;
+            }
+            let regex = match &rule.value {
+                Finder::Fixed(value) => {
+                    tags.push(Tag { name: rule.tag.clone(), value: value.clone() });
+                    continue;
+                }
+                Finder::Pattern(regex) => regex,
+            };
             // A pattern that gives up on a name finds nothing in it.
-            let Ok(Some(captures)) = rule.regex.captures(name) else { continue };
+            let Ok(Some(captures)) = regex.captures(name) else { continue };
             if captures.len() < 2 {
                 continue;
             }
@@ -187,23 +232,31 @@ impl Names {
     }
 }
 
-enum Compiled {
-    Fixed(Tag),
-    Rules(Vec<Rule>),
+fn compile_buckets(
+    message: &pb::HistogramBucketSettings,
+    cx: &CompileContext<'_>,
+) -> Option<(StringMatcher, Arc<[f64]>)> {
+    let pb::HistogramBucketSettings { r#match, buckets } = message;
+    let matcher_cx = cx.field("match");
+    let Some(matcher) = r#match else {
+        matcher_cx.error("value is required");
+        return None;
+    };
+    let mut bounds = buckets.clone();
+    bounds.sort_by(f64::total_cmp);
+    Some((StringMatcher::compile(matcher, &matcher_cx)?, bounds.into()))
 }
 
-fn compile_tag(message: &pb::TagSpecifier, all_defaults: bool, cx: &CompileContext<'_>) -> Option<Compiled> {
+fn compile_tag(message: &pb::TagSpecifier, all_defaults: bool, cx: &CompileContext<'_>) -> Option<Vec<Rule>> {
     let pb::TagSpecifier { tag_name, tag_value } = message;
     if tag_name.is_empty() {
         cx.field("tag_name").error("tag_name cannot be empty");
         return None;
     }
     match tag_value {
-        Some(TagValue::FixedValue(value)) => {
-            Some(Compiled::Fixed(Tag { name: tag_name.clone(), value: value.clone() }))
-        }
+        Some(TagValue::FixedValue(value)) => Some(vec![Rule::fixed(tag_name, value)]),
         Some(TagValue::Regex(pattern)) if !pattern.is_empty() => match Rule::new(tag_name, pattern) {
-            Ok(rule) => Some(Compiled::Rules(vec![rule])),
+            Ok(rule) => Some(vec![rule]),
             Err(error) => {
                 cx.field("regex").error(format!("Invalid regex '{pattern}': {error}"));
                 None
@@ -218,16 +271,22 @@ fn compile_tag(message: &pb::TagSpecifier, all_defaults: bool, cx: &CompileConte
                 ));
                 return None;
             }
-            Some(Compiled::Rules(if all_defaults { Vec::new() } else { rules }))
+            Some(if all_defaults { Vec::new() } else { rules })
         }
     }
 }
 
-/// Envoy asks the patterns that may match any name first, then those that name their first word; default ones
-/// first in each group.
-fn in_order(default_tags: bool, custom: Vec<Rule>) -> Vec<Rule> {
-    let defaults = DEFAULTS.iter().filter(|_| default_tags).filter_map(|(tag, p)| Rule::new(tag, p).ok());
-    let (mut any, mut worded): (Vec<_>, Vec<_>) = defaults.chain(custom).partition(|r| r.first.is_none());
+/// Envoy asks the rules that may match any name first, then those that name their first word; default ones
+/// first in each group. With `overrides`, a default gives way to custom rules of its tag.
+fn in_order(default_tags: bool, custom: Vec<Rule>, overrides: bool) -> Vec<Rule> {
+    let kept = |tag: &str| default_tags && !(overrides && custom.iter().any(|r| r.tag == tag));
+    let defaults: Vec<Rule> = DEFAULTS
+        .iter()
+        .filter(|(tag, _)| kept(tag))
+        .filter_map(|(tag, pattern)| Rule::new(tag, pattern).ok())
+        .collect();
+    let (mut any, mut worded): (Vec<_>, Vec<_>) =
+        defaults.into_iter().chain(custom).partition(|r| r.first.is_none());
     any.append(&mut worded);
     any
 }

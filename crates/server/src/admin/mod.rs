@@ -38,7 +38,7 @@ use nuncio_upstream::manager::ClusterSet;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 #[cfg(test)]
@@ -99,6 +99,8 @@ pub struct Admin {
     pub history: RefCell<History>,
     /// Whether `/stats/recentlookups` was enabled.
     pub lookups: Cell<bool>,
+    /// How often histograms are flushed; none: whenever stats are asked for.
+    pub flush_interval: Option<Duration>,
     /// Which stats are shown, and what in their names is a tag.
     pub stats_config: StatsConfig,
     /// Downstream connections open now.
@@ -117,6 +119,14 @@ impl Admin {
     /// Answers a request.
     pub fn answer(&self, request: &Request) -> Response {
         table::dispatch(self, request)
+    }
+
+    /// Ends an interval of the histograms, and sets the gauges that follow at flushes only.
+    pub fn flush(&self) {
+        self.history.borrow_mut().flush(&self.registry);
+        if let Some(stats) = &self.stats {
+            stats.flush(self.state());
+        }
     }
 
     /// The state as `/ready` tells it.

@@ -34,6 +34,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         registry: Registry::new(),
         history: RefCell::default(),
         lookups: Cell::default(),
+        flush_interval: None,
         stats_config: Default::default(),
         connections: Box::new(|| 0),
         stats: None,

@@ -4,6 +4,7 @@
 //! is computed from bins, in its way, so that the same values give the same figures.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Counts by bin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,43 +25,109 @@ pub(super) const QUANTILES: [(f64, &str); 10] = [
 ];
 
 /// An upper bound of a bucket, as text, JSON and Prometheus spell it.
+#[derive(Debug, PartialEq)]
 pub(super) struct Bound {
     pub(super) at: f64,
-    pub(super) text: &'static str,
-    pub(super) json: &'static str,
-    pub(super) prometheus: &'static str,
+    pub(super) text: String,
+    pub(super) json: String,
+    pub(super) prometheus: String,
 }
 
-const fn bound(at: f64, text: &'static str, json: &'static str, prometheus: &'static str) -> Bound {
-    Bound { at, text, json, prometheus }
+/// The upper bounds of a histogram's buckets, in their order.
+pub(super) type Bounds = Rc<[Bound]>;
+
+/// The bounds unless configuration sets others.
+const DEFAULT: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1_000.0,
+    2_500.0,
+    5_000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// Spells bounds.
+pub(super) fn bounds(at: &[f64]) -> Bounds {
+    let spelled = |at: &f64| Bound {
+        at: *at,
+        text: general(*at),
+        json: shortest(*at),
+        prometheus: digits(*at),
+    };
+    at.iter().map(spelled).collect()
 }
 
-const fn plain(at: f64, text: &'static str) -> Bound {
-    bound(at, text, text, text)
+thread_local! {
+    static SPELLED: Bounds = bounds(&DEFAULT);
 }
 
 /// The bounds unless configuration sets others.
-pub(super) const BOUNDS: [Bound; 19] = [
-    plain(0.5, "0.5"),
-    plain(1.0, "1"),
-    plain(5.0, "5"),
-    plain(10.0, "10"),
-    plain(25.0, "25"),
-    plain(50.0, "50"),
-    plain(100.0, "100"),
-    plain(250.0, "250"),
-    plain(500.0, "500"),
-    plain(1_000.0, "1000"),
-    plain(2_500.0, "2500"),
-    plain(5_000.0, "5000"),
-    plain(10_000.0, "10000"),
-    plain(30_000.0, "30000"),
-    plain(60_000.0, "60000"),
-    bound(300_000.0, "300000", "3e+05", "300000"),
-    bound(600_000.0, "600000", "6e+05", "600000"),
-    bound(1_800_000.0, "1.8e+06", "1800000", "1800000"),
-    bound(3_600_000.0, "3.6e+06", "3600000", "3600000"),
-];
+pub(super) fn default_bounds() -> Bounds {
+    SPELLED.with(Rc::clone)
+}
+
+/// The mantissa's shortest digits, and the exponent with its sign and at least two digits.
+fn scientific(value: f64, precision: Option<usize>) -> (String, i32) {
+    let text = match precision {
+        Some(digits) => format!("{value:.*e}", digits),
+        None => format!("{value:e}"),
+    };
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    (mantissa.to_owned(), exponent.parse().unwrap_or(0))
+}
+
+fn with_exponent(mantissa: &str, exponent: i32) -> String {
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.abs())
+}
+
+fn trimmed(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+}
+
+/// As C's `%g`: six significant digits.
+fn general(value: f64) -> String {
+    let (mantissa, exponent) = scientific(value, Some(5));
+    if (-4..6).contains(&exponent) {
+        let after = usize::try_from(5 - exponent).unwrap_or(0);
+        return trimmed(&format!("{value:.after$}")).to_owned();
+    }
+    with_exponent(trimmed(&mantissa), exponent)
+}
+
+/// The shorter of decimal and scientific notation, decimal where they tie.
+fn shortest(value: f64) -> String {
+    let (mantissa, exponent) = scientific(value, None);
+    let (plain, scientific) = (value.to_string(), with_exponent(&mantissa, exponent));
+    if scientific.len() < plain.len() { scientific } else { plain }
+}
+
+/// A number with 32 significant digits, as Envoy prints bounds and sums for Prometheus.
+pub(super) fn digits(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let (mantissa, exponent) = scientific(value, Some(31));
+    if exponent < -4 {
+        return with_exponent(trimmed(&mantissa), exponent);
+    }
+    let whole = value.abs().trunc();
+    let before = if whole >= 1.0 { whole.log10() as usize + 1 } else { 0 };
+    trimmed(&format!("{value:.*}", 32_usize.saturating_sub(before))).to_owned()
+}
 
 impl Bins {
     pub(super) fn add(&mut self, bin: usize, count: u64) {

@@ -139,6 +139,7 @@ pub(super) fn stats(admin: &Admin, request: &Request) -> Response {
     }
     refresh(admin);
     let samples = sample::collect(&admin.registry, &admin.history.borrow(), &filter);
+    flush_on_admin(admin);
     let buckets = buckets.unwrap_or(Buckets::Summary);
     match format {
         Format::Json => Response::json(text::json(&samples, buckets)),
@@ -170,8 +171,9 @@ fn exposition(admin: &Admin, filter: Filter<'_>, buckets: Option<Buckets>) -> Re
     // All types are shown, whichever is asked for.
     let kind = filter.kind.filter(|k| *k == Kind::Hidden);
     let filter = Filter { kind, ..filter };
-    let history = admin.history.borrow();
-    let out = prometheus::print(&admin.registry, &history, &filter, buckets, &admin.stats_config);
+    let out =
+        prometheus::print(&admin.registry, &admin.history.borrow(), &filter, buckets, &admin.stats_config);
+    flush_on_admin(admin);
     Response::text(Body::Pieces(Box::new(out)))
 }
 
@@ -179,6 +181,13 @@ fn exposition(admin: &Admin, filter: Filter<'_>, buckets: Option<Buckets>) -> Re
 pub(super) fn reset_counters(admin: &Admin, _: &Request) -> Response {
     admin.history.borrow_mut().reset(&admin.registry);
     Response::ok()
+}
+
+/// Flushes where nothing but a request does. What it merges shows with the next request, as in Envoy.
+fn flush_on_admin(admin: &Admin) {
+    if admin.flush_interval.is_none() {
+        admin.flush();
+    }
 }
 
 /// Brings the gauges that describe the process up to date.

@@ -1,6 +1,6 @@
 //! Prometheus' text format, with Envoy's families and labels.
 
-use super::bins::{BOUNDS, QUANTILES};
+use super::bins::{QUANTILES, digits};
 use super::sample::{Distribution, History, Read, Sample, Suffix, read, scopes, type_of};
 use super::tags::{self, Tagged};
 use super::{Buckets, Filter};
@@ -121,7 +121,7 @@ pub(super) fn print(
                 return;
             }
             full.clear();
-            if !all_names || !by_prefix || history.needs_name(&sample) {
+            if !all_names || !by_prefix || history.needs_name(&sample, config) {
                 full.push_str(prefix);
                 full.push_str(name);
                 suffix.append(&mut full);
@@ -129,7 +129,7 @@ pub(super) fn print(
             if !all_names && !filter.takes_name(&full) {
                 return;
             }
-            let sample = history.shown(&full, sample);
+            let sample = history.shown(&full, sample, config);
             if filter.used_only && !sample.used() {
                 return;
             }
@@ -281,23 +281,12 @@ fn histogram(out: &mut Vec<u8>, family: &Family, labels: &str, d: &Distribution)
             put_number(out, n);
             out.push(b'\n');
         };
-        for bound in &BOUNDS {
-            bucket(bound.prometheus, if count == 0 { 0 } else { bins.at_most(bound.at) });
+        for bound in d.bounds.iter() {
+            bucket(&bound.prometheus, if count == 0 { 0 } else { bins.at_most(bound.at) });
         }
         bucket("+Inf", count);
     }
     put(out, &[name, "_sum{", labels, "} ", &digits(bins.sum()), "\n", name, "_count{", labels, "} "]);
     put_number(out, count);
     out.push(b'\n');
-}
-
-/// A number with 32 significant digits, as Envoy prints sums.
-fn digits(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    let whole = value.abs().trunc();
-    let before = if whole >= 1.0 { whole.log10() as usize + 1 } else { 0 };
-    let text = format!("{value:.*}", 32_usize.saturating_sub(before));
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -1,8 +1,8 @@
 //! Stats read off the registry, summed over their writers.
 
 use super::Filter;
-use super::bins::Bins;
-use nuncio_core::stats::{self, Block, Gauge, Registry, Value};
+use super::bins::{Bins, Bounds, bounds, default_bounds};
+use nuncio_core::stats::{self, Block, Gauge, Registry, StatsConfig, Value};
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 /// A stat's value at a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sample {
     /// The count, and whether it ever counted.
     Counter(u64, bool),
@@ -31,12 +31,14 @@ pub(super) enum Sample {
 }
 
 /// What a histogram holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Distribution {
     /// Since the start.
     pub(super) total: Bins,
     /// Of the last whole flush interval.
     pub(super) interval: Bins,
+    /// The upper bounds of its buckets.
+    pub(super) bounds: Bounds,
 }
 
 impl Sample {
@@ -151,8 +153,8 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                         h.visit(&mut |bin, n| total.add(bin, n));
                     }
                 }
-                let interval = Bins::default();
-                found(Suffix::None, Sample::Histogram(Distribution { total, interval }));
+                let (interval, bounds) = (Bins::default(), default_bounds());
+                found(Suffix::None, Sample::Histogram(Distribution { total, interval, bounds }));
             }
             stats::Kind::Codes => {
                 let mut codes: BTreeMap<u16, u64> = BTreeMap::new();
@@ -221,25 +223,29 @@ impl History {
     }
 
     /// Whether [`shown`](Self::shown) has to know the sample's name.
-    pub(super) fn needs_name(&self, sample: &Sample) -> bool {
+    pub(super) fn needs_name(&self, sample: &Sample, config: &StatsConfig) -> bool {
         match sample {
             Sample::Counter(..) => !self.counters.is_empty(),
             Sample::Gauge(..) => false,
-            Sample::Histogram(d) => !d.total.is_empty(),
+            Sample::Histogram(d) => !d.total.is_empty() || config.has_buckets(),
         }
     }
 
     /// A sample as it is shown: histograms as they were at the last flush.
-    pub(super) fn shown(&self, name: &str, sample: Sample) -> Sample {
+    pub(super) fn shown(&self, name: &str, sample: Sample, config: &StatsConfig) -> Sample {
         let of = |bins: &HashMap<String, Bins>| bins.get(name).cloned().unwrap_or_default();
         match sample {
             Sample::Counter(n, used) if !self.counters.is_empty() => {
                 Sample::Counter(n.wrapping_sub(self.counters.get(name).copied().unwrap_or(0)), used)
             }
             Sample::Counter(..) | Sample::Gauge(..) => sample,
-            Sample::Histogram(d) if d.total.is_empty() => Sample::Histogram(d),
-            Sample::Histogram(_) => {
-                Sample::Histogram(Distribution { total: of(&self.flushed), interval: of(&self.intervals) })
+            Sample::Histogram(d) => {
+                let (total, interval) = match d.total.is_empty() {
+                    true => (d.total, d.interval),
+                    false => (of(&self.flushed), of(&self.intervals)),
+                };
+                let bounds = config.buckets(name).map_or(d.bounds, |at| bounds(at));
+                Sample::Histogram(Distribution { total, interval, bounds })
             }
         }
     }
@@ -264,7 +270,7 @@ pub(super) fn collect(registry: &Registry, history: &History, filter: &Filter<'_
     let mut all = Vec::new();
     each(registry, &mut |name, sample| {
         if filter.takes_kind(sample.kind()) && filter.takes_name(name) {
-            let sample = history.shown(name, sample);
+            let sample = history.shown(name, sample, filter.config);
             if !filter.used_only || sample.used() {
                 all.push((name.to_owned(), sample));
             }

@@ -1,7 +1,7 @@
 //! `/stats` as lines, JSON and a page.
 
 use super::Buckets;
-use super::bins::{BOUNDS, Bins, QUANTILES};
+use super::bins::{Bins, Bound, QUANTILES};
 use super::sample::{Distribution, Sample};
 use nuncio_proto::json::quote;
 use std::fmt::Write;
@@ -28,8 +28,9 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
             }
             Buckets::Cumulative | Buckets::Disjoint => {
                 let _ = write!(out, "{name}:");
-                let (interval, total) = (counts(&d.interval, buckets), counts(&d.total, buckets));
-                for (bound, (i, n)) in BOUNDS.iter().zip(interval.iter().zip(total)) {
+                let counts = |bins| counts(bins, &d.bounds, buckets);
+    let (interval, total) = (counts(&d.interval), counts(&d.total));
+                for (bound, (i, n)) in d.bounds.iter().zip(interval.iter().zip(total)) {
                     let _ = write!(out, " B{}({i},{n})", bound.text);
                 }
                 out.push('\n');
@@ -71,9 +72,9 @@ fn summary(d: &Distribution) -> String {
 }
 
 /// The count of each bucket: of everything up to its bound, or of what lies between it and the one before.
-fn counts(bins: &Bins, buckets: Buckets) -> Vec<u64> {
+fn counts(bins: &Bins, bounds: &[Bound], buckets: Buckets) -> Vec<u64> {
     let mut before = 0;
-    BOUNDS
+    bounds
         .iter()
         .map(|bound| {
             let n = bins.at_most(bound.at);
@@ -133,8 +134,10 @@ fn values(d: &Distribution) -> String {
 }
 
 fn bucketed(name: &str, d: &Distribution, buckets: Buckets) -> String {
-    let (interval, total) = (counts(&d.interval, buckets), counts(&d.total, buckets));
-    let all: Vec<String> = BOUNDS
+    let counts = |bins| counts(bins, &d.bounds, buckets);
+    let (interval, total) = (counts(&d.interval), counts(&d.total));
+    let all: Vec<String> = d
+        .bounds
         .iter()
         .zip(interval.iter().zip(total))
         .map(|(b, (i, n))| format!("{{\"upper_bound\":{},\"interval\":{i},\"cumulative\":{n}}}", b.json))
