@@ -2,6 +2,7 @@
 //!
 //! All that are built end their chain (the HTTP connection manager does), so a chain is one filter.
 
+use crate::listener::Draining;
 use crate::world::{CompileEnv, World};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::ConnectionInfo;
@@ -24,8 +25,8 @@ pub struct ListenerFacts<'a> {
 
 /// A compiled network filter, shared by all workers.
 pub trait NetworkFilterConfig: Send + Sync {
-    /// One worker's live form of it.
-    fn start(self: Arc<Self>, world: &Rc<World>) -> Rc<dyn NetworkFilter>;
+    /// One worker's live form of it, for a listener that may drain.
+    fn start(self: Arc<Self>, world: &Rc<World>, draining: &Rc<Draining>) -> Rc<dyn NetworkFilter>;
 }
 
 /// One worker's network filter.

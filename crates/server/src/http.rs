@@ -68,7 +68,6 @@ impl Site {
             }),
             access_log: logs,
             use_remote_address: Some(true),
-            skip_xff_append: true,
             generate_request_id: Some(false),
             normalize_path: Some(true),
             merge_slashes: true,

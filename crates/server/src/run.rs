@@ -252,7 +252,8 @@ impl Server<'_> {
                 Action::ReopenLogs => self.reopen_logs(),
                 Action::Drain { graceful, skip_exit, inbound_only } => {
                     let which = if inbound_only { Which::Inbound } else { Which::All };
-                    self.with_workers(|workers| workers.drain(which));
+                    let pace = self.admin.options.drain_pace();
+                    self.with_workers(|workers| workers.drain(which, pace));
                     if skip_exit {
                         continue;
                     }

@@ -5,6 +5,7 @@ use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::listener::{Listener, ListenerConfig};
 use nuncio_downstream::world::World;
+use nuncio_net::drain::Pace;
 use nuncio_net::listen::BoundSocket;
 use nuncio_net::worker::{Worker, WorkerHandle, WorkerShared, WorkerStop, spawn_worker_thread};
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
@@ -54,7 +55,7 @@ enum Order {
     /// Close the listening sockets.
     StopListening(Which),
     /// Tell connections to finish.
-    Drain(Which),
+    Drain(Which, Pace),
 }
 
 /// The workers of the process, as the main thread holds them.
@@ -96,8 +97,8 @@ impl Workers {
     }
 
     /// Tells connections to finish.
-    pub fn drain(&self, which: Which) {
-        self.tell(Order::Drain(which));
+    pub fn drain(&self, which: Which, pace: Pace) {
+        self.tell(Order::Drain(which, pace));
     }
 
     fn tell(&self, order: Order) {
@@ -115,9 +116,10 @@ impl Workers {
     }
 }
 
-/// A listener whose socket is open as long as the task runs.
+/// A listener, and the task whose life its socket shares.
 struct Accepting {
     config: Arc<ListenerConfig>,
+    listener: Rc<Listener>,
     task: AbortHandle,
 }
 
@@ -133,16 +135,17 @@ async fn work(
     let clusters = ClusterManager::new(&worker, clusters);
     let world =
         Rc::new(World { worker: Rc::clone(&worker), clusters, lifecycle, stats, runtime, node_cluster });
-    let mut accepting: Vec<Accepting> = listeners
+    let accepting: Vec<Accepting> = listeners
         .into_iter()
         .map(|(config, socket)| {
             let listener = Listener::new(Arc::clone(&config), &world);
+            let accepts = Rc::clone(&listener);
             let task = spawn_local(async move {
-                if let Err(error) = listener.run(socket).await {
+                if let Err(error) = accepts.run(socket).await {
                     tracing::error!(target: "main", "a listener cannot accept: {error}");
                 }
             });
-            Accepting { config, task: task.abort_handle() }
+            Accepting { config, listener, task: task.abort_handle() }
         })
         .collect();
     // Nobody waits any more when the server gave up starting.
@@ -152,22 +155,15 @@ async fn work(
     loop {
         tokio::select! {
             () = &mut stopped => break,
-            Some(order) = orders.recv() => match order {
-                Order::StopListening(which) => accepting.retain(|a| {
-                    let stops = which.takes(&a.config);
-                    if stops {
-                        a.task.abort();
-                    }
-                    !stops
-                }),
-                Order::Drain(which) => {
-                    // Connections know of one signal, the worker's: it is given when all of its listeners
-                    // are meant.
-                    if accepting.iter().all(|a| which.takes(&a.config)) {
-                        worker.drain().start(worker.now());
+            Some(order) = orders.recv() => {
+                let (Order::StopListening(which) | Order::Drain(which, _)) = order;
+                for meant in accepting.iter().filter(|a| which.takes(&a.config)) {
+                    match order {
+                        Order::StopListening(_) => meant.task.abort(),
+                        Order::Drain(_, pace) => meant.listener.drain(pace),
                     }
                 }
-            },
+            }
         }
     }
 }

@@ -112,7 +112,9 @@ const TEXTS: &[(&str, Text)] = &[
     ("FILTER_CHAIN_NAME", |cx, out| {
         put(Some(cx.info.connection.filter_chain.as_bytes()).filter(|n| !n.is_empty()), out)
     }),
-    ("LISTENER_NAME", |cx, out| put(Some(cx.info.connection.listener.as_bytes()), out)),
+    ("LISTENER_NAME", |cx, out| {
+        put(Some(cx.info.connection.listener.as_bytes()).filter(|n| !n.is_empty()), out)
+    }),
     ("LOCAL_REPLY_BODY", |cx, out| put(Some(cx.local_reply_body), out)),
     ("PROTOCOL", |cx, out| put(cx.info.protocol.map(|p| p.as_str().as_bytes()), out)),
     ("RESPONSE_FLAGS", |cx, out| write_flags(cx, ResponseFlag::short, out)),

@@ -72,7 +72,6 @@ async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo, s
     let since = hcm.world.worker.now();
     let idle_at = timeouts.idle.and_then(|d| since.checked_add(d));
     let max_at = timeouts.max_connection_duration.and_then(|d| connection.accepted.checked_add(d));
-    let mut drain = hcm.world.worker.drain().watch();
     poll_fn(|cx| {
         if down.poll_readable(cx).is_ready() {
             return Poll::Ready(Idle::Readable);
@@ -98,7 +97,7 @@ async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo, s
             }
             down.begin_drain(now);
         }
-        drain.poll(cx).map(|_| Idle::Close(Close::Now))
+        Poll::Pending
     })
     .await
 }

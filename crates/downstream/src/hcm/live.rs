@@ -7,6 +7,7 @@ use super::slot::{BoxSlot, slot};
 use super::stats::{HcmStats, ListenerHttpStats, RouterStats, TracingStats};
 use super::stream::{self, Heads, StreamEnd, StreamStart};
 use super::{conn, stats::Http1CodecStats};
+use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::world::World;
 use nuncio_core::stats::{Registry, Scope};
@@ -38,6 +39,8 @@ pub struct Hcm {
     pub listener_stats: Scope<ListenerHttpStats>,
     /// `http1.` stats.
     pub codec_stats: Scope<Http1CodecStats>,
+    /// Whether its listener drains.
+    pub draining: Rc<Draining>,
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
     _tracing_stats: Option<Scope<TracingStats>>,
@@ -48,8 +51,8 @@ pub struct Hcm {
 }
 
 impl NetworkFilterConfig for HcmConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>) -> Rc<dyn NetworkFilter> {
-        Hcm::new(self, world)
+    fn start(self: Arc<Self>, world: &Rc<World>, draining: &Rc<Draining>) -> Rc<dyn NetworkFilter> {
+        Hcm::new(self, world, Rc::clone(draining))
     }
 }
 
@@ -65,25 +68,25 @@ impl NetworkFilter for Hcm {
 
 impl Hcm {
     /// A worker's live form of `config`.
-    pub fn new(config: Arc<HcmConfig>, world: &Rc<World>) -> Rc<Self> {
+    pub fn new(config: Arc<HcmConfig>, world: &Rc<World>, draining: Rc<Draining>) -> Rc<Self> {
         let registry = &world.stats;
         let router = registry.scope(&config.stat_prefix);
         let tracing = registry.scope(&format!("{}tracing.", config.stat_prefix));
-        Self::of(config, world, router, Some(tracing), None)
+        Self::of(config, world, draining, (router, Some(tracing)), None)
     }
 
     /// A connection manager that asks `responder` instead of routing. It has neither the router's stats nor
     /// those of tracing.
     pub fn answering(config: Arc<HcmConfig>, world: &Rc<World>, responder: Rc<dyn Responder>) -> Rc<Self> {
         let unseen = Registry::new().scope(&config.stat_prefix);
-        Self::of(config, world, unseen, None, Some(responder))
+        Self::of(config, world, Draining::new(false), (unseen, None), Some(responder))
     }
 
     fn of(
         config: Arc<HcmConfig>,
         world: &Rc<World>,
-        router_stats: Scope<RouterStats>,
-        tracing_stats: Option<Scope<TracingStats>>,
+        draining: Rc<Draining>,
+        (router_stats, tracing_stats): (Scope<RouterStats>, Option<Scope<TracingStats>>),
         responder: Option<Rc<dyn Responder>>,
     ) -> Rc<Self> {
         let registry = &world.stats;
@@ -94,6 +97,7 @@ impl Hcm {
             codec_stats: registry.scope("http1."),
             world: Rc::clone(world),
             config,
+            draining,
             responder,
             _tracing_stats: tracing_stats,
             slots: RefCell::default(),
@@ -101,10 +105,10 @@ impl Hcm {
         })
     }
 
-    /// Whether connections should be closed after their response.
+    /// Whether a connection that answers now should be closed after its response.
     #[inline]
     pub fn draining(&self) -> bool {
-        self.world.lifecycle.health_check_failed() || self.world.worker.drain().since().is_some()
+        self.draining.closes(&self.world)
     }
 
     pub(super) fn take_slot(&self) -> StreamSlot {

@@ -8,7 +8,7 @@ use nuncio_core::config::{self, CompileContext, Place};
 use nuncio_core::stream_info::Metadata;
 use nuncio_net::listen::ListenSpec;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
-use nuncio_proto::pb::envoy::config::listener::v3::{self as pb, filter};
+use nuncio_proto::pb::envoy::config::listener::v3::{self as pb, filter, listener::DrainType};
 use std::sync::Arc;
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
@@ -24,6 +24,8 @@ pub struct ListenerConfig {
     pub address: Address,
     /// Whose traffic it takes, for `/drain_listeners?inboundonly`.
     pub direction: TrafficDirection,
+    /// `drain_type: MODIFY_ONLY`: it drains when it is changed or told to, not when health checks fail.
+    pub modify_only: bool,
     /// Its filter chains in order.
     pub filter_chains: Vec<FilterChainConfig>,
     /// Who is told of each connection that ends.
@@ -64,6 +66,7 @@ impl ListenerConfig {
             tcp_backlog_size,
             access_log,
             metadata,
+            drain_type,
         } = message;
         let ipv4_compat = address.as_ref().is_some_and(config::ipv4_compat);
         let address_cx = cx.field("address");
@@ -96,6 +99,7 @@ impl ListenerConfig {
             name: if name.is_empty() { text.as_str().into() } else { name.into() },
             address,
             direction: TrafficDirection::try_from(traffic_direction).unwrap_or(TrafficDirection::Unspecified),
+            modify_only: DrainType::try_from(drain_type) == Ok(DrainType::ModifyOnly),
             filter_chains: chains,
             access_logs,
             metadata: metadata.map(config::metadata),
@@ -105,17 +109,18 @@ impl ListenerConfig {
         }))
     }
 
-    /// A listener of the process's own, such as the admin port: it has no chains, and `listener.NAME.` before
-    /// its stats.
+    /// A listener of the process's own, such as the admin port: it has no chains and, for logs, no name;
+    /// `listener.NAME.` stands before its stats.
     pub fn own(name: &str, address: Address, ipv4_compat: bool) -> Arc<Self> {
         let mut spec = ListenSpec::new(address.clone());
         spec.ipv4_compat = ipv4_compat;
         spec.reuse_port = false;
         Arc::new(Self {
             place: None,
-            name: name.into(),
+            name: "".into(),
             address,
             direction: TrafficDirection::Unspecified,
+            modify_only: false,
             filter_chains: Vec::new(),
             access_logs: Vec::new(),
             metadata: None,

@@ -2,9 +2,11 @@
 
 mod access_log;
 mod config;
+mod draining;
 mod stats;
 
 pub use config::{FilterChainConfig, ListenerConfig};
+pub use draining::Draining;
 pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 
 use self::access_log::ConnectionLog;
@@ -12,6 +14,7 @@ use crate::network::NetworkFilter;
 use crate::world::World;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ConnectionInfo, ConnectionState};
+use nuncio_net::drain::Pace;
 use nuncio_net::listen::{BoundSocket, Listener as Socket};
 use nuncio_net::stream::ByteStream;
 use std::io;
@@ -23,6 +26,7 @@ use std::time::Instant;
 pub struct Listener {
     config: Arc<ListenerConfig>,
     chains: Vec<Rc<dyn NetworkFilter>>,
+    draining: Rc<Draining>,
     world: Rc<World>,
     stats: Scope<ListenerStats>,
     worker_stats: Scope<ListenerWorkerStats>,
@@ -32,9 +36,12 @@ pub struct Listener {
 impl Listener {
     /// A listener's live form on this worker.
     pub fn new(config: Arc<ListenerConfig>, world: &Rc<World>) -> Rc<Self> {
-        let chains = config.filter_chains.iter().map(|c| Arc::clone(&c.filter).start(world)).collect();
+        let draining = Draining::new(config.modify_only);
+        let start = |c: &FilterChainConfig| Arc::clone(&c.filter).start(world, &draining);
+        let chains = config.filter_chains.iter().map(start).collect();
         let discovery = world.stats.scope(config.stat_prefix());
-        Self::of(config, world, &format!("worker_{}", world.worker.id()), chains, Some(discovery))
+        let thread = format!("worker_{}", world.worker.id());
+        Self::of(config, world, &thread, (chains, draining), Some(discovery))
     }
 
     /// A listener of the main thread whose connections `filter` serves, whatever chains `config` has.
@@ -43,25 +50,31 @@ impl Listener {
         world: &Rc<World>,
         filter: Rc<dyn NetworkFilter>,
     ) -> Rc<Self> {
-        Self::of(config, world, "main_thread", vec![filter], None)
+        Self::of(config, world, "main_thread", (vec![filter], Draining::new(false)), None)
     }
 
     fn of(
         config: Arc<ListenerConfig>,
         world: &Rc<World>,
         thread: &str,
-        chains: Vec<Rc<dyn NetworkFilter>>,
+        (chains, draining): (Vec<Rc<dyn NetworkFilter>>, Rc<Draining>),
         discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
     ) -> Rc<Self> {
         let prefix = config.stat_prefix();
         Rc::new(Self {
             chains,
+            draining,
             stats: world.stats.scope(prefix),
             worker_stats: world.stats.scope(&format!("{prefix}{thread}.")),
             _discovery_stats: discovery_stats,
             world: Rc::clone(world),
             config,
         })
+    }
+
+    /// Its connections are asked to close, at this pace; it goes on accepting.
+    pub fn drain(&self, pace: Pace) {
+        self.draining.start(&self.world, pace);
     }
 
     /// Accepts until the task that runs this is dropped.

@@ -1,17 +1,26 @@
-//! "Please finish": a signal from one place of a worker to many waiters.
+//! "Please finish": a signal from one place of a worker to many waiters, and how fast they are to follow it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Says since when something (a worker, a listener) drains, and wakes whoever waits for it. Clones share it.
+/// How fast connections are asked to close once something drains (`--drain-strategy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// All at once.
+    Immediate,
+    /// More and more of them, over this time (`--drain-time-s`).
+    Gradual(Duration),
+}
+
+/// Says since when something (a listener) drains, and wakes whoever waits for it. Clones share it.
 #[derive(Clone, Default)]
 pub struct Drain(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    since: Cell<Option<Instant>>,
+    since: Cell<Option<(Instant, Pace)>>,
     waiters: RefCell<Waiters>,
 }
 
@@ -30,15 +39,29 @@ impl Drain {
     /// Since when it drains.
     #[inline]
     pub fn since(&self) -> Option<Instant> {
-        self.0.since.get()
+        self.0.since.get().map(|(since, _)| since)
+    }
+
+    /// Whether a connection that is looked at `now` is to close. `random` decides while the pace is gradual:
+    /// Envoy counts whole seconds, and has asked everybody after half of the time.
+    #[inline]
+    pub fn closes(&self, now: impl FnOnce() -> Instant, random: impl FnOnce() -> u64) -> bool {
+        match self.0.since.get() {
+            None => false,
+            Some((_, Pace::Immediate)) => true,
+            Some((since, Pace::Gradual(time))) => {
+                let passed = now().saturating_duration_since(since).as_secs();
+                random().checked_rem(time.as_secs()).is_none_or(|at| passed.saturating_mul(2) > at)
+            }
+        }
     }
 
     /// Gives the signal; a second time changes nothing.
-    pub fn start(&self, now: Instant) {
+    pub fn start(&self, now: Instant, pace: Pace) {
         if self.0.since.get().is_some() {
             return;
         }
-        self.0.since.set(Some(now));
+        self.0.since.set(Some((now, pace)));
         let wakers: Vec<Waker> = self.0.waiters.borrow().slots.iter().flatten().cloned().collect();
         wakers.into_iter().for_each(Waker::wake);
     }

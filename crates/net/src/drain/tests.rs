@@ -24,9 +24,24 @@ fn the_signal_wakes_each_waiter_once_and_dropped_ones_never() {
     }
     drop(c);
     let now = nuncio_core::clock::Clock::system().now();
-    drain.start(now);
+    drain.start(now, Pace::Immediate);
     assert_eq!(count.0.load(Ordering::Relaxed), 2);
     assert_eq!(a.poll(&mut cx), Poll::Ready(now));
-    drain.start(now + std::time::Duration::from_secs(1));
+    drain.start(now + Duration::from_secs(1), Pace::Immediate);
     assert_eq!(drain.since(), Some(now));
+}
+
+#[test]
+fn a_gradual_drain_asks_more_and_more_and_all_after_half_of_the_time() {
+    let now = nuncio_core::clock::Clock::system().now();
+    let asked = |pace, passed: u64| {
+        let drain = Drain::new();
+        drain.start(now, pace);
+        (0..10).filter(|n| drain.closes(|| now + Duration::from_millis(passed), || *n)).count()
+    };
+    let ten = Pace::Gradual(Duration::from_secs(10));
+    assert_eq!([0, 900, 1000, 2500, 4999, 5000].map(|ms| asked(ten, ms)), [0, 0, 2, 4, 8, 10]);
+    assert_eq!(asked(Pace::Gradual(Duration::ZERO), 0), 10);
+    assert_eq!(asked(Pace::Immediate, 0), 10);
+    assert!(!Drain::new().closes(|| now, || 0));
 }

@@ -9,7 +9,6 @@ pub use buffers::BufferPool;
 pub use date::HttpDate;
 pub use thread::{WorkerHandle, WorkerStop, block_on_local, spawn_worker_thread};
 
-use crate::drain::Drain;
 use crate::sys::CatchPanic;
 use nuncio_core::clock::Clock;
 use nuncio_core::rng::Rng;
@@ -49,7 +48,6 @@ pub struct Worker {
     rng: Rng,
     buffers: BufferPool,
     date: RefCell<date::DateCache>,
-    drain: Drain,
     connection_ids: Cell<u64>,
     shared: Arc<WorkerShared>,
 }
@@ -67,7 +65,6 @@ impl Worker {
             rng,
             buffers: BufferPool::default(),
             date: RefCell::default(),
-            drain: Drain::new(),
             connection_ids: Cell::new(u64::from(id) * IDS_PER_WORKER),
             shared: Arc::default(),
         })
@@ -103,11 +100,6 @@ impl Worker {
     /// Its spare I/O buffers.
     pub fn buffers(&self) -> &BufferPool {
         &self.buffers
-    }
-
-    /// The drain signal of the whole worker.
-    pub fn drain(&self) -> &Drain {
-        &self.drain
     }
 
     /// What other threads see of it.

@@ -32,9 +32,10 @@ fn active(admin: &Admin) -> String {
 fn change(admin: &Admin, query: &[(String, String)]) -> Result<(), &'static str> {
     let Some(log) = admin.log else { return Ok(()) };
     // The home page's form sends every field, empty ones too.
-    let mut given = query.iter().filter(|(name, value)| !value.is_empty() || !is_field(name));
+    let mut given = query.iter().filter(|(_, value)| !value.is_empty());
     let Some((name, value)) = given.next() else { return Ok(()) };
-    if given.next().is_some() {
+    // A parameter that is given twice counts once.
+    if given.any(|(other, _)| other != name) {
         return Err("invalid number of parameters");
     }
     let level = |text: &str| Level::parse_exact(text).ok_or("unknown logger level");
@@ -61,8 +62,4 @@ fn change(admin: &Admin, query: &[(String, String)]) -> Result<(), &'static str>
         }
     }
     Ok(())
-}
-
-fn is_field(name: &str) -> bool {
-    matches!(name, "level" | "paths" | "group")
 }

@@ -3,6 +3,7 @@
 use super::concurrency::default_concurrency;
 use crate::log::{self, Level};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use nuncio_net::drain::Pace;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -260,6 +261,14 @@ impl Options {
     /// The longest that a file log's bytes wait in memory.
     pub fn file_flush_interval(&self) -> Duration {
         Duration::from_millis(self.file_flush_interval_msec.into())
+    }
+
+    /// How fast connections of a draining listener are asked to close.
+    pub fn drain_pace(&self) -> Pace {
+        match self.drain_strategy {
+            DrainStrategy::Gradual => Pace::Gradual(self.drain_time()),
+            DrainStrategy::Immediate => Pace::Immediate,
+        }
     }
 
     /// How long drains take.

@@ -61,12 +61,8 @@ const DEFAULT: [f64; 19] = [
 
 /// Spells bounds.
 pub(super) fn bounds(at: &[f64]) -> Bounds {
-    let spelled = |at: &f64| Bound {
-        at: *at,
-        text: general(*at),
-        json: shortest(*at),
-        prometheus: digits(*at),
-    };
+    let spelled =
+        |at: &f64| Bound { at: *at, text: general(*at), json: shortest(*at), prometheus: digits(*at) };
     at.iter().map(spelled).collect()
 }
 

@@ -29,7 +29,7 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
             Buckets::Cumulative | Buckets::Disjoint => {
                 let _ = write!(out, "{name}:");
                 let counts = |bins| counts(bins, &d.bounds, buckets);
-    let (interval, total) = (counts(&d.interval), counts(&d.total));
+                let (interval, total) = (counts(&d.interval), counts(&d.total));
                 for (bound, (i, n)) in d.bounds.iter().zip(interval.iter().zip(total)) {
                     let _ = write!(out, " B{}({i},{n})", bound.text);
                 }
