@@ -13,7 +13,7 @@ fn config(
     stats_tags: Vec<pb::TagSpecifier>,
     use_all_default_tags: Option<bool>,
 ) -> Result<StatsConfig, String> {
-    let message = pb::StatsConfig { stats_tags, use_all_default_tags, stats_matcher: None };
+    let message = pb::StatsConfig { stats_tags, use_all_default_tags, ..Default::default() };
     compiled(|cx| StatsConfig::compile(&message, cx))
 }
 
@@ -111,7 +111,7 @@ fn tags_that_envoy_refuses_are_refused() {
 fn the_matcher_hides_names() {
     let of = |choice| {
         let stats_matcher = Some(pb::StatsMatcher { stats_matcher: Some(choice) });
-        let message = pb::StatsConfig { stats_tags: Vec::new(), use_all_default_tags: None, stats_matcher };
+        let message = pb::StatsConfig { stats_matcher, ..Default::default() };
         compiled(|cx| StatsConfig::compile(&message, cx)).unwrap()
     };
     let pattern = matcher::string_matcher::MatchPattern::Prefix("cluster.".into());
