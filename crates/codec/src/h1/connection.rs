@@ -67,14 +67,19 @@ pub(super) fn remove_nominated(map: &mut HeaderMap) -> Result<(), RequestError> 
     }
     let value = value.to_vec();
     let mut kept: Vec<u8> = Vec::with_capacity(value.len());
+    let mut dropped = false;
     for token in scan::list(&value) {
         match nominated(token, map) {
             Nominated::Refuse => return Err(RequestError::ConnectionHeader),
-            Nominated::Keep => continue,
+            Nominated::Keep => {
+                dropped = true;
+                continue;
+            }
             Nominated::Remove => {
                 let lower = token.to_ascii_lowercase();
                 let name = if lower == b"host" { Known::Authority.into() } else { Name::new(&lower) };
                 if map.remove(name) {
+                    dropped = true;
                     continue;
                 }
             }
@@ -87,7 +92,7 @@ pub(super) fn remove_nominated(map: &mut HeaderMap) -> Result<(), RequestError> 
     }
     if kept.is_empty() {
         map.remove(Known::Connection);
-    } else if kept != value {
+    } else if dropped {
         map.set(Known::Connection, &kept);
     }
     Ok(())

@@ -68,6 +68,8 @@ pub(super) fn take_target(
 ) -> Result<(), RequestError> {
     if line.method == b"CONNECT" {
         if !request_line::valid_connect_target(line.target) {
+            // The log then names no host, whatever Host says.
+            map.remove(Known::Authority);
             return Err(RequestError::Url);
         }
         map.set(Known::Authority, line.target);

@@ -335,13 +335,17 @@ impl ServerCodec {
                 Receive::Body(BodyDecoder::Chunked(Chunk::START))
             }
         };
-        connection::remove_nominated(map)?;
+        if !upgrade {
+            // As Envoy, which sends such a head on as it came.
+            connection::remove_nominated(map)?;
+        }
         Ok(if connect || upgrade { Receive::Paused } else { body })
     }
 
     /// Writes the head of the final response, and decides how its body is framed: by the head's Content-Length;
     /// by none where the response has no body (HEAD, 1xx, 204, 304); else by `content-length: 0` or chunks; or
-    /// by the connection's end (HTTP/1.0). `connection: close` is added when the connection will end.
+    /// by the connection's end (HTTP/1.0). With a 101, or a 2xx to CONNECT, all bytes are the tunnel's from then on, in
+    /// both directions. `connection: close` is added when the connection will end.
     pub fn encode_head(
         &mut self,
         case: HeaderCase,
@@ -352,6 +356,10 @@ impl ServerCodec {
         let start = out.len();
         match self.write_head(case, head, end_stream, out) {
             Ok(framing) => {
+                if self.awaits_tunnel() && self.switches(head) {
+                    self.receive = Receive::Body(BodyDecoder::UntilClose);
+                    self.after = After::Close;
+                }
                 self.case = case;
                 self.send = if end_stream { Send::Complete } else { Send::Body(framing) };
                 Ok(())
@@ -363,6 +371,14 @@ impl ServerCodec {
         }
     }
 
+    /// Whether a response turns the connection into a tunnel.
+    fn switches(&self, head: &ResponseHead) -> bool {
+        match self.asked {
+            Asked::Connect => head.status / 100 == 2,
+            _ => head.status == 101 && is_upgrade(&head.headers),
+        }
+    }
+
     fn write_head(
         &mut self,
         case: HeaderCase,
@@ -371,7 +387,7 @@ impl ServerCodec {
         out: &mut Vec<u8>,
     ) -> Result<BodyEncoder, EncodeError> {
         let length = body::content_length(&head.headers).map_err(|_| EncodeError::ContentLength)?;
-        let switching = head.status == 101 || (self.asked == Asked::Connect && head.status / 100 == 2);
+        let switching = self.switches(head);
         if !matches!(self.receive, Receive::Complete) && !switching {
             self.after = After::Close;
         }
@@ -504,11 +520,10 @@ impl ServerCodec {
         self.send != Send::Nothing
     }
 
-    /// From now on all bytes are the tunnel's, in both directions (101 or a 2xx to CONNECT was written).
-    pub fn upgrade(&mut self) {
-        self.receive = Receive::Body(BodyDecoder::UntilClose);
-        self.send = Send::Body(BodyEncoder::UntilClose);
-        self.after = After::Close;
+    /// Whether the request asks for a tunnel that is neither granted nor refused: what follows it is not read, for
+    /// it is the tunnel's, or nobody's.
+    pub fn awaits_tunnel(&self) -> bool {
+        self.receive == Receive::Paused
     }
 }
 

@@ -62,7 +62,7 @@ impl Chain {
                 Step::Now(flow) => flow,
                 Step::Later(answer) => answer.await,
             };
-            if let Flow::Reply(_) = flow {
+            if !matches!(flow, Flow::Continue) {
                 return flow;
             }
         }
@@ -77,7 +77,7 @@ impl Chain {
                 Step::Now(flow) => flow,
                 Step::Later(answer) => answer.await,
             };
-            if let Flow::Reply(_) = flow {
+            if !matches!(flow, Flow::Continue) {
                 return flow;
             }
         }

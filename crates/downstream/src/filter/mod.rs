@@ -25,6 +25,9 @@ pub enum Flow {
     Continue,
     /// Answer with this; the filters after this one do not see the request.
     Reply(LocalReply),
+    /// The same, but only when the whole request has come; its body is thrown away. In the answer's direction it is
+    /// as [`Reply`](Self::Reply).
+    ReplyAtEnd(LocalReply),
 }
 
 /// A filter's answer: at once, or when a future says so.

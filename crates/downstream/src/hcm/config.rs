@@ -5,6 +5,7 @@ use super::normalize::{EscapedSlashes, HostPort, Normalization};
 use super::policy::{PolicyFields, RequestPolicy, messages};
 use super::request_id::RequestIds;
 use super::response_headers::ServerHeader;
+use super::upgrade::{UpgradeConfig, Upgrades};
 use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
 use crate::network::{ListenerFacts, NetworkFilterConfig, NetworkFilterFactory};
 use crate::route::{CompilePerRoute, RouteOptions, RouteTable};
@@ -37,6 +38,8 @@ pub struct HcmConfig {
     pub routes: Arc<RouteTable>,
     /// The HTTP filters.
     pub chain: ChainConfig,
+    /// What requests may be upgraded to.
+    pub upgrades: Upgrades,
     /// What is written about each stream.
     pub access_logs: Vec<Arc<dyn AccessLog>>,
     /// When it is written besides the stream's end.
@@ -182,6 +185,7 @@ impl HcmConfig {
             original_ip_detection_extensions,
             scheme_header_transformation,
             forward_proto_config,
+            upgrade_configs,
         } = message;
         let common = common_http_protocol_options.unwrap_or_default();
         let common_cx = cx.field("common_http_protocol_options");
@@ -268,7 +272,8 @@ impl HcmConfig {
             });
         let policy = policy.and_then(|policy| policy.map_err(|error| cx.error(error.to_string())).ok());
         let routes = compile_routes(route_specifier, cx, env);
-        let chain = compile_chain(http_filters, cx, env);
+        let chain = compile_chain(http_filters, "http_filters", cx, env);
+        let upgrades = compile_upgrades(upgrade_configs, cx, env);
         let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
         let log_times = LogTimes::compile(
             flush_access_log_on_new_request,
@@ -299,6 +304,7 @@ impl HcmConfig {
             policy: policy?,
             routes: routes?,
             chain: chain?,
+            upgrades: upgrades?,
             access_logs: access_logs?,
             log_times: log_times?,
             local_replies: local_replies?,
@@ -401,6 +407,7 @@ fn compile_routes(
 /// Compiles the filter list: everything but the last passes on, and the last is the router.
 fn compile_chain(
     filters: Vec<pb::HttpFilter>,
+    field: &'static str,
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
 ) -> Option<ChainConfig> {
@@ -408,7 +415,7 @@ fn compile_chain(
     let last = filters.len().saturating_sub(1);
     let mut good = true;
     for (i, filter) in filters.into_iter().enumerate() {
-        let filter_cx = cx.item("http_filters", i);
+        let filter_cx = cx.item(field, i);
         let pb::HttpFilter { name, config_type, disabled, is_optional } = filter;
         let typed_cx = filter_cx.field("typed_config");
         let Some(pb::http_filter::ConfigType::TypedConfig(any)) = config_type else {
@@ -451,6 +458,33 @@ fn compile_chain(
         }
     }
     good.then_some(chain)
+}
+
+/// Compiles `upgrade_configs`. An entry without filters has the connection manager's.
+fn compile_upgrades(
+    configs: Vec<pb::http_connection_manager::UpgradeConfig>,
+    cx: &CompileContext<'_>,
+    env: &CompileEnv<'_>,
+) -> Option<Upgrades> {
+    let mut entries: Vec<UpgradeConfig> = Vec::with_capacity(configs.len());
+    let mut good = true;
+    for (i, config) in configs.into_iter().enumerate() {
+        let cx = cx.item("upgrade_configs", i);
+        let pb::http_connection_manager::UpgradeConfig { upgrade_type, filters, enabled } = config;
+        if entries.iter().any(|e| e.kind.eq_ignore_ascii_case(&upgrade_type)) {
+            cx.error(format!("Error: multiple upgrade configs with the same name: '{upgrade_type}'"));
+            good = false;
+            continue;
+        }
+        let own = !filters.is_empty();
+        let Some(chain) = compile_chain(filters, "filters", &cx, env) else {
+            good = false;
+            continue;
+        };
+        let (enabled, chain) = (enabled.unwrap_or(true), own.then_some(chain));
+        entries.push(UpgradeConfig { kind: upgrade_type.into(), enabled, chain });
+    }
+    good.then(|| Upgrades::new(entries))
 }
 
 /// Per-route filter configurations, by their message.

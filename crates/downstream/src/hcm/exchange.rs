@@ -92,9 +92,6 @@ pub trait Downstream {
     /// What the codec adds to the response's head about the connection, once that is encoded.
     fn connection_header(&self) -> Option<&'static [u8]>;
 
-    /// The stream becomes a byte tunnel (101, or 2xx to CONNECT).
-    fn upgrade(&mut self);
-
     /// Bytes of this stream so far.
     fn bytes(&self) -> ByteCounts;
 }
@@ -167,10 +164,6 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
 
     fn connection_header(&self) -> Option<&'static [u8]> {
         (**self).connection_header()
-    }
-
-    fn upgrade(&mut self) {
-        (**self).upgrade();
     }
 
     fn bytes(&self) -> ByteCounts {

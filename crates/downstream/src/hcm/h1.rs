@@ -271,6 +271,9 @@ impl Downstream for H1Connection {
                     self.input.consume(decoded.consumed);
                 }
             }
+            if self.codec.awaits_tunnel() {
+                return self.poll_disconnect(cx).map(|()| Err(DownstreamError::Disconnected));
+            }
             if ready!(self.poll_fill(cx)) == Read::Closed {
                 return Poll::Ready(Err(DownstreamError::Disconnected));
             }
@@ -403,10 +406,6 @@ impl Downstream for H1Connection {
 
     fn connection_header(&self) -> Option<&'static [u8]> {
         self.codec.connection_header()
-    }
-
-    fn upgrade(&mut self) {
-        self.codec.upgrade();
     }
 
     fn bytes(&self) -> ByteCounts {

@@ -18,6 +18,8 @@ pub mod sanitize;
 mod slot;
 pub mod stats;
 pub mod stream;
+mod stream_limits;
+pub mod upgrade;
 
 pub use config::{HcmConfig, HcmFactory, Timeouts};
 pub use live::Hcm;

@@ -8,6 +8,8 @@ use super::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use super::normalize::Refusal;
 use super::policy::Outcome;
 use super::stats::count_class;
+use super::stream_limits;
+use super::upgrade::{self, Verdict};
 use crate::filter::{Chain, Flow};
 use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, tls_location};
 use crate::router;
@@ -125,6 +127,8 @@ pub struct Stream<D> {
     pub request_complete: bool,
     /// The response's head was encoded.
     pub response_started: bool,
+    /// It asks for an upgrade that may be granted.
+    pub upgrading: bool,
     /// The upstream has sent a 1xx.
     pub interim_seen: bool,
     /// The route taken.
@@ -202,6 +206,7 @@ impl<D: Downstream> Stream<D> {
             deadlines,
             request_complete: end_stream,
             response_started: false,
+            upgrading: false,
             interim_seen: false,
             route: None,
             filters: Chain::default(),
@@ -235,18 +240,63 @@ impl<D: Downstream> Stream<D> {
         if let Err(reply) = found {
             return self.reply(reply).await;
         }
-        self.filters = hcm.config.chain.make(&hcm.world, self.route.as_ref().map(|r| &*r.filters));
+        let config = &hcm.config;
+        let chain = match upgrade::requested(&self.heads.request.headers) {
+            None => &config.chain,
+            Some(kind) => {
+                let route = self.route.as_ref().map_or(&[][..], |route| route.upgrades());
+                match config.upgrades.judge(kind, route, &config.chain) {
+                    Verdict::Through(chain) => {
+                        self.begin_upgrade();
+                        chain
+                    }
+                    // Without a route it is the router that answers.
+                    Verdict::Refused if self.route.is_none() => &config.chain,
+                    Verdict::Refused => {
+                        hcm.stats.downstream_rq_ws_on_non_ws_route.inc();
+                        return self.reply(LocalReply::upgrade_failed()).await;
+                    }
+                }
+            }
+        };
+        self.filters = chain.make(&hcm.world, self.route.as_ref().map(|r| &*r.filters));
         let end_stream = self.request_complete;
-        if !self.filters.is_empty()
-            && let Flow::Reply(reply) =
-                self.filters.decode(&mut self.heads.request, end_stream, &mut self.info).await
-        {
-            return self.reply(reply).await;
+        if !self.filters.is_empty() {
+            match self.filters.decode(&mut self.heads.request, end_stream, &mut self.info).await {
+                Flow::Continue => {}
+                Flow::Reply(reply) => return self.reply(reply).await,
+                Flow::ReplyAtEnd(reply) => return self.reply_at_end(reply).await,
+            }
         }
-        match &hcm.config.chain.router {
+        match &chain.router {
             Some(config) => router::forward(self, config).await,
             None => self.reply(LocalReply::no_route()).await,
         }
+    }
+
+    /// The request may become a tunnel.
+    #[cold]
+    fn begin_upgrade(&mut self) {
+        self.upgrading = true;
+        self.hcm.stats.downstream_cx_upgrades_total.inc();
+        self.hcm.stats.downstream_cx_upgrades_active.inc();
+    }
+
+    /// Answers once the request is complete; its body is thrown away.
+    async fn reply_at_end(&mut self, reply: LocalReply) -> End {
+        while !self.request_complete {
+            let event = poll_fn(|cx| match self.poll_timers(cx) {
+                Poll::Ready(timeout) => Poll::Ready(Err(timeout)),
+                Poll::Pending => self.poll_request(cx).map(Ok),
+            })
+            .await;
+            match event {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return self.downstream_failed(error).await,
+                Err(timeout) => return self.timed_out(timeout).await,
+            }
+        }
+        self.reply(reply).await
     }
 
     /// The request policy answers.
@@ -320,10 +370,15 @@ impl<D: Downstream> Stream<D> {
         self.info.route_name = Some(Arc::clone(&route.name)).filter(|n| !n.is_empty());
         self.info.route_metadata = route.metadata.clone();
         self.info.virtual_host_metadata = route.virtual_host.metadata.clone();
-        if let Action::Cluster(action) = &route.action
-            && let Some(idle) = action.idle_timeout
-        {
-            self.deadlines.idle = limit(idle);
+        if let Action::Cluster(action) = &route.action {
+            if let Some(idle) = action.idle_timeout {
+                self.deadlines.idle = limit(idle);
+            }
+            if let Some(limits) = &action.stream_limits {
+                let usual = self.hcm.config.timeouts.max_stream_duration;
+                let most = stream_limits::duration(limits, usual, &mut self.heads.request.headers);
+                self.deadlines.max_duration = most.and_then(|most| self.info.start.checked_add(most));
+            }
         }
         self.route = Some(route);
     }
@@ -415,7 +470,7 @@ impl<D: Downstream> Stream<D> {
         }
         match self.filters.encode(&mut self.heads.response, end_stream, &mut self.info).await {
             Flow::Continue => Ok(()),
-            Flow::Reply(reply) => Err(reply),
+            Flow::Reply(reply) | Flow::ReplyAtEnd(reply) => Err(reply),
         }
     }
 
@@ -440,10 +495,20 @@ impl<D: Downstream> Stream<D> {
         {
             hcm.stats.downstream_cx_max_duration_reached.inc();
         }
-        if self.down.draining() {
+        let switches = self.upgrading && upgrade::switches(response, request);
+        if switches {
+            // From now on only the idle timer counts.
+            self.deadlines.route = None;
+        } else if self.down.draining() {
             response.headers.set(Known::Connection, b"close");
         }
+        // Where a response is on its way the request has no more time limit of its own.
+        self.deadlines.request = None;
         self.info.response_code = Some(response.status);
+        if !self.info.health_check {
+            count_class!(hcm.stats, response.status);
+            count_class!(hcm.listener_stats, response.status);
+        }
         self.info.timings.downstream_tx_begin = Some(now);
         self.down.encode_head(response, end_stream);
         // Logs see it too.
@@ -645,11 +710,8 @@ impl<D: Downstream> Stream<D> {
         self.info.bytes = self.down.bytes();
         let stats = &self.hcm.stats;
         stats.downstream_rq_active.dec();
-        if let Some(code) = self.info.response_code
-            && !self.info.health_check
-        {
-            count_class!(stats, code);
-            count_class!(self.hcm.listener_stats, code);
+        if self.upgrading {
+            stats.downstream_cx_upgrades_active.dec();
         }
         match end {
             End::Complete => {}

@@ -2,6 +2,7 @@
 
 use super::redirect::RedirectAction;
 use super::rewrite::{HostRewrite, PathRewrite};
+use crate::hcm::upgrade::RouteUpgrade;
 use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
 use nuncio_codec::head::HeaderMap;
@@ -30,6 +31,10 @@ pub struct ClusterAction {
     pub timeout: Option<Duration>,
     /// `idle_timeout`: unset leaves the connection manager's `stream_idle_timeout` in force.
     pub idle_timeout: Option<Limit>,
+    /// `max_stream_duration`, which replaces the connection manager's.
+    pub stream_limits: Option<Box<StreamLimits>>,
+    /// `upgrade_configs`.
+    pub upgrades: Box<[RouteUpgrade]>,
     /// The circuit breakers' and pools' priority.
     pub priority: Priority,
     /// The status when the cluster does not exist: 503, 404 or 500.
@@ -54,6 +59,17 @@ pub enum Limit {
     Off,
     /// So long.
     After(Duration),
+}
+
+/// `RouteAction.MaxStreamDuration`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// `max_stream_duration`; unset leaves the connection manager's in force.
+    pub max: Option<Limit>,
+    /// `grpc_timeout_header_max`: a request with `grpc-timeout` has that time, at most this; off: without a cap.
+    pub grpc_max: Option<Limit>,
+    /// `grpc_timeout_header_offset`, by which that time is shortened where it is longer.
+    pub grpc_offset: Duration,
 }
 
 /// Which cluster.

@@ -22,7 +22,7 @@ mod trie;
 mod weighted;
 
 pub use action::{
-    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority,
+    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority, StreamLimits,
 };
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};
@@ -30,6 +30,7 @@ pub use per_filter::{FilterOverride, PerFilter};
 pub use redirect::{RedirectAction, tls_location};
 pub use rewrite::{HostRewrite, set_authority};
 
+use crate::hcm::upgrade::RouteUpgrade;
 use conditions::Conditions;
 use domains::{Domains, without_port};
 use index::PathIndex;
@@ -300,6 +301,14 @@ impl Host {
 }
 
 impl Route {
+    /// What upgrades it allows or forbids itself.
+    pub fn upgrades(&self) -> &[RouteUpgrade] {
+        match &self.action {
+            Action::Cluster(action) => &action.upgrades,
+            Action::Redirect(_) | Action::DirectResponse(_) | Action::NonForwarding => &[],
+        }
+    }
+
     /// Changes a request's headers as the route, its virtual host and its table say, in the configured
     /// order; a weighted cluster's changes come first. Runs before the host is rewritten, and the path.
     pub fn mutate_request(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {

@@ -9,7 +9,8 @@ use super::timeouts;
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
-use crate::hcm::stream::{End, Stream};
+use crate::hcm::stream::{End, Heads, Stream};
+use crate::hcm::upgrade;
 use crate::route::{HostChoice, set_authority};
 use nuncio_codec::head::{Known, ResponseHead};
 use nuncio_core::stream_info::{EarlierAttempt, ResponseFlag};
@@ -238,6 +239,7 @@ async fn head<D: Downstream>(
         return Turn::Going;
     }
     flight.settle_on(at);
+    let end_stream = refuse_websocket(stream) || end_stream;
     if let Err(reply) = respond(stream, flight, end_stream).await {
         return Turn::Reply(reply);
     }
@@ -335,7 +337,12 @@ async fn respond<D: Downstream>(
 ) -> Result<(), LocalReply> {
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
-    stream.info.details = Some("via_upstream".into());
+    let failed = stream.upgrading && upgrade::fails_handshake(&stream.heads.response);
+    let details = match failed && upgrade::is_websocket(&stream.heads.request) {
+        true => "websocket_handshake_unsuccessful",
+        false => "via_upstream",
+    };
+    stream.info.details = Some(details.into());
     // The formats of response headers read it.
     stream.info.response_code = Some(stream.heads.response.status);
     if let Some(since) =
@@ -358,6 +365,18 @@ async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>
     flight.attempts.clear();
     stream.info.timings.upstream_rx_end = Some(stream.now());
     stream.flush().await
+}
+
+/// A WebSocket handshake that the upstream answers with less than an error, but no 101, has failed: what goes on of
+/// the answer is its head. Whether it is one.
+fn refuse_websocket<D: Downstream>(stream: &mut Stream<D>) -> bool {
+    let Heads { request, response, .. } = &mut *stream.heads;
+    let failed = stream.upgrading && upgrade::is_websocket(request) && upgrade::fails_handshake(response);
+    if failed {
+        response.headers.remove(Known::ContentLength);
+        response.headers.remove(Known::TransferEncoding);
+    }
+    failed
 }
 
 /// A 1xx: only 100 is passed on, where the connection manager says so; then nothing is tried again.

@@ -14,6 +14,7 @@ pub use config::RouterConfig;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{LocalReply, ReplyBody};
 use crate::hcm::stream::{End, Stream, header_context};
+use crate::hcm::upgrade;
 use crate::route::{Action, ClusterAction, Priority, Route};
 use charge::Charge;
 use flight::{Flight, Limits};
@@ -30,6 +31,10 @@ use timeouts::Timeouts;
 /// Serves a stream that came through all filters, by the action of its route.
 pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig) -> End {
     stream.hcm.router_stats.rq_total.inc();
+    if let Some(name) = config.malformed(&stream.heads.request.headers) {
+        let value = stream.heads.request.headers.get(name).unwrap_or_default();
+        return stream.reply(LocalReply::strict_check_failed(name.as_str(), value)).await;
+    }
     let Some(route) = stream.route.clone() else {
         stream.hcm.router_stats.no_route.inc();
         return stream.reply(LocalReply::no_route()).await;
@@ -91,6 +96,9 @@ async fn to_cluster<D: Downstream>(
     if stream.request_complete {
         let now = stream.now();
         stream.deadlines.request_complete(now);
+    } else if stream.upgrading && upgrade::is_websocket(&stream.heads.request) {
+        // Its request has no end; its answer has to come in time all the same.
+        stream.deadlines.route = timeouts.global.and_then(|most| stream.now().checked_add(most));
     }
     let priority = match action.priority {
         Priority::Default => RequestPriority::Default,
@@ -163,7 +171,7 @@ fn prepare_request<D: Downstream>(
     let Stream { heads, info, hcm, .. } = stream;
     let head = &mut heads.request;
     let steered = head.headers.contains_any(STEERING);
-    let timeouts = Timeouts::new(action, head, steered);
+    let timeouts = Timeouts::new(config, action, head, steered);
     let retry = if steered || action.retry.is_some() {
         RetryState::new(action.retry.as_ref(), &head.headers, &hcm.world.runtime)
     } else {
@@ -177,6 +185,11 @@ fn prepare_request<D: Downstream>(
         head.headers.set(Known::XEnvoyAttemptCount, b"1");
     }
     route.mutate_request(head, &header_context(info, &hcm.world.worker, now));
+    if let Some(port) = info.connect_port.filter(|_| head.method() == b"CONNECT") {
+        let mut authority = head.authority().to_vec();
+        authority.extend_from_slice(format!(":{port}").as_bytes());
+        head.headers.set(Known::Authority, &authority);
+    }
     route.rewrite_request(head, !config.suppress_envoy_headers);
     (timeouts, retry)
 }

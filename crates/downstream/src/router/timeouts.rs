@@ -26,11 +26,18 @@ pub(super) struct Timeouts {
     pub(super) hedge: bool,
     /// A time-out is answered 204 without a body (`x-envoy-upstream-rq-timeout-alt-response`).
     pub(super) alt_response: bool,
+    /// The request's own `x-envoy-expected-rq-timeout-ms` is in force, and goes on.
+    expected: bool,
 }
 
 impl Timeouts {
     /// The route's. With `steered` the request has headers that override them.
-    pub(super) fn new(action: &ClusterAction, head: &RequestHead, steered: bool) -> Self {
+    pub(super) fn new(
+        config: &RouterConfig,
+        action: &ClusterAction,
+        head: &RequestHead,
+        steered: bool,
+    ) -> Self {
         let retry = action.retry.as_deref();
         let mut all = Self {
             global: action.timeout,
@@ -38,10 +45,17 @@ impl Timeouts {
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
             hedge: action.hedge_on_per_try_timeout,
             alt_response: false,
+            expected: config.respect_expected_rq_timeout
+                && head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs),
         };
+        let limit = |ms| Some(Duration::from_millis(ms)).filter(|d| !d.is_zero());
+        if all.expected
+            && let Some(ms) = millis(head, Known::XEnvoyExpectedRqTimeoutMs)
+        {
+            all.global = limit(ms);
+        }
         if steered {
-            let limit = |ms| Some(Duration::from_millis(ms)).filter(|d| !d.is_zero());
-            if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqTimeoutMs) {
+            if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqTimeoutMs).filter(|_| !all.expected) {
                 all.global = limit(ms);
             }
             if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqPerTryTimeoutMs) {
@@ -64,7 +78,7 @@ impl Timeouts {
     /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`), `elapsed` after the request was
     /// complete.
     pub(super) fn announce(&self, config: &RouterConfig, head: &mut RequestHead, elapsed: Duration) {
-        if config.suppress_envoy_headers {
+        if config.suppress_envoy_headers || self.expected {
             return;
         }
         let own = self.per_try.filter(|_| !self.hedge).or(self.global);

@@ -1,7 +1,7 @@
 //! `envoy.filters.http.health_check`: answers health checks for the server itself, without an upstream.
 
 use nuncio_codec::head::{Known, RequestHead, ResponseHead};
-use nuncio_core::config::CompileContext;
+use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::HeaderMatcher;
 use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, Step};
@@ -11,7 +11,9 @@ use nuncio_proto::pb::envoy::extensions::filters::http::health_check::v3::Health
 use nuncio_upstream::host::Health;
 use std::any::Any;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Compiles the filter's message.
 pub struct HealthCheckFactory;
@@ -27,15 +29,61 @@ struct Shared {
     headers: Box<[HeaderMatcher]>,
     /// Clusters that must have so many percent of healthy hosts.
     minimums: Box<[(Box<str>, f64)]>,
+    /// `cache_time`: the upstream's last answer to a health check.
+    cache: Option<Cache>,
+}
+
+/// An answer that is remembered until the next of the moments that lie `cache_time` apart.
+struct Cache {
+    time: Duration,
+    /// When the first health check was seen.
+    begun: OnceLock<Instant>,
+    /// The number of the span in which it was stored plus one in the upper half, the answer in the lower: the
+    /// status, and a bit that says that the upstream was degraded.
+    answer: AtomicU64,
+}
+
+/// The bit of a degraded answer.
+const DEGRADED: u64 = 1 << 16;
+
+impl Cache {
+    fn new(time: Duration) -> Self {
+        Self { time, begun: OnceLock::new(), answer: AtomicU64::new(0) }
+    }
+
+    fn span(&self, now: Instant) -> u64 {
+        let begun = *self.begun.get_or_init(|| now);
+        let passed = now.saturating_duration_since(begun).as_nanos() / self.time.as_nanos().max(1);
+        (passed as u64 & 0x7fff_ffff) + 1
+    }
+
+    fn store(&self, now: Instant, status: u16, degraded: bool) {
+        let answer = u64::from(status) | if degraded { DEGRADED } else { 0 };
+        self.answer.store((self.span(now) << 32) | answer, Relaxed);
+    }
+
+    /// The status and whether the upstream was degraded.
+    fn load(&self, now: Instant) -> Option<(u16, bool)> {
+        let stored = self.answer.load(Relaxed);
+        (stored >> 32 == self.span(now)).then_some((stored as u16, stored & DEGRADED != 0))
+    }
 }
 
 impl HttpFilterFactory for HealthCheckFactory {
     type Config = HealthCheck;
     type PerRoute = HealthCheck;
 
-    fn compile(&self, config: HealthCheck, cx: &CompileContext<'_>) -> Option<Compiled> {
-        let HealthCheck { pass_through_mode, headers, cluster_min_healthy_percentages } = config;
+    fn compile(&self, message: HealthCheck, cx: &CompileContext<'_>) -> Option<Compiled> {
+        let HealthCheck { pass_through_mode, headers, cluster_min_healthy_percentages, cache_time } = message;
         let pass_through = pass_through_mode.unwrap_or_default();
+        let cache_time = match &cache_time {
+            Some(time) => config::duration(time, &cx.field("cache_time"))?,
+            None => Duration::ZERO,
+        };
+        if !pass_through && !cache_time.is_zero() {
+            cx.field("cache_time").error("cache_time must not be set when path_through_mode is disabled");
+            return None;
+        }
         if pass_through && !cluster_min_healthy_percentages.is_empty() {
             cx.field("cluster_min_healthy_percentages")
                 .error("cluster_min_healthy_percentages cannot be set when pass_through_mode is true");
@@ -50,7 +98,12 @@ impl HttpFilterFactory for HealthCheckFactory {
             cluster_min_healthy_percentages.into_iter().map(|(name, p)| (name.into(), p.value)).collect();
         minimums.sort_by(|a, b| a.0.cmp(&b.0));
         Some(Compiled::Filter(Arc::new(HealthCheckConfig {
-            shared: Arc::new(Shared { pass_through, headers, minimums: minimums.into() }),
+            shared: Arc::new(Shared {
+                pass_through,
+                headers,
+                minimums: minimums.into(),
+                cache: (!cache_time.is_zero()).then(|| Cache::new(cache_time)),
+            }),
         })))
     }
 }
@@ -85,10 +138,12 @@ impl HttpFilter for HealthCheckFilter {
             return Step::Now(Flow::Continue);
         }
         info.health_check = true;
-        if self.shared.pass_through && !self.world.lifecycle.health_check_failed() {
+        let now = self.world.worker.now();
+        let cached = self.shared.cache.as_ref().and_then(|cache| cache.load(now));
+        if self.shared.pass_through && !self.world.lifecycle.health_check_failed() && cached.is_none() {
             return Step::Now(Flow::Continue);
         }
-        Step::Now(Flow::Reply(self.shared.answer(&self.world)))
+        Step::Now(Flow::ReplyAtEnd(self.shared.answer(&self.world, cached)))
     }
 
     fn encode_headers<'a>(
@@ -98,8 +153,13 @@ impl HttpFilter for HealthCheckFilter {
         _info: &'a mut StreamInfo,
     ) -> Step<'a> {
         if self.checks {
+            if let Some(cache) = &self.shared.cache {
+                let degraded = head.headers.contains("x-envoy-degraded");
+                cache.store(self.world.worker.now(), head.status, degraded);
+            }
             head.headers.set(Known::XEnvoyUpstreamHealthcheckedCluster, self.world.node_cluster.as_bytes());
-        } else if self.world.lifecycle.health_check_failed() {
+        }
+        if self.world.lifecycle.health_check_failed() {
             head.headers.set(Known::XEnvoyImmediateHealthCheckFail, b"true");
         }
         Step::Now(Flow::Continue)
@@ -108,10 +168,19 @@ impl HttpFilter for HealthCheckFilter {
 
 impl Shared {
     /// 200 where the server and every named cluster are well, else 503 with the reason in the details.
-    fn answer(&self, world: &World) -> LocalReply {
+    /// In pass-through mode `cached` is the upstream's word.
+    fn answer(&self, world: &World, cached: Option<(u16, bool)>) -> LocalReply {
         if world.lifecycle.health_check_failed() {
             return LocalReply::new(503, "health_check_failed")
                 .with_flag(ResponseFlag::FailedLocalHealthCheck);
+        }
+        if let Some((status, degraded)) = cached {
+            let reply = LocalReply::new(status, "health_check_cached");
+            let reply = match status / 100 {
+                2 => reply,
+                _ => reply.with_flag(ResponseFlag::FailedLocalHealthCheck),
+            };
+            return if degraded { reply.with_header("x-envoy-degraded", "") } else { reply };
         }
         for (name, percent) in &self.minimums {
             let Some(cluster) = world.clusters.get(name) else {

@@ -302,6 +302,10 @@ impl Http1Exchange {
     #[cold]
     fn ended(&mut self) -> Result<UpstreamEvent, StreamError> {
         self.closed_by = ClosedBy::Remote;
+        if self.upgraded() {
+            // Nothing ends a tunnel in order.
+            return Err(self.failed(ResetReason::ConnectionTermination, None));
+        }
         match self.connection.as_mut().map(|c| c.codec.eof()) {
             Some(Ok(Some(_))) => Ok(UpstreamEvent::End),
             Some(Err(error)) if self.in_message => Err(self.malformed(error)),

@@ -171,11 +171,19 @@ fn bytes_before_a_tunnel_is_granted_are_not_read_as_requests_nor_passed_on() {
         let len = codec.decode(&options, &input, &mut request, &mut trailers).unwrap().consumed;
         let rest = &input[len..];
         assert_eq!(codec.decode(&options, rest, &mut request, &mut trailers), Ok(Decoded::more(0)));
-        // Refused: the connection ends. Granted: the bytes are the tunnel's.
+        // Refused: the connection ends.
+        let mut refused = ServerCodec::new();
+        refused.decode(&options, &input, &mut request, &mut trailers).unwrap();
         let mut out = Vec::new();
-        codec.encode_head(HeaderCase::Lower, &ResponseHead::new(403), true, &mut out).unwrap();
-        assert!(text(&out).contains("connection: close") && !codec.keep_alive());
-        codec.upgrade();
+        refused.encode_head(HeaderCase::Lower, &ResponseHead::new(403), true, &mut out).unwrap();
+        assert!(text(&out).contains("connection: close") && !refused.keep_alive());
+        assert_eq!(refused.decode(&options, rest, &mut request, &mut trailers), Ok(Decoded::more(0)));
+        // Granted: the bytes are the tunnel's.
+        let status = if head.starts_with("CONNECT") { 200 } else { 101 };
+        let mut granted = ResponseHead::new(status);
+        granted.headers.append("upgrade", b"x");
+        granted.headers.append("connection", b"upgrade");
+        codec.encode_head(HeaderCase::Lower, &granted, false, &mut Vec::new()).unwrap();
         let tunnel = Event::Data { at: 0..rest.len(), end_stream: false };
         let got = codec.decode(&options, rest, &mut request, &mut trailers);
         assert_eq!(got, Ok(Decoded { consumed: rest.len(), event: tunnel }));

@@ -78,7 +78,7 @@ impl LocalReply {
 
     /// An upgrade, or CONNECT, that neither the connection manager nor the route allows.
     pub fn upgrade_failed() -> Self {
-        Self::new(403, "upgrade_failed")
+        Self::new(403, "upgrade_failed").closing()
     }
 }
 
@@ -115,10 +115,13 @@ impl LocalReply {
     }
 
     /// A steering header that `strict_check_headers` names is malformed.
-    pub fn strict_check_failed(header: &str) -> Self {
+    pub fn strict_check_failed(header: &str, value: &[u8]) -> Self {
+        let value = String::from_utf8_lossy(value);
         Self::new(400, format!("request_headers_failed_strict_check{{{header}}}"))
             .with_flag(ResponseFlag::InvalidEnvoyRequestHeaders)
-            .with_body(ReplyBody::Owned(format!("invalid header '{header}' with value").into_bytes()))
+            .with_body(ReplyBody::Owned(
+                format!("invalid header '{header}' with value '{value}'").into_bytes(),
+            ))
     }
 
     /// The upstream ended the exchange before its response began.

@@ -2,8 +2,9 @@
 
 use super::level::{Level, Parts};
 use super::{HostScope, Scope, all};
+use crate::hcm::upgrade::RouteUpgrade;
 use crate::route::action::{
-    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority,
+    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority, StreamLimits,
 };
 use crate::route::redirect::RedirectAction;
 use crate::route::rewrite::{HostRewrite, PathRewrite};
@@ -125,6 +126,8 @@ fn cluster_action(
         path_rewrite_policy,
         retry_policy,
         hedge_policy,
+        upgrade_configs,
+        max_stream_duration,
     } = message;
     let own = ForwardingDefaults::compile(
         retry_policy,
@@ -133,6 +136,9 @@ fn cluster_action(
         cx,
         around.scope.options.retry_plugins,
     );
+    let new_timeouts = max_stream_duration.is_some();
+    let upgrades = upgrades(upgrade_configs, cx);
+    let stream_limits = stream_limits(max_stream_duration, &cx.field("max_stream_duration"));
     let path = path_rewrite(prefix_rewrite, regex_rewrite, path_rewrite_policy, cx, around.template);
     let host = host_choice(host_rewrite_specifier, cx);
     let specifier = specifier(cluster_specifier, cx, around);
@@ -148,11 +154,15 @@ fn cluster_action(
         body_limit: own.body_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         cluster: ClusterSpecifier::Name("".into()),
         timeout: match timeout? {
+            // `max_stream_duration` takes its place.
+            _ if new_timeouts => None,
             None => Some(DEFAULT_TIMEOUT),
             Some(Limit::Off) => None,
             Some(Limit::After(timeout)) => Some(timeout),
         },
         idle_timeout: idle_timeout?,
+        upgrades: upgrades?,
+        stream_limits: stream_limits?,
         priority: match core::RoutingPriority::try_from(priority) {
             Ok(core::RoutingPriority::High) => Priority::High,
             // The support check refused other numbers.
@@ -176,6 +186,45 @@ fn cluster_action(
             Compiled::Weighted(Weighted { clusters, header, runtime_prefix, action })
         }
     })
+}
+
+fn upgrades(
+    configs: Vec<pb::route_action::UpgradeConfig>,
+    cx: &CompileContext<'_>,
+) -> Option<Box<[RouteUpgrade]>> {
+    let mut upgrades: Vec<RouteUpgrade> = Vec::with_capacity(configs.len());
+    let mut good = true;
+    for (i, config) in configs.into_iter().enumerate() {
+        let pb::route_action::UpgradeConfig { upgrade_type, enabled } = config;
+        if upgrades.iter().any(|u| u.kind.eq_ignore_ascii_case(&upgrade_type)) {
+            cx.item("upgrade_configs", i).error(format!("Duplicate upgrade {upgrade_type}"));
+            good = false;
+        }
+        upgrades.push(RouteUpgrade { kind: upgrade_type.into(), enabled: enabled.unwrap_or(true) });
+    }
+    good.then(|| upgrades.into())
+}
+
+/// `Some(None)` where nothing is said.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+fn stream_limits(
+    message: Option<pb::route_action::MaxStreamDuration>,
+    cx: &CompileContext<'_>,
+) -> Option<Option<Box<StreamLimits>>> {
+    let Some(message) = message else { return Some(None) };
+    let pb::route_action::MaxStreamDuration {
+        max_stream_duration,
+        grpc_timeout_header_max,
+        grpc_timeout_header_offset,
+    } = message;
+    let max = limit(max_stream_duration.as_ref(), &cx.field("max_stream_duration"));
+    let grpc_max = limit(grpc_timeout_header_max.as_ref(), &cx.field("grpc_timeout_header_max"));
+    let grpc_offset = limit(grpc_timeout_header_offset.as_ref(), &cx.field("grpc_timeout_header_offset"));
+    let grpc_offset = match grpc_offset? {
+        Some(Limit::After(offset)) => offset,
+        Some(Limit::Off) | None => Duration::ZERO,
+    };
+    Some(Some(Box::new(StreamLimits { max: max?, grpc_max: grpc_max?, grpc_offset })))
 }
 
 /// A limit in which 0 means off and absence something else; `Some(None)` where it is absent.

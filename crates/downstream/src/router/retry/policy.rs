@@ -53,6 +53,20 @@ impl RetryOn {
         ("unavailable", 14),
     ];
 
+    /// Whether a value of `x-envoy-retry-on` names nothing but conditions.
+    pub fn names_conditions(value: &[u8]) -> bool {
+        Self::only(value, |name| Self::NAMES.iter().any(|(n, _)| n.as_bytes() == name))
+    }
+
+    /// Whether a value of `x-envoy-retry-grpc-on` names nothing but conditions.
+    pub fn names_grpc_conditions(value: &[u8]) -> bool {
+        Self::only(value, |name| Self::GRPC_NAMES.iter().any(|(n, _)| n.as_bytes() == name))
+    }
+
+    fn only(value: &[u8], known: impl Fn(&[u8]) -> bool) -> bool {
+        value.split(|b| *b == b',').map(<[u8]>::trim_ascii).all(known)
+    }
+
     /// Whether any condition of `other` is in it.
     pub(super) fn any(self, other: Self) -> bool {
         self.0 & other.0 != 0

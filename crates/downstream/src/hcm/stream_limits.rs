@@ -1,0 +1,115 @@
+//! `max_stream_duration`, by the route, by a gRPC client's `grpc-timeout`, or by the connection manager.
+
+use crate::route::{Limit, StreamLimits};
+use nuncio_codec::head::{HeaderMap, Known};
+use std::time::Duration;
+
+/// What a `grpc-timeout` may say at most, in whatever unit.
+const MOST: u64 = 99_999_999;
+
+/// How long a stream may last; `None`: for ever. `usual` is the connection manager's limit. A `grpc-timeout` that
+/// the route listens to is rewritten to what is left of it.
+pub fn duration(limits: &StreamLimits, usual: Option<Duration>, headers: &mut HeaderMap) -> Option<Duration> {
+    let asked = limits.grpc_max.zip(headers.get(Known::GrpcTimeout).and_then(parse));
+    let Some((cap, asked)) = asked else {
+        return match limits.max {
+            None => usual,
+            Some(Limit::Off) => None,
+            Some(Limit::After(time)) => Some(time),
+        };
+    };
+    let mut time = match cap {
+        Limit::After(cap) => asked.min(cap),
+        Limit::Off => asked,
+    };
+    if time > limits.grpc_offset {
+        time -= limits.grpc_offset;
+    }
+    headers.set(Known::GrpcTimeout, spell(time).as_bytes());
+    Some(time)
+}
+
+/// Reads `grpc-timeout`: digits and a unit. Less than a millisecond counts as one.
+fn parse(text: &[u8]) -> Option<Duration> {
+    let end = text.iter().position(|b| !b.is_ascii_digit())?;
+    let (digits, unit) = text.split_at_checked(end)?;
+    let n: u64 = std::str::from_utf8(digits).ok()?.parse().ok().filter(|n| *n <= MOST)?;
+    let millis = match unit.first()? {
+        b'H' => n * 3_600_000,
+        b'M' => n * 60_000,
+        b'S' => n * 1000,
+        b'm' => n,
+        b'u' => n.div_ceil(1000),
+        b'n' => n.div_ceil(1_000_000),
+        _ => return None,
+    };
+    Some(Duration::from_millis(millis))
+}
+
+/// Spells a time in the finest unit from milliseconds on whose number fits.
+fn spell(time: Duration) -> String {
+    let mut n = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut unit = 'm';
+    for (next, per) in [('S', 1000), ('M', 60), ('H', 60)] {
+        if n <= MOST {
+            break;
+        }
+        n /= per;
+        unit = next;
+    }
+    format!("{}{unit}", n.min(MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_and_spelled_in_grpcs_units() {
+        for (text, millis) in [
+            ("2H", Some(7_200_000)),
+            ("3M", Some(180_000)),
+            ("4S", Some(4000)),
+            ("5m", Some(5)),
+            ("1u", Some(1)),
+            ("1000001n", Some(2)),
+            ("100000000m", None),
+            ("5", None),
+            ("m", None),
+            ("5x", None),
+        ] {
+            assert_eq!(parse(text.as_bytes()), millis.map(Duration::from_millis), "{text}");
+        }
+        for (millis, text) in [(0, "0m"), (99_999_999, "99999999m"), (100_000_000, "100000S")] {
+            assert_eq!(spell(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn a_clients_word_counts_only_where_the_route_listens() {
+        let s = Duration::from_secs;
+        let listens = |max: Option<Limit>, grpc_max: Option<Limit>, offset: u64| StreamLimits {
+            max,
+            grpc_max,
+            grpc_offset: s(offset),
+        };
+        let after = |n: u64| Some(Limit::After(s(n)));
+        for (limits, said, want, header) in [
+            (listens(after(3), None, 0), Some("9S"), Some(s(3)), Some("9S")),
+            (listens(after(3), after(10), 0), None, Some(s(3)), None),
+            (listens(None, after(10), 0), None, Some(s(7)), None),
+            (listens(Some(Limit::Off), after(10), 0), None, None, None),
+            (listens(after(3), after(10), 0), Some("9S"), Some(s(9)), Some("9000m")),
+            (listens(after(3), after(10), 0), Some("11S"), Some(s(10)), Some("10000m")),
+            (listens(None, Some(Limit::Off), 2), Some("11S"), Some(s(9)), Some("9000m")),
+            (listens(None, Some(Limit::Off), 20), Some("11S"), Some(s(11)), Some("11000m")),
+        ] {
+            let mut headers = HeaderMap::default();
+            if let Some(said) = said {
+                headers.append(Known::GrpcTimeout, said.as_bytes());
+            }
+            assert_eq!(duration(&limits, Some(s(7)), &mut headers), want, "{limits:?} {said:?}");
+            assert_eq!(headers.get(Known::GrpcTimeout), header.map(str::as_bytes), "{limits:?} {said:?}");
+        }
+    }
+}
