@@ -3,6 +3,7 @@
 
 use crate::context::type_name;
 use crate::schema::{Class, Field, Kind, Message};
+use crate::text::AS_WRITTEN;
 use crate::wire::{Reader, Wire, varint};
 use std::fmt::Write;
 
@@ -164,7 +165,19 @@ impl Printer<'_> {
         }
     }
 
+    /// An `Any`; one that was written as a `TypedStruct` prints as that, unless it holds a secret, which only the
+    /// message itself tells from the rest.
     fn any(&mut self, bytes: &[u8], mask: &[&str]) {
+        let start = self.out.len();
+        self.any_itself(bytes, mask);
+        let secret = self.out.get(start..).is_some_and(|text| text.contains(REDACTED));
+        if let (Some(written), false) = (bodies(bytes, AS_WRITTEN).last(), secret) {
+            self.out.truncate(start);
+            self.any_itself(written, mask);
+        }
+    }
+
+    fn any_itself(&mut self, bytes: &[u8], mask: &[&str]) {
         let url =
             bodies(bytes, 1).last().map(|url| String::from_utf8_lossy(url).into_owned()).unwrap_or_default();
         let value = bodies(bytes, 2).last().copied().unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::place::{FileId, Mark, Place, PlaceTree, PlaceTreeBuilder};
 use crate::schema::Message;
 use token::{Source, SyntaxError, Tokens};
 
+pub(crate) use encode::any::AS_WRITTEN;
 pub(crate) use scalar::snake_case;
 
 /// How a text is written.

@@ -11,6 +11,7 @@ use crate::context::{CompileContext, Unsupported, type_name};
 use crate::error::ErrorKind;
 use crate::json::unpack;
 use crate::schema::{Class, Enum, Field, Kind, Message, Rule, State};
+use crate::text::AS_WRITTEN;
 use crate::text::write::{put_bytes, put_tag, put_varint};
 use crate::wire::{Reader, Wire};
 use rules::Value;
@@ -403,11 +404,12 @@ fn content(message: Message, body: &[u8], rules: &[Rule], here: &CompileContext<
 }
 
 fn any(body: &[u8], rules: &[Rule], here: &CompileContext<'_>, built: bool) -> Outcome {
-    let (mut url, mut value) = ("", &[][..]);
+    let (mut url, mut value, mut written) = ("", &[][..], None);
     for part in Reader::new(body) {
         match part {
             Ok((1, Wire::Bytes(bytes))) => url = std::str::from_utf8(bytes).unwrap_or_default(),
             Ok((2, Wire::Bytes(bytes))) => value = bytes,
+            Ok((AS_WRITTEN, Wire::Bytes(bytes))) => written = Some(bytes),
             _ => {}
         }
     }
@@ -431,6 +433,9 @@ fn any(body: &[u8], rules: &[Rule], here: &CompileContext<'_>, built: bool) -> O
             let mut out = Vec::with_capacity(new.len() + url.len() + 8);
             put_bytes(&mut out, 1, url.as_bytes());
             put_bytes(&mut out, 2, &new);
+            if let Some(written) = written {
+                put_bytes(&mut out, AS_WRITTEN, written);
+            }
             Outcome::Replace(out)
         }
         other => other,

@@ -4,7 +4,7 @@
 //! expected, nested lists flattened, a well-known type as a plain mapping. Errors do not stop the reading: what is
 //! wrong is noted, its node in the [`PlaceTree`] marked as broken, and the next value read.
 
-mod any;
+pub(super) mod any;
 mod scalars;
 
 use super::scalar;
