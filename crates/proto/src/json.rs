@@ -165,30 +165,38 @@ impl Printer<'_> {
         }
     }
 
-    /// An `Any`; one that was written as a `TypedStruct` prints as that, unless it holds a secret, which only the
-    /// message itself tells from the rest.
+    /// An `Any`. One that was written as a `TypedStruct` prints as that, with the message's own words in it, as Envoy
+    /// prints it after it has looked for secrets.
     fn any(&mut self, bytes: &[u8], mask: &[&str]) {
-        let start = self.out.len();
-        self.any_itself(bytes, mask);
-        let secret = self.out.get(start..).is_some_and(|text| text.contains(REDACTED));
-        if let (Some(written), false) = (bodies(bytes, AS_WRITTEN).last(), secret) {
-            self.out.truncate(start);
-            self.any_itself(written, mask);
-        }
-    }
-
-    fn any_itself(&mut self, bytes: &[u8], mask: &[&str]) {
-        let url =
-            bodies(bytes, 1).last().map(|url| String::from_utf8_lossy(url).into_owned()).unwrap_or_default();
+        let text = |bytes: &[u8], number| {
+            bodies(bytes, number)
+                .last()
+                .map(|url| String::from_utf8_lossy(url).into_owned())
+                .unwrap_or_default()
+        };
+        let url = text(bytes, 1);
         let value = bodies(bytes, 2).last().copied().unwrap_or_default();
+        let message = Message::find(type_name(&url));
         let mut first = true;
         self.open('{');
+        if let (Some(written), Some(message)) = (bodies(bytes, AS_WRITTEN).last(), message) {
+            for (name, text) in [("@type", text(written, 1)), ("type_url", text(written, 2))] {
+                self.next(&mut first);
+                self.name(name);
+                quote(self.out, &text);
+            }
+            self.next(&mut first);
+            self.name("value");
+            self.message(message, value, mask);
+            self.close('}', first);
+            return;
+        }
         if !url.is_empty() {
             self.next(&mut first);
             self.name("@type");
             quote(self.out, &url);
         }
-        match Message::find(type_name(&url)) {
+        match message {
             Some(message) if message.class() == Class::Plain || message.class() == Class::TypedStruct => {
                 self.fields(message, value, mask, &mut first);
             }

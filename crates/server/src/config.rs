@@ -230,7 +230,7 @@ fn compile(
         retry_plugins: &retry_plugins,
         node_cluster: &node.cluster,
         node_id: &node.id,
-        own_address: own_address(),
+        own_address: own_address(options.local_address_ip_version),
     };
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
     let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {

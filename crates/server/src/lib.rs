@@ -31,7 +31,9 @@ pub fn main(options: Options) -> ExitCode {
         components: options.component_log_levels().unwrap_or_default(),
         pattern: log::Pattern::compile(&options.log_format),
         escaped: options.log_format_escaped,
-        path: (!options.log_path.is_empty()).then(|| options.log_path.clone().into()),
+        // A file is checked without touching another, as in Envoy.
+        path: (options.mode != Mode::Validate && !options.log_path.is_empty())
+            .then(|| options.log_path.clone().into()),
     };
     if let Err(e) = log::install(settings) {
         eprintln!("error: cannot log to '{}': {e}", options.log_path);

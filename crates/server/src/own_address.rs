@@ -1,17 +1,27 @@
 //! The machine's own address, which stands for a loopback peer in `x-forwarded-for` as in Envoy.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use crate::cli::IpVersion;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// A destination that is never answered (RFC 5737); nothing is sent to it.
-const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
-
-/// The IPv4 address that connections to other machines leave from; loopback on a machine without one.
-pub fn own_address() -> IpAddr {
+/// The address that connections to other machines leave from, of the version that `--local-address-ip-version` names;
+/// loopback on a machine without one.
+pub fn own_address(version: IpVersion) -> IpAddr {
+    // Destinations that are never answered (RFC 5737, RFC 3849); nothing is sent to them.
+    let (unspecified, anywhere, loopback): (IpAddr, IpAddr, IpAddr) = match version {
+        IpVersion::V4 => {
+            (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::LOCALHOST.into())
+        }
+        IpVersion::V6 => (
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ),
+    };
     let route = || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let socket = UdpSocket::bind((unspecified, 0))?;
         // Connecting a datagram socket chooses a route and sends nothing.
-        socket.connect(ANYWHERE)?;
+        socket.connect((anywhere, 9))?;
         socket.local_addr()
     };
-    route().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+    route().map_or(loopback, |address| address.ip())
 }

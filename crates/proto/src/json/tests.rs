@@ -43,14 +43,14 @@ fn an_any_prints_its_type_and_content() {
 }
 
 #[test]
-fn a_typed_struct_prints_as_it_was_written() {
+fn a_typed_struct_prints_as_one_with_the_messages_own_words() {
     let text = "static_resources: {listeners: [{address: {socket_address: {address: 127.0.0.1, port_value: 80}}, filter_chains: [
         {filters: [{name: h, typed_config: {'@type': type.googleapis.com/udpa.type.v1.TypedStruct, value: {stat_prefix: a, routeConfig: {}},
         type_url: a/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager}}]}]}]}";
     let style = Style { compact: true, mask: &["filter_chains.filters.typed_config"] };
     assert_eq!(
         print_bootstrap(text, style),
-        r#"{"filter_chains":[{"filters":[{"typed_config":{"@type":"type.googleapis.com/udpa.type.v1.TypedStruct","type_url":"a/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","value":{"stat_prefix":"a","routeConfig":{}}}}]}]}"#
+        r#"{"filter_chains":[{"filters":[{"typed_config":{"@type":"type.googleapis.com/udpa.type.v1.TypedStruct","type_url":"a/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","value":{"stat_prefix":"a","route_config":{}}}}]}]}"#
     );
 }
 

@@ -46,13 +46,22 @@ where
     T: Into<OsString> + Clone,
 {
     let options = Options::try_parse_from(args)
-        .map_err(|e| Stop { text: e.render().to_string(), asked: !e.use_stderr() })?;
+        .map_err(|e| Stop { text: in_envoys_words(&e), asked: !e.use_stderr() })?;
     if options.version {
         return Err(Stop { text: format!("\nnuncio  version: {}\n\n", version()), asked: true });
     }
     if options.hot_restart_version {
-        return Err(Stop { text: format!("{HOT_RESTART_VERSION}\n"), asked: true });
+        let version = if options.disable_hot_restart { "disabled" } else { HOT_RESTART_VERSION };
+        return Err(Stop { text: format!("{version}\n"), asked: true });
     }
     options.check().map_err(|text| Stop { text: format!("error: {text}\n"), asked: false })?;
     Ok(options)
+}
+
+/// What is wrong with an argument. Envoy says no more than `unknown mode 'x'` of a value that it does not know.
+fn in_envoys_words(error: &clap::Error) -> String {
+    match std::error::Error::source(error).map(ToString::to_string) {
+        Some(source) if source.starts_with("unknown ") => format!("error: {source}\n"),
+        _ => error.render().to_string(),
+    }
 }

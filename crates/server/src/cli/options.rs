@@ -288,7 +288,6 @@ impl Options {
                 self.restart_epoch
             ));
         }
-        let mut tags: Vec<&str> = Vec::new();
         for pair in &self.stats_tag {
             let Some((tag, value)) = pair.split_once(':') else {
                 return Err(format!("misformatted stats-tag '{pair}'"));
@@ -299,10 +298,6 @@ impl Options {
             if value.contains('.') {
                 return Err(format!("misformatted stats-tag '{pair}' contains invalid char in '{value}'"));
             }
-            if tags.contains(&tag) {
-                return Err(format!("cannot set the stats-tag '{tag}' twice"));
-            }
-            tags.push(tag);
         }
         Ok(())
     }
@@ -350,11 +345,6 @@ impl Options {
             (self.cpuset_threads, "--cpuset-threads", "it is always so"),
             (self.enable_mutex_tracing, "--enable-mutex-tracing", "not built"),
             (self.enable_core_dump, "--enable-core-dump", "the limits of the process are left as they are"),
-            (
-                self.local_address_ip_version == IpVersion::V6,
-                "--local-address-ip-version",
-                "the machine's own address is not looked up",
-            ),
         ];
         given.into_iter().filter(|(is, ..)| *is).map(|(_, flag, why)| (flag, why)).collect()
     }

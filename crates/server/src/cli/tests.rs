@@ -9,13 +9,13 @@ fn refusal(args: &[&str]) -> String {
 #[test]
 fn what_envoy_refuses_is_refused_in_its_words() {
     let rows: [(&[&str], &str); 11] = [
-        (&["--mode", "foo"], "unknown mode 'foo'"),
+        (&["--mode", "foo"], "error: unknown mode 'foo'"),
         (&["--log-level", "foo"], "error: invalid log level specified 'foo'"),
         (&["--component-log-level", "foo"], "error: component log level not correctly specified 'foo'"),
         (&["--component-log-level", "foo:debug"], "error: invalid component specified 'foo'"),
         (&["--component-log-level", "http:foo"], "error: invalid log level specified 'foo'"),
-        (&["--drain-strategy", "x"], "unknown drain-strategy 'x'"),
-        (&["--local-address-ip-version", "v5"], "unknown IP address version 'v5'"),
+        (&["--drain-strategy", "x"], "error: unknown drain-strategy 'x'"),
+        (&["--local-address-ip-version", "v5"], "error: unknown IP address version 'v5'"),
         (
             &["--restart-epoch", "1", "--use-dynamic-base-id"],
             "error: cannot use --restart-epoch=1 with --use-dynamic-base-id",
@@ -43,6 +43,8 @@ fn versions_are_answers_and_not_mistakes() {
     assert!(stop.asked && stop.text.contains("/1.40.0/"), "{}", stop.text);
     let stop = parse(["nuncio", "--hot-restart-version"]).unwrap_err();
     assert_eq!((stop.asked, stop.text.as_str()), (true, "11.104\n"));
+    let stop = parse(["nuncio", "--hot-restart-version", "--disable-hot-restart"]).unwrap_err();
+    assert_eq!((stop.asked, stop.text.as_str()), (true, "disabled\n"));
     assert!(parse(["nuncio", "--help"]).unwrap_err().asked);
 }
 

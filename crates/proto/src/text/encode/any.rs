@@ -1,20 +1,20 @@
 //! `google.protobuf.Any` with its `@type`, which may stand anywhere in the mapping, and `TypedStruct`.
 //!
-//! A `TypedStruct` becomes an `Any` of the message that it stands for, which is all that anybody reads, and keeps what
-//! was written beside it, for whoever shows it.
+//! A `TypedStruct` becomes an `Any` of the message that it stands for, which is all that anybody reads, and keeps the
+//! types that were written, for whoever shows it.
 
 use super::{Encoder, Read, Step};
 use crate::context::type_name;
 use crate::error::ErrorKind;
 use crate::near::nearest;
-use crate::place::{Mark, PlaceTreeBuilder};
+use crate::place::Mark;
 use crate::schema::{Class, Message};
 use crate::text::token::{Token, shorten};
 use crate::text::write::{insert_length, put_bytes, put_tag};
 use std::borrow::Cow;
 
-/// The field of an `Any` that holds the bytes of another `Any`: the `TypedStruct` that was written in its place. The
-/// number is one that protobuf keeps from everybody, and decoding passes it over.
+/// The field of an `Any` that says that a `TypedStruct` was written in its place: `@type` and `type_url` of that, as
+/// fields 1 and 2. The number is one that protobuf keeps from everybody, and decoding passes it over.
 pub(crate) const AS_WRITTEN: u32 = 19_000;
 
 impl<'a> Encoder<'a, '_> {
@@ -45,12 +45,7 @@ impl<'a> Encoder<'a, '_> {
                 self.tokens.skip(&Token::Map)?;
                 Ok(self.unknown_type(&url, url_mark))
             }
-            Some(message) if message.class() == Class::TypedStruct => {
-                let written = self.typed_struct_as_written(&url, message)?;
-                let fine = self.typed_struct(mark)?;
-                put_bytes(&mut self.out, AS_WRITTEN, &written);
-                Ok(fine)
-            }
+            Some(message) if message.class() == Class::TypedStruct => self.typed_struct(&url, mark),
             Some(message) => {
                 put_bytes(&mut self.out, 1, url.as_bytes());
                 put_tag(&mut self.out, 2, 2);
@@ -135,37 +130,8 @@ impl<'a> Encoder<'a, '_> {
         }
     }
 
-    /// The content of a `TypedStruct` as an `Any` of its own type. Its tokens are given back; what is wrong with it will
-    /// be told when it is read as what it stands for.
-    fn typed_struct_as_written(&mut self, url: &str, message: Message) -> Read<Vec<u8>> {
-        let mut held = Vec::new();
-        loop {
-            let (token, mark) = self.tokens.next()?;
-            let more = matches!(token, Token::Str(_));
-            held.push((token, mark));
-            if !more {
-                break;
-            }
-            self.tokens.copy(&mut held)?;
-        }
-        self.tokens.give_back_all(held.clone());
-        let out = std::mem::take(&mut self.out);
-        let places = std::mem::replace(&mut self.places, PlaceTreeBuilder::new(self.file));
-        let (errors, warnings) = (self.errors.len(), self.warnings.len());
-        self.body(message, true)?;
-        self.errors.truncate(errors);
-        self.warnings.truncate(warnings);
-        self.places = places;
-        let body = std::mem::replace(&mut self.out, out);
-        self.tokens.give_back_all(held);
-        let mut written = Vec::with_capacity(body.len() + url.len() + 8);
-        put_bytes(&mut written, 1, url.as_bytes());
-        put_bytes(&mut written, 2, &body);
-        Ok(written)
-    }
-
     /// The content of a `TypedStruct`, written as an `Any` of the type that it names.
-    fn typed_struct(&mut self, mark: Mark) -> Read<bool> {
+    fn typed_struct(&mut self, written: &str, mark: Mark) -> Read<bool> {
         let (url, url_mark) = match self.find_key(&["type_url", "typeUrl"])? {
             Found::Str(url, mark) => (url, mark),
             Found::Nothing { .. } => return Ok(self.bad(mark, "type_url is missing".into())),
@@ -203,6 +169,11 @@ impl<'a> Encoder<'a, '_> {
                 }
             }
         }
+        insert_length(&mut self.out, start);
+        put_tag(&mut self.out, AS_WRITTEN, 2);
+        let start = self.out.len();
+        put_bytes(&mut self.out, 1, written.as_bytes());
+        put_bytes(&mut self.out, 2, url.as_bytes());
         insert_length(&mut self.out, start);
         Ok(fine)
     }
