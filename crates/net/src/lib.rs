@@ -5,6 +5,7 @@ pub mod dns;
 pub mod drain;
 pub mod inbuf;
 pub mod listen;
+pub mod mailbox;
 pub mod stream;
 pub mod sys;
 pub mod timer;

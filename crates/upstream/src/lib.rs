@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod discovery;
 pub mod error;
 pub mod host;
+pub mod http2;
 pub mod lb;
 pub mod manager;
 pub mod outlier;

@@ -11,10 +11,12 @@ use crate::network::{ListenerFacts, NetworkFilterConfig, NetworkFilterFactory};
 use crate::route::{CompilePerRoute, RouteOptions, RouteTable};
 use crate::world::CompileEnv;
 use nuncio_codec::h1::{DecoderLimits, HeaderCase, ServerOptions, UnderscoreAction};
+use nuncio_codec::h2;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::config::{self, CompileContext, Place};
 use nuncio_proto::pb::envoy::config::core::v3 as pb_core;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+use nuncio_upstream::http2;
 use pb::http_connection_manager::{RouteSpecifier, StripPortMode};
 use std::any;
 use std::sync::Arc;
@@ -28,8 +30,12 @@ pub struct HcmConfig {
     pub stat_prefix: String,
     /// `listener.ADDR.`
     pub listener_stat_prefix: String,
+    /// What connections speak.
+    pub codec_type: CodecType,
     /// The HTTP/1 decoder's rules.
     pub h1: ServerOptions,
+    /// The HTTP/2 codec's rules.
+    pub h2: h2::Options,
     /// How response header names are spelled.
     pub header_case: HeaderCase,
     /// What is done to every request's and response's head.
@@ -54,6 +60,17 @@ pub struct HcmConfig {
     pub buffer_limit: usize,
     /// `Expect: 100-continue` and its answer go through instead of being answered here.
     pub proxy_100_continue: bool,
+}
+
+/// `codec_type`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecType {
+    /// What the first bytes are.
+    Auto,
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2, without a TLS layer that says so (prior knowledge).
+    Http2,
 }
 
 /// The timers of connections and streams; `None` is off.
@@ -142,13 +159,13 @@ impl HcmConfig {
         listener: ListenerFacts<'_>,
     ) -> Option<Self> {
         let pb::HttpConnectionManager {
-            // AUTO and HTTP1, the two codecs that are built, both serve HTTP/1 on a connection without ALPN.
-            codec_type: _,
+            codec_type,
             stat_prefix,
             route_specifier,
             http_filters,
             add_user_agent,
             http_protocol_options,
+            http2_protocol_options,
             common_http_protocol_options,
             server_name,
             access_log,
@@ -285,6 +302,8 @@ impl HcmConfig {
             max_head_bytes: max_request_headers_kb.unwrap_or(60).saturating_mul(1024),
             max_headers: max_headers_count.unwrap_or(100),
         };
+        let h2 =
+            http2::compile(http2_protocol_options.unwrap_or_default(), &cx.field("http2_protocol_options"));
         let (h1, override_stream_error) =
             compile_h1(http_protocol_options.unwrap_or_default(), limits, headers_with_underscores_action);
         let stream_error_on_invalid_message =
@@ -299,6 +318,12 @@ impl HcmConfig {
             place: cx.place(),
             stat_prefix: format!("http.{stat_prefix}."),
             listener_stat_prefix: listener.stat_prefix.to_owned(),
+            codec_type: match pb::http_connection_manager::CodecType::try_from(codec_type) {
+                Ok(pb::http_connection_manager::CodecType::Http1) => CodecType::Http1,
+                Ok(pb::http_connection_manager::CodecType::Http2) => CodecType::Http2,
+                _ => CodecType::Auto,
+            },
+            h2: h2.map(|h2| h2::Options { limits, underscores: h1.underscores, ..h2 })?,
             h1,
             header_case: HeaderCase::Lower,
             policy: policy?,

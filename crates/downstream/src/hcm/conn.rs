@@ -1,12 +1,17 @@
-//! One downstream connection: from accept to close, one stream after another (HTTP/1).
+//! One downstream connection: from accept to the protocol it speaks, and to its close; one stream after another
+//! where that is HTTP/1.
 
-use super::Hcm;
+use super::config::CodecType;
 use super::deadlines::Timeout;
 use super::exchange::Downstream;
-use super::h1::{H1Connection, NextHead};
+use super::h1::{H1Connection, NextHead, Read};
 use super::stream::{BadHead, End, Heads, StreamEnd, StreamStart};
+use super::{Hcm, h2};
+use nuncio_codec::h2::PREFACE;
+use nuncio_codec::head::Version;
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +29,18 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         match idle(&mut down, &hcm, &connection, served).await {
             Idle::Readable => {}
             Idle::Close(close) => break close,
+        }
+        if served == 0 {
+            match first_bytes(&mut down, &hcm).await {
+                Some(Codec::Http1) => guard.speaks(Version::Http11),
+                Some(Codec::Http2) => {
+                    guard.speaks(Version::Http2);
+                    guard.count_bytes(&mut down);
+                    let (io, input) = down.into_parts();
+                    return Box::pin(h2::serve(io, input, hcm, connection, &guard)).await;
+                }
+                None => break Close::Now,
+            }
         }
         let Some(start) = next_request(down, &hcm, &connection).await else { return guard.closed_by_peer() };
         served += 1;
@@ -50,6 +67,49 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         delayed_close(&mut down, &hcm).await;
     }
 }
+
+/// A connection's protocol.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Codec {
+    Http1,
+    Http2,
+}
+
+/// What the client's first bytes make the connection; `None` where the time is over before they say.
+async fn first_bytes(down: &mut H1Connection, hcm: &Hcm) -> Option<Codec> {
+    match hcm.config.codec_type {
+        CodecType::Http1 => return Some(Codec::Http1),
+        CodecType::Http2 => return Some(Codec::Http2),
+        CodecType::Auto => {}
+    }
+    let since = hcm.world.worker.now();
+    let deadline = hcm.config.timeouts.idle.and_then(|d| since.checked_add(d));
+    poll_fn(|cx| {
+        loop {
+            // As Envoy: this much of the preface is enough.
+            let wanted = PREFACE.get(..SNIFF).unwrap_or_default();
+            let unread = down.unread();
+            let len = unread.len().min(SNIFF);
+            if unread.get(..len) != wanted.get(..len) {
+                return Poll::Ready(Some(Codec::Http1));
+            }
+            if len == SNIFF {
+                return Poll::Ready(Some(Codec::Http2));
+            }
+            match down.poll_fill(cx) {
+                Poll::Ready(Read::Bytes) => {}
+                Poll::Ready(Read::Closed) => return Poll::Ready(Some(Codec::Http1)),
+                Poll::Pending => {
+                    return down.timer().poll(cx, hcm.world.worker.now(), deadline).map(|()| None);
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// `PRI * HTTP/2`
+const SNIFF: usize = 12;
 
 /// How a connection is closed from our side.
 enum Close {
@@ -159,7 +219,7 @@ async fn one_stream(
     let ended = poll_fn(|cx| slot.as_mut().poll(cx)).await;
     hcm.give_slot(slot);
     // A slot that was just started always ends with its stream's end.
-    let Some(StreamEnd { down, heads, end, request_complete }) = ended else { unreachable!() };
+    let Some(StreamEnd { down, heads, end, request_complete, responded: _ }) = ended else { unreachable!() };
     hcm.give_heads(heads);
     (down, end, request_complete)
 }
@@ -181,9 +241,10 @@ async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) {
 }
 
 /// Raises the connection gauges and lowers them when the connection is gone, whatever the reason.
-struct ConnectionGuard {
+pub(super) struct ConnectionGuard {
     hcm: Rc<Hcm>,
     accepted: Instant,
+    speaks: Cell<Option<Version>>,
 }
 
 impl ConnectionGuard {
@@ -191,10 +252,21 @@ impl ConnectionGuard {
         let stats = &hcm.stats;
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
-        stats.downstream_cx_http1_total.inc();
-        stats.downstream_cx_http1_active.inc();
         stats.downstream_cx_rx_bytes_buffered.add(0);
-        Self { hcm, accepted }
+        Self { hcm, accepted, speaks: Cell::new(None) }
+    }
+
+    /// The protocol is known.
+    fn speaks(&self, version: Version) {
+        let stats = &self.hcm.stats;
+        self.speaks.set(Some(version));
+        if version == Version::Http2 {
+            stats.downstream_cx_http2_total.inc();
+            stats.downstream_cx_http2_active.inc();
+        } else {
+            stats.downstream_cx_http1_total.inc();
+            stats.downstream_cx_http1_active.inc();
+        }
     }
 
     fn count_bytes(&self, down: &mut H1Connection) {
@@ -209,11 +281,11 @@ impl ConnectionGuard {
         self.hcm.stats.downstream_cx_destroy_remote_active_rq.inc();
     }
 
-    fn closed_by_peer(&self) {
+    pub(super) fn closed_by_peer(&self) {
         self.hcm.stats.downstream_cx_destroy_remote.inc();
     }
 
-    fn closed_by_us(&self) {
+    pub(super) fn closed_by_us(&self) {
         self.hcm.stats.downstream_cx_destroy_local.inc();
     }
 }
@@ -222,7 +294,11 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let stats = &self.hcm.stats;
         stats.downstream_cx_active.dec();
-        stats.downstream_cx_http1_active.dec();
+        match self.speaks.get() {
+            Some(Version::Http2) => stats.downstream_cx_http2_active.dec(),
+            Some(_) => stats.downstream_cx_http1_active.dec(),
+            None => {}
+        }
         stats.downstream_cx_destroy.inc();
         let now = self.hcm.world.worker.now();
         let lived = now.saturating_duration_since(self.accepted);

@@ -1,7 +1,8 @@
 //! The downstream half of one stream, as every protocol offers it to the stream's life.
 
 use nuncio_codec::head::{HeaderMap, ResponseHead};
-use nuncio_core::stream_info::ByteCounts;
+use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
+use std::borrow::Cow;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -25,6 +26,14 @@ pub enum DownstreamError {
     /// The client closed or reset the connection. Nobody is left to answer. `DC`.
     #[error("downstream remote disconnect")]
     Disconnected,
+    /// The stream is gone for another reason; the connection may go on. Nobody is left to answer.
+    #[error("{details}")]
+    Gone {
+        /// The response flag it sets.
+        flag: ResponseFlag,
+        /// Envoy's response code details.
+        details: Cow<'static, str>,
+    },
     /// The client's bytes are not HTTP. Answered where no response was begun. `DPE`.
     #[error("{details}")]
     Protocol {
@@ -52,8 +61,8 @@ pub trait Downstream {
     /// The bytes of the last [`RequestEvent::Data`].
     fn data(&self) -> &[u8];
 
-    /// With a complete request: ready when the client is gone.
-    fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// With a complete request: ready when the client, or the stream, is gone.
+    fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError>;
 
     /// Writes an informational (1xx) response.
     fn encode_informational(&mut self, head: &ResponseHead);
@@ -112,7 +121,7 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
     }
 
     #[inline]
-    fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError> {
         (**self).poll_disconnect(cx)
     }
 

@@ -90,6 +90,16 @@ impl H1Connection {
         }
     }
 
+    /// What has arrived and was not decoded.
+    pub fn unread(&self) -> &[u8] {
+        self.input.unread()
+    }
+
+    /// Socket and input, for another codec to go on with.
+    pub fn into_parts(self) -> (Box<dyn ByteStream>, InBuf) {
+        (self.io, self.input)
+    }
+
     /// Whether the connection may carry another request.
     pub fn keep_alive(&self) -> bool {
         !self.closed && self.codec.keep_alive()
@@ -284,12 +294,12 @@ impl Downstream for H1Connection {
         self.input.unread().get(self.data.clone()).unwrap_or_default()
     }
 
-    fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError> {
         self.consume_data();
         // A pipelined request is read ahead up to one buffer; beyond it the client has to wait.
         while !self.input.is_full() {
             if ready!(self.poll_fill(cx)) == Read::Closed {
-                return Poll::Ready(());
+                return Poll::Ready(DownstreamError::Disconnected);
             }
         }
         Poll::Pending

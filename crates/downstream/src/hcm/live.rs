@@ -2,18 +2,20 @@
 
 use super::answer::Responder;
 use super::config::HcmConfig;
+use super::conn;
 use super::h1::H1Connection;
+use super::h2::H2Stream;
 use super::slot::{BoxSlot, slot};
 use super::stats::{HcmStats, ListenerHttpStats, RouterStats, TracingStats};
+use super::stats::{Http1CodecStats, Http2CodecStats};
 use super::stream::{self, Heads, StreamEnd, StreamStart};
-use super::{conn, stats::Http1CodecStats};
 use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::world::World;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,6 +26,9 @@ const KEEP: usize = 64;
 
 /// A slot for one HTTP/1 stream.
 type StreamSlot = BoxSlot<StreamStart<Box<H1Connection>>, StreamEnd<Box<H1Connection>>>;
+
+/// A slot for one HTTP/2 stream.
+pub(super) type H2Slot = BoxSlot<StreamStart<H2Stream>, StreamEnd<H2Stream>>;
 
 /// One worker's live connection manager.
 pub struct Hcm {
@@ -44,7 +49,9 @@ pub struct Hcm {
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
     _tracing_stats: Option<Scope<TracingStats>>,
+    h2_codec_stats: OnceCell<Scope<Http2CodecStats>>,
     slots: RefCell<Vec<StreamSlot>>,
+    h2_slots: RefCell<Vec<H2Slot>>,
     // Boxed, because a stream's future carries them along and hands them back.
     #[allow(clippy::vec_box, reason = "see above")]
     heads: RefCell<Vec<Box<Heads>>>,
@@ -100,7 +107,9 @@ impl Hcm {
             draining,
             responder,
             _tracing_stats: tracing_stats,
+            h2_codec_stats: OnceCell::new(),
             slots: RefCell::default(),
+            h2_slots: RefCell::default(),
             heads: RefCell::default(),
         })
     }
@@ -118,6 +127,23 @@ impl Hcm {
 
     pub(super) fn give_slot(&self, slot: StreamSlot) {
         let mut slots = self.slots.borrow_mut();
+        if slots.len() < KEEP {
+            slots.push(slot);
+        }
+    }
+
+    /// `http2.` stats, made with the first HTTP/2 connection.
+    pub(super) fn h2_codec_stats(&self) -> &Http2CodecStats {
+        self.h2_codec_stats.get_or_init(|| self.world.stats.scope("http2."))
+    }
+
+    pub(super) fn take_h2_slot(&self) -> H2Slot {
+        let spare = self.h2_slots.borrow_mut().pop();
+        spare.unwrap_or_else(|| slot(stream::run::<H2Stream>))
+    }
+
+    pub(super) fn give_h2_slot(&self, slot: H2Slot) {
+        let mut slots = self.h2_slots.borrow_mut();
         if slots.len() < KEEP {
             slots.push(slot);
         }

@@ -7,6 +7,7 @@ pub mod deadlines;
 pub mod exchange;
 pub mod forwarded;
 mod h1;
+mod h2;
 mod live;
 pub mod local_reply;
 pub mod normalize;

@@ -1,5 +1,6 @@
 //! The stats of an HTTP connection manager and of the listener it serves, with Envoy's names.
 
+pub use nuncio_upstream::http2::Http2CodecStats;
 pub use nuncio_upstream::stats::Http1CodecStats;
 
 nuncio_core::stats_block! {

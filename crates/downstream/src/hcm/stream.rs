@@ -82,6 +82,8 @@ pub enum BadHead {
     Codec(RequestError),
     /// The client closed within it.
     Disconnected,
+    /// It was refused, and nobody is left to answer (HTTP/2): the downstream half knows why.
+    Gone,
     /// `request_headers_timeout`.
     HeadersTimeout,
     /// Another timer ran out first.
@@ -98,6 +100,8 @@ pub struct StreamEnd<D> {
     pub end: End,
     /// The request's last byte had come.
     pub request_complete: bool,
+    /// The response was begun.
+    pub responded: bool,
 }
 
 /// How a stream ended.
@@ -181,7 +185,11 @@ impl<D: Downstream> Stream<D> {
         let worker = &hcm.world.worker;
         let mut info = StreamInfo::new(started, worker.wall(), connection, worker.rng().next());
         // What cannot be read counts as HTTP/1.1, whatever its first line says.
-        info.protocol = Some(if bad.is_some() { Version::Http11 } else { heads.request.version });
+        info.protocol = Some(if bad.is_some_and(|bad| bad != BadHead::Gone) {
+            Version::Http11
+        } else {
+            heads.request.version
+        });
         if end_stream {
             info.timings.downstream_rx_end = Some(started);
         }
@@ -332,6 +340,10 @@ impl<D: Downstream> Stream<D> {
                 self.downstream_failed(DownstreamError::Protocol { status, details }).await
             }
             BadHead::Disconnected => self.disconnected(),
+            BadHead::Gone => {
+                let error = poll_fn(|cx| self.down.poll_disconnect(cx)).await;
+                self.gone(error)
+            }
             BadHead::HeadersTimeout => {
                 self.hcm.stats.downstream_rq_header_timeout.inc();
                 self.reply(LocalReply::request_headers_timeout()).await
@@ -526,7 +538,7 @@ impl<D: Downstream> Stream<D> {
             if let Poll::Ready(sent) = self.down.poll_flush(cx) {
                 return Poll::Ready(match sent {
                     Ok(()) => End::Complete,
-                    Err(_) => self.disconnected(),
+                    Err(error) => self.gone(error),
                 });
             }
             self.poll_timers(cx).map(|_| End::Reset)
@@ -589,10 +601,27 @@ impl<D: Downstream> Stream<D> {
         End::Disconnected
     }
 
+    /// Nobody is left to answer: flags and details say why.
+    fn gone(&mut self, error: DownstreamError) -> End {
+        match error {
+            DownstreamError::Disconnected => self.disconnected(),
+            DownstreamError::Gone { flag, details } => {
+                self.info.flags.set(flag);
+                self.info.details = Some(details);
+                End::Disconnected
+            }
+            DownstreamError::Protocol { details, .. } => {
+                self.info.flags.set(ResponseFlag::DownstreamProtocolError);
+                self.info.details = Some(details.into());
+                End::Disconnected
+            }
+        }
+    }
+
     /// The downstream side failed: answered where that is still possible.
     pub async fn downstream_failed(&mut self, error: DownstreamError) -> End {
         match error {
-            DownstreamError::Disconnected => self.disconnected(),
+            DownstreamError::Disconnected | DownstreamError::Gone { .. } => self.gone(error),
             DownstreamError::Protocol { status, details } => {
                 self.hcm.stats.downstream_cx_protocol_error.inc();
                 self.info.flags.set(ResponseFlag::DownstreamProtocolError);
@@ -721,6 +750,12 @@ impl<D: Downstream> Stream<D> {
         let elapsed = now.saturating_duration_since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
         self.log(LogType::DownstreamEnd, now);
-        StreamEnd { down: self.down, heads: self.heads, end, request_complete: self.request_complete }
+        StreamEnd {
+            down: self.down,
+            heads: self.heads,
+            end,
+            request_complete: self.request_complete,
+            responded: self.response_started,
+        }
     }
 }

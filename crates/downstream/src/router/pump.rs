@@ -163,10 +163,10 @@ fn poll_request<D: Downstream>(
     cx: &mut Context<'_>,
 ) -> Result<bool, Pumped> {
     if stream.request_complete {
-        if let Poll::Ready(()) = stream.down.poll_disconnect(cx) {
-            return Err(Pumped::Downstream(DownstreamError::Disconnected));
-        }
-        return Ok(false);
+        return match stream.down.poll_disconnect(cx) {
+            Poll::Ready(error) => Err(Pumped::Downstream(error)),
+            Poll::Pending => Ok(false),
+        };
     }
     if !has_room(flight) {
         return Ok(false);

@@ -1,0 +1,112 @@
+//! What an HTTP/2 connection and its streams share.
+
+use crate::hcm::exchange::DownstreamError;
+use nuncio_codec::h2::{Codec, StreamKey};
+use nuncio_codec::head::HeaderMap;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Shared by the connection's task and its streams, which that task polls: it is borrowed for one call at a time.
+pub(super) struct Link {
+    pub(super) state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) codec: Codec,
+    /// By the slot of the stream's key.
+    pub(super) inboxes: Vec<Inbox>,
+    /// No stream's deadline is before this.
+    pub(super) next_deadline: Option<Instant>,
+    /// Since when the connection drains.
+    pub(super) draining: Option<Instant>,
+}
+
+/// What has come for a stream and was not read by it. Its storage serves one stream after another.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: HeaderMap,
+    pub(super) end: End,
+    /// Why nothing more comes, and nobody is left to answer.
+    pub(super) gone: Option<DownstreamError>,
+    /// When the stream wants to be polled at the latest.
+    pub(super) deadline: Option<Instant>,
+    /// Bytes of frames received, and of these in header blocks.
+    pub(super) wire: u64,
+    pub(super) header: u64,
+}
+
+/// Whether the request has come to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    NotYet,
+    /// Behind the body that is there.
+    Body,
+    /// Behind the body that is there, with trailers.
+    Trailers,
+    /// The stream knows.
+    Told,
+}
+
+/// Storage above this many bytes does not stay with an inbox.
+const KEEP_BYTES: usize = 16 * 1024;
+
+impl Inbox {
+    /// Makes ready for another stream.
+    fn reset(&mut self) {
+        self.body.clear();
+        self.body.shrink_to(KEEP_BYTES);
+        self.trailers.clear();
+        self.trailers.shrink(KEEP_BYTES);
+        self.end = End::NotYet;
+        self.gone = None;
+        self.deadline = None;
+        (self.wire, self.header) = (0, 0);
+    }
+}
+
+impl Link {
+    pub(super) fn new(codec: Codec) -> Rc<Self> {
+        let state = State { codec, inboxes: Vec::new(), next_deadline: None, draining: None };
+        Rc::new(Self { state: RefCell::new(state) })
+    }
+}
+
+impl State {
+    /// An empty inbox for a new stream.
+    pub(super) fn open_inbox(&mut self, key: StreamKey, end_stream: bool) {
+        while self.inboxes.len() <= key.slot() {
+            self.inboxes.push(Inbox::default());
+        }
+        if let Some(inbox) = self.inboxes.get_mut(key.slot()) {
+            inbox.reset();
+            if end_stream {
+                inbox.end = End::Told;
+            }
+        }
+    }
+
+    /// Begins the drain sequence; whether it was not on.
+    pub(super) fn begin_drain(&mut self, now: Instant) -> bool {
+        if self.draining.is_some() {
+            return false;
+        }
+        self.draining = Some(now);
+        self.codec.announce_shutdown();
+        true
+    }
+
+    /// Names a deadline of a stream; the connection's timer is never later.
+    #[inline]
+    pub(super) fn watch(&mut self, slot: usize, deadline: Option<Instant>) {
+        let Some(inbox) = self.inboxes.get_mut(slot) else { return };
+        inbox.deadline = deadline;
+        if let Some(at) = deadline
+            && self.next_deadline.is_none_or(|next| at < next)
+        {
+            self.next_deadline = Some(at);
+        }
+    }
+}

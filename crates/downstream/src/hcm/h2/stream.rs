@@ -1,0 +1,185 @@
+//! The downstream half of an HTTP/2 stream.
+
+use super::link::{End, Inbox, Link, State};
+use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
+use nuncio_codec::h2::StreamKey;
+use nuncio_codec::head::{HeaderMap, ResponseHead};
+use nuncio_core::stream_info::ByteCounts;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// Bytes of a frame's header, and the most of a body in one frame, as wire bytes are counted.
+const FRAME: u64 = 9;
+const FRAME_BODY: u64 = 16_384;
+
+/// One stream, as its life sees it. The connection's task polls that life whenever something came for it.
+pub(in crate::hcm) struct H2Stream {
+    link: Rc<Link>,
+    /// `None` where the request's head was refused: nothing can be answered.
+    key: Option<StreamKey>,
+    /// What was taken from the inbox last.
+    data: Vec<u8>,
+    /// Why it is gone, where that was known from the start.
+    refused: Option<DownstreamError>,
+    sent: ByteCounts,
+}
+
+impl H2Stream {
+    pub(super) fn new(link: Rc<Link>, key: Option<StreamKey>, refused: Option<DownstreamError>) -> Self {
+        Self { link, key, data: Vec::new(), refused, sent: ByteCounts::default() }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State, StreamKey) -> R) -> Option<R> {
+        self.key.map(|key| f(&mut self.link.state.borrow_mut(), key))
+    }
+
+    /// The same where the stream has an inbox.
+    fn with_inbox<R>(&self, f: impl FnOnce(&mut Inbox) -> R) -> Option<R> {
+        self.with(|state, key| state.inboxes.get_mut(key.slot()).map(f)).flatten()
+    }
+
+    fn gone(&self) -> Option<DownstreamError> {
+        match self.key {
+            Some(_) => self.with_inbox(|inbox| inbox.gone.clone()).flatten(),
+            None => self.refused.clone(),
+        }
+    }
+
+    /// Runs `write` and counts what it puts into the connection's output as a header block.
+    fn write_block(&mut self, write: impl FnOnce(&mut State, StreamKey)) {
+        let n = self.with(|state, key| {
+            let before = state.codec.unsent().len();
+            write(state, key);
+            (state.codec.unsent().len() - before) as u64
+        });
+        self.sent.header_sent += n.unwrap_or(0);
+        self.sent.wire_sent += n.unwrap_or(0);
+    }
+}
+
+impl Downstream for H2Stream {
+    fn poll_request(
+        &mut self,
+        _: &mut Context<'_>,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<RequestEvent, DownstreamError>> {
+        let Some(key) = self.key else {
+            return Poll::Ready(Err(self.refused.clone().unwrap_or(DownstreamError::Disconnected)));
+        };
+        let state = &mut *self.link.state.borrow_mut();
+        if !self.data.is_empty() {
+            // Read beyond what was given last: that was passed on, and the client may send as much again.
+            state.codec.consumed(key, self.data.len());
+            self.data.clear();
+        }
+        let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return Poll::Pending };
+        if !inbox.body.is_empty() {
+            std::mem::swap(&mut self.data, &mut inbox.body);
+            let end_stream = inbox.end == End::Body;
+            if end_stream {
+                inbox.end = End::Told;
+            }
+            return Poll::Ready(Ok(RequestEvent::Data { end_stream }));
+        }
+        if let Some(gone) = &inbox.gone {
+            return Poll::Ready(Err(gone.clone()));
+        }
+        match std::mem::replace(&mut inbox.end, End::Told) {
+            End::NotYet => {
+                inbox.end = End::NotYet;
+                Poll::Pending
+            }
+            End::Trailers => {
+                std::mem::swap(trailers, &mut inbox.trailers);
+                Poll::Ready(Ok(RequestEvent::Trailers))
+            }
+            End::Body | End::Told => Poll::Ready(Ok(RequestEvent::End)),
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn poll_disconnect(&mut self, _: &mut Context<'_>) -> Poll<DownstreamError> {
+        match self.gone() {
+            Some(gone) => Poll::Ready(gone),
+            None => Poll::Pending,
+        }
+    }
+
+    fn encode_informational(&mut self, head: &ResponseHead) {
+        self.write_block(|state, key| state.codec.encode_informational(key, head));
+    }
+
+    fn encode_head(&mut self, head: &ResponseHead, end_stream: bool) {
+        self.write_block(|state, key| {
+            if state.codec.encode_response(key, head, end_stream).is_err() {
+                // A head that must not be written was caught before it got here; without one there is no answer.
+                state.codec.finish(key, Some(nuncio_codec::h2::ErrorCode::INTERNAL_ERROR));
+            }
+        });
+    }
+
+    fn encode_data(&mut self, _: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        let n = data.len() as u64;
+        self.sent.wire_sent += n + FRAME * n.div_ceil(FRAME_BODY).max(u64::from(end_stream));
+        self.with(|state, key| state.codec.encode_data(key, data, end_stream));
+    }
+
+    fn encode_trailers(&mut self, trailers: &HeaderMap) {
+        self.write_block(|state, key| state.codec.encode_trailers(key, trailers));
+    }
+
+    fn buffered(&self) -> usize {
+        self.with(|state, key| {
+            let waiting = state.codec.waiting(key);
+            if waiting > 0 {
+                state.codec.await_writable(key);
+            }
+            waiting
+        })
+        .unwrap_or(0)
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DownstreamError>> {
+        if let Some(gone) = self.gone() {
+            return Poll::Ready(Err(gone));
+        }
+        if self.buffered() == 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_timer(&mut self, _: &mut Context<'_>, now: Instant, deadline: Option<Instant>) -> Poll<()> {
+        if deadline.is_some_and(|at| at <= now) {
+            return Poll::Ready(());
+        }
+        self.with(|state, key| state.watch(key.slot(), deadline));
+        Poll::Pending
+    }
+
+    fn close_after(&mut self) {
+        // A connection outlives the failures of its streams.
+    }
+
+    fn begin_drain(&mut self, now: Instant) -> bool {
+        self.link.state.borrow_mut().begin_drain(now)
+    }
+
+    fn draining(&self) -> bool {
+        self.link.state.borrow().draining.is_some()
+    }
+
+    fn connection_header(&self) -> Option<&'static [u8]> {
+        None
+    }
+
+    fn upgrade(&mut self) {
+        // A stream carries any bytes from the beginning.
+    }
+
+    fn bytes(&self) -> ByteCounts {
+        let (wire, header) = self.with_inbox(|inbox| (inbox.wire, inbox.header)).unwrap_or_default();
+        ByteCounts { wire_received: wire, header_received: header, ..self.sent }
+    }
+}
