@@ -282,7 +282,7 @@ impl Downstream for H1Connection {
                 }
             }
             if self.codec.awaits_tunnel() {
-                return self.poll_disconnect(cx).map(|()| Err(DownstreamError::Disconnected));
+                return self.poll_disconnect(cx).map(Err);
             }
             if ready!(self.poll_fill(cx)) == Read::Closed {
                 return Poll::Ready(Err(DownstreamError::Disconnected));

@@ -174,10 +174,6 @@ impl Downstream for H2Stream {
         None
     }
 
-    fn upgrade(&mut self) {
-        // A stream carries any bytes from the beginning.
-    }
-
     fn bytes(&self) -> ByteCounts {
         let (wire, header) = self.with_inbox(|inbox| (inbox.wire, inbox.header)).unwrap_or_default();
         ByteCounts { wire_received: wire, header_received: header, ..self.sent }
