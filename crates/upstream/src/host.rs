@@ -2,6 +2,7 @@
 
 use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::ClusterCore;
+use crate::health::{CheckTarget, Told};
 use crate::outlier::{HostRecord, Outcome};
 use crate::pool::HttpPool;
 use crate::stats::HostCounters;
@@ -135,6 +136,8 @@ pub struct HostSpec {
     pub health: HealthFlags,
     /// Its metadata.
     pub metadata: Option<Arc<Metadata>>,
+    /// How it is checked otherwise than the rest.
+    pub check: Option<Arc<CheckTarget>>,
 }
 
 /// What is exact across workers of one host.
@@ -272,6 +275,13 @@ impl Host {
         let shared = &self.core.shared;
         if let (Some(config), Some(line)) = (&shared.config().outlier, shared.outlier_line()) {
             line.count(&self.shared, outcome, config);
+        }
+    }
+
+    /// It said in an answer that it is leaving (`x-envoy-immediate-health-check-fail`).
+    pub fn says_it_leaves(&self) {
+        if let Some(line) = self.core.shared.health_line() {
+            line.tell(Told::Leaving(Arc::clone(&self.shared)));
         }
     }
 

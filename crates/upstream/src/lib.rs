@@ -4,6 +4,7 @@ pub mod circuit;
 pub mod cluster;
 pub mod discovery;
 pub mod error;
+pub mod health;
 pub mod host;
 pub mod http2;
 pub mod lb;

@@ -152,6 +152,20 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
+    /// `health_check.`, below a cluster that has checks. The main thread writes.
+    pub struct HealthCheckStats {
+        counter attempt,
+        gauge degraded,
+        counter failure,
+        gauge healthy,
+        counter network_failure,
+        counter passive_failure,
+        counter success,
+        counter verify_cluster,
+    }
+}
+
+nuncio_core::stats_block! {
     /// `outlier_detection.`, below a cluster that has it. The main thread writes.
     pub struct OutlierStats {
         gauge ejections_active,

@@ -152,6 +152,7 @@ pub(crate) fn host(port: u16, weight: u32, health: HealthFlags) -> HostSpec {
         priority: 0,
         health,
         metadata: None,
+        check: None,
     }
 }
 

@@ -109,6 +109,7 @@ fn a_request_over_an_idle_connection_allocates_nothing() {
         priority: 0,
         health: HealthFlags::default(),
         metadata: None,
+        check: None,
     };
     config.discovery.endpoints.push(LocalityEndpoints {
         priority: 0,

@@ -234,6 +234,11 @@ async fn head<D: Downstream>(
     end_stream: bool,
 ) -> Turn {
     flight.charge(at).report_response(stream);
+    if stream.heads.response.headers.contains(Known::XEnvoyImmediateHealthCheckFail)
+        && let Some(attempt) = flight.attempts.get(at)
+    {
+        attempt.host.says_it_leaves();
+    }
     if flight.retry.is_some() && response_is_retried(stream, flight, at) {
         stream.heads.response.clear();
         return Turn::Going;

@@ -2,6 +2,7 @@
 
 use crate::circuit::{Limits, PerPriority};
 use crate::discovery::DnsConfig;
+use crate::health::HealthCheckConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
 use crate::outlier::OutlierConfig;
@@ -39,6 +40,8 @@ pub struct ClusterConfig {
     pub metadata: Option<Arc<Metadata>>,
     /// `outlier_detection`
     pub outlier: Option<Box<OutlierConfig>>,
+    /// `health_checks`
+    pub health_check: Option<Box<HealthCheckConfig>>,
 }
 
 impl ClusterConfig {
@@ -58,6 +61,7 @@ impl ClusterConfig {
             connect: ConnectOptions::default(),
             metadata: None,
             outlier: None,
+            health_check: None,
         }
     }
 

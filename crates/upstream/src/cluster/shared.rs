@@ -3,7 +3,8 @@
 use super::{Breakers, ClusterConfig, Discovery};
 use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
-use crate::host::{Health, HostShared, HostSnapshot, LocalityHosts};
+use crate::health::{HealthLine, Told, is_checked};
+use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
 use crate::outlier::OutlierLine;
 use crate::stats::{ClusterMainStats, OutlierStats, RemainingStats};
 use nuncio_core::runtime::Runtime;
@@ -19,6 +20,7 @@ pub struct ClusterShared {
     /// Keeps the blocks of `track_remaining` registered.
     remaining: RwLock<Vec<Scope<Remaining>>>,
     outlier: Option<Box<Outlier>>,
+    health: Option<Box<HealthLine>>,
 }
 
 /// What a cluster with `outlier_detection` has besides.
@@ -36,6 +38,13 @@ impl ClusterShared {
             let stats = registry.scope(&format!("{prefix}outlier_detection."));
             Box::new(Outlier { line: OutlierLine::new(), stats })
         });
+        let health = config
+            .health_check
+            .is_some()
+            .then(|| Box::new(HealthLine::new(registry.scope(&format!("{prefix}health_check.")))));
+        if health.is_some() {
+            await_first_check(&hosts.read().unwrap_or_else(PoisonError::into_inner), None);
+        }
         let shared = Arc::new(Self {
             breakers: Breakers {
                 default: Breaker::new(&config.limits.default),
@@ -46,6 +55,7 @@ impl ClusterShared {
             stats: ClusterMainStats::default(),
             remaining: RwLock::default(),
             outlier,
+            health,
         });
         shared.take_runtime(runtime);
         drop(registry.register(&prefix, Arc::clone(&shared)));
@@ -97,6 +107,10 @@ impl ClusterShared {
         &self.stats
     }
 
+    pub(crate) fn health_line(&self) -> Option<&HealthLine> {
+        self.health.as_deref()
+    }
+
     pub(crate) fn outlier_line(&self) -> Option<&OutlierLine> {
         self.outlier.as_ref().map(|o| &o.line)
     }
@@ -112,6 +126,10 @@ impl ClusterShared {
 
     /// Publishes hosts. Workers must be told ([`ClusterSet`](crate::manager::ClusterSet) does).
     pub(crate) fn set_hosts(&self, hosts: HostSnapshot) {
+        if let Some(health) = &self.health {
+            await_first_check(&hosts, Some(&self.hosts()));
+            health.tell(Told::Hosts);
+        }
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
         self.stats.membership_change.inc();
         self.count_members();
@@ -172,6 +190,14 @@ impl Block for Remaining {
             refresh_remaining(&self.stats, cluster.breakers.get(self.priority));
         }
         self.stats.value(i)
+    }
+}
+
+/// Hosts that `known` has not get no traffic before their first check.
+fn await_first_check(hosts: &HostSnapshot, known: Option<&HostSnapshot>) {
+    let is_known = |host| known.is_some_and(|k| k.hosts().any(|h| Arc::ptr_eq(h, host)));
+    for host in hosts.hosts().filter(|h| is_checked(h) && !is_known(h)) {
+        host.set_health(HealthFlags::FAILED_ACTIVE_HC.with(HealthFlags::PENDING_ACTIVE_HC), true);
     }
 }
 

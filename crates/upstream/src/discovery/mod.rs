@@ -5,6 +5,7 @@ mod dns;
 pub use dns::{DnsConfig, FailureRate};
 
 use crate::cluster::{ClusterShared, HostSource};
+use crate::health;
 use crate::manager::ClusterSet;
 use crate::outlier;
 use nuncio_net::dns::Resolve;
@@ -46,7 +47,9 @@ impl Discovery {
     pub fn start(self: &Rc<Self>) -> Warming {
         let clusters = self.set.borrow().clusters().to_vec();
         clusters.iter().for_each(|cluster| outlier::follow(self, cluster));
-        Warming(clusters.into_iter().filter_map(|cluster| self.follow(cluster)).collect())
+        let checked: Vec<_> = clusters.iter().filter_map(|cluster| health::follow(self, cluster)).collect();
+        let found = clusters.into_iter().filter_map(|cluster| self.follow(cluster));
+        Warming(checked.into_iter().chain(found).collect())
     }
 
     /// Whether the set still has this very cluster.

@@ -1,6 +1,7 @@
 //! `ClusterLoadAssignment`.
 
 use crate::cluster::{Discovery, HostSource, LocalityEndpoints, NamedEndpoint};
+use crate::health::CheckTarget;
 use crate::host::{HealthFlags, HostSpec, Locality};
 use nuncio_core::address::Address;
 use nuncio_core::config::{CompileContext, address, name_and_port};
@@ -107,7 +108,9 @@ fn host(
 ) -> Option<(HostSpec, PbAddress)> {
     let pb::LbEndpoint { host_identifier, health_status, metadata, load_balancing_weight } = message;
     let endpoint_cx = cx.field("endpoint");
-    let Some(HostIdentifier::Endpoint(pb::Endpoint { address: to, hostname })) = host_identifier else {
+    let Some(HostIdentifier::Endpoint(pb::Endpoint { address: to, hostname, health_check_config })) =
+        host_identifier
+    else {
         cx.error("an endpoint is required");
         return None;
     };
@@ -116,7 +119,12 @@ fn host(
         address_cx.error("value is required");
         return None;
     };
+    let check = match health_check_config {
+        None => None,
+        Some(message) => Some(Arc::new(check_target(message, &endpoint_cx.field("health_check_config"))?)),
+    };
     let spec = HostSpec {
+        check,
         address: Address::Ip(SocketAddr::from(([0, 0, 0, 0], 0))),
         hostname: hostname.into(),
         locality: Arc::clone(locality),
@@ -126,6 +134,22 @@ fn host(
         metadata: metadata.map(nuncio_core::config::metadata),
     };
     Some((spec, to))
+}
+
+fn check_target(message: pb::endpoint::HealthCheckConfig, cx: &CompileContext<'_>) -> Option<CheckTarget> {
+    let pb::endpoint::HealthCheckConfig { port_value, hostname, address: other, disable_active_health_check } =
+        message;
+    let other = match other {
+        None => None,
+        Some(other) => Some(address(&other, &cx.field("address"))?),
+    };
+    let port = u16::try_from(port_value).unwrap_or_default();
+    Some(CheckTarget {
+        port,
+        address: other,
+        hostname: hostname.into(),
+        disabled: disable_active_health_check,
+    })
 }
 
 fn health(status: i32) -> HealthFlags {

@@ -8,6 +8,7 @@ mod options;
 
 use super::{ClusterConfig, HostSource};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
+use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
 use nuncio_core::config::{CompileContext, timeout};
@@ -61,6 +62,7 @@ impl ClusterConfig {
             dns_jitter,
             wait_for_warm_on_init,
             outlier_detection,
+            health_checks,
         } = message;
         let mut config = Self::new(&name);
         config.place = cx.place();
@@ -88,6 +90,7 @@ impl ClusterConfig {
             cx,
         );
         let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
+        let health_check = HealthCheckConfig::compile(health_checks, cx);
         let outlier = match outlier_detection {
             None => Some(None),
             Some(message) => OutlierConfig::compile(message, &cx.field("outlier_detection")).map(Some),
@@ -107,7 +110,7 @@ impl ClusterConfig {
         });
         let discovery = source.and_then(|source| endpoints::compile(source, load_assignment, cx));
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
-        config.outlier = outlier?;
+        (config.outlier, config.health_check) = (outlier?, health_check?);
         Some(config)
     }
 }

@@ -1,0 +1,72 @@
+use super::probe::contains_in_order;
+use super::*;
+use nuncio_core::rng::Rng;
+
+fn config(healthy: u32, unhealthy: u32) -> HealthCheckConfig {
+    let s = Duration::from_secs;
+    HealthCheckConfig {
+        timeout: s(1),
+        intervals: Intervals {
+            healthy: s(1),
+            healthy_edge: s(2),
+            unhealthy: s(3),
+            unhealthy_edge: s(4),
+            no_traffic: s(5),
+            no_traffic_healthy: s(6),
+        },
+        initial_jitter: Duration::ZERO,
+        interval_jitter: Duration::ZERO,
+        interval_jitter_percent: 0,
+        unhealthy_threshold: unhealthy,
+        healthy_threshold: healthy,
+        reuse_connection: true,
+        check: Check::Tcp(TcpCheck::default()),
+    }
+}
+
+const GOOD: Verdict = Verdict::Good { degraded: false };
+
+#[test]
+fn the_first_verdict_decides_and_later_ones_need_their_number() {
+    use Change::{Changed, None, Pending};
+    type Row = (&'static [(Verdict, Change)], bool);
+    let rows: &[Row] = &[
+        (&[(GOOD, Changed), (Verdict::Network, Pending), (GOOD, None)], false),
+        (&[(GOOD, Changed), (Verdict::Network, Pending), (Verdict::Timeout, Changed)], true),
+        (&[(GOOD, Changed), (Verdict::Wrong, Changed)], true),
+        (&[(GOOD, Changed), (Verdict::Retriable, Pending)], false),
+        (&[(Verdict::Network, Changed), (GOOD, Pending), (GOOD, Changed)], false),
+        (&[(Verdict::Network, Changed), (GOOD, Pending), (Verdict::Wrong, None), (GOOD, Pending)], true),
+    ];
+    for (verdicts, failed) in rows {
+        let mut session = Session::new();
+        for (verdict, change) in *verdicts {
+            assert_eq!(session.take(*verdict, &config(2, 2)), *change, "{verdicts:?}");
+        }
+        assert_eq!(session.failed, *failed, "{verdicts:?}");
+    }
+}
+
+#[test]
+fn each_state_has_its_interval() {
+    let (config, rng) = (config(1, 1), Rng::seeded(1));
+    for (traffic, good, change, seconds) in [
+        (true, true, Change::None, 1),
+        (true, true, Change::Pending, 2),
+        (true, false, Change::Changed, 3),
+        (true, false, Change::Pending, 4),
+        (false, false, Change::None, 5),
+        (false, true, Change::Pending, 5),
+        (false, true, Change::Changed, 6),
+    ] {
+        assert_eq!(session::wait(&config, good, change, traffic, &rng), Duration::from_secs(seconds));
+    }
+}
+
+#[test]
+fn payloads_have_to_come_in_their_order() {
+    let pieces = |list: &[&[u8]]| list.iter().map(|p| Box::from(*p)).collect::<Vec<Box<[u8]>>>();
+    assert!(contains_in_order(b"xabycdz", &pieces(&[b"ab", b"cd"])));
+    assert!(!contains_in_order(b"xcdyab", &pieces(&[b"ab", b"cd"])));
+    assert!(!contains_in_order(b"ab", &pieces(&[b"ab", b"b"])));
+}
