@@ -65,6 +65,9 @@ enum Finder {
     Fixed(String),
 }
 
+/// Stats that Envoy makes before it has read any rule.
+const BEFORE_CONFIG: &str = "filesystem.";
+
 /// Envoy's default tags of the scopes that are built, in its order: tag, pattern.
 const DEFAULTS: [(&str, &str); 13] = [
     ("envoy.response_code", r"_rq(_(\d{3}))$"),
@@ -179,6 +182,9 @@ impl StatsConfig {
     /// groups cover goes. The first rule that finds a tag has it.
     pub fn extract(&self, name: &str) -> Tagged {
         let mut tags: Vec<Tag> = Vec::new();
+        if name.starts_with(BEFORE_CONFIG) {
+            return Tagged { rest: name.to_owned(), tags };
+        }
         let mut gone = vec![false; name.len()];
         let first = name.split('.').next().unwrap_or_default();
         let defaults;

@@ -8,7 +8,7 @@ use nuncio_core::matcher::Regex;
 use nuncio_proto::json::{self, Style};
 use nuncio_proto::schema::{Class, Message};
 use nuncio_proto::wire::{Reader, Wire as Field};
-use nuncio_upstream::cluster::ClusterShared;
+use nuncio_upstream::cluster::{ClusterShared, HostSource};
 use nuncio_upstream::host::HostShared;
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
@@ -130,8 +130,8 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
         type_name: "envoy.admin.v3.ClustersConfigDump",
         bytes: items(2, clusters.iter().map(|c| dated(&any(c.type_name, &c.bytes)))),
     });
-    if endpoints {
-        let set = admin.clusters.borrow();
+    let set = admin.clusters.borrow();
+    if endpoints && !set.clusters().is_empty() {
         let chosen = set.clusters().iter().filter(|c| wanted(&c.config().name));
         parts.push(Part {
             type_name: "envoy.admin.v3.EndpointsConfigDump",
@@ -209,6 +209,7 @@ fn inline_routes(listener: &[u8]) -> Vec<Vec<u8>> {
 /// The hosts of a cluster as `ClusterLoadAssignment`, with their health now.
 fn assignment(cluster: &ClusterShared) -> Wire {
     let hosts = cluster.hosts();
+    let resolved = !matches!(cluster.config().discovery.source, HostSource::Static);
     let mut out = Wire::default().with(1, cluster.config().name.as_bytes());
     for (priority, localities) in (0_u64..).zip(&hosts.priorities) {
         for l in localities {
@@ -218,7 +219,7 @@ fn assignment(cluster: &ClusterShared) -> Wire {
                 &l.locality.sub_zone,
             );
             let mut endpoints = Wire::default().with(1, locality.bytes());
-            l.hosts.iter().for_each(|h| endpoints.add(2, endpoint(h).bytes()));
+            l.hosts.iter().for_each(|h| endpoints.add(2, endpoint(h, resolved).bytes()));
             // A wrapper that holds 0 is an empty message.
             let weight = Wire::default().number(1, l.weight.unwrap_or(0).into());
             out.add(2, endpoints.with(3, weight.bytes()).number(5, priority).bytes());
@@ -232,8 +233,8 @@ fn text(wire: Wire, number: u32, text: &str) -> Wire {
     if text.is_empty() { wire } else { wire.with(number, text.as_bytes()) }
 }
 
-/// `envoy.config.endpoint.v3.LbEndpoint`.
-fn endpoint(host: &HostShared) -> Wire {
+/// `envoy.config.endpoint.v3.LbEndpoint`. Hosts that were resolved have metadata, be it empty.
+fn endpoint(host: &HostShared, resolved: bool) -> Wire {
     use nuncio_upstream::host::Health;
     let spec = host.spec();
     let address = match (spec.address.ip(), spec.address.port()) {
@@ -250,7 +251,9 @@ fn endpoint(host: &HostShared) -> Wire {
         Health::Degraded => 5,
     };
     let weight = Wire::default().number(1, spec.weight.into());
-    Wire::default().with(1, inner.bytes()).number(2, status).with(4, weight.bytes())
+    let out = Wire::default().with(1, inner.bytes()).number(2, status);
+    let out = if resolved { out.with(3, &[]) } else { out };
+    out.with(4, weight.bytes())
 }
 
 /// The bodies of a field, in their order.
