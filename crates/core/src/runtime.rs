@@ -148,6 +148,11 @@ impl Runtime {
         self.get(key).and_then(|text| text.parse().ok()).unwrap_or(default)
     }
 
+    /// A key as a number; `default` where it is unset or no number.
+    pub fn double(&self, key: &str, default: f64) -> f64 {
+        self.get(key).and_then(|text| text.parse().ok()).filter(|n: &f64| n.is_finite()).unwrap_or(default)
+    }
+
     /// Sets keys of the admin layer; an empty value removes the key. `false`: there is no admin layer.
     pub fn modify(&self, changes: impl IntoIterator<Item = (Box<str>, Box<str>)>) -> bool {
         let mut layers = self.0.layers.write().unwrap_or_else(PoisonError::into_inner);

@@ -58,7 +58,7 @@ impl ClusterSet {
     /// Takes limits over as runtime keys have them now. To be called after the admin port changed a key.
     pub fn runtime_changed(&self) {
         for cluster in &self.clusters {
-            cluster.take_runtime(&self.runtime);
+            cluster.take_runtime();
         }
     }
 

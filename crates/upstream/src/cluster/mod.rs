@@ -107,7 +107,8 @@ impl Cluster {
     }
 
     fn host_set(core: &Rc<ClusterCore>, snapshot: &HostSnapshot, known: &[Rc<Host>]) -> HostSet {
-        HostSet::new(snapshot, known, &core.config().lb, core.worker.rng(), |shared| {
+        let lb = core.config().lb.at_runtime(core.shared.runtime());
+        HostSet::new(snapshot, known, &lb, core.worker.rng(), |shared| {
             Host::new(Arc::clone(shared), Rc::clone(core))
         })
     }

@@ -21,6 +21,7 @@ pub struct ClusterShared {
     remaining: RwLock<Vec<Scope<Remaining>>>,
     outlier: Option<Box<Outlier>>,
     health: Option<Box<HealthLine>>,
+    runtime: Runtime,
 }
 
 /// What a cluster with `outlier_detection` has besides.
@@ -56,8 +57,9 @@ impl ClusterShared {
             remaining: RwLock::default(),
             outlier,
             health,
+            runtime: runtime.clone(),
         });
-        shared.take_runtime(runtime);
+        shared.take_runtime();
         drop(registry.register(&prefix, Arc::clone(&shared)));
         if shared.hosts().hosts().next().is_some() {
             shared.stats.membership_change.inc();
@@ -77,12 +79,17 @@ impl ClusterShared {
     }
 
     /// Takes the limits that runtime keys override as they are now.
-    pub(crate) fn take_runtime(&self, runtime: &Runtime) {
+    pub(crate) fn take_runtime(&self) {
         for priority in RequestPriority::ALL {
             let limits = self.config.limits.get(priority);
-            let limits = limits.at_runtime(&self.config.name, priority, runtime);
+            let limits = limits.at_runtime(&self.config.name, priority, &self.runtime);
             self.breakers.get(priority).set_limits(&limits);
         }
+    }
+
+    /// Runtime keys.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// The cluster's configuration.

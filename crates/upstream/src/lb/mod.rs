@@ -8,8 +8,10 @@ mod random;
 mod round_robin;
 mod set;
 
-pub use priority::Loads;
+pub use nuncio_core::runtime::Runtime;
+use priority::Loads;
 pub use set::HostSet;
+use std::borrow::Cow;
 
 use crate::host::Host;
 use nuncio_core::rng::Rng;
@@ -34,13 +36,15 @@ pub struct LeastRequest {
     pub choice_count: u32,
     /// `active_request_bias`, used where weights differ.
     pub active_request_bias: f64,
+    /// The runtime key that overrides it; may be empty.
+    pub bias_key: Box<str>,
     /// `selection_method: FULL_SCAN`
     pub full_scan: bool,
 }
 
 impl Default for LeastRequest {
     fn default() -> Self {
-        Self { choice_count: 2, active_request_bias: 1.0, full_scan: false }
+        Self { choice_count: 2, active_request_bias: 1.0, bias_key: Box::default(), full_scan: false }
     }
 }
 
@@ -64,6 +68,22 @@ impl Default for LbConfig {
             panic_threshold: 50,
             fail_traffic_on_panic: false,
             locality_weighted: false,
+        }
+    }
+}
+
+impl LbConfig {
+    /// The configuration with the values that runtime keys have now. As in Envoy they count from the next time that
+    /// the hosts change.
+    pub fn at_runtime(&self, runtime: &Runtime) -> Cow<'_, Self> {
+        match &self.policy {
+            LbPolicy::LeastRequest(policy) if !policy.bias_key.is_empty() && !runtime.is_empty() => {
+                let bias = runtime.double(&policy.bias_key, policy.active_request_bias);
+                let active_request_bias = if bias < 0.0 { 1.0 } else { bias };
+                let policy = LbPolicy::LeastRequest(LeastRequest { active_request_bias, ..policy.clone() });
+                Cow::Owned(Self { policy, ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
         }
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::cluster::{Cluster, ClusterConfig};
 use crate::host::HealthFlags;
 use crate::testing::{World, cluster, host, locality, run};
+use nuncio_core::runtime::{Layer, Runtime, Values};
 use std::collections::BTreeMap;
 
 const UP: HealthFlags = HealthFlags::FAILED_EDS_HEALTH;
@@ -125,4 +126,19 @@ fn a_retry_looks_further_for_another_host_and_takes_the_last_in_the_end() {
             PickContext { avoid: Some(Avoid { rejects: &|_| true, attempts: 3 }), ..PickContext::default() };
         assert!(c.pick(&cx).is_some());
     });
+}
+
+#[test]
+fn a_runtime_key_overrides_the_bias_and_a_negative_one_counts_as_one() {
+    let policy = LeastRequest { active_request_bias: 0.5, bias_key: "b".into(), ..Default::default() };
+    let config = LbConfig { policy: LbPolicy::LeastRequest(policy), ..LbConfig::default() };
+    let bias = |text: &str| {
+        let layer = Layer { values: Values::from([("b".into(), text.into())]), ..Layer::admin("a") };
+        match &config.at_runtime(&Runtime::new(vec![layer])).policy {
+            LbPolicy::LeastRequest(policy) => policy.active_request_bias,
+            _ => f64::NAN,
+        }
+    };
+    assert_eq!(["2.5", "0", "-1", "x"].map(bias), [2.5, 0.0, 1.0, 0.5]);
+    assert_eq!(*config.at_runtime(&Runtime::default()), config);
 }

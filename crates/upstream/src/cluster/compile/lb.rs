@@ -72,15 +72,14 @@ pub(super) fn compile(
 }
 
 fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> LeastRequest {
-    let default = LeastRequest::default();
-    LeastRequest {
-        choice_count: choice_count.unwrap_or(default.choice_count),
-        active_request_bias: bias.map_or(default.active_request_bias, |b| {
-            let RuntimeDouble { default_value } = b;
-            default_value
-        }),
-        full_scan: false,
+    let mut policy = LeastRequest::default();
+    policy.choice_count = choice_count.unwrap_or(policy.choice_count);
+    if let Some(RuntimeDouble { default_value, runtime_key }) = bias {
+        // Envoy takes a negative one for 1.
+        policy.active_request_bias = if default_value < 0.0 { 1.0 } else { default_value };
+        policy.bias_key = runtime_key.into();
     }
+    policy
 }
 
 /// The first policy whose type is known counts.
