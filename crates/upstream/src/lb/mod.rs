@@ -8,13 +8,13 @@ mod random;
 mod round_robin;
 mod set;
 
-pub use nuncio_core::runtime::Runtime;
-use priority::Loads;
+pub use priority::Loads;
 pub use set::HostSet;
-use std::borrow::Cow;
 
 use crate::host::Host;
 use nuncio_core::rng::Rng;
+use nuncio_core::runtime::Runtime;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// How a host is chosen among those of one priority and health (`lb_policy`, `load_balancing_policy`).
