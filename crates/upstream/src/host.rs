@@ -4,7 +4,7 @@ use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::ClusterCore;
 use crate::health::{CheckTarget, Told};
 use crate::outlier::{HostRecord, Outcome};
-use crate::pool::HttpPool;
+use crate::pool::{Http2Pool, HttpPool};
 use crate::stats::HostCounters;
 use nuncio_core::address::Address;
 use nuncio_core::stream_info::Metadata;
@@ -224,12 +224,14 @@ pub struct Host {
     counters: Arc<HostCounters>,
     core: Rc<ClusterCore>,
     pools: PerPriority<OnceCell<Box<HttpPool>>>,
+    http2_pools: PerPriority<OnceCell<Box<Http2Pool>>>,
 }
 
 impl Host {
     pub(crate) fn new(shared: Arc<HostShared>, core: Rc<ClusterCore>) -> Rc<Self> {
         let counters = shared.new_counters();
-        Rc::new(Self { shared, counters, core, pools: PerPriority::default() })
+        let (pools, http2_pools) = (PerPriority::default(), PerPriority::default());
+        Rc::new(Self { shared, counters, core, pools, http2_pools })
     }
 
     /// Where it listens.
@@ -303,6 +305,26 @@ impl Host {
         };
         let pool = self.pools.get(priority).get_or_init(|| Box::new(HttpPool::new(self, priority, permit)));
         Some(pool)
+    }
+
+    /// As [`pool`](Self::pool), of HTTP/2 connections.
+    #[inline]
+    pub(crate) fn http2_pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&Http2Pool> {
+        self.existing_http2_pool(priority).or_else(|| self.new_http2_pool(priority))
+    }
+
+    #[cold]
+    fn new_http2_pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&Http2Pool> {
+        let Some(permit) = self.core.try_take(priority, Resource::Pools) else {
+            self.core.stats.upstream_cx_pool_overflow.inc();
+            return None;
+        };
+        Some(self.http2_pools.get(priority).get_or_init(|| Box::new(Http2Pool::new(priority, permit))))
+    }
+
+    #[inline]
+    pub(crate) fn existing_http2_pool(&self, priority: RequestPriority) -> Option<&Http2Pool> {
+        self.http2_pools.get(priority).get().map(|pool| &**pool)
     }
 
     #[inline]

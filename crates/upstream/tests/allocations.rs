@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "a counting allocator cannot be written without it")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
 use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
 use nuncio_core::rng::Rng;
@@ -72,7 +72,7 @@ async fn turn(
     trailers: &mut HeaderMap,
 ) {
     let host = cluster.pick(&PickContext::default()).unwrap();
-    let mut exchange: Exchange = match cluster.checkout(&host, RequestPriority::Default) {
+    let mut exchange: Exchange = match cluster.checkout(&host, RequestPriority::Default, Version::Http11) {
         Ok(Checkout::Ready(exchange)) => exchange,
         Ok(Checkout::Wait(mut pending)) => poll_fn(|cx| pending.poll(cx)).await.unwrap(),
         Err(error) => panic!("{error}"),

@@ -74,7 +74,14 @@ impl Codec {
         let id = self.next_id;
         self.write_block(id, end_stream, |encoder, out| {
             for known in [Known::Method, Known::Scheme, Known::Authority, Known::Path, Known::Protocol] {
-                if let Some(value) = head.headers.get(known) {
+                let value = match head.headers.get(known) {
+                    // RFC 9113 section 8.3.1: every request but a plain CONNECT has one.
+                    None if known == Known::Scheme && head.headers.contains(Known::Path) => {
+                        Some(&b"http"[..])
+                    }
+                    value => value,
+                };
+                if let Some(value) = value {
                     encoder.field(known, known.as_str().as_bytes(), value, Sensitivity::Plain, out);
                 }
             }

@@ -175,7 +175,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     }
     rewrite_host_automatically(stream, flight, &host);
     let now = stream.now();
-    let (step, ready) = match flight.cluster.checkout(&host, flight.priority) {
+    let (step, ready) = match flight.cluster.checkout(&host, flight.priority, stream.heads.request.version) {
         Ok(Checkout::Ready(up)) => (Step::Live(up), true),
         Ok(Checkout::Wait(pending)) => (Step::Waiting(pending), false),
         Err(error) => {

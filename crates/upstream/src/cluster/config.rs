@@ -7,6 +7,7 @@ use crate::host::HostSpec;
 use crate::lb::LbConfig;
 use crate::outlier::OutlierConfig;
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
+use nuncio_codec::h2;
 use nuncio_core::stream_info::Metadata;
 use nuncio_net::stream::ConnectOptions;
 use nuncio_proto::place::Place;
@@ -146,10 +147,25 @@ pub struct HttpUpstream {
     pub max_stream_duration: Option<Duration>,
     /// How names are spelled.
     pub header_case: HeaderCase,
-    /// How responses are read.
+    /// What is spoken.
+    pub protocol: UpstreamProtocol,
+    /// The HTTP/2 codec's rules.
+    pub h2: h2::Options,
+    /// How HTTP/1 responses are read.
     pub h1: ClientOptions,
     /// `send_fully_qualified_url`
     pub send_fully_qualified_url: bool,
+}
+
+/// What is spoken to a cluster's hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, by prior knowledge.
+    Http2,
+    /// What the client speaks.
+    Downstream,
 }
 
 impl Default for HttpUpstream {
@@ -160,6 +176,8 @@ impl Default for HttpUpstream {
             max_requests: None,
             max_stream_duration: None,
             header_case: HeaderCase::default(),
+            protocol: UpstreamProtocol::Http1,
+            h2: h2::Options::default(),
             h1: ClientOptions::default(),
             send_fully_qualified_url: false,
         }

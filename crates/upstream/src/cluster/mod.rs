@@ -6,14 +6,18 @@ mod shared;
 
 pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
-pub use config::{ClusterConfig, Discovery, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint};
+pub use config::{
+    ClusterConfig, Discovery, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint, UpstreamProtocol,
+};
 pub use shared::ClusterShared;
 
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostSnapshot};
+use crate::http2::Http2CodecStats;
 use crate::lb::HostSet;
 use crate::pool::{Checkout, Connector, PoolError, Reaper};
 use crate::stats::{ClusterStats, Http1CodecStats};
+use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
@@ -28,6 +32,7 @@ pub struct ClusterCore {
     pub(crate) stats: Scope<ClusterStats>,
     registry: Registry,
     http1_stats: OnceCell<Scope<Http1CodecStats>>,
+    http2_stats: OnceCell<Scope<Http2CodecStats>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) reaper: Rc<Reaper>,
     pub(crate) connector: Rc<dyn Connector>,
@@ -42,6 +47,12 @@ impl ClusterCore {
     /// The stats of its HTTP/1 codecs, which are there from the first connection on.
     pub(crate) fn http1_stats(&self) -> &Http1CodecStats {
         self.http1_stats.get_or_init(|| self.registry.scope(&format!("{}http1.", stat_prefix(self.config()))))
+    }
+
+    /// The stats of its HTTP/2 codecs, which are there from the first connection on.
+    #[inline]
+    pub(crate) fn http2_stats(&self) -> &Http2CodecStats {
+        self.http2_stats.get_or_init(|| self.registry.scope(&format!("{}http2.", stat_prefix(self.config()))))
     }
 
     /// The cluster's configuration.
@@ -97,6 +108,7 @@ impl Cluster {
             stats,
             registry: registry.clone(),
             http1_stats: OnceCell::new(),
+            http2_stats: OnceCell::new(),
             worker: Rc::clone(worker),
             reaper: Rc::clone(reaper),
             connector: Rc::clone(connector),
@@ -182,7 +194,20 @@ impl Cluster {
     /// # Errors
     /// One of the overflows of [`PoolError`] where a circuit breaker refuses, which is counted.
     #[inline]
-    pub fn checkout(&self, host: &Rc<Host>, priority: Priority) -> Result<Checkout, PoolError> {
+    pub fn checkout(
+        &self,
+        host: &Rc<Host>,
+        priority: Priority,
+        downstream: Version,
+    ) -> Result<Checkout, PoolError> {
+        let http2 = match self.config().http.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::Downstream => downstream == Version::Http2,
+        };
+        if http2 {
+            return host.http2_pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host);
+        }
         host.pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host)
     }
 

@@ -3,6 +3,7 @@ use crate::cluster::{PickContext, RequestPriority};
 use crate::host::{HostShared, LocalityHosts};
 use crate::pool::Checkout;
 use crate::testing::{World, cluster, host, run, settle};
+use nuncio_codec::head::Version;
 use nuncio_core::stats::Value;
 
 /// A counter or gauge, summed over its blocks.
@@ -45,7 +46,8 @@ fn hosts_that_stay_keep_their_pools_and_others_close_theirs() {
         let mut ids = Vec::new();
         for _ in 0..2 {
             let host = live.pick(&PickContext::default()).unwrap();
-            let Ok(Checkout::Wait(pending)) = live.checkout(&host, RequestPriority::Default) else {
+            let Ok(Checkout::Wait(pending)) = live.checkout(&host, RequestPriority::Default, Version::Http11)
+            else {
                 panic!()
             };
             // Given up: the connection becomes idle.
@@ -72,7 +74,10 @@ fn hosts_that_stay_keep_their_pools_and_others_close_theirs() {
         });
         assert_eq!(stat(&world.registry, "cluster.c.membership_change"), Some(2));
         let host = live.with_hosts(|set| Rc::clone(&set.hosts()[0]));
-        assert!(matches!(live.checkout(&host, RequestPriority::Default), Ok(Checkout::Ready(_))));
+        assert!(matches!(
+            live.checkout(&host, RequestPriority::Default, Version::Http11),
+            Ok(Checkout::Ready(_))
+        ));
     });
 }
 
@@ -90,7 +95,7 @@ fn breaker_gauges_and_members_are_right_when_they_are_read() {
         assert_eq!(read("circuit_breakers.high.remaining_cx"), None);
         let live = world.cluster();
         let host = live.pick(&PickContext::default()).unwrap();
-        let pending = live.checkout(&host, RequestPriority::Default);
+        let pending = live.checkout(&host, RequestPriority::Default, Version::Http11);
         assert_eq!(read("circuit_breakers.default.cx_open"), Some(1));
         assert_eq!(read("circuit_breakers.default.remaining_cx"), Some(0));
         assert_eq!(read("circuit_breakers.high.cx_open"), Some(0));

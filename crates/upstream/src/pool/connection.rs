@@ -46,13 +46,18 @@ pub(crate) struct ConnectionCount {
 }
 
 impl ConnectionCount {
-    pub(crate) fn new(host: &Host, permit: Permit) -> Self {
+    pub(crate) fn new(host: &Host, permit: Permit, speaks: Version) -> Self {
         let core = Rc::clone(host.core());
         let counters = Arc::clone(host.counters());
         core.stats.upstream_cx_total.inc();
         core.stats.upstream_cx_active.inc();
-        core.stats.upstream_cx_http1_total.inc();
-        let _ = core.http1_stats();
+        if speaks == Version::Http2 {
+            core.stats.upstream_cx_http2_total.inc();
+            let _ = core.http2_stats();
+        } else {
+            core.stats.upstream_cx_http1_total.inc();
+            let _ = core.http1_stats();
+        }
         counters.cx_total.inc();
         let born = core.worker.now();
         Self {
@@ -69,6 +74,24 @@ impl ConnectionCount {
     /// When the connection was begun.
     pub(crate) fn born(&self) -> Instant {
         self.born
+    }
+
+    /// A request goes onto it; how many that makes.
+    #[inline]
+    pub(crate) fn begin_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+
+    /// How many requests went onto it.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// It ends; `with_request` says whether a request is cut.
+    pub(crate) fn closed(&mut self, by: ClosedBy, with_request: bool) {
+        self.closed_by = by;
+        self.with_request = with_request;
     }
 
     /// It never came to be.
@@ -132,15 +155,15 @@ impl Connection {
 
     /// Whether it carries its second request, or a later one.
     pub(crate) fn reused(&self) -> bool {
-        self.count.requests > 1
+        self.count.requests() > 1
     }
 
     /// A request goes onto it.
     #[inline]
     pub(crate) fn begin_request(&mut self) {
         let count = &mut self.count;
-        count.requests += 1;
-        if count.core.config().http.max_requests.is_some_and(|max| count.requests >= u64::from(max)) {
+        let requests = count.begin_request();
+        if count.core.config().http.max_requests.is_some_and(|max| requests >= u64::from(max)) {
             count.core.stats.upstream_cx_max_requests.inc();
             self.last = true;
         }
@@ -149,8 +172,7 @@ impl Connection {
     /// Closes it; `with_request` says whether a request is cut.
     #[allow(clippy::boxed_local, reason = "connections always live in boxes")]
     pub(crate) fn close(mut self: Box<Self>, by: ClosedBy, with_request: bool) {
-        self.count.closed_by = by;
-        self.count.with_request = with_request;
+        self.count.closed(by, with_request);
     }
 }
 

@@ -3,8 +3,10 @@
 use super::StreamError;
 use super::connection::{Connection, ConnectionFacts, RequestHold};
 use super::http1::Http1Exchange;
+use super::http2::{Http2Connection, Http2Exchange};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// What came from the upstream.
@@ -36,13 +38,30 @@ pub struct Exchange {
     kind: Kind,
 }
 
+// Moved once, into the caller's own state; boxing either would allocate per request.
+#[allow(clippy::large_enum_variant, reason = "see above")]
 enum Kind {
     Http1(Http1Exchange),
+    Http2(Http2Exchange),
+}
+
+/// Calls the same method of whichever kind it is.
+macro_rules! each {
+    ($kind:expr, $x:ident => $call:expr) => {
+        match $kind {
+            Kind::Http1($x) => $call,
+            Kind::Http2($x) => $call,
+        }
+    };
 }
 
 impl Exchange {
     pub(super) fn http1(connection: Box<Connection>, hold: RequestHold) -> Self {
         Self { kind: Kind::Http1(Http1Exchange::new(connection, hold)) }
+    }
+
+    pub(super) fn http2(connection: Rc<Http2Connection>, hold: RequestHold) -> Self {
+        Self { kind: Kind::Http2(Http2Exchange::new(connection, hold)) }
     }
 
     /// Writes the request's head into the buffer. Call it first, once.
@@ -51,36 +70,31 @@ impl Exchange {
     /// A head that cannot be written (a local reset; nothing was sent).
     #[inline]
     pub fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
-        let Kind::Http1(x) = &mut self.kind;
-        x.encode_head(head, end_stream)
+        each!(&mut self.kind, x => x.encode_head(head, end_stream))
     }
 
     /// Copies a piece of the body into the buffer behind what waits there.
     #[inline]
     pub fn encode_data(&mut self, data: &[u8], end_stream: bool) {
-        let Kind::Http1(x) = &mut self.kind;
-        x.encode_data(data, end_stream);
+        each!(&mut self.kind, x => x.encode_data(data, end_stream))
     }
 
     /// As [`encode_data`](Self::encode_data), and tries to send it at once without copying: only what the
     /// socket does not take is copied. For large pieces.
     #[inline]
     pub fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
-        let Kind::Http1(x) = &mut self.kind;
-        x.send_data(cx, data, end_stream);
+        each!(&mut self.kind, x => x.send_data(cx, data, end_stream))
     }
 
     /// Ends the request with trailers.
     pub fn encode_trailers(&mut self, trailers: &HeaderMap) {
-        let Kind::Http1(x) = &mut self.kind;
-        x.encode_trailers(trailers);
+        each!(&mut self.kind, x => x.encode_trailers(trailers))
     }
 
     /// Bytes that wait to be sent. Above the cluster's buffer limit the caller stops reading its client.
     #[inline]
     pub fn buffered(&self) -> usize {
-        let Kind::Http1(x) = &self.kind;
-        x.buffered()
+        each!(&self.kind, x => x.buffered())
     }
 
     /// Sends what waits; ready when nothing does. A failed write is not told here but by
@@ -90,8 +104,7 @@ impl Exchange {
     /// None for HTTP/1.
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        let Kind::Http1(x) = &mut self.kind;
-        x.poll_flush(cx).map(Ok)
+        each!(&mut self.kind, x => x.poll_flush(cx).map(Ok))
     }
 
     /// The next event of the response; heads and trailers are filled in where it is one of those. Not to be
@@ -106,40 +119,34 @@ impl Exchange {
         head: &mut ResponseHead,
         trailers: &mut HeaderMap,
     ) -> Poll<Result<UpstreamEvent, StreamError>> {
-        let Kind::Http1(x) = &mut self.kind;
-        x.poll_event(cx, head, trailers)
+        each!(&mut self.kind, x => x.poll_event(cx, head, trailers))
     }
 
     /// The bytes of the last [`UpstreamEvent::Data`], until the next event is polled.
     #[inline]
     pub fn data(&self) -> &[u8] {
-        let Kind::Http1(x) = &self.kind;
-        x.data()
+        each!(&self.kind, x => x.data())
     }
 
     /// Whether the connection has become a tunnel (101, or 2xx to CONNECT).
     pub fn upgraded(&self) -> bool {
-        let Kind::Http1(x) = &self.kind;
-        x.upgraded()
+        each!(&self.kind, x => x.upgraded())
     }
 
     /// The connection.
     #[inline]
     pub fn connection(&self) -> &ConnectionFacts {
-        let Kind::Http1(x) = &self.kind;
-        x.facts()
+        each!(&self.kind, x => x.facts())
     }
 
     /// Whether the connection had served requests before this one.
     pub fn reused(&self) -> bool {
-        let Kind::Http1(x) = &self.kind;
-        x.reused()
+        each!(&self.kind, x => x.reused())
     }
 
     /// Bytes of this exchange.
     #[inline]
     pub fn bytes(&self) -> ByteCounts {
-        let Kind::Http1(x) = &self.kind;
-        x.bytes()
+        each!(&self.kind, x => x.bytes())
     }
 }

@@ -1,9 +1,11 @@
 //! Requests that wait for a connection.
 
 use super::connection::{ClosedBy, Connection, RequestHold};
+use super::http2::Http2Connection;
 use super::{Exchange, PoolError};
 use crate::cluster::{Permit, RequestPriority};
 use crate::host::Host;
+use nuncio_codec::head::Version;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -17,7 +19,15 @@ enum State {
     Taken,
 }
 
-type Outcome = Result<(Box<Connection>, RequestHold), PoolError>;
+type Outcome = Result<Granted, PoolError>;
+
+/// What was waited for.
+pub(super) enum Granted {
+    /// A connection of one's own.
+    Http1(Box<Connection>, RequestHold),
+    /// The promise of a stream.
+    Http2(Rc<Http2Connection>, RequestHold),
+}
 
 /// Counts a waiting request.
 struct PendingCount {
@@ -55,11 +65,17 @@ pub struct PendingStream {
     pending: Rc<Pending>,
     host: Rc<Host>,
     priority: RequestPriority,
+    speaks: Version,
 }
 
 impl PendingStream {
-    pub(super) fn new(pending: Rc<Pending>, host: Rc<Host>, priority: RequestPriority) -> Self {
-        Self { pending, host, priority }
+    pub(super) fn new(
+        pending: Rc<Pending>,
+        host: Rc<Host>,
+        priority: RequestPriority,
+        speaks: Version,
+    ) -> Self {
+        Self { pending, host, priority, speaks }
     }
 
     /// Ready with the stream, or with why there is none. Once ready it must not be polled again (it would
@@ -74,7 +90,12 @@ impl PendingStream {
                 *state = State::Waiting { waker: Some(cx.waker().clone()), count };
                 Poll::Pending
             }
-            State::Resolved(Ok((connection, hold))) => Poll::Ready(Ok(Exchange::http1(connection, hold))),
+            State::Resolved(Ok(Granted::Http1(connection, hold))) => {
+                Poll::Ready(Ok(Exchange::http1(connection, hold)))
+            }
+            State::Resolved(Ok(Granted::Http2(connection, hold))) => {
+                Poll::Ready(Ok(Exchange::http2(connection, hold)))
+            }
             State::Resolved(Err(error)) => Poll::Ready(Err(error)),
             State::Taken => Poll::Pending,
         }
@@ -84,13 +105,31 @@ impl PendingStream {
 impl Drop for PendingStream {
     fn drop(&mut self) {
         let state = self.pending.0.replace(State::Taken);
-        let Some(pool) = self.host.existing_pool(self.priority) else { return };
+        let (host, priority) = (&self.host, self.priority);
         match state {
-            State::Waiting { .. } => pool.forget(&self.host, &self.pending),
+            State::Waiting { .. } if self.speaks == Version::Http2 => {
+                if let Some(pool) = host.existing_http2_pool(priority) {
+                    pool.forget(host, &self.pending);
+                }
+            }
+            State::Waiting { .. } => {
+                if let Some(pool) = host.existing_pool(priority) {
+                    pool.forget(host, &self.pending);
+                }
+            }
             // It came too late to be wanted: the next one gets it.
-            State::Resolved(Ok((connection, hold))) => {
+            State::Resolved(Ok(Granted::Http1(connection, hold))) => {
                 drop(hold);
-                pool.check_in(&self.host, connection, true, ClosedBy::Local);
+                if let Some(pool) = host.existing_pool(priority) {
+                    pool.check_in(host, connection, true, ClosedBy::Local);
+                }
+            }
+            State::Resolved(Ok(Granted::Http2(connection, hold))) => {
+                drop(hold);
+                connection.unreserve();
+                if let Some(pool) = host.existing_http2_pool(priority) {
+                    pool.serve(host);
+                }
             }
             State::Resolved(Err(_)) | State::Taken => {}
         }

@@ -2,13 +2,14 @@
 
 use super::connection::{ClosedBy, Connection, ConnectionCount, RequestHold};
 use super::exchange::Exchange;
-use super::pending::{Pending, PendingStream};
+use super::pending::{Granted, Pending, PendingStream};
 use super::reaper::{PoolKey, PoolWatch};
 use super::{Checkout, PoolError};
 use crate::circuit::Resource;
 use crate::cluster::{ClusterCore, Permit, RequestPriority};
 use crate::host::Host;
-use nuncio_net::stream::ConnectError;
+use nuncio_codec::head::Version;
+use nuncio_net::stream::{ByteStream, ConnectError};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -75,7 +76,7 @@ impl HttpPool {
         let pending = Pending::new(host, permit);
         self.pending.borrow_mut().push_back(Rc::clone(&pending));
         self.open_as_needed(host);
-        Ok(PendingStream::new(pending, Rc::clone(host), self.priority))
+        Ok(PendingStream::new(pending, Rc::clone(host), self.priority, Version::Http11))
     }
 
     /// Opens a connection for each waiting request that none is on its way for. Where `max_connections`
@@ -96,7 +97,7 @@ impl HttpPool {
     fn open(&self, host: &Rc<Host>, permit: Permit) {
         self.connecting.set(self.connecting.get() + 1);
         let (host, priority) = (Rc::clone(host), self.priority);
-        let count = ConnectionCount::new(&host, permit);
+        let count = ConnectionCount::new(&host, permit, Version::Http11);
         let worker = Rc::clone(&host.core().worker);
         worker.spawn(async move {
             // Lowered again even if connecting panics.
@@ -105,7 +106,7 @@ impl HttpPool {
             drop(connecting);
             let Some(pool) = host.existing_pool(priority) else { return };
             match outcome {
-                Ok(connection) => pool.give(&host, connection),
+                Ok((stream, count, now)) => pool.give(&host, Connection::new(stream, count, now)),
                 Err(error) => pool.fail_all(&host, &error),
             }
         });
@@ -119,7 +120,7 @@ impl HttpPool {
                 Some(hold) => {
                     connection.begin_request();
                     self.busy.set(self.busy.get() + 1);
-                    pending.resolve(Ok((connection, hold)));
+                    pending.resolve(Ok(Granted::Http1(connection, hold)));
                     return;
                 }
                 None => pending.resolve(Err(PoolError::Overflow)),
@@ -254,11 +255,12 @@ impl Drop for Connecting<'_> {
     }
 }
 
-async fn connect(
+/// Connects to a host within the cluster's time; the stream, its count, and when it was there.
+pub(super) async fn connect(
     core: &Rc<ClusterCore>,
     host: &Rc<Host>,
     mut count: ConnectionCount,
-) -> Result<Box<Connection>, PoolError> {
+) -> Result<(Box<dyn ByteStream>, ConnectionCount, Instant), PoolError> {
     let config = core.config();
     let peer = host.address();
     let opening = core.connector.connect(&peer, &config.connect);
@@ -267,7 +269,7 @@ async fn connect(
             let now = core.worker.now();
             let took = now.saturating_duration_since(count.born());
             core.stats.upstream_cx_connect_ms.record(took.as_millis() as u64);
-            Ok(Connection::new(stream, count, now))
+            Ok((stream, count, now))
         }
         Ok(Err(error)) => {
             let text = error.transport_failure(&peer).into_boxed_str();

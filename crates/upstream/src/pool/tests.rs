@@ -2,7 +2,7 @@ use super::*;
 use crate::circuit::Resource;
 use crate::cluster::{Cluster, ClusterConfig, PickContext, RequestPriority};
 use crate::testing::{Manner, Peer, World, cluster, now, run, settle};
-use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -29,7 +29,7 @@ fn post(length: Option<&str>) -> RequestHead {
 
 fn begin(cluster: &Cluster) -> Result<Checkout, PoolError> {
     let host = cluster.pick(&PickContext::default()).unwrap();
-    cluster.checkout(&host, RequestPriority::Default)
+    cluster.checkout(&host, RequestPriority::Default, Version::Http11)
 }
 
 async fn wait(mut pending: PendingStream) -> Result<Exchange, PoolError> {
@@ -270,12 +270,12 @@ fn limits_refuse_with_overflow_and_the_right_counter() {
         let (world, cluster) = world(|c| c.limits.default.max_requests = 1);
         exchange(&world, &cluster, OK).await;
         let host = cluster.pick(&PickContext::default()).unwrap();
-        let held = cluster.checkout(&host, RequestPriority::Default).unwrap();
+        let held = cluster.checkout(&host, RequestPriority::Default, Version::Http11).unwrap();
         // Another connection is opened, but the request does not get onto it.
         assert!(matches!(open(&cluster).await, Err(PoolError::Overflow)));
         assert_eq!(cluster.stats().upstream_rq_active_overflow.value(), 1);
         // The other priority has limits of its own.
-        assert!(cluster.checkout(&host, RequestPriority::High).is_ok());
+        assert!(cluster.checkout(&host, RequestPriority::High, Version::Http11).is_ok());
         drop(held);
         assert_eq!(cluster.shared().breaker(RequestPriority::Default).held(Resource::Requests), 0);
     });

@@ -1,12 +1,16 @@
 //! How HTTP is spoken to a cluster: the old fields, or `HttpProtocolOptions`, which replaces them all.
 
-use crate::cluster::HttpUpstream;
+use crate::cluster::{HttpUpstream, UpstreamProtocol};
+use crate::http2;
 use nuncio_core::config::{CompileContext, timeout};
-use nuncio_proto::pb::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions as Common};
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
+use nuncio_proto::pb::envoy::config::core::v3::{
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common,
+};
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions,
+    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
 };
 use prost_types::Any;
 use std::collections::BTreeMap;
@@ -18,12 +22,14 @@ const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 pub(super) struct Messages {
     pub(super) common: Option<Common>,
     pub(super) http1: Option<Http1ProtocolOptions>,
+    pub(super) http2: Option<Http2ProtocolOptions>,
+    pub(super) protocol_selection: i32,
     pub(super) max_requests: Option<u32>,
     pub(super) typed: BTreeMap<String, Any>,
 }
 
 pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<HttpUpstream> {
-    let Messages { common, http1, max_requests, typed } = messages;
+    let Messages { common, http1, http2, protocol_selection, max_requests, typed } = messages;
     let mut http = HttpUpstream { max_requests, ..HttpUpstream::default() };
     let mut replaced = false;
     for (key, any) in typed {
@@ -42,14 +48,27 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
         common_options(common_http_protocol_options, &mut http, &cx.field("common_http_protocol_options"));
         match upstream_protocol_options {
             Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config })) => {
+                let cx = cx.field("explicit_http_config");
                 match protocol_config {
                     Some(ProtocolConfig::HttpProtocolOptions(options)) => {
                         http1_options(Some(options), &mut http);
                     }
+                    Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
+                        http.protocol = UpstreamProtocol::Http2;
+                        http2_options(options, &mut http, &cx.field("http2_protocol_options"));
+                    }
                     None => {
-                        cx.field("explicit_http_config").error("a protocol is required");
+                        cx.error("a protocol is required");
                     }
                 }
+            }
+            Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(both)) => {
+                let cx = cx.field("use_downstream_protocol_config");
+                let UseDownstreamHttpConfig { http_protocol_options, http2_protocol_options } = both;
+                http.protocol = UpstreamProtocol::Downstream;
+                http1_options(http_protocol_options, &mut http);
+                let http2 = http2_protocol_options.unwrap_or_default();
+                http2_options(http2, &mut http, &cx.field("http2_protocol_options"));
             }
             None => {
                 cx.error("a protocol is required");
@@ -59,7 +78,17 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
     if !replaced {
         common_options(common, &mut http, &cx.field("common_http_protocol_options"));
         http1_options(http1, &mut http);
+        let selection = ClusterProtocolSelection::try_from(protocol_selection);
+        if selection == Ok(ClusterProtocolSelection::UseDownstreamProtocol) {
+            http.protocol = UpstreamProtocol::Downstream;
+        } else if http2.is_some() {
+            http.protocol = UpstreamProtocol::Http2;
+        }
+        if let Some(http2) = http2 {
+            http2_options(http2, &mut http, &cx.field("http2_protocol_options"));
+        }
     }
+    http.h2.limits.max_headers = http.h1.limits.max_headers;
     Some(http)
 }
 
@@ -85,6 +114,12 @@ fn common_options(message: Option<Common>, http: &mut HttpUpstream, cx: &Compile
         http.max_requests = Some(max);
     }
     http.max_requests = http.max_requests.filter(|max| *max > 0);
+}
+
+fn http2_options(message: Http2ProtocolOptions, http: &mut HttpUpstream, cx: &CompileContext<'_>) {
+    if let Some(options) = http2::compile(message, cx) {
+        http.h2 = options;
+    }
 }
 
 fn http1_options(message: Option<Http1ProtocolOptions>, http: &mut HttpUpstream) {

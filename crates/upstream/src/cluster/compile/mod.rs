@@ -45,6 +45,8 @@ impl ClusterConfig {
             max_requests_per_connection,
             circuit_breakers,
             http_protocol_options,
+            http2_protocol_options,
+            protocol_selection,
             upstream_bind_config,
             metadata,
             common_lb_config,
@@ -84,6 +86,8 @@ impl ClusterConfig {
             http::Messages {
                 common: common_http_protocol_options,
                 http1: http_protocol_options,
+                http2: http2_protocol_options,
+                protocol_selection,
                 max_requests: max_requests_per_connection,
                 typed: typed_extension_protocol_options,
             },

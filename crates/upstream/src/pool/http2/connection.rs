@@ -1,0 +1,491 @@
+//! One HTTP/2 connection to a host: its state, which exchanges share, and the task that reads and writes it.
+
+use crate::cluster::ClusterCore;
+use crate::error::ResetReason;
+use crate::pool::connection::{ClosedBy, ConnectionCount, ConnectionFacts};
+use nuncio_codec::h2::{Codec, ConnectionError, ErrorCode, Event, Incoming, Side, StreamKey};
+use nuncio_codec::head::{HeaderMap, ResponseHead, Version};
+use nuncio_net::inbuf::InBuf;
+use nuncio_net::stream::ByteStream;
+use nuncio_net::timer::LazyTimer;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// Shared by the pool, the exchanges and the task; borrowed for one call at a time.
+pub(in crate::pool) struct Http2Connection {
+    pub(super) facts: Rc<ConnectionFacts>,
+    pub(super) core: Rc<ClusterCore>,
+    pub(super) state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) codec: Codec,
+    io: Box<dyn ByteStream>,
+    input: InBuf,
+    pub(super) inboxes: Vec<Inbox>,
+    /// Taken when the connection is closed.
+    count: Option<ConnectionCount>,
+    /// Streams that were given out and are not open yet.
+    pub(super) reserved: usize,
+    /// It takes no further stream, and ends with the last one.
+    pub(super) last: bool,
+    /// Why it is closed.
+    pub(super) closed: Option<Failure>,
+    idle_since: Instant,
+    task: Option<Waker>,
+    woken: bool,
+    spare: ResponseHead,
+    spare_trailers: HeaderMap,
+    seen_streams: u64,
+    seen_waiting: u64,
+}
+
+/// Why a stream ended early.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failure {
+    pub(super) reason: ResetReason,
+    pub(super) details: Option<&'static str>,
+}
+
+/// What came of a response's head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Head {
+    #[default]
+    None,
+    Informational,
+    Final {
+        end_stream: bool,
+    },
+}
+
+/// Whether the response has come to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    NotYet,
+    /// Behind the body that is there.
+    Body,
+    /// Behind the body that is there, with trailers.
+    Trailers,
+}
+
+/// What has come for a stream and was not read. Its storage serves one stream after another.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) waker: Option<Waker>,
+    pub(super) head: ResponseHead,
+    pub(super) head_state: Head,
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: HeaderMap,
+    pub(super) end: End,
+    pub(super) failed: Option<Failure>,
+    pub(super) wire: u64,
+    pub(super) header: u64,
+}
+
+/// Storage above this many bytes does not stay with an inbox.
+const KEEP_BYTES: usize = 16 * 1024;
+
+impl Inbox {
+    fn reset(&mut self) {
+        self.waker = None;
+        self.head.clear();
+        self.head_state = Head::None;
+        self.body.clear();
+        self.body.shrink_to(KEEP_BYTES);
+        self.trailers.clear();
+        self.end = End::NotYet;
+        self.failed = None;
+        (self.wire, self.header) = (0, 0);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl State {
+    /// Streams that are open or promised.
+    pub(super) fn used(&self) -> usize {
+        self.codec.open_streams() + self.reserved
+    }
+
+    /// Sees to it that the task writes what was encoded.
+    #[inline]
+    pub(super) fn wake_task(&mut self) {
+        if !self.woken {
+            self.woken = true;
+            if let Some(task) = &self.task {
+                task.wake_by_ref();
+            }
+        }
+    }
+
+    /// An empty inbox for a new stream.
+    pub(super) fn open_inbox(&mut self, key: StreamKey) {
+        while self.inboxes.len() <= key.slot() {
+            self.inboxes.push(Inbox::default());
+        }
+        if let Some(inbox) = self.inboxes.get_mut(key.slot()) {
+            inbox.reset();
+        }
+    }
+
+    /// The exchange of a stream is over.
+    pub(super) fn finish(&mut self, key: StreamKey, reset: Option<ErrorCode>, now: Instant) {
+        if let Some(inbox) = self.inboxes.get_mut(key.slot()) {
+            inbox.waker = None;
+        }
+        self.codec.finish(key, reset);
+        self.released(now);
+    }
+
+    /// A stream, or the promise of one, is gone.
+    pub(super) fn released(&mut self, now: Instant) {
+        if self.used() == 0 {
+            self.idle_since = now;
+        }
+        self.wake_task();
+    }
+
+    fn fail(&mut self, key: StreamKey, failure: Failure) {
+        if let Some(inbox) = self.inboxes.get_mut(key.slot()) {
+            inbox.failed.get_or_insert(failure);
+            inbox.wake();
+        }
+    }
+
+    fn inbox(&mut self, key: StreamKey) -> Option<&mut Inbox> {
+        self.inboxes.get_mut(key.slot())
+    }
+}
+
+impl Http2Connection {
+    pub(super) fn new(io: Box<dyn ByteStream>, count: ConnectionCount, now: Instant) -> Rc<Self> {
+        let core = Rc::clone(&count.core);
+        let facts = Rc::new(ConnectionFacts {
+            id: core.worker.next_connection_id(),
+            local: io.local_address().clone(),
+            protocol: Version::Http2,
+            connect_begin: count.born(),
+            connect_end: now,
+        });
+        let state = State {
+            codec: Codec::new(Side::Client, &core.config().http.h2, now),
+            io,
+            input: InBuf::default(),
+            inboxes: Vec::new(),
+            count: Some(count),
+            reserved: 0,
+            last: false,
+            closed: None,
+            idle_since: now,
+            task: None,
+            woken: false,
+            spare: ResponseHead::default(),
+            spare_trailers: HeaderMap::new(),
+            seen_streams: 0,
+            seen_waiting: 0,
+        };
+        Rc::new(Self { facts, core, state: RefCell::new(state) })
+    }
+
+    /// Promises a stream, if one can be had: up to the smaller of the configured and the peer's limit.
+    pub(super) fn reserve(&self) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        let http = &self.core.config().http;
+        let room = state
+            .codec
+            .openable()
+            .min((http.h2.max_concurrent_streams as usize).saturating_sub(state.codec.open_streams()));
+        if state.last || state.closed.is_some() || room <= state.reserved {
+            return false;
+        }
+        state.reserved += 1;
+        if let Some(count) = &mut state.count {
+            let requests = count.begin_request();
+            if http.max_requests.is_some_and(|max| requests >= u64::from(max)) {
+                self.core.stats.upstream_cx_max_requests.inc();
+                state.last = true;
+            }
+        }
+        true
+    }
+
+    /// Gives a promise back.
+    pub(in crate::pool) fn unreserve(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.reserved = state.reserved.saturating_sub(1);
+        state.released(self.core.worker.now());
+    }
+
+    /// Nobody will ask for streams any more: it ends with the last one.
+    pub(super) fn abandon(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.last = true;
+        state.wake_task();
+    }
+
+    /// Whether it may still be asked for streams.
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.state.borrow();
+        state.closed.is_none() && !state.last
+    }
+
+    /// Whether it had served requests before the present one.
+    pub(super) fn reused(&self) -> bool {
+        self.state.borrow().count.as_ref().is_some_and(|c| c.requests() > 1)
+    }
+
+    /// One turn of the task; ready when the connection is closed. `freed` is called, with nothing borrowed, when
+    /// streams may have become available.
+    pub(super) fn turn(&self, cx: &mut Context<'_>, timer: &mut LazyTimer, freed: impl Fn()) -> Poll<()> {
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.woken = false;
+            if !state.task.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                state.task = Some(cx.waker().clone());
+            }
+            while state.closed.is_none() && self.receive(state, cx) {}
+            self.send(state, cx);
+            self.timers(state, cx, timer);
+            if state.last && state.used() == 0 && state.codec.held_streams() == 0 {
+                self.close(state, ClosedBy::Local, ResetReason::ConnectionTermination, None);
+            }
+            self.rest(state);
+        }
+        freed();
+        if self.state.borrow().closed.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Reads once and decodes what came; whether anything did.
+    fn receive(&self, state: &mut State, cx: &mut Context<'_>) -> bool {
+        match state.input.poll_fill(cx, &*state.io, self.core.worker.buffers()) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(n)) if n > 0 => self.core.stats.upstream_cx_rx_bytes_total.add(n as u64),
+            Poll::Ready(_) => {
+                self.close(state, ClosedBy::Remote, ResetReason::ConnectionTermination, None);
+                return false;
+            }
+        }
+        let now = self.core.worker.now();
+        loop {
+            let State { codec, input, spare, spare_trailers, .. } = &mut *state;
+            let options = &self.core.config().http.h2;
+            let into = Incoming::Response(spare);
+            let decoded = match codec.decode(now, options, input.unread(), into, spare_trailers) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    self.broken(state, error, cx);
+                    return false;
+                }
+            };
+            let more = decoded.event == Event::More;
+            self.deliver(state, decoded.event, decoded.consumed);
+            state.input.consume(decoded.consumed);
+            if more {
+                return true;
+            }
+        }
+    }
+
+    fn deliver(&self, state: &mut State, event: Event, consumed: usize) {
+        let bytes = consumed as u64;
+        match event {
+            Event::More | Event::Settings | Event::Refused { .. } => {}
+            Event::Head { stream, end_stream } => {
+                let State { inboxes, spare, .. } = state;
+                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                std::mem::swap(&mut inbox.head, spare);
+                inbox.head_state = Head::Final { end_stream };
+                inbox.wire += bytes;
+                inbox.header += bytes;
+                inbox.wake();
+            }
+            Event::Informational { stream } => {
+                let State { inboxes, spare, .. } = state;
+                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                std::mem::swap(&mut inbox.head, spare);
+                inbox.head_state = Head::Informational;
+                inbox.wire += bytes;
+                inbox.header += bytes;
+                inbox.wake();
+            }
+            Event::Data { stream, at, end_stream } => {
+                let State { inboxes, input, .. } = state;
+                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                inbox.body.extend_from_slice(input.unread().get(at).unwrap_or_default());
+                inbox.wire += bytes;
+                if end_stream {
+                    inbox.end = End::Body;
+                }
+                inbox.wake();
+            }
+            Event::Trailers { stream } => {
+                let State { inboxes, spare_trailers, .. } = state;
+                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                std::mem::swap(&mut inbox.trailers, spare_trailers);
+                inbox.end = End::Trailers;
+                inbox.wire += bytes;
+                inbox.wake();
+            }
+            Event::Reset { stream, code } => {
+                self.core.stats.upstream_rq_rx_reset.inc();
+                let reason = match code {
+                    ErrorCode::REFUSED_STREAM => ResetReason::RemoteRefusedStreamReset,
+                    ErrorCode::CONNECT_ERROR => ResetReason::ConnectError,
+                    _ => ResetReason::RemoteReset,
+                };
+                let complete = state.inbox(stream).is_some_and(|inbox| inbox.end != End::NotYet);
+                if !complete {
+                    state.fail(stream, Failure { reason, details: None });
+                }
+            }
+            Event::Failed { stream, error } => {
+                self.core.stats.upstream_cx_protocol_error.inc();
+                let details = error.map(|e| e.details());
+                state.fail(stream, Failure { reason: ResetReason::ProtocolError, details });
+            }
+            Event::GoAway { last, .. } => self.go_away(state, last),
+        }
+    }
+
+    /// The peer looks at no stream above `last`: those may go elsewhere, the others go on.
+    fn go_away(&self, state: &mut State, last: u32) {
+        if !state.last {
+            self.core.stats.upstream_cx_close_notify.inc();
+        }
+        state.last = true;
+        let refused: Vec<StreamKey> = state.codec.streams().filter(|key| key.id() > last).collect();
+        for key in refused {
+            state.fail(key, Failure { reason: ResetReason::RemoteRefusedStreamReset, details: None });
+        }
+    }
+
+    /// What the peer sends is not HTTP/2.
+    #[cold]
+    fn broken(&self, state: &mut State, error: ConnectionError, cx: &mut Context<'_>) {
+        // What is to be said about it goes out if the socket takes it now.
+        self.send(state, cx);
+        let (reason, details) = match error {
+            ConnectionError::KeepaliveTimeout | ConnectionError::SettingsTimeout => {
+                (ResetReason::ConnectionTermination, None)
+            }
+            ConnectionError::Message { error, .. } => (ResetReason::ProtocolError, Some(error.details())),
+            _ => (ResetReason::ProtocolError, Some("http2.codec_error")),
+        };
+        if reason == ResetReason::ProtocolError {
+            self.core.stats.upstream_cx_protocol_error.inc();
+        }
+        self.close(state, ClosedBy::Local, reason, details);
+    }
+
+    /// Sends what waits, and lets exchanges write that were waiting.
+    fn send(&self, state: &mut State, cx: &mut Context<'_>) {
+        loop {
+            state.codec.fill();
+            while let Some(key) = state.codec.take_writable() {
+                if let Some(inbox) = state.inboxes.get(key.slot()) {
+                    inbox.wake();
+                }
+            }
+            if state.codec.unsent().is_empty() {
+                return;
+            }
+            match state.io.poll_write(cx, state.codec.unsent()) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    state.codec.sent(n);
+                    self.core.stats.upstream_cx_tx_bytes_total.add(n as u64);
+                }
+                Poll::Ready(_) => {
+                    if state.closed.is_none() {
+                        self.close(state, ClosedBy::Remote, ResetReason::ConnectionTermination, None);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn timers(&self, state: &mut State, cx: &mut Context<'_>, timer: &mut LazyTimer) {
+        let http = &self.core.config().http;
+        let now = self.core.worker.now();
+        loop {
+            let idle = state.used() == 0;
+            let idle_at = http.idle_timeout.filter(|_| idle).and_then(|d| state.idle_since.checked_add(d));
+            let max_at = http
+                .max_connection_duration
+                .filter(|_| !state.last)
+                .and_then(|d| self.facts.connect_begin.checked_add(d));
+            let codec = state.codec.deadline();
+            let deadline = [idle_at, max_at, codec].into_iter().flatten().min();
+            if state.closed.is_some() || timer.poll(cx, now, deadline).is_pending() {
+                return;
+            }
+            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if due(codec) {
+                let chance = self.core.worker.rng().next();
+                if let Err(error) = state.codec.tick(now, chance) {
+                    self.broken(state, error, cx);
+                } else {
+                    self.send(state, cx);
+                }
+            }
+            if due(max_at) {
+                self.core.stats.upstream_cx_max_duration_reached.inc();
+                state.last = true;
+            } else if due(idle_at) {
+                self.core.stats.upstream_cx_idle_timeout.inc();
+                self.close(state, ClosedBy::Local, ResetReason::ConnectionTermination, None);
+            }
+        }
+    }
+
+    /// The connection is over: whoever has a stream on it is told.
+    fn close(&self, state: &mut State, by: ClosedBy, reason: ResetReason, details: Option<&'static str>) {
+        if state.closed.is_some() {
+            return;
+        }
+        let failure = Failure { reason, details };
+        state.closed = Some(failure);
+        let keys: Vec<StreamKey> = state.codec.streams().collect();
+        let mut cut = state.reserved > 0;
+        for key in keys {
+            if let Some(inbox) = state.inbox(key).filter(|inbox| inbox.end == End::NotYet) {
+                let ended = matches!(inbox.head_state, Head::Final { end_stream: true });
+                cut |= !ended && inbox.waker.is_some();
+            }
+            state.fail(key, failure);
+        }
+        if let Some(mut count) = state.count.take() {
+            count.closed(by, cut);
+        }
+    }
+
+    /// Before a wait: buffers go back, and the stats say how things are.
+    fn rest(&self, state: &mut State) {
+        let buffers = self.core.worker.buffers();
+        state.input.release(buffers);
+        if let Some(buffer) = state.codec.take_buffer() {
+            buffers.give(buffer);
+        }
+        let closed = state.closed.is_some();
+        let stats = self.core.http2_stats();
+        stats.add(state.codec.take_counters());
+        let (streams, waiting) = if closed {
+            (0, 0)
+        } else {
+            (state.codec.open_streams() as u64, state.codec.waiting_bytes() as u64)
+        };
+        stats.streams_active.add(streams.saturating_sub(state.seen_streams));
+        stats.streams_active.sub(state.seen_streams.saturating_sub(streams));
+        stats.pending_send_bytes.add(waiting.saturating_sub(state.seen_waiting));
+        stats.pending_send_bytes.sub(state.seen_waiting.saturating_sub(waiting));
+        (state.seen_streams, state.seen_waiting) = (streams, waiting);
+    }
+}

@@ -1,0 +1,283 @@
+//! An exchange on an HTTP/2 connection.
+
+use super::connection::{End, Failure, Head, Http2Connection, Inbox, State};
+use crate::pool::connection::{ConnectionFacts, RequestHold};
+use crate::pool::{ResetReason, StreamError, UpstreamEvent};
+use nuncio_codec::h2::{EncodeError, ErrorCode, StreamKey};
+use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_core::stream_info::ByteCounts;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Bytes of a frame's header, and the most of a body in one frame, as wire bytes are counted.
+const FRAME: u64 = 9;
+const FRAME_BODY: u64 = 16_384;
+
+/// Where the exchange stands.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A stream is promised.
+    Reserved,
+    /// It is open.
+    Open(StreamKey),
+    /// The response was read to its end.
+    Complete(StreamKey),
+    /// There is no stream to speak of.
+    Failed(Failure),
+}
+
+pub(in crate::pool) struct Http2Exchange {
+    connection: Rc<Http2Connection>,
+    hold: RequestHold,
+    step: Step,
+    /// What was taken from the inbox last.
+    data: Vec<u8>,
+    bytes: ByteCounts,
+    /// The connection had served requests before this one.
+    reused: bool,
+}
+
+impl Http2Exchange {
+    /// `connection` has promised a stream.
+    pub(in crate::pool) fn new(connection: Rc<Http2Connection>, hold: RequestHold) -> Self {
+        let reused = connection.reused();
+        Self {
+            connection,
+            hold,
+            step: Step::Reserved,
+            data: Vec::new(),
+            bytes: ByteCounts::default(),
+            reused,
+        }
+    }
+
+    pub(in crate::pool) fn facts(&self) -> &ConnectionFacts {
+        &self.connection.facts
+    }
+
+    pub(in crate::pool) fn reused(&self) -> bool {
+        self.reused
+    }
+
+    pub(in crate::pool) fn bytes(&self) -> ByteCounts {
+        let received = self.with(|state, key| state.inboxes.get(key.slot()).map(|i| (i.wire, i.header)));
+        let (wire_received, header_received) = received.flatten().unwrap_or_default();
+        ByteCounts { wire_received, header_received, ..self.bytes }
+    }
+
+    fn key(&self) -> Option<StreamKey> {
+        match self.step {
+            Step::Open(key) | Step::Complete(key) => Some(key),
+            Step::Reserved | Step::Failed(_) => None,
+        }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State, StreamKey) -> R) -> Option<R> {
+        self.key().map(|key| f(&mut self.connection.state.borrow_mut(), key))
+    }
+
+    pub(in crate::pool) fn encode_head(
+        &mut self,
+        head: &RequestHead,
+        end_stream: bool,
+    ) -> Result<(), StreamError> {
+        let now = self.connection.core.worker.now();
+        let state = &mut *self.connection.state.borrow_mut();
+        state.reserved = state.reserved.saturating_sub(1);
+        if let Some(failure) = state.closed {
+            self.step = Step::Failed(failure);
+            return Ok(());
+        }
+        let buffers = self.connection.core.worker.buffers();
+        state.codec.lend(|| buffers.take());
+        let before = state.codec.unsent().len();
+        match state.codec.open(now, head, end_stream) {
+            Ok(key) => {
+                state.open_inbox(key);
+                let n = (state.codec.unsent().len() - before) as u64;
+                self.bytes.header_sent += n;
+                self.bytes.wire_sent += n;
+                self.step = Step::Open(key);
+                state.wake_task();
+                Ok(())
+            }
+            Err(EncodeError::NoStream) => {
+                // The peer said so between the promise and now: the request may go elsewhere.
+                let reason = ResetReason::RemoteRefusedStreamReset;
+                self.step = Step::Failed(Failure { reason, details: None });
+                state.released(now);
+                Ok(())
+            }
+            Err(EncodeError::Header | EncodeError::Pseudo) => {
+                let details = Some("http2.invalid_request_head");
+                let failure = Failure { reason: ResetReason::LocalReset, details };
+                self.step = Step::Failed(failure);
+                state.released(now);
+                Err(StreamError {
+                    reason: failure.reason,
+                    codec_details: details,
+                    request_sent: false,
+                    response_begun: false,
+                    stale_reuse: false,
+                })
+            }
+        }
+    }
+
+    pub(in crate::pool) fn encode_data(&mut self, data: &[u8], end_stream: bool) {
+        let n = data.len() as u64;
+        self.bytes.wire_sent += n + FRAME * n.div_ceil(FRAME_BODY).max(u64::from(end_stream));
+        let buffers = self.connection.core.worker.buffers();
+        self.with(|state, key| {
+            state.codec.lend(|| buffers.take());
+            state.codec.encode_data(key, data, end_stream);
+            state.wake_task();
+        });
+    }
+
+    pub(in crate::pool) fn encode_trailers(&mut self, trailers: &HeaderMap) {
+        self.with(|state, key| {
+            state.codec.encode_trailers(key, trailers);
+            state.wake_task();
+        });
+    }
+
+    pub(in crate::pool) fn buffered(&self) -> usize {
+        self.with(|state, key| state.codec.waiting(key)).unwrap_or(0)
+    }
+
+    /// Ready when nothing waits for a window; the connection's task does the writing.
+    pub(in crate::pool) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waits = self.with(|state, key| {
+            if state.codec.waiting(key) == 0 {
+                return false;
+            }
+            state.codec.await_writable(key);
+            if let Some(inbox) = state.inboxes.get_mut(key.slot()) {
+                listen(inbox, cx);
+            }
+            true
+        });
+        if waits == Some(true) { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    pub(in crate::pool) fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+        let key = match self.step {
+            Step::Open(key) => key,
+            Step::Failed(failure) => return Poll::Ready(Err(self.error(failure, false))),
+            Step::Reserved | Step::Complete(_) => return Poll::Pending,
+        };
+        let state = &mut *self.connection.state.borrow_mut();
+        if !self.data.is_empty() {
+            let before = state.codec.unsent().len();
+            state.codec.consumed(key, self.data.len());
+            self.data.clear();
+            if state.codec.unsent().len() > before {
+                state.wake_task();
+            }
+        }
+        let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return Poll::Pending };
+        match std::mem::take(&mut inbox.head_state) {
+            Head::None => {}
+            Head::Informational => {
+                std::mem::swap(head, &mut inbox.head);
+                return Poll::Ready(Ok(UpstreamEvent::Informational));
+            }
+            Head::Final { end_stream } => {
+                std::mem::swap(head, &mut inbox.head);
+                if end_stream {
+                    self.step = Step::Complete(key);
+                }
+                return Poll::Ready(Ok(UpstreamEvent::Head { end_stream }));
+            }
+        }
+        if !inbox.body.is_empty() {
+            std::mem::swap(&mut self.data, &mut inbox.body);
+            let end_stream = inbox.end == End::Body;
+            if end_stream {
+                self.step = Step::Complete(key);
+            }
+            return Poll::Ready(Ok(UpstreamEvent::Data { end_stream }));
+        }
+        match inbox.end {
+            End::Trailers => {
+                std::mem::swap(trailers, &mut inbox.trailers);
+                self.step = Step::Complete(key);
+                return Poll::Ready(Ok(UpstreamEvent::Trailers));
+            }
+            End::Body => {
+                self.step = Step::Complete(key);
+                return Poll::Ready(Ok(UpstreamEvent::End));
+            }
+            End::NotYet => {}
+        }
+        let Some(failure) = inbox.failed else {
+            listen(inbox, cx);
+            return Poll::Pending;
+        };
+        let begun = inbox.wire > 0;
+        Poll::Ready(Err(self.error(failure, begun)))
+    }
+
+    fn error(&self, failure: Failure, response_begun: bool) -> StreamError {
+        let cut = failure.reason == ResetReason::ConnectionTermination;
+        StreamError {
+            reason: failure.reason,
+            codec_details: failure.details,
+            request_sent: self.bytes.wire_sent > 0,
+            response_begun,
+            stale_reuse: cut && !response_begun && self.reused,
+        }
+    }
+
+    /// As [`encode_data`](Self::encode_data): the connection's task sends for all of its streams.
+    pub(in crate::pool) fn send_data(&mut self, _: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        self.encode_data(data, end_stream);
+    }
+
+    /// A stream carries any bytes from the beginning, and becomes nothing else.
+    pub(in crate::pool) fn upgraded(&self) -> bool {
+        false
+    }
+
+    pub(in crate::pool) fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// Names the task that waits.
+#[inline]
+fn listen(inbox: &mut Inbox, cx: &Context<'_>) {
+    if !inbox.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+        inbox.waker = Some(cx.waker().clone());
+    }
+}
+
+impl Drop for Http2Exchange {
+    fn drop(&mut self) {
+        // Before the stream's place goes to the next request, which may be waiting for this one's permit.
+        self.hold.release();
+        let now = self.connection.core.worker.now();
+        match self.step {
+            Step::Reserved => self.connection.unreserve(),
+            Step::Failed(_) => {}
+            Step::Open(key) => {
+                let state = &mut *self.connection.state.borrow_mut();
+                if state.inboxes.get(key.slot()).is_some_and(|inbox| inbox.failed.is_none()) {
+                    self.connection.core.stats.upstream_rq_tx_reset.inc();
+                }
+                state.finish(key, Some(ErrorCode::INTERNAL_ERROR), now);
+            }
+            Step::Complete(key) => self.connection.state.borrow_mut().finish(key, None, now),
+        }
+        let host = &self.hold.host;
+        if let Some(pool) = host.existing_http2_pool(self.hold.priority) {
+            pool.serve(host);
+        }
+    }
+}

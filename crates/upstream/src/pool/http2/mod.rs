@@ -1,0 +1,189 @@
+//! The HTTP/2 pool of one host: connections that carry many requests at once, and requests that wait.
+
+mod connection;
+mod exchange;
+
+pub(super) use connection::Http2Connection;
+pub(super) use exchange::Http2Exchange;
+
+use super::connection::{ConnectionCount, RequestHold};
+use super::pending::{Granted, Pending, PendingStream};
+use super::queue::connect;
+use super::{Checkout, Exchange, PoolError};
+use crate::circuit::Resource;
+use crate::cluster::{Permit, RequestPriority};
+use crate::host::Host;
+use nuncio_codec::head::Version;
+use nuncio_net::timer::LazyTimer;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+
+/// HTTP/2 connections to one host for requests of one priority.
+pub(crate) struct Http2Pool {
+    priority: RequestPriority,
+    /// Those that may be asked for streams, and those that end.
+    connections: RefCell<Vec<Rc<Http2Connection>>>,
+    pending: RefCell<VecDeque<Rc<Pending>>>,
+    connecting: Cell<usize>,
+    _permit: Permit,
+}
+
+impl Http2Pool {
+    pub(crate) fn new(priority: RequestPriority, permit: Permit) -> Self {
+        Self {
+            priority,
+            connections: RefCell::default(),
+            pending: RefCell::default(),
+            connecting: Cell::default(),
+            _permit: permit,
+        }
+    }
+
+    /// See [`Cluster::checkout`](crate::cluster::Cluster::checkout).
+    pub(crate) fn checkout(&self, host: &Rc<Host>) -> Result<Checkout, PoolError> {
+        if self.pending.borrow().is_empty()
+            && let Some(connection) = self.reserve()
+        {
+            let Some(hold) = RequestHold::take(host, self.priority) else {
+                connection.unreserve();
+                return Err(PoolError::Overflow);
+            };
+            return Ok(Checkout::Ready(Exchange::http2(connection, hold)));
+        }
+        self.enqueue(host).map(Checkout::Wait)
+    }
+
+    /// A connection that has promised a stream.
+    fn reserve(&self) -> Option<Rc<Http2Connection>> {
+        self.connections.borrow().iter().find(|c| c.reserve()).map(Rc::clone)
+    }
+
+    #[cold]
+    fn enqueue(&self, host: &Rc<Host>) -> Result<PendingStream, PoolError> {
+        let core = host.core();
+        let Some(permit) = core.try_take(self.priority, Resource::Pending) else {
+            core.stats.upstream_rq_pending_overflow.inc();
+            return Err(PoolError::PendingOverflow);
+        };
+        let pending = Pending::new(host, permit);
+        self.pending.borrow_mut().push_back(Rc::clone(&pending));
+        self.open_as_needed(host);
+        Ok(PendingStream::new(pending, Rc::clone(host), self.priority, Version::Http2))
+    }
+
+    /// Opens connections until those on their way can carry all who wait. Where `max_connections` refuses, one is
+    /// opened all the same if the pool has none at all, so that nobody waits for ever.
+    fn open_as_needed(&self, host: &Rc<Host>) {
+        let core = host.core();
+        let http = &core.config().http;
+        let each = http.h2.max_concurrent_streams.min(http.max_requests.unwrap_or(u32::MAX)).max(1) as usize;
+        while self.pending.borrow().len() > self.connecting.get().saturating_mul(each) {
+            let permit = core.try_take(self.priority, Resource::Connections).or_else(|| {
+                core.stats.upstream_cx_overflow.inc();
+                let none = self.connecting.get() == 0 && self.connections.borrow().is_empty();
+                none.then(|| core.take_anyway(self.priority, Resource::Connections))
+            });
+            let Some(permit) = permit else { return };
+            self.open(host, permit);
+        }
+    }
+
+    fn open(&self, host: &Rc<Host>, permit: Permit) {
+        self.connecting.set(self.connecting.get() + 1);
+        let (weak, priority) = (Rc::downgrade(host), self.priority);
+        let count = ConnectionCount::new(host, permit, Version::Http2);
+        let worker = Rc::clone(&host.core().worker);
+        let host = Rc::clone(host);
+        worker.spawn(async move {
+            // Lowered again even if connecting panics.
+            let connecting = Connecting { host: &host, priority };
+            let outcome = connect(host.core(), &host, count).await;
+            drop(connecting);
+            let Some(pool) = host.existing_http2_pool(priority) else { return };
+            let connection = match outcome {
+                Ok((stream, count, now)) => Http2Connection::new(stream, count, now),
+                Err(error) => return pool.fail_all(&host, &error),
+            };
+            pool.connections.borrow_mut().push(Rc::clone(&connection));
+            pool.serve(&host);
+            drop(host);
+            drive(connection, weak, priority).await;
+        });
+    }
+
+    /// Gives streams to those who wait, as far as there are any; what ends is forgotten.
+    pub(super) fn serve(&self, host: &Rc<Host>) {
+        while !self.pending.borrow().is_empty() {
+            let Some(connection) = self.reserve() else { break };
+            let Some(pending) = self.pending.borrow_mut().pop_front() else {
+                connection.unreserve();
+                break;
+            };
+            match RequestHold::take(host, self.priority) {
+                Some(hold) => pending.resolve(Ok(Granted::Http2(connection, hold))),
+                None => {
+                    connection.unreserve();
+                    pending.resolve(Err(PoolError::Overflow));
+                }
+            }
+        }
+        if !self.pending.borrow().is_empty() {
+            self.open_as_needed(host);
+        }
+    }
+
+    /// A request no longer waits.
+    pub(super) fn forget(&self, host: &Host, pending: &Rc<Pending>) {
+        self.pending.borrow_mut().retain(|p| !Rc::ptr_eq(p, pending));
+        host.core().stats.upstream_rq_cancelled.inc();
+    }
+
+    /// A connection failed: all who wait are told, as Envoy does, so that they may try another host.
+    fn fail_all(&self, host: &Rc<Host>, error: &PoolError) {
+        let waiting = std::mem::take(&mut *self.pending.borrow_mut());
+        for pending in waiting {
+            host.core().stats.upstream_rq_pending_failure_eject.inc();
+            pending.resolve(Err(error.clone()));
+        }
+    }
+}
+
+impl Drop for Http2Pool {
+    fn drop(&mut self) {
+        for connection in self.connections.get_mut() {
+            connection.abandon();
+        }
+    }
+}
+
+/// Reads and writes a connection until it is closed.
+async fn drive(connection: Rc<Http2Connection>, host: Weak<Host>, priority: RequestPriority) {
+    let mut timer = LazyTimer::new();
+    poll_fn(|cx| {
+        connection.turn(cx, &mut timer, || {
+            let Some(host) = host.upgrade() else { return };
+            let Some(pool) = host.existing_http2_pool(priority) else { return };
+            if !connection.is_open() {
+                pool.connections.borrow_mut().retain(|c| !Rc::ptr_eq(c, &connection));
+            }
+            pool.serve(&host);
+        })
+    })
+    .await;
+}
+
+/// A connection on its way.
+struct Connecting<'a> {
+    host: &'a Rc<Host>,
+    priority: RequestPriority,
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.host.existing_http2_pool(self.priority) {
+            pool.connecting.set(pool.connecting.get().saturating_sub(1));
+        }
+    }
+}
