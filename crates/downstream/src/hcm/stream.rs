@@ -492,7 +492,7 @@ impl<D: Downstream> Stream<D> {
         let Heads { request, response, .. } = &mut *self.heads;
         let worker = &hcm.world.worker;
         let now = worker.now();
-        let date = worker.date(self.info.start_wall + now.saturating_duration_since(self.info.start));
+        let date = worker.date(self.info.start_wall + worker.since(self.info.start));
         hcm.config.policy.on_response(response, request, date.as_bytes());
         if !self.request_complete {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();
@@ -501,8 +501,8 @@ impl<D: Downstream> Stream<D> {
         if hcm.draining() && self.down.begin_drain(now) {
             hcm.stats.downstream_cx_drain_close.inc();
         }
-        let age = now.saturating_duration_since(self.info.connection.accepted);
-        if hcm.config.timeouts.max_connection_duration.is_some_and(|most| age >= most)
+        let accepted = self.info.connection.accepted;
+        if hcm.config.timeouts.max_connection_duration.is_some_and(|most| worker.since(accepted) >= most)
             && self.down.begin_drain(now)
         {
             hcm.stats.downstream_cx_max_duration_reached.inc();
@@ -747,7 +747,7 @@ impl<D: Downstream> Stream<D> {
             End::Disconnected => stats.downstream_rq_rx_reset.inc(),
             End::Reset => stats.downstream_rq_tx_reset.inc(),
         }
-        let elapsed = now.saturating_duration_since(self.info.start);
+        let elapsed = self.hcm.world.worker.since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
         self.log(LogType::DownstreamEnd, now);
         StreamEnd {

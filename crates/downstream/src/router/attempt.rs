@@ -37,10 +37,10 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
         let failure = match outcome {
             Turn::Going => None,
             Turn::Complete => return complete(stream, flight).await,
-            Turn::Failed(failure) => Some(failure),
+            Turn::Failed(failure) => Some(*failure),
             Turn::Reply(reply) => {
                 flight.attempts.clear();
-                return stream.reply(reply).await;
+                return stream.reply(*reply).await;
             }
         };
         if let Some(failure) = failure
@@ -54,8 +54,8 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
         }
         outcome = match pumped {
             Pumped::Connected(at) => connected(stream, flight, at),
-            Pumped::NotConnected(at, error) => Turn::Failed(Failure::pool(Some(at), error)),
-            Pumped::Upstream(at, error) => Turn::Failed(Failure::stream(at, &error)),
+            Pumped::NotConnected(at, error) => Turn::failed(Failure::pool(Some(at), error)),
+            Pumped::Upstream(at, error) => Turn::failed(Failure::stream(at, &error)),
             Pumped::Head { at, end_stream } => head(stream, flight, at, end_stream).await,
             Pumped::Informational => {
                 informational(stream, flight);
@@ -64,10 +64,10 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
             Pumped::Complete => Turn::Complete,
             Pumped::Alarm(Alarm::BackOff) => again(stream, flight),
             Pumped::Alarm(Alarm::PerTry(at)) => match timeouts::per_try(stream, flight, at) {
-                Some(failure) => Turn::Failed(failure),
+                Some(failure) => Turn::failed(failure),
                 None => Turn::Going,
             },
-            Pumped::Alarm(Alarm::PerTryIdle(at)) => Turn::Failed(timeouts::per_try_idle(stream, flight, at)),
+            Pumped::Alarm(Alarm::PerTryIdle(at)) => Turn::failed(timeouts::per_try_idle(stream, flight, at)),
             Pumped::Timeout(Timeout::Route) => return timeouts::route(stream, flight).await,
             Pumped::Timeout(timeout) => {
                 flight.attempts.clear();
@@ -77,7 +77,7 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 flight.attempts.clear();
                 return stream.downstream_failed(error).await;
             }
-            Pumped::BodyTooLarge => Turn::Reply(LocalReply::retry_buffer_exceeded()),
+            Pumped::BodyTooLarge => Turn::reply(LocalReply::retry_buffer_exceeded()),
         };
     }
 }
@@ -89,9 +89,22 @@ enum Turn {
     /// The response is complete.
     Complete,
     /// An attempt failed.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// The router answers.
-    Reply(LocalReply),
+    Reply(Box<LocalReply>),
+}
+
+impl Turn {
+    /// Boxed, so that the turns of a request that fares well are small.
+    #[cold]
+    fn failed(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+
+    #[cold]
+    fn reply(reply: LocalReply) -> Self {
+        Self::Reply(Box::new(reply))
+    }
 }
 
 /// Why an attempt ended without a (complete) response.
@@ -165,7 +178,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         }
         let kind = FailureKind::NoHost;
         let (sent, names_host, transport, stale_reuse) = (false, true, None, false);
-        return Turn::Failed(Failure { at: None, kind, sent, names_host, transport, stale_reuse });
+        return Turn::failed(Failure { at: None, kind, sent, names_host, transport, stale_reuse });
     };
     let up = &mut stream.info.upstream;
     up.transport_failure = None;
@@ -181,7 +194,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         Err(error) => {
             let at = flight.attempts.len();
             flight.failed_host = Some(host);
-            return Turn::Failed(Failure::pool((!error.names_host()).then_some(at), error));
+            return Turn::failed(Failure::pool((!error.names_host()).then_some(at), error));
         }
     };
     flight.attempts.push(Attempt::new(host, step, now));
@@ -206,7 +219,7 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     stream.begin_upstream();
     let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
     if let Err(error) = up.encode_head(&stream.heads.request, head_only) {
-        return Turn::Failed(Failure::stream(at, &error));
+        return Turn::failed(Failure::stream(at, &error));
     }
     if head_only {
         *progress = super::replay::Progress::head_only();
@@ -246,7 +259,7 @@ async fn head<D: Downstream>(
     flight.settle_on(at);
     let end_stream = refuse_websocket(stream) || end_stream;
     if let Err(reply) = respond(stream, flight, end_stream).await {
-        return Turn::Reply(reply);
+        return Turn::reply(reply);
     }
     if end_stream { Turn::Complete } else { Turn::Going }
 }
@@ -300,7 +313,7 @@ pub(super) fn decide<D: Downstream>(
 ) -> Decision {
     let Flight { retry: Some(retry), cluster, priority, .. } = flight else { return Decision::No };
     let world = &stream.hcm.world;
-    let now = stream.info.start_wall + stream.now().saturating_duration_since(stream.info.start);
+    let now = stream.info.start_wall + world.worker.since(stream.info.start);
     let wall = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let around =
         RetryWorld { cluster, priority: *priority, runtime: &world.runtime, rng: world.worker.rng(), wall };
@@ -353,7 +366,7 @@ async fn respond<D: Downstream>(
     if let Some(since) =
         stream.info.timings.downstream_rx_end.filter(|_| !flight.config.suppress_envoy_headers)
     {
-        let elapsed = now.saturating_duration_since(since).as_millis();
+        let elapsed = stream.hcm.world.worker.since(since).as_millis();
         let headers = &mut stream.heads.response.headers;
         headers.set_number(Known::XEnvoyUpstreamServiceTime, elapsed as u64);
     }

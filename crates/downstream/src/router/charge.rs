@@ -121,7 +121,7 @@ impl Charge<'_> {
         let Some(begun) = stream.info.timings.downstream_rx_end.filter(|_| self.counts(stream)) else {
             return;
         };
-        let took = stream.now().saturating_duration_since(begun).as_millis() as u64;
+        let took = stream.hcm.world.worker.since(begun).as_millis() as u64;
         let stats = self.cluster.stats();
         stats.upstream_rq_time.record(took);
         match stream.info.internal {

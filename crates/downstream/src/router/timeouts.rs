@@ -106,7 +106,7 @@ pub(super) fn announce_retry<D: Downstream>(
     because_of_timeout: TimeoutRetry,
 ) {
     let complete = stream.info.timings.downstream_rx_end;
-    let elapsed = complete.map_or(Duration::ZERO, |at| stream.now().saturating_duration_since(at));
+    let elapsed = complete.map_or(Duration::ZERO, |at| stream.hcm.world.worker.since(at));
     let attempts = stream.info.upstream.attempts + 1;
     let head = &mut stream.heads.request;
     let host = &flight.route.virtual_host;

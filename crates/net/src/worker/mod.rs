@@ -18,7 +18,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use turn::{InTurns, Turn};
 
 /// What a worker shows to other threads.
@@ -84,6 +84,12 @@ impl Worker {
     #[inline]
     pub fn now(&self) -> Instant {
         self.turn.now(&self.clock)
+    }
+
+    /// The time since `at`, zero where that is still to come; with the same reserve.
+    #[inline]
+    pub fn since(&self, at: Instant) -> Duration {
+        self.turn.since(&self.clock, at)
     }
 
     /// Wall time, with the same reserve.

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The time of the present turn: what happens in one turn happens at one time. Outside of a turn every question
 /// goes to the clock.
@@ -16,6 +16,8 @@ pub(super) struct Turn {
     active: Cell<bool>,
     now: Cell<Option<Instant>>,
     wall: Cell<Option<SystemTime>>,
+    /// The last answer of [`since`](Self::since): most of what is timed at the end of a request began at once.
+    since: Cell<Option<(Instant, Duration)>>,
 }
 
 impl Turn {
@@ -35,6 +37,14 @@ impl Turn {
         }
     }
 
+    #[inline]
+    pub(super) fn since(&self, clock: &Clock, at: Instant) -> Duration {
+        match self.since.get() {
+            Some((last, passed)) if last == at => passed,
+            _ => self.keep(&self.since, (at, self.now(clock).saturating_duration_since(at))).1,
+        }
+    }
+
     fn keep<T: Copy>(&self, place: &Cell<Option<T>>, read: T) -> T {
         if self.active.get() {
             place.set(Some(read));
@@ -46,6 +56,7 @@ impl Turn {
         self.active.set(active);
         self.now.set(None);
         self.wall.set(None);
+        self.since.set(None);
     }
 }
 
@@ -79,7 +90,7 @@ impl<F: Future> Future for InTurns<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn time_stands_still_within_a_turn_and_only_there() {
@@ -90,10 +101,15 @@ mod tests {
         let second = Duration::from_secs(1);
         clock.advance(second);
         assert_eq!(seen(&turn), (start.0 + second, start.1 + second));
+        assert_eq!(turn.since(&clock, start.0), second);
         let task = async {
             let first = seen(&turn);
             clock.advance(second);
             assert_eq!(seen(&turn), first);
+            assert_eq!(
+                [start.0, start.0, first.0].map(|at| turn.since(&clock, at)),
+                [second, second, Duration::ZERO]
+            );
         };
         let mut task = Box::pin(InTurns::new(task, Rc::clone(&turn)));
         assert!(task.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
