@@ -6,7 +6,7 @@ use nuncio_codec::h1::{
     ClientCodec, ClientOptions, DecoderLimits, Event, HeaderCase, ServerCodec, ServerOptions,
     UnderscoreAction,
 };
-use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, PreserveCase, RequestHead, ResponseHead};
 
 /// Choices that follow from a seed.
 #[derive(Clone)]
@@ -35,9 +35,13 @@ impl Script {
                 1 => UnderscoreAction::RejectRequest,
                 _ => UnderscoreAction::DropHeader,
             },
-            keep_case: self.flip(),
+            preserve_case: self.preserve_case(),
             allow_custom_methods: self.flip(),
         }
+    }
+
+    fn preserve_case(&mut self) -> Option<PreserveCase> {
+        self.flip().then(|| PreserveCase { reason_phrase: self.flip(), proper_case: self.flip() })
     }
 
     fn client_options(&mut self) -> ClientOptions {
@@ -45,7 +49,7 @@ impl Script {
             limits: self.limits(),
             allow_chunked_length: self.flip(),
             enable_trailers: self.flip(),
-            keep_case: self.flip(),
+            preserve_case: self.preserve_case(),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod format;
 pub mod hash;
 pub mod header;
+pub mod header_key_format;
 pub mod lifecycle;
 pub mod matcher;
 pub mod registry;

@@ -292,12 +292,13 @@ impl BodyEncoder {
                 let start = out.len();
                 out.extend_from_slice(b"0\r\n");
                 let skip = super::encode::NOT_IN_TRAILERS;
-                if super::encode::fields(trailers, Known::Other, skip, case, out).is_err() {
+                if super::encode::fields(trailers, Known::Other, skip, out).is_err() {
                     // Trailers that must not be written are left out: the message itself is whole.
                     out.truncate(start);
                     out.extend_from_slice(LAST_CHUNK);
                     return Ok(());
                 }
+                super::encode::spell(out.get_mut(start..).unwrap_or_default(), None, case);
                 out.extend_from_slice(b"\r\n");
                 Ok(())
             }

@@ -6,7 +6,7 @@ use super::error::{EncodeError, ResponseError};
 use super::options::ClientOptions;
 use super::status_line::{self, StatusLine};
 use super::{Decoded, Event, HeaderCase, encode, fields};
-use crate::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
+use crate::head::{HeaderMap, Known, RequestHead, ResponseHead, Spelling, Version};
 use crate::scan;
 
 /// Where the response of the exchange stands.
@@ -146,22 +146,24 @@ impl ClientCodec {
         self.write_target(head, asked, out)?;
         out.extend_from_slice(b" HTTP/1.1\r\n");
         let host = if map.contains(Known::Authority) { Known::Authority } else { Known::Host };
-        encode::fields(map, host, encode::NOT_IN_REQUESTS, case, out)?;
+        let fields_at = out.len();
+        encode::fields(map, host, encode::NOT_IN_REQUESTS, out)?;
         let length = body::content_length(map).map_err(|_| EncodeError::ContentLength)?;
         let framing = match length {
             _ if matches!(asked, Asked::Connect | Asked::Upgrade) => BodyEncoder::UntilClose,
             Some(length) => BodyEncoder::Length(length),
             None if !end_stream => {
-                encode::field("transfer-encoding", b"chunked", case, out);
+                encode::field("transfer-encoding", b"chunked", out);
                 BodyEncoder::Chunked
             }
             None => {
                 if !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT") {
-                    encode::field("content-length", b"0", case, out);
+                    encode::field("content-length", b"0", out);
                 }
                 BodyEncoder::None
             }
         };
+        encode::spell(out.get_mut(fields_at..).unwrap_or_default(), head.spelling.as_deref(), case);
         out.extend_from_slice(b"\r\n");
         Ok((asked, framing))
     }
@@ -330,6 +332,10 @@ impl ClientCodec {
         head.version = if line.http_11 { Version::Http11 } else { Version::Http10 };
         let block = body::field_lines(bytes.get(line_len..).unwrap_or_default());
         fields::parse(block, o.rules(), &mut head.headers)?;
+        if let Some(keep) = o.preserve_case {
+            let reason = status_line::reason(bytes.get(..line_len).unwrap_or_default());
+            head.spelling = Some(Box::new(Spelling::of(block, reason, keep)));
+        }
         let event = self.take_head(o, line, &mut head.headers)?;
         Ok(Decoded { consumed: end, event })
     }

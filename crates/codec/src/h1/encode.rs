@@ -2,7 +2,7 @@
 
 use super::HeaderCase;
 use super::error::EncodeError;
-use crate::head::{HeaderMap, Known, KnownSet};
+use crate::head::{HeaderMap, Known, KnownSet, Spelling, proper_case};
 
 /// Never written as fields of a response head: the codec writes the framing itself.
 pub(super) const NOT_IN_RESPONSES: KnownSet = KnownSet::of(&[Known::TransferEncoding]);
@@ -21,44 +21,31 @@ pub(super) fn fields(
     map: &HeaderMap,
     first: Known,
     skip: KnownSet,
-    case: HeaderCase,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let start = out.len();
-    if !map.write_wire(first, skip, case == HeaderCase::Preserve, out) {
-        return Err(EncodeError::Header);
-    }
-    if case == HeaderCase::ProperCaseWords {
-        proper_case(out.get_mut(start..).unwrap_or_default());
-    }
-    Ok(())
+    if map.write_wire(first, skip, out) { Ok(()) } else { Err(EncodeError::Header) }
 }
 
-/// Gives the names of `lines` their capitals.
-fn proper_case(lines: &mut [u8]) {
-    let (mut name, mut start) = (true, true);
-    for byte in lines {
-        match *byte {
-            b'\n' => (name, start) = (true, true),
-            b':' => name = false,
-            _ if !name => {}
-            other => {
-                if start {
-                    byte.make_ascii_uppercase();
+/// Spells the names of `lines`, which are whole field lines with lower-case names, as the head's sender did, or as
+/// configured.
+#[inline]
+pub(super) fn spell(lines: &mut [u8], spelling: Option<&Spelling>, case: HeaderCase) {
+    match (spelling, case) {
+        (Some(spelling), _) => spelling.apply(lines),
+        (None, HeaderCase::ProperCaseWords) => {
+            for line in lines.split_inclusive_mut(|b| *b == b'\n') {
+                if let Some(end) = line.iter().position(|b| *b == b':') {
+                    line.get_mut(..end).into_iter().for_each(proper_case);
                 }
-                start = !other.is_ascii_alphanumeric();
             }
         }
+        (None, HeaderCase::Lower) => {}
     }
 }
 
 /// Writes one field that the codec adds.
-pub(super) fn field(name: &str, value: &[u8], case: HeaderCase, out: &mut Vec<u8>) {
-    let start = out.len();
+pub(super) fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
-    if case == HeaderCase::ProperCaseWords {
-        proper_case(out.get_mut(start..).unwrap_or_default());
-    }
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");

@@ -19,7 +19,8 @@ pub(super) enum Part {
 pub(super) struct FieldRules {
     pub limits: DecoderLimits,
     pub underscores: UnderscoreAction,
-    pub keep_case: bool,
+    /// The head is read line by line, because its spelling is kept.
+    pub preserve_case: bool,
     pub part: Part,
 }
 
@@ -27,7 +28,7 @@ impl FieldRules {
     /// Whether lines without oddities are taken as they are.
     #[inline]
     pub(super) fn are_plain(self) -> bool {
-        !self.keep_case && self.underscores == UnderscoreAction::Allow
+        !self.preserve_case && self.underscores == UnderscoreAction::Allow
     }
 
     fn joined(self) -> KnownSet {
@@ -253,11 +254,7 @@ fn append(name: &[u8], value: &[u8], rules: FieldRules, map: &mut HeaderMap) -> 
         }
         return Ok(());
     }
-    if rules.keep_case {
-        map.append_keep_case(name, value);
-    } else {
-        map.append_any_case(name, value);
-    }
+    map.append_any_case(name, value);
     if known == Known::Authority {
         map.rename_last(known);
     }

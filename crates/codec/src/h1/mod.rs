@@ -42,7 +42,7 @@ pub enum UnderscoreAction {
     DropHeader,
 }
 
-/// How names are spelled on the wire (`header_key_format`).
+/// How names are spelled on the wire (`header_key_format`), where the head does not say how its sender spelled them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderCase {
     /// In lower case.
@@ -50,8 +50,6 @@ pub enum HeaderCase {
     Lower,
     /// With a capital at the beginning and after every character that is neither letter nor digit.
     ProperCaseWords,
-    /// As the sender of the message spelled them, where the decoder kept that; else in lower case.
-    Preserve,
 }
 
 /// How large a head, or a trailer block, may be.

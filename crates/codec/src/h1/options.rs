@@ -2,6 +2,7 @@
 
 use super::fields::{FieldRules, Part};
 use super::{DecoderLimits, UnderscoreAction};
+use crate::head::PreserveCase;
 
 /// How requests are read (`Http1ProtocolOptions` and its neighbours in the connection manager). The default is
 /// Envoy's.
@@ -21,8 +22,8 @@ pub struct ServerOptions {
     pub enable_trailers: bool,
     /// What is done about `_` in names.
     pub underscores: UnderscoreAction,
-    /// Names are kept as they were sent, beside their lower-case form.
-    pub keep_case: bool,
+    /// How names were spelled is kept with the head.
+    pub preserve_case: Option<PreserveCase>,
     /// Methods beyond the registered ones are taken, if they are tokens.
     pub allow_custom_methods: bool,
 }
@@ -37,7 +38,7 @@ impl Default for ServerOptions {
             allow_chunked_length: false,
             enable_trailers: false,
             underscores: UnderscoreAction::Allow,
-            keep_case: false,
+            preserve_case: None,
             allow_custom_methods: false,
         }
     }
@@ -48,7 +49,7 @@ impl ServerOptions {
         FieldRules {
             limits: self.limits,
             underscores: self.underscores,
-            keep_case: self.keep_case,
+            preserve_case: self.preserve_case.is_some(),
             part: Part::Request,
         }
     }
@@ -64,8 +65,8 @@ pub struct ClientOptions {
     pub allow_chunked_length: bool,
     /// Trailers are events; else they are checked and dropped.
     pub enable_trailers: bool,
-    /// Names are kept as they were sent, beside their lower-case form.
-    pub keep_case: bool,
+    /// How names were spelled is kept with the head.
+    pub preserve_case: Option<PreserveCase>,
 }
 
 impl Default for ClientOptions {
@@ -75,7 +76,7 @@ impl Default for ClientOptions {
             limits: DecoderLimits { max_head_bytes: 80 * 1024, ..DecoderLimits::default() },
             allow_chunked_length: false,
             enable_trailers: false,
-            keep_case: false,
+            preserve_case: None,
         }
     }
 }
@@ -85,7 +86,7 @@ impl ClientOptions {
         FieldRules {
             limits: self.limits,
             underscores: UnderscoreAction::Allow,
-            keep_case: self.keep_case,
+            preserve_case: self.preserve_case.is_some(),
             part: Part::Response,
         }
     }

@@ -7,7 +7,7 @@ use super::options::ServerOptions;
 use super::request_head::{content_length, first_line, plain_head, take_target};
 use super::request_line::{self, LineVersion, RequestLine};
 use super::{Decoded, Event, HeaderCase, encode, fields};
-use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead, Version};
+use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead, Spelling, Version};
 use crate::scan;
 
 /// Where the request of the exchange stands.
@@ -189,6 +189,9 @@ impl ServerCodec {
         }
         let block = body::field_lines(bytes.get(line_len..end).unwrap_or_default());
         let end_stream = self.take_head(o, line, block, head)?;
+        if let Some(keep) = o.preserve_case {
+            head.spelling = Some(Box::new(Spelling::of(block, b"", keep)));
+        }
         Ok(Decoded { consumed: skipped + end, event: Event::Head { end_stream } })
     }
 
@@ -403,20 +406,23 @@ impl ServerCodec {
             None if self.version == Version::Http10 => BodyEncoder::UntilClose,
             None => BodyEncoder::Chunked,
         };
-        status_line(self.version, head.status, out)?;
-        encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, case, out)?;
+        let spelling = head.spelling.as_deref();
+        status_line(self.version, head.status, spelling.and_then(Spelling::reason), out)?;
+        let fields_at = out.len();
+        encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, out)?;
         if let Some(value) = self.connection_header().filter(|_| !switching)
             && !head.headers.contains(Known::Connection)
         {
-            encode::field("connection", value, case, out);
+            encode::field("connection", value, out);
         }
         if length.is_none() && head.status >= 200 && !matches!(head.status, 204 | 304) && !switching {
             if end_stream && self.asked != Asked::Head {
-                encode::field("content-length", b"0", case, out);
+                encode::field("content-length", b"0", out);
             } else if self.version == Version::Http11 {
-                encode::field("transfer-encoding", b"chunked", case, out);
+                encode::field("transfer-encoding", b"chunked", out);
             }
         }
+        encode::spell(out.get_mut(fields_at..).unwrap_or_default(), spelling, case);
         out.extend_from_slice(b"\r\n");
         Ok(framing)
     }
@@ -439,8 +445,8 @@ impl ServerCodec {
         if self.send != Send::Nothing || old || head.status / 100 != 1 {
             return;
         }
-        let written = status_line(self.version, head.status, out).and_then(|()| {
-            encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, HeaderCase::Lower, out)?;
+        let written = status_line(self.version, head.status, None, out).and_then(|()| {
+            encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, out)?;
             out.extend_from_slice(b"\r\n");
             Ok(())
         });
@@ -531,15 +537,20 @@ impl ServerCodec {
 const SPECIAL: KnownSet =
     KnownSet::of(&[Known::ContentLength, Known::TransferEncoding, Known::ProxyConnection, Known::Upgrade]);
 
-fn status_line(version: Version, status: u16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    if (version, status) == (Version::Http11, 200) {
+fn status_line(
+    version: Version,
+    status: u16,
+    reason: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    if (version, status, reason) == (Version::Http11, 200, None) {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         return Ok(());
     }
     out.extend_from_slice(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     encode::status(status, out)?;
     out.extend_from_slice(b" ");
-    out.extend_from_slice(encode::reason_phrase(status).as_bytes());
+    out.extend_from_slice(reason.unwrap_or(encode::reason_phrase(status).as_bytes()));
     out.extend_from_slice(b"\r\n");
     Ok(())
 }

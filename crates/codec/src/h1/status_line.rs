@@ -40,6 +40,13 @@ pub(super) fn parse(bytes: &[u8], most: usize) -> Result<(StatusLine, usize), Re
     }
 }
 
+/// The reason phrase of a line that was parsed.
+pub(super) fn reason(line: &[u8]) -> &[u8] {
+    let (_version, rest) = island(line);
+    let (_status, reason) = island(rest);
+    reason.trim_ascii()
+}
+
 /// The line at the beginning of `bytes` if it has the common form, `HTTP/1.1 SP digits SP reason CR LF`.
 #[inline]
 pub(super) fn plain(bytes: &[u8]) -> Option<(StatusLine, usize)> {

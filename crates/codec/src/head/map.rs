@@ -62,8 +62,6 @@ struct Entry {
     flags: u8,
 }
 
-/// The lower-case name stands apart, just before the wire form, which holds the name as it was sent.
-const CASED: u8 = 1;
 /// The name is a token, and the value has no control character but the tab: encoders need not look again.
 const CLEAN: u8 = 2;
 
@@ -83,13 +81,8 @@ impl Entry {
     }
 
     #[inline]
-    fn wire_at(&self) -> usize {
-        self.at as usize + if self.is(CASED) { usize::from(self.name_len) } else { 0 }
-    }
-
-    #[inline]
     fn value_at(&self) -> usize {
-        self.wire_at() + usize::from(self.name_len) + COLON
+        self.at as usize + usize::from(self.name_len) + COLON
     }
 
     #[inline]
@@ -98,8 +91,7 @@ impl Entry {
     }
 }
 
-/// A multimap of header names to values that keeps the order of arrival, lower-cases names once, and can
-/// keep the sender's spelling beside them.
+/// A multimap of header names to values that keeps the order of arrival and lower-cases names once.
 ///
 /// A look-up of a known name that is absent costs one bit test. Values are bytes without surrounding white
 /// space; whoever appends them vouches that they hold no CR, LF or NUL (encoders check again). Cloning copies
@@ -224,31 +216,22 @@ impl HeaderMap {
         self.entries.iter().map(|e| (Name { known: e.known, lower: self.name_of(e) }, self.value_of(e)))
     }
 
-    /// Every entry in order, the name spelled as its sender did where that was kept.
-    pub fn iter_cased(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> + '_ {
-        self.entries.iter().map(|e| {
-            let name =
-                if e.is(CASED) { self.slice(e.wire_at(), usize::from(e.name_len)) } else { self.name_of(e) };
-            (e.known, name, self.value_of(e))
-        })
-    }
-
     /// Writes the wire form of `first`, then of every other entry that is not a pseudo header (`:authority` among them)
-    /// nor in `skip`; with `cased`, names as their senders spelled them where that was kept. The answer is whether all
-    /// of it was fit to be written: no name or value has made a line of its own.
+    /// nor in `skip`, with lower-case names. The answer is whether all of it was fit to be written: no name or value has
+    /// made a line of its own.
     #[must_use]
-    pub(crate) fn write_wire(&self, first: Known, skip: KnownSet, cased: bool, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn write_wire(&self, first: Known, skip: KnownSet, out: &mut Vec<u8>) -> bool {
         let mut run = Run { buf: &self.buf, from: 0, to: 0 };
         if self.may_contain(first)
             && first != Known::Other
             && let Some(e) = self.entries.iter().find(|e| e.known == first)
-            && !self.write_entry(e, cased, &mut run, out)
+            && !self.write_entry(e, &mut run, out)
         {
             return false;
         }
         let skip = skip.or(PSEUDO);
         for e in self.entries.iter().filter(|e| !skip.contains(e.known)) {
-            if !self.write_entry(e, cased, &mut run, out) {
+            if !self.write_entry(e, &mut run, out) {
                 return false;
             }
         }
@@ -257,9 +240,9 @@ impl HeaderMap {
     }
 
     #[inline(always)]
-    fn write_entry(&self, e: &Entry, cased: bool, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
+    fn write_entry(&self, e: &Entry, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
         if e.flags != CLEAN {
-            return self.write_odd_entry(e, cased, run, out);
+            return self.write_odd_entry(e, run, out);
         }
         let at = e.at as usize;
         if at != run.to {
@@ -270,18 +253,13 @@ impl HeaderMap {
         true
     }
 
-    /// An entry that has to be looked at first, or has a second spelling.
-    fn write_odd_entry(&self, e: &Entry, cased: bool, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
+    /// An entry that has to be looked at first.
+    fn write_odd_entry(&self, e: &Entry, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
         if !e.is(CLEAN) && !self.is_clean(e) {
             return false;
         }
-        let mut at = e.wire_at();
-        if e.is(CASED) && !cased {
-            run.flush(out);
-            out.extend_from_slice(self.slice(e.at as usize, usize::from(e.name_len)));
-            at += usize::from(e.name_len);
-            run.from = at;
-        } else if at != run.to {
+        let at = e.at as usize;
+        if at != run.to {
             run.flush(out);
             run.from = at;
         }
@@ -384,21 +362,6 @@ impl HeaderMap {
         }
         let (at, known) = self.start_lower(name);
         self.finish(known, at, name.len(), 0, value);
-        true
-    }
-
-    /// As [`append_any_case`](Self::append_any_case), and keeps the sender's spelling for
-    /// [`iter_cased`](Self::iter_cased).
-    pub fn append_keep_case(&mut self, name: &[u8], value: &[u8]) -> bool {
-        if name.len() > usize::from(u16::MAX) {
-            return false;
-        }
-        let (at, known) = self.start_lower(name);
-        let cased = self.slice(at, name.len()) != name;
-        if cased {
-            self.buf.extend_from_slice(name);
-        }
-        self.finish(known, at, name.len(), if cased { CASED } else { 0 }, value);
         true
     }
 

@@ -2,9 +2,11 @@
 
 mod known;
 mod map;
+mod spelling;
 
 pub use known::Known;
 pub use map::{HeaderMap, KnownSet, Name};
+pub use spelling::{PreserveCase, Spelling, proper_case};
 
 /// The protocol version that a message was sent with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct RequestHead {
     pub version: Version,
     /// Pseudo headers and headers.
     pub headers: HeaderMap,
+    /// How the client spelled their names, where that was kept.
+    pub spelling: Option<Box<Spelling>>,
 }
 
 impl RequestHead {
@@ -52,6 +56,7 @@ impl RequestHead {
     pub fn clear(&mut self) {
         self.version = Version::default();
         self.headers.clear();
+        self.spelling = None;
     }
 
     /// `:method`, empty when absent.
@@ -91,11 +96,13 @@ pub struct ResponseHead {
     pub status: u16,
     /// Headers; no pseudo header stands among them.
     pub headers: HeaderMap,
+    /// How the upstream spelled their names, where that was kept.
+    pub spelling: Option<Box<Spelling>>,
 }
 
 impl Default for ResponseHead {
     fn default() -> Self {
-        Self { version: Version::default(), status: 200, headers: HeaderMap::default() }
+        Self { version: Version::default(), status: 200, headers: HeaderMap::default(), spelling: None }
     }
 }
 
@@ -110,6 +117,7 @@ impl ResponseHead {
         self.version = Version::default();
         self.status = 200;
         self.headers.clear();
+        self.spelling = None;
     }
 }
 

@@ -14,6 +14,7 @@ use nuncio_codec::h1::{DecoderLimits, HeaderCase, ServerOptions, UnderscoreActio
 use nuncio_codec::h2;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::config::{self, CompileContext, Place};
+use nuncio_core::header_key_format;
 use nuncio_proto::pb::envoy::config::core::v3 as pb_core;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use nuncio_upstream::http2;
@@ -213,6 +214,8 @@ impl HcmConfig {
             max_stream_duration,
             headers_with_underscores_action,
             max_requests_per_connection,
+            // Of responses: what a cluster sends.
+            max_response_headers_kb: _,
         } = common;
         let timeout = |name: &str, value: &Option<prost_types::Duration>, default| {
             config::timeout(value.as_ref(), default, &cx.field(name))
@@ -304,16 +307,24 @@ impl HcmConfig {
         };
         let h2 =
             http2::compile(http2_protocol_options.unwrap_or_default(), &cx.field("http2_protocol_options"));
-        let (h1, override_stream_error) =
-            compile_h1(http_protocol_options.unwrap_or_default(), limits, headers_with_underscores_action);
-        let stream_error_on_invalid_message =
-            override_stream_error.or(stream_error_on_invalid_http_message).unwrap_or_default();
+        let h1 = compile_h1(
+            http_protocol_options.unwrap_or_default(),
+            limits,
+            headers_with_underscores_action,
+            &cx.field("http_protocol_options"),
+        );
+        let stream_error_on_invalid_message = h1
+            .as_ref()
+            .and_then(|(_, _, own)| *own)
+            .or(stream_error_on_invalid_http_message)
+            .unwrap_or_default();
         let local_replies = LocalReplies::compile(
             local_reply_config.as_ref(),
             stream_error_on_invalid_message,
             env.runtime,
             &cx.field("local_reply_config"),
         );
+        let (h1, header_case, _) = h1?;
         Some(Self {
             place: cx.place(),
             stat_prefix: format!("http.{stat_prefix}."),
@@ -325,7 +336,7 @@ impl HcmConfig {
             },
             h2: h2.map(|h2| h2::Options { limits, underscores: h1.underscores, ..h2 })?,
             h1,
-            header_case: HeaderCase::Lower,
+            header_case,
             policy: policy?,
             routes: routes?,
             chain: chain?,
@@ -341,12 +352,13 @@ impl HcmConfig {
     }
 }
 
-/// The HTTP/1 decoder's rules, and whether a bad message spares its connection.
+/// The HTTP/1 decoder's rules, how names are spelled, and whether a bad message spares its connection.
 fn compile_h1(
     message: pb_core::Http1ProtocolOptions,
     limits: DecoderLimits,
     underscores: i32,
-) -> (ServerOptions, Option<bool>) {
+    cx: &CompileContext<'_>,
+) -> Option<(ServerOptions, HeaderCase, Option<bool>)> {
     use pb_core::http_protocol_options::HeadersWithUnderscoresAction as Action;
     let pb_core::Http1ProtocolOptions {
         allow_absolute_url,
@@ -355,7 +367,13 @@ fn compile_h1(
         enable_trailers,
         allow_chunked_length,
         override_stream_error_on_invalid_http_message,
+        header_key_format,
+        allow_custom_methods,
+        // What a client sends; a downstream connection is a server.
+        send_fully_qualified_url: _,
     } = message;
+    let (header_case, preserve_case) =
+        header_key_format::compile(header_key_format, &cx.field("header_key_format"))?;
     let options = ServerOptions {
         limits,
         accept_http_10,
@@ -368,10 +386,10 @@ fn compile_h1(
             Ok(Action::DropHeader) => UnderscoreAction::DropHeader,
             Ok(Action::Allow) | Err(_) => UnderscoreAction::Allow,
         },
-        keep_case: false,
-        allow_custom_methods: false,
+        preserve_case,
+        allow_custom_methods,
     };
-    (options, override_stream_error_on_invalid_http_message)
+    Some((options, header_case, override_stream_error_on_invalid_http_message))
 }
 
 fn escaped_slashes(value: i32) -> EscapedSlashes {

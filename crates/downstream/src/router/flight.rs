@@ -26,6 +26,8 @@ pub(super) struct Attempt {
     pub(super) last_event: Instant,
     /// Its time ran out, but it may still answer first: another one was begun beside it.
     pub(super) hedged: bool,
+    /// More waits for it than may.
+    pub(super) backed_up: bool,
 }
 
 /// How far an attempt is.
@@ -41,7 +43,16 @@ pub(super) enum Step {
 impl Attempt {
     pub(super) fn new(host: Rc<Host>, step: Step, now: Instant) -> Self {
         let progress = Progress::default();
-        Self { host, step, progress, answer_by: None, timed: false, last_event: now, hedged: false }
+        Self {
+            host,
+            step,
+            progress,
+            answer_by: None,
+            timed: false,
+            last_event: now,
+            hedged: false,
+            backed_up: false,
+        }
     }
 
     /// Its exchange, once it is on a connection.
@@ -93,6 +104,8 @@ pub(super) struct Flight<'a> {
     pub(super) pick: PickContext<'a>,
     /// The host of an attempt that ended before it had a place.
     pub(super) failed_host: Option<Rc<Host>>,
+    /// The client does not read, so that no upstream is read either.
+    pub(super) held_back: bool,
 }
 
 /// Whether an attempt is made because the one before took too long (`x-envoy-is-timeout-retry`).

@@ -125,6 +125,7 @@ async fn to_cluster<D: Downstream>(
         back_off: None,
         pick: PickContext::default(),
         failed_host: None,
+        held_back: false,
     };
     attempt::run(stream, flight).await
 }

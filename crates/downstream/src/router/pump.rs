@@ -4,6 +4,7 @@ use super::flight::{Alarm, Attempt, Flight, Limits, Step};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::stream::Stream;
+use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::pool::{PoolError, StreamError, UpstreamEvent};
 use std::task::{Context, Poll};
 
@@ -82,6 +83,9 @@ pub(super) fn poll<D: Downstream>(
             return Poll::Ready(Pumped::Downstream(error));
         }
         moved |= full && stream.down.buffered() <= flight.limits.down;
+        if full || flight.held_back {
+            count_pause(stream, flight);
+        }
         if !moved {
             if incomplete && stream.request_complete {
                 // The times that the response and its attempts may take began in this turn.
@@ -89,6 +93,36 @@ pub(super) fn poll<D: Downstream>(
                 return stream.poll_timers(cx).map(|timeout| expired(stream, flight, timeout));
             }
             return Poll::Pending;
+        }
+    }
+}
+
+/// Counts that the upstream is no longer read because the client does not read, and that it is again.
+#[cold]
+fn count_pause<D: Downstream>(stream: &Stream<D>, flight: &mut Flight<'_>) {
+    let held_back = stream.down.buffered() > flight.limits.down;
+    if held_back != flight.held_back {
+        flight.held_back = held_back;
+        let stats = flight.cluster.stats();
+        match held_back {
+            true => stats.upstream_flow_control_paused_reading_total.inc(),
+            false => stats.upstream_flow_control_resumed_reading_total.inc(),
+        }
+    }
+}
+
+/// The same for the client, whom an upstream that does not read holds back.
+#[cold]
+fn count_client_pause<D: Downstream>(stream: &Stream<D>, cluster: &Cluster, held_back: bool) {
+    let (up, down) = (cluster.stats(), &stream.hcm.stats);
+    match held_back {
+        true => {
+            up.upstream_flow_control_backed_up_total.inc();
+            down.downstream_flow_control_paused_reading_total.inc();
+        }
+        false => {
+            up.upstream_flow_control_drained_total.inc();
+            down.downstream_flow_control_resumed_reading_total.inc();
         }
     }
 }
@@ -137,7 +171,12 @@ fn poll_attempt<D: Downstream>(
     let full = up.buffered() > flight.limits.up;
     let sent = up.poll_flush(cx);
     // With room again, the request goes on.
-    let mut turn = if full && up.buffered() <= flight.limits.up { Turn::Moved } else { Turn::Idle };
+    let backed_up = up.buffered() > flight.limits.up;
+    if backed_up != attempt.backed_up {
+        attempt.backed_up = backed_up;
+        count_client_pause(stream, &flight.cluster, backed_up);
+    }
+    let mut turn = if full && !backed_up { Turn::Moved } else { Turn::Idle };
     if stream.down.buffered() <= flight.limits.down {
         match up.poll_event(cx, &mut stream.heads.response, &mut stream.heads.response_trailers) {
             Poll::Pending => {}

@@ -1,6 +1,7 @@
 //! What is written, and what is not.
 
 use super::*;
+use crate::head::PreserveCase;
 
 /// Names and values.
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -276,13 +277,22 @@ fn pieces_framed_for_the_caller_are_the_pieces_framed_here() {
 
 #[test]
 fn names_are_spelled_as_configured() {
-    let options = ServerOptions { keep_case: true, ..ServerOptions::default() };
+    let options = ServerOptions { preserve_case: Some(PreserveCase::default()), ..ServerOptions::default() };
     let (mut head, mut trailers) = (RequestHead::new(), HeaderMap::new());
     let input = b"GET / HTTP/1.1\r\nHost: a\r\nX-mY-hdr: 1\r\nUPPER: 2\r\nplain: 3\r\n\r\n";
     ServerCodec::new().decode(&options, input, &mut head, &mut trailers).unwrap();
     head.headers.append("foo$b#$are", b"4");
+    let mut kept = Vec::new();
+    let spelled = ClientCodec::new().encode_head(HeaderCase::ProperCaseWords, &head, true, &mut kept);
+    assert_eq!(spelled, Ok(()));
+    let want = "Host: a\r\nX-mY-hdr: 1\r\nUPPER: 2\r\nplain: 3\r\nfoo$b#$are: 4\r\n\r\n";
+    assert_eq!(
+        text(&kept),
+        text(format!("GET / HTTP/1.1\r\n{want}").as_bytes()),
+        "the sender's word counts first"
+    );
+    head.spelling = None;
     for (case, want) in [
-        (HeaderCase::Preserve, "Host: a\r\nX-mY-hdr: 1\r\nUPPER: 2\r\nplain: 3\r\nfoo$b#$are: 4\r\n\r\n"),
         (HeaderCase::Lower, "host: a\r\nx-my-hdr: 1\r\nupper: 2\r\nplain: 3\r\nfoo$b#$are: 4\r\n\r\n"),
         (
             HeaderCase::ProperCaseWords,

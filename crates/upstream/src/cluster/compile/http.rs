@@ -3,6 +3,7 @@
 use crate::cluster::{HttpUpstream, UpstreamProtocol};
 use crate::http2;
 use nuncio_core::config::{CompileContext, timeout};
+use nuncio_core::header_key_format;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
 use nuncio_proto::pb::envoy::config::core::v3::{
     Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common,
@@ -51,7 +52,7 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
                 let cx = cx.field("explicit_http_config");
                 match protocol_config {
                     Some(ProtocolConfig::HttpProtocolOptions(options)) => {
-                        http1_options(Some(options), &mut http);
+                        http1_options(Some(options), &mut http, &cx.field("http_protocol_options"))?;
                     }
                     Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
                         http.protocol = UpstreamProtocol::Http2;
@@ -66,7 +67,7 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
                 let cx = cx.field("use_downstream_protocol_config");
                 let UseDownstreamHttpConfig { http_protocol_options, http2_protocol_options } = both;
                 http.protocol = UpstreamProtocol::Downstream;
-                http1_options(http_protocol_options, &mut http);
+                http1_options(http_protocol_options, &mut http, &cx.field("http_protocol_options"))?;
                 let http2 = http2_protocol_options.unwrap_or_default();
                 http2_options(http2, &mut http, &cx.field("http2_protocol_options"));
             }
@@ -77,7 +78,7 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
     }
     if !replaced {
         common_options(common, &mut http, &cx.field("common_http_protocol_options"));
-        http1_options(http1, &mut http);
+        http1_options(http1, &mut http, &cx.field("http_protocol_options"))?;
         let selection = ClusterProtocolSelection::try_from(protocol_selection);
         if selection == Ok(ClusterProtocolSelection::UseDownstreamProtocol) {
             http.protocol = UpstreamProtocol::Downstream;
@@ -102,7 +103,11 @@ fn common_options(message: Option<Common>, http: &mut HttpUpstream, cx: &Compile
         // Of requests only: responses are not affected.
         headers_with_underscores_action: _,
         max_requests_per_connection,
+        max_response_headers_kb,
     } = message;
+    if let Some(kb) = max_response_headers_kb {
+        http.h1.limits.max_head_bytes = kb.saturating_mul(1024);
+    }
     http.idle_timeout = timeout(idle_timeout.as_ref(), http.idle_timeout, &cx.field("idle_timeout"));
     if let Some(count) = max_headers_count {
         http.h1.limits.max_headers = count;
@@ -122,8 +127,12 @@ fn http2_options(message: Http2ProtocolOptions, http: &mut HttpUpstream, cx: &Co
     }
 }
 
-fn http1_options(message: Option<Http1ProtocolOptions>, http: &mut HttpUpstream) {
-    let Some(message) = message else { return };
+fn http1_options(
+    message: Option<Http1ProtocolOptions>,
+    http: &mut HttpUpstream,
+    cx: &CompileContext<'_>,
+) -> Option<()> {
+    let Some(message) = message else { return Some(()) };
     let Http1ProtocolOptions {
         // What a server accepts; an upstream connection is a client.
         allow_absolute_url: _,
@@ -132,7 +141,15 @@ fn http1_options(message: Option<Http1ProtocolOptions>, http: &mut HttpUpstream)
         override_stream_error_on_invalid_http_message: _,
         enable_trailers,
         allow_chunked_length,
+        header_key_format,
+        send_fully_qualified_url,
+        allow_custom_methods: _,
     } = message;
     http.h1.enable_trailers = enable_trailers;
     http.h1.allow_chunked_length = allow_chunked_length;
+    http.send_fully_qualified_url = send_fully_qualified_url;
+    let (case, preserve) = header_key_format::compile(header_key_format, &cx.field("header_key_format"))?;
+    http.header_case = case;
+    http.h1.preserve_case = preserve;
+    Some(())
 }
