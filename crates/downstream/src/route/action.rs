@@ -1,5 +1,6 @@
 //! What becomes of a request that matched.
 
+use super::hash::HashPolicies;
 use super::redirect::RedirectAction;
 use super::rewrite::{HostRewrite, PathRewrite};
 use crate::hcm::upgrade::RouteUpgrade;
@@ -47,6 +48,8 @@ pub struct ClusterAction {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_policy.hedge_on_per_try_timeout`
     pub hedge_on_per_try_timeout: bool,
+    /// `hash_policy`
+    pub hash: Arc<HashPolicies>,
     /// `request_body_buffer_limit`, in bytes: how much of a body is kept for another attempt.
     pub body_limit: Option<usize>,
     pub(super) path: Option<Arc<PathRewrite>>,

@@ -13,6 +13,7 @@ mod affix;
 mod compile;
 mod conditions;
 mod domains;
+mod hash;
 mod index;
 mod per_filter;
 mod redirect;
@@ -31,6 +32,8 @@ pub use redirect::{RedirectAction, tls_location};
 pub use rewrite::{HostRewrite, set_authority};
 
 use crate::hcm::upgrade::RouteUpgrade;
+pub use hash::HashPolicies;
+
 use conditions::Conditions;
 use domains::{Domains, without_port};
 use index::PathIndex;

@@ -371,6 +371,9 @@ async fn respond<D: Downstream>(
         headers.set_number(Known::XEnvoyUpstreamServiceTime, elapsed as u64);
     }
     flight.charge(0).response(stream);
+    for cookie in &flight.cookies {
+        stream.heads.response.headers.append("set-cookie", cookie);
+    }
     stream.mutate_response(flight.route, now);
     stream.filter_response(end_stream).await?;
     stream.start_response(end_stream);

@@ -102,6 +102,8 @@ pub(super) struct Flight<'a> {
     pub(super) back_off: Option<(Instant, TimeoutRetry)>,
     /// What every pick of a host looks at.
     pub(super) pick: PickContext<'a>,
+    /// Cookies that the response gives the client, so that it is placed alike again.
+    pub(super) cookies: Vec<Vec<u8>>,
     /// The host of an attempt that ended before it had a place.
     pub(super) failed_host: Option<Rc<Host>>,
     /// The client does not read, so that no upstream is read either.

@@ -92,6 +92,12 @@ async fn to_cluster<D: Downstream>(
         return in_maintenance(stream, config, route, &cluster).await;
     }
     let (timeouts, retry) = prepare_request(stream, config, route, action);
+    let mut cookies = Vec::new();
+    let hash = if action.hash.is_empty() {
+        None
+    } else {
+        action.hash.hash(&stream.heads.request, &stream.info, &mut cookies)
+    };
     stream.deadlines.response = timeouts.global;
     if stream.request_complete {
         let now = stream.now();
@@ -123,7 +129,8 @@ async fn to_cluster<D: Downstream>(
         retry,
         attempts: SmallVec::new(),
         back_off: None,
-        pick: PickContext::default(),
+        pick: PickContext { hash, ..PickContext::default() },
+        cookies,
         failed_host: None,
         held_back: false,
     };

@@ -172,8 +172,9 @@ impl Cluster {
         let set = self.hosts.borrow();
         let rng = self.core.worker.rng();
         let mut attempts = cx.avoid.map_or(0, |a| a.attempts);
+        let mut cx = *cx;
         loop {
-            let picked = set.pick(cx, rng);
+            let picked = set.pick(&cx, rng);
             if picked.panic {
                 self.core.stats.lb_healthy_panic.inc();
             }
@@ -182,7 +183,10 @@ impl Cluster {
                 return None;
             };
             match cx.avoid {
-                Some(avoid) if attempts > 0 && (avoid.rejects)(host) => attempts -= 1,
+                Some(avoid) if attempts > 0 && (avoid.rejects)(host) => {
+                    attempts -= 1;
+                    cx.attempt += 1;
+                }
                 _ => return Some(Rc::clone(host)),
             }
         }

@@ -1,6 +1,7 @@
 //! Balancers: which host of a list is next.
 
 mod edf;
+mod hash;
 mod least_request;
 mod locality;
 pub mod priority;
@@ -8,6 +9,7 @@ mod random;
 mod round_robin;
 mod set;
 
+pub use hash::{Hashing, Maglev, RingHash};
 pub use priority::Loads;
 pub use set::HostSet;
 
@@ -27,6 +29,10 @@ pub enum LbPolicy {
     LeastRequest(LeastRequest),
     /// By chance.
     Random,
+    /// By the request's hash, on a ring.
+    RingHash(RingHash),
+    /// By the request's hash, in a table.
+    Maglev(Maglev),
 }
 
 /// `LeastRequestLbConfig`.
@@ -98,6 +104,8 @@ pub struct PickContext<'a> {
     pub avoid: Option<Avoid<'a>>,
     /// How load spreads over priorities, where a retry moves it (`retry_priority`).
     pub loads: Option<&'a Loads>,
+    /// Picks for this attempt that were rejected before.
+    pub attempt: u32,
 }
 
 /// Hosts to avoid if others come up.
@@ -123,7 +131,10 @@ pub fn make(policy: &LbPolicy, hosts: HostList, rng: &Rng) -> Box<dyn Balancer> 
     match policy {
         LbPolicy::RoundRobin => round_robin::make(hosts, rng),
         LbPolicy::LeastRequest(config) => least_request::make(config, hosts, rng),
-        LbPolicy::Random => Box::new(random::Random::new(hosts)),
+        // Those that hash are made with the hosts' shares, elsewhere.
+        LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) => {
+            Box::new(random::Random::new(hosts))
+        }
     }
 }
 

@@ -120,7 +120,7 @@ impl HostSet {
         let panic = self.loads.panic.get(choice.priority).copied().unwrap_or(false);
         let balancer = if panic {
             if self.fail_in_panic { &None } else { &priority.all }
-        } else if choice.degraded {
+        } else if choice.degraded && priority.degraded.is_some() {
             &priority.degraded
         } else {
             &priority.healthy
@@ -152,12 +152,31 @@ impl Counts {
 
 impl Priority {
     fn new(lists: &[LocalityList], factor: u32, panic: bool, config: &LbConfig, rng: &Rng) -> Self {
+        if super::hash::is_hashing(&config.policy) {
+            return Self::hashing(lists, panic, config);
+        }
         let of = |health| Self::balancer(lists, factor, health, config, rng);
         Self {
             healthy: of(Health::Healthy),
             degraded: of(Health::Degraded),
             all: if panic { plain(lists, None, config, rng) } else { None },
         }
+    }
+
+    /// Places by hash: degraded hosts get nothing, as in Envoy.
+    fn hashing(lists: &[LocalityList], panic: bool, config: &LbConfig) -> Self {
+        let hosts = |list: &LocalityList| -> Vec<Rc<Host>> {
+            let usable = list.hosts.iter().filter(|(health, _)| panic || *health == Health::Healthy);
+            usable.map(|(_, host)| Rc::clone(host)).collect()
+        };
+        let localities: Vec<_> = if config.locality_weighted {
+            lists.iter().map(|list| (f64::from(list.weight.unwrap_or(0)), hosts(list))).collect()
+        } else {
+            vec![(1.0, lists.iter().flat_map(hosts).collect())]
+        };
+        let balancer = super::hash::make(&config.policy, &localities);
+        let (healthy, all) = if panic { (None, balancer) } else { (balancer, None) };
+        Self { healthy, degraded: None, all }
     }
 
     fn balancer(

@@ -10,7 +10,7 @@ use crate::route::redirect::RedirectAction;
 use crate::route::rewrite::{HostRewrite, PathRewrite};
 use crate::route::template::{TemplateMatch, TemplateRewrite, TemplateRewriteError};
 use crate::route::weighted::WeightedClusters;
-use crate::route::{Route, WeightChanges};
+use crate::route::{HashPolicies, Route, WeightChanges};
 use crate::router::retry::{RetryPlugins, RetryPolicy};
 use nuncio_core::config::{CompileContext, data_source, duration, type_name};
 use nuncio_core::matcher::RegexRewrite;
@@ -128,7 +128,9 @@ fn cluster_action(
         hedge_policy,
         upgrade_configs,
         max_stream_duration,
+        hash_policy,
     } = message;
+    let hash = HashPolicies::compile(hash_policy, cx, self::regex_rewrite);
     let own = ForwardingDefaults::compile(
         retry_policy,
         hedge_policy,
@@ -146,6 +148,7 @@ fn cluster_action(
     let idle_timeout = limit(idle_timeout.as_ref(), &cx.field("idle_timeout"));
     let own = own?;
     let action = ClusterAction {
+        hash: Arc::new(hash?),
         retry: own.retry.or_else(|| around.defaults.retry.clone()),
         hedge_on_per_try_timeout: own
             .hedge_on_per_try_timeout

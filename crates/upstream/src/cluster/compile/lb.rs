@@ -1,24 +1,28 @@
 //! How a cluster balances, by its old fields or by `load_balancing_policy`.
 
-use crate::lb::{LbConfig, LbPolicy, LeastRequest};
+use crate::lb::{Hashing, LbConfig, LbPolicy, LeastRequest, Maglev, RingHash};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as Legacy;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::common_lb_config::{
-    LocalityConfigSpecifier as LegacyLocality, LocalityWeightedLbConfig as LegacyWeighted,
-    ZoneAwareLbConfig as LegacyZoneAware,
+    ConsistentHashingLbConfig as LegacyHashing, LocalityConfigSpecifier as LegacyLocality,
+    LocalityWeightedLbConfig as LegacyWeighted, ZoneAwareLbConfig as LegacyZoneAware,
 };
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::ring_hash_lb_config::HashFunction;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
-    CommonLbConfig, LbPolicy as PolicyName, LeastRequestLbConfig, RoundRobinLbConfig,
+    CommonLbConfig, LbPolicy as PolicyName, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig,
 };
 use nuncio_proto::pb::envoy::config::cluster::v3::load_balancing_policy::Policy;
 use nuncio_proto::pb::envoy::config::core::v3::{RuntimeDouble, TypedExtensionConfig};
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies as ext;
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::LocalityLbConfig;
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::{
     LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
 };
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::{
+    ConsistentHashingLbConfig, LocalityLbConfig,
+};
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction as ExtHashFunction;
 use prost::Name;
 
 /// Reads all that says how hosts are chosen. `load_balancing_policy` counts where it is set; of
@@ -32,7 +36,21 @@ pub(super) fn compile(
     cx: &CompileContext<'_>,
 ) -> Option<LbConfig> {
     let mut config = LbConfig::default();
-    if let Some(CommonLbConfig { healthy_panic_threshold, locality_config_specifier }) = common {
+    let mut hashing = Hashing::default();
+    if let Some(CommonLbConfig {
+        healthy_panic_threshold,
+        consistent_hashing_lb_config,
+        locality_config_specifier,
+    }) = common
+    {
+        if let Some(LegacyHashing { use_hostname_for_hashing, hash_balance_factor }) =
+            consistent_hashing_lb_config
+        {
+            hashing = Hashing {
+                use_hostname: use_hostname_for_hashing,
+                balance_factor: hash_balance_factor.unwrap_or(0),
+            };
+        }
         if let Some(threshold) = healthy_panic_threshold {
             config.panic_threshold = threshold.value.clamp(0.0, 100.0) as u32;
         }
@@ -61,14 +79,69 @@ pub(super) fn compile(
                 active_request_bias,
             })) => least_request(choice_count, active_request_bias),
             // The settings of another policy are not looked at, as in Envoy.
-            Some(Legacy::RoundRobinLbConfig(RoundRobinLbConfig {})) | None => LeastRequest::default(),
+            _ => LeastRequest::default(),
         }),
+        Ok(PolicyName::RingHash) => {
+            let (murmur, minimum, maximum) = match lb_config {
+                Some(Legacy::RingHashLbConfig(RingHashLbConfig {
+                    minimum_ring_size,
+                    hash_function,
+                    maximum_ring_size,
+                })) => (
+                    HashFunction::try_from(hash_function) == Ok(HashFunction::MurmurHash2),
+                    minimum_ring_size,
+                    maximum_ring_size,
+                ),
+                _ => (false, None, None),
+            };
+            ring_hash(murmur, minimum, maximum, hashing, cx)?
+        }
+        Ok(PolicyName::Maglev) => {
+            let size = match lb_config {
+                Some(Legacy::MaglevLbConfig(MaglevLbConfig { table_size })) => table_size,
+                _ => None,
+            };
+            maglev(size, hashing, cx)?
+        }
         Ok(PolicyName::LoadBalancingPolicyConfig) => {
             cx.field("lb_policy").error("cluster: field load_balancing_policy need to be set");
             return None;
         }
     };
     Some(config)
+}
+
+fn ring_hash(
+    murmur: bool,
+    minimum: Option<u64>,
+    maximum: Option<u64>,
+    common: Hashing,
+    cx: &CompileContext<'_>,
+) -> Option<LbPolicy> {
+    let (minimum, maximum) = (minimum.unwrap_or(1024), maximum.unwrap_or(8 << 20));
+    if minimum > maximum {
+        cx.error(format!("ring hash: minimum_ring_size ({minimum}) > maximum_ring_size ({maximum})"));
+        return None;
+    }
+    Some(LbPolicy::RingHash(RingHash { murmur, minimum, maximum, common }))
+}
+
+fn maglev(size: Option<u64>, common: Hashing, cx: &CompileContext<'_>) -> Option<LbPolicy> {
+    let table_size = size.unwrap_or(65537);
+    let divisible = (2..).take_while(|d| d * d <= table_size).any(|d| table_size.is_multiple_of(d));
+    if table_size < 2 || divisible {
+        cx.error("The table size of maglev must be prime number");
+        return None;
+    }
+    Some(LbPolicy::Maglev(Maglev { table_size, common }))
+}
+
+/// The settings that both kinds of hashing share.
+fn hashing(message: Option<ConsistentHashingLbConfig>) -> Hashing {
+    let Some(ConsistentHashingLbConfig { use_hostname_for_hashing, hash_balance_factor }) = message else {
+        return Hashing::default();
+    };
+    Hashing { use_hostname: use_hostname_for_hashing, balance_factor: hash_balance_factor.unwrap_or(0) }
 }
 
 fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> LeastRequest {
@@ -112,6 +185,41 @@ fn extension(
             let ext::random::v3::Random { locality_lb_config } = cx.unpack(&any)?;
             config.policy = LbPolicy::Random;
             locality(locality_lb_config, config);
+            return Some(());
+        }
+        if name == ext::ring_hash::v3::RingHash::full_name() {
+            let ext::ring_hash::v3::RingHash {
+                hash_function,
+                minimum_ring_size,
+                maximum_ring_size,
+                use_hostname_for_hashing,
+                hash_balance_factor,
+                consistent_hashing_lb_config,
+                locality_weighted_lb_config,
+            } = cx.unpack(&any)?;
+            // The old fields count only without the new message.
+            let common = match consistent_hashing_lb_config {
+                Some(message) => hashing(Some(message)),
+                None => Hashing {
+                    use_hostname: use_hostname_for_hashing,
+                    balance_factor: hash_balance_factor.unwrap_or(0),
+                },
+            };
+            let murmur = ExtHashFunction::try_from(hash_function) == Ok(ExtHashFunction::MurmurHash2);
+            config.policy = ring_hash(murmur, minimum_ring_size, maximum_ring_size, common, &cx)?;
+            config.locality_weighted =
+                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true);
+            return Some(());
+        }
+        if name == ext::maglev::v3::Maglev::full_name() {
+            let ext::maglev::v3::Maglev {
+                table_size,
+                consistent_hashing_lb_config,
+                locality_weighted_lb_config,
+            } = cx.unpack(&any)?;
+            config.policy = maglev(table_size, hashing(consistent_hashing_lb_config), &cx)?;
+            config.locality_weighted =
+                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true);
             return Some(());
         }
         if name == ext::least_request::v3::LeastRequest::full_name() {

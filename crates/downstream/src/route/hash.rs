@@ -1,0 +1,186 @@
+//! `hash_policy`: what of a request decides where consistent hashing puts it.
+
+use super::conditions::{cookie, query_of};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use nuncio_core::config::{CompileContext, duration};
+use nuncio_core::matcher::{RegexRewrite, parameter};
+use nuncio_core::stream_info::StreamInfo;
+use nuncio_core::xx_hash::xx_hash64;
+use nuncio_proto::pb::envoy::config::route::v3::route_action as pb;
+use pb::hash_policy::{
+    ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
+};
+use std::time::Duration;
+
+/// The policies of a route, in their order.
+#[derive(Debug, Default)]
+pub struct HashPolicies(Box<[HashPolicy]>);
+
+#[derive(Debug)]
+struct HashPolicy {
+    source: Source,
+    /// A hash that stands when this one is reached is final.
+    terminal: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Header { name: Box<str>, rewrite: Option<Box<RegexRewrite>> },
+    Cookie(Box<HashCookie>),
+    ClientAddress,
+    Query(Box<str>),
+    Nothing,
+}
+
+/// A cookie that requests are placed by, and that clients without one are given.
+#[derive(Debug)]
+struct HashCookie {
+    name: Box<str>,
+    /// `None`: clients are given none; 0: for their session.
+    ttl: Option<Duration>,
+    path: Box<str>,
+    attributes: Box<[(Box<str>, Box<str>)]>,
+}
+
+impl HashPolicies {
+    /// Compiles the list. `regex` compiles a `regex_rewrite`.
+    pub(super) fn compile(
+        list: Vec<pb::HashPolicy>,
+        cx: &CompileContext<'_>,
+        regex: impl Fn(
+            nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute,
+            &CompileContext<'_>,
+        ) -> Option<RegexRewrite>,
+    ) -> Option<Self> {
+        let policies = list.into_iter().enumerate().map(|(i, message)| {
+            let cx = cx.item("hash_policy", i);
+            let pb::HashPolicy { terminal, policy_specifier } = message;
+            let source = match policy_specifier {
+                Some(PolicySpecifier::Header(Header { header_name, regex_rewrite })) => Source::Header {
+                    name: header_name.to_ascii_lowercase().into(),
+                    rewrite: match regex_rewrite {
+                        None => None,
+                        Some(message) => {
+                            let cx = cx.field("header");
+                            Some(Box::new(regex(message, &cx.field("regex_rewrite"))?))
+                        }
+                    },
+                },
+                Some(PolicySpecifier::Cookie(Cookie { name, ttl, path, attributes })) => {
+                    let ttl = match ttl {
+                        None => None,
+                        Some(ttl) => Some(duration(&ttl, &cx.field("cookie").field("ttl"))?),
+                    };
+                    let attributes = attributes
+                        .into_iter()
+                        .map(|CookieAttribute { name, value }| (name.into(), value.into()));
+                    let attributes = attributes.collect();
+                    Source::Cookie(Box::new(HashCookie {
+                        name: name.into(),
+                        ttl,
+                        path: path.into(),
+                        attributes,
+                    }))
+                }
+                Some(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })) => {
+                    Source::ClientAddress
+                }
+                Some(PolicySpecifier::QueryParameter(QueryParameter { name })) => Source::Query(name.into()),
+                Some(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: false }))
+                | None => Source::Nothing,
+            };
+            Some(HashPolicy { source, terminal })
+        });
+        policies.collect::<Option<Box<[HashPolicy]>>>().map(Self)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The request's hash; `None` where no policy finds anything. Cookies that the client shall be given are
+    /// appended to `cookies`, as values of `set-cookie`.
+    pub fn hash(&self, head: &RequestHead, info: &StreamInfo, cookies: &mut Vec<Vec<u8>>) -> Option<u64> {
+        let mut hash: Option<u64> = None;
+        for policy in &self.0 {
+            if let Some(new) = policy.source.hash(head, info, cookies) {
+                hash = Some(hash.map_or(new, |old| old.rotate_left(1) ^ new));
+            }
+            if policy.terminal && hash.is_some() {
+                break;
+            }
+        }
+        hash
+    }
+}
+
+impl Source {
+    fn hash(&self, head: &RequestHead, info: &StreamInfo, cookies: &mut Vec<Vec<u8>>) -> Option<u64> {
+        match self {
+            Self::Header { name, rewrite } => header(&head.headers, name, rewrite.as_deref()),
+            Self::Cookie(cookie) => cookie.hash(&head.headers, info, cookies),
+            Self::ClientAddress => {
+                let mut text = Vec::with_capacity(40);
+                info.remote_address().ip()?;
+                info.remote_address().write_ip_to(&mut text);
+                Some(xx_hash64(&text, 0))
+            }
+            Self::Query(name) => {
+                let query = query_of(head.headers.get(Known::Path)?);
+                Some(xx_hash64(parameter(query, name.as_bytes())?, 0))
+            }
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// All values of a header, each rewritten, in their order by bytes; the hash of one is the seed of the next.
+fn header(headers: &HeaderMap, name: &str, rewrite: Option<&RegexRewrite>) -> Option<u64> {
+    let mut values = headers.get_all(name);
+    let first = values.next()?;
+    let second = values.next();
+    if second.is_none() && rewrite.is_none() {
+        return Some(xx_hash64(first, 0));
+    }
+    let rewritten = |value: &[u8]| {
+        let mut out = Vec::with_capacity(value.len());
+        match rewrite {
+            Some(rewrite) => {
+                rewrite.replace_all(value, &mut out);
+            }
+            None => out.extend_from_slice(value),
+        }
+        out
+    };
+    let mut all: Vec<Vec<u8>> = [first].into_iter().chain(second).chain(values).map(rewritten).collect();
+    all.sort_unstable();
+    Some(all.iter().fold(0, |seed, value| xx_hash64(value, seed)))
+}
+
+impl HashCookie {
+    fn hash(&self, headers: &HeaderMap, info: &StreamInfo, cookies: &mut Vec<Vec<u8>>) -> Option<u64> {
+        if let Some(value) = cookie(headers, self.name.as_bytes()).filter(|v| !v.is_empty()) {
+            return Some(xx_hash64(value, 0));
+        }
+        let ttl = self.ttl?;
+        // Both addresses of the connection: the same client gets the same cookie.
+        let mut text = Vec::with_capacity(48);
+        info.remote_address().write_to(&mut text);
+        info.connection.local.write_to(&mut text);
+        let value = format!("{:x}", xx_hash64(&text, 0));
+        let mut set = format!("{}=\"{value}\"", self.name);
+        if !ttl.is_zero() {
+            set += &format!("; Max-Age={}", ttl.as_secs());
+        }
+        if !self.path.is_empty() {
+            set += &format!("; Path={}", self.path);
+        }
+        for (name, attribute) in &self.attributes {
+            set += &if attribute.is_empty() { format!("; {name}") } else { format!("; {name}={attribute}") };
+        }
+        set += "; HttpOnly";
+        cookies.push(set.into_bytes());
+        Some(xx_hash64(value.as_bytes(), 0))
+    }
+}
