@@ -74,3 +74,41 @@ async def typed_struct_is_shown_as_written(t):
             t.see('listener', c['static_listeners'][0]['listener']['filter_chains'])
         if c['@type'].endswith('.RoutesConfigDump'):
             t.see('routes', [r['route_config'] for r in c.get('static_route_configs', [])])
+
+
+def chain(t, status, name):
+    return {'name': name, 'filters': [hcm(t, routes="[{match: {prefix: /}, direct_response: {status: %d}}]" % status)]}
+
+
+async def first_answer(t, extra, chains):
+    l = listener(t, [], extra=extra)
+    l['filter_chains'] = chains
+    if not chains:
+        del l['filter_chains']
+    await t.start(config(t, [l], []))
+    c = await t.conn()
+    if chains and 'filters' not in chains[0]:
+        t.see('connection', await c.state(2))
+    else:
+        c.send(build('/'))
+        t.see('status', (await c.response()).status)
+    t.see('stats', await t.stats(regex=r'^listener\.(?!admin)[^.]*\.(downstream_cx_total|no_filter_chain_match)$'))
+    st, body = await t.admin('/config_dump')
+    dump = next((c for c in json.loads(body)['configs'] if c['@type'].endswith('.RoutesConfigDump')), {})
+    t.see('parts', [c['@type'].split('.')[-1] for c in json.loads(body)['configs']])
+    t.see('dumped', sorted(r['route_config']['virtual_hosts'][0]['routes'][0]['direct_response']['status'] for r in dump.get('static_route_configs', [])))
+
+
+@case()
+async def default_filter_chain_alone(t):
+    await first_answer(t, {'default_filter_chain': chain(t, 201, 'last')}, [])
+
+
+@case()
+async def default_filter_chain_beside_one_that_takes_all(t):
+    await first_answer(t, {'default_filter_chain': chain(t, 201, 'last')}, [chain(t, 202, 'first')])
+
+
+@case()
+async def filter_chain_without_filters_closes(t):
+    await first_answer(t, None, [{'name': 'empty'}])

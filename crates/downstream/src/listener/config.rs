@@ -26,7 +26,7 @@ pub struct ListenerConfig {
     pub direction: TrafficDirection,
     /// `drain_type: MODIFY_ONLY`: it drains when it is changed or told to, not when health checks fail.
     pub modify_only: bool,
-    /// Its filter chains in order.
+    /// Its filter chains in order; `default_filter_chain`, which takes what no other one takes, is the last.
     pub filter_chains: Vec<FilterChainConfig>,
     /// Who is told of each connection that ends.
     pub access_logs: Vec<Arc<dyn AccessLog>>,
@@ -44,8 +44,8 @@ pub struct FilterChainConfig {
     pub name: Arc<str>,
     /// What operators attached to it.
     pub metadata: Option<Arc<Metadata>>,
-    /// What serves its connections.
-    pub filter: Arc<dyn NetworkFilterConfig>,
+    /// What serves its connections; they are closed where there is nothing.
+    pub filter: Option<Arc<dyn NetworkFilterConfig>>,
 }
 
 impl ListenerConfig {
@@ -59,6 +59,7 @@ impl ListenerConfig {
             name,
             address,
             filter_chains,
+            default_filter_chain,
             stat_prefix,
             traffic_direction,
             per_connection_buffer_limit_bytes,
@@ -85,7 +86,7 @@ impl ListenerConfig {
             stat_prefix: &stat_prefix,
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
         };
-        let chains = compile_chains(filter_chains, &text, cx, env, facts);
+        let chains = compile_chains(filter_chains, default_filter_chain, &text, cx, env, facts);
         let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
         let (address, chains, access_logs) = (address?, chains?, access_logs?);
         let mut spec = ListenSpec::new(address.clone());
@@ -141,21 +142,23 @@ impl ListenerConfig {
     }
 }
 
-/// The filter chains. Without a match, of which none is built, all have the same criteria, so that there may be one.
+/// The filter chains. Without a match, of which none is built, all have the same criteria, so that there may be one
+/// beside the default.
 fn compile_chains(
     messages: Vec<pb::FilterChain>,
+    default: Option<pb::FilterChain>,
     address: &str,
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
     facts: ListenerFacts<'_>,
 ) -> Option<Vec<FilterChainConfig>> {
-    if messages.is_empty() {
+    if messages.is_empty() && default.is_none() {
         cx.error(format!("error adding listener '{address}': no filter chains specified"));
         return None;
     }
     let matched = cx.told_of("filter_chain_matcher")
         || (0..messages.len()).any(|i| cx.item("filter_chains", i).told_of("filter_chain_match"));
-    let count = messages.len();
+    let count = messages.len() + usize::from(default.is_some());
     let mut chains = Vec::with_capacity(count);
     for (i, chain) in messages.into_iter().enumerate() {
         let chain_cx = cx.item("filter_chains", i);
@@ -169,6 +172,9 @@ fn compile_chains(
         }
         chains.extend(FilterChainConfig::compile(chain, &chain_cx, env, facts).filter(|_| distinct));
     }
+    if let Some(chain) = default {
+        chains.extend(FilterChainConfig::compile(chain, &cx.field("default_filter_chain"), env, facts));
+    }
     (chains.len() == count).then_some(chains)
 }
 
@@ -180,7 +186,8 @@ impl FilterChainConfig {
         facts: ListenerFacts<'_>,
     ) -> Option<Self> {
         let pb::FilterChain { filters, name, metadata } = message;
-        let last = filters.len().saturating_sub(1);
+        let count = filters.len();
+        let last = count.saturating_sub(1);
         let mut terminal = None;
         for (i, filter) in filters.into_iter().enumerate() {
             let filter_cx = cx.item("filters", i);
@@ -205,6 +212,9 @@ impl FilterChainConfig {
             }
             terminal = factory.compile_any(any, &typed_cx, env, facts);
         }
-        Some(Self { name: name.into(), metadata: metadata.map(config::metadata), filter: terminal? })
+        if terminal.is_none() && count > 0 {
+            return None;
+        }
+        Some(Self { name: name.into(), metadata: metadata.map(config::metadata), filter: terminal })
     }
 }

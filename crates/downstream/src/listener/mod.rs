@@ -10,7 +10,7 @@ pub use draining::Draining;
 pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 
 use self::access_log::ConnectionLog;
-use crate::network::NetworkFilter;
+use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::world::World;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ConnectionInfo, ConnectionState};
@@ -25,7 +25,7 @@ use std::time::Instant;
 /// One worker's listener: its socket and its filter chains.
 pub struct Listener {
     config: Arc<ListenerConfig>,
-    chains: Vec<Rc<dyn NetworkFilter>>,
+    chains: Vec<Option<Rc<dyn NetworkFilter>>>,
     draining: Rc<Draining>,
     world: Rc<World>,
     stats: Scope<ListenerStats>,
@@ -37,8 +37,8 @@ impl Listener {
     /// A listener's live form on this worker.
     pub fn new(config: Arc<ListenerConfig>, world: &Rc<World>) -> Rc<Self> {
         let draining = Draining::new(config.modify_only);
-        let start = |c: &FilterChainConfig| Arc::clone(&c.filter).start(world, &draining);
-        let chains = config.filter_chains.iter().map(start).collect();
+        let start = |filter: &Arc<dyn NetworkFilterConfig>| Arc::clone(filter).start(world, &draining);
+        let chains = config.filter_chains.iter().map(|chain| chain.filter.as_ref().map(start)).collect();
         let discovery = world.stats.scope(config.stat_prefix());
         let thread = format!("worker_{}", world.worker.id());
         Self::of(config, world, &thread, (chains, draining), Some(discovery))
@@ -50,14 +50,14 @@ impl Listener {
         world: &Rc<World>,
         filter: Rc<dyn NetworkFilter>,
     ) -> Rc<Self> {
-        Self::of(config, world, "main_thread", (vec![filter], Draining::new(false)), None)
+        Self::of(config, world, "main_thread", (vec![Some(filter)], Draining::new(false)), None)
     }
 
     fn of(
         config: Arc<ListenerConfig>,
         world: &Rc<World>,
         thread: &str,
-        (chains, draining): (Vec<Rc<dyn NetworkFilter>>, Rc<Draining>),
+        (chains, draining): (Vec<Option<Rc<dyn NetworkFilter>>>, Rc<Draining>),
         discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
     ) -> Rc<Self> {
         let prefix = config.stat_prefix();
@@ -93,11 +93,13 @@ impl Listener {
     pub fn accept(self: &Rc<Self>, io: Box<dyn ByteStream>) {
         let worker = &self.world.worker;
         let accepted = worker.now();
-        // Without filter-chain matches there is one chain, and it takes every connection.
+        // Without filter-chain matches the first chain takes every connection.
         let Some(chain) = self.chains.first() else {
             self.stats.no_filter_chain_match.inc();
             return;
         };
+        // A chain without filters: the connection is closed before it counts as one.
+        let Some(chain) = chain else { return };
         let chain_config = self.config.filter_chains.first();
         let connection = Rc::new(ConnectionInfo {
             id: worker.next_connection_id(),

@@ -148,15 +148,19 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
             dump.listeners.iter().filter(|l| wanted(&l.name)).map(|l| dated(&any(LISTENER, &l.bytes))),
         ),
     });
-    parts.push(Part { type_name: "envoy.admin.v3.ScopedRoutesConfigDump", bytes: Wire::default() });
-    let routes: Vec<Vec<u8>> = dump.listeners.iter().flat_map(|l| inline_routes(&l.bytes)).collect();
+    let managers: Vec<&[u8]> = dump.listeners.iter().flat_map(|l| managers(&l.bytes)).collect();
+    let routes: Vec<&[u8]> = managers.iter().flat_map(|m| inline_routes(m)).collect();
     let name_of = |bytes: &[u8]| {
         fields(bytes, 1).pop().map(|n| String::from_utf8_lossy(n).into_owned()).unwrap_or_default()
     };
-    parts.push(Part {
-        type_name: "envoy.admin.v3.RoutesConfigDump",
-        bytes: items(2, routes.iter().filter(|r| wanted(&name_of(r))).map(|r| dated(&any(ROUTES, r)))),
-    });
+    // Envoy keeps book of routes from the first HTTP connection manager on.
+    if !managers.is_empty() {
+        parts.push(Part { type_name: "envoy.admin.v3.ScopedRoutesConfigDump", bytes: Wire::default() });
+        parts.push(Part {
+            type_name: "envoy.admin.v3.RoutesConfigDump",
+            bytes: items(2, routes.iter().filter(|r| wanted(&name_of(r))).map(|r| dated(&any(ROUTES, r)))),
+        });
+    }
     parts.push(Part { type_name: "envoy.admin.v3.SecretsConfigDump", bytes: Wire::default() });
     parts
 }
@@ -181,24 +185,30 @@ fn bootstrap(admin: &Admin) -> Wire {
     out
 }
 
-/// The route configurations that stand in a listener's HTTP connection managers.
-fn inline_routes(listener: &[u8]) -> Vec<Vec<u8>> {
-    const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let at = |message: &str, field: &str| {
-        Message::find(message).and_then(|m| m.field_named(field)).map_or(0, |f| f.number())
-    };
-    let chains = at(LISTENER, "filter_chains");
+const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+/// The number of a field.
+fn at(message: &str, field: &str) -> u32 {
+    Message::find(message).and_then(|m| m.field_named(field)).map_or(0, |f| f.number())
+}
+
+/// The route configurations that stand in an HTTP connection manager.
+fn inline_routes(manager: &[u8]) -> Vec<&[u8]> {
+    fields(manager, at(HCM, "route_config"))
+}
+
+/// A listener's HTTP connection managers.
+fn managers(listener: &[u8]) -> Vec<&[u8]> {
+    let chains = [at(LISTENER, "filter_chains"), at(LISTENER, "default_filter_chain")];
     let filters = at("envoy.config.listener.v3.FilterChain", "filters");
     let typed = at("envoy.config.listener.v3.Filter", "typed_config");
-    let routes = at(HCM, "route_config");
     let mut found = Vec::new();
-    for chain in fields(listener, chains) {
+    for chain in chains.into_iter().flat_map(|number| fields(listener, number)) {
         for filter in fields(chain, filters) {
             for config in fields(filter, typed) {
                 let url = fields(config, 1).pop().unwrap_or_default();
                 if url.ends_with(HCM.as_bytes()) {
-                    let hcm = fields(config, 2).pop().unwrap_or_default();
-                    found.extend(fields(hcm, routes).into_iter().map(<[u8]>::to_vec));
+                    found.push(fields(config, 2).pop().unwrap_or_default());
                 }
             }
         }
