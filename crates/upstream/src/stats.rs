@@ -58,7 +58,7 @@ nuncio_core::stats_block! {
         counter upstream_internal_redirect_failed_total,
         counter upstream_internal_redirect_succeeded_total,
         gauge upstream_queue_overloaded,
-        codes upstream_rq = "upstream_rq",
+        summed_codes upstream_rq = "upstream_rq",
         codes internal_upstream_rq = "internal.upstream_rq",
         codes external_upstream_rq = "external.upstream_rq",
         codes canary_upstream_rq = "canary.upstream_rq",

@@ -167,3 +167,35 @@ async def allow_paths_see_the_whole_target(t):
         out[p] = [r['status'], r['headers'], '' if r['status'] == 200 else r['body'].splitlines()[:1]]
     t.see('answers', out)
     t.see('post', await ask(t, '/quitquitquit', 'POST'))
+
+
+@case()
+async def vhost_stats_of_retries_and_timeouts(t):
+    await t.up('u1', lambda m, n: resp(503) if 'bad' in m['path'] else resp(200))
+    await t.start(simple(t, vhosts=r"""
+- name: "v:h"
+  domains: ["*"]
+  virtual_clusters:
+  - {name: "a.b", headers: [{name: ":path", string_match: {prefix: /v}}, {name: ":method", string_match: {exact: GET}}]}
+  - {name: posts, headers: [{name: ":method", string_match: {exact: POST}}]}
+  routes:
+  - {match: {prefix: /d}, direct_response: {status: 200}, stat_prefix: direct}
+  - {match: {prefix: /}, route: {cluster: c1, retry_policy: {retry_on: 5xx, num_retries: 1, retry_back_off: {base_interval: 0.001s}}}, stat_prefix: "r:p"}
+""", log='%VIRTUAL_CLUSTER_NAME%'))
+    st = []
+    for k in (dict(path='/v/ok'), dict(path='/v/bad'), dict(path='/x', method='POST', body='a'), dict(path='/y'), dict(path='/d')):
+        st.append((await t.req(**k)).status)
+    t.see('statuses', st)
+    t.see('stats', {k: v for k, v in (await t.stats(regex=r'^vhost\.')).items() if 'time:' not in k and not k.endswith('_time')})
+    _, b = await t.admin('/stats/prometheus?filter=^vhost')
+    t.see('series', [l for l in b.splitlines() if 'rq_time' not in l])
+    t.see('log', await t.logs())
+
+
+@case()
+async def vhost_virtual_cluster_refused(t):
+    out = {}
+    for name, vc in (('no_headers', '{name: a}'), ('no_name', '{headers: [{name: x, present_match: true}]}')):
+        cfg = simple(t, clusters=[], vhosts='[{name: v, domains: ["*"], virtual_clusters: [%s], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]' % vc)
+        out[name] = (await t.run_to_end(cfg))[0]
+    t.see('codes', out)

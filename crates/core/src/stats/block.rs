@@ -181,6 +181,8 @@ pub enum Kind {
     Histogram,
     /// Response codes: a family of counters below one name.
     Codes,
+    /// Response codes whose sum is there before the first of them.
+    SummedCodes,
 }
 
 /// One stat of a block: its name below the scope's prefix, and its kind.
@@ -229,7 +231,8 @@ pub trait Block: std::any::Any + Send + Sync {
 /// stats.total.inc();
 /// ```
 ///
-/// `codes NAME = "stem"` makes counters `stem_200`, `stem_2xx` and so on, and `stem_completed`.
+/// `codes NAME = "stem"` makes counters `stem_200`, `stem_2xx` and so on, and `stem_completed`; with
+/// `summed_codes` the last of them is there from the start.
 #[macro_export]
 macro_rules! stats_block {
     ($(#[$meta:meta])* $vis:vis struct $name:ident { $($kind:ident $field:ident $(= $text:literal)?),* $(,)? }) => {
@@ -270,12 +273,15 @@ macro_rules! stats_block {
     (@type gauge) => { $crate::stats::Gauge };
     (@type histogram) => { $crate::stats::Histogram };
     (@type codes) => { $crate::stats::ResponseCodes };
+    (@type summed_codes) => { $crate::stats::ResponseCodes };
     (@kind counter) => { $crate::stats::Kind::Counter };
     (@kind gauge) => { $crate::stats::Kind::Gauge };
     (@kind histogram) => { $crate::stats::Kind::Histogram };
     (@kind codes) => { $crate::stats::Kind::Codes };
+    (@kind summed_codes) => { $crate::stats::Kind::SummedCodes };
     (@value counter, $e:expr) => { $crate::stats::Value::Counter($e) };
     (@value gauge, $e:expr) => { $crate::stats::Value::Gauge($e) };
     (@value histogram, $e:expr) => { $crate::stats::Value::Histogram($e) };
     (@value codes, $e:expr) => { $crate::stats::Value::Codes($e) };
+    (@value summed_codes, $e:expr) => { $crate::stats::Value::Codes($e) };
 }

@@ -49,10 +49,18 @@ impl Registry {
         self.register(prefix, Arc::new(B::default()))
     }
 
+    /// As [`scope`](Self::scope), with every `:` as it is.
+    pub fn scope_verbatim<B: Block + Default>(&self, prefix: &str) -> Scope<B> {
+        self.add(prefix.into(), Arc::new(B::default()))
+    }
+
     /// As [`scope`](Self::scope), for a block that lives in something its owner shares.
     pub fn register<B: Block>(&self, prefix: &str, block: Arc<B>) -> Scope<B> {
+        self.add(prefix.replace(':', "_").into(), block)
+    }
+
+    fn add<B: Block>(&self, prefix: Arc<str>, block: Arc<B>) -> Scope<B> {
         let weak: Weak<dyn Block> = Arc::downgrade(&block) as Weak<dyn Block>;
-        let prefix: Arc<str> = prefix.replace(':', "_").into();
         self.lock().entry(prefix).or_default().push(weak);
         Scope(block)
     }

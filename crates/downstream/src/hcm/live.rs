@@ -11,6 +11,7 @@ use super::stats::{Http1CodecStats, Http2CodecStats};
 use super::stream::{self, Heads, StreamEnd, StreamStart};
 use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
+use crate::route::ApartStats;
 use crate::world::World;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ConnectionInfo;
@@ -40,6 +41,8 @@ pub struct Hcm {
     pub stats: Scope<HcmStats>,
     /// `http.PREFIX.` stats of the router.
     pub router_stats: Scope<RouterStats>,
+    /// `vhost.` stats, by their numbers in the route table.
+    pub apart_stats: Box<[Scope<ApartStats>]>,
     /// `listener.ADDR.http.PREFIX.` stats.
     pub listener_stats: Scope<ListenerHttpStats>,
     /// `http1.` stats.
@@ -100,6 +103,7 @@ impl Hcm {
         Rc::new(Self {
             stats: registry.scope(&config.stat_prefix),
             router_stats,
+            apart_stats: config.routes.stat_prefixes().iter().map(|p| registry.scope_verbatim(p)).collect(),
             listener_stats: registry.scope(&format!("{}{}", config.listener_stat_prefix, config.stat_prefix)),
             codec_stats: registry.scope("http1."),
             world: Rc::clone(world),

@@ -11,7 +11,9 @@ use super::stats::count_class;
 use super::stream_limits;
 use super::upgrade::{self, Verdict};
 use crate::filter::{Chain, Flow};
-use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, tls_location};
+use crate::route::{
+    Action, Apart, ApartStats, Found, Limit, MatchContext, PeerCertificate, Route, tls_location,
+};
 use crate::router;
 use nuncio_codec::h1::RequestError;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
@@ -137,6 +139,8 @@ pub struct Stream<D> {
     pub interim_seen: bool,
     /// The route taken.
     pub route: Option<Arc<Route>>,
+    /// What it is counted for apart from its cluster.
+    pub apart: Apart,
     filters: Chain,
     /// The request's head was read to its end.
     head_complete: bool,
@@ -217,6 +221,7 @@ impl<D: Downstream> Stream<D> {
             upgrading: false,
             interim_seen: false,
             route: None,
+            apart: Apart::default(),
             filters: Chain::default(),
             head_complete: bad.is_none(),
             turn: started,
@@ -694,6 +699,16 @@ impl<D: Downstream> Stream<D> {
         let now = self.deadlines.last_event;
         if self.request_complete {
             self.info.timings.upstream_tx_end = Some(now);
+        }
+    }
+
+    /// Counts the stream for its virtual cluster and its route, where they have stats.
+    #[inline]
+    pub fn count_apart(&self, count: impl Fn(&ApartStats)) {
+        for number in [self.apart.virtual_cluster, self.apart.route].into_iter().flatten() {
+            if let Some(stats) = self.hcm.apart_stats.get(number as usize) {
+                count(stats);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod matching;
 use super::domains::{DomainError, DomainsBuilder};
 use super::index::PathIndexBuilder;
 use super::per_filter::PerFilter;
+use super::stats::{StatPrefixes, VirtualClusters};
 use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
 use crate::router::retry::RetryPlugins;
 use level::Level;
@@ -57,6 +58,7 @@ struct Scope<'a> {
     table_first: bool,
     ignore_path_parameters: bool,
     table: Level,
+    stat_prefixes: StatPrefixes,
 }
 
 /// What the routes of a virtual host have in common.
@@ -121,6 +123,7 @@ impl RouteTable {
             table_first: most_specific_header_mutations_wins,
             ignore_path_parameters: ignore_path_parameters_in_path_matching,
             table: table.clone().unwrap_or_default(),
+            stat_prefixes: StatPrefixes::default(),
         };
         let hosts = all((0..)
             .zip(virtual_hosts)
@@ -136,6 +139,7 @@ impl RouteTable {
             ignore_path_parameters: ignore_path_parameters_in_path_matching,
             host_header: (!vhost_header.is_empty()).then(|| lower(vhost_header)),
             internal_only_headers: internal_only_headers.into_iter().map(lower).collect(),
+            stat_prefixes: scope.stat_prefixes.into_inner(),
         }))
     }
 }
@@ -181,7 +185,10 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         hedge_policy,
         request_body_buffer_limit,
         metadata,
+        virtual_clusters,
     } = message;
+    let virtual_clusters = VirtualClusters::compile(virtual_clusters, &name, cx, &scope.stat_prefixes);
+    let clusters_good = virtual_clusters.is_some();
     let level = level::Parts {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -197,6 +204,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         include_request_attempt_count,
         include_attempt_count_in_response,
         include_is_timeout_retry_header,
+        virtual_clusters: virtual_clusters.unwrap_or_default(),
     });
     let defaults = action::ForwardingDefaults::compile(
         retry_policy,
@@ -205,7 +213,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         cx,
         scope.options.retry_plugins,
     );
-    let failed = level.is_none() || defaults.is_none();
+    let failed = level.is_none() || defaults.is_none() || !clusters_good;
     let defaults = defaults.unwrap_or_default();
     let level = level.unwrap_or_default();
     let filters = Arc::new(PerFilter::merge(&[&level.filters, &scope.table.filters]));
@@ -259,6 +267,7 @@ fn route(
         typed_per_filter_config,
         name,
         request_body_buffer_limit,
+        stat_prefix,
     } = message;
     let level = level::Parts {
         request_add: request_headers_to_add,
@@ -288,7 +297,10 @@ fn route(
     };
     let (level, matched, compiled) = (level?, matched?, compiled?);
     let (request_headers, response_headers) = level.ordered(scope);
+    let stats = (!stat_prefix.is_empty())
+        .then(|| scope.scope.stat_prefixes.number(format!("vhost.{}.route.{stat_prefix}.", scope.host.name)));
     let base = Route {
+        stats,
         place: cx.place(),
         name: name.as_str().into(),
         virtual_host: scope.host.clone(),

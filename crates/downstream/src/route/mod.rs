@@ -18,6 +18,7 @@ mod index;
 mod per_filter;
 mod redirect;
 mod rewrite;
+mod stats;
 mod template;
 mod trie;
 mod weighted;
@@ -30,6 +31,7 @@ pub use conditions::{Mismatch, is_grpc};
 pub use per_filter::{FilterOverride, PerFilter};
 pub use redirect::{RedirectAction, tls_location};
 pub use rewrite::{HostRewrite, set_authority};
+pub use stats::{Apart, ApartStats};
 
 use crate::hcm::upgrade::RouteUpgrade;
 pub use hash::HashPolicies;
@@ -92,6 +94,7 @@ pub struct RouteTable {
     ignore_path_parameters: bool,
     host_header: Option<Box<str>>,
     internal_only_headers: Box<[Box<str>]>,
+    stat_prefixes: Box<[Box<str>]>,
 }
 
 /// A virtual host and its routes.
@@ -142,6 +145,7 @@ pub struct VirtualHost {
     pub include_attempt_count_in_response: bool,
     /// Retries carry `x-envoy-is-timeout-retry`.
     pub include_is_timeout_retry_header: bool,
+    virtual_clusters: stats::VirtualClusters,
 }
 
 /// One compiled route, or one cluster of a weighted route.
@@ -155,6 +159,8 @@ pub struct Route {
     pub virtual_host: Arc<VirtualHost>,
     /// `Route.metadata`, what access logs read as `%METADATA(ROUTE:…)%`.
     pub metadata: Option<Arc<Metadata>>,
+    /// The number of its own stats (`stat_prefix`).
+    pub stats: Option<u32>,
     /// What becomes of the request.
     pub action: Action,
     /// Per-filter configuration, merged over all levels.
@@ -195,6 +201,11 @@ impl RouteTable {
     /// `internal_only_headers`, lower-case: removed from requests that come from outside.
     pub fn internal_only_headers(&self) -> &[Box<str>] {
         &self.internal_only_headers
+    }
+
+    /// The prefixes of what is counted apart from clusters; streams know them by number.
+    pub fn stat_prefixes(&self) -> &[Box<str>] {
+        &self.stat_prefixes
     }
 
     /// The route for `head`, whose `x-forwarded-proto` is set already: without one no route matches, and

@@ -217,6 +217,7 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     // No connection to a host is secured yet.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
     stream.begin_upstream();
+    stream.count_apart(|apart| apart.upstream_rq_total.inc());
     let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
     if let Err(error) = up.encode_head(&stream.heads.request, head_only) {
         return Turn::failed(Failure::stream(at, &error));
@@ -318,7 +319,15 @@ pub(super) fn decide<D: Downstream>(
     let around =
         RetryWorld { cluster, priority: *priority, runtime: &world.runtime, rng: world.worker.rng(), wall };
     let response: Option<&ResponseHead> = answered.then_some(&stream.heads.response);
-    retry.decide(wanted, response, &around)
+    let (decision, succeeded) = retry.decide(wanted, response, &around);
+    stream.count_apart(|apart| match decision {
+        Decision::Retry(_) => apart.upstream_rq_retry.inc(),
+        Decision::Overflow => apart.upstream_rq_retry_overflow.inc(),
+        Decision::LimitExceeded => apart.upstream_rq_retry_limit_exceeded.inc(),
+        Decision::No if succeeded => apart.upstream_rq_retry_success.inc(),
+        Decision::No => {}
+    });
+    decision
 }
 
 /// Another attempt will be made after `delay`; the one at `at`, if any, ends here.

@@ -104,6 +104,7 @@ impl Charge<'_> {
         }
         let stats = self.cluster.stats();
         stats.upstream_rq.inc(status);
+        stream.count_apart(|apart| apart.upstream_rq.inc(status));
         if canary {
             stats.canary_upstream_rq.inc(status);
         }
@@ -124,6 +125,7 @@ impl Charge<'_> {
         let took = stream.hcm.world.worker.since(begun).as_millis() as u64;
         let stats = self.cluster.stats();
         stats.upstream_rq_time.record(took);
+        stream.count_apart(|apart| apart.upstream_rq_time.record(took));
         match stream.info.internal {
             true => stats.internal_upstream_rq_time.record(took),
             false => stats.external_upstream_rq_time.record(took),

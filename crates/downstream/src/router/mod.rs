@@ -88,6 +88,11 @@ async fn to_cluster<D: Downstream>(
         hcm.router_stats.no_cluster.inc();
         return stream.reply(LocalReply::cluster_not_found(action.cluster_not_found_status)).await;
     };
+    stream.apart.route = route.stats;
+    if let Some((stats, name)) = route.virtual_host.virtual_cluster(&stream.heads.request.headers) {
+        stream.apart.virtual_cluster = Some(stats);
+        stream.info.virtual_cluster = name.cloned();
+    }
     if cluster.in_maintenance(&hcm.world.runtime) {
         return in_maintenance(stream, config, route, &cluster).await;
     }

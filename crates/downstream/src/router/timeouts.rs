@@ -179,6 +179,7 @@ pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fl
     let reply = reply(flight, "response_timeout");
     for at in 0..flight.attempts.len() {
         flight.cluster.stats().upstream_rq_timeout.inc();
+        stream.count_apart(|apart| apart.upstream_rq_timeout.inc());
         let charge = flight.charge(at);
         charge.host_timeout();
         if !stream.response_started {

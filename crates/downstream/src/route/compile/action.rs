@@ -456,6 +456,7 @@ impl Weighted {
             let changes =
                 WeightChanges { request_headers: own.request, response_headers: own.response, host };
             let route = Route {
+                stats: base.stats,
                 place: base.place,
                 name: base.name.clone(),
                 virtual_host: base.virtual_host.clone(),

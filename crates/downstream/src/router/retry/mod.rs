@@ -140,33 +140,33 @@ impl RetryState {
                 || on.any(RetryOn::CONNECT_FAILURE) && not_connected)
     }
 
-    /// Decides on what an attempt came to, and counts it. `wanted`: it is a reason to try again; `response`
+    /// Decides on what an attempt came to, and counts it for the cluster; says too whether a retry succeeded. `wanted`: it is a reason to try again; `response`
     /// is its head, if there is one, and `now` the time in seconds since 1970.
     pub(super) fn decide(
         &mut self,
         wanted: bool,
         response: Option<&ResponseHead>,
         around: &RetryWorld<'_>,
-    ) -> Decision {
+    ) -> (Decision, bool) {
         let stats = around.cluster.stats();
         let earlier = self.permit.take().is_some();
         if !wanted {
             if earlier {
                 stats.upstream_rq_retry_success.inc();
             }
-            return Decision::No;
+            return (Decision::No, earlier);
         }
         if self.left == 0 {
             stats.upstream_rq_retry_limit_exceeded.inc();
-            return Decision::LimitExceeded;
+            return (Decision::LimitExceeded, false);
         }
         self.left -= 1;
         let Some(permit) = around.cluster.try_retry(around.priority) else {
             stats.upstream_rq_retry_overflow.inc();
-            return Decision::Overflow;
+            return (Decision::Overflow, false);
         };
         if around.runtime.integer("upstream.use_retry", 100) <= around.rng.below(100) {
-            return Decision::No;
+            return (Decision::No, false);
         }
         self.permit = Some(permit);
         stats.upstream_rq_retry.inc();
@@ -174,11 +174,11 @@ impl RetryState {
         let asked = asked.and_then(|(head, limited)| limited.interval(&head.headers, around.wall));
         let Some(least) = asked.filter(|d| d.as_millis() > 1) else {
             stats.upstream_rq_retry_backoff_exponential.inc();
-            return Decision::Retry(self.back_off.next(around.rng));
+            return (Decision::Retry(self.back_off.next(around.rng)), false);
         };
         stats.upstream_rq_retry_backoff_ratelimited.inc();
         let least = least.as_millis() as u64;
-        Decision::Retry(Duration::from_millis(least + around.rng.below(least / 2)))
+        (Decision::Retry(Duration::from_millis(least + around.rng.below(least / 2))), false)
     }
 
     /// A host was picked for an attempt.

@@ -59,8 +59,6 @@ impl Sample {
     }
 }
 
-/// A family of response codes whose sum is there before the first of them.
-const ALWAYS_COMPLETED: &str = "upstream_rq";
 /// What a histogram's name ends with that is there from its first sample on only.
 const ON_FIRST_USE: &str = "upstream_rq_time";
 /// Counters that Envoy has added nothing to by the time it serves, so that they count as used.
@@ -156,7 +154,7 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                 let (interval, bounds) = (Bins::default(), default_bounds());
                 found(Suffix::None, Sample::Histogram(Distribution { total, interval, bounds }));
             }
-            stats::Kind::Codes => {
+            stats::Kind::Codes | stats::Kind::SummedCodes => {
                 let mut codes: BTreeMap<u16, u64> = BTreeMap::new();
                 for value in values() {
                     if let Value::Codes(c) = value {
@@ -172,7 +170,7 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                 for (class, n) in classes {
                     found(Suffix::Class(class), Sample::Counter(n, true));
                 }
-                if all != 0 || def.name == ALWAYS_COMPLETED {
+                if all != 0 || def.kind == stats::Kind::SummedCodes {
                     found(Suffix::Completed, Sample::Counter(all, all != 0));
                 }
             }

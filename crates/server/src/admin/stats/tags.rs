@@ -77,14 +77,21 @@ fn thread(tagged: &mut Tagged, kind: &str, after: &str) {
 fn vhost(tagged: &mut Tagged, after: &str) {
     let (host, mut rest) = after.split_once('.').unwrap_or((after, ""));
     let mut kept = String::from("vhost.");
-    for (word, name) in [("vcluster.", "envoy_virtual_cluster"), ("route.", "envoy_route")] {
-        if let Some((value, below)) = rest.strip_prefix(word).and_then(|r| r.split_once('.')) {
-            tagged.label(name, value);
-            kept.push_str(word);
-            rest = below;
-        }
+    let mut below = |word: &str, rest: &mut &str| {
+        let (value, after) = rest.strip_prefix(word)?.split_once('.')?;
+        kept.push_str(word);
+        *rest = after;
+        Some(value.to_owned())
+    };
+    let cluster = below("vcluster.", &mut rest);
+    let route = below("route.", &mut rest);
+    if let Some(cluster) = cluster {
+        tagged.label("envoy_virtual_cluster", &cluster);
     }
     tagged.label("envoy_virtual_host", host);
+    if let Some(route) = route {
+        tagged.label("envoy_route", &route);
+    }
     tagged.rest = kept + rest;
 }
 

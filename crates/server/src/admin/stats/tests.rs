@@ -8,7 +8,7 @@ nuncio_core::stats_block! {
         counter total,
         gauge active,
         histogram length_ms,
-        codes upstream_rq,
+        summed_codes upstream_rq,
     }
 }
 
