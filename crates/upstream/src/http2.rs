@@ -17,6 +17,7 @@ pub fn compile(message: pb::Http2ProtocolOptions, cx: &CompileContext<'_>) -> Op
         max_concurrent_streams,
         initial_stream_window_size,
         initial_connection_window_size,
+        allow_connect,
         max_outbound_frames,
         max_outbound_control_frames,
         max_consecutive_inbound_frames_with_empty_payload,
@@ -48,6 +49,7 @@ pub fn compile(message: pb::Http2ProtocolOptions, cx: &CompileContext<'_>) -> Op
         hpack_table_size: hpack_table_size.unwrap_or(default.hpack_table_size),
         stream_error_on_invalid_message: override_stream_error_on_invalid_http_message
             .unwrap_or(stream_error_on_invalid_http_messaging),
+        allow_connect,
         custom_settings: custom_settings?,
         flood: FloodLimits {
             outbound_frames: max_outbound_frames.unwrap_or(flood.outbound_frames),

@@ -244,14 +244,15 @@ impl Driver {
     }
 
     /// Gives a new stream its life.
-    fn start(&mut self, key: StreamKey, heads: Box<Heads>, end_stream: bool, now: Instant) {
+    fn start(&mut self, key: StreamKey, mut heads: Box<Heads>, end_stream: bool, now: Instant) {
         let slot = key.slot();
         while self.places.len() <= slot {
             let waker = self.mailbox.waker(self.places.len());
             self.places.push(Place { slot: None, key: None, started: now, queued: false, waker });
         }
         self.count_request(now);
-        let down = H2Stream::new(Rc::clone(&self.link), Some(key), None);
+        let tunnel = stream::take_connect(&mut heads.request);
+        let down = H2Stream::new(Rc::clone(&self.link), Some(key), None).tunnel(tunnel);
         let mut life = self.hcm.take_h2_slot();
         life.as_mut().start(self.birth(down, heads, end_stream, now, None));
         if let Some(place) = self.places.get_mut(slot) {

@@ -3,7 +3,7 @@
 use super::link::{End, Inbox, Link, State};
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use nuncio_codec::h2::StreamKey;
-use nuncio_codec::head::{HeaderMap, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,6 +18,7 @@ pub(in crate::hcm) struct H2Stream {
     link: Rc<Link>,
     /// `None` where the request's head was refused: nothing can be answered.
     key: Option<StreamKey>,
+    tunnel: Tunnel,
     /// What was taken from the inbox last.
     data: Vec<u8>,
     /// Why it is gone, where that was known from the start.
@@ -25,9 +26,42 @@ pub(in crate::hcm) struct H2Stream {
     sent: ByteCounts,
 }
 
+/// Whether the stream is a tunnel, or may become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tunnel {
+    /// It is an ordinary request.
+    None,
+    /// It was asked for by CONNECT: what follows the head is not read until it is granted.
+    Connect,
+    /// The same by extended CONNECT, which to everybody else is an upgrade as HTTP/1 has them.
+    Upgrade,
+    /// It is one.
+    Granted,
+}
+
+/// Makes an upgrade, as HTTP/1 has them, of an extended CONNECT (RFC 8441).
+pub(super) fn take_connect(head: &mut RequestHead) -> Tunnel {
+    if head.method() != b"CONNECT" {
+        return Tunnel::None;
+    }
+    let Some(protocol) = head.headers.get(Known::Protocol).map(<[u8]>::to_vec) else {
+        return Tunnel::Connect;
+    };
+    head.headers.remove(Known::Protocol);
+    head.headers.set(Known::Method, b"GET");
+    head.headers.set(Known::Upgrade, &protocol);
+    head.headers.set(Known::Connection, b"upgrade");
+    Tunnel::Upgrade
+}
+
 impl H2Stream {
     pub(super) fn new(link: Rc<Link>, key: Option<StreamKey>, refused: Option<DownstreamError>) -> Self {
-        Self { link, key, data: Vec::new(), refused, sent: ByteCounts::default() }
+        Self { link, key, tunnel: Tunnel::None, data: Vec::new(), refused, sent: ByteCounts::default() }
+    }
+
+    /// A stream whose request is as [`take_connect`] says.
+    pub(super) fn tunnel(self, tunnel: Tunnel) -> Self {
+        Self { tunnel, ..self }
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State, StreamKey) -> R) -> Option<R> {
@@ -74,6 +108,9 @@ impl Downstream for H2Stream {
             self.data.clear();
         }
         let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return Poll::Pending };
+        if let (Tunnel::Connect | Tunnel::Upgrade, None) = (self.tunnel, &inbox.gone) {
+            return Poll::Pending;
+        }
         if !inbox.body.is_empty() {
             std::mem::swap(&mut self.data, &mut inbox.body);
             let end_stream = inbox.end == End::Body;
@@ -114,6 +151,15 @@ impl Downstream for H2Stream {
     }
 
     fn encode_head(&mut self, head: &ResponseHead, end_stream: bool) {
+        match (self.tunnel, head.status) {
+            (Tunnel::Upgrade, 101) => {
+                self.tunnel = Tunnel::Granted;
+                // RFC 8441 section 5: what HTTP/1 says with a 101 is a 200 here.
+                return self.encode_head(&ResponseHead { status: 200, ..head.clone() }, end_stream);
+            }
+            (Tunnel::Connect, 200..=299) => self.tunnel = Tunnel::Granted,
+            _ => {}
+        }
         self.write_block(|state, key| {
             if state.codec.encode_response(key, head, end_stream).is_err() {
                 // A head that must not be written was caught before it got here; without one there is no answer.

@@ -4,7 +4,7 @@ use super::connection::{End, Failure, Head, Http2Connection, Inbox, State};
 use crate::pool::connection::{ConnectionFacts, RequestHold};
 use crate::pool::{ResetReason, StreamError, UpstreamEvent};
 use nuncio_codec::h2::{EncodeError, ErrorCode, StreamKey};
-use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -26,6 +26,15 @@ enum Step {
     Failed(Failure),
 }
 
+/// An upgrade, as HTTP/1 has them, that goes out as extended CONNECT (RFC 8441).
+#[derive(Debug)]
+enum Upgrade {
+    None,
+    /// It was asked for, with this protocol.
+    Asked(Box<[u8]>),
+    Granted,
+}
+
 pub(in crate::pool) struct Http2Exchange {
     connection: Rc<Http2Connection>,
     hold: RequestHold,
@@ -33,6 +42,7 @@ pub(in crate::pool) struct Http2Exchange {
     /// What was taken from the inbox last.
     data: Vec<u8>,
     bytes: ByteCounts,
+    upgrade: Upgrade,
     /// The connection had served requests before this one.
     reused: bool,
 }
@@ -47,6 +57,7 @@ impl Http2Exchange {
             step: Step::Reserved,
             data: Vec::new(),
             bytes: ByteCounts::default(),
+            upgrade: Upgrade::None,
             reused,
         }
     }
@@ -91,6 +102,11 @@ impl Http2Exchange {
         let buffers = self.connection.core.worker.buffers();
         state.codec.lend(|| buffers.take());
         let before = state.codec.unsent().len();
+        let connect = extended_connect(head);
+        if let Some((_, protocol)) = &connect {
+            self.upgrade = Upgrade::Asked(protocol.clone());
+        }
+        let head = connect.as_ref().map_or(head, |(head, _)| head);
         match state.codec.open(now, head, end_stream) {
             Ok(key) => {
                 state.open_inbox(key);
@@ -190,6 +206,12 @@ impl Http2Exchange {
             }
             Head::Final { end_stream } => {
                 std::mem::swap(head, &mut inbox.head);
+                if let (Upgrade::Asked(protocol), 200) = (&self.upgrade, head.status) {
+                    head.status = 101;
+                    head.headers.set(Known::Upgrade, protocol);
+                    head.headers.set(Known::Connection, b"upgrade");
+                    self.upgrade = Upgrade::Granted;
+                }
                 if end_stream {
                     self.step = Step::Complete(key);
                 }
@@ -240,14 +262,25 @@ impl Http2Exchange {
         self.encode_data(data, end_stream);
     }
 
-    /// A stream carries any bytes from the beginning, and becomes nothing else.
     pub(in crate::pool) fn upgraded(&self) -> bool {
-        false
+        matches!(self.upgrade, Upgrade::Granted)
     }
 
     pub(in crate::pool) fn data(&self) -> &[u8] {
         &self.data
     }
+}
+
+/// The extended CONNECT of an upgrade, and its protocol.
+fn extended_connect(head: &RequestHead) -> Option<(RequestHead, Box<[u8]>)> {
+    let protocol = head.headers.get(Known::Upgrade)?;
+    let mut connect = head.clone();
+    connect.headers.set(Known::Method, b"CONNECT");
+    connect.headers.set(Known::Protocol, protocol);
+    if connect.headers.get(Known::ContentLength) == Some(b"0") {
+        connect.headers.remove(Known::ContentLength);
+    }
+    Some((connect, protocol.into()))
 }
 
 /// Names the task that waits.
