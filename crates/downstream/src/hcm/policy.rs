@@ -268,6 +268,11 @@ impl RequestPolicy {
         }
     }
 
+    /// This machine's address, which stands for it in `x-forwarded-for`.
+    pub fn own_address(&self) -> IpAddr {
+        self.forwarding.own_address
+    }
+
     /// Gives a response its last headers. `date` is the text of the present moment.
     #[inline]
     pub fn on_response(&self, response: &mut ResponseHead, request: &RequestHead, date: &[u8]) {

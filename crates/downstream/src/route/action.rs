@@ -7,6 +7,7 @@ use crate::hcm::upgrade::RouteUpgrade;
 use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
 use nuncio_codec::head::HeaderMap;
+use nuncio_core::runtime::RuntimeFraction;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +49,26 @@ pub struct ClusterAction {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_policy.hedge_on_per_try_timeout`
     pub hedge_on_per_try_timeout: bool,
+    /// `request_mirror_policies`, of the most specific level that has any.
+    pub mirrors: Arc<[MirrorPolicy]>,
     /// `hash_policy`
     pub hash: Arc<HashPolicies>,
     /// `request_body_buffer_limit`, in bytes: how much of a body is kept for another attempt.
     pub body_limit: Option<usize>,
     pub(super) path: Option<Arc<PathRewrite>>,
+}
+
+/// `RequestMirrorPolicy`: another cluster gets a copy of requests.
+#[derive(Debug)]
+pub struct MirrorPolicy {
+    /// Which one.
+    pub cluster: ClusterSpecifier,
+    /// How often.
+    pub fraction: RuntimeFraction,
+    /// The host of copies gets `-shadow` (not with `disable_shadow_host_suffix_append`).
+    pub suffix: bool,
+    /// `host_rewrite_literal`
+    pub host: Option<Box<str>>,
 }
 
 /// A limit that may be switched off.

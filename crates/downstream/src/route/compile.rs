@@ -59,6 +59,7 @@ struct Scope<'a> {
     ignore_path_parameters: bool,
     table: Level,
     stat_prefixes: StatPrefixes,
+    mirrors: Option<Arc<[super::MirrorPolicy]>>,
 }
 
 /// What the routes of a virtual host have in common.
@@ -106,6 +107,7 @@ impl RouteTable {
             typed_per_filter_config,
             metadata: _, // No operator and no matcher reads a table's metadata.
             vhost_header,
+            request_mirror_policies,
         } = message;
         let table = level::Parts {
             request_add: request_headers_to_add,
@@ -124,7 +126,10 @@ impl RouteTable {
             ignore_path_parameters: ignore_path_parameters_in_path_matching,
             table: table.clone().unwrap_or_default(),
             stat_prefixes: StatPrefixes::default(),
+            mirrors: None,
         };
+        let mirrors = action::mirrors(request_mirror_policies, cx, &scope);
+        let scope = Scope { mirrors: mirrors.clone().flatten(), ..scope };
         let hosts = all((0..)
             .zip(virtual_hosts)
             .map(|(i, host)| virtual_host(host, &cx.item("virtual_hosts", i), &scope)));
@@ -184,11 +189,13 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         retry_policy,
         hedge_policy,
         request_body_buffer_limit,
+        request_mirror_policies,
         metadata,
         virtual_clusters,
     } = message;
     let virtual_clusters = VirtualClusters::compile(virtual_clusters, &name, cx, &scope.stat_prefixes);
     let clusters_good = virtual_clusters.is_some();
+    let mirrors = action::mirrors(request_mirror_policies, cx, scope);
     let level = level::Parts {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -213,8 +220,9 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         cx,
         scope.options.retry_plugins,
     );
-    let failed = level.is_none() || defaults.is_none() || !clusters_good;
-    let defaults = defaults.unwrap_or_default();
+    let failed = level.is_none() || defaults.is_none() || mirrors.is_none() || !clusters_good;
+    let mut defaults = defaults.unwrap_or_default();
+    defaults.mirrors = mirrors.flatten().or_else(|| scope.mirrors.clone());
     let level = level.unwrap_or_default();
     let filters = Arc::new(PerFilter::merge(&[&level.filters, &scope.table.filters]));
     let host_scope = HostScope { scope, host: shared.clone(), level, filters, defaults };

@@ -24,7 +24,8 @@ mod trie;
 mod weighted;
 
 pub use action::{
-    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority, StreamLimits,
+    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, MirrorPolicy, Priority,
+    StreamLimits,
 };
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};

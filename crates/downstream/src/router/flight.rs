@@ -4,6 +4,7 @@ use super::RouterConfig;
 use super::charge::Charge;
 use super::replay::{Progress, Replay};
 use super::retry::RetryState;
+use super::shadow::Shadows;
 use super::timeouts::Timeouts;
 use crate::route::{ClusterAction, Route};
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
@@ -102,6 +103,8 @@ pub(super) struct Flight<'a> {
     pub(super) back_off: Option<(Instant, TimeoutRetry)>,
     /// What every pick of a host looks at.
     pub(super) pick: PickContext<'a>,
+    /// Copies of the request that wait for its body.
+    pub(super) shadows: Option<Box<Shadows>>,
     /// Cookies that the response gives the client, so that it is placed alike again.
     pub(super) cookies: Vec<Vec<u8>>,
     /// The host of an attempt that ended before it had a place.

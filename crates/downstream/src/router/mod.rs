@@ -7,6 +7,7 @@ mod flight;
 mod pump;
 mod replay;
 pub mod retry;
+mod shadow;
 mod timeouts;
 
 pub use config::RouterConfig;
@@ -22,6 +23,7 @@ use nuncio_codec::head::{Known, KnownSet};
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use replay::Replay;
 use retry::RetryState;
+use shadow::Shadows;
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -122,7 +124,13 @@ async fn to_cluster<D: Downstream>(
         replay: action.body_limit.unwrap_or(hcm.config.buffer_limit),
     };
     let keep = retry.as_ref().is_some_and(|r| r.enabled());
+    let shadows = if action.mirrors.is_empty() {
+        None
+    } else {
+        Shadows::new(stream, &action.mirrors, limits.replay, timeouts.global)
+    };
     let flight = Flight {
+        shadows,
         config,
         route,
         action,

@@ -242,6 +242,11 @@ fn hand_up<D: Downstream>(
     flight: &mut Flight<'_>,
     event: RequestEvent,
 ) -> Result<(), Pumped> {
+    if let Some(shadows) = &mut flight.shadows
+        && !shadows.see(event, stream.down.data(), &stream.hcm.world)
+    {
+        flight.shadows = None;
+    }
     if flight.replay.is_passed_by()
         && let [attempt] = flight.attempts.as_mut_slice()
         && let Step::Live(up) = &mut attempt.step

@@ -4,7 +4,8 @@ use super::level::{Level, Parts};
 use super::{HostScope, Scope, all};
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::route::action::{
-    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, Priority, StreamLimits,
+    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, MirrorPolicy, Priority,
+    StreamLimits,
 };
 use crate::route::redirect::RedirectAction;
 use crate::route::rewrite::{HostRewrite, PathRewrite};
@@ -12,8 +13,9 @@ use crate::route::template::{TemplateMatch, TemplateRewrite, TemplateRewriteErro
 use crate::route::weighted::WeightedClusters;
 use crate::route::{HashPolicies, Route, WeightChanges};
 use crate::router::retry::{RetryPlugins, RetryPolicy};
-use nuncio_core::config::{CompileContext, data_source, duration, type_name};
+use nuncio_core::config::{CompileContext, Fraction, data_source, duration, type_name};
 use nuncio_core::matcher::RegexRewrite;
+use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig;
@@ -44,6 +46,7 @@ pub(super) struct ForwardingDefaults {
     pub(super) retry: Option<Arc<RetryPolicy>>,
     pub(super) hedge_on_per_try_timeout: Option<bool>,
     pub(super) body_limit: Option<u64>,
+    pub(super) mirrors: Option<Arc<[MirrorPolicy]>>,
 }
 
 impl ForwardingDefaults {
@@ -58,8 +61,54 @@ impl ForwardingDefaults {
             None => None,
             Some(message) => Some(RetryPolicy::compile(message, &cx.field("retry_policy"), plugins)?),
         };
-        Some(Self { retry, hedge_on_per_try_timeout: hedge.map(hedges), body_limit })
+        Some(Self { retry, hedge_on_per_try_timeout: hedge.map(hedges), body_limit, mirrors: None })
     }
+}
+
+/// The policies of one level; `Some(None)` where it has none, so that another level's hold.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+pub(super) fn mirrors(
+    list: Vec<pb::route_action::RequestMirrorPolicy>,
+    cx: &CompileContext<'_>,
+    scope: &Scope<'_>,
+) -> Option<Option<Arc<[MirrorPolicy]>>> {
+    let policies = all((0..).zip(list).map(|(i, message)| {
+        let cx = cx.item("request_mirror_policies", i);
+        let pb::route_action::RequestMirrorPolicy {
+            cluster,
+            cluster_header,
+            runtime_fraction,
+            disable_shadow_host_suffix_append,
+            host_rewrite_literal,
+        } = message;
+        let cluster = match (cluster.is_empty(), cluster_header.is_empty()) {
+            (false, true) if scope.validate_clusters && !(scope.options.cluster_exists)(&cluster) => {
+                cx.field("cluster").error(format!("route: unknown shadow cluster '{cluster}'"));
+                return None;
+            }
+            (false, true) => ClusterSpecifier::Name(cluster.into()),
+            (true, false) => ClusterSpecifier::Header(cluster_header.to_ascii_lowercase().into()),
+            (true, true) => {
+                cx.error(
+                    "Exactly one of cluster or cluster_header in request mirror policy can be specified",
+                );
+                return None;
+            }
+            (false, false) => {
+                cx.error("Only one of cluster or cluster_header in request mirror policy can be specified");
+                return None;
+            }
+        };
+        Some(MirrorPolicy {
+            cluster,
+            fraction: runtime_fraction
+                .as_ref()
+                .map_or_else(|| RuntimeFraction::new("", Fraction::ALWAYS), RuntimeFraction::compile),
+            suffix: !disable_shadow_host_suffix_append,
+            host: Some(host_rewrite_literal).filter(|h| !h.is_empty()).map(String::into_boxed_str),
+        })
+    }))?;
+    Some((!policies.is_empty()).then(|| policies.into()))
 }
 
 fn hedges(message: pb::HedgePolicy) -> bool {
@@ -129,7 +178,9 @@ fn cluster_action(
         upgrade_configs,
         max_stream_duration,
         hash_policy,
+        request_mirror_policies,
     } = message;
+    let mirrors = mirrors(request_mirror_policies, cx, around.scope);
     let hash = HashPolicies::compile(hash_policy, cx, self::regex_rewrite);
     let own = ForwardingDefaults::compile(
         retry_policy,
@@ -148,6 +199,7 @@ fn cluster_action(
     let idle_timeout = limit(idle_timeout.as_ref(), &cx.field("idle_timeout"));
     let own = own?;
     let action = ClusterAction {
+        mirrors: mirrors?.or_else(|| around.defaults.mirrors.clone()).unwrap_or_default(),
         hash: Arc::new(hash?),
         retry: own.retry.or_else(|| around.defaults.retry.clone()),
         hedge_on_per_try_timeout: own
