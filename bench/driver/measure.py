@@ -3,8 +3,10 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 
 from .processes import Process, free_port
 
@@ -19,9 +21,11 @@ class Bench:
 
     def start(self, name, variant, clusters=1, wrap=None, ready_within=20):
         """The proxy `name` with this variant's configuration; `wrap(folder)` gives a command to run it under."""
-        folder, port = tempfile.mkdtemp(prefix='nuncio_bench_'), free_port()
-        argv = self.kinds[name].command(variant, port, self.upstream_port, folder, free_port(), clusters=clusters, single_process=bool(wrap))
-        return Process([*(wrap(folder) if wrap else []), *argv], port, folder, ready_within)
+        folder, port, admin = tempfile.mkdtemp(prefix='nuncio_bench_'), free_port(), free_port()
+        argv = self.kinds[name].command(variant, port, self.upstream_port, folder, admin, clusters=clusters, single_process=bool(wrap))
+        proxy = Process([*(wrap(folder) if wrap else []), *argv], port, folder, ready_within)
+        proxy.admin = admin
+        return proxy
 
     def load(self, port, requests, connections=64, rate=0, path='/', limit=300):
         """Exactly `requests` requests; the load generator's own numbers."""
@@ -36,6 +40,17 @@ class Bench:
 
     def close(self):
         self.upstream.end()
+
+
+def fetch(port, path):
+    """(milliseconds until the whole answer is here, its bytes) of a GET."""
+    buffer, size = bytearray(1 << 20), 0
+    with socket.create_connection(('127.0.0.1', port)) as s:
+        begun = time.perf_counter()
+        s.sendall(b'GET %s HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n' % path.encode())
+        while n := s.recv_into(buffer):
+            size += n
+        return (time.perf_counter() - begun) * 1000, size
 
 
 def has_counters():

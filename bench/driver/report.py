@@ -70,6 +70,9 @@ def text(results, names, versions, missing, method):
         section('Memory per idle keep-alive connection (KiB)', per_proxy(results['idle'], [('connections', 'connections', lambda v: '%d' % v), ('PSS', 'pss_per_connection', kib), ('RSS', 'rss_per_connection', kib)]), 'Process memory, kernel not counted; each connection has made one request.')
     if 'clusters' in results:
         section('Memory per static cluster (KiB)', per_proxy(results['clusters'], [('clusters', 'clusters', lambda v: '%d' % v), ('PSS', 'pss_per_cluster', kib), ('RSS', 'rss_per_cluster', kib)]))
+    if 'scrape' in results:
+        one = lambda v: '%.1f' % v
+        section('A scrape of /stats/prometheus', per_proxy(results['scrape'], [('clusters', 'clusters', lambda v: '%d' % v), ('bytes', 'bytes', lambda v: '%d' % v), ('ms', 'ms', one), ('CPU ms', 'cpu_ms', one)]), 'Until the whole answer was read, from another process on this machine.')
     if 'startup' in results:
         mib = lambda v: '%.1f' % (v / 1048576)
         section('Start-up of a small file', per_proxy(results['startup'], [('ready, ms', 'ready_ms', lambda v: '%.0f' % v), ('RSS, MiB', 'rss', mib), ('PSS, MiB', 'pss', mib)]))

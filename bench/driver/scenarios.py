@@ -118,6 +118,25 @@ def cluster_memory(bench, names, clusters=2000):
     return rows
 
 
+def scrape(bench, names, rounds, clusters=2000):
+    """How long `/stats/prometheus` takes with many static clusters, whole answer read; median of the rounds."""
+    rows = []
+
+    def one(name):
+        proxy = bench.start(name, 'plain', clusters=clusters, ready_within=60)
+        try:
+            bench.load(proxy.port, 200, connections=4)
+            measure.fetch(proxy.admin, '/stats/prometheus')
+            before = proxy.cpu()[2]
+            took = [measure.fetch(proxy.admin, '/stats/prometheus') for _ in range(rounds)]
+            return {'clusters': clusters, 'bytes': took[0][1], 'ms': statistics.median(t[0] for t in took),
+                    'cpu_ms': (proxy.cpu()[2] - before) / rounds * 1000}
+        finally:
+            proxy.end()
+    each([n for n in names if n in BOOTSTRAP_ONLY], one, rows)
+    return rows
+
+
 def startup(bench, names, rounds):
     """From exec until the listener accepts, and memory then (median of the rounds)."""
     rows = []

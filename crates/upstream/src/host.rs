@@ -38,7 +38,7 @@ impl HealthFlags {
     pub const FAILED_ACTIVE_HC: Self = Self(1);
     /// Ejected as an outlier.
     pub const FAILED_OUTLIER_CHECK: Self = Self(1 << 1);
-    /// The endpoint's configured status is `UNHEALTHY`, `DRAINING` or `TIMEOUT`.
+    /// The endpoint's configured status is `UNHEALTHY` or `TIMEOUT`.
     pub const FAILED_EDS_HEALTH: Self = Self(1 << 2);
     /// Active checks say that it is degraded.
     pub const DEGRADED_ACTIVE_HC: Self = Self(1 << 3);
@@ -82,7 +82,7 @@ impl HealthFlags {
 
     /// How balancers see a host with these flags.
     pub fn health(self) -> Health {
-        const UNHEALTHY: u32 = 0b111;
+        const UNHEALTHY: u32 = 0b111 | HealthFlags::EDS_STATUS_DRAINING.0;
         const DEGRADED: u32 = 0b11 << 3;
         if self.contains(Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL) {
             Health::Excluded
@@ -385,10 +385,11 @@ mod tests {
 
     #[test]
     fn health_flags_decide_health_and_print_as_envoy_prints_them() {
-        let eds = HealthFlags::FAILED_EDS_HEALTH.with(HealthFlags::EDS_STATUS_DRAINING);
+        let eds = HealthFlags::FAILED_ACTIVE_HC.with(HealthFlags::EDS_STATUS_DRAINING);
         for (flags, health, text) in [
             (HealthFlags::default(), Health::Healthy, "healthy"),
-            (eds, Health::Unhealthy, "/failed_eds_health/eds_status_draining"),
+            (eds, Health::Unhealthy, "/failed_active_hc/eds_status_draining"),
+            (HealthFlags::EDS_STATUS_DRAINING, Health::Unhealthy, "/eds_status_draining"),
             (HealthFlags::DEGRADED_EDS_HEALTH, Health::Degraded, "/degraded_eds_health"),
             (
                 HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL,

@@ -130,6 +130,26 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
+    /// How large requests and responses are (`track_cluster_stats.request_response_sizes`), in bytes and fields.
+    pub struct SizeStats {
+        histogram upstream_rq_headers_size,
+        histogram upstream_rq_headers_count,
+        histogram upstream_rq_body_size,
+        histogram upstream_rs_headers_size,
+        histogram upstream_rs_headers_count,
+        histogram upstream_rs_body_size,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// The share of their time that requests took, in percent (`track_cluster_stats.timeout_budgets`).
+    pub struct BudgetStats {
+        histogram upstream_rq_timeout_budget_percent_used,
+        histogram upstream_rq_timeout_budget_per_try_percent_used,
+    }
+}
+
+nuncio_core::stats_block! {
     /// How much is left below each limit of one priority (`track_remaining`).
     pub struct RemainingStats {
         gauge remaining_cx,

@@ -199,3 +199,21 @@ async def vhost_virtual_cluster_refused(t):
         cfg = simple(t, clusters=[], vhosts='[{name: v, domains: ["*"], virtual_clusters: [%s], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]' % vc)
         out[name] = (await t.run_to_end(cfg))[0]
     t.see('codes', out)
+
+
+@case()
+async def cluster_stats_sizes_and_budgets(t):
+    await t.up('u1', lambda m, n: resp(200, 'abcde', [('x-one', '1')]))
+    await t.start(simple(t, copts='{track_cluster_stats: {timeout_budgets: true, request_response_sizes: true}}', routes='[{match: {prefix: /}, route: {cluster: c1, timeout: 100s}}]', extra='{stats_flush_interval: 0.1s}'))
+    await t.req('/', method='POST', body='abc', headers=[('x-two', '22')])
+    await asyncio.sleep(0.3)
+    _, b = await t.admin('/stats?filter=^cluster.c1.upstream_r[qs]_(body|headers_count|timeout_budget)')
+    t.see('values', [re.sub(r' P25.*', '', l) for l in b.splitlines()])
+
+
+@case()
+async def cluster_track_timeout_budgets(t):
+    await t.up('u1')
+    await t.start(simple(t, copts='{track_timeout_budgets: true}'))
+    _, b = await t.admin('/stats?filter=^cluster.c1.upstream_r[qs]_(body_size|headers_size|timeout_budget)')
+    t.see('names', [l.split(':')[0] for l in b.splitlines()])

@@ -391,7 +391,9 @@ async fn respond<D: Downstream>(
 
 /// The response is complete: what is left of it is sent.
 async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
-    flight.charge(0).complete(stream);
+    let charge = flight.charge(0);
+    charge.sizes(stream, &flight.timeouts);
+    charge.complete(stream);
     flight.attempts.clear();
     stream.info.timings.upstream_rx_end = Some(stream.now());
     stream.flush().await

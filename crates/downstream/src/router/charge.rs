@@ -1,6 +1,7 @@
 //! What the router counts and notes of the upstream side: for the cluster, for the host, for the log.
 
 use super::RouterConfig;
+use super::timeouts::Timeouts;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
@@ -12,6 +13,7 @@ use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
 use nuncio_upstream::pool::Exchange;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whom an answer is counted for.
 #[derive(Clone, Copy)]
@@ -31,6 +33,10 @@ impl Charge<'_> {
             stream.heads.response.headers.set_number(Known::XEnvoyAttemptCount, attempts.into());
         }
         let response = &stream.heads.response;
+        if let Some(sizes) = self.cluster.size_stats() {
+            sizes.upstream_rs_headers_size.record(response.headers.byte_size() as u64);
+            sizes.upstream_rs_headers_count.record(response.headers.len() as u64);
+        }
         let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
         self.code(stream, response.status, canary);
         if let Some(host) = self.host.filter(|_| response.status < 500) {
@@ -114,6 +120,28 @@ impl Charge<'_> {
         }
         if let Some(host) = self.host.filter(|_| status >= 500) {
             host.counters().rq_error.inc();
+        }
+    }
+
+    /// The attempt is over: what it carried, and the share of its time that it took.
+    pub(super) fn sizes<D: Downstream>(self, stream: &Stream<D>, timeouts: &Timeouts) {
+        if let Some(sizes) = self.cluster.size_stats() {
+            let request = &stream.heads.request.headers;
+            sizes.upstream_rq_headers_size.record(request.byte_size() as u64);
+            sizes.upstream_rq_headers_count.record(request.len() as u64);
+            sizes.upstream_rq_body_size.record(stream.info.bytes_received);
+            sizes.upstream_rs_body_size.record(stream.info.bytes_sent);
+        }
+        if let Some(budgets) = self.cluster.budget_stats()
+            && let Some(begun) = stream.info.timings.downstream_rx_end
+        {
+            let took = stream.now().saturating_duration_since(begun);
+            let share = |limit: Option<Duration>| {
+                let limit = limit.map_or(0, |d| d.as_millis());
+                (took.as_millis() * 100).checked_div(limit).map_or(0, |share| share as u64)
+            };
+            budgets.upstream_rq_timeout_budget_percent_used.record(share(timeouts.global));
+            budgets.upstream_rq_timeout_budget_per_try_percent_used.record(share(timeouts.per_try));
         }
     }
 

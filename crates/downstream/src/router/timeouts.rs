@@ -188,6 +188,7 @@ pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fl
             }
             charge.abort(stream, reply.status);
         }
+        charge.sizes(stream, &flight.timeouts);
     }
     if stream.response_started {
         flight.attempts.clear();

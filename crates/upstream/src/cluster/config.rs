@@ -39,10 +39,21 @@ pub struct ClusterConfig {
     pub connect: ConnectOptions,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
+    /// What is counted beyond the usual.
+    pub track: Tracked,
     /// `outlier_detection`
     pub outlier: Option<Box<OutlierConfig>>,
     /// `health_checks`
     pub health_check: Option<Box<HealthCheckConfig>>,
+}
+
+/// `track_cluster_stats`, and the older `track_timeout_budgets`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tracked {
+    /// The share of their time that requests took.
+    pub timeout_budgets: bool,
+    /// How large heads and bodies are.
+    pub request_response_sizes: bool,
 }
 
 impl ClusterConfig {
@@ -61,6 +72,7 @@ impl ClusterConfig {
             http: HttpUpstream::default(),
             connect: ConnectOptions::default(),
             metadata: None,
+            track: Tracked::default(),
             outlier: None,
             health_check: None,
         }

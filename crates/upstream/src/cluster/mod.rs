@@ -7,7 +7,8 @@ mod shared;
 pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
 pub use config::{
-    ClusterConfig, Discovery, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint, UpstreamProtocol,
+    ClusterConfig, Discovery, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint, Tracked,
+    UpstreamProtocol,
 };
 pub use shared::ClusterShared;
 
@@ -16,7 +17,7 @@ use crate::host::{Host, HostSnapshot};
 use crate::http2::Http2CodecStats;
 use crate::lb::HostSet;
 use crate::pool::{Checkout, Connector, PoolError, Reaper};
-use crate::stats::{ClusterStats, Http1CodecStats};
+use crate::stats::{BudgetStats, ClusterStats, Http1CodecStats, SizeStats};
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
@@ -32,6 +33,8 @@ pub struct ClusterCore {
     pub(crate) stats: Scope<ClusterStats>,
     registry: Registry,
     http1_stats: OnceCell<Scope<Http1CodecStats>>,
+    size_stats: Option<Scope<SizeStats>>,
+    budget_stats: Option<Scope<BudgetStats>>,
     http2_stats: OnceCell<Scope<Http2CodecStats>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) reaper: Rc<Reaper>,
@@ -103,11 +106,16 @@ impl Cluster {
         connector: &Rc<dyn Connector>,
     ) -> Rc<Self> {
         let stats = registry.scope(&stat_prefix(shared.config()));
+        let (prefix, track) = (stat_prefix(shared.config()), shared.config().track);
+        let size_stats = track.request_response_sizes.then(|| registry.scope(&prefix));
+        let budget_stats = track.timeout_budgets.then(|| registry.scope(&prefix));
         let core = Rc::new(ClusterCore {
             shared,
             stats,
             registry: registry.clone(),
             http1_stats: OnceCell::new(),
+            size_stats,
+            budget_stats,
             http2_stats: OnceCell::new(),
             worker: Rc::clone(worker),
             reaper: Rc::clone(reaper),
@@ -131,6 +139,18 @@ impl Cluster {
         let snapshot = self.core.shared.hosts();
         let set = Self::host_set(&self.core, &snapshot, self.hosts.borrow().hosts());
         drop(self.hosts.replace(set));
+    }
+
+    /// How large requests and responses are, where that is tracked.
+    #[inline]
+    pub fn size_stats(&self) -> Option<&SizeStats> {
+        self.core.size_stats.as_deref()
+    }
+
+    /// The share of their time that requests took, where that is tracked.
+    #[inline]
+    pub fn budget_stats(&self) -> Option<&BudgetStats> {
+        self.core.budget_stats.as_deref()
     }
 
     /// Its name.

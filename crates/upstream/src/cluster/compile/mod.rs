@@ -65,6 +65,8 @@ impl ClusterConfig {
             wait_for_warm_on_init,
             outlier_detection,
             health_checks,
+            track_cluster_stats,
+            track_timeout_budgets,
         } = message;
         let mut config = Self::new(&name);
         config.place = cx.place();
@@ -78,6 +80,12 @@ impl ClusterConfig {
         let connect = timeout(connect_timeout.as_ref(), default, &cx.field("connect_timeout"));
         config.connect_timeout = connect.unwrap_or(Duration::from_millis(1));
         config.metadata = metadata.map(nuncio_core::config::metadata);
+        let pb::TrackClusterStats { timeout_budgets, request_response_sizes } =
+            track_cluster_stats.unwrap_or_default();
+        config.track = super::Tracked {
+            timeout_budgets: timeout_budgets || track_timeout_budgets,
+            request_response_sizes,
+        };
         let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers);

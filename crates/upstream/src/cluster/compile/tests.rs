@@ -58,7 +58,7 @@ fn a_plain_cluster_has_envoys_defaults() {
     assert_eq!(config.http.idle_timeout, Some(Duration::from_secs(3600)));
     let host = &config.discovery.endpoints[0].hosts[0];
     assert_eq!((host.address.to_string().as_str(), host.weight), ("127.0.0.1:80", 1));
-    assert_eq!(host.health, HealthFlags::FAILED_EDS_HEALTH.with(HealthFlags::EDS_STATUS_DRAINING));
+    assert_eq!(host.health, HealthFlags::EDS_STATUS_DRAINING);
 }
 
 #[test]
