@@ -47,8 +47,12 @@ pub fn access_logs(
 pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
     Table::new(vec![
         (
+            "envoy.extensions.filters.http.cors.v3.Cors",
+            Box::new(http::cors::CorsFactory) as Box<dyn AnyHttpFilterFactory>,
+        ),
+        (
             "envoy.extensions.filters.http.health_check.v3.HealthCheck",
-            Box::new(http::health_check::HealthCheckFactory) as Box<dyn AnyHttpFilterFactory>,
+            Box::new(http::health_check::HealthCheckFactory),
         ),
         ("envoy.extensions.filters.http.router.v3.Router", Box::new(http::router::RouterFactory)),
     ])

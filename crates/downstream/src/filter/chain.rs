@@ -1,7 +1,7 @@
 //! The filter chain: compiled once per connection manager, made once per stream.
 
-use super::{Flow, HttpFilter, HttpFilterConfig, Step};
-use crate::route::PerFilter;
+use super::{Flow, HttpFilter, HttpFilterConfig, LiveHttpFilter, RouteSays, Step};
+use crate::route::{Action, Route};
 use crate::router::RouterConfig;
 use crate::world::World;
 use nuncio_codec::head::{RequestHead, ResponseHead};
@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// A connection manager's filters in their order, and the router at the end.
 pub struct ChainConfig {
+    /// Which of its connection manager's chains it is.
+    pub id: usize,
     /// The filters before the router.
     pub filters: Vec<ChainEntry>,
     /// The router's configuration; `None` where the list is empty, which answers every request 404.
@@ -28,6 +30,15 @@ pub struct ChainEntry {
     pub disabled: bool,
 }
 
+/// One worker's live chain.
+pub struct LiveChain(Box<[LiveEntry]>);
+
+struct LiveEntry {
+    name: Arc<str>,
+    filter: Rc<dyn LiveHttpFilter>,
+    disabled: bool,
+}
+
 /// One stream's filters.
 #[derive(Default)]
 pub struct Chain {
@@ -37,16 +48,32 @@ pub struct Chain {
 }
 
 impl ChainConfig {
+    /// A worker's live form; `stat_prefix` as in [`HttpFilterConfig::start`].
+    pub fn start(&self, world: &Rc<World>, stat_prefix: &str) -> LiveChain {
+        let live = |entry: &ChainEntry| LiveEntry {
+            name: Arc::clone(&entry.name),
+            filter: Arc::clone(&entry.config).start(world, stat_prefix),
+            disabled: entry.disabled,
+        };
+        LiveChain(self.filters.iter().map(live).collect())
+    }
+}
+
+impl LiveChain {
     /// The filters of a stream: those that the route does not switch off, with their per-route
     /// configuration. Without filters before the router, nothing is allocated.
-    pub fn make(&self, world: &Rc<World>, route: Option<&PerFilter>) -> Chain {
+    pub fn make(&self, route: Option<&Route>) -> Chain {
         let mut filters = SmallVec::new();
-        for entry in &self.filters {
-            let of_route = route.and_then(|r| r.get(&entry.name));
+        for entry in &self.0 {
+            let of_route = route.and_then(|r| r.filters.get(&entry.name));
             let disabled =
                 of_route.and_then(|o| o.disabled()).unwrap_or(entry.disabled && of_route.is_none());
             if !disabled {
-                filters.push(entry.config.make(world, of_route.and_then(|o| o.config()).map(|c| &**c)));
+                let says = RouteSays {
+                    configs: of_route.map(|o| o.configs()).unwrap_or_default(),
+                    forwards: route.is_some_and(|r| matches!(r.action, Action::Cluster(_))),
+                };
+                filters.push(Rc::clone(&entry.filter).make(says));
             }
         }
         Chain { filters, entered: 0 }

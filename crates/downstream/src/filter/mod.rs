@@ -7,7 +7,7 @@
 mod chain;
 mod factory;
 
-pub use chain::{Chain, ChainConfig, ChainEntry};
+pub use chain::{Chain, ChainConfig, ChainEntry, LiveChain};
 pub use factory::{AnyHttpFilterFactory, Compiled, HttpFilterFactory};
 
 use crate::hcm::local_reply::LocalReply;
@@ -18,6 +18,7 @@ use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a filter wants done with a head.
 pub enum Flow {
@@ -65,7 +66,28 @@ pub trait HttpFilter {
 
 /// A filter's compiled configuration, shared by all workers.
 pub trait HttpFilterConfig: Send + Sync {
-    /// An instance for one stream. `per_route` is the most specific configuration of the route taken, of
-    /// the type that the factory's `compile_route` made.
-    fn make(&self, world: &Rc<World>, per_route: Option<&(dyn Any + Send + Sync)>) -> Box<dyn HttpFilter>;
+    /// One worker's live form. `stat_prefix` is the connection manager's, `http.PREFIX.`.
+    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter>;
+}
+
+/// One worker's live filter: what its streams' instances share.
+pub trait LiveHttpFilter {
+    /// An instance for one stream.
+    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter>;
+}
+
+/// What the route taken says to a filter.
+#[derive(Clone, Copy, Default)]
+pub struct RouteSays<'a> {
+    /// Its configurations of the filter, most specific first, of the type that the factory's `compile_route` made.
+    pub configs: &'a [Arc<dyn Any + Send + Sync>],
+    /// It leads to a cluster; it neither answers itself nor redirects.
+    pub forwards: bool,
+}
+
+impl RouteSays<'_> {
+    /// The configurations as what they are.
+    pub fn all<T: Any + Send + Sync>(self) -> impl Iterator<Item = Arc<T>> {
+        self.configs.iter().filter_map(|config| Arc::clone(config).downcast().ok())
+    }
 }

@@ -454,7 +454,7 @@ fn compile_chain(
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
 ) -> Option<ChainConfig> {
-    let mut chain = ChainConfig { filters: Vec::new(), router: None };
+    let mut chain = ChainConfig { id: 0, filters: Vec::new(), router: None };
     let last = filters.len().saturating_sub(1);
     let mut good = true;
     for (i, filter) in filters.into_iter().enumerate() {
@@ -524,7 +524,9 @@ fn compile_upgrades(
             good = false;
             continue;
         };
-        let (enabled, chain) = (enabled.unwrap_or(true), own.then_some(chain));
+        // The connection manager's own chain comes first.
+        let id = 1 + entries.iter().filter(|e| e.chain.is_some()).count();
+        let (enabled, chain) = (enabled.unwrap_or(true), own.then_some(ChainConfig { id, ..chain }));
         entries.push(UpgradeConfig { kind: upgrade_type.into(), enabled, chain });
     }
     good.then(|| Upgrades::new(entries))

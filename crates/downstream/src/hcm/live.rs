@@ -9,15 +9,17 @@ use super::slot::{BoxSlot, slot};
 use super::stats::{HcmStats, ListenerHttpStats, RouterStats, TracingStats};
 use super::stats::{Http1CodecStats, Http2CodecStats};
 use super::stream::{self, Heads, StreamEnd, StreamStart};
+use crate::filter::{Chain, ChainConfig, LiveChain};
 use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
-use crate::route::ApartStats;
+use crate::route::{ApartStats, Route};
 use crate::world::World;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
 use std::cell::{OnceCell, RefCell};
 use std::future::Future;
+use std::iter;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +51,8 @@ pub struct Hcm {
     pub codec_stats: Scope<Http1CodecStats>,
     /// Whether its listener drains.
     pub draining: Rc<Draining>,
+    /// Its filters: its own chain, then those of upgrades.
+    chains: Box<[LiveChain]>,
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
     _tracing_stats: Option<Scope<TracingStats>>,
@@ -100,7 +104,9 @@ impl Hcm {
         responder: Option<Rc<dyn Responder>>,
     ) -> Rc<Self> {
         let registry = &world.stats;
+        let chains = iter::once(&config.chain).chain(config.upgrades.chains());
         Rc::new(Self {
+            chains: chains.map(|chain| chain.start(world, &config.stat_prefix)).collect(),
             stats: registry.scope(&config.stat_prefix),
             router_stats,
             apart_stats: config.routes.stat_prefixes().iter().map(|p| registry.scope_verbatim(p)).collect(),
@@ -116,6 +122,12 @@ impl Hcm {
             h2_slots: RefCell::default(),
             heads: RefCell::default(),
         })
+    }
+
+    /// The filters of one stream through `chain`; `route` is the one taken.
+    #[inline]
+    pub fn filters(&self, chain: &ChainConfig, route: Option<&Route>) -> Chain {
+        self.chains.get(chain.id).map(|chain| chain.make(route)).unwrap_or_default()
     }
 
     /// Whether a connection that answers now should be closed after its response.

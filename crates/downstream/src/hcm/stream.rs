@@ -272,7 +272,7 @@ impl<D: Downstream> Stream<D> {
                 }
             }
         };
-        self.filters = chain.make(&hcm.world, self.route.as_ref().map(|r| &*r.filters));
+        self.filters = hcm.filters(chain, self.route.as_deref());
         let end_stream = self.request_complete;
         if !self.filters.is_empty() {
             match self.filters.decode(&mut self.heads.request, end_stream, &mut self.info).await {

@@ -74,6 +74,11 @@ impl Upgrades {
         Self { entries: entries.into() }
     }
 
+    /// The filter lists that are upgrades' own.
+    pub fn chains(&self) -> impl Iterator<Item = &ChainConfig> {
+        self.entries.iter().filter_map(|e| e.chain.as_ref())
+    }
+
     /// Whether a request may be upgraded to `kind` and which filters it passes. What the route says of that kind
     /// counts first; `usual` are the connection manager's own filters.
     pub fn judge<'a>(&'a self, kind: &[u8], route: &[RouteUpgrade], usual: &'a ChainConfig) -> Verdict<'a> {

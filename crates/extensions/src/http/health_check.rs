@@ -4,12 +4,13 @@ use nuncio_codec::head::{Known, RequestHead, ResponseHead};
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::HeaderMatcher;
 use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
-use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, Step};
+use nuncio_downstream::filter::{
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, RouteSays, Step,
+};
 use nuncio_downstream::hcm::local_reply::LocalReply;
 use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::http::health_check::v3::HealthCheck;
 use nuncio_upstream::host::Health;
-use std::any::Any;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -20,11 +21,6 @@ pub struct HealthCheckFactory;
 
 /// A compiled `HealthCheck`.
 struct HealthCheckConfig {
-    shared: Arc<Shared>,
-}
-
-/// What its instances share.
-struct Shared {
     pass_through: bool,
     headers: Box<[HeaderMatcher]>,
     /// Clusters that must have so many percent of healthy hosts.
@@ -98,30 +94,35 @@ impl HttpFilterFactory for HealthCheckFactory {
             cluster_min_healthy_percentages.into_iter().map(|(name, p)| (name.into(), p.value)).collect();
         minimums.sort_by(|a, b| a.0.cmp(&b.0));
         Some(Compiled::Filter(Arc::new(HealthCheckConfig {
-            shared: Arc::new(Shared {
-                pass_through,
-                headers,
-                minimums: minimums.into(),
-                cache: (!cache_time.is_zero()).then(|| Cache::new(cache_time)),
-            }),
+            pass_through,
+            headers,
+            minimums: minimums.into(),
+            cache: (!cache_time.is_zero()).then(|| Cache::new(cache_time)),
         })))
     }
 }
 
 impl HttpFilterConfig for HealthCheckConfig {
-    fn make(&self, world: &Rc<World>, _per_route: Option<&(dyn Any + Send + Sync)>) -> Box<dyn HttpFilter> {
-        Box::new(HealthCheckFilter {
-            shared: Arc::clone(&self.shared),
-            world: Rc::clone(world),
-            checks: false,
-        })
+    fn start(self: Arc<Self>, world: &Rc<World>, _: &str) -> Rc<dyn LiveHttpFilter> {
+        Rc::new(LiveHealthCheck { config: self, world: Rc::clone(world) })
+    }
+}
+
+/// One worker's health check filter.
+struct LiveHealthCheck {
+    config: Arc<HealthCheckConfig>,
+    world: Rc<World>,
+}
+
+impl LiveHttpFilter for LiveHealthCheck {
+    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Box<dyn HttpFilter> {
+        Box::new(HealthCheckFilter { live: self, checks: false })
     }
 }
 
 /// One stream's health check filter.
 struct HealthCheckFilter {
-    shared: Arc<Shared>,
-    world: Rc<World>,
+    live: Rc<LiveHealthCheck>,
     /// This request is a health check.
     checks: bool,
 }
@@ -133,17 +134,20 @@ impl HttpFilter for HealthCheckFilter {
         _end_stream: bool,
         info: &'a mut StreamInfo,
     ) -> Step<'a> {
-        self.checks = self.shared.headers.iter().all(|m| m.matches(&head.headers));
+        self.checks = self.live.config.headers.iter().all(|m| m.matches(&head.headers));
         if !self.checks {
             return Step::Now(Flow::Continue);
         }
         info.health_check = true;
-        let now = self.world.worker.now();
-        let cached = self.shared.cache.as_ref().and_then(|cache| cache.load(now));
-        if self.shared.pass_through && !self.world.lifecycle.health_check_failed() && cached.is_none() {
+        let now = self.live.world.worker.now();
+        let cached = self.live.config.cache.as_ref().and_then(|cache| cache.load(now));
+        if self.live.config.pass_through
+            && !self.live.world.lifecycle.health_check_failed()
+            && cached.is_none()
+        {
             return Step::Now(Flow::Continue);
         }
-        Step::Now(Flow::ReplyAtEnd(self.shared.answer(&self.world, cached)))
+        Step::Now(Flow::ReplyAtEnd(self.live.config.answer(&self.live.world, cached)))
     }
 
     fn encode_headers<'a>(
@@ -153,20 +157,21 @@ impl HttpFilter for HealthCheckFilter {
         _info: &'a mut StreamInfo,
     ) -> Step<'a> {
         if self.checks {
-            if let Some(cache) = &self.shared.cache {
+            if let Some(cache) = &self.live.config.cache {
                 let degraded = head.headers.contains("x-envoy-degraded");
-                cache.store(self.world.worker.now(), head.status, degraded);
+                cache.store(self.live.world.worker.now(), head.status, degraded);
             }
-            head.headers.set(Known::XEnvoyUpstreamHealthcheckedCluster, self.world.node_cluster.as_bytes());
+            head.headers
+                .set(Known::XEnvoyUpstreamHealthcheckedCluster, self.live.world.node_cluster.as_bytes());
         }
-        if self.world.lifecycle.health_check_failed() {
+        if self.live.world.lifecycle.health_check_failed() {
             head.headers.set(Known::XEnvoyImmediateHealthCheckFail, b"true");
         }
         Step::Now(Flow::Continue)
     }
 }
 
-impl Shared {
+impl HealthCheckConfig {
     /// 200 where the server and every named cluster are well, else 503 with the reason in the details.
     /// In pass-through mode `cached` is the upstream's word.
     fn answer(&self, world: &World, cached: Option<(u16, bool)>) -> LocalReply {

@@ -1,4 +1,5 @@
 //! HTTP filters.
 
+pub mod cors;
 pub mod health_check;
 pub mod router;

@@ -1,7 +1,7 @@
 use super::*;
 
 fn chain() -> ChainConfig {
-    ChainConfig { filters: Vec::new(), router: None }
+    ChainConfig { id: 0, filters: Vec::new(), router: None }
 }
 
 fn entry(kind: &str, enabled: bool) -> UpgradeConfig {

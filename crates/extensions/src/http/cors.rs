@@ -1,0 +1,231 @@
+//! `envoy.filters.http.cors`: answers preflight requests of browsers, and marks the answers that other origins may
+//! read (Fetch, section 3.2).
+
+use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::StringMatcher;
+use nuncio_core::runtime::RuntimeFraction;
+use nuncio_core::stats::Scope;
+use nuncio_core::stream_info::StreamInfo;
+use nuncio_downstream::filter::{
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, RouteSays, Step,
+};
+use nuncio_downstream::hcm::local_reply::LocalReply;
+use nuncio_downstream::world::World;
+use nuncio_proto::pb::envoy::extensions::filters::http::cors::v3::{Cors, CorsPolicy};
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+
+nuncio_core::stats_block! {
+    /// What the filter counts, below `http.PREFIX.cors.`.
+    struct CorsStats {
+        counter origin_invalid,
+        counter origin_valid,
+    }
+}
+
+/// Compiles the filter's messages.
+pub struct CorsFactory;
+
+impl HttpFilterFactory for CorsFactory {
+    type Config = Cors;
+    type PerRoute = CorsPolicy;
+
+    fn compile(&self, message: Cors, _cx: &CompileContext<'_>) -> Option<Compiled> {
+        let Cors {} = message;
+        Some(Compiled::Filter(Arc::new(CorsConfig)))
+    }
+
+    fn compile_route(
+        &self,
+        message: CorsPolicy,
+        cx: &CompileContext<'_>,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::new(Policy::compile(message, cx)?))
+    }
+}
+
+/// What one level of the route table says. Each field of a more specific level outweighs the same one of another.
+struct Policy {
+    origins: Box<[StringMatcher]>,
+    methods: Box<str>,
+    headers: Box<str>,
+    exposed: Box<str>,
+    max_age: Box<str>,
+    credentials: Option<bool>,
+    private_network: Option<bool>,
+    /// Preflights from origins that are not allowed go on to the upstream.
+    forwards_others: Option<bool>,
+    enabled: Option<RuntimeFraction>,
+    shadow: Option<RuntimeFraction>,
+}
+
+impl Policy {
+    fn compile(message: CorsPolicy, cx: &CompileContext<'_>) -> Option<Self> {
+        let CorsPolicy {
+            allow_origin_string_match,
+            allow_methods,
+            allow_headers,
+            expose_headers,
+            max_age,
+            allow_credentials,
+            filter_enabled,
+            shadow_enabled,
+            allow_private_network_access,
+            forward_not_matching_preflights,
+        } = message;
+        let origins = allow_origin_string_match
+            .iter()
+            .enumerate()
+            .map(|(i, m)| StringMatcher::compile(m, &cx.item("allow_origin_string_match", i)))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            origins,
+            methods: allow_methods.into(),
+            headers: allow_headers.into(),
+            exposed: expose_headers.into(),
+            max_age: max_age.into(),
+            credentials: allow_credentials,
+            private_network: allow_private_network_access,
+            forwards_others: forward_not_matching_preflights,
+            enabled: filter_enabled.as_ref().map(RuntimeFraction::compile),
+            shadow: shadow_enabled.as_ref().map(RuntimeFraction::compile),
+        })
+    }
+}
+
+/// The filter itself has nothing to configure.
+struct CorsConfig;
+
+impl HttpFilterConfig for CorsConfig {
+    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
+        let stats = world.stats.scope(&format!("{stat_prefix}cors."));
+        Rc::new(LiveCors { world: Rc::clone(world), stats })
+    }
+}
+
+/// One worker's filter.
+struct LiveCors {
+    world: Rc<World>,
+    stats: Scope<CorsStats>,
+}
+
+impl LiveHttpFilter for LiveCors {
+    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
+        // As in Envoy, answers of the proxy's own belong to nobody's policy.
+        let policies = if route.forwards { route.all().collect() } else { Vec::new() };
+        Box::new(CorsFilter { live: self, policies, origin: None })
+    }
+}
+
+/// One stream's filter.
+struct CorsFilter {
+    live: Rc<LiveCors>,
+    /// Most specific first.
+    policies: Vec<Arc<Policy>>,
+    /// Where the request comes from, if that place may read the answer.
+    origin: Option<Box<[u8]>>,
+}
+
+impl CorsFilter {
+    fn flag(&self, field: impl Fn(&Policy) -> Option<bool>) -> bool {
+        self.policies.iter().find_map(|p| field(p)).unwrap_or_default()
+    }
+
+    fn text(&self, field: impl Fn(&Policy) -> &str) -> &str {
+        self.policies.iter().map(|p| field(p)).find(|text| !text.is_empty()).unwrap_or_default()
+    }
+
+    /// Whether any level has a fraction in which this request falls; `default` where a level has none.
+    fn falls_in(
+        &self,
+        random: u64,
+        default: bool,
+        field: impl Fn(&Policy) -> Option<&RuntimeFraction>,
+    ) -> bool {
+        let runtime = &self.live.world.runtime;
+        self.policies.iter().any(|p| field(p).map_or(default, |f| f.enabled(runtime, random)))
+    }
+
+    fn allows(&self, origin: &[u8]) -> bool {
+        let origins = self.policies.iter().map(|p| &p.origins).find(|origins| !origins.is_empty());
+        origins.is_some_and(|origins| origins.iter().any(|m| m.matches(origin)))
+    }
+
+    /// The answer to a preflight request that may be made.
+    fn preflight(&self, head: &RequestHead, origin: &[u8]) -> LocalReply {
+        let mut reply =
+            LocalReply::new(200, "cors_response").with_header("access-control-allow-origin", origin);
+        if self.flag(|p| p.credentials) {
+            reply = reply.with_header("access-control-allow-credentials", "true");
+        }
+        for (name, value) in [
+            ("access-control-allow-methods", self.text(|p| &p.methods)),
+            ("access-control-allow-headers", self.text(|p| &p.headers)),
+            ("access-control-expose-headers", self.text(|p| &p.exposed)),
+            ("access-control-max-age", self.text(|p| &p.max_age)),
+        ] {
+            if !value.is_empty() {
+                reply = reply.with_header(name, value);
+            }
+        }
+        let asks = head.headers.get(Known::AccessControlRequestPrivateNetwork) == Some(b"true");
+        if asks && self.flag(|p| p.private_network) {
+            reply = reply.with_header("access-control-allow-private-network", "true");
+        }
+        reply
+    }
+}
+
+impl HttpFilter for CorsFilter {
+    fn decode_headers<'a>(
+        &'a mut self,
+        head: &'a mut RequestHead,
+        _end_stream: bool,
+        info: &'a mut StreamInfo,
+    ) -> Step<'a> {
+        let enabled = self.falls_in(info.random, true, |p| p.enabled.as_ref());
+        let shadowed = self.falls_in(info.random, false, |p| p.shadow.as_ref());
+        let origin = head.headers.get(Known::Origin).filter(|origin| !origin.is_empty());
+        let Some(origin) = origin.filter(|_| enabled || shadowed) else { return Step::Now(Flow::Continue) };
+        let asks = head.headers.get(Known::AccessControlRequestMethod).is_some_and(|m| !m.is_empty());
+        let is_preflight = head.method() == b"OPTIONS" && asks;
+        if !self.allows(origin) {
+            self.live.stats.origin_invalid.inc();
+            let forwarded = self.policies.iter().find_map(|p| p.forwards_others).unwrap_or(true);
+            if enabled && is_preflight && !forwarded {
+                return Step::Now(Flow::Reply(LocalReply::new(200, "cors_response")));
+            }
+            return Step::Now(Flow::Continue);
+        }
+        self.live.stats.origin_valid.inc();
+        if !enabled {
+            return Step::Now(Flow::Continue);
+        }
+        if is_preflight {
+            return Step::Now(Flow::Reply(self.preflight(head, origin)));
+        }
+        self.origin = Some(origin.into());
+        Step::Now(Flow::Continue)
+    }
+
+    fn encode_headers<'a>(
+        &'a mut self,
+        head: &'a mut ResponseHead,
+        _end_stream: bool,
+        _info: &'a mut StreamInfo,
+    ) -> Step<'a> {
+        if let Some(origin) = &self.origin {
+            head.headers.set(Known::AccessControlAllowOrigin, origin);
+            if self.flag(|p| p.credentials) {
+                head.headers.set(Known::AccessControlAllowCredentials, b"true");
+            }
+            let exposed = self.text(|p| &p.exposed);
+            if !exposed.is_empty() {
+                head.headers.set(Known::AccessControlExposeHeaders, exposed.as_bytes());
+            }
+        }
+        Step::Now(Flow::Continue)
+    }
+}
