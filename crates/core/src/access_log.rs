@@ -88,12 +88,12 @@ impl AccessLogFactories {
             cx.field("typed_config").error(text);
             return None;
         };
-        let log = factory.compile_any(config, &cx.field("typed_config"))?;
+        let log = factory.compile_any(config, &cx.field("typed_config"));
         match filter {
-            None => Some(log),
+            None => log,
             Some(filter) => {
-                let filter = LogFilter::compile(filter, &cx.field("filter"), &self.runtime)?;
-                Some(Arc::new(Filtered { filter, log }))
+                let filter = LogFilter::compile(filter, &cx.field("filter"), &self.runtime);
+                Some(Arc::new(Filtered { filter: filter?, log: log? }))
             }
         }
     }

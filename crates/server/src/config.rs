@@ -18,6 +18,7 @@ use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::access_log::{FlushOptions, LogFiles};
 use nuncio_proto::load::{self, Loaded, Resource};
 use nuncio_proto::near::nearest;
+use nuncio_proto::pb::envoy::config::bootstrap::v3::Bootstrap;
 use nuncio_upstream::cluster::ClusterConfig;
 use nuncio_upstream::manager::ClusterSetConfig;
 use std::collections::HashSet;
@@ -207,7 +208,10 @@ fn compile(
 ) -> Option<Compiled> {
     let Loaded { bootstrap, listeners, clusters, secrets: _ } = loaded;
     let cx = bootstrap.context(sink);
-    let mut config = cx.decode(bootstrap.bytes()).and_then(|m| BootstrapConfig::compile(m, &cx, options));
+    let message: Option<Bootstrap> = cx.decode(bootstrap.bytes());
+    let admin_logs =
+        message.iter().flat_map(|m| &m.admin).flat_map(|a| a.access_log.clone()).collect::<Vec<_>>();
+    let mut config = message.and_then(|m| BootstrapConfig::compile(m, &cx, options));
     // A name that could not be read may be any.
     let names_lost = sink.told_of("static_resources.clusters")
         || clusters.iter().any(|c| c.context(sink).told_of("name") && c.name().is_empty());
@@ -234,7 +238,11 @@ fn compile(
     };
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
     let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {
-        None => None,
+        None => {
+            // There will be no admin port; what is wrong with its logs is told all the same.
+            env.access_logs.compile(&admin_logs, &cx.field("admin"), "access_log");
+            None
+        }
         Some(AdminConfig { address, ipv4_compat, allow_paths: _, access_log }) => {
             let cx = cx.field("admin");
             Some(Site::compile("admin", address.clone(), *ipv4_compat, access_log.clone(), &cx, &env)?)
@@ -300,7 +308,14 @@ fn listeners_of(
     env: &CompileEnv<'_>,
 ) -> (Vec<Arc<ListenerConfig>>, Vec<Dumped>) {
     let mut listeners: Vec<Arc<ListenerConfig>> = Vec::with_capacity(resources.len());
+    let mut names = HashSet::new();
     let each = |resource: Resource| {
+        let name = resource.name().to_owned();
+        if !name.is_empty() && names.contains(&name) {
+            let text = format!("error updating listener: duplicate listener {name} found");
+            resource.context(sink).field("name").error(text);
+        }
+        names.insert(name);
         listener(&resource, &mut listeners, sink, env);
         Dumped::new(resource)
     };
@@ -325,10 +340,6 @@ fn listener(
                 "error adding listener: '{}' has duplicate address '{address}' as existing listener",
                 config.name
             ));
-        }
-        if listeners.iter().any(|l| l.name == config.name) {
-            cx.field("name")
-                .error(format!("error updating listener: duplicate listener {} found", config.name));
         }
         listeners.push(config);
     }
