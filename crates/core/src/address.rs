@@ -1,6 +1,5 @@
 //! Network addresses as configuration, logs and balancers name them.
 
-use smallvec::SmallVec;
 use std::fmt;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -59,30 +58,34 @@ impl Address {
 
 /// The general formatter costs several hundred instructions; a log line has two addresses.
 fn write_v4(ip: Ipv4Addr, port: Option<u16>, out: &mut Vec<u8>) {
-    let mut text: SmallVec<[u8; 24]> = SmallVec::new();
-    for (i, octet) in ip.octets().into_iter().enumerate() {
-        if i > 0 {
-            text.push(b'.');
-        }
-        push_decimal(u16::from(octet), &mut text);
+    let [a, b, c, d] = ip.octets();
+    push_decimal(u16::from(a), out);
+    for octet in [b, c, d] {
+        out.push(b'.');
+        push_decimal(u16::from(octet), out);
     }
     if let Some(port) = port {
-        text.push(b':');
-        push_decimal(port, &mut text);
+        out.push(b':');
+        push_decimal(port, out);
     }
-    out.extend_from_slice(&text);
 }
 
 #[inline]
-fn push_decimal(n: u16, out: &mut SmallVec<[u8; 24]>) {
-    if n >= 10 {
-        for divisor in [10_000, 1000, 100, 10] {
-            if n >= divisor {
-                out.push(b'0' + (n / divisor % 10) as u8);
-            }
+fn push_decimal(n: u16, out: &mut Vec<u8>) {
+    let digit = |n: u16| b'0' + (n % 10) as u8;
+    if n >= 100 {
+        if n >= 10_000 {
+            out.push(digit(n / 10_000));
         }
+        if n >= 1000 {
+            out.push(digit(n / 1000));
+        }
+        out.push(digit(n / 100));
     }
-    out.push(b'0' + (n % 10) as u8);
+    if n >= 10 {
+        out.push(digit(n / 10));
+    }
+    out.push(digit(n));
 }
 
 impl fmt::Display for Address {

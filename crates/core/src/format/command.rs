@@ -4,10 +4,11 @@ use super::FormatContext;
 use super::address::{self, AddressForm, AddressOf};
 use super::duration::{self, Point, Precision};
 use super::field;
-use super::header::{self, GrpcForm, HeaderSource, OwnedName, PathForm, ServerName};
+use super::header::{self, GrpcForm, HeaderSource, HeaderText, OwnedName, PathForm, ServerName};
 use super::json;
 use super::state::{self, MetadataSource, StateForm};
 use super::time::TimeFormat;
+use crate::civil::two;
 
 /// How many bytes of a value are written at most.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,14 @@ pub(super) fn write_number(n: u64, out: &mut Vec<u8>) {
     if n < 10 {
         return out.push(b'0' + n as u8);
     }
+    if n < 1000 {
+        let [tens, ones] = two(n as u32 % 100);
+        if n >= 100 {
+            out.push(b'0' + (n / 100) as u8);
+        }
+        out.push(tens);
+        return out.push(ones);
+    }
     write_digits(n, out);
 }
 
@@ -110,7 +119,11 @@ impl Command {
             Op::Number(read) => number(read(cx), out),
             Op::Absent => false,
             Op::Constant(value) => text(Some(value.as_bytes()), out),
-            Op::Header { source, name, or } => header::write(cx, *source, name, or.as_ref(), out),
+            Op::Header { source, name, or } => match header::find(cx, *source, name, or.as_ref()) {
+                Some(HeaderText::Value(value)) => text(Some(value), out),
+                Some(HeaderText::Status(status)) => number(Some(u64::from(status)), out),
+                None => false,
+            },
             Op::Path(form) => text(header::path_of(cx, *form), out),
             Op::QueryParam(name) => header::write_query_param(cx, name, out),
             Op::QueryParams { decoded } => header::write_query(cx, *decoded, out),
@@ -143,6 +156,15 @@ impl Command {
             | Op::CommonDuration { .. }
             | Op::GrpcStatus(GrpcForm::Number)
             | Op::Address(_, AddressForm::Port) => self.write(cx, out),
+            Op::Header { source, name, or } => match header::find(cx, *source, name, or.as_ref()) {
+                Some(HeaderText::Value(value)) => {
+                    let most = self.limit.0.unwrap_or(usize::MAX);
+                    json::write_json_string(value.get(..most).unwrap_or(value), out);
+                    true
+                }
+                Some(HeaderText::Status(_)) => self.write_json_text(cx, out),
+                None => false,
+            },
             Op::Metadata(source, path) => match state::metadata_value(cx, *source, path) {
                 Some(value) => {
                     value.write_json(out);
@@ -151,18 +173,27 @@ impl Command {
                 None => false,
             },
             Op::Coalesce(commands) => commands.iter().any(|c| c.write_json(cx, out)),
-            _ => {
+            // Digits and signs: nothing to escape.
+            Op::StartTime(format) if format.is_default() => {
                 out.push(b'"');
-                let from = out.len();
-                let there = self.write_text(cx, out);
-                if there {
-                    json::escape_from(from, out);
-                    out.push(b'"');
-                } else {
-                    out.truncate(from - 1);
-                }
-                there
+                format.write(cx.info.start_wall, out);
+                out.push(b'"');
+                true
             }
+            _ => self.write_json_text(cx, out),
         }
+    }
+
+    fn write_json_text(&self, cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
+        out.push(b'"');
+        let from = out.len();
+        let there = self.write_text(cx, out);
+        if there {
+            json::escape_from(from, out);
+            out.push(b'"');
+        } else {
+            out.truncate(from - 1);
+        }
+        there
     }
 }

@@ -67,35 +67,37 @@ pub(super) fn headers(source: HeaderSource, argument: &str) -> Result<Op, Format
     })
 }
 
-pub(super) fn write(
-    cx: &FormatContext<'_>,
+/// A header's value as it was found.
+pub(super) enum HeaderText<'a> {
+    Value(&'a [u8]),
+    Status(u16),
+}
+
+#[inline]
+pub(super) fn find<'a>(
+    cx: &FormatContext<'a>,
     source: HeaderSource,
     name: &OwnedName,
     or: Option<&OwnedName>,
-    out: &mut Vec<u8>,
-) -> bool {
+) -> Option<HeaderText<'a>> {
     let map = match source {
-        HeaderSource::Request | HeaderSource::RequestWithoutQuery => cx.request,
-        HeaderSource::Response => {
-            if let Some((map, status)) = cx.response {
-                let status_first = matches!(name, OwnedName::Status);
-                let status_second = matches!(or, Some(OwnedName::Status)) && name.get(map).is_none();
-                if status_first || status_second {
-                    write_number(u64::from(status), out);
-                    return true;
-                }
-            }
-            cx.response.map(|(map, _)| map)
+        HeaderSource::Request => cx.request?,
+        HeaderSource::RequestWithoutQuery => {
+            let map = cx.request?;
+            let value = name.get(map).or_else(|| or?.get(map))?;
+            return Some(HeaderText::Value(without_query(value)));
         }
-        HeaderSource::Trailer => cx.trailers,
+        HeaderSource::Response => {
+            let (map, status) = cx.response?;
+            let status_first = matches!(name, OwnedName::Status);
+            if status_first || (matches!(or, Some(OwnedName::Status)) && name.get(map).is_none()) {
+                return Some(HeaderText::Status(status));
+            }
+            map
+        }
+        HeaderSource::Trailer => cx.trailers?,
     };
-    let Some(map) = map else { return false };
-    let Some(mut value) = name.get(map).or_else(|| or?.get(map)) else { return false };
-    if source == HeaderSource::RequestWithoutQuery {
-        value = without_query(value);
-    }
-    out.extend_from_slice(value);
-    true
+    name.get(map).or_else(|| or?.get(map)).map(HeaderText::Value)
 }
 
 /// Which path, and how much of it.

@@ -1,15 +1,33 @@
 //! JSON log lines, and JSON text in general: compact, keys in byte order, as Envoy writes it.
 
-use super::parse::{Commands, FormatError};
-use super::{Format, FormatContext, Piece};
+use super::command::Command;
+use super::parse::{self, Commands, FormatError};
+use super::{FormatContext, Piece};
 use prost_types::value::Kind as ValueKind;
 use std::io::Write;
 
 /// A compiled `json_format`.
 #[derive(Debug)]
-pub struct JsonFormat {
-    root: Members,
-    omit_empty_values: bool,
+pub struct JsonFormat(Shape);
+
+#[derive(Debug)]
+enum Shape {
+    /// Every member is written whatever its value, so that only values are left to find: what stands between them
+    /// is one text each.
+    Flat(Box<[Step]>),
+    /// Members without a value are left out, and objects that have none with them (`omit_empty_values`).
+    Sparse(Members),
+}
+
+/// A step of writing a [`Shape::Flat`].
+#[derive(Debug)]
+enum Step {
+    /// JSON text as it stands.
+    Literal(Box<[u8]>),
+    /// A value of its own type, or `null`.
+    Value(Command),
+    /// A piece of a string that has others; `-` where it is missing.
+    Part(Command),
 }
 
 #[derive(Debug)]
@@ -17,7 +35,10 @@ enum Node {
     /// JSON text as it stands.
     Literal(Box<[u8]>),
     Null,
-    Format(Format),
+    /// A single command, which keeps its type.
+    Value(Command),
+    /// A string of several pieces.
+    Mixture(Vec<Piece>),
     List(Vec<Node>),
     Map(Members),
 }
@@ -43,12 +64,101 @@ impl JsonFormat {
         commands: &Commands,
         omit_empty_values: bool,
     ) -> Result<Self, JsonFormatError> {
-        Ok(Self { root: members(root, commands, &mut Vec::new())?, omit_empty_values })
+        let root = members(root, commands, &mut Vec::new())?;
+        if omit_empty_values {
+            return Ok(Self(Shape::Sparse(root)));
+        }
+        let mut steps = Steps::default();
+        steps.members(root);
+        Ok(Self(Shape::Flat(steps.finish())))
     }
 
     /// Appends one object, without a line end.
     pub fn render(&self, cx: &FormatContext<'_>, out: &mut Vec<u8>) {
-        write_members(&self.root, cx, self.omit_empty_values, out);
+        match &self.0 {
+            Shape::Flat(steps) => {
+                for step in steps {
+                    match step {
+                        Step::Literal(text) => out.extend_from_slice(text),
+                        Step::Value(command) => {
+                            if !command.write_json(cx, out) {
+                                out.extend_from_slice(b"null");
+                            }
+                        }
+                        Step::Part(command) => write_part(command, cx, b"-", out),
+                    }
+                }
+            }
+            Shape::Sparse(root) => {
+                write_members(root, cx, out);
+            }
+        }
+    }
+}
+
+/// Lays a tree out flat.
+#[derive(Default)]
+struct Steps {
+    done: Vec<Step>,
+    literal: Vec<u8>,
+}
+
+impl Steps {
+    fn members(&mut self, members: Members) {
+        self.literal.push(b'{');
+        for (i, (key, node)) in members.into_iter().enumerate() {
+            if i > 0 {
+                self.literal.push(b',');
+            }
+            self.literal.extend_from_slice(&key);
+            self.node(node);
+        }
+        self.literal.push(b'}');
+    }
+
+    fn node(&mut self, node: Node) {
+        match node {
+            Node::Literal(json) => self.literal.extend_from_slice(&json),
+            Node::Null => self.literal.extend_from_slice(b"null"),
+            Node::Map(members) => self.members(members),
+            Node::List(nodes) => {
+                self.literal.push(b'[');
+                for (i, node) in nodes.into_iter().enumerate() {
+                    if i > 0 {
+                        self.literal.push(b',');
+                    }
+                    self.node(node);
+                }
+                self.literal.push(b']');
+            }
+            Node::Value(command) => self.command(Step::Value(command)),
+            Node::Mixture(pieces) => {
+                self.literal.push(b'"');
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => write_escaped(&text, &mut self.literal),
+                        Piece::Command(command) => self.command(Step::Part(command)),
+                    }
+                }
+                self.literal.push(b'"');
+            }
+        }
+    }
+
+    fn command(&mut self, step: Step) {
+        self.end_literal();
+        self.done.push(step);
+    }
+
+    fn end_literal(&mut self) {
+        if !self.literal.is_empty() {
+            self.done.push(Step::Literal(std::mem::take(&mut self.literal).into()));
+        }
+    }
+
+    fn finish(mut self) -> Box<[Step]> {
+        self.end_literal();
+        self.done.into()
     }
 }
 
@@ -90,15 +200,21 @@ fn node(
             Node::List(nodes)
         }
         Some(ValueKind::StringValue(text)) => {
-            let format = Format::with(text, commands, false)
-                .map_err(|error| JsonFormatError { path: path.clone(), error })?;
-            match format.as_literal() {
-                Some(text) => {
-                    let mut json = Vec::new();
-                    write_json_string(text, &mut json);
-                    Node::Literal(json.into())
+            let refused = |error| JsonFormatError { path: path.clone(), error };
+            let mut pieces = parse::pieces(text, commands).map_err(refused)?;
+            let json = |text: &[u8]| {
+                let mut json = Vec::new();
+                write_json_string(text, &mut json);
+                Node::Literal(json.into())
+            };
+            match (pieces.pop(), pieces.is_empty()) {
+                (None, _) => json(b""),
+                (Some(Piece::Text(text)), true) => json(&text),
+                (Some(Piece::Command(command)), true) => Node::Value(command),
+                (Some(last), false) => {
+                    pieces.push(last);
+                    Node::Mixture(pieces)
                 }
-                None => Node::Format(format),
             }
         }
         Some(value) => {
@@ -109,83 +225,72 @@ fn node(
     })
 }
 
-/// Writes an object; `false` when it has no member.
-fn write_members(
-    members: &[(Box<[u8]>, Node)],
-    cx: &FormatContext<'_>,
-    omit: bool,
-    out: &mut Vec<u8>,
-) -> bool {
+/// Writes those members of an object that have a value; `false` when none has.
+fn write_members(members: &[(Box<[u8]>, Node)], cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
     out.push(b'{');
+    let any = write_present(
+        members,
+        |(key, node), out| {
+            out.extend_from_slice(key);
+            write_node(node, cx, out)
+        },
+        out,
+    );
+    out.push(b'}');
+    any
+}
+
+/// Writes those items that `write` says to have a value, with commas between; `false` when none has.
+fn write_present<T>(items: &[T], write: impl Fn(&T, &mut Vec<u8>) -> bool, out: &mut Vec<u8>) -> bool {
     let mut any = false;
-    for (key, node) in members {
+    for item in items {
         let before = out.len();
         if any {
             out.push(b',');
         }
-        out.extend_from_slice(key);
-        if write_node(node, cx, omit, out) {
+        if write(item, out) {
             any = true;
         } else {
             out.truncate(before);
         }
     }
-    out.push(b'}');
     any
 }
 
 /// Writes a value; `false` when it is to be left out (what was written is then the caller's to take back).
-fn write_node(node: &Node, cx: &FormatContext<'_>, omit: bool, out: &mut Vec<u8>) -> bool {
+fn write_node(node: &Node, cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
     match node {
         Node::Literal(json) => out.extend_from_slice(json),
-        Node::Null => return write_null(omit, out),
-        Node::Map(members) => return write_members(members, cx, omit, out) || !omit,
+        Node::Null => return false,
+        Node::Map(members) => return write_members(members, cx, out),
         Node::List(nodes) => {
             out.push(b'[');
-            let mut any = false;
-            for node in nodes {
-                let before = out.len();
-                if any {
-                    out.push(b',');
-                }
-                if write_node(node, cx, omit, out) {
-                    any = true;
-                } else {
-                    out.truncate(before);
-                }
-            }
+            write_present(nodes, |node, out| write_node(node, cx, out), out);
             out.push(b']');
         }
-        Node::Format(format) => return write_format(format, cx, omit, out),
-    }
-    true
-}
-
-fn write_null(omit: bool, out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(b"null");
-    !omit
-}
-
-/// A single command keeps its type; a mixture is a string, in which `-` stands for what is missing.
-fn write_format(format: &Format, cx: &FormatContext<'_>, omit: bool, out: &mut Vec<u8>) -> bool {
-    if let [Piece::Command(command)] = &*format.pieces {
-        return command.write_json(cx, out) || write_null(omit, out);
-    }
-    out.push(b'"');
-    for piece in &format.pieces {
-        let from = out.len();
-        match piece {
-            Piece::Text(text) => out.extend_from_slice(text),
-            Piece::Command(command) => {
-                if !command.write_text(cx, out) && !omit {
-                    out.push(b'-');
+        Node::Value(command) => return command.write_json(cx, out),
+        Node::Mixture(pieces) => {
+            out.push(b'"');
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => write_escaped(text, out),
+                    Piece::Command(command) => write_part(command, cx, b"", out),
                 }
             }
+            out.push(b'"');
         }
-        escape_from(from, out);
     }
-    out.push(b'"');
     true
+}
+
+/// A command within a string.
+fn write_part(command: &Command, cx: &FormatContext<'_>, missing: &[u8], out: &mut Vec<u8>) {
+    let from = out.len();
+    if command.write_text(cx, out) {
+        escape_from(from, out);
+    } else {
+        out.extend_from_slice(missing);
+    }
 }
 
 /// Whether JSON text can hold the byte as it is, whatever stands beside it.
@@ -193,19 +298,51 @@ fn is_plain(b: u8) -> bool {
     (0x20..0x80).contains(&b) & (b != b'"') & (b != b'\\')
 }
 
-/// Escapes what stands in `out` behind `from`.
-pub(super) fn escape_from(from: usize, out: &mut Vec<u8>) {
-    // Almost nothing needs escaping, and a walk without a way out is done many bytes at a time.
-    let text = out.get(from..).unwrap_or_default();
-    if text.iter().fold(true, |plain, b| plain & is_plain(*b)) {
-        return;
+/// Whether JSON can hold all of `text` as it is. Eight bytes at a time, without a way out: almost nothing needs
+/// escaping.
+#[inline]
+fn all_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    /// The high bit of the first byte of `word` that is below `n`, if any is, and of no byte before it.
+    #[inline]
+    fn below(word: u64, n: u8) -> u64 {
+        word.wrapping_sub(ONES * u64::from(n)) & !word
     }
-    let rest = out.split_off(from);
-    let whole_is_utf8 = std::str::from_utf8(&rest).is_ok();
-    escape(&rest, whole_is_utf8, out);
+    let Some(last) = text.last_chunk::<8>() else {
+        return text.iter().fold(true, |plain, b| plain & is_plain(*b));
+    };
+    let odd = |chunk: [u8; 8]| {
+        let word = u64::from_le_bytes(chunk);
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let backslash = word ^ (ONES * u64::from(b'\\'));
+        word | below(word, 0x20) | below(quote, 1) | below(backslash, 1)
+    };
+    let (chunks, _) = text.as_chunks::<8>();
+    chunks.iter().fold(odd(*last), |all, chunk| all | odd(*chunk)) & HIGH == 0
 }
 
-/// Escapes `text`. Text that is no UTF-8 is written byte by byte, each that is not plain as `\u00XX`.
+/// Appends `text` escaped.
+#[inline]
+fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
+    if all_plain(text) {
+        out.extend_from_slice(text);
+    } else {
+        escape(text, std::str::from_utf8(text).is_ok(), out);
+    }
+}
+
+/// Escapes what stands in `out` behind `from`.
+#[inline]
+pub(super) fn escape_from(from: usize, out: &mut Vec<u8>) {
+    if !all_plain(out.get(from..).unwrap_or_default()) {
+        let rest = out.split_off(from);
+        escape(&rest, std::str::from_utf8(&rest).is_ok(), out);
+    }
+}
+
+/// Appends `text` escaped. Text that is no UTF-8 is written byte by byte, each that is not plain as `\u00XX`.
+#[cold]
 fn escape(text: &[u8], is_utf8: bool, out: &mut Vec<u8>) {
     for &b in text {
         match b {
@@ -222,11 +359,10 @@ fn escape(text: &[u8], is_utf8: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends `text` as a JSON string, quotes and all.
+#[inline]
 pub fn write_json_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let from = out.len();
-    out.extend_from_slice(text);
-    escape_from(from, out);
+    write_escaped(text, out);
     out.push(b'"');
 }
 

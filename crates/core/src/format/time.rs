@@ -185,6 +185,11 @@ impl TimeFormat {
         Ok(Self { parts, zone })
     }
 
+    /// Whether it is the default format, in UTC.
+    pub(super) fn is_default(&self) -> bool {
+        self.parts.is_none()
+    }
+
     /// Appends `time`.
     pub fn write(&self, time: SystemTime, out: &mut Vec<u8>) {
         let Some(parts) = &self.parts else { return write_utc_millis(time, out) };
