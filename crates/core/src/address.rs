@@ -59,33 +59,37 @@ impl Address {
 /// The general formatter costs several hundred instructions; a log line has two addresses.
 fn write_v4(ip: Ipv4Addr, port: Option<u16>, out: &mut Vec<u8>) {
     let [a, b, c, d] = ip.octets();
-    push_decimal(u16::from(a), out);
-    for octet in [b, c, d] {
-        out.push(b'.');
-        push_decimal(u16::from(octet), out);
+    for octet in [a, b, c] {
+        push_octet(octet, b'.', out);
     }
-    if let Some(port) = port {
-        out.push(b':');
-        push_decimal(port, out);
+    push_octet(d, b':', out);
+    match port {
+        Some(port) => push_port(port, out),
+        None => drop(out.pop()),
     }
 }
 
+/// Appends an octet and what stands behind it.
 #[inline]
-fn push_decimal(n: u16, out: &mut Vec<u8>) {
-    let digit = |n: u16| b'0' + (n % 10) as u8;
-    if n >= 100 {
-        if n >= 10_000 {
-            out.push(digit(n / 10_000));
-        }
-        if n >= 1000 {
-            out.push(digit(n / 1000));
-        }
-        out.push(digit(n / 100));
+fn push_octet(n: u8, then: u8, out: &mut Vec<u8>) {
+    let [hundreds, tens, ones] = [n / 100, n / 10 % 10, n % 10].map(|d| b'0' + d);
+    match n {
+        100.. => out.extend_from_slice(&[hundreds, tens, ones, then]),
+        10.. => out.extend_from_slice(&[tens, ones, then]),
+        _ => out.extend_from_slice(&[ones, then]),
     }
-    if n >= 10 {
-        out.push(digit(n / 10));
+}
+
+fn push_port(n: u16, out: &mut Vec<u8>) {
+    let [a, b, c, d, e] =
+        [n / 10_000, n / 1000 % 10, n / 100 % 10, n / 10 % 10, n % 10].map(|d| b'0' + d as u8);
+    match n {
+        10_000.. => out.extend_from_slice(&[a, b, c, d, e]),
+        1000.. => out.extend_from_slice(&[b, c, d, e]),
+        100.. => out.extend_from_slice(&[c, d, e]),
+        10.. => out.extend_from_slice(&[d, e]),
+        _ => out.push(e),
     }
-    out.push(digit(n));
 }
 
 impl fmt::Display for Address {

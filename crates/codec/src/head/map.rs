@@ -200,6 +200,15 @@ impl HeaderMap {
         self.entries.iter().find(|e| self.is(e, name)).map(|e| self.value_of(e))
     }
 
+    /// The first value of a well-known name, without a look at its letters.
+    #[inline]
+    pub fn get_known(&self, known: Known) -> Option<&[u8]> {
+        if !self.may_contain(known) {
+            return None;
+        }
+        self.entries.iter().find(|e| e.known == known).map(|e| self.value_of(e))
+    }
+
     /// The first value of `name` as text; `None` when absent or not UTF-8.
     pub fn get_str<'n>(&self, name: impl Into<Name<'n>>) -> Option<&str> {
         self.get(name).and_then(|v| std::str::from_utf8(v).ok())

@@ -9,10 +9,23 @@ use super::json;
 use super::state::{self, MetadataSource, StateForm};
 use super::time::TimeFormat;
 use crate::civil::two;
+use nuncio_codec::head::Known;
 
 /// How many bytes of a value are written at most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limit(pub(super) Option<usize>);
+pub(super) struct Limit(usize);
+
+impl Limit {
+    /// `None`: no limit.
+    pub(super) fn new(bytes: Option<usize>) -> Self {
+        Self(bytes.unwrap_or(usize::MAX))
+    }
+
+    #[inline]
+    fn cut(self, value: &[u8]) -> &[u8] {
+        value.get(..self.0).unwrap_or(value)
+    }
+}
 
 /// What a command reads. Functions write to the buffer and say whether there was a value.
 #[derive(Debug)]
@@ -22,6 +35,8 @@ pub(super) enum Op {
     /// Envoy prints `-` wherever what is built can be used.
     Absent,
     Constant(Box<str>),
+    /// A well-known request header: what most lines are made of.
+    RequestHeader(Known),
     Header {
         source: HeaderSource,
         name: OwnedName,
@@ -66,15 +81,19 @@ pub(super) fn write_number(n: u64, out: &mut Vec<u8>) {
     if n < 10 {
         return out.push(b'0' + n as u8);
     }
-    if n < 1000 {
-        let [tens, ones] = two(n as u32 % 100);
-        if n >= 100 {
-            out.push(b'0' + (n / 100) as u8);
+    let small = n as u32;
+    match n {
+        ..100 => out.extend_from_slice(&two(small)),
+        ..1000 => {
+            let [tens, ones] = two(small % 100);
+            out.extend_from_slice(&[b'0' + (small / 100) as u8, tens, ones]);
         }
-        out.push(tens);
-        return out.push(ones);
+        ..10_000 => {
+            let ([a, b], [c, d]) = (two(small / 100), two(small % 100));
+            out.extend_from_slice(&[a, b, c, d]);
+        }
+        _ => write_digits(n, out),
     }
-    write_digits(n, out);
 }
 
 fn write_digits(n: u64, out: &mut Vec<u8>) {
@@ -102,10 +121,15 @@ impl Command {
     /// Appends the value as text; `false`, and nothing appended, when there is none.
     #[inline]
     pub(super) fn write_text(&self, cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
+        if let Op::RequestHeader(known) = self.op {
+            let Some(value) = cx.request.and_then(|map| map.get_known(known)) else { return false };
+            out.extend_from_slice(self.limit.cut(value));
+            return true;
+        }
         let from = out.len();
         let there = self.write(cx, out);
-        if let Limit(Some(max)) = self.limit {
-            out.truncate(from.saturating_add(max));
+        if self.limit.0 < usize::MAX {
+            out.truncate(from.saturating_add(self.limit.0));
         }
         there
     }
@@ -119,6 +143,7 @@ impl Command {
             Op::Number(read) => number(read(cx), out),
             Op::Absent => false,
             Op::Constant(value) => text(Some(value.as_bytes()), out),
+            Op::RequestHeader(known) => text(cx.request.and_then(|map| map.get_known(*known)), out),
             Op::Header { source, name, or } => match header::find(cx, *source, name, or.as_ref()) {
                 Some(HeaderText::Value(value)) => text(Some(value), out),
                 Some(HeaderText::Status(status)) => number(Some(u64::from(status)), out),
@@ -152,14 +177,26 @@ impl Command {
     /// nothing appended, when there is none. The length that a command states limits strings alone.
     pub(super) fn write_json(&self, cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
         match &self.op {
-            Op::Number(_)
-            | Op::CommonDuration { .. }
+            Op::RequestHeader(known) => match cx.request.and_then(|map| map.get_known(*known)) {
+                Some(value) => {
+                    json::write_json_string(self.limit.cut(value), out);
+                    true
+                }
+                None => false,
+            },
+            Op::Number(read) => match read(cx) {
+                Some(n) => {
+                    write_number(n, out);
+                    true
+                }
+                None => false,
+            },
+            Op::CommonDuration { .. }
             | Op::GrpcStatus(GrpcForm::Number)
             | Op::Address(_, AddressForm::Port) => self.write(cx, out),
             Op::Header { source, name, or } => match header::find(cx, *source, name, or.as_ref()) {
                 Some(HeaderText::Value(value)) => {
-                    let most = self.limit.0.unwrap_or(usize::MAX);
-                    json::write_json_string(value.get(..most).unwrap_or(value), out);
+                    json::write_json_string(self.limit.cut(value), out);
                     true
                 }
                 Some(HeaderText::Status(_)) => self.write_json_text(cx, out),

@@ -37,8 +37,10 @@ impl OwnedName {
     #[inline]
     fn get<'m>(&self, map: &'m HeaderMap) -> Option<&'m [u8]> {
         match self {
-            Self::Known(Known::Authority) => map.get(Known::Authority).or_else(|| map.get(Known::Host)),
-            Self::Known(known) => map.get(*known),
+            Self::Known(Known::Authority) => {
+                map.get_known(Known::Authority).or_else(|| map.get_known(Known::Host))
+            }
+            Self::Known(known) => map.get_known(*known),
             Self::Other(name) => map.get(Name::new(name.as_bytes())),
             Self::Status => None,
         }
@@ -60,10 +62,11 @@ pub(super) fn headers(source: HeaderSource, argument: &str) -> Result<Op, Format
     if !good(name) || !or.is_none_or(good) {
         return Err(FormatError::HeaderName);
     }
-    Ok(Op::Header {
-        source,
-        name: OwnedName::new(name),
-        or: or.filter(|n| !n.is_empty()).map(OwnedName::new),
+    let (name, or) = (OwnedName::new(name), or.filter(|n| !n.is_empty()).map(OwnedName::new));
+    Ok(match (source, &name, &or) {
+        // A request's host is its authority.
+        (HeaderSource::Request, OwnedName::Known(known), None) => Op::RequestHeader(*known),
+        _ => Op::Header { source, name, or },
     })
 }
 

@@ -221,7 +221,7 @@ pub(super) fn compile(w: &Written<'_>, commands: &Commands) -> Result<Command, F
         Found::Make(make) => make(argument)?,
         Found::Coalesce => coalesce::compile(argument, commands)?,
     };
-    Ok(Command::new(op, Limit(w.length)))
+    Ok(Command::new(op, Limit::new(w.length)))
 }
 
 type Make = fn(&str) -> Result<Op, FormatError>;
