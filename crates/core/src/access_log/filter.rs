@@ -48,8 +48,8 @@ pub enum LogFilter {
     },
     /// A value of the dynamic metadata.
     Metadata {
-        /// What the value must be.
-        matcher: Box<MetadataMatcher>,
+        /// What the value must be; none is ever found without it.
+        matcher: Option<Box<MetadataMatcher>>,
         /// What holds where there is none.
         missing: bool,
     },
@@ -156,8 +156,11 @@ impl LogFilter {
                 Self::GrpcStatus { statuses: bits(statuses), exclude: *exclude }
             }
             Some(Specifier::MetadataFilter(pb::MetadataFilter { matcher, match_if_key_not_found })) => {
-                let (cx, matcher) = (cx.field("metadata_filter"), matcher.clone().unwrap_or_default());
-                let matcher = Box::new(MetadataMatcher::compile(&matcher, &cx.field("matcher"))?);
+                let cx = cx.field("metadata_filter");
+                let matcher = match matcher {
+                    None => None,
+                    Some(matcher) => Some(Box::new(MetadataMatcher::compile(matcher, &cx.field("matcher"))?)),
+                };
                 Self::Metadata { matcher, missing: match_if_key_not_found.unwrap_or(true) }
             }
             Some(Specifier::LogTypeFilter(pb::LogTypeFilter { types, exclude })) => {
@@ -195,7 +198,10 @@ impl LogFilter {
             }
             Self::Metadata { matcher, missing } => {
                 let metadata = cx.info.dynamic_metadata();
-                if matcher.is_found(metadata) { matcher.matches(metadata) } else { *missing }
+                match matcher.as_ref().filter(|m| m.is_found(metadata)) {
+                    Some(matcher) => matcher.matches(metadata),
+                    None => *missing,
+                }
             }
             Self::LogType { types, exclude } => (types >> (cx.log_type as u32) & 1 != 0) != *exclude,
         }

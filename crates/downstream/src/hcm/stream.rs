@@ -248,6 +248,7 @@ impl<D: Downstream> Stream<D> {
         let found = self.find_route();
         if hcm.config.log_times.on_new_request {
             router::name_cluster(self);
+            self.info.bytes = self.down.bytes();
             self.log(LogType::DownstreamStart, self.now());
         }
         if let Err(reply) = found {
