@@ -420,7 +420,7 @@ impl<D: Downstream> Stream<D> {
         self.reply_with(reply, None).await
     }
 
-    /// Answers with what a route says itself: its response headers are added.
+    /// Answers with what a route or the router on its behalf says: the route's response headers are added.
     pub async fn reply_from_route(&mut self, reply: LocalReply, route: &Route) -> End {
         self.reply_with(reply, Some(route)).await
     }
@@ -630,11 +630,11 @@ impl<D: Downstream> Stream<D> {
             DownstreamError::Disconnected | DownstreamError::Gone { .. } => self.gone(error),
             DownstreamError::Protocol { status, details } => {
                 self.hcm.stats.downstream_cx_protocol_error.inc();
-                self.info.flags.set(ResponseFlag::DownstreamProtocolError);
                 let mut flags = self.info.connection.state.flags.get();
                 flags.set(ResponseFlag::DownstreamProtocolError);
                 self.info.connection.state.flags.set(flags);
                 if self.response_started {
+                    self.info.flags.set(ResponseFlag::DownstreamProtocolError);
                     self.info.details = Some(details.into());
                     return self.abort().await;
                 }

@@ -25,7 +25,6 @@ use std::time::UNIX_EPOCH;
 
 /// Leads the request to the cluster and its response to the client.
 pub(super) async fn run<D: Downstream>(stream: &mut Stream<D>, mut flight: Flight<'_>) -> End {
-    charge::name_cluster(&mut stream.info.upstream, &flight.cluster);
     let end = drive(stream, &mut flight).await;
     flight.replay.release(stream.hcm.world.worker.buffers());
     end
@@ -485,7 +484,7 @@ async fn failed<D: Downstream>(
         return None;
     }
     flight.attempts.clear();
-    Some(stream.reply(reply).await)
+    Some(stream.reply_from_route(reply, flight.route).await)
 }
 
 /// The response had begun: the client's stream breaks too.
@@ -521,5 +520,5 @@ async fn no_healthy_upstream<D: Downstream>(
     charge.abort(stream, reply.status);
     let reply = charge.with_attempts(stream, reply);
     flight.attempts.clear();
-    stream.reply(reply).await
+    stream.reply_from_route(reply, flight.route).await
 }

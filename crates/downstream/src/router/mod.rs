@@ -88,17 +88,22 @@ async fn to_cluster<D: Downstream>(
     let hcm = Rc::clone(&stream.hcm);
     let Some(cluster) = hcm.world.clusters.get(action.cluster.name(&stream.heads.request.headers)) else {
         hcm.router_stats.no_cluster.inc();
-        return stream.reply(LocalReply::cluster_not_found(action.cluster_not_found_status)).await;
+        let reply = LocalReply::cluster_not_found(action.cluster_not_found_status);
+        return stream.reply_from_route(reply, route).await;
     };
     stream.apart.route = route.stats;
     if let Some((stats, name)) = route.virtual_host.virtual_cluster(&stream.heads.request.headers) {
         stream.apart.virtual_cluster = Some(stats);
         stream.info.virtual_cluster = name.cloned();
     }
+    charge::name_cluster(&mut stream.info.upstream, &cluster);
     if cluster.in_maintenance(&hcm.world.runtime) {
         return in_maintenance(stream, config, route, &cluster).await;
     }
+    // The formats of request headers count the attempt that they are for.
+    stream.info.upstream.attempts = 1;
     let (timeouts, retry) = prepare_request(stream, config, route, action);
+    stream.info.upstream.attempts = 0;
     let mut cookies = Vec::new();
     let hash = if action.hash.is_empty() {
         None
@@ -160,7 +165,7 @@ async fn in_maintenance<D: Downstream>(
     let reply = LocalReply::maintenance_mode();
     cluster.stats().upstream_rq_maintenance_mode.inc();
     Charge { config, route, cluster, host: None }.abort(stream, reply.status);
-    stream.reply(reply).await
+    stream.reply_from_route(reply, route).await
 }
 
 /// Request headers that steer the router and go no further.

@@ -198,5 +198,5 @@ pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fl
     }
     let reply = flight.charge_nobody().with_attempts(stream, reply);
     flight.attempts.clear();
-    stream.reply(reply).await
+    stream.reply_from_route(reply, flight.route).await
 }

@@ -83,7 +83,6 @@ impl LocalReplies {
         let bad_request = status == 400 && matches!(request.version, Version::Http10 | Version::Http11);
         response.clear();
         response.status = status;
-        info.response_code = Some(status);
         info.details = Some(details);
         // Formats do not see the flag of a codec error, Envoy sets it later.
         let late = flag.filter(|&flag| flag == ResponseFlag::DownstreamProtocolError);
@@ -93,7 +92,10 @@ impl LocalReplies {
         for (name, value) in &headers {
             response.headers.append(&**name, value);
         }
+        // The formats of a route's headers do not see the status as that of the response yet.
+        info.response_code = None;
         modify(response, info);
+        info.response_code = Some(status);
         let body = if self.mappers.is_empty() && self.body_format.is_none() {
             Formed::plain(body)
         } else {
