@@ -6,10 +6,11 @@ use super::duration::{self, Point, Precision};
 use super::field;
 use super::header::{self, GrpcForm, HeaderSource, HeaderText, OwnedName, PathForm, ServerName};
 use super::json;
-use super::state::{self, MetadataSource, StateForm};
+use super::state::{self, Found, MetadataSource, StateForm};
 use super::time::TimeFormat;
 use crate::civil::two;
 use nuncio_codec::head::Known;
+use prost_types::value::Kind as ValueKind;
 
 /// How many bytes of a value are written at most.
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +204,10 @@ impl Command {
                 None => false,
             },
             Op::Metadata(source, path) => match state::metadata_value(cx, *source, path) {
+                Some(Found::Value(ValueKind::StringValue(text))) => {
+                    json::write_json_string(self.limit.cut(text.as_bytes()), out);
+                    true
+                }
                 Some(value) => {
                     value.write_json(out);
                     true

@@ -142,8 +142,6 @@ pub struct Stream<D> {
     /// What it is counted for apart from its cluster.
     pub apart: Apart,
     filters: Chain,
-    /// The request's head was read to its end.
-    head_complete: bool,
     /// When the present turn of the stream's task began.
     turn: Instant,
     local_reply_body: ReplyBody,
@@ -185,7 +183,7 @@ pub async fn run<D: Downstream>(start: StreamStart<D>) -> StreamEnd<D> {
 
 impl<D: Downstream> Stream<D> {
     fn new(start: StreamStart<D>) -> Self {
-        let StreamStart { down, heads, end_stream, started, connection, hcm, bad } = start;
+        let StreamStart { down, mut heads, end_stream, started, connection, hcm, bad } = start;
         let worker = &hcm.world.worker;
         let mut info = StreamInfo::new(started, worker.wall(), connection, worker.rng().next());
         // What cannot be read counts as HTTP/1.1, whatever its first line says.
@@ -194,6 +192,10 @@ impl<D: Downstream> Stream<D> {
         } else {
             heads.request.version
         });
+        if bad.is_some() {
+            // Nothing sees what was read of a head that is none.
+            heads.request.clear();
+        }
         if end_stream {
             info.timings.downstream_rx_end = Some(started);
         }
@@ -223,7 +225,6 @@ impl<D: Downstream> Stream<D> {
             route: None,
             apart: Apart::default(),
             filters: Chain::default(),
-            head_complete: bad.is_none(),
             turn: started,
             local_reply_body: ReplyBody::EMPTY,
         }
@@ -725,7 +726,7 @@ impl<D: Downstream> Stream<D> {
         let responded = code.map(|code| (&self.heads.response.headers, code));
         FormatContext {
             info: &self.info,
-            request: self.head_complete.then_some(&self.heads.request.headers),
+            request: Some(&self.heads.request.headers),
             response: responded,
             trailers: Some(&self.heads.response_trailers),
             // Only `local_reply_config` sees it.
