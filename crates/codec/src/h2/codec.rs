@@ -416,7 +416,7 @@ impl Codec {
         self.reading = Reading::Failed;
         let c = &mut self.counters;
         match error {
-            ConnectionError::EmptyFramesFlood => c.inbound_empty_frames_flood += 1,
+            ConnectionError::EmptyFramesFlood { .. } => c.inbound_empty_frames_flood += 1,
             ConnectionError::PriorityFlood => c.inbound_priority_frames_flood += 1,
             ConnectionError::WindowUpdateFlood => c.inbound_window_update_frames_flood += 1,
             ConnectionError::OutboundFlood => c.outbound_flood += 1,

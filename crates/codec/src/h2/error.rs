@@ -42,9 +42,12 @@ pub enum MessageError {
     /// A pseudo header is missing, a length does not agree with the body, trailers do not end the message.
     #[error("violation of the messaging rules")]
     Messaging,
-    /// More bytes or fields than the limits allow.
+    /// More fields than the limit allows.
     #[error("too many headers")]
     TooManyHeaders,
+    /// More bytes than the limits allow.
+    #[error("headers too large")]
+    HeadersTooLarge,
     /// A name with `_`, which the configuration refuses.
     #[error("underscore in a header name")]
     Underscore,
@@ -57,6 +60,7 @@ impl MessageError {
             Self::Field => "http2.invalid.header.field",
             Self::Messaging => "http2.violation.of.messaging.rule",
             Self::TooManyHeaders => "http2.too_many_headers",
+            Self::HeadersTooLarge => "http2.header_list_size_too_large",
             Self::Underscore => "http2.unexpected_underscore",
         }
     }
@@ -65,7 +69,7 @@ impl MessageError {
     pub fn code(self) -> ErrorCode {
         match self {
             Self::Field | Self::Messaging => ErrorCode::PROTOCOL_ERROR,
-            Self::TooManyHeaders | Self::Underscore => ErrorCode::INTERNAL_ERROR,
+            Self::TooManyHeaders | Self::HeadersTooLarge | Self::Underscore => ErrorCode::INTERNAL_ERROR,
         }
     }
 
@@ -110,7 +114,10 @@ pub enum ConnectionError {
     BlockTooLong,
     /// `max_consecutive_inbound_frames_with_empty_payload`.
     #[error("Too many consecutive frames with an empty payload")]
-    EmptyFramesFlood,
+    EmptyFramesFlood {
+        /// The stream of the last one.
+        stream: u32,
+    },
     /// `max_inbound_priority_frames_per_stream`.
     #[error("Too many PRIORITY frames")]
     PriorityFlood,
@@ -148,7 +155,7 @@ impl ConnectionError {
             Self::Preface
             | Self::Message { .. }
             | Self::BlockTooLong
-            | Self::EmptyFramesFlood
+            | Self::EmptyFramesFlood { .. }
             | Self::PriorityFlood
             | Self::WindowUpdateFlood
             | Self::OutboundFlood

@@ -67,14 +67,14 @@ impl Budgets {
 
     /// A frame came that may be empty.
     #[inline]
-    pub(super) fn payload(&mut self, empty: bool) -> Result<(), ConnectionError> {
+    pub(super) fn payload(&mut self, stream: u32, empty: bool) -> Result<(), ConnectionError> {
         if !empty {
             self.empty_frames = 0;
             return Ok(());
         }
         self.empty_frames += 1;
         if self.empty_frames > self.limits.empty_frames {
-            return Err(ConnectionError::EmptyFramesFlood);
+            return Err(ConnectionError::EmptyFramesFlood { stream });
         }
         Ok(())
     }

@@ -109,12 +109,14 @@ impl<'a> Builder<'a> {
                 return Err(MessageError::Field);
             }
         }
+        if self.fields > self.options.limits.max_headers {
+            return Err(MessageError::TooManyHeaders);
+        }
         if self.bytes > self.options.limits.max_head_bytes as usize
-            || self.fields > self.options.limits.max_headers
             || len > self.options.max_field_bytes as usize
             || field.name_len > usize::from(u16::MAX)
         {
-            return Err(MessageError::TooManyHeaders);
+            return Err(MessageError::HeadersTooLarge);
         }
         if pseudo {
             return Ok(());

@@ -179,7 +179,7 @@ impl Codec {
             return Err(ConnectionError::Protocol);
         }
         let end_stream = header.has(flag::END_STREAM);
-        self.budgets.payload(body == 0 && !end_stream)?;
+        self.budgets.payload(header.stream, body == 0 && !end_stream)?;
         self.receive_window -= header.len as i64;
         if self.receive_window < 0 {
             return Err(ConnectionError::FlowControl);
@@ -253,7 +253,7 @@ impl Codec {
     fn message_error(&mut self, stream: u32, error: MessageError) -> Result<(), ConnectionError> {
         let c = &mut self.counters;
         match error {
-            MessageError::TooManyHeaders => c.header_overflow += 1,
+            MessageError::TooManyHeaders | MessageError::HeadersTooLarge => c.header_overflow += 1,
             MessageError::Underscore => c.requests_rejected_with_underscores_in_headers += 1,
             MessageError::Field | MessageError::Messaging => c.rx_messaging_error += 1,
         }
@@ -329,7 +329,7 @@ impl Codec {
             return Err(ConnectionError::Protocol);
         }
         let end_stream = header.has(flag::END_STREAM);
-        self.budgets.payload(len == 0 && !end_stream)?;
+        self.budgets.payload(header.stream, len == 0 && !end_stream)?;
         if header.has(flag::END_HEADERS) {
             return self.block(header.stream, end_stream, fragment, target);
         }
@@ -340,7 +340,7 @@ impl Codec {
     }
 
     fn continuation(&mut self, header: FrameHeader, payload: &[u8], target: &mut Target<'_>) -> Taken {
-        self.budgets.payload(payload.is_empty())?;
+        self.budgets.payload(header.stream, payload.is_empty())?;
         let Some(block) = &mut self.block else { return Err(ConnectionError::Protocol) };
         block.continuations += 1;
         let most = target.options.limits.max_head_bytes as usize + MAX_PAYLOAD;

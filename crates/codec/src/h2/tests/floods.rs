@@ -6,7 +6,7 @@ use super::*;
 fn empty_frames_end_the_connection_when_they_follow_each_other() {
     let wire = Wire::client().post(1, &[]);
     assert!(serve(&wire.clone().data(1, 0, b"").data(1, 0, b"x").data(1, 0, b"")).0.ends_with("data1[x] "));
-    assert!(serve(&wire.data(1, 0, b"").data(1, 0, b"")).0.ends_with("!EmptyFramesFlood"));
+    assert!(serve(&wire.data(1, 0, b"").data(1, 0, b"")).0.ends_with("!EmptyFramesFlood { stream: 1 }"));
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn a_head_beyond_a_limit_loses_its_stream_and_spares_the_connection() {
     };
     let bomb = "b".repeat(70);
     let wire = Wire::client().head(1, 1, &[GET, &[("x", &bomb)]].concat());
-    assert_eq!(run_with(Side::Server, &options, &wire).0, "refused1:TooManyHeaders ");
+    assert_eq!(run_with(Side::Server, &options, &wire).0, "refused1:HeadersTooLarge ");
 }
 
 #[test]

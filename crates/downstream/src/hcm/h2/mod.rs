@@ -151,8 +151,8 @@ impl Driver {
             Poll::Pending => return false,
             Poll::Ready(Ok(n)) if n > 0 => self.hcm.stats.downstream_cx_rx_bytes_total.add(n as u64),
             Poll::Ready(_) => {
-                self.end_all(&DownstreamError::Disconnected);
                 self.over = Some(Over::Remote);
+                self.end_all(&DownstreamError::Disconnected);
                 return true;
             }
         }
@@ -310,10 +310,17 @@ impl Driver {
             flag: ResponseFlag::DownstreamProtocolError,
             details: format!("codec_error:{text}").into(),
         };
-        if let ConnectionError::Message { stream, error } = error {
-            let own = failed_stream(Some(error));
-            let key = self.places.iter().filter_map(|p| p.key).find(|key| key.id() == stream);
-            match key {
+        let at_fault = match error {
+            ConnectionError::Message { stream, error } => Some((stream, failed_stream(Some(error)))),
+            ConnectionError::EmptyFramesFlood { stream } => {
+                let flag = ResponseFlag::DownstreamProtocolError;
+                let details = "http2.inbound_empty_frames_flood".into();
+                Some((stream, DownstreamError::Gone { flag, details }))
+            }
+            _ => None,
+        };
+        if let Some((id, own)) = at_fault {
+            match self.places.iter().filter_map(|p| p.key).find(|key| key.id() == id) {
                 Some(key) => {
                     let link = Rc::clone(&self.link);
                     tell_gone(&mut link.state.borrow_mut(), &mut self.places, &mut self.ready, key, &own);
@@ -321,8 +328,8 @@ impl Driver {
                 None => self.log_refused(own),
             }
         }
-        self.end_all(&gone);
         self.over = Some(Over::Local);
+        self.end_all(&gone);
     }
 
     /// Tells every stream that nobody is left to answer, and lets it end.
@@ -399,7 +406,8 @@ impl Driver {
         let Some(StreamEnd { heads, end, responded, .. }) = end else { return };
         self.hcm.give_heads(heads);
         let reset = (end == End::Reset).then_some(ErrorCode::INTERNAL_ERROR);
-        if let Some(key) = key {
+        // Where the connection is over, its streams are without another word.
+        if let Some(key) = key.filter(|_| self.over.is_none()) {
             self.link.state.borrow_mut().codec.finish(key, reset);
         }
         let lived = now.saturating_duration_since(started);

@@ -338,6 +338,7 @@ impl Http2Connection {
                 let reason = match code {
                     ErrorCode::REFUSED_STREAM => ResetReason::RemoteRefusedStreamReset,
                     ErrorCode::CONNECT_ERROR => ResetReason::ConnectError,
+                    ErrorCode::PROTOCOL_ERROR => ResetReason::ProtocolError,
                     _ => ResetReason::RemoteReset,
                 };
                 let complete = state.inbox(stream).is_some_and(|inbox| inbox.end != End::NotYet);
