@@ -67,6 +67,11 @@ impl ClusterSet {
         &self.clusters
     }
 
+    /// Where stats are registered.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// A cluster by name.
     pub fn get(&self, name: &str) -> Option<&Arc<ClusterShared>> {
         self.clusters.iter().find(|c| &*c.config().name == name)

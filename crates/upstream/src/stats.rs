@@ -130,6 +130,18 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
+    /// `dns.cares.`: look-ups of names, under the name of Envoy's resolver.
+    pub struct DnsStats {
+        counter get_addr_failure,
+        counter not_found,
+        counter reinits,
+        counter resolve_total,
+        counter timeouts,
+        gauge pending_resolutions,
+    }
+}
+
+nuncio_core::stats_block! {
     /// How large requests and responses are (`track_cluster_stats.request_response_sizes`), in bytes and fields.
     pub struct SizeStats {
         histogram upstream_rq_headers_size,

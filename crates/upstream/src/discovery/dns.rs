@@ -142,10 +142,20 @@ impl Followed {
 
     async fn look_up(&self, endpoint: &NamedEndpoint, dns: &DnsConfig) -> Result<Answer, DnsError> {
         self.cluster.main_stats().update_attempt.inc();
-        match endpoint.name.parse::<IpAddr>() {
-            Ok(ip) => Ok(Answer { addresses: vec![ip], ttl: Duration::ZERO }),
-            Err(_) => self.discovery.resolver.lookup(&endpoint.name, dns.family).await,
+        if let Ok(ip) = endpoint.name.parse::<IpAddr>() {
+            return Ok(Answer { addresses: vec![ip], ttl: Duration::ZERO });
         }
+        let stats = self.discovery.dns_stats();
+        stats.resolve_total.inc();
+        stats.pending_resolutions.inc();
+        let answer = self.discovery.resolver.lookup(&endpoint.name, dns.family).await;
+        stats.pending_resolutions.dec();
+        match &answer {
+            Ok(found) if found.addresses.is_empty() => stats.not_found.inc(),
+            Ok(_) => {}
+            Err(_) => stats.get_addr_failure.inc(),
+        }
+        answer
     }
 
     /// So many more names have had their first answer; with the last one the cluster is warm.

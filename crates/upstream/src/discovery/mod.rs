@@ -8,9 +8,11 @@ use crate::cluster::{ClusterShared, HostSource};
 use crate::health;
 use crate::manager::ClusterSet;
 use crate::outlier;
+use crate::stats::DnsStats;
+use nuncio_core::stats::Scope;
 use nuncio_net::dns::Resolve;
 use nuncio_net::worker::Worker;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -20,6 +22,7 @@ pub struct Discovery {
     pub(crate) set: Rc<RefCell<ClusterSet>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) resolver: Rc<dyn Resolve>,
+    dns_stats: OnceCell<Scope<DnsStats>>,
 }
 
 /// Clusters that have not yet learned their first hosts.
@@ -39,7 +42,7 @@ impl Warming {
 impl Discovery {
     /// For the clusters of `set`, on the runtime of `worker`, which is the main thread's.
     pub fn new(set: &Rc<RefCell<ClusterSet>>, worker: &Rc<Worker>, resolver: Rc<dyn Resolve>) -> Rc<Self> {
-        Rc::new(Self { set: Rc::clone(set), worker: Rc::clone(worker), resolver })
+        Rc::new(Self { set: Rc::clone(set), worker: Rc::clone(worker), resolver, dns_stats: OnceCell::new() })
     }
 
     /// Begins to follow every cluster that needs it; what is to be waited for before traffic is taken
@@ -52,6 +55,11 @@ impl Discovery {
         Warming(checked.into_iter().chain(found).collect())
     }
 
+    /// What look-ups count; there as soon as a cluster needs them.
+    fn dns_stats(&self) -> &DnsStats {
+        self.dns_stats.get_or_init(|| self.set.borrow().registry().scope("dns.cares."))
+    }
+
     /// Whether the set still has this very cluster.
     pub(crate) fn is_current(&self, cluster: &Arc<ClusterShared>) -> bool {
         self.set.borrow().clusters().iter().any(|c| Arc::ptr_eq(c, cluster))
@@ -62,6 +70,7 @@ impl Discovery {
         match &cluster.config().discovery.source {
             HostSource::Static => None,
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => {
+                self.dns_stats();
                 let wait = config.wait_for_warm;
                 let first = dns::follow(self, cluster);
                 wait.then_some(first)
