@@ -9,6 +9,7 @@ use nuncio_core::stats::Counter;
 use nuncio_upstream::circuit::{Limits, RequestPriority};
 use nuncio_upstream::cluster::ClusterShared;
 use nuncio_upstream::host::{HealthFlags, HostShared};
+use nuncio_upstream::outlier::SuccessRates;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -89,6 +90,10 @@ fn cluster_text(cluster: &ClusterShared, out: &mut String) {
         let _ = writeln!(out, "{name}::{key}::{value}");
     };
     line("observability_name", &config.observability_name);
+    for (rates, origin) in cluster.success_rates().into_iter().flatten().zip(["", "local_origin_"]) {
+        line(&format!("outlier::{origin}success_rate_average"), &rates.average);
+        line(&format!("outlier::{origin}success_rate_ejection_threshold"), &rates.threshold);
+    }
     for priority in RequestPriority::ALL {
         for (limit, value) in limits(config.limits.get(priority)) {
             line(&format!("{}_priority::{limit}", priority.as_str()), &value);
@@ -129,9 +134,14 @@ fn cluster_json(cluster: &ClusterShared) -> Value {
         let high = (priority == RequestPriority::High).then(|| "HIGH".into());
         object([("priority", high), a, b, c, d])
     });
+    let [external, local] = cluster.success_rates().unwrap_or([SuccessRates::UNKNOWN; 2]);
+    let threshold =
+        |rates: SuccessRates| (rates.threshold >= 0.0).then(|| json!({ "value": rates.threshold }));
     object([
         ("name", Some((*config.name).into())),
+        ("success_rate_ejection_threshold", threshold(external)),
         ("host_statuses", list(cluster.hosts().hosts().map(|h| host_json(h)).collect())),
+        ("local_origin_success_rate_ejection_threshold", threshold(local)),
         ("circuit_breakers", Some(json!({ "thresholds": thresholds }))),
         ("observability_name", Some((*config.observability_name).into())),
     ])

@@ -5,11 +5,11 @@ use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
-use crate::outlier::OutlierLine;
+use crate::outlier::{Origin, OutlierLine, SuccessRates};
 use crate::stats::{ClusterMainStats, OutlierStats, RemainingStats};
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 /// A cluster's exact counts, its hosts as last published, and the statistics that the main thread keeps.
 pub struct ClusterShared {
@@ -28,6 +28,8 @@ pub struct ClusterShared {
 struct Outlier {
     line: OutlierLine,
     stats: Scope<OutlierStats>,
+    /// Of responses, and of what failed on this side.
+    rates: Mutex<[SuccessRates; 2]>,
 }
 
 impl ClusterShared {
@@ -37,7 +39,11 @@ impl ClusterShared {
         let prefix = format!("cluster.{}.", config.observability_name);
         let outlier = config.outlier.is_some().then(|| {
             let stats = registry.scope(&format!("{prefix}outlier_detection."));
-            Box::new(Outlier { line: OutlierLine::new(), stats })
+            Box::new(Outlier {
+                line: OutlierLine::new(),
+                stats,
+                rates: Mutex::new([SuccessRates::UNKNOWN; 2]),
+            })
         });
         let health = config
             .health_check
@@ -124,6 +130,22 @@ impl ClusterShared {
 
     pub(crate) fn outlier_stats(&self) -> Option<Scope<OutlierStats>> {
         self.outlier.as_ref().map(|o| o.stats.clone())
+    }
+
+    pub(crate) fn set_success_rates(&self, origin: Origin, rates: SuccessRates) {
+        if let Some(outlier) = &self.outlier {
+            let [external, local] = &mut *outlier.rates.lock().unwrap_or_else(PoisonError::into_inner);
+            match origin {
+                Origin::External => *external = rates,
+                Origin::Local => *local = rates,
+            }
+        }
+    }
+
+    /// The success rates of its hosts in the last interval: of responses, and of what failed on this side.
+    /// `None` without `outlier_detection`.
+    pub fn success_rates(&self) -> Option<[SuccessRates; 2]> {
+        self.outlier.as_ref().map(|o| *o.rates.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The hosts as last published.

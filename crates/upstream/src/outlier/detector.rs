@@ -1,6 +1,6 @@
 //! The main thread's side of outlier detection of one cluster.
 
-use super::{Cause, Origin, OutlierConfig, Told};
+use super::{Cause, Origin, OutlierConfig, SuccessRates, Told};
 use crate::cluster::ClusterShared;
 use crate::discovery::Discovery;
 use crate::host::{HealthFlags, HostShared};
@@ -187,14 +187,18 @@ impl Detector {
         let enough = |volume: u32| rates.iter().filter(move |(.., total)| *total >= volume);
         let limits = self.config.success_rate;
         let valid: Vec<_> = enough(limits.request_volume).collect();
+        let mut known = SuccessRates::UNKNOWN;
         if !valid.is_empty() && valid.len() >= limits.minimum_hosts as usize {
-            let threshold = threshold(valid.iter().map(|(_, rate, _)| *rate), self.config.stdev_factor);
+            let rates = valid.iter().map(|(_, rate, _)| *rate);
+            let threshold = threshold(rates.clone(), self.config.stdev_factor);
+            known = SuccessRates { average: rates.sum::<f64>() / valid.len() as f64, threshold };
             for (host, ..) in valid.iter().filter(|(_, rate, _)| *rate < threshold) {
                 self.stats.ejections_success_rate.inc();
                 self.detected(by_rate);
                 self.eject(host, by_rate);
             }
         }
+        self.cluster.set_success_rates(origin, known);
         let limits = self.config.failure_percentage;
         let valid: Vec<_> = enough(limits.request_volume).collect();
         if !valid.is_empty() && valid.len() >= limits.minimum_hosts as usize {

@@ -53,6 +53,20 @@ pub(crate) enum Origin {
     Local,
 }
 
+/// What hosts' success rates were in the last interval, in percent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SuccessRates {
+    /// Their mean.
+    pub average: f64,
+    /// Below it a host is ejected.
+    pub threshold: f64,
+}
+
+impl SuccessRates {
+    /// Too few hosts had enough requests.
+    pub const UNKNOWN: Self = Self { average: -1.0, threshold: -1.0 };
+}
+
 /// Successes among all in the present interval.
 #[derive(Debug, Default)]
 struct Rate {
