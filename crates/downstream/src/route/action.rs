@@ -8,6 +8,7 @@ use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
 use nuncio_codec::head::HeaderMap;
 use nuncio_core::runtime::RuntimeFraction;
+use nuncio_upstream::lb::Criteria;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct ClusterAction {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_policy.hedge_on_per_try_timeout`
     pub hedge_on_per_try_timeout: bool,
+    /// `metadata_match`, what concerns balancing of it.
+    pub metadata_match: Option<Arc<Criteria>>,
     /// `request_mirror_policies`, of the most specific level that has any.
     pub mirrors: Arc<[MirrorPolicy]>,
     /// `hash_policy`

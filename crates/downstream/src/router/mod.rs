@@ -20,7 +20,10 @@ use crate::route::{Action, ClusterAction, Priority, Route};
 use charge::Charge;
 use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet};
+use nuncio_core::stream_info::StreamInfo;
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use nuncio_upstream::host::LB_NAMESPACE;
+use nuncio_upstream::lb::Criteria;
 use replay::Replay;
 use retry::RetryState;
 use shadow::Shadows;
@@ -134,6 +137,9 @@ async fn to_cluster<D: Downstream>(
     } else {
         Shadows::new(stream, &action.mirrors, limits.replay, timeouts.global)
     };
+    // Other clusters have no use for it.
+    let by_metadata = cluster.config().lb.subsets.is_some();
+    let criteria = if by_metadata { criteria(&stream.info, action) } else { None };
     let flight = Flight {
         shadows,
         config,
@@ -147,12 +153,22 @@ async fn to_cluster<D: Downstream>(
         retry,
         attempts: SmallVec::new(),
         back_off: None,
-        pick: PickContext { hash, ..PickContext::default() },
+        pick: PickContext { hash, metadata: criteria.as_deref(), ..PickContext::default() },
         cookies,
         failed_host: None,
         held_back: false,
     };
     attempt::run(stream, flight).await
+}
+
+/// What the host's metadata shall have: what the route says, overridden by the stream's dynamic metadata.
+fn criteria(info: &StreamInfo, action: &ClusterAction) -> Option<Arc<Criteria>> {
+    let of_route = action.metadata_match.as_ref();
+    let of_stream = info.dynamic_metadata().and_then(|m| m.get(LB_NAMESPACE)).map(Criteria::new);
+    match (of_route, of_stream) {
+        (Some(route), Some(stream)) => Some(Arc::new(route.merged(&stream))),
+        (route, stream) => stream.map(Arc::new).or_else(|| route.cloned()),
+    }
 }
 
 /// A runtime key takes the cluster out of service.

@@ -15,7 +15,7 @@ pub use shared::ClusterShared;
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostSnapshot};
 use crate::http2::Http2CodecStats;
-use crate::lb::HostSet;
+use crate::lb::{HostSet, Picked, Road};
 use crate::pool::{Checkout, Connector, PoolError, Reaper};
 use crate::stats::{BudgetStats, ClusterStats, Http1CodecStats, SizeStats};
 use nuncio_codec::head::Version;
@@ -122,7 +122,10 @@ impl Cluster {
             connector: Rc::clone(connector),
         });
         let snapshot = core.shared.hosts();
-        let hosts = RefCell::new(Self::host_set(&core, &snapshot, &[]));
+        let set = Self::host_set(&core, &snapshot, &[]);
+        core.stats.lb_subsets_created.add(set.subsets() as u64);
+        core.stats.lb_subsets_active.set(set.subsets() as u64);
+        let hosts = RefCell::new(set);
         Rc::new(Self { core, hosts })
     }
 
@@ -190,11 +193,10 @@ impl Cluster {
     /// The next host for a request; `None` where no host may be used (`UH`), which is counted.
     pub fn pick(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
         let set = self.hosts.borrow();
-        let rng = self.core.worker.rng();
         let mut attempts = cx.avoid.map_or(0, |a| a.attempts);
         let mut cx = *cx;
         loop {
-            let picked = set.pick(&cx, rng);
+            let picked = self.pick_once(&set, &cx);
             if picked.panic {
                 self.core.stats.lb_healthy_panic.inc();
             }
@@ -210,6 +212,19 @@ impl Cluster {
                 _ => return Some(Rc::clone(host)),
             }
         }
+    }
+
+    fn pick_once<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Picked<'s> {
+        let rng = self.core.worker.rng();
+        let Some((picked, road)) = set.pick_by_subset(cx, rng) else { return set.pick(cx, rng) };
+        let stats = &self.core.stats;
+        match road {
+            Road::Plain => {}
+            Road::Selected => stats.lb_subsets_selected.inc(),
+            Road::Fallback => stats.lb_subsets_fallback.inc(),
+            Road::Panic => stats.lb_subsets_fallback_panic.inc(),
+        }
+        picked
     }
 
     /// A connection to `host` for one request: an idle one without allocating, else a place in the queue while

@@ -8,10 +8,14 @@ pub mod priority;
 mod random;
 mod round_robin;
 mod set;
+mod subset;
 
 pub use hash::{Hashing, Maglev, RingHash};
 pub use priority::Loads;
 pub use set::HostSet;
+pub(crate) use set::Picked;
+pub(crate) use subset::Road;
+pub use subset::{Criteria, Fallback, Selector, SubsetConfig};
 
 use crate::host::Host;
 use nuncio_core::rng::Rng;
@@ -65,6 +69,8 @@ pub struct LbConfig {
     pub fail_traffic_on_panic: bool,
     /// `locality_weighted_lb_config`
     pub locality_weighted: bool,
+    /// `lb_subset_config`, where it has selectors.
+    pub subsets: Option<Box<SubsetConfig>>,
 }
 
 impl Default for LbConfig {
@@ -74,6 +80,7 @@ impl Default for LbConfig {
             panic_threshold: 50,
             fail_traffic_on_panic: false,
             locality_weighted: false,
+            subsets: None,
         }
     }
 }
@@ -104,6 +111,8 @@ pub struct PickContext<'a> {
     pub avoid: Option<Avoid<'a>>,
     /// How load spreads over priorities, where a retry moves it (`retry_priority`).
     pub loads: Option<&'a Loads>,
+    /// What the host's metadata shall have, where the cluster has subsets.
+    pub metadata: Option<&'a Criteria>,
     /// Picks for this attempt that were rejected before.
     pub attempt: u32,
 }

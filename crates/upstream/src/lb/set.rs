@@ -2,12 +2,37 @@
 
 use super::locality::{Localities, effective_weight};
 use super::priority::{Choice, Counts, Loads};
+use super::subset::{Road, Subsets};
 use super::{Balancer, HostList, LbConfig, PickContext, make};
 use crate::host::{Health, Host, HostShared, HostSnapshot, LocalityHosts};
 use nuncio_core::rng::Rng;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// The hosts of a set by priority and locality, and how their shares are worked out.
+pub(super) struct Lists {
+    priorities: Vec<Vec<LocalityList>>,
+    factor: u32,
+    by_weight: bool,
+}
+
+impl Lists {
+    /// Every host.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &Rc<Host>> {
+        self.priorities.iter().flatten().flat_map(|l| &l.hosts).map(|(_, host)| host)
+    }
+
+    /// The hosts that fit, where they stand.
+    pub(super) fn filtered(&self, mut fits: impl FnMut(&Host) -> bool) -> Self {
+        let mut list = |l: &LocalityList| LocalityList {
+            weight: l.weight,
+            hosts: l.hosts.iter().filter(|(_, host)| fits(host)).cloned().collect(),
+        };
+        let priorities = self.priorities.iter().map(|p| p.iter().map(&mut list).collect()).collect();
+        Self { priorities, ..*self }
+    }
+}
 
 /// One locality's hosts at one priority.
 struct LocalityList {
@@ -31,12 +56,18 @@ pub struct HostSet {
     /// All load goes to one place: no need for chance.
     only: Option<Choice>,
     fail_in_panic: bool,
+    subsets: Option<Box<Subsets>>,
 }
 
 /// A host, and whether it was picked in panic.
 pub(crate) struct Picked<'a> {
     pub(crate) host: Option<&'a Rc<Host>>,
     pub(crate) panic: bool,
+}
+
+impl Picked<'_> {
+    /// No host, and no panic.
+    pub(super) const NONE: Self = Self { host: None, panic: false };
 }
 
 impl HostSet {
@@ -69,8 +100,16 @@ impl HostSet {
             };
             lists.push(priority.iter().map(&mut list_of).collect::<Vec<_>>());
         }
-        let counts: Vec<Counts> = lists.iter().map(|l| count(l, snapshot.weighted_priority_health)).collect();
-        let factor = snapshot.overprovisioning_factor;
+        let (factor, by_weight) = (snapshot.overprovisioning_factor, snapshot.weighted_priority_health);
+        let lists = Lists { priorities: lists, factor, by_weight };
+        let subsets = config.subsets.as_ref().map(|s| Box::new(Subsets::new(s, &lists, config, rng)));
+        Self { hosts, subsets, ..Self::of_lists(lists, config, rng) }
+    }
+
+    /// A set of these hosts, without subsets; it does not list them.
+    pub(super) fn of_lists(lists: Lists, config: &LbConfig, rng: &Rng) -> Self {
+        let Lists { priorities: lists, factor, by_weight } = lists;
+        let counts: Vec<Counts> = lists.iter().map(|l| count(l, by_weight)).collect();
         let loads = Loads::compute(&counts, factor, config.panic_threshold);
         let priorities = lists
             .iter()
@@ -81,7 +120,18 @@ impl HostSet {
             [100, ..] => Some(Choice { priority: 0, degraded: false }),
             _ => None,
         };
-        Self { hosts, priorities, loads, only, fail_in_panic: config.fail_traffic_on_panic }
+        let fail_in_panic = config.fail_traffic_on_panic;
+        Self { hosts: Vec::new(), priorities, loads, only, fail_in_panic, subsets: None }
+    }
+
+    /// How many subsets there are.
+    pub(crate) fn subsets(&self) -> usize {
+        self.subsets.as_ref().map_or(0, |subsets| subsets.len())
+    }
+
+    /// A pick by subsets, where there are any.
+    pub(crate) fn pick_by_subset(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<(Picked<'_>, Road)> {
+        self.subsets.as_ref().map(|subsets| subsets.pick(cx, rng))
     }
 
     /// Every host.

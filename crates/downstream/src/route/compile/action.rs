@@ -20,6 +20,8 @@ use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig;
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as matcher;
+use nuncio_upstream::host::LB_NAMESPACE;
+use nuncio_upstream::lb::Criteria;
 use pb::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier};
 use prost::Name;
 use std::path::Path;
@@ -111,6 +113,12 @@ pub(super) fn mirrors(
     Some((!policies.is_empty()).then(|| policies.into()))
 }
 
+/// What a `metadata_match` says of balancing.
+fn criteria(message: Option<core::Metadata>) -> Option<Criteria> {
+    let core::Metadata { filter_metadata, typed_filter_metadata: _ } = message?;
+    filter_metadata.get(LB_NAMESPACE).map(Criteria::new)
+}
+
 fn hedges(message: pb::HedgePolicy) -> bool {
     let pb::HedgePolicy { hedge_on_per_try_timeout } = message;
     hedge_on_per_try_timeout
@@ -119,7 +127,7 @@ fn hedges(message: pb::HedgePolicy) -> bool {
 /// A compiled action.
 pub(super) enum Compiled {
     One(Action),
-    Weighted(Weighted),
+    Weighted(Box<Weighted>),
 }
 
 /// The clusters of a weighted route, not yet routes of their own.
@@ -135,6 +143,7 @@ struct Weight {
     weight: u32,
     level: Level,
     host: Option<Box<str>>,
+    metadata_match: Option<Criteria>,
 }
 
 pub(super) fn compile(
@@ -179,6 +188,7 @@ fn cluster_action(
         max_stream_duration,
         hash_policy,
         request_mirror_policies,
+        metadata_match,
     } = message;
     let mirrors = mirrors(request_mirror_policies, cx, around.scope);
     let hash = HashPolicies::compile(hash_policy, cx, self::regex_rewrite);
@@ -199,6 +209,7 @@ fn cluster_action(
     let idle_timeout = limit(idle_timeout.as_ref(), &cx.field("idle_timeout"));
     let own = own?;
     let action = ClusterAction {
+        metadata_match: criteria(metadata_match).map(Arc::new),
         mirrors: mirrors?.or_else(|| around.defaults.mirrors.clone()).unwrap_or_default(),
         hash: Arc::new(hash?),
         retry: own.retry.or_else(|| around.defaults.retry.clone()),
@@ -238,7 +249,7 @@ fn cluster_action(
             Compiled::One(Action::Cluster(Box::new(ClusterAction { cluster, ..action })))
         }
         Specifier::Weighted { clusters, header, runtime_prefix } => {
-            Compiled::Weighted(Weighted { clusters, header, runtime_prefix, action })
+            Compiled::Weighted(Box::new(Weighted { clusters, header, runtime_prefix, action }))
         }
     })
 }
@@ -460,6 +471,7 @@ fn weight(
         typed_per_filter_config,
         host_rewrite_specifier,
         cluster_header,
+        metadata_match,
     } = message;
     let scope = around.scope;
     let cluster = match (name.is_empty(), cluster_header.is_empty()) {
@@ -492,36 +504,47 @@ fn weight(
     .compile(cx, scope.options.per_route);
     let host = host_rewrite_specifier.map(|HostRewriteSpecifier::HostRewriteLiteral(host)| host);
     let host = host.filter(|h| !h.is_empty()).map(String::into_boxed_str);
-    Some(Weight { cluster: cluster?, weight: weight?, level: level?, host })
+    let metadata_match = criteria(metadata_match);
+    Some(Weight { cluster: cluster?, weight: weight?, level: level?, host, metadata_match })
 }
 
 impl Weighted {
     /// Each cluster as a route of its own: `base` with the cluster's changes on top.
     pub(super) fn into_routes(self, base: &Route, level: &Level, scope: &HostScope<'_>) -> WeightedClusters {
         let Self { clusters, header, runtime_prefix, action } = self;
-        let clusters = clusters.into_iter().map(|Weight { cluster, weight, level: own, host }| {
-            let name = match &cluster {
-                ClusterSpecifier::Name(name) => name.clone(),
-                ClusterSpecifier::Header(_) => "".into(),
-            };
-            let filters = level.merged(scope, &own.filters);
-            let changes =
-                WeightChanges { request_headers: own.request, response_headers: own.response, host };
-            let route = Route {
-                stats: base.stats,
-                place: base.place,
-                name: base.name.clone(),
-                virtual_host: base.virtual_host.clone(),
-                metadata: base.metadata.clone(),
-                action: Action::Cluster(Box::new(ClusterAction { cluster, ..action.clone() })),
-                filters,
-                matched: base.matched,
-                weight: (!changes.is_empty()).then(|| Box::new(changes)),
-                request_headers: base.request_headers.clone(),
-                response_headers: base.response_headers.clone(),
-            };
-            (weight, name, Arc::new(route))
-        });
+        let clusters =
+            clusters.into_iter().map(|Weight { cluster, weight, level: own, host, metadata_match }| {
+                let of_route = action.metadata_match.as_ref();
+                let metadata_match = match (of_route, metadata_match) {
+                    (Some(route), Some(own)) => Some(Arc::new(route.merged(&own))),
+                    (route, own) => own.map(Arc::new).or_else(|| route.cloned()),
+                };
+                let name = match &cluster {
+                    ClusterSpecifier::Name(name) => name.clone(),
+                    ClusterSpecifier::Header(_) => "".into(),
+                };
+                let filters = level.merged(scope, &own.filters);
+                let changes =
+                    WeightChanges { request_headers: own.request, response_headers: own.response, host };
+                let route = Route {
+                    stats: base.stats,
+                    place: base.place,
+                    name: base.name.clone(),
+                    virtual_host: base.virtual_host.clone(),
+                    metadata: base.metadata.clone(),
+                    action: Action::Cluster(Box::new(ClusterAction {
+                        cluster,
+                        metadata_match,
+                        ..action.clone()
+                    })),
+                    filters,
+                    matched: base.matched,
+                    weight: (!changes.is_empty()).then(|| Box::new(changes)),
+                    request_headers: base.request_headers.clone(),
+                    response_headers: base.response_headers.clone(),
+                };
+                (weight, name, Arc::new(route))
+            });
         WeightedClusters::new(clusters.collect(), header, &runtime_prefix)
     }
 }

@@ -1,12 +1,18 @@
 //! How a cluster balances, by its old fields or by `load_balancing_policy`.
 
-use crate::lb::{Hashing, LbConfig, LbPolicy, LeastRequest, Maglev, RingHash};
+use crate::lb::{
+    Criteria, Fallback, Hashing, LbConfig, LbPolicy, LeastRequest, Maglev, RingHash, Selector, SubsetConfig,
+};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as Legacy;
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbSubsetConfig;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::common_lb_config::{
     ConsistentHashingLbConfig as LegacyHashing, LocalityConfigSpecifier as LegacyLocality,
     LocalityWeightedLbConfig as LegacyWeighted, ZoneAwareLbConfig as LegacyZoneAware,
+};
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::lb_subset_config::{
+    self, LbSubsetSelector, lb_subset_selector,
 };
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::ring_hash_lb_config::HashFunction;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
@@ -24,6 +30,7 @@ use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::{
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction as ExtHashFunction;
 use prost::Name;
+use std::collections::BTreeSet;
 
 /// Reads all that says how hosts are chosen. `load_balancing_policy` counts where it is set; of
 /// `common_lb_config` then the panic threshold alone is left, as in Envoy.
@@ -258,4 +265,52 @@ fn locality(message: Option<LocalityLbConfig>, config: &mut LbConfig) {
         }
         None => {}
     }
+}
+
+/// `lb_subset_config`; without selectors it does nothing, as in Envoy.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+pub(super) fn subsets(
+    message: Option<LbSubsetConfig>,
+    cx: &CompileContext<'_>,
+) -> Option<Option<Box<SubsetConfig>>> {
+    let Some(message) = message else { return Some(None) };
+    let LbSubsetConfig { fallback_policy, default_subset, subset_selectors, panic_mode_any, list_as_any } =
+        message;
+    let cx = cx.field("lb_subset_config");
+    let keys = |list: Vec<String>| list.into_iter().map(String::into_boxed_str).collect::<BTreeSet<_>>();
+    let mut selectors = Vec::new();
+    for (i, selector) in subset_selectors.into_iter().enumerate() {
+        let LbSubsetSelector { keys: own, single_host_per_subset, fallback_policy, fallback_keys_subset } =
+            selector;
+        use lb_subset_selector::LbSubsetSelectorFallbackPolicy as Own;
+        let fallback = match Own::try_from(fallback_policy) {
+            Ok(Own::NoFallback) => Some(Fallback::None),
+            Ok(Own::AnyEndpoint) => Some(Fallback::Any),
+            Ok(Own::DefaultSubset) => Some(Fallback::Default),
+            Ok(Own::KeysSubset) => Some(Fallback::Keys),
+            Ok(Own::NotDefined) | Err(_) => None,
+        };
+        let (own, fallback_keys) = (keys(own), keys(fallback_keys_subset));
+        let fewer = fallback_keys.is_subset(&own) && fallback_keys.len() < own.len();
+        if fallback == Some(Fallback::Keys) && (fallback_keys.is_empty() || !fewer) {
+            cx.item("subset_selectors", i)
+                .error("fallback_keys_subset must be a non-empty, true subset of the selector's keys");
+            return None;
+        }
+        selectors.push(Selector { keys: own, fallback, fallback_keys, single_host: single_host_per_subset });
+    }
+    use lb_subset_config::LbSubsetFallbackPolicy as Policy;
+    Some((!selectors.is_empty()).then(|| {
+        Box::new(SubsetConfig {
+            fallback: match Policy::try_from(fallback_policy) {
+                Ok(Policy::AnyEndpoint) => Fallback::Any,
+                Ok(Policy::DefaultSubset) => Fallback::Default,
+                Ok(Policy::NoFallback) | Err(_) => Fallback::None,
+            },
+            default_subset: default_subset.as_ref().map(Criteria::new).unwrap_or_default(),
+            selectors,
+            panic_mode_any,
+            list_as_any,
+        })
+    }))
 }

@@ -67,6 +67,7 @@ impl ClusterConfig {
             health_checks,
             track_cluster_stats,
             track_timeout_budgets,
+            lb_subset_config,
         } = message;
         let mut config = Self::new(&name);
         config.place = cx.place();
@@ -102,6 +103,7 @@ impl ClusterConfig {
             cx,
         );
         let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
+        let subsets = lb::subsets(lb_subset_config, cx);
         let health_check = HealthCheckConfig::compile(health_checks, cx);
         let outlier = match outlier_detection {
             None => Some(None),
@@ -123,6 +125,7 @@ impl ClusterConfig {
         let discovery = source.and_then(|source| endpoints::compile(source, load_assignment, cx));
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
         (config.outlier, config.health_check) = (outlier?, health_check?);
+        config.lb.subsets = subsets?;
         Some(config)
     }
 }
