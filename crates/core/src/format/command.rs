@@ -84,12 +84,12 @@ pub(super) fn write_number(n: u64, out: &mut Vec<u8>) {
     }
     let small = n as u32;
     match n {
-        ..100 => out.extend_from_slice(&two(small)),
-        ..1000 => {
+        0..100 => out.extend_from_slice(&two(small)),
+        100..1000 => {
             let [tens, ones] = two(small % 100);
             out.extend_from_slice(&[b'0' + (small / 100) as u8, tens, ones]);
         }
-        ..10_000 => {
+        1000..10_000 => {
             let ([a, b], [c, d]) = (two(small / 100), two(small % 100));
             out.extend_from_slice(&[a, b, c, d]);
         }

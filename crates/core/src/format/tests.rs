@@ -452,3 +452,42 @@ fn a_missing_value_prints_nothing_where_empty_values_are_omitted() {
     format.unwrap().render(&sample.context(), &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), "[] [-] [] [-]");
 }
+
+#[test]
+fn json_escapes_every_byte_that_needs_it_wherever_it_stands() {
+    for byte in 0..=127_u8 {
+        for len in 1..20 {
+            for at in 0..len {
+                let mut text = vec![b'a'; len];
+                text[at] = byte;
+                let mut out = Vec::new();
+                write_json_string(&text, &mut out);
+                let read: String = serde_json::from_slice(&out).unwrap();
+                assert_eq!(read.as_bytes(), text, "byte {byte} at {at} of {len}");
+                assert!(out.iter().all(|b| (0x20..0x80).contains(b)));
+            }
+        }
+    }
+    for byte in 128..=255_u8 {
+        let mut out = Vec::new();
+        write_json_string(&[b'a', b'"', byte, b'b', b'c', b'd', b'e', b'f', b'g'], &mut out);
+        assert!(serde_json::from_slice::<String>(&out).is_ok(), "byte {byte}");
+    }
+}
+
+#[test]
+fn numbers_and_addresses_are_written_with_every_count_of_digits() {
+    for n in [0, 7, 10, 99, 100, 101, 999, 1000, 1009, 9999, 10_000, 65_535, u64::MAX] {
+        let mut out = Vec::new();
+        super::command::write_number(n, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), n.to_string());
+    }
+    for text in ["0.10.100.255:1", "255.9.99.199:10", "1.2.3.4:100", "1.2.3.4:1000", "1.2.3.4:65535"] {
+        let mut out = Vec::new();
+        address(text).write_to(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+        let mut out = Vec::new();
+        address(text).write_ip_to(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), text.split(':').next().unwrap());
+    }
+}
