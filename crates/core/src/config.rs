@@ -54,6 +54,11 @@ impl Fraction {
         Self { numerator, denominator }
     }
 
+    /// As many hits, but not more than `numerator` of the same denominator.
+    pub fn at_most(self, numerator: u32) -> Self {
+        Self { numerator: self.numerator.min(numerator), ..self }
+    }
+
     /// Whether `random` hits.
     #[inline]
     pub fn hit(self, random: u64) -> bool {

@@ -20,7 +20,8 @@ use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
 use nuncio_core::format::{FormatContext, LogType};
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag, StreamInfo};
 use nuncio_net::worker::Worker;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -115,6 +116,16 @@ pub enum End {
     Disconnected,
     /// The response cannot be completed: the connection (HTTP/1) or the stream has to be reset.
     Reset,
+}
+
+/// What came of a request among the filters.
+enum Filtered {
+    /// They decided.
+    Flow(Flow),
+    /// A timer ran out while one of them waited.
+    Timeout(Timeout),
+    /// The client went meanwhile.
+    Downstream(DownstreamError),
 }
 
 /// A stream while it lives.
@@ -277,16 +288,55 @@ impl<D: Downstream> Stream<D> {
         self.filters = hcm.filters(chain, self.route.as_deref());
         let end_stream = self.request_complete;
         if !self.filters.is_empty() {
-            match self.filters.decode(&mut self.heads.request, end_stream, &mut self.info).await {
-                Flow::Continue => {}
-                Flow::Reply(reply) => return self.reply(reply).await,
-                Flow::ReplyAtEnd(reply) => return self.reply_at_end(reply).await,
+            match self.filter_request(end_stream).await {
+                Filtered::Flow(Flow::Continue) => {}
+                Filtered::Flow(Flow::Reply(reply)) => return self.reply(reply).await,
+                Filtered::Flow(Flow::ReplyAtEnd(reply)) => return self.reply_at_end(reply).await,
+                Filtered::Timeout(timeout) => return self.timed_out(timeout).await,
+                Filtered::Downstream(error) => return self.downstream_failed(error).await,
             }
         }
         match &chain.router {
             Some(config) => router::forward(self, config).await,
             None => self.reply(LocalReply::no_route()).await,
         }
+    }
+
+    /// Leads the request's head through the filters. While one of them waits, the client and the timers are
+    /// watched.
+    async fn filter_request(&mut self, end_stream: bool) -> Filtered {
+        let mut waited = false;
+        let filtered = {
+            let Self { filters, heads, info, down, deadlines, hcm, .. } = self;
+            let mut flow = pin!(filters.decode(&mut heads.request, end_stream, info));
+            poll_fn(|cx| {
+                if let Poll::Ready(flow) = flow.as_mut().poll(cx) {
+                    return Poll::Ready(Filtered::Flow(flow));
+                }
+                waited = true;
+                let now = hcm.world.worker.now();
+                if down.poll_timer(cx, now, deadlines.next()).is_ready() {
+                    return Poll::Ready(Filtered::Timeout(
+                        deadlines.expired(now).unwrap_or(Timeout::StreamIdle),
+                    ));
+                }
+                down.poll_disconnect(cx).map(Filtered::Downstream)
+            })
+            .await
+        };
+        if waited && matches!(filtered, Filtered::Flow(Flow::Reply(_))) {
+            self.discard_what_came().await;
+        }
+        filtered
+    }
+
+    /// Takes in what has come of a body that nobody wants, so that a request that is complete counts as such.
+    async fn discard_what_came(&mut self) {
+        poll_fn(|cx| {
+            while !self.request_complete && matches!(self.poll_request(cx), Poll::Ready(Ok(_))) {}
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// The request may become a tunnel.

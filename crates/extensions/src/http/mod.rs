@@ -1,5 +1,6 @@
 //! HTTP filters.
 
 pub mod cors;
+pub mod fault;
 pub mod health_check;
 pub mod router;

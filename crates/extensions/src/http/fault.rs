@@ -1,0 +1,320 @@
+//! `envoy.filters.http.fault`: delays requests and answers them with errors, to see how their senders take it.
+
+use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::config::{self, CompileContext, Fraction};
+use nuncio_core::matcher::HeaderMatcher;
+use nuncio_core::stats::Scope;
+use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
+use nuncio_downstream::filter::{
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, RouteSays, Step,
+};
+use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
+use nuncio_downstream::world::World;
+use nuncio_proto::pb::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
+use nuncio_proto::pb::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+nuncio_core::stats_block! {
+    /// What the filter counts, below `http.PREFIX.fault.`.
+    struct FaultStats {
+        counter aborts_injected,
+        gauge active_faults,
+        counter delays_injected,
+        counter faults_overflow,
+        counter response_rl_injected,
+    }
+}
+
+/// Compiles the filter's message.
+pub struct FaultFactory;
+
+impl HttpFilterFactory for FaultFactory {
+    type Config = HttpFault;
+    type PerRoute = HttpFault;
+
+    fn compile(&self, message: HttpFault, cx: &CompileContext<'_>) -> Option<Compiled> {
+        let settings = Arc::new(Settings::compile(message, cx)?);
+        Some(Compiled::Filter(Arc::new(FaultConfig { settings, active: AtomicU64::new(0) })))
+    }
+
+    fn compile_route(
+        &self,
+        message: HttpFault,
+        cx: &CompileContext<'_>,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::new(Settings::compile(message, cx)?))
+    }
+}
+
+/// A compiled filter.
+struct FaultConfig {
+    settings: Arc<Settings>,
+    /// Requests that are under a fault now, on all workers.
+    active: AtomicU64,
+}
+
+/// What is done to which requests; that of a route stands for all of the filter's.
+struct Settings {
+    delay: Option<Delay>,
+    abort: Option<Abort>,
+    headers: Box<[HeaderMatcher]>,
+    /// `downstream_nodes`; empty: all.
+    nodes: Box<[Box<str>]>,
+    max_active: Option<u64>,
+    max_active_key: Box<str>,
+}
+
+struct Delay {
+    /// `None`: as `x-envoy-fault-delay-request` says.
+    fixed: Option<Duration>,
+    percentage: Fraction,
+    percentage_key: Box<str>,
+    duration_key: Box<str>,
+}
+
+struct Abort {
+    status: AbortStatus,
+    percentage: Fraction,
+    percentage_key: Box<str>,
+    http_key: Box<str>,
+    grpc_key: Box<str>,
+    body: ReplyBody,
+}
+
+#[derive(Clone, Copy)]
+enum AbortStatus {
+    Http(u64),
+    Grpc(u64),
+    /// As `x-envoy-fault-abort-request` or `x-envoy-fault-abort-grpc-request` says.
+    Header,
+}
+
+impl Settings {
+    fn compile(message: HttpFault, cx: &CompileContext<'_>) -> Option<Self> {
+        let HttpFault {
+            delay,
+            abort,
+            headers,
+            downstream_nodes,
+            max_active_faults,
+            delay_percent_runtime,
+            abort_percent_runtime,
+            delay_duration_runtime,
+            abort_http_status_runtime,
+            abort_grpc_status_runtime,
+            max_active_faults_runtime,
+        } = message;
+        let key =
+            |own: String, usual: &str| -> Box<str> { if own.is_empty() { usual.into() } else { own.into() } };
+        let delay = match delay {
+            None => None,
+            Some(FaultDelay { percentage, fault_delay_secifier }) => {
+                let fixed = match fault_delay_secifier? {
+                    fault_delay::FaultDelaySecifier::FixedDelay(time) => {
+                        Some(config::duration(&time, &cx.field("delay").field("fixed_delay"))?)
+                    }
+                    fault_delay::FaultDelaySecifier::HeaderDelay(_) => None,
+                };
+                Some(Delay {
+                    fixed,
+                    percentage: percentage.as_ref().map(config::fraction).unwrap_or_default(),
+                    percentage_key: key(delay_percent_runtime, "fault.http.delay.fixed_delay_percent"),
+                    duration_key: key(delay_duration_runtime, "fault.http.delay.fixed_duration_ms"),
+                })
+            }
+        };
+        let abort = match abort {
+            None => None,
+            Some(FaultAbort { percentage, error_type, response_body }) => Some(Abort {
+                status: match error_type? {
+                    fault_abort::ErrorType::HttpStatus(status) => AbortStatus::Http(status.into()),
+                    fault_abort::ErrorType::GrpcStatus(status) => AbortStatus::Grpc(status.into()),
+                    fault_abort::ErrorType::HeaderAbort(_) => AbortStatus::Header,
+                },
+                percentage: percentage.as_ref().map(config::fraction).unwrap_or_default(),
+                percentage_key: key(abort_percent_runtime, "fault.http.abort.abort_percent"),
+                http_key: key(abort_http_status_runtime, "fault.http.abort.http_status"),
+                grpc_key: key(abort_grpc_status_runtime, "fault.http.abort.grpc_status"),
+                body: match response_body.is_empty() {
+                    true => ReplyBody::Static("fault filter abort"),
+                    false => ReplyBody::Shared(response_body.into_bytes().into()),
+                },
+            }),
+        };
+        let headers = headers
+            .iter()
+            .enumerate()
+            .map(|(i, h)| HeaderMatcher::compile(h, &cx.item("headers", i)))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            delay,
+            abort,
+            headers,
+            nodes: downstream_nodes.into_iter().map(Into::into).collect(),
+            max_active: max_active_faults.map(u64::from),
+            max_active_key: key(max_active_faults_runtime, "fault.http.max_active_faults"),
+        })
+    }
+
+    /// Whether the request is one that faults are for.
+    fn concerns(&self, head: &RequestHead) -> bool {
+        let node = head.headers.get(Known::XEnvoyDownstreamServiceNode);
+        let of_node =
+            self.nodes.is_empty() || node.is_some_and(|n| self.nodes.iter().any(|own| own.as_bytes() == n));
+        of_node && self.headers.iter().all(|m| m.matches(&head.headers))
+    }
+}
+
+impl HttpFilterConfig for FaultConfig {
+    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
+        let stats = world.stats.scope(&format!("{stat_prefix}fault."));
+        Rc::new(LiveFault { config: self, world: Rc::clone(world), stats })
+    }
+}
+
+/// One worker's filter.
+struct LiveFault {
+    config: Arc<FaultConfig>,
+    world: Rc<World>,
+    stats: Scope<FaultStats>,
+}
+
+impl LiveHttpFilter for LiveFault {
+    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
+        let settings = route.all().next().unwrap_or_else(|| Arc::clone(&self.config.settings));
+        Box::new(FaultFilter { live: self, settings, active: None })
+    }
+}
+
+/// A request under a fault, counted for as long as its filter lives.
+struct Active(Rc<LiveFault>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.config.active.fetch_sub(1, Relaxed);
+        self.0.stats.active_faults.dec();
+    }
+}
+
+/// One stream's filter.
+struct FaultFilter {
+    live: Rc<LiveFault>,
+    settings: Arc<Settings>,
+    active: Option<Active>,
+}
+
+/// A header's value as a number.
+fn number(head: &RequestHead, name: &str) -> Option<u64> {
+    head.headers.get_str(name)?.parse().ok()
+}
+
+impl FaultFilter {
+    /// Whether chance says so: `percentage`, which the runtime overrides, and which a header may make smaller.
+    fn falls_in(&self, head: &RequestHead, percentage: Fraction, key: &str, header: Option<&str>) -> bool {
+        let World { runtime, worker, .. } = &*self.live.world;
+        let asked = header.and_then(|name| number(head, name));
+        let percentage =
+            asked.map_or(percentage, |asked| percentage.at_most(u32::try_from(asked).unwrap_or(u32::MAX)));
+        runtime.fraction(key, percentage).hit(worker.rng().next())
+    }
+
+    /// Counts the request among those under a fault; false where there are too many already.
+    fn take(&mut self) -> bool {
+        if self.active.is_some() {
+            return true;
+        }
+        let (live, settings) = (&self.live, &self.settings);
+        let most =
+            live.world.runtime.integer(&settings.max_active_key, settings.max_active.unwrap_or(u64::MAX));
+        if live.config.active.load(Relaxed) >= most {
+            live.stats.faults_overflow.inc();
+            return false;
+        }
+        live.config.active.fetch_add(1, Relaxed);
+        live.stats.active_faults.inc();
+        self.active = Some(Active(Rc::clone(live)));
+        true
+    }
+
+    /// How long the request is to wait.
+    fn delay(&self, head: &RequestHead) -> Option<Duration> {
+        let Delay { fixed, percentage, percentage_key, duration_key } = self.settings.delay.as_ref()?;
+        let header = fixed.is_none().then_some("x-envoy-fault-delay-request-percentage");
+        if !self.falls_in(head, *percentage, percentage_key, header) {
+            return None;
+        }
+        let millis = match fixed {
+            Some(time) => time.as_millis() as u64,
+            None => number(head, "x-envoy-fault-delay-request")?,
+        };
+        let millis = self.live.world.runtime.integer(duration_key, millis);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
+    /// The answer that the request gets instead of the upstream's.
+    fn abort(&mut self, head: &RequestHead, info: &mut StreamInfo) -> Flow {
+        let settings = Arc::clone(&self.settings);
+        let Some(abort) = &settings.abort else { return Flow::Continue };
+        let header =
+            matches!(abort.status, AbortStatus::Header).then_some("x-envoy-fault-abort-request-percentage");
+        if !self.falls_in(head, abort.percentage, &abort.percentage_key, header) {
+            return Flow::Continue;
+        }
+        let (http, grpc) = match abort.status {
+            AbortStatus::Http(status) => (Some(status), None),
+            AbortStatus::Grpc(status) => (None, Some(status)),
+            AbortStatus::Header => (
+                number(head, "x-envoy-fault-abort-request"),
+                number(head, "x-envoy-fault-abort-grpc-request"),
+            ),
+        };
+        let runtime = &self.live.world.runtime;
+        let http =
+            http.map(|status| runtime.integer(&abort.http_key, status)).filter(|s| (200..600).contains(s));
+        let grpc = match http {
+            Some(_) => None,
+            None => grpc.map(|status| runtime.integer(&abort.grpc_key, status)),
+        };
+        let reply = match (http, grpc) {
+            (Some(status), _) => LocalReply::new(status as u16, "fault_filter_abort"),
+            (None, Some(status)) => {
+                LocalReply::new(200, "fault_filter_abort").with_grpc_status(u8::try_from(status).unwrap_or(2))
+            }
+            (None, None) => return Flow::Continue,
+        };
+        if !self.take() {
+            return Flow::Continue;
+        }
+        self.live.stats.aborts_injected.inc();
+        info.flags.set(ResponseFlag::FaultInjected);
+        Flow::Reply(reply.with_body(abort.body.clone()))
+    }
+}
+
+impl HttpFilter for FaultFilter {
+    fn decode_headers<'a>(
+        &'a mut self,
+        head: &'a mut RequestHead,
+        _end_stream: bool,
+        info: &'a mut StreamInfo,
+    ) -> Step<'a> {
+        if !self.settings.concerns(head) {
+            return Step::Now(Flow::Continue);
+        }
+        match self.delay(head) {
+            Some(time) if self.take() => {
+                self.live.stats.delays_injected.inc();
+                info.flags.set(ResponseFlag::DelayInjected);
+                Step::Later(Box::pin(async move {
+                    tokio::time::sleep(time).await;
+                    self.abort(head, info)
+                }))
+            }
+            _ => Step::Now(self.abort(head, info)),
+        }
+    }
+}
