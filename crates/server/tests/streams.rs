@@ -133,7 +133,7 @@ fn send_body(stream: &mut impl Write, length: u64, held: Option<&Sender<()>>) {
             match stream.write(&block[done..n]) {
                 Ok(written) => done += written,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    let held = held.expect("a body that nobody holds back goes on");
+                    let held = held.unwrap_or_else(|| panic!("a body that nobody holds back has to go on"));
                     let _ = held.send(());
                 }
                 Err(error) => panic!("at {at}: {error}"),

@@ -1,32 +1,33 @@
 //! `max_stream_duration`, by the route, by a gRPC client's `grpc-timeout`, or by the connection manager.
 
-use crate::route::{Limit, StreamLimits};
+use crate::route::{Limit, StreamLimits, is_grpc};
 use nuncio_codec::head::{HeaderMap, Known};
 use std::time::Duration;
 
 /// What a `grpc-timeout` may say at most, in whatever unit.
 const MOST: u64 = 99_999_999;
 
-/// How long a stream may last; `None`: for ever. `usual` is the connection manager's limit. A `grpc-timeout` that
-/// the route listens to is rewritten to what is left of it.
+/// How long a stream may last on a route that says something about it; `None`: for ever. `usual` is the connection
+/// manager's limit. A gRPC upstream is told in `grpc-timeout`.
 pub fn duration(limits: &StreamLimits, usual: Option<Duration>, headers: &mut HeaderMap) -> Option<Duration> {
-    let asked = limits.grpc_max.zip(headers.get(Known::GrpcTimeout).and_then(parse));
-    let Some((cap, asked)) = asked else {
-        return match limits.max {
-            None => usual,
-            Some(Limit::Off) => None,
-            Some(Limit::After(time)) => Some(time),
-        };
+    let grpc = is_grpc(headers);
+    let asked = headers.get(Known::GrpcTimeout).filter(|_| grpc).and_then(parse);
+    let time = match (limits.grpc_max.zip(asked), limits.max) {
+        (Some((Limit::After(cap), asked)), _) => Some(asked.min(cap).saturating_sub(limits.grpc_offset)),
+        (Some((Limit::Off, asked)), _) => Some(asked.saturating_sub(limits.grpc_offset)),
+        (None, Some(Limit::After(time))) => Some(time),
+        (None, Some(Limit::Off)) => {
+            if grpc {
+                headers.remove(Known::GrpcTimeout);
+            }
+            None
+        }
+        (None, None) => usual,
     };
-    let mut time = match cap {
-        Limit::After(cap) => asked.min(cap),
-        Limit::Off => asked,
-    };
-    if time > limits.grpc_offset {
-        time -= limits.grpc_offset;
+    if let Some(time) = time.filter(|_| grpc) {
+        headers.set(Known::GrpcTimeout, spell(time).as_bytes());
     }
-    headers.set(Known::GrpcTimeout, spell(time).as_bytes());
-    Some(time)
+    time
 }
 
 /// Reads `grpc-timeout`: digits and a unit. Less than a millisecond counts as one.
@@ -95,21 +96,26 @@ mod tests {
         };
         let after = |n: u64| Some(Limit::After(s(n)));
         for (limits, said, want, header) in [
-            (listens(after(3), None, 0), Some("9S"), Some(s(3)), Some("9S")),
-            (listens(after(3), after(10), 0), None, Some(s(3)), None),
-            (listens(None, after(10), 0), None, Some(s(7)), None),
-            (listens(Some(Limit::Off), after(10), 0), None, None, None),
+            (listens(after(3), None, 0), Some("9S"), Some(s(3)), Some("3000m")),
+            (listens(after(3), after(10), 0), None, Some(s(3)), Some("3000m")),
+            (listens(None, after(10), 0), None, Some(s(7)), Some("7000m")),
+            (listens(None, after(10), 0), Some("x"), Some(s(7)), Some("7000m")),
+            (listens(Some(Limit::Off), None, 0), Some("9S"), None, None),
             (listens(after(3), after(10), 0), Some("9S"), Some(s(9)), Some("9000m")),
             (listens(after(3), after(10), 0), Some("11S"), Some(s(10)), Some("10000m")),
             (listens(None, Some(Limit::Off), 2), Some("11S"), Some(s(9)), Some("9000m")),
-            (listens(None, Some(Limit::Off), 20), Some("11S"), Some(s(11)), Some("11000m")),
+            (listens(None, Some(Limit::Off), 20), Some("11S"), Some(s(0)), Some("0m")),
         ] {
             let mut headers = HeaderMap::default();
             if let Some(said) = said {
                 headers.append(Known::GrpcTimeout, said.as_bytes());
             }
+            let mut plain = headers.clone();
+            headers.append(Known::ContentType, b"application/grpc");
             assert_eq!(duration(&limits, Some(s(7)), &mut headers), want, "{limits:?} {said:?}");
             assert_eq!(headers.get(Known::GrpcTimeout), header.map(str::as_bytes), "{limits:?} {said:?}");
+            duration(&limits, Some(s(7)), &mut plain);
+            assert_eq!(plain.get(Known::GrpcTimeout), said.map(str::as_bytes), "others are not touched");
         }
     }
 }

@@ -220,7 +220,14 @@ fn prepare_request<D: Downstream>(
         None
     };
     if steered {
+        let kept =
+            head.headers.get(Known::XEnvoyUpstreamRqTimeoutMs).filter(|_| timeouts.expected).map(Box::from);
         head.headers.remove_known(STEERING);
+        if let Some(kept) = kept {
+            // Nobody has looked at it.
+            let kept: Box<[u8]> = kept;
+            head.headers.append(Known::XEnvoyUpstreamRqTimeoutMs, &kept);
+        }
     }
     timeouts.announce(config, head, Duration::ZERO);
     if route.virtual_host.include_request_attempt_count {

@@ -27,7 +27,7 @@ pub(super) struct Timeouts {
     /// A time-out is answered 204 without a body (`x-envoy-upstream-rq-timeout-alt-response`).
     pub(super) alt_response: bool,
     /// The request's own `x-envoy-expected-rq-timeout-ms` is in force, and goes on.
-    expected: bool,
+    pub(super) expected: bool,
 }
 
 impl Timeouts {
@@ -45,13 +45,13 @@ impl Timeouts {
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
             hedge: action.hedge_on_per_try_timeout,
             alt_response: false,
-            expected: config.respect_expected_rq_timeout
-                && head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs),
+            expected: false,
         };
         let limit = |ms| Some(Duration::from_millis(ms)).filter(|d| !d.is_zero());
-        if all.expected
+        if config.respect_expected_rq_timeout
             && let Some(ms) = millis(head, Known::XEnvoyExpectedRqTimeoutMs)
         {
+            all.expected = true;
             all.global = limit(ms);
         }
         if steered {

@@ -176,8 +176,7 @@ impl HealthCheckConfig {
     /// In pass-through mode `cached` is the upstream's word.
     fn answer(&self, world: &World, cached: Option<(u16, bool)>) -> LocalReply {
         if world.lifecycle.health_check_failed() {
-            return LocalReply::new(503, "health_check_failed")
-                .with_flag(ResponseFlag::FailedLocalHealthCheck);
+            return failed("health_check_failed");
         }
         if let Some((status, degraded)) = cached {
             let reply = LocalReply::new(status, "health_check_cached");
@@ -189,7 +188,7 @@ impl HealthCheckConfig {
         }
         for (name, percent) in &self.minimums {
             let Some(cluster) = world.clusters.get(name) else {
-                return LocalReply::new(503, "health_check_failed_no_cluster_found");
+                return failed("health_check_failed_no_cluster_found");
             };
             let (total, well) = cluster.with_hosts(|set| {
                 let well = set.hosts().iter().filter(|h| {
@@ -201,10 +200,10 @@ impl HealthCheckConfig {
                 if *percent == 0.0 {
                     continue;
                 }
-                return LocalReply::new(503, "health_check_failed_cluster_empty");
+                return failed("health_check_failed_cluster_empty");
             }
             if 100.0 * (well as f64) < *percent * (total as f64) {
-                return LocalReply::new(503, "health_check_failed_cluster_unhealthy");
+                return failed("health_check_failed_cluster_unhealthy");
             }
         }
         if self.minimums.is_empty() {
@@ -213,4 +212,8 @@ impl HealthCheckConfig {
             LocalReply::new(200, "health_check_ok_cluster_healthy")
         }
     }
+}
+
+fn failed(details: &'static str) -> LocalReply {
+    LocalReply::new(503, details).with_flag(ResponseFlag::FailedLocalHealthCheck)
 }

@@ -193,7 +193,7 @@ fn the_first_mapper_that_matches_wins_and_its_format_goes_before_the_common_one(
 #[test]
 fn what_the_caller_modifies_is_seen_by_the_rewrite() {
     let out = built_with(&formatted(text("%RESP(x-r)%", "")), forbidden("x"), &get("/"), |response, info| {
-        assert_eq!(info.response_code, Some(403));
+        assert_eq!(info.response_code, None, "a route does not know the status yet");
         response.headers.append("x-r", b"route");
     });
     assert_eq!(out.body, b"route");
