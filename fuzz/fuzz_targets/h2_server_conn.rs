@@ -1,0 +1,13 @@
+//! See `server_conn` in `h2.rs`.
+#![cfg_attr(fuzzing, no_main)]
+
+#[path = "../h2.rs"]
+mod h2;
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| h2::server_conn(data, std::time::Instant::now()));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    h2::server_conn(&[], std::time::Instant::now());
+}
