@@ -50,6 +50,7 @@ pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactor
             "envoy.extensions.filters.http.cors.v3.Cors",
             Box::new(http::cors::CorsFactory) as Box<dyn AnyHttpFilterFactory>,
         ),
+        ("envoy.extensions.filters.http.csrf.v3.CsrfPolicy", Box::new(http::csrf::CsrfFactory)),
         ("envoy.extensions.filters.http.fault.v3.HTTPFault", Box::new(http::fault::FaultFactory)),
         (
             "envoy.extensions.filters.http.health_check.v3.HealthCheck",
