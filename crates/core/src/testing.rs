@@ -22,7 +22,7 @@ pub(crate) fn stream() -> StreamInfo {
         requested_server_name: None,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls: false,
+        tls: None,
         accepted,
         listener_metadata: None,
         filter_chain_metadata: None,

@@ -9,4 +9,5 @@ pub mod mailbox;
 pub mod stream;
 pub mod sys;
 pub mod timer;
+pub mod tls;
 pub mod worker;

@@ -48,7 +48,7 @@ impl Sample {
             requested_server_name: None,
             listener: "lis".into(),
             filter_chain: "fc".into(),
-            tls: false,
+            tls: None,
             accepted: start,
             listener_metadata: None,
             filter_chain_metadata: None,

@@ -2,14 +2,16 @@
 
 mod flags;
 mod state;
+mod tls;
 
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use state::{FilterState, Metadata};
+pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
 
 use crate::address::Address;
 use nuncio_codec::head::Version;
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -33,8 +35,8 @@ pub struct ConnectionInfo {
     pub listener: Arc<str>,
     /// Name of the filter chain, empty when it has none.
     pub filter_chain: Arc<str>,
-    /// Whether the connection is secured.
-    pub tls: bool,
+    /// What its handshake agreed on, where it is secured.
+    pub tls: Option<Rc<TlsInfo>>,
     /// When it was accepted.
     pub accepted: Instant,
     /// The listener's metadata.
@@ -56,6 +58,8 @@ pub struct ConnectionState {
     pub local_close: Cell<Option<&'static str>>,
     /// The peer reset it.
     pub remote_reset: Cell<bool>,
+    /// Why its handshake failed (`DOWNSTREAM_TRANSPORT_FAILURE_REASON`).
+    pub transport_failure: OnceCell<Box<str>>,
 }
 
 /// Points in a stream's life; unset where it did not get there.

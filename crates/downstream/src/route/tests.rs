@@ -141,7 +141,7 @@ pub(super) fn stream(random: u64) -> StreamInfo {
         requested_server_name: None,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls: false,
+        tls: None,
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

@@ -40,7 +40,7 @@ fn exchange(sent: &str) -> String {
             requested_server_name: None,
             listener: "test".into(),
             filter_chain: "".into(),
-            tls: false,
+            tls: None,
             accepted: worker.now(),
             listener_metadata: None,
             filter_chain_metadata: None,

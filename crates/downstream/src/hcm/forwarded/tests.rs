@@ -18,7 +18,7 @@ pub(in super::super) fn connection(peer: &str, tls: bool) -> ConnectionInfo {
         requested_server_name: None,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls,
+        tls: tls.then(Rc::default),
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

@@ -1,0 +1,72 @@
+//! What is known of a secured connection: what logs, headers and routes may ask of it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A secured connection, as its handshake left it.
+#[derive(Clone, Debug, Default)]
+pub struct TlsInfo {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its name in OpenSSL (`ECDHE-RSA-AES128-GCM-SHA256`, `TLS_AES_128_GCM_SHA256`).
+    pub cipher: &'static str,
+    /// The group of the key exchange, such as `X25519`; empty where none was made.
+    pub group: &'static str,
+    /// The protocol agreed by ALPN; empty where none was.
+    pub alpn: Box<[u8]>,
+    /// The server name that the client asked for, on a client's side the one that we asked for.
+    pub server_name: Option<Box<str>>,
+    /// Our own certificate.
+    pub local: Option<Arc<CertificateInfo>>,
+    /// The peer's certificate.
+    pub peer: Option<Box<PeerInfo>>,
+    /// The session was resumed.
+    pub resumed: bool,
+}
+
+/// What a peer showed of itself.
+#[derive(Clone, Debug, Default)]
+pub struct PeerInfo {
+    /// Its chain, its own certificate first; never empty.
+    pub chain: Vec<CertificateInfo>,
+    /// The chain leads to a trusted authority, or a pin matched.
+    pub validated: bool,
+}
+
+impl TlsInfo {
+    /// The peer's own certificate.
+    pub fn peer_certificate(&self) -> Option<&CertificateInfo> {
+        self.peer.as_ref()?.chain.first()
+    }
+}
+
+/// A certificate in the words of logs and headers. Names are in the form of RFC 2253.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// DER.
+    pub der: Box<[u8]>,
+    /// SHA-256 of the DER, in hex.
+    pub sha256: Box<str>,
+    /// SHA-1 of the DER, in hex.
+    pub sha1: Box<str>,
+    /// The serial number, in hex.
+    pub serial: Box<str>,
+    /// The subject's name.
+    pub subject: Box<str>,
+    /// The issuer's name.
+    pub issuer: Box<str>,
+    /// Subject alternative names of type URI.
+    pub uri_sans: Vec<Box<str>>,
+    /// Subject alternative names of type DNS.
+    pub dns_sans: Vec<Box<str>>,
+    /// Subject alternative names of type IP.
+    pub ip_sans: Vec<Box<str>>,
+    /// Subject alternative names of type email.
+    pub email_sans: Vec<Box<str>>,
+    /// Subject alternative names of type OtherName whose value is text.
+    pub other_sans: Vec<Box<str>>,
+    /// When it begins to hold.
+    pub not_before: Option<SystemTime>,
+    /// When it ends.
+    pub not_after: Option<SystemTime>,
+}

@@ -1,0 +1,199 @@
+//! What goes wrong with TLS, in the words that logs have for it.
+
+use super::verify::Refusal;
+use rustls::{CertificateError, InvalidMessage, PeerIncompatible};
+use std::fmt::Write;
+use std::io;
+
+/// Why a secured connection broke after its handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// What came is no TLS record.
+    #[error("not a TLS record")]
+    NotTls,
+    /// A record is larger than the protocol allows.
+    #[error("record too large")]
+    Oversized,
+    /// A record was not sealed with the agreed key.
+    #[error("bad record MAC")]
+    BadMac,
+    /// A message that has no place here.
+    #[error("unexpected message")]
+    Unexpected,
+    /// The peer wants to renegotiate.
+    #[error("renegotiation refused")]
+    NoRenegotiation,
+    /// The peer ended the connection with this alert.
+    #[error("alert {0} received")]
+    Alert(u8),
+    /// Our side could not go on.
+    #[error("internal error")]
+    Internal,
+}
+
+impl TlsError {
+    /// The alert that tells the peer of it (RFC 8446, section 6).
+    pub(super) fn alert(self) -> Option<u8> {
+        Some(match self {
+            Self::NotTls | Self::Unexpected => 10,
+            Self::Oversized => 22,
+            Self::BadMac => 20,
+            Self::NoRenegotiation => 100,
+            Self::Internal => 80,
+            Self::Alert(_) => return None,
+        })
+    }
+}
+
+impl From<TlsError> for io::Error {
+    fn from(error: TlsError) -> Self {
+        let kind = if let TlsError::Alert(_) = error {
+            io::ErrorKind::ConnectionReset
+        } else {
+            io::ErrorKind::InvalidData
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Why there is no secured connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeError {
+    /// The connection ended under the handshake.
+    Closed,
+    /// The handshake failed.
+    Failed {
+        /// The reason, as `%DOWNSTREAM_TRANSPORT_FAILURE_REASON%` and its upstream twin show it.
+        text: Box<str>,
+        /// What of the peer's certificate was refused.
+        refused: Option<RefusedPeer>,
+    },
+}
+
+/// What of a peer's certificate was refused: each has a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedPeer {
+    /// It showed none and has to (`fail_verify_no_cert`).
+    NoCertificate,
+    /// The chain does not lead to a trusted authority (`fail_verify_error`).
+    Chain,
+    /// No subject alternative name is wanted (`fail_verify_san`).
+    San,
+    /// It is not one of those that are pinned (`fail_verify_cert_hash`).
+    Hash,
+}
+
+/// The names of alerts where they are not `TLSV1_ALERT_…`, and what the others are called.
+fn alert_name(code: u8) -> &'static str {
+    match code {
+        0 => "SSLV3_ALERT_CLOSE_NOTIFY",
+        10 => "SSLV3_ALERT_UNEXPECTED_MESSAGE",
+        20 => "SSLV3_ALERT_BAD_RECORD_MAC",
+        21 => "TLSV1_ALERT_DECRYPTION_FAILED",
+        22 => "TLSV1_ALERT_RECORD_OVERFLOW",
+        30 => "SSLV3_ALERT_DECOMPRESSION_FAILURE",
+        40 => "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        41 => "SSLV3_ALERT_NO_CERTIFICATE",
+        42 => "SSLV3_ALERT_BAD_CERTIFICATE",
+        43 => "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        44 => "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        45 => "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        46 => "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        47 => "SSLV3_ALERT_ILLEGAL_PARAMETER",
+        48 => "TLSV1_ALERT_UNKNOWN_CA",
+        49 => "TLSV1_ALERT_ACCESS_DENIED",
+        50 => "TLSV1_ALERT_DECODE_ERROR",
+        51 => "TLSV1_ALERT_DECRYPT_ERROR",
+        60 => "TLSV1_ALERT_EXPORT_RESTRICTION",
+        70 => "TLSV1_ALERT_PROTOCOL_VERSION",
+        71 => "TLSV1_ALERT_INSUFFICIENT_SECURITY",
+        80 => "TLSV1_ALERT_INTERNAL_ERROR",
+        86 => "TLSV1_ALERT_INAPPROPRIATE_FALLBACK",
+        90 => "TLSV1_ALERT_USER_CANCELLED",
+        100 => "TLSV1_ALERT_NO_RENEGOTIATION",
+        110 => "TLSV1_ALERT_UNSUPPORTED_EXTENSION",
+        111 => "TLSV1_ALERT_CERTIFICATE_UNOBTAINABLE",
+        112 => "TLSV1_ALERT_UNRECOGNIZED_NAME",
+        113 => "TLSV1_ALERT_BAD_CERTIFICATE_STATUS_RESPONSE",
+        114 => "TLSV1_ALERT_BAD_CERTIFICATE_HASH_VALUE",
+        115 => "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY",
+        116 => "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+        120 => "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+        _ => "UNKNOWN_ALERT_TYPE",
+    }
+}
+
+/// BoringSSL's numbers of the reasons that have one (`ssl.h`; logs are read by machines that know them).
+fn reason(error: &rustls::Error, first: &[u8]) -> (u32, &'static str) {
+    match error {
+        rustls::Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => {
+            if [&b"GET "[..], b"POST ", b"HEAD ", b"PUT "].iter().any(|m| first.starts_with(m)) {
+                (156, "HTTP_REQUEST")
+            } else {
+                (247, "WRONG_VERSION_NUMBER")
+            }
+        }
+        rustls::Error::InvalidMessage(_) => (137, "DECODE_ERROR"),
+        rustls::Error::AlertReceived(alert) => {
+            let code = u8::from(*alert);
+            (1000 + u32::from(code), alert_name(code))
+        }
+        rustls::Error::NoCertificatesPresented => (192, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        rustls::Error::InvalidCertificate(_) => (125, "CERTIFICATE_VERIFY_FAILED"),
+        rustls::Error::NoApplicationProtocol => (307, "NO_APPLICATION_PROTOCOL"),
+        rustls::Error::DecryptError => (130, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"),
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon | PeerIncompatible::NoKxGroupsInCommon,
+        ) => (184, "NO_SHARED_CIPHER"),
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+        ) => (240, "UNSUPPORTED_PROTOCOL"),
+        rustls::Error::InappropriateMessage { .. }
+        | rustls::Error::InappropriateHandshakeMessage { .. } => (223, "UNEXPECTED_MESSAGE"),
+        _ => (68, "INTERNAL_ERROR"),
+    }
+}
+
+impl HandshakeError {
+    /// What rustls says, in BoringSSL's words; `first` is what the peer sent first.
+    pub(super) fn from_rustls(error: &rustls::Error, first: &[u8]) -> Self {
+        let (number, name) = reason(error, first);
+        // `ERR_LIB_SSL` in the upper bits.
+        let mut text = format!("TLS_error:|{}:SSL routines:OPENSSL_internal:{name}", (16 << 24) + number);
+        let mut refused = None;
+        match error {
+            rustls::Error::NoCertificatesPresented => refused = Some(RefusedPeer::NoCertificate),
+            rustls::Error::InvalidCertificate(error) => {
+                let refusal = Refusal::of(error);
+                let _ = write!(text, ":verify cert failed: {}", refusal.text);
+                refused = Some(refusal.what);
+            }
+            _ => {}
+        }
+        text.push_str(":TLS_error_end");
+        Self::Failed { text: text.into(), refused }
+    }
+
+    /// The client has to name a server and does not (`require_sni`).
+    pub(super) fn no_server_name() -> Self {
+        Self::Failed { text: "TLS_error:|268435632:SSL routines:OPENSSL_internal:CLIENTHELLO_TLSEXT:TLS_error_end".into(), refused: None }
+    }
+
+    /// The handshake cannot go on for a reason that is nobody's certificate.
+    pub(super) fn internal() -> Self {
+        Self::from_rustls(&rustls::Error::General(String::new()), b"")
+    }
+}
+
+/// The alert that a refused certificate is answered with, by our kind of refusal.
+pub(super) fn certificate_error(refusal: Refusal) -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(refusal))))
+}
+

@@ -1,0 +1,116 @@
+//! `ssl.` stats of a listener or a cluster.
+
+use super::error::{HandshakeError, RefusedPeer};
+use nuncio_core::stats::{Registry, Scope};
+use nuncio_core::stream_info::TlsInfo;
+use std::cell::OnceCell;
+
+nuncio_core::stats_block! {
+    /// What is counted of handshakes (`listener.ADDR.ssl.`, `cluster.NAME.ssl.`).
+    pub struct SslCounters {
+        counter connection_error,
+        counter fail_verify_cert_hash,
+        counter fail_verify_error,
+        counter fail_verify_no_cert,
+        counter fail_verify_san,
+        counter handshake,
+        counter no_certificate,
+        counter ocsp_staple_failed,
+        counter ocsp_staple_omitted,
+        counter ocsp_staple_requests,
+        counter ocsp_staple_responses,
+        counter session_reused,
+        counter was_key_usage_invalid,
+    }
+}
+
+/// Counters that are there from the first connection on that agreed on their thing: one block each.
+macro_rules! agreed {
+    ($($field:ident $block:ident = $name:literal,)*) => {
+        $(nuncio_core::stats_block! {
+            /// Handshakes that agreed on it.
+            struct $block { counter $field = $name }
+        })*
+
+        /// What handshakes agreed on.
+        #[derive(Default)]
+        struct Agreed {
+            $($field: OnceCell<Scope<$block>>,)*
+        }
+
+        impl Agreed {
+            fn count(&self, registry: &Registry, prefix: &str, name: &str) {
+                match name {
+                    $($name => self.$field.get_or_init(|| registry.scope(prefix)).$field.inc(),)*
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+agreed! {
+    tls12 Tls12 = "versions.TLSv1.2",
+    tls13 Tls13 = "versions.TLSv1.3",
+    aes128 Aes128 = "ciphers.TLS_AES_128_GCM_SHA256",
+    aes256 Aes256 = "ciphers.TLS_AES_256_GCM_SHA384",
+    chacha20 Chacha20 = "ciphers.TLS_CHACHA20_POLY1305_SHA256",
+    ecdsa_aes128 EcdsaAes128 = "ciphers.ECDHE-ECDSA-AES128-GCM-SHA256",
+    ecdsa_aes256 EcdsaAes256 = "ciphers.ECDHE-ECDSA-AES256-GCM-SHA384",
+    ecdsa_chacha20 EcdsaChacha20 = "ciphers.ECDHE-ECDSA-CHACHA20-POLY1305",
+    rsa_aes128 RsaAes128 = "ciphers.ECDHE-RSA-AES128-GCM-SHA256",
+    rsa_aes256 RsaAes256 = "ciphers.ECDHE-RSA-AES256-GCM-SHA384",
+    rsa_chacha20 RsaChacha20 = "ciphers.ECDHE-RSA-CHACHA20-POLY1305",
+    x25519_mlkem768 X25519Mlkem768 = "curves.X25519MLKEM768",
+    x25519 X25519 = "curves.X25519",
+    p256 P256 = "curves.P-256",
+    p384 P384 = "curves.P-384",
+}
+
+/// One worker's `ssl.` stats of a listener or a cluster.
+pub struct SslStats {
+    registry: Registry,
+    prefix: Box<str>,
+    counters: Scope<SslCounters>,
+    agreed: Agreed,
+}
+
+impl SslStats {
+    /// The stats below `prefix`, which is the owner's (`listener.ADDR.`).
+    pub fn new(registry: &Registry, prefix: &str) -> Self {
+        let prefix = format!("{prefix}ssl.");
+        Self {
+            counters: registry.scope(&prefix),
+            registry: registry.clone(),
+            prefix: prefix.into(),
+            agreed: Agreed::default(),
+        }
+    }
+
+    /// A handshake succeeded.
+    pub fn secured(&self, info: &TlsInfo) {
+        self.counters.handshake.inc();
+        if info.resumed {
+            self.counters.session_reused.inc();
+        }
+        if info.peer.is_none() {
+            self.counters.no_certificate.inc();
+        }
+        for (family, name) in [("versions", info.version), ("ciphers", info.cipher), ("curves", info.group)] {
+            self.agreed.count(&self.registry, &self.prefix, &format!("{family}.{name}"));
+        }
+    }
+
+    /// A handshake failed.
+    pub fn failed(&self, error: &HandshakeError) {
+        let HandshakeError::Failed { refused, .. } = error else { return };
+        self.counters.connection_error.inc();
+        match refused {
+            None => {}
+            Some(RefusedPeer::NoCertificate) => self.counters.fail_verify_no_cert.inc(),
+            Some(RefusedPeer::Chain) => self.counters.fail_verify_error.inc(),
+            Some(RefusedPeer::San) => self.counters.fail_verify_san.inc(),
+            Some(RefusedPeer::Hash) => self.counters.fail_verify_cert_hash.inc(),
+        }
+    }
+}

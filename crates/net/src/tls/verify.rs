@@ -1,0 +1,368 @@
+//! Checking the peer's certificate as `CertificateValidationContext` wants it.
+
+use super::certificate::{Certificate, SanType};
+use super::error::{RefusedPeer, certificate_error};
+use aws_lc_rs::digest::{SHA256, digest};
+use nuncio_core::matcher::StringMatcher;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{
+    CertificateDer, ServerName, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
+};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use webpki::{
+    CertRevocationList, EndEntityCert, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
+    UnknownStatusPolicy,
+};
+
+/// What is asked of a peer's certificate.
+#[derive(Debug, Default)]
+pub(super) struct Validation {
+    /// `trusted_ca`; without it any chain is good.
+    pub(super) trust: Option<Trust>,
+    /// One of these must match a subject alternative name, if there is one.
+    pub(super) sans: Vec<SanMatcher>,
+    /// SHA-256 of certificates, of which it must be one (or have one of the keys below).
+    pub(super) hashes: Vec<[u8; 32]>,
+    /// SHA-256 of public keys.
+    pub(super) spkis: Vec<[u8; 32]>,
+    /// `allow_expired_certificate`
+    pub(super) allow_expired: bool,
+    /// `trust_chain_verification: ACCEPT_UNTRUSTED`
+    pub(super) accept_untrusted: bool,
+}
+
+/// Authorities.
+#[derive(Debug)]
+pub(super) struct Trust {
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
+    pub(super) crls: Vec<CertRevocationList<'static>>,
+    pub(super) only_leaf_crl: bool,
+    /// `max_verify_depth`: authorities between the peer's certificate and the trusted one at most.
+    pub(super) max_depth: Option<u32>,
+}
+
+/// `SubjectAltNameMatcher`
+#[derive(Debug)]
+pub(super) struct SanMatcher {
+    /// `None`: of any type (`match_subject_alt_names`).
+    pub(super) kind: Option<SanType>,
+    pub(super) matcher: StringMatcher,
+    /// An exact pattern: for DNS names a wildcard in the certificate matches it.
+    pub(super) exact: Option<Box<str>>,
+}
+
+impl SanMatcher {
+    pub(super) fn matches(&self, kind: SanType, san: &str) -> bool {
+        if self.kind.is_some_and(|k| k != kind) {
+            return false;
+        }
+        match (&self.exact, kind) {
+            (Some(name), SanType::Dns) => dns_matches(name, san),
+            _ => self.matcher.matches(san.as_bytes()),
+        }
+    }
+}
+
+/// Whether a certificate's DNS name, which may begin with `*.`, is that of `name`. The wildcard stands for one label
+/// (CVE-2020-15104).
+pub(super) fn dns_matches(name: &str, san: &str) -> bool {
+    if name.eq_ignore_ascii_case(san) {
+        return true;
+    }
+    let (Some(suffix), Some((first, rest))) = (san.strip_prefix("*."), name.split_once('.')) else {
+        return false;
+    };
+    !first.is_empty() && suffix.contains('.') && rest.eq_ignore_ascii_case(suffix)
+}
+
+/// Why a certificate was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct Refusal {
+    pub(super) what: RefusedPeer,
+    pub(super) text: Box<str>,
+}
+
+impl Refusal {
+    fn new(what: RefusedPeer, text: impl Into<Box<str>>) -> Self {
+        Self { what, text: text.into() }
+    }
+
+    fn chain(text: &str) -> Self {
+        Self::new(
+            RefusedPeer::Chain,
+            format!("X509_verify_cert: certificate verification error at depth {text}"),
+        )
+    }
+
+    /// The refusal inside of what rustls hands back.
+    pub(super) fn of(error: &CertificateError) -> Self {
+        if let CertificateError::Other(other) = error {
+            if let Some(refusal) = other.0.downcast_ref::<Self>() {
+                return refusal.clone();
+            }
+        }
+        match error {
+            CertificateError::Other(other) => Self::new(RefusedPeer::Chain, other.to_string()),
+            _ => Self::new(RefusedPeer::Chain, "X509_verify_cert: certificate verification error"),
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The chain leads to a trusted authority, or a pin matched.
+    Validated,
+    /// It was let pass.
+    Accepted,
+}
+
+impl Validation {
+    /// Checks a peer's chain; `san` is a name that its certificate must have beside.
+    pub(super) fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+        algorithms: &WebPkiSupportedAlgorithms,
+        san: Option<&str>,
+    ) -> Result<Verdict, Refusal> {
+        let parsed = Certificate::parse(leaf)
+            .ok_or_else(|| Refusal::chain("0: certificate signature failure"))?;
+        let mut verdict = Verdict::Accepted;
+        if let Some(trust) = &self.trust {
+            match trust.check(leaf, &parsed, rest, now, usage, algorithms, self.allow_expired) {
+                Ok(()) => verdict = Verdict::Validated,
+                Err(_) if self.accept_untrusted => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if let Some(name) = san
+            && !has_name(&parsed, name)
+        {
+            return Err(Refusal::new(RefusedPeer::San, "SAN matcher"));
+        }
+        if !self.sans.is_empty() {
+            let mut found = false;
+            parsed.for_each_san(|kind, text| found |= self.sans.iter().any(|m| m.matches(kind, text)));
+            if !found {
+                return Err(Refusal::new(RefusedPeer::San, "SAN matcher"));
+            }
+        }
+        if !(self.hashes.is_empty() && self.spkis.is_empty()) {
+            let is = |list: &[[u8; 32]], bytes: &[u8]| list.iter().any(|h| digest(&SHA256, bytes).as_ref() == h);
+            if !is(&self.hashes, leaf) && !is(&self.spkis, parsed.spki) {
+                return Err(Refusal::new(RefusedPeer::Hash, "cert hash and spki"));
+            }
+            if self.trust.is_none() {
+                verdict = Verdict::Validated;
+            }
+        }
+        Ok(verdict)
+    }
+}
+
+/// Whether a certificate is one of `name`, which is a DNS name or an IP address.
+fn has_name(certificate: &Certificate<'_>, name: &str) -> bool {
+    let ip: Option<IpAddr> = name.parse().ok();
+    let mut found = false;
+    certificate.for_each_san(|kind, san| {
+        found |= match (kind, ip) {
+            (SanType::Dns, None) => dns_matches(name, san),
+            (SanType::IpAddress, Some(ip)) => san.parse() == Ok(ip),
+            _ => false,
+        };
+    });
+    found
+}
+
+impl Trust {
+    #[allow(clippy::too_many_arguments, reason = "one call; it is what a chain is checked against")]
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        parsed: &Certificate<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+        algorithms: &WebPkiSupportedAlgorithms,
+        allow_expired: bool,
+    ) -> Result<(), Refusal> {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        if self.certificates.iter().any(|c| c.as_ref() == leaf.as_ref()) {
+            // It is trusted itself, as whoever signs for himself is.
+            return if allow_expired || parsed.holds_at(at) { Ok(()) } else { Err(expired(parsed, at)) };
+        }
+        let entity = EndEntityCert::try_from(leaf).map_err(|e| chain_refusal(&e, parsed, at))?;
+        // A chain that was good when its certificate began to hold is one that only its time has ended.
+        let when = if allow_expired { parsed.begins() } else { now };
+        let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
+        let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|builder| {
+            let depth =
+                if self.only_leaf_crl { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain };
+            builder.with_depth(depth).with_status_policy(UnknownStatusPolicy::Deny).build()
+        });
+        let depth = |path: &webpki::VerifiedPath<'_>| match self.max_depth {
+            Some(max) if path.intermediate_certificates().count() > max as usize => {
+                Err(webpki::Error::MaximumPathDepthExceeded)
+            }
+            _ => Ok(()),
+        };
+        entity
+            .verify_for_usage(algorithms.all, &self.anchors, rest, when, usage, revocation, Some(&depth))
+            .map(drop)
+            .map_err(|e| chain_refusal(&e, parsed, at))
+    }
+}
+
+/// It does not hold now.
+fn expired(certificate: &Certificate<'_>, now: SystemTime) -> Refusal {
+    Refusal::chain(if certificate.began_by(now) {
+        "0: certificate has expired"
+    } else {
+        "0: certificate is not yet valid"
+    })
+}
+
+/// BoringSSL's words for what webpki says. The depth is 0 where the peer's own certificate is at fault.
+fn chain_refusal(error: &webpki::Error, leaf: &Certificate<'_>, now: SystemTime) -> Refusal {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { .. } | Error::CertNotValidYet { .. } if !leaf.holds_at(now) => expired(leaf, now),
+        Error::CertExpired { .. } => Refusal::chain("1: certificate has expired"),
+        Error::CertNotValidYet { .. } => Refusal::chain("1: certificate is not yet valid"),
+        Error::CertRevoked => Refusal::chain("0: certificate revoked"),
+        Error::UnknownRevocationStatus => Refusal::chain("0: unable to get certificate CRL"),
+        Error::RequiredEkuNotFoundContext(_) => Refusal::chain("0: unsupported certificate purpose"),
+        Error::MaximumPathDepthExceeded => Refusal::chain("1: certificate chain too long"),
+        Error::UnknownIssuer if leaf.self_issued() => Refusal::chain("0: self-signed certificate"),
+        Error::UnknownIssuer => Refusal::chain("0: unable to get local issuer certificate"),
+        Error::InvalidSignatureForPublicKey => Refusal::chain("0: certificate signature failure"),
+        Error::CaUsedAsEndEntity if leaf.self_issued() => Refusal::chain("0: self-signed certificate"),
+        other => Refusal::chain(&format!("0: {other:?}")),
+    }
+}
+
+/// A verifier of either side.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    pub(super) validation: Validation,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    /// Client certificates: whether one is asked for, and has to be shown.
+    pub(super) ask: bool,
+    pub(super) require: bool,
+    pub(super) hints: Vec<DistinguishedName>,
+    /// Server certificates: the name that rustls was given has to be in them.
+    pub(super) name_wanted: bool,
+}
+
+impl Verifier {
+    fn tls13(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let parsed = Certificate::parse(cert).ok_or(CertificateError::BadEncoding)?;
+        let key = SubjectPublicKeyInfoDer::from(parsed.spki);
+        verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let san = self.name_wanted.then(|| name.to_str());
+        self.validation
+            .check(leaf, rest, now, KeyUsage::server_auth(), &self.algorithms, san.as_deref())
+            .map(|_| ServerCertVerified::assertion())
+            .map_err(certificate_error)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.tls13(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn offer_client_auth(&self) -> bool {
+        self.ask
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.require
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.validation
+            .check(leaf, rest, now, KeyUsage::client_auth(), &self.algorithms, None)
+            .map(|_| ClientCertVerified::assertion())
+            .map_err(certificate_error)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.tls13(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// A verifier that the connection's owner keeps, to ask it again what a chain is worth.
+pub(super) type SharedVerifier = Arc<Verifier>;
