@@ -48,7 +48,7 @@ fn stream(clock: &Clock) -> StreamInfo {
         requested_server_name: None,
         listener: "listener".into(),
         filter_chain: "".into(),
-        tls: false,
+        tls: None,
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

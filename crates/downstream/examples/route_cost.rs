@@ -75,7 +75,7 @@ fn stream(clock: &Clock) -> StreamInfo {
         requested_server_name: None,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls: false,
+        tls: None,
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

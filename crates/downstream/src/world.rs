@@ -1,6 +1,7 @@
 //! What one worker offers to everything downstream, and what compiling needs from the server.
 
 use crate::filter::AnyHttpFilterFactory;
+use crate::listener::AnyListenerFilterFactory;
 use crate::network::AnyNetworkFilterFactory;
 use crate::router::retry::RetryPlugins;
 use nuncio_core::access_log::AccessLogFactories;
@@ -35,6 +36,8 @@ pub struct CompileEnv<'a> {
     pub http_filters: &'a Table<dyn AnyHttpFilterFactory>,
     /// Network filters by the full name of their configuration message.
     pub network_filters: &'a Table<dyn AnyNetworkFilterFactory>,
+    /// Listener filters by the full name of their configuration message.
+    pub listener_filters: &'a Table<dyn AnyListenerFilterFactory>,
     /// Access logs by the full name of their configuration message.
     pub access_logs: &'a AccessLogFactories,
     /// What may be plugged into retries.

@@ -3,12 +3,14 @@
 
 pub mod access_log;
 pub mod http;
+pub mod listener;
 pub mod retry;
 
 use nuncio_core::access_log::AnyAccessLogFactory;
 use nuncio_core::registry::{DuplicateFactory, Table};
 use nuncio_downstream::filter::AnyHttpFilterFactory;
 use nuncio_downstream::hcm::HcmFactory;
+use nuncio_downstream::listener::AnyListenerFilterFactory;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::router::retry::{
     AnyRetryPluginFactory, RetryHostPredicate, RetryPlugins, RetryPriority,
@@ -57,6 +59,23 @@ pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactor
             Box::new(http::health_check::HealthCheckFactory),
         ),
         ("envoy.extensions.filters.http.router.v3.Router", Box::new(http::router::RouterFactory)),
+    ])
+}
+
+/// Listener filters, sorted by message name.
+///
+/// # Errors
+/// Two factories of one message.
+pub fn listener_filters() -> Result<Table<dyn AnyListenerFilterFactory>, DuplicateFactory> {
+    Table::new(vec![
+        (
+            "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+            Box::new(listener::http_inspector::HttpInspectorFactory) as Box<dyn AnyListenerFilterFactory>,
+        ),
+        (
+            "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+            Box::new(listener::tls_inspector::TlsInspectorFactory),
+        ),
     ])
 }
 

@@ -11,6 +11,7 @@ use nuncio_core::config::{Errors, Sink};
 use nuncio_core::registry::{DuplicateFactory, Table};
 use nuncio_core::stats::Registry;
 use nuncio_downstream::filter::AnyHttpFilterFactory;
+use nuncio_downstream::listener::AnyListenerFilterFactory;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::router::retry::RetryPlugins;
@@ -223,10 +224,12 @@ fn compile(
     if let Some(config) = &mut config {
         config.node.extensions = built;
     }
-    let Extensions { http_filters, network_filters, access_logs, retry_plugins, log_files } = extensions;
+    let Extensions { http_filters, network_filters, listener_filters, access_logs, retry_plugins, log_files } =
+        extensions;
     let env = CompileEnv {
         http_filters: &http_filters,
         network_filters: &network_filters,
+        listener_filters: &listener_filters,
         access_logs: &AccessLogFactories::new(access_logs, runtime.clone()),
         runtime: &runtime,
         cluster_exists: &|name| names_lost || names.contains(name),
@@ -262,6 +265,7 @@ fn compile(
 pub struct Extensions {
     http_filters: Table<dyn AnyHttpFilterFactory>,
     network_filters: Table<dyn AnyNetworkFilterFactory>,
+    listener_filters: Table<dyn AnyListenerFilterFactory>,
     access_logs: Table<dyn AnyAccessLogFactory>,
     retry_plugins: RetryPlugins,
     log_files: Arc<LogFiles>,
@@ -281,6 +285,7 @@ impl Extensions {
         Ok(Self {
             http_filters: nuncio_extensions::http_filters()?,
             network_filters: nuncio_extensions::network_filters()?,
+            listener_filters: nuncio_extensions::listener_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,
             retry_plugins: nuncio_extensions::retry_plugins()?,
             log_files,
@@ -293,6 +298,7 @@ impl Extensions {
             .http_filters
             .names()
             .chain(self.network_filters.names())
+            .chain(self.listener_filters.names())
             .chain(self.access_logs.names())
             .chain(self.retry_plugins.names())
             .collect();

@@ -86,6 +86,7 @@ impl Site {
         let env = CompileEnv {
             http_filters: &Table::new(Vec::new()).ok()?,
             network_filters: &Table::new(Vec::new()).ok()?,
+            listener_filters: &Table::default(),
             access_logs: &AccessLogFactories::new(Table::new(Vec::new()).ok()?, runtime.clone()),
             runtime: &runtime,
             retry_plugins: &RetryPlugins::default(),

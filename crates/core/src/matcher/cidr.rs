@@ -50,6 +50,11 @@ impl CidrList {
         self.0.iter().any(|r| masked(ip, r.len) == r.network)
     }
 
+    /// The length of the longest range that holds `ip`.
+    pub fn longest(&self, ip: IpAddr) -> Option<u8> {
+        self.0.iter().filter(|r| masked(ip, r.len) == r.network).map(|r| r.len).max()
+    }
+
     /// Whether there is no range.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

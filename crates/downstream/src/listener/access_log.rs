@@ -46,6 +46,18 @@ impl ConnectionLog {
         };
         (Box::new(counted), Some(log))
     }
+
+    /// Writes the entry of a connection that never came to serve anything.
+    pub(super) fn of_none(listener: &Rc<Listener>, connection: &Rc<ConnectionInfo>) {
+        if !listener.config.access_logs.is_empty() {
+            drop(Self {
+                listener: Rc::clone(listener),
+                connection: Rc::clone(connection),
+                accepted: listener.world.worker.wall(),
+                bytes: Rc::default(),
+            });
+        }
+    }
 }
 
 impl Drop for ConnectionLog {

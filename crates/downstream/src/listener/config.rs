@@ -1,5 +1,8 @@
 //! A listener's compiled configuration.
 
+use super::filter::ListenerFilterConfig;
+use super::matching::ChainMatch;
+use super::transport::DownstreamTransport;
 use crate::network::{ListenerFacts, NetworkFilterConfig};
 use crate::world::CompileEnv;
 use nuncio_core::access_log::AccessLog;
@@ -8,11 +11,17 @@ use nuncio_core::config::{self, CompileContext, Place};
 use nuncio_core::stream_info::Metadata;
 use nuncio_net::listen::ListenSpec;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
-use nuncio_proto::pb::envoy::config::listener::v3::{self as pb, filter, listener::DrainType};
+use nuncio_proto::pb::envoy::config::listener::v3::{
+    self as pb, filter, listener::DrainType, listener_filter,
+};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
 const BUFFER_LIMIT: u32 = 1024 * 1024;
+
+/// Envoy's default of `listener_filters_timeout`.
+const LISTENER_FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A compiled `envoy.config.listener.v3.Listener`.
 pub struct ListenerConfig {
@@ -28,6 +37,16 @@ pub struct ListenerConfig {
     pub modify_only: bool,
     /// Its filter chains in order; `default_filter_chain`, which takes what no other one takes, is the last.
     pub filter_chains: Vec<FilterChainConfig>,
+    /// What each chain but the default one asks of a connection.
+    pub(super) matches: Vec<ChainMatch>,
+    /// The chain of connections that no other one takes.
+    pub(super) default_chain: Option<usize>,
+    /// What looks at a connection before its chain is chosen.
+    pub(super) listener_filters: Vec<Arc<dyn ListenerFilterConfig>>,
+    /// How long that may take.
+    pub(super) filters_timeout: Option<Duration>,
+    /// After that time the connection goes on as it is.
+    pub(super) continue_on_filters_timeout: bool,
     /// Who is told of each connection that ends.
     pub access_logs: Vec<Arc<dyn AccessLog>>,
     /// What operators attached to it.
@@ -44,6 +63,10 @@ pub struct FilterChainConfig {
     pub name: Arc<str>,
     /// What operators attached to it.
     pub metadata: Option<Arc<Metadata>>,
+    /// What carries its connections' bytes.
+    pub transport: DownstreamTransport,
+    /// How long a handshake may take.
+    pub(super) connect_timeout: Option<Duration>,
     /// What serves its connections; they are closed where there is nothing.
     pub filter: Option<Arc<dyn NetworkFilterConfig>>,
 }
@@ -68,6 +91,9 @@ impl ListenerConfig {
             access_log,
             metadata,
             drain_type,
+            listener_filters,
+            listener_filters_timeout,
+            continue_on_listener_filters_timeout,
         } = message;
         let ipv4_compat = address.as_ref().is_some_and(config::ipv4_compat);
         let address_cx = cx.field("address");
@@ -87,8 +113,16 @@ impl ListenerConfig {
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
         };
         let chains = compile_chains(filter_chains, default_filter_chain, &text, cx, env, facts);
+        let filters = compile_listener_filters(listener_filters, cx, env);
+        let filters_timeout = config::timeout(
+            listener_filters_timeout.as_ref(),
+            Some(LISTENER_FILTERS_TIMEOUT),
+            &cx.field("listener_filters_timeout"),
+        );
         let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
-        let (address, chains, access_logs) = (address?, chains?, access_logs?);
+        let (address, (filter_chains, matches, default_chain), access_logs) =
+            (address?, chains?, access_logs?);
+        let listener_filters = filters?;
         let mut spec = ListenSpec::new(address.clone());
         spec.ipv4_compat = ipv4_compat;
         spec.reuse_port = enable_reuse_port.unwrap_or(true);
@@ -101,7 +135,12 @@ impl ListenerConfig {
             address,
             direction: TrafficDirection::try_from(traffic_direction).unwrap_or(TrafficDirection::Unspecified),
             modify_only: DrainType::try_from(drain_type) == Ok(DrainType::ModifyOnly),
-            filter_chains: chains,
+            filter_chains,
+            matches,
+            default_chain,
+            listener_filters,
+            filters_timeout,
+            continue_on_filters_timeout: continue_on_listener_filters_timeout,
             access_logs,
             metadata: metadata.map(config::metadata),
             max_accepts_per_turn: u32::MAX,
@@ -123,6 +162,11 @@ impl ListenerConfig {
             direction: TrafficDirection::Unspecified,
             modify_only: false,
             filter_chains: Vec::new(),
+            matches: Vec::new(),
+            default_chain: None,
+            listener_filters: Vec::new(),
+            filters_timeout: None,
+            continue_on_filters_timeout: false,
             access_logs: Vec::new(),
             metadata: None,
             max_accepts_per_turn: 1,
@@ -142,8 +186,10 @@ impl ListenerConfig {
     }
 }
 
-/// The filter chains. Without a match, of which none is built, all have the same criteria, so that there may be one
-/// beside the default.
+/// The chains, what each asks of a connection, and the place of the default one.
+type Chains = (Vec<FilterChainConfig>, Vec<ChainMatch>, Option<usize>);
+
+/// The filter chains; no two may ask for the same.
 fn compile_chains(
     messages: Vec<pb::FilterChain>,
     default: Option<pb::FilterChain>,
@@ -151,31 +197,71 @@ fn compile_chains(
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
     facts: ListenerFacts<'_>,
-) -> Option<Vec<FilterChainConfig>> {
+) -> Option<Chains> {
     if messages.is_empty() && default.is_none() {
         cx.error(format!("error adding listener '{address}': no filter chains specified"));
         return None;
     }
     let matched = cx.told_of("filter_chain_matcher")
         || (0..messages.len()).any(|i| cx.item("filter_chains", i).told_of("filter_chain_match"));
-    let count = messages.len() + usize::from(default.is_some());
+    let count = messages.len();
     let mut chains = Vec::with_capacity(count);
-    for (i, chain) in messages.into_iter().enumerate() {
+    let mut matches: Vec<ChainMatch> = Vec::with_capacity(count);
+    let mut names: Vec<String> = Vec::with_capacity(count);
+    for (i, mut chain) in messages.into_iter().enumerate() {
         let chain_cx = cx.item("filter_chains", i);
-        let distinct = i == 0 || matched;
-        if !distinct {
-            chain_cx.error(format!(
-                "error adding listener '{address}': filter chain '{}' has the same matching rules defined as ''. \
-                 duplicate matcher is: {{}}",
-                chain.name
-            ));
+        let criteria = ChainMatch::compile(chain.filter_chain_match.take(), &chain_cx);
+        let name = chain.name.clone();
+        if let Some(criteria) = criteria {
+            let twin = matches.iter().position(|m| *m == criteria && !matched);
+            if let Some(twin) = twin {
+                chain_cx.error(format!(
+                    "error adding listener '{address}': filter chain '{name}' has the same matching rules \
+                     defined as '{}'. duplicate matcher is: {{}}",
+                    names.get(twin).map_or("", String::as_str)
+                ));
+            }
+            matches.push(criteria);
+            names.push(name);
         }
-        chains.extend(FilterChainConfig::compile(chain, &chain_cx, env, facts).filter(|_| distinct));
+        chains.extend(FilterChainConfig::compile(chain, &chain_cx, env, facts));
     }
+    let mut default_chain = None;
+    let mut good = chains.len() == count && matches.len() == count;
     if let Some(chain) = default {
-        chains.extend(FilterChainConfig::compile(chain, &cx.field("default_filter_chain"), env, facts));
+        let compiled = FilterChainConfig::compile(chain, &cx.field("default_filter_chain"), env, facts);
+        good &= compiled.is_some();
+        default_chain = compiled.is_some().then_some(chains.len());
+        chains.extend(compiled);
     }
-    (chains.len() == count).then_some(chains)
+    good.then_some((chains, matches, default_chain))
+}
+
+fn compile_listener_filters(
+    messages: Vec<pb::ListenerFilter>,
+    cx: &CompileContext<'_>,
+    env: &CompileEnv<'_>,
+) -> Option<Vec<Arc<dyn ListenerFilterConfig>>> {
+    let count = messages.len();
+    let mut filters = Vec::with_capacity(count);
+    for (i, filter) in messages.into_iter().enumerate() {
+        let cx = cx.item("listener_filters", i);
+        let pb::ListenerFilter { name, config_type } = filter;
+        let Some(listener_filter::ConfigType::TypedConfig(any)) = config_type else {
+            if !cx.told_of("typed_config") && !cx.told_of("config_discovery") {
+                cx.error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
+            }
+            continue;
+        };
+        let cx = cx.field("typed_config");
+        match env.listener_filters.get(&any.type_url) {
+            Some(factory) => filters.extend(factory.compile_any(&any, &cx)),
+            None => {
+                cx.unsupported(format!("the listener filter {} is not built", any.type_url));
+            }
+        }
+    }
+    (filters.len() == count).then_some(filters)
 }
 
 impl FilterChainConfig {
@@ -185,7 +271,21 @@ impl FilterChainConfig {
         env: &CompileEnv<'_>,
         facts: ListenerFacts<'_>,
     ) -> Option<Self> {
-        let pb::FilterChain { filters, name, metadata } = message;
+        let pb::FilterChain {
+            filters,
+            name,
+            metadata,
+            // The default chain's criteria, which nobody asks; those of the others were taken.
+            filter_chain_match: _,
+            transport_socket,
+            transport_socket_connect_timeout,
+        } = message;
+        let transport = DownstreamTransport::compile(transport_socket, cx);
+        let connect_timeout = config::timeout(
+            transport_socket_connect_timeout.as_ref(),
+            None,
+            &cx.field("transport_socket_connect_timeout"),
+        );
         let count = filters.len();
         let last = count.saturating_sub(1);
         let mut terminal = None;
@@ -215,6 +315,7 @@ impl FilterChainConfig {
         if terminal.is_none() && count > 0 {
             return None;
         }
-        Some(Self { name: name.into(), metadata: metadata.map(config::metadata), filter: terminal })
+        let metadata = metadata.map(config::metadata);
+        Some(Self { name: name.into(), metadata, transport: transport?, connect_timeout, filter: terminal })
     }
 }

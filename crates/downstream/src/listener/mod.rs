@@ -1,22 +1,33 @@
 //! Listeners: from an accepted socket to the network filter that serves it.
 
 mod access_log;
+mod admit;
 mod config;
 mod draining;
+mod filter;
+mod matching;
 mod stats;
+mod transport;
 
 pub use config::{FilterChainConfig, ListenerConfig};
 pub use draining::Draining;
+pub use filter::{
+    AnyListenerFilterFactory, Inspected, ListenerFilter, ListenerFilterConfig, ListenerFilterFactory,
+    MakeListenerFilter,
+};
+pub use matching::SocketFacts;
 pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
+pub use transport::DownstreamTransport;
 
 use self::access_log::ConnectionLog;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::world::World;
 use nuncio_core::stats::Scope;
-use nuncio_core::stream_info::{ConnectionInfo, ConnectionState};
+use nuncio_core::stream_info::{ConnectionInfo, ConnectionState, TlsInfo};
 use nuncio_net::drain::Pace;
 use nuncio_net::listen::{BoundSocket, Listener as Socket};
 use nuncio_net::stream::ByteStream;
+use nuncio_net::tls::SslStats;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +41,11 @@ pub struct Listener {
     world: Rc<World>,
     stats: Scope<ListenerStats>,
     worker_stats: Scope<ListenerWorkerStats>,
+    /// Where a chain is secured.
+    ssl: Option<SslStats>,
+    filters: Vec<MakeListenerFilter>,
+    /// Connections are looked at, or secured, before they are served.
+    looks: bool,
     _discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
 }
 
@@ -61,7 +77,13 @@ impl Listener {
         discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
     ) -> Rc<Self> {
         let prefix = config.stat_prefix();
+        let secured = config.filter_chains.iter().any(|c| matches!(c.transport, DownstreamTransport::Tls(_)));
+        let filters: Vec<_> = config.listener_filters.iter().map(|f| Arc::clone(f).start(world)).collect();
+        let matches = config.matches.iter().any(|m| !m.takes_all());
         Rc::new(Self {
+            ssl: secured.then(|| SslStats::new(&world.stats, prefix)),
+            looks: secured || matches || !filters.is_empty(),
+            filters,
             chains,
             draining,
             stats: world.stats.scope(prefix),
@@ -93,29 +115,15 @@ impl Listener {
     pub fn accept(self: &Rc<Self>, io: Box<dyn ByteStream>) {
         let worker = &self.world.worker;
         let accepted = worker.now();
-        // Without filter-chain matches the first chain takes every connection.
-        let Some(chain) = self.chains.first() else {
-            self.stats.no_filter_chain_match.inc();
+        if self.looks {
+            worker.spawn(admit::admit(Rc::clone(self), io, accepted));
             return;
-        };
-        // A chain without filters: the connection is closed before it counts as one.
-        let Some(chain) = chain else { return };
-        let chain_config = self.config.filter_chains.first();
-        let connection = Rc::new(ConnectionInfo {
-            id: worker.next_connection_id(),
-            local: io.local_address().clone(),
-            direct_local: io.local_address().clone(),
-            direct_remote: io.peer_address().clone(),
-            remote: io.peer_address().clone(),
-            requested_server_name: None,
-            listener: Arc::clone(&self.config.name),
-            filter_chain: chain_config.map(|c| Arc::clone(&c.name)).unwrap_or_default(),
-            tls: false,
-            accepted,
-            listener_metadata: self.config.metadata.clone(),
-            filter_chain_metadata: chain_config.and_then(|c| c.metadata.clone()),
-            state: ConnectionState::default(),
-        });
+        }
+        // There is one chain, and it takes every connection as it is.
+        // One without filters closes it before it counts as one.
+        let Some(Some(chain)) = self.chains.first() else { return };
+        let facts = SocketFacts::of(io.local_address(), io.peer_address());
+        let connection = Rc::new(self.connection_info(&*io, 0, facts, None, accepted));
         let (io, log) = ConnectionLog::begin(self, io, &connection);
         let guard = ConnectionGuard::new(self, accepted);
         let serve = Rc::clone(chain).serve(io, connection);
@@ -124,6 +132,33 @@ impl Listener {
             drop(log);
             drop(guard);
         });
+    }
+
+    /// What is known of a connection that chain number `chain` takes.
+    fn connection_info(
+        &self,
+        io: &dyn ByteStream,
+        chain: usize,
+        facts: SocketFacts,
+        tls: Option<Rc<TlsInfo>>,
+        accepted: Instant,
+    ) -> ConnectionInfo {
+        let chain = self.config.filter_chains.get(chain);
+        ConnectionInfo {
+            id: self.world.worker.next_connection_id(),
+            local: facts.local,
+            direct_local: io.local_address().clone(),
+            direct_remote: facts.direct_remote,
+            remote: facts.remote,
+            requested_server_name: facts.server_name,
+            listener: Arc::clone(&self.config.name),
+            filter_chain: chain.map(|c| Arc::clone(&c.name)).unwrap_or_default(),
+            tls,
+            accepted,
+            listener_metadata: self.config.metadata.clone(),
+            filter_chain_metadata: chain.and_then(|c| c.metadata.clone()),
+            state: ConnectionState::default(),
+        }
     }
 }
 

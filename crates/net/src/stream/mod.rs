@@ -54,6 +54,44 @@ pub trait ByteStream {
     fn reset_on_drop(&self);
 }
 
+impl<S: ByteStream + ?Sized> ByteStream for Box<S> {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_read(cx, buf)
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_read_ready(cx)
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        (**self).poll_write_vectored(cx, data)
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_shutdown(cx)
+    }
+
+    fn local_address(&self) -> &Address {
+        (**self).local_address()
+    }
+
+    fn peer_address(&self) -> &Address {
+        (**self).peer_address()
+    }
+
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        (**self).set_nodelay(nodelay)
+    }
+
+    fn reset_on_drop(&self) {
+        (**self).reset_on_drop();
+    }
+}
+
 /// Reads once into the spare capacity of `buf`, which must have some; how many bytes, 0 at end of stream.
 ///
 /// # Errors

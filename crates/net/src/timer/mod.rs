@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 /// A timer whose deadline moves often and is seldom reached (idle time-outs).
@@ -55,6 +55,14 @@ impl LazyTimer {
             None => self.sleep.insert(Box::pin(tokio::time::sleep_until(at))),
         };
         sleep.as_mut().poll(cx)
+    }
+}
+
+/// What `work` comes to within `limit`; `None` where the time is over before. Without a limit it may take for ever.
+pub async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+        None => Some(work.await),
     }
 }
 

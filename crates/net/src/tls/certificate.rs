@@ -300,8 +300,11 @@ fn text_of(value: Value<'_>) -> String {
     match value.tag {
         tag::UTF8_STRING => String::from_utf8_lossy(value.content).into_owned(),
         tag::BMP_STRING => {
-            let units: Vec<u16> =
-                value.content.chunks_exact(2).map(|c| c.iter().fold(0, |n, b| n << 8 | u16::from(*b))).collect();
+            let units: Vec<u16> = value
+                .content
+                .chunks_exact(2)
+                .map(|c| c.iter().fold(0, |n, b| n << 8 | u16::from(*b)))
+                .collect();
             String::from_utf16_lossy(&units)
         }
         // The others are ASCII or Latin-1.
@@ -329,4 +332,3 @@ fn escape(text: &str, out: &mut String) {
         }
     }
 }
-

@@ -54,7 +54,11 @@ struct Common {
     suppress_hints: bool,
 }
 
-fn common(message: Option<pb::CommonTlsContext>, newest: TlsProtocol, cx: &CompileContext<'_>) -> Option<Common> {
+fn common(
+    message: Option<pb::CommonTlsContext>,
+    newest: TlsProtocol,
+    cx: &CompileContext<'_>,
+) -> Option<Common> {
     let cx = cx.field("common_tls_context");
     let pb::CommonTlsContext { tls_params, tls_certificates, alpn_protocols, validation_context_type } =
         message.unwrap_or_default();
@@ -88,11 +92,9 @@ impl Common {
             || validation.trust.is_some()
             || !(validation.hashes.is_empty() && validation.spkis.is_empty() && validation.sans.is_empty());
         let hints = match &validation.trust {
-            Some(trust) if !self.suppress_hints => trust
-                .anchors
-                .iter()
-                .map(|a| DistinguishedName::in_sequence(a.subject.as_ref()))
-                .collect(),
+            Some(trust) if !self.suppress_hints => {
+                trust.anchors.iter().map(|a| DistinguishedName::in_sequence(a.subject.as_ref())).collect()
+            }
             _ => Vec::new(),
         };
         let algorithms = self.params.provider.signature_verification_algorithms;
@@ -144,7 +146,8 @@ impl ServerContext {
         config.ignore_client_order = !prefer_client_ciphers;
         config.enable_secret_extraction = true;
         // Keys of their own: a ticket of one context opens no session of another (CVE-2025-23419).
-        if !disable_stateless_session_resumption && let Ok(ticketer) = rustls::crypto::aws_lc_rs::Ticketer::new()
+        if !disable_stateless_session_resumption
+            && let Ok(ticketer) = rustls::crypto::aws_lc_rs::Ticketer::new()
         {
             config.ticketer = ticketer;
         }
@@ -339,11 +342,7 @@ struct Choice {
 
 impl Choice {
     fn of(identity: &Identity) -> Self {
-        Self {
-            key: Arc::clone(&identity.key),
-            is_ecdsa: identity.is_ecdsa,
-            names: identity.names.clone(),
-        }
+        Self { key: Arc::clone(&identity.key), is_ecdsa: identity.is_ecdsa, names: identity.names.clone() }
     }
 }
 
@@ -403,7 +402,8 @@ const ECDSA: [SignatureScheme; 3] = [
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let ecdsa = hello.signature_schemes().iter().any(|s| ECDSA.contains(s));
-        let named = |name: &str| self.by_name.get(name).map(Vec::as_slice).unwrap_or_default().iter().copied();
+        let named =
+            |name: &str| self.by_name.get(name).map(Vec::as_slice).unwrap_or_default().iter().copied();
         let mut found = None;
         if let Some(name) = hello.server_name() {
             let name = name.to_ascii_lowercase();

@@ -155,8 +155,9 @@ fn reason(error: &rustls::Error, first: &[u8]) -> (u32, &'static str) {
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::ServerDoesNotSupportTls12Or13,
         ) => (240, "UNSUPPORTED_PROTOCOL"),
-        rustls::Error::InappropriateMessage { .. }
-        | rustls::Error::InappropriateHandshakeMessage { .. } => (223, "UNEXPECTED_MESSAGE"),
+        rustls::Error::InappropriateMessage { .. } | rustls::Error::InappropriateHandshakeMessage { .. } => {
+            (223, "UNEXPECTED_MESSAGE")
+        }
         _ => (68, "INTERNAL_ERROR"),
     }
 }
@@ -183,7 +184,11 @@ impl HandshakeError {
 
     /// The client has to name a server and does not (`require_sni`).
     pub(super) fn no_server_name() -> Self {
-        Self::Failed { text: "TLS_error:|268435632:SSL routines:OPENSSL_internal:CLIENTHELLO_TLSEXT:TLS_error_end".into(), refused: None }
+        Self::Failed {
+            text: "TLS_error:|268435632:SSL routines:OPENSSL_internal:CLIENTHELLO_TLSEXT:TLS_error_end"
+                .into(),
+            refused: None,
+        }
     }
 
     /// The handshake cannot go on for a reason that is nobody's certificate.
@@ -194,6 +199,7 @@ impl HandshakeError {
 
 /// The alert that a refused certificate is answered with, by our kind of refusal.
 pub(super) fn certificate_error(refusal: Refusal) -> rustls::Error {
-    rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(refusal))))
+    rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(
+        refusal,
+    ))))
 }
-

@@ -48,8 +48,8 @@ pub async fn accept(
         }
     };
     let config = context.config(&hello).ok_or_else(HandshakeError::no_server_name)?;
-    let mut connection =
-        UnbufferedServerConnection::new(Arc::clone(config)).map_err(|e| HandshakeError::from_rustls(&e, b""))?;
+    let mut connection = UnbufferedServerConnection::new(Arc::clone(config))
+        .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
     take_chosen();
     wire.drive(&mut connection).await?;
     let mut info = info_of(&connection, context.verifier(), KeyUsage::client_auth());
@@ -303,7 +303,6 @@ impl<'a> Wire<'a> {
 
     /// Sends the alert that rustls has for the peer, as far as that can be done at once.
     async fn tell<S: Side>(&mut self, side: &mut S) {
-        self.input.clear();
         for _ in 0..4 {
             match self.step(side) {
                 Next::Again => {}

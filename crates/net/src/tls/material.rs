@@ -36,9 +36,9 @@ impl Source {
     fn of(message: &DataSource) -> Self {
         Self(match &message.specifier {
             Some(Specifier::Filename(path)) => path.as_str().into(),
-            Some(Specifier::EnvironmentVariable(_) | Specifier::InlineBytes(_) | Specifier::InlineString(_)) => {
-                "<inline>".into()
-            }
+            Some(
+                Specifier::EnvironmentVariable(_) | Specifier::InlineBytes(_) | Specifier::InlineString(_),
+            ) => "<inline>".into(),
             None => "".into(),
         })
     }
@@ -156,9 +156,8 @@ pub(super) fn validation(
         trust.only_leaf_crl = *only_verify_leaf_cert_crl;
         trust.max_depth = *max_verify_depth;
     }
-    let hashes = pins(verify_certificate_hash, "verify_certificate_hash", cx, |text| {
-        from_hex(&text.replace(':', ""))
-    });
+    let hashes =
+        pins(verify_certificate_hash, "verify_certificate_hash", cx, |text| from_hex(&text.replace(':', "")));
     let spkis = pins(verify_certificate_spki, "verify_certificate_spki", cx, from_base64);
     let validation = Validation {
         trust,
@@ -176,7 +175,9 @@ fn trust(message: &DataSource, cx: &CompileContext<'_>) -> Option<Trust> {
     let pem = data_source(message, cx)?;
     let certificates = certificates(&pem).filter(|list| !list.is_empty());
     let anchors = certificates.as_ref().and_then(|list| {
-        list.iter().map(|c| anchor_from_trusted_cert(c).ok().map(|a| a.to_owned())).collect::<Option<Vec<_>>>()
+        list.iter()
+            .map(|c| anchor_from_trusted_cert(c).ok().map(|a| a.to_owned()))
+            .collect::<Option<Vec<_>>>()
     });
     let (Some(certificates), Some(anchors)) = (certificates, anchors) else {
         cx.error(format!("Failed to load trusted CA certificates from {}", Source::of(message).0));

@@ -22,3 +22,5 @@ pub use material::Source;
 pub use stats::SslStats;
 pub use stream::TlsStream;
 
+#[cfg(test)]
+mod tests;

@@ -194,7 +194,8 @@ impl RecordKey {
         let (kind, plain) = if self.layout == Layout::Tls13 {
             // Zeros pad, and the type stands before them.
             let at = opened.iter().rposition(|b| *b != 0).ok_or(TlsError::Unexpected)?;
-            let kind = opened.get(at).copied().and_then(ContentType::from_byte).ok_or(TlsError::Unexpected)?;
+            let kind =
+                opened.get(at).copied().and_then(ContentType::from_byte).ok_or(TlsError::Unexpected)?;
             (kind, at)
         } else {
             (outer, opened.len())

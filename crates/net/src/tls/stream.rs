@@ -1,8 +1,8 @@
 //! A secured byte stream over another one.
 
+use super::TlsError;
 use super::record::{ContentType, HEADER, MAX_PLAINTEXT, RecordKey};
 use super::session::Session;
-use super::TlsError;
 use crate::stream::{ByteStream, poll_read_vec, poll_write_all};
 use crate::worker::Worker;
 use nuncio_core::address::Address;
@@ -81,14 +81,14 @@ impl TlsStream {
         Self {
             io,
             worker,
-            read: RefCell::new(Reading { key: read, buf, plain: 0..early.len(), raw: early.len(), end: None }),
-            write: RefCell::new(Writing {
-                key: write,
-                out: Vec::new(),
-                at: 0,
-                owed: 0,
-                closing: false,
+            read: RefCell::new(Reading {
+                key: read,
+                buf,
+                plain: 0..early.len(),
+                raw: early.len(),
+                end: None,
             }),
+            write: RefCell::new(Writing { key: write, out: Vec::new(), at: 0, owed: 0, closing: false }),
             session: RefCell::new(session),
         }
     }
@@ -149,7 +149,12 @@ impl TlsStream {
     }
 
     /// A handshake message after the handshake: tickets and new keys.
-    fn handshake(&self, cx: &mut Context<'_>, read: &mut Reading, text: Range<usize>) -> Result<(), TlsError> {
+    fn handshake(
+        &self,
+        cx: &mut Context<'_>,
+        read: &mut Reading,
+        text: Range<usize>,
+    ) -> Result<(), TlsError> {
         let mut session = self.session.borrow_mut();
         let after = session.take(read.buf.get(text).unwrap_or_default())?;
         if let Some(key) = after.read_key {
@@ -170,7 +175,8 @@ impl TlsStream {
         let mut write = self.write.borrow_mut();
         if !write.closing {
             write.closing = true;
-            if write.seal(ContentType::Alert, &self.worker, |out| out.extend_from_slice(&[2, alert])).is_ok() {
+            if write.seal(ContentType::Alert, &self.worker, |out| out.extend_from_slice(&[2, alert])).is_ok()
+            {
                 let _ = write.poll_flush(&*self.io, cx, &self.worker);
             }
         }
@@ -296,7 +302,12 @@ impl Writing {
     }
 
     /// Writes what is sealed, and gives the buffer back when all of it is.
-    fn poll_flush(&mut self, io: &dyn ByteStream, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Result<()>> {
+    fn poll_flush(
+        &mut self,
+        io: &dyn ByteStream,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+    ) -> Poll<io::Result<()>> {
         if self.out.capacity() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -377,10 +388,9 @@ impl Reading {
     /// Whether the next record is all there.
     fn has_data_record(&self) -> bool {
         let raw = self.buf.get(self.raw..).unwrap_or_default();
-        raw.first_chunk::<HEADER>()
-            .is_some_and(|[_, _, _, high, low]| {
-                raw.len() - HEADER >= usize::from(u16::from_be_bytes([*high, *low]))
-            })
+        raw.first_chunk::<HEADER>().is_some_and(|[_, _, _, high, low]| {
+            raw.len() - HEADER >= usize::from(u16::from_be_bytes([*high, *low]))
+        })
     }
 }
 

@@ -5,10 +5,10 @@ use super::error::{RefusedPeer, certificate_error};
 use aws_lc_rs::digest::{SHA256, digest};
 use nuncio_core::matcher::StringMatcher;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{
-    CertificateDer, ServerName, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime,
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key,
 };
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use std::net::IpAddr;
@@ -103,10 +103,10 @@ impl Refusal {
 
     /// The refusal inside of what rustls hands back.
     pub(super) fn of(error: &CertificateError) -> Self {
-        if let CertificateError::Other(other) = error {
-            if let Some(refusal) = other.0.downcast_ref::<Self>() {
-                return refusal.clone();
-            }
+        if let CertificateError::Other(other) = error
+            && let Some(refusal) = other.0.downcast_ref::<Self>()
+        {
+            return refusal.clone();
         }
         match error {
             CertificateError::Other(other) => Self::new(RefusedPeer::Chain, other.to_string()),
@@ -135,8 +135,8 @@ impl Validation {
         algorithms: &WebPkiSupportedAlgorithms,
         san: Option<&str>,
     ) -> Result<Verdict, Refusal> {
-        let parsed = Certificate::parse(leaf)
-            .ok_or_else(|| Refusal::chain("0: certificate signature failure"))?;
+        let parsed =
+            Certificate::parse(leaf).ok_or_else(|| Refusal::chain("0: certificate signature failure"))?;
         let mut verdict = Verdict::Accepted;
         if let Some(trust) = &self.trust {
             match trust.check(leaf, &parsed, rest, now, usage, algorithms, self.allow_expired) {
@@ -158,7 +158,8 @@ impl Validation {
             }
         }
         if !(self.hashes.is_empty() && self.spkis.is_empty()) {
-            let is = |list: &[[u8; 32]], bytes: &[u8]| list.iter().any(|h| digest(&SHA256, bytes).as_ref() == h);
+            let is =
+                |list: &[[u8; 32]], bytes: &[u8]| list.iter().any(|h| digest(&SHA256, bytes).as_ref() == h);
             if !is(&self.hashes, leaf) && !is(&self.spkis, parsed.spki) {
                 return Err(Refusal::new(RefusedPeer::Hash, "cert hash and spki"));
             }
@@ -206,8 +207,11 @@ impl Trust {
         let when = if allow_expired { parsed.begins() } else { now };
         let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|builder| {
-            let depth =
-                if self.only_leaf_crl { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain };
+            let depth = if self.only_leaf_crl {
+                RevocationCheckDepth::EndEntity
+            } else {
+                RevocationCheckDepth::Chain
+            };
             builder.with_depth(depth).with_status_policy(UnknownStatusPolicy::Deny).build()
         });
         let depth = |path: &webpki::VerifiedPath<'_>| match self.max_depth {
@@ -236,7 +240,9 @@ fn expired(certificate: &Certificate<'_>, now: SystemTime) -> Refusal {
 fn chain_refusal(error: &webpki::Error, leaf: &Certificate<'_>, now: SystemTime) -> Refusal {
     use webpki::Error;
     match error {
-        Error::CertExpired { .. } | Error::CertNotValidYet { .. } if !leaf.holds_at(now) => expired(leaf, now),
+        Error::CertExpired { .. } | Error::CertNotValidYet { .. } if !leaf.holds_at(now) => {
+            expired(leaf, now)
+        }
         Error::CertExpired { .. } => Refusal::chain("1: certificate has expired"),
         Error::CertNotValidYet { .. } => Refusal::chain("1: certificate is not yet valid"),
         Error::CertRevoked => Refusal::chain("0: certificate revoked"),

@@ -1,0 +1,167 @@
+//! From an accepted socket to the chain that serves it, where that takes a look first: listener filters, the choice of
+//! a filter chain, the handshake.
+
+use super::access_log::ConnectionLog;
+use super::filter::Inspected;
+use super::matching::find;
+use super::{ConnectionGuard, DownstreamTransport, Listener, SocketFacts};
+use nuncio_core::stream_info::{ResponseFlag, TlsInfo};
+use nuncio_net::stream::{ByteStream, Rewind, poll_read_vec};
+use nuncio_net::timer::within;
+use nuncio_net::tls::{HandshakeError, ServerContext, accept};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Serves a connection of a listener from its first byte until it is closed.
+pub(super) async fn admit(listener: Rc<Listener>, io: Box<dyn ByteStream>, accepted: Instant) {
+    let mut facts = SocketFacts::of(io.local_address(), io.peer_address());
+    let Some(first) = inspect(&listener, &*io, &mut facts).await else { return };
+    let config = &listener.config;
+    let Some(at) = find(&config.matches, &facts).or(config.default_chain) else {
+        return no_chain(&listener, io, facts, accepted);
+    };
+    // A chain without filters closes the connection before it counts as one.
+    let (Some(chain), Some(Some(filter))) = (config.filter_chains.get(at), listener.chains.get(at)) else {
+        return;
+    };
+    let guard = ConnectionGuard::new(&listener, accepted);
+    let secured = match &chain.transport {
+        DownstreamTransport::RawBuffer if first.is_empty() => Ok((io, None)),
+        DownstreamTransport::RawBuffer => Ok((Box::new(Rewind::new(first, io)) as Box<dyn ByteStream>, None)),
+        DownstreamTransport::Tls(context) => {
+            let info = (at, facts.clone(), accepted);
+            secure(&listener, io, first, context, info).await
+        }
+    };
+    let Ok((io, tls)) = secured else { return drop(guard) };
+    if let Some(tls) = &tls
+        && facts.server_name.is_none()
+    {
+        facts.server_name = tls.server_name.clone();
+    }
+    let connection = Rc::new(listener.connection_info(&*io, at, facts, tls, accepted));
+    let (io, log) = ConnectionLog::begin(&listener, io, &connection);
+    Rc::clone(filter).serve(io, connection).await;
+    drop(log);
+    drop(guard);
+}
+
+/// Runs the listener filters; the bytes that they have looked at, or `None` where the connection is closed.
+async fn inspect(listener: &Rc<Listener>, io: &dyn ByteStream, facts: &mut SocketFacts) -> Option<Vec<u8>> {
+    if listener.filters.is_empty() {
+        return Some(Vec::new());
+    }
+    let stats = &listener.stats;
+    stats.downstream_pre_cx_active.inc();
+    let mut bytes = Vec::new();
+    let looking = look(listener, io, facts, &mut bytes);
+    let end = within(listener.config.filters_timeout, looking).await.unwrap_or(Looked::TooLate);
+    stats.downstream_pre_cx_active.dec();
+    match end {
+        Looked::Done => {}
+        Looked::Closed => return None,
+        Looked::TooLate => {
+            stats.downstream_pre_cx_timeout.inc();
+            if !listener.config.continue_on_filters_timeout {
+                return None;
+            }
+        }
+    }
+    Some(bytes)
+}
+
+/// How the look at the first bytes ended.
+enum Looked {
+    Done,
+    Closed,
+    TooLate,
+}
+
+/// Bytes that listener filters may look at.
+const LOOK_AT_MOST: usize = 64 * 1024;
+
+async fn look(
+    listener: &Rc<Listener>,
+    io: &dyn ByteStream,
+    facts: &mut SocketFacts,
+    bytes: &mut Vec<u8>,
+) -> Looked {
+    for make in &listener.filters {
+        let mut filter = make();
+        loop {
+            match filter.inspect(bytes, facts) {
+                Inspected::Done { consumed } => {
+                    bytes.drain(..consumed.min(bytes.len()));
+                    break;
+                }
+                Inspected::Close => {
+                    listener.stats.downstream_listener_filter_error.inc();
+                    return Looked::Closed;
+                }
+                Inspected::More => {}
+            }
+            if bytes.len() >= LOOK_AT_MOST {
+                listener.stats.downstream_listener_filter_error.inc();
+                return Looked::Closed;
+            }
+            if bytes.len() == bytes.capacity() {
+                bytes.reserve(1024);
+            }
+            match poll_fn(|cx| poll_read_vec(io, cx, bytes)).await {
+                Ok(n) if n > 0 => {}
+                _ => {
+                    listener.stats.downstream_listener_filter_remote_close.inc();
+                    return Looked::Closed;
+                }
+            }
+        }
+    }
+    Looked::Done
+}
+
+/// No chain takes the connection: it is closed, and the listener's log tells of it.
+fn no_chain(listener: &Rc<Listener>, io: Box<dyn ByteStream>, facts: SocketFacts, accepted: Instant) {
+    listener.stats.no_filter_chain_match.inc();
+    let connection = Rc::new(listener.connection_info(&*io, usize::MAX, facts, None, accepted));
+    let mut flags = connection.state.flags.get();
+    flags.set(ResponseFlag::NoRouteFound);
+    connection.state.flags.set(flags);
+    ConnectionLog::of_none(listener, &connection);
+}
+
+type Stream = (Box<dyn ByteStream>, Option<Rc<TlsInfo>>);
+
+/// The server's side of a handshake, within its time.
+async fn secure(
+    listener: &Rc<Listener>,
+    io: Box<dyn ByteStream>,
+    first: Vec<u8>,
+    context: &ServerContext,
+    (at, facts, accepted): (usize, SocketFacts, Instant),
+) -> Result<Stream, ()> {
+    let info = listener.connection_info(&*io, at, facts, None, accepted);
+    let handshake = accept(io, first, context, &listener.world.worker);
+    let limit = listener.config.filter_chains.get(at).and_then(|c| c.connect_timeout);
+    let done = within(limit, handshake).await;
+    if done.is_none() {
+        listener.stats.downstream_cx_transport_socket_connect_timeout.inc();
+    }
+    let error = match done.unwrap_or(Err(HandshakeError::Closed)) {
+        Ok((stream, tls)) => {
+            if let Some(ssl) = &listener.ssl {
+                ssl.secured(&tls);
+            }
+            return Ok((Box::new(stream), Some(Rc::new(tls))));
+        }
+        Err(error) => error,
+    };
+    if let Some(ssl) = &listener.ssl {
+        ssl.failed(&error);
+    }
+    if let HandshakeError::Failed { text, .. } = error {
+        let _ = info.state.transport_failure.set(text);
+    }
+    ConnectionLog::of_none(listener, &Rc::new(info));
+    Err(())
+}

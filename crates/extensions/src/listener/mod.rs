@@ -1,0 +1,4 @@
+//! Listener filters.
+
+pub mod http_inspector;
+pub mod tls_inspector;

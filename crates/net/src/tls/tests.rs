@@ -1,0 +1,177 @@
+use super::context::{ClientContext, ServerContext};
+use super::*;
+use crate::stream::{pair, poll_read_vec, poll_write_all};
+use crate::worker::Worker;
+use nuncio_core::address::Address;
+use nuncio_core::clock::Clock;
+use nuncio_core::config::{CompileContext, Sink, Unsupported};
+use nuncio_core::rng::Rng;
+use nuncio_proto::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+
+fn inline(text: String) -> Option<DataSource> {
+    Some(DataSource { specifier: Some(Specifier::InlineString(text)) })
+}
+
+/// A certificate for these names that stands for itself, and its key.
+fn identity(names: &[&str]) -> (String, pb::TlsCertificate) {
+    let made = rcgen::generate_simple_self_signed(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+    let made = made.unwrap();
+    let pem = made.cert.pem();
+    let certificate = pb::TlsCertificate {
+        certificate_chain: inline(pem.clone()),
+        private_key: inline(made.signing_key.serialize_pem()),
+        ..Default::default()
+    };
+    (pem, certificate)
+}
+
+fn compile<M, T>(message: M, compile: impl Fn(M, &CompileContext<'_>) -> Option<T>) -> T {
+    let sink = Sink::new(Unsupported::Refuse);
+    let compiled = compile(message, &CompileContext::root(&sink, "", None));
+    compiled.unwrap_or_else(|| panic!("{}", sink.finish().0))
+}
+
+fn server(certificates: Vec<pb::TlsCertificate>, alpn: &[&str]) -> Arc<ServerContext> {
+    let common = pb::CommonTlsContext {
+        tls_certificates: certificates,
+        alpn_protocols: alpn.iter().map(|p| (*p).to_owned()).collect(),
+        ..Default::default()
+    };
+    let message = pb::DownstreamTlsContext { common_tls_context: Some(common), ..Default::default() };
+    compile(message, ServerContext::compile)
+}
+
+fn client(ca: Option<&str>, sni: &str, tls13: bool, alpn: &[&str]) -> Arc<ClientContext> {
+    let validation = pb::CertificateValidationContext {
+        trusted_ca: ca.and_then(|pem| inline(pem.to_owned())),
+        ..Default::default()
+    };
+    let params =
+        pb::TlsParameters { tls_maximum_protocol_version: if tls13 { 4 } else { 3 }, ..Default::default() };
+    let common = pb::CommonTlsContext {
+        tls_params: Some(params),
+        alpn_protocols: alpn.iter().map(|p| (*p).to_owned()).collect(),
+        validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
+        ..Default::default()
+    };
+    let message = pb::UpstreamTlsContext {
+        common_tls_context: Some(common),
+        sni: sni.to_owned(),
+        ..Default::default()
+    };
+    compile(message, ClientContext::compile)
+}
+
+fn worker() -> Rc<Worker> {
+    Worker::new(0, Clock::system(), Rng::seeded(1))
+}
+
+type Ends = (Result<Secured, HandshakeError>, Result<Secured, HandshakeError>);
+
+/// Both ends of a connection over pipes of `limit` bytes, after their handshake: the server's and the client's.
+async fn connected(server: &ServerContext, client: &ClientContext, limit: usize) -> Ends {
+    let worker = worker();
+    let address = || Address::Pipe("test".into());
+    let (near, far) = pair(limit, address(), address());
+    tokio::join!(
+        accept(Box::new(near), Vec::new(), server, &worker),
+        connect(Box::new(far), client, None, None, &worker),
+    )
+}
+
+async fn write(stream: &TlsStream, data: &[u8]) {
+    let mut at = 0;
+    poll_fn(|cx| poll_write_all(stream, cx, data, &mut at)).await.unwrap();
+}
+
+async fn read_exactly(stream: &TlsStream, n: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while out.len() < n {
+        out.reserve(4096);
+        assert!(poll_fn(|cx| poll_read_vec(stream, cx, &mut out)).await.unwrap() > 0);
+    }
+    out
+}
+
+#[tokio::test]
+async fn bytes_go_both_ways_whatever_the_version_and_the_width_of_the_pipe() {
+    let (pem, certificate) = identity(&["a.example"]);
+    let server = server(vec![certificate], &[]);
+    for (tls13, limit) in [(true, 1 << 20), (true, 2000), (false, 1 << 20), (false, 2000)] {
+        let (near, far) = connected(&server, &client(Some(&pem), "a.example", tls13, &[]), limit).await;
+        let ((near, seen), (far, _)) = (near.unwrap(), far.unwrap());
+        assert_eq!(seen.version, if tls13 { "TLSv1.3" } else { "TLSv1.2" });
+        assert_eq!(seen.server_name.as_deref(), Some("a.example"));
+        let data: Vec<u8> = (0..100_000_u32).map(|i| (i % 251) as u8).collect();
+        let (_, there) = tokio::join!(write(&near, &data), read_exactly(&far, data.len()));
+        let (_, back) = tokio::join!(write(&far, &data), read_exactly(&near, data.len()));
+        assert!(there == data && back == data, "{tls13} {limit}");
+    }
+}
+
+#[tokio::test]
+async fn the_certificate_is_chosen_by_name_and_a_wildcard_stands_for_one_label() {
+    let (a, b) = (identity(&["a.example"]).1, identity(&["b.example", "*.b.example"]).1);
+    let server = server(vec![a, b], &[]);
+    for (sni, want) in [
+        ("a.example", "a.example"),
+        ("b.example", "b.example"),
+        ("x.b.example", "b.example"),
+        ("x.y.b.example", "a.example"),
+    ] {
+        let (near, far) = connected(&server, &client(None, sni, true, &[]), 1 << 20).await;
+        let ((_near, near), (_far, far)) = (near.unwrap(), far.unwrap());
+        assert_eq!(&*near.local.unwrap().dns_sans[0], want, "{sni}");
+        assert_eq!(&*far.peer_certificate().unwrap().dns_sans[0], want, "{sni}");
+    }
+}
+
+#[tokio::test]
+async fn protocols_that_nobody_shares_are_no_failure() {
+    let server = server(vec![identity(&["a.example"]).1], &["h2", "http/1.1"]);
+    for (offered, want) in [(&["http/1.1"][..], &b"http/1.1"[..]), (&["other"], b""), (&[], b"")] {
+        let (near, _) = connected(&server, &client(None, "a.example", true, offered), 1 << 20).await;
+        assert_eq!(&*near.unwrap().1.alpn, want);
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_and_both_sides_say_why() {
+    let server = server(vec![identity(&["a.example"]).1], &[]);
+    let stranger = client(Some(&identity(&["a.example"]).0), "a.example", true, &[]);
+    let (near, far) = connected(&server, &stranger, 1 << 20).await;
+    let Err(HandshakeError::Failed { text, refused }) = far else { panic!() };
+    assert!(text.contains("CERTIFICATE_VERIFY_FAILED:verify cert failed"), "{text}");
+    assert_eq!(refused, Some(RefusedPeer::Chain));
+    assert!(near.is_err());
+}
+
+#[tokio::test]
+async fn a_second_connection_resumes_the_session_of_the_first() {
+    let server = server(vec![identity(&["a.example"]).1], &[]);
+    let client = client(None, "a.example", true, &[]);
+    for resumed in [false, true] {
+        let (near, far) = connected(&server, &client, 1 << 20).await;
+        let ((near, seen), (far, _)) = (near.unwrap(), far.unwrap());
+        assert_eq!(seen.resumed, resumed);
+        // The tickets come before the first bytes.
+        tokio::join!(write(&near, b"hello"), read_exactly(&far, 5));
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_goes_says_so() {
+    let server = server(vec![identity(&["a.example"]).1], &[]);
+    let (near, far) = connected(&server, &client(None, "a.example", true, &[]), 1 << 20).await;
+    let ((near, _), (far, _)) = (near.unwrap(), far.unwrap());
+    write(&near, b"bye").await;
+    drop(near);
+    assert_eq!(read_exactly(&far, 3).await, b"bye");
+    let mut rest = Vec::with_capacity(16);
+    assert_eq!(poll_fn(|cx| poll_read_vec(&far, cx, &mut rest)).await.unwrap(), 0);
+}
