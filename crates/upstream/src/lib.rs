@@ -15,3 +15,4 @@ pub mod stats;
 
 #[cfg(test)]
 mod testing;
+pub mod transport;

@@ -8,6 +8,7 @@ use super::header::{self, GrpcForm, HeaderSource, HeaderText, OwnedName, PathFor
 use super::json;
 use super::state::{self, Found, MetadataSource, StateForm};
 use super::time::TimeFormat;
+use super::tls::{TlsOf, WriteTls};
 use crate::civil::two;
 use nuncio_codec::head::Known;
 use prost_types::value::Kind as ValueKind;
@@ -33,6 +34,8 @@ impl Limit {
 pub(super) enum Op {
     Text(fn(&FormatContext<'_>, &mut Vec<u8>) -> bool),
     Number(fn(&FormatContext<'_>) -> Option<u64>),
+    /// What a secured connection's handshake agreed on.
+    Tls(TlsOf, WriteTls),
     /// Envoy prints `-` wherever what is built can be used.
     Absent,
     Constant(Box<str>),
@@ -141,6 +144,13 @@ impl Command {
         let number = |value: Option<u64>, out: &mut Vec<u8>| value.map(|n| write_number(n, out)).is_some();
         match &self.op {
             Op::Text(write) => write(cx, out),
+            Op::Tls(of, write) => {
+                let tls = match of {
+                    TlsOf::Downstream => &cx.info.connection.tls,
+                    TlsOf::Upstream => &cx.info.upstream.tls,
+                };
+                tls.as_ref().is_some_and(|tls| write(tls, out))
+            }
             Op::Number(read) => number(read(cx), out),
             Op::Absent => false,
             Op::Constant(value) => text(Some(value.as_bytes()), out),

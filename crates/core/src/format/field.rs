@@ -3,6 +3,7 @@
 use super::FormatContext;
 use super::address;
 use super::command::{Op, write_number};
+use super::tls;
 use crate::address::Address;
 use crate::stream_info::{ResponseFlag, StreamInfo, UpstreamInfo};
 use nuncio_codec::head::{HeaderMap, Known};
@@ -15,7 +16,7 @@ pub(super) fn find(name: &str) -> Option<Op> {
     if let Some((_, write)) = TEXTS.iter().find(|(n, _)| *n == name) {
         return Some(Op::Text(*write));
     }
-    if let Some(op) = address::find(name) {
+    if let Some(op) = address::find(name).or_else(|| tls::find(name)) {
         return Some(op);
     }
     if let Some(read) = header_bytes(name) {
@@ -109,6 +110,9 @@ const TEXTS: &[(&str, Text)] = &[
         let reason = cx.info.connection.state.local_close.get().filter(|_| cx.connection_entry());
         put(reason.map(str::as_bytes), out)
     }),
+    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
+        write_details(cx.info.connection.state.transport_failure.get().map(|t| &**t), false, out)
+    }),
     ("FILTER_CHAIN_NAME", |cx, out| {
         put(Some(cx.info.connection.filter_chain.as_bytes()).filter(|n| !n.is_empty()), out)
     }),
@@ -153,6 +157,10 @@ const TEXTS: &[(&str, Text)] = &[
         join_attempts(cx, out, |host, name, _, out| write_host_name_without_port(host, name, out))
     }),
     ("UPSTREAM_PROTOCOL", |cx, out| put(cx.info.upstream.protocol.map(|p| p.as_str().as_bytes()), out)),
+    ("UPSTREAM_SERVER_NAME", |cx, out| {
+        let name = cx.info.upstream.tls.as_ref().and_then(|t| t.server_name.as_deref());
+        put(name.map(str::as_bytes), out)
+    }),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
         write_details(cx.info.upstream.transport_failure.as_deref(), false, out)
     }),
@@ -188,58 +196,22 @@ const NUMBERS: &[(&str, Number)] = &[
     ("UPSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.wire_sent)),
 ];
 
-/// What Envoy prints `-` for on plaintext connections without tracing. TLS, when it is built, moves its own from
-/// here to the tables above.
+/// What Envoy prints `-` for without tracing, and what is not known of secured connections.
 const ABSENT: &[&str] = &[
     "CONNECTION_TERMINATION_DETAILS",
     "DOWNSTREAM_HANDSHAKE_DURATION",
-    "DOWNSTREAM_LOCAL_DNS_SAN",
-    "DOWNSTREAM_LOCAL_EMAIL_SAN",
-    "DOWNSTREAM_LOCAL_IP_SAN",
-    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
-    "DOWNSTREAM_LOCAL_SUBJECT",
-    "DOWNSTREAM_LOCAL_URI_SAN",
     "DOWNSTREAM_PEER_CERT",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
-    "DOWNSTREAM_PEER_CHAIN_SERIALS",
-    "DOWNSTREAM_PEER_DNS_SAN",
-    "DOWNSTREAM_PEER_EMAIL_SAN",
-    "DOWNSTREAM_PEER_FINGERPRINT_1",
-    "DOWNSTREAM_PEER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_IP_SAN",
-    "DOWNSTREAM_PEER_ISSUER",
     "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
     "DOWNSTREAM_PEER_ISSUER_SERIAL",
-    "DOWNSTREAM_PEER_OTHERNAME_SAN",
-    "DOWNSTREAM_PEER_SERIAL",
-    "DOWNSTREAM_PEER_SUBJECT",
-    "DOWNSTREAM_PEER_URI_SAN",
-    "DOWNSTREAM_TLS_CIPHER",
-    "DOWNSTREAM_TLS_GROUP",
     "DOWNSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_TLS_VERSION",
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
     "ROUNDTRIP_DURATION",
     "SPAN_ID",
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
     "TRACE_ID",
     "UPSTREAM_LOCAL_CLOSE_REASON",
-    "UPSTREAM_LOCAL_DNS_SAN",
-    "UPSTREAM_LOCAL_IP_SAN",
-    "UPSTREAM_LOCAL_URI_SAN",
     "UPSTREAM_PEER_CERT",
-    "UPSTREAM_PEER_DNS_SAN",
-    "UPSTREAM_PEER_IP_SAN",
-    "UPSTREAM_PEER_ISSUER",
-    "UPSTREAM_PEER_SUBJECT",
-    "UPSTREAM_PEER_URI_SAN",
-    "UPSTREAM_SERVER_NAME",
-    "UPSTREAM_TLS_CIPHER",
-    "UPSTREAM_TLS_GROUP",
     "UPSTREAM_TLS_SESSION_ID",
-    "UPSTREAM_TLS_VERSION",
 ];
 
 fn write_flags(cx: &FormatContext<'_>, name: fn(ResponseFlag) -> &'static str, out: &mut Vec<u8>) -> bool {

@@ -15,6 +15,7 @@ mod json;
 mod parse;
 mod state;
 mod time;
+mod tls;
 
 pub use compile::LineFormat;
 pub use field::header_bytes_wanted;

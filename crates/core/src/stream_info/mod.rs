@@ -158,6 +158,8 @@ pub struct UpstreamInfo {
     pub earlier_attempts: Vec<EarlierAttempt>,
     /// The cluster's metadata.
     pub cluster_metadata: Option<Arc<Metadata>>,
+    /// What the handshake of its connection agreed on, where it is secured.
+    pub tls: Option<Rc<TlsInfo>>,
     /// The picked host's metadata.
     pub host_metadata: Option<Arc<Metadata>>,
 }

@@ -196,6 +196,7 @@ pub(super) fn name_connection(info: &mut StreamInfo, up: &Exchange) {
     info.timings.upstream_cx_end = Some(connection.connect_end);
     info.upstream.local = Some(connection.local.clone());
     info.upstream.protocol = Some(connection.protocol);
+    info.upstream.tls.clone_from(&connection.tls);
     info.upstream.connection_id = Some(connection.id);
 }
 

@@ -113,6 +113,10 @@ impl Params {
         }
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.cipher_suites = SUITES13.to_vec();
+        if newest == TlsProtocol::TlSv13 {
+            // A server chooses, and OpenSSL's clients want this one most.
+            provider.cipher_suites.swap(0, 1);
+        }
         provider.cipher_suites.extend(suites(&cipher_suites, cx)?);
         provider.kx_groups = groups(&ecdh_curves, cx)?;
         Some(Self { provider: Arc::new(provider), versions })

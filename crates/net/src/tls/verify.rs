@@ -101,6 +101,14 @@ impl Refusal {
         )
     }
 
+    /// None of its subject alternative names is wanted.
+    fn sans(certificate: &Certificate<'_>) -> Self {
+        let mut names = Vec::new();
+        certificate.for_each_san(|_, name| names.push(name.to_owned()));
+        let names = names.join(", ");
+        Self::new(RefusedPeer::San, format!("SAN matcher, certificate SANs are [{names}]"))
+    }
+
     /// The refusal inside of what rustls hands back.
     pub(super) fn of(error: &CertificateError) -> Self {
         if let CertificateError::Other(other) = error
@@ -148,13 +156,13 @@ impl Validation {
         if let Some(name) = san
             && !has_name(&parsed, name)
         {
-            return Err(Refusal::new(RefusedPeer::San, "SAN matcher"));
+            return Err(Refusal::sans(&parsed));
         }
         if !self.sans.is_empty() {
             let mut found = false;
             parsed.for_each_san(|kind, text| found |= self.sans.iter().any(|m| m.matches(kind, text)));
             if !found {
-                return Err(Refusal::new(RefusedPeer::San, "SAN matcher"));
+                return Err(Refusal::sans(&parsed));
             }
         }
         if !(self.hashes.is_empty() && self.spkis.is_empty()) {

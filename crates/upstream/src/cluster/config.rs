@@ -6,6 +6,7 @@ use crate::health::HealthCheckConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
 use crate::outlier::OutlierConfig;
+use crate::transport::UpstreamTransport;
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_codec::h2;
 use nuncio_core::stream_info::Metadata;
@@ -37,6 +38,8 @@ pub struct ClusterConfig {
     pub http: HttpUpstream,
     /// How connections leave the machine.
     pub connect: ConnectOptions,
+    /// What carries its connections' bytes.
+    pub transport: UpstreamTransport,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
     /// What is counted beyond the usual.
@@ -71,6 +74,7 @@ impl ClusterConfig {
             limits: PerPriority::default(),
             http: HttpUpstream::default(),
             connect: ConnectOptions::default(),
+            transport: UpstreamTransport::default(),
             metadata: None,
             track: Tracked::default(),
             outlier: None,

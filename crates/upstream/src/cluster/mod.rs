@@ -22,6 +22,7 @@ use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
+use nuncio_net::tls::SslStats;
 use nuncio_net::worker::Worker;
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -33,6 +34,7 @@ pub struct ClusterCore {
     pub(crate) stats: Scope<ClusterStats>,
     registry: Registry,
     http1_stats: OnceCell<Scope<Http1CodecStats>>,
+    ssl_stats: OnceCell<SslStats>,
     size_stats: Option<Scope<SizeStats>>,
     budget_stats: Option<Scope<BudgetStats>>,
     http2_stats: OnceCell<Scope<Http2CodecStats>>,
@@ -56,6 +58,11 @@ impl ClusterCore {
     #[inline]
     pub(crate) fn http2_stats(&self) -> &Http2CodecStats {
         self.http2_stats.get_or_init(|| self.registry.scope(&format!("{}http2.", stat_prefix(self.config()))))
+    }
+
+    /// The stats of its handshakes.
+    pub(crate) fn ssl_stats(&self) -> &SslStats {
+        self.ssl_stats.get_or_init(|| SslStats::new(&self.registry, &stat_prefix(self.config())))
     }
 
     /// The cluster's configuration.
@@ -114,6 +121,7 @@ impl Cluster {
             stats,
             registry: registry.clone(),
             http1_stats: OnceCell::new(),
+            ssl_stats: OnceCell::new(),
             size_stats,
             budget_stats,
             http2_stats: OnceCell::new(),

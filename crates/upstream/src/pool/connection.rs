@@ -7,6 +7,7 @@ use crate::stats::HostCounters;
 use nuncio_codec::h1::ClientCodec;
 use nuncio_codec::head::Version;
 use nuncio_core::address::Address;
+use nuncio_core::stream_info::TlsInfo;
 use nuncio_net::stream::ByteStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct ConnectionFacts {
     pub connect_begin: Instant,
     /// When it was there.
     pub connect_end: Instant,
+    /// What its handshake agreed on, where it is secured.
+    pub tls: Option<Rc<TlsInfo>>,
 }
 
 /// Who ended a connection.
@@ -42,6 +45,8 @@ pub(crate) struct ConnectionCount {
     requests: u64,
     closed_by: ClosedBy,
     with_request: bool,
+    /// What the handshake agreed on.
+    pub(crate) tls: Option<Rc<TlsInfo>>,
     _permit: Permit,
 }
 
@@ -67,6 +72,7 @@ impl ConnectionCount {
             requests: 0,
             closed_by: ClosedBy::Local,
             with_request: false,
+            tls: None,
             _permit: permit,
         }
     }
@@ -145,6 +151,7 @@ impl Connection {
             protocol: Version::Http11,
             connect_begin: count.born(),
             connect_end: now,
+            tls: count.tls.clone(),
         });
         let mut codec = ClientCodec::new();
         if count.core.config().http.send_fully_qualified_url {

@@ -8,8 +8,11 @@ use super::{Checkout, PoolError};
 use crate::circuit::Resource;
 use crate::cluster::{ClusterCore, Permit, RequestPriority};
 use crate::host::Host;
+use crate::transport::UpstreamTransport;
 use nuncio_codec::head::Version;
+use nuncio_core::stream_info::TlsInfo;
 use nuncio_net::stream::{ByteStream, ConnectError};
+use nuncio_net::tls::{self, ClientContext, HandshakeError};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -263,15 +266,32 @@ pub(super) async fn connect(
 ) -> Result<(Box<dyn ByteStream>, ConnectionCount, Instant), PoolError> {
     let config = core.config();
     let peer = host.address();
-    let opening = core.connector.connect(&peer, &config.connect);
+    let opening = async {
+        let stream = core.connector.connect(&peer, &config.connect).await.map_err(NoStream::Connect)?;
+        match &config.transport {
+            UpstreamTransport::RawBuffer => Ok((stream, None)),
+            UpstreamTransport::Tls(context) => {
+                secure(core, host, context, stream).await.map_err(NoStream::Handshake)
+            }
+        }
+    };
     match tokio::time::timeout(config.connect_timeout, opening).await {
-        Ok(Ok(stream)) => {
+        Ok(Ok((stream, tls))) => {
+            count.tls = tls;
             let now = core.worker.now();
             let took = now.saturating_duration_since(count.born());
             core.stats.upstream_cx_connect_ms.record(took.as_millis() as u64);
             Ok((stream, count, now))
         }
-        Ok(Err(error)) => {
+        Ok(Err(NoStream::Handshake(error))) => {
+            core.ssl_stats().failed(&error);
+            count.failed(ClosedBy::Remote);
+            Err(PoolError::Remote(match error {
+                HandshakeError::Failed { text, .. } => text,
+                HandshakeError::Closed => "".into(),
+            }))
+        }
+        Ok(Err(NoStream::Connect(error))) => {
             let text = error.transport_failure(&peer).into_boxed_str();
             if error.is_local() {
                 count.failed(ClosedBy::Local);
@@ -289,6 +309,25 @@ pub(super) async fn connect(
             Err(PoolError::Timeout)
         }
     }
+}
+
+/// Why there is no stream to a host.
+enum NoStream {
+    Connect(ConnectError),
+    Handshake(HandshakeError),
+}
+
+/// The client's side of a handshake with a host.
+async fn secure(
+    core: &Rc<ClusterCore>,
+    host: &Rc<Host>,
+    context: &ClientContext,
+    stream: Box<dyn ByteStream>,
+) -> Result<(Box<dyn ByteStream>, Option<Rc<TlsInfo>>), HandshakeError> {
+    let ip = stream.peer_address().ip();
+    let (stream, info) = tls::connect(stream, context, Some(host.hostname()), ip, &core.worker).await?;
+    core.ssl_stats().secured(&info);
+    Ok((Box::new(stream), Some(Rc::new(info))))
 }
 
 /// The kernel's number for an address that is not ours.

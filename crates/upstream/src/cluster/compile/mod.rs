@@ -11,6 +11,7 @@ use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
+use crate::transport::UpstreamTransport;
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
@@ -63,6 +64,7 @@ impl ClusterConfig {
             dns_lookup_family,
             dns_jitter,
             wait_for_warm_on_init,
+            transport_socket,
             outlier_detection,
             health_checks,
             track_cluster_stats,
@@ -102,6 +104,7 @@ impl ClusterConfig {
             },
             cx,
         );
+        let transport = UpstreamTransport::compile(transport_socket, cx);
         let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
         let subsets = lb::subsets(lb_subset_config, cx);
         let health_check = HealthCheckConfig::compile(health_checks, cx);
@@ -126,6 +129,7 @@ impl ClusterConfig {
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
         (config.outlier, config.health_check) = (outlier?, health_check?);
         config.lb.subsets = subsets?;
+        config.transport = transport?;
         Some(config)
     }
 }

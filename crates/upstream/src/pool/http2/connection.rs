@@ -173,6 +173,7 @@ impl Http2Connection {
             protocol: Version::Http2,
             connect_begin: count.born(),
             connect_end: now,
+            tls: count.tls.clone(),
         });
         let state = State {
             codec: Codec::new(Side::Client, &core.config().http.h2, now),
