@@ -221,7 +221,7 @@ impl RequestPolicy {
         }
         self.request_ids.apply(&mut head.headers, client.edge, rng);
         if !self.always_forward_client_cert {
-            // No connection has a client certificate yet: every other mode forwards it from those that have one.
+            // The other modes are not built for connections with a client certificate: nothing is better than a false one.
             head.headers.remove(Known::XForwardedClientCert);
         }
         Ok(())

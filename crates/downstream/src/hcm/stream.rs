@@ -426,7 +426,7 @@ impl<D: Downstream> Stream<D> {
         let context = MatchContext {
             info: &self.info,
             runtime: &hcm.world.runtime,
-            peer_certificate: PeerCertificate::default(),
+            peer_certificate: PeerCertificate::of(&self.info.connection),
         };
         match routes.find(&self.heads.request, &context) {
             Found::Route(route) => self.take_route(Arc::clone(route)),

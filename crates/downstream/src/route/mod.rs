@@ -45,7 +45,7 @@ use nuncio_core::config::Place;
 use nuncio_core::format::FormatContext;
 use nuncio_core::header::HeaderMutations;
 use nuncio_core::runtime::Runtime;
-use nuncio_core::stream_info::{Metadata, StreamInfo};
+use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
 use rewrite::{Matched, path_end};
 use std::sync::Arc;
 use weighted::WeightedClusters;
@@ -69,6 +69,15 @@ pub struct PeerCertificate {
     pub presented: bool,
     /// It was validated.
     pub validated: bool,
+}
+
+impl PeerCertificate {
+    /// What a connection's client has shown.
+    #[inline]
+    pub fn of(connection: &ConnectionInfo) -> Self {
+        let peer = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
+        Self { presented: peer.is_some(), validated: peer.is_some_and(|p| p.validated) }
+    }
 }
 
 /// The outcome of a look-up.
