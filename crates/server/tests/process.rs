@@ -138,9 +138,11 @@ fn a_small_file_starts_fast_and_small() {
     for _ in 0..5 {
         let server = Server::start(ADMIN, &[]);
         let stats = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        let rss = stats.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-        let kib: u64 = rss.trim().trim_end_matches(" kB").trim().parse().unwrap();
-        assert!(kib < 15 * 1024, "{kib} KiB resident");
+        let own = stats.lines().find_map(|l| l.strip_prefix("RssAnon:")).unwrap();
+        let kib: u64 = own.trim().trim_end_matches(" kB").trim().parse().unwrap();
+        // The pages of the program itself are not counted: a debug build has several times those of a release,
+        // with which all is 7 MB.
+        assert!(kib < 5 * 1024, "{kib} KiB of its own");
         best = best.min(server.started_in);
     }
     assert!(best < Duration::from_millis(50), "{best:?}");
