@@ -7,4 +7,5 @@ pub mod listener;
 pub mod network;
 pub mod route;
 pub mod router;
+pub mod tcp_proxy;
 pub mod world;

@@ -15,6 +15,7 @@ use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::router::retry::{
     AnyRetryPluginFactory, RetryHostPredicate, RetryPlugins, RetryPriority,
 };
+use nuncio_downstream::tcp_proxy::TcpProxyFactory;
 use std::sync::Arc;
 
 /// Access logs, sorted by message name; `files` is where their lines go.
@@ -84,10 +85,13 @@ pub fn listener_filters() -> Result<Table<dyn AnyListenerFilterFactory>, Duplica
 /// # Errors
 /// Two factories of one message.
 pub fn network_filters() -> Result<Table<dyn AnyNetworkFilterFactory>, DuplicateFactory> {
-    Table::new(vec![(
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        Box::new(HcmFactory) as Box<dyn AnyNetworkFilterFactory>,
-    )])
+    Table::new(vec![
+        (
+            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            Box::new(HcmFactory) as Box<dyn AnyNetworkFilterFactory>,
+        ),
+        ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", Box::new(TcpProxyFactory)),
+    ])
 }
 
 /// Plug-ins for retries, each list sorted by message name.

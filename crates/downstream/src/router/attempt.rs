@@ -211,7 +211,7 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     attempt.last_event = now;
     let progress = &mut attempt.progress;
     let Step::Live(up) = &mut attempt.step else { return Turn::Going };
-    charge::name_connection(&mut stream.info, up);
+    charge::name_facts(&mut stream.info, up.connection());
     attempt.host.report(Outcome::Connected);
     // No connection to a host is secured yet.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);

@@ -11,7 +11,7 @@ use nuncio_core::stream_info::{StreamInfo, UpstreamInfo};
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
-use nuncio_upstream::pool::Exchange;
+use nuncio_upstream::pool::ConnectionFacts;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,7 +167,7 @@ impl Charge<'_> {
 }
 
 /// Notes the cluster for the log.
-pub(super) fn name_cluster(info: &mut UpstreamInfo, cluster: &Cluster) {
+pub(crate) fn name_cluster(info: &mut UpstreamInfo, cluster: &Cluster) {
     let config = cluster.config();
     info.cluster = Some(Arc::clone(&config.name));
     info.cluster_observability = Some(Arc::clone(&config.observability_name));
@@ -175,7 +175,7 @@ pub(super) fn name_cluster(info: &mut UpstreamInfo, cluster: &Cluster) {
 }
 
 /// Notes the host of the present attempt for the log.
-pub(super) fn name_host(info: &mut UpstreamInfo, host: &Host) {
+pub(crate) fn name_host(info: &mut UpstreamInfo, host: &Host) {
     info.host = Some(host.address());
     let name = host.hostname();
     info.host_name = (!name.is_empty()).then(|| Arc::clone(name));
@@ -190,13 +190,12 @@ pub(super) fn name_no_host(info: &mut UpstreamInfo) {
 }
 
 /// Notes the connection of the present attempt for the log.
-pub(super) fn name_connection(info: &mut StreamInfo, up: &Exchange) {
-    let connection = up.connection();
+pub(crate) fn name_facts(info: &mut StreamInfo, connection: &ConnectionFacts) {
     info.timings.upstream_cx_begin = Some(connection.connect_begin);
     info.timings.upstream_cx_end = Some(connection.connect_end);
     info.upstream.local = Some(connection.local.clone());
-    info.upstream.protocol = Some(connection.protocol);
     info.upstream.tls.clone_from(&connection.tls);
+    info.upstream.protocol = connection.protocol;
     info.upstream.connection_id = Some(connection.id);
 }
 

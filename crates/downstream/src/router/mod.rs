@@ -1,7 +1,7 @@
 //! The terminal filter: from a route to a cluster, a host, and back.
 
 mod attempt;
-mod charge;
+pub(crate) mod charge;
 mod config;
 mod flight;
 mod pump;

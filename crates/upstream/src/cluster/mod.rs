@@ -16,7 +16,7 @@ use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostSnapshot};
 use crate::http2::Http2CodecStats;
 use crate::lb::{HostSet, Picked, Road};
-use crate::pool::{Checkout, Connector, PoolError, Reaper};
+use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{BudgetStats, ClusterStats, Http1CodecStats, SizeStats};
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
@@ -256,6 +256,28 @@ impl Cluster {
             return host.http2_pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host);
         }
         host.pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host)
+    }
+
+    /// Leave to open a raw connection; `None` where `max_connections` refuses, which is counted.
+    pub fn try_connection(&self, priority: Priority) -> Option<Permit> {
+        let permit = self.core.try_take(priority, Resource::Connections);
+        if permit.is_none() {
+            self.core.stats.upstream_cx_overflow.inc();
+        }
+        permit
+    }
+
+    /// Opens a raw connection to one of its hosts within `connect_timeout`.
+    ///
+    /// # Errors
+    /// A circuit breaker refuses, or the host cannot be reached; both are counted.
+    pub async fn connect_tcp(
+        &self,
+        host: &Rc<Host>,
+        priority: Priority,
+        permit: Permit,
+    ) -> Result<TcpConnection, PoolError> {
+        tcp::connect(host, priority, permit).await
     }
 
     /// A retry, held while it is under way (back-off included); `None` where `max_retries` or the retry budget

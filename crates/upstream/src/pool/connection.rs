@@ -20,8 +20,8 @@ pub struct ConnectionFacts {
     pub id: u64,
     /// Our address.
     pub local: Address,
-    /// The protocol spoken.
-    pub protocol: Version,
+    /// The protocol spoken; none where it carries bytes alone.
+    pub protocol: Option<Version>,
     /// When the connection was begun.
     pub connect_begin: Instant,
     /// When it was there.
@@ -47,21 +47,26 @@ pub(crate) struct ConnectionCount {
     with_request: bool,
     /// What the handshake agreed on.
     pub(crate) tls: Option<Rc<TlsInfo>>,
+    speaks: Option<Version>,
     _permit: Permit,
 }
 
 impl ConnectionCount {
-    pub(crate) fn new(host: &Host, permit: Permit, speaks: Version) -> Self {
+    pub(crate) fn new(host: &Host, permit: Permit, speaks: Option<Version>) -> Self {
         let core = Rc::clone(host.core());
         let counters = Arc::clone(host.counters());
         core.stats.upstream_cx_total.inc();
         core.stats.upstream_cx_active.inc();
-        if speaks == Version::Http2 {
-            core.stats.upstream_cx_http2_total.inc();
-            let _ = core.http2_stats();
-        } else {
-            core.stats.upstream_cx_http1_total.inc();
-            let _ = core.http1_stats();
+        match speaks {
+            Some(Version::Http2) => {
+                core.stats.upstream_cx_http2_total.inc();
+                let _ = core.http2_stats();
+            }
+            Some(_) => {
+                core.stats.upstream_cx_http1_total.inc();
+                let _ = core.http1_stats();
+            }
+            None => {}
         }
         counters.cx_total.inc();
         let born = core.worker.now();
@@ -73,6 +78,7 @@ impl ConnectionCount {
             closed_by: ClosedBy::Local,
             with_request: false,
             tls: None,
+            speaks,
             _permit: permit,
         }
     }
@@ -127,7 +133,9 @@ impl Drop for ConnectionCount {
         }
         let age = self.core.worker.now().saturating_duration_since(self.born);
         stats.upstream_cx_length_ms.record(age.as_millis() as u64);
-        stats.upstream_rq_per_cx.record(self.requests);
+        if self.speaks.is_some() {
+            stats.upstream_rq_per_cx.record(self.requests);
+        }
     }
 }
 
@@ -148,7 +156,7 @@ impl Connection {
         let facts = Rc::new(ConnectionFacts {
             id: worker.next_connection_id(),
             local: stream.local_address().clone(),
-            protocol: Version::Http11,
+            protocol: Some(Version::Http11),
             connect_begin: count.born(),
             connect_end: now,
             tls: count.tls.clone(),

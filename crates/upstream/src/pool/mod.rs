@@ -8,6 +8,7 @@ mod http2;
 mod pending;
 mod queue;
 mod reaper;
+pub(crate) mod tcp;
 
 pub use crate::error::{PoolError, ResetReason, StreamError};
 pub use connection::ConnectionFacts;
@@ -17,6 +18,7 @@ pub(crate) use http2::Http2Pool;
 pub use pending::PendingStream;
 pub(crate) use queue::HttpPool;
 pub use reaper::Reaper;
+pub use tcp::TcpConnection;
 
 /// What a pool answers to a request for a stream.
 // An exchange is moved once, into the caller's own state; boxing it would allocate per request.

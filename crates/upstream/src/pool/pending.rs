@@ -30,9 +30,18 @@ pub(super) enum Granted {
 }
 
 /// Counts a waiting request.
-struct PendingCount {
+pub(super) struct PendingCount {
     host: Rc<Host>,
     _permit: Permit,
+}
+
+impl PendingCount {
+    pub(super) fn new(host: &Rc<Host>, permit: Permit) -> Self {
+        host.core().stats.upstream_rq_pending_total.inc();
+        host.core().stats.upstream_rq_pending_active.inc();
+        host.counters().rq_pending_begun.inc();
+        Self { host: Rc::clone(host), _permit: permit }
+    }
 }
 
 impl Drop for PendingCount {
@@ -44,10 +53,7 @@ impl Drop for PendingCount {
 
 impl Pending {
     pub(super) fn new(host: &Rc<Host>, permit: Permit) -> Rc<Self> {
-        host.core().stats.upstream_rq_pending_total.inc();
-        host.core().stats.upstream_rq_pending_active.inc();
-        host.counters().rq_pending_begun.inc();
-        let count = PendingCount { host: Rc::clone(host), _permit: permit };
+        let count = PendingCount::new(host, permit);
         Rc::new(Self(RefCell::new(State::Waiting { waker: None, count })))
     }
 

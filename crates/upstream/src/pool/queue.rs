@@ -100,7 +100,7 @@ impl HttpPool {
     fn open(&self, host: &Rc<Host>, permit: Permit) {
         self.connecting.set(self.connecting.get() + 1);
         let (host, priority) = (Rc::clone(host), self.priority);
-        let count = ConnectionCount::new(&host, permit, Version::Http11);
+        let count = ConnectionCount::new(&host, permit, Some(Version::Http11));
         let worker = Rc::clone(&host.core().worker);
         worker.spawn(async move {
             // Lowered again even if connecting panics.

@@ -170,7 +170,7 @@ impl Http2Connection {
         let facts = Rc::new(ConnectionFacts {
             id: core.worker.next_connection_id(),
             local: io.local_address().clone(),
-            protocol: Version::Http2,
+            protocol: Some(Version::Http2),
             connect_begin: count.born(),
             connect_end: now,
             tls: count.tls.clone(),

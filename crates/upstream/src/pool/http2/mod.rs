@@ -93,7 +93,7 @@ impl Http2Pool {
     fn open(&self, host: &Rc<Host>, permit: Permit) {
         self.connecting.set(self.connecting.get() + 1);
         let (weak, priority) = (Rc::downgrade(host), self.priority);
-        let count = ConnectionCount::new(host, permit, Version::Http2);
+        let count = ConnectionCount::new(host, permit, Some(Version::Http2));
         let worker = Rc::clone(&host.core().worker);
         let host = Rc::clone(host);
         worker.spawn(async move {

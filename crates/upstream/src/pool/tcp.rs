@@ -1,0 +1,77 @@
+//! Connections that carry bytes alone: one for each downstream connection or tunnel, never shared or used again.
+
+use super::connection::{ClosedBy, ConnectionCount, ConnectionFacts, RequestHold};
+use super::pending::PendingCount;
+use super::{PoolError, queue};
+use crate::circuit::Resource;
+use crate::cluster::{Permit, RequestPriority};
+use crate::host::Host;
+use nuncio_net::stream::ByteStream;
+use std::rc::Rc;
+
+/// A raw connection to a host. It counts as one request for as long as it lives, and dropping it closes it.
+pub struct TcpConnection {
+    stream: Box<dyn ByteStream>,
+    facts: ConnectionFacts,
+    count: ConnectionCount,
+    _hold: RequestHold,
+}
+
+/// Connects to `host`; `permit` is for the connection.
+pub(crate) async fn connect(
+    host: &Rc<Host>,
+    priority: RequestPriority,
+    permit: Permit,
+) -> Result<TcpConnection, PoolError> {
+    let core = host.core();
+    let Some(pending) = core.try_take(priority, Resource::Pending) else {
+        core.stats.upstream_rq_pending_overflow.inc();
+        return Err(PoolError::PendingOverflow);
+    };
+    let pending = PendingCount::new(host, pending);
+    let count = ConnectionCount::new(host, permit, None);
+    let outcome = queue::connect(core, host, count).await;
+    drop(pending);
+    let (stream, count, connect_end) = outcome.inspect_err(|_| {
+        core.stats.upstream_rq_pending_failure_eject.inc();
+    })?;
+    let hold = RequestHold::take(host, priority).ok_or(PoolError::Overflow)?;
+    let facts = ConnectionFacts {
+        id: core.worker.next_connection_id(),
+        local: stream.local_address().clone(),
+        protocol: None,
+        connect_begin: count.born(),
+        connect_end,
+        tls: count.tls.clone(),
+    };
+    let mut connection = TcpConnection { stream, facts, count, _hold: hold };
+    connection.count.closed(ClosedBy::Local, true);
+    Ok(connection)
+}
+
+impl TcpConnection {
+    /// Its bytes. What goes over is to be told of by [`received`](Self::received) and [`sent`](Self::sent).
+    pub fn stream(&self) -> &dyn ByteStream {
+        &*self.stream
+    }
+
+    /// What is known of it.
+    pub fn facts(&self) -> &ConnectionFacts {
+        &self.facts
+    }
+
+    /// So many bytes came from the host.
+    pub fn received(&self, bytes: usize) {
+        self.count.core.stats.upstream_cx_rx_bytes_total.add(bytes as u64);
+    }
+
+    /// So many bytes went to the host.
+    pub fn sent(&self, bytes: usize) {
+        self.count.core.stats.upstream_cx_tx_bytes_total.add(bytes as u64);
+    }
+
+    /// It was the host that ended it, not this side.
+    pub fn closed_by_host(&mut self) {
+        self.count.closed(ClosedBy::Remote, true);
+    }
+}
