@@ -138,9 +138,9 @@ pub struct FormatContext<'a> {
 }
 
 impl FormatContext<'_> {
-    /// Whether this is an entry of a listener's log: of a connection, not of a stream.
+    /// Whether this is an entry of a connection, not of an HTTP stream: of a listener's log or a TCP proxy's.
     fn connection_entry(&self) -> bool {
-        self.log_type == LogType::NotSet
+        matches!(self.log_type, LogType::NotSet | LogType::TcpConnectionEnd)
     }
 
     /// From the stream's start to its end, or until now.
