@@ -1,5 +1,6 @@
 //! The connection manager's compiled configuration.
 
+use super::client_cert::ClientCertPolicy;
 use super::local_reply::LocalReplies;
 use super::normalize::{EscapedSlashes, HostPort, Normalization};
 use super::policy::{PolicyFields, RequestPolicy, messages};
@@ -198,6 +199,7 @@ impl HcmConfig {
             proxy_100_continue,
             local_reply_config,
             forward_client_cert_details,
+            set_current_client_cert_details,
             internal_address_config,
             request_id_extension,
             original_ip_detection_extensions,
@@ -278,8 +280,9 @@ impl HcmConfig {
                     scheme: messages::scheme_transformation(scheme_header_transformation),
                     proto_by_port: messages::proto_by_port(forward_proto_config),
                     request_ids,
-                    always_forward_client_cert: messages::always_forward_client_cert(
+                    client_cert: ClientCertPolicy::compile(
                         forward_client_cert_details,
+                        set_current_client_cert_details,
                     ),
                     add_user_agent: add_user_agent.unwrap_or_default(),
                     via,

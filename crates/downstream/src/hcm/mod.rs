@@ -1,6 +1,7 @@
 //! The HTTP connection manager: from decoded heads to routed streams, and back.
 
 pub mod answer;
+mod client_cert;
 mod config;
 mod conn;
 pub mod deadlines;

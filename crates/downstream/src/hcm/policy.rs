@@ -14,6 +14,7 @@
 
 pub mod messages;
 
+use super::client_cert::ClientCertPolicy;
 use super::forwarded::{
     ClientAddress, Forwarding, InternalAddresses, IpLine, ProtoByPort, Scheme, SchemeTransformation,
 };
@@ -60,8 +61,8 @@ pub struct PolicyFields {
     pub server_name: String,
     /// `server_header_transformation`.
     pub server_header: ServerHeader,
-    /// `forward_client_cert_details` is `ALWAYS_FORWARD_ONLY`: the header is kept from whoever sends it.
-    pub always_forward_client_cert: bool,
+    /// `forward_client_cert_details` and `set_current_client_cert_details`.
+    pub client_cert: ClientCertPolicy,
     /// The bootstrap's `node.id`.
     pub node_id: String,
     /// The bootstrap's `node.cluster`.
@@ -88,7 +89,7 @@ impl Default for PolicyFields {
             via: String::new(),
             server_name: String::new(),
             server_header: ServerHeader::default(),
-            always_forward_client_cert: false,
+            client_cert: ClientCertPolicy::default(),
             node_id: String::new(),
             node_cluster: String::new(),
             own_address: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -123,7 +124,7 @@ pub struct RequestPolicy {
     forwarding: Forwarding,
     request_ids: RequestIds,
     user_agent: Option<UserAgent>,
-    always_forward_client_cert: bool,
+    client_cert: ClientCertPolicy,
     response: ResponseHeaders,
 }
 
@@ -155,7 +156,7 @@ impl RequestPolicy {
             via,
             server_name,
             server_header,
-            always_forward_client_cert,
+            client_cert,
             node_id,
             node_cluster,
             own_address,
@@ -186,7 +187,7 @@ impl RequestPolicy {
             request_ids,
             user_agent: add_user_agent
                 .then(|| UserAgent { cluster: node_cluster.into(), node: node_id.into() }),
-            always_forward_client_cert,
+            client_cert,
             response: ResponseHeaders::new(server_name, server_header, &via, request_ids.always_in_response),
         })
     }
@@ -220,10 +221,7 @@ impl RequestPolicy {
                 .set_in(&mut head.headers, Known::XEnvoyExternalAddress);
         }
         self.request_ids.apply(&mut head.headers, client.edge, rng);
-        if !self.always_forward_client_cert {
-            // The other modes are not built for connections with a client certificate: nothing is better than a false one.
-            head.headers.remove(Known::XForwardedClientCert);
-        }
+        self.client_cert.apply(&mut head.headers, info.connection.tls.as_deref());
         Ok(())
     }
 

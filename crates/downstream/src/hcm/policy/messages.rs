@@ -10,7 +10,7 @@ use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manag
 use nuncio_proto::pb::envoy::extensions::http::original_ip_detection as detection_pb;
 use nuncio_proto::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
-use pb::http_connection_manager::{ForwardClientCertDetails, InternalAddressConfig};
+use pb::http_connection_manager::InternalAddressConfig;
 use prost::Name;
 
 /// `internal_address_config`; `cx` is at the field.
@@ -127,21 +127,6 @@ pub fn request_id_extension(
         trace_sampling: use_request_id_for_trace_sampling.unwrap_or(true),
         ..ids
     })
-}
-
-/// `forward_client_cert_details`: whether the header is kept whoever sent it. The other modes treat requests on
-/// connections without a client certificate alike: they remove it.
-pub fn always_forward_client_cert(mode: i32) -> bool {
-    match ForwardClientCertDetails::try_from(mode) {
-        Ok(ForwardClientCertDetails::AlwaysForwardOnly) => true,
-        Ok(
-            ForwardClientCertDetails::Sanitize
-            | ForwardClientCertDetails::ForwardOnly
-            | ForwardClientCertDetails::AppendForward
-            | ForwardClientCertDetails::SanitizeSet,
-        )
-        | Err(_) => false,
-    }
 }
 
 #[cfg(test)]

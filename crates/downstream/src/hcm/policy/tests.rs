@@ -1,6 +1,7 @@
 use super::super::forwarded::tests::{connection, info};
 use super::super::original_ip::tests::ranges;
 use super::*;
+use crate::hcm::client_cert::ForwardClientCert;
 
 fn policy(fields: PolicyFields) -> RequestPolicy {
     let own_address = "192.0.2.2".parse().unwrap();
@@ -138,7 +139,13 @@ fn the_proxy_names_itself_where_asked_to() {
 #[test]
 fn a_client_certificate_header_goes_unless_it_is_always_forwarded() {
     let line = [("x-forwarded-client-cert", "By=x")];
-    let kept = PolicyFields { always_forward_client_cert: true, ..PolicyFields::default() };
+    let kept = PolicyFields {
+        client_cert: ClientCertPolicy {
+            forward: ForwardClientCert::AlwaysForwardOnly,
+            ..ClientCertPolicy::default()
+        },
+        ..PolicyFields::default()
+    };
     assert!(goes_on(&policy(kept), &line).contains(&"x-forwarded-client-cert: By=x".to_owned()));
     assert!(!goes_on(&policy(PolicyFields::default()), &line).iter().any(|l| l.contains("By=x")));
 }
