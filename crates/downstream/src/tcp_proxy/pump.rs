@@ -98,3 +98,6 @@ impl Direction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,11 +100,11 @@ async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<TcpConnection, 
         match cluster.connect_tcp(&host, priority, permit).await {
             Ok(upstream) => {
                 host.report(Outcome::Connected);
-                log.info.upstream.transport_failure = None;
                 charge::name_facts(&mut log.info, upstream.facts());
                 return Ok(upstream);
             }
             Err(error) => {
+                // As in Envoy it stays, whatever the next attempt brings.
                 log.info.upstream.transport_failure = error.transport_failure().map(Box::from);
                 if matches!(error, PoolError::Remote(_) | PoolError::Timeout) {
                     host.report(Outcome::Failed);
