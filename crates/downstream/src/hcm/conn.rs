@@ -2,7 +2,7 @@
 //! where that is HTTP/1.
 
 use super::config::CodecType;
-use super::deadlines::Timeout;
+use super::deadlines::{Timeout, sooner};
 use super::exchange::Downstream;
 use super::h1::{H1Connection, NextHead, Read};
 use super::stream::{BadHead, End, Heads, StreamEnd, StreamStart};
@@ -139,7 +139,7 @@ async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo, s
         let now = hcm.world.worker.now();
         loop {
             let drained_at = down.drained_at();
-            let nearest = [idle_at, max_at].into_iter().flatten().min();
+            let nearest = sooner(idle_at, max_at);
             let deadline = drained_at.or(nearest);
             if down.timer().poll(cx, now, deadline).is_pending() {
                 break;
@@ -174,7 +174,7 @@ async fn next_request(
     let head_at = timeouts.request_headers.and_then(|d| started.checked_add(d));
     let request_at = timeouts.request.and_then(|d| started.checked_add(d));
     let idle_at = timeouts.stream_idle.and_then(|d| started.checked_add(d));
-    let deadline = [head_at, request_at, idle_at].into_iter().flatten().min();
+    let deadline = sooner(sooner(head_at, request_at), idle_at);
     let next = poll_fn(|cx| {
         let Heads { request, request_trailers, .. } = &mut *heads;
         if let Poll::Ready(next) = down.poll_head(cx, request, request_trailers) {

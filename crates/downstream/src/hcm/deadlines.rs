@@ -59,13 +59,13 @@ impl Deadlines {
         self.route = self.response.and_then(|d| now.checked_add(d));
     }
 
-    #[inline]
+    #[inline(always)]
     fn idle_at(&self) -> Option<Instant> {
         self.idle.and_then(|d| self.last_event.checked_add(d))
     }
 
     /// The nearest deadline.
-    #[inline]
+    #[inline(always)]
     pub fn next(&self) -> Option<Instant> {
         let of_router = sooner(self.route, self.attempt);
         let ends = sooner(sooner(self.idle_at(), of_router), sooner(self.request, self.max_duration));
@@ -88,8 +88,9 @@ impl Deadlines {
     }
 }
 
-#[inline]
-fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+/// The nearer of two deadlines.
+#[inline(always)]
+pub fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(x), Some(y)) if y < x => b,
         (None, _) => b,

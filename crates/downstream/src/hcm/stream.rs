@@ -554,7 +554,7 @@ impl<D: Downstream> Stream<D> {
         let Heads { request, response, .. } = &mut *self.heads;
         let worker = &hcm.world.worker;
         let now = worker.now();
-        let date = worker.date(self.info.start_wall + worker.since(self.info.start));
+        let date = worker.date_now();
         hcm.config.policy.on_response(response, request, date.as_bytes());
         if !self.request_complete {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();

@@ -349,6 +349,18 @@ impl Route {
         }
     }
 
+    /// Whether [`mutate_request`](Self::mutate_request) does anything.
+    #[inline]
+    pub fn mutates_requests(&self) -> bool {
+        self.weight.is_some() || !self.request_headers.is_empty()
+    }
+
+    /// Whether [`mutate_response`](Self::mutate_response) may do anything.
+    #[inline]
+    pub fn mutates_responses(&self) -> bool {
+        self.weight.is_some() || !self.response_headers.is_empty()
+    }
+
     /// Changes a response's headers, in the same order.
     pub fn mutate_response(&self, head: &mut ResponseHead, cx: &FormatContext<'_>) {
         let weight = self.weight.as_ref().and_then(|w| w.response_headers.as_ref());

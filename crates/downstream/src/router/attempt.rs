@@ -24,8 +24,8 @@ use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 /// Leads the request to the cluster and its response to the client.
-pub(super) async fn run<D: Downstream>(stream: &mut Stream<D>, mut flight: Flight<'_>) -> End {
-    let end = drive(stream, &mut flight).await;
+pub(super) async fn run<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
+    let end = drive(stream, flight).await;
     flight.replay.release(stream.hcm.world.worker.buffers());
     end
 }
@@ -382,7 +382,9 @@ async fn respond<D: Downstream>(
     for cookie in &flight.cookies {
         stream.heads.response.headers.append("set-cookie", cookie);
     }
-    stream.mutate_response(flight.route, now);
+    if flight.route.mutates_responses() {
+        stream.mutate_response(flight.route, now);
+    }
     stream.filter_response(end_stream).await?;
     stream.start_response(end_stream);
     Ok(())

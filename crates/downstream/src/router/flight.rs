@@ -42,6 +42,7 @@ pub(super) enum Step {
 }
 
 impl Attempt {
+    #[inline(always)]
     pub(super) fn new(host: Rc<Host>, step: Step, now: Instant) -> Self {
         let progress = Progress::default();
         Self {

@@ -140,7 +140,7 @@ async fn to_cluster<D: Downstream>(
     // Other clusters have no use for it.
     let by_metadata = cluster.config().lb.subsets.is_some();
     let criteria = if by_metadata { criteria(&stream.info, action) } else { None };
-    let flight = Flight {
+    let mut flight = Flight {
         shadows,
         config,
         route,
@@ -158,7 +158,7 @@ async fn to_cluster<D: Downstream>(
         failed_host: None,
         held_back: false,
     };
-    attempt::run(stream, flight).await
+    attempt::run(stream, &mut flight).await
 }
 
 /// What the host's metadata shall have: what the route says, overridden by the stream's dynamic metadata.
@@ -233,7 +233,9 @@ fn prepare_request<D: Downstream>(
     if route.virtual_host.include_request_attempt_count {
         head.headers.set(Known::XEnvoyAttemptCount, b"1");
     }
-    route.mutate_request(head, &header_context(info, &hcm.world.worker, now));
+    if route.mutates_requests() {
+        route.mutate_request(head, &header_context(info, &hcm.world.worker, now));
+    }
     if let Some(port) = info.connect_port.filter(|_| head.method() == b"CONNECT") {
         let mut authority = head.authority().to_vec();
         authority.extend_from_slice(format!(":{port}").as_bytes());

@@ -1,7 +1,7 @@
 //! The `date` header (RFC 9110 section 5.6.7), made once per second.
 
 use nuncio_core::civil::{Civil, two};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +41,37 @@ impl HttpDate {
 
 /// The last date made.
 #[derive(Default)]
-pub(super) struct DateCache(Option<(u64, HttpDate)>);
+pub(super) struct DateCache {
+    last: Option<(u64, HttpDate)>,
+    /// What holds now, and until when.
+    present: Option<(Instant, HttpDate)>,
+}
 
 impl DateCache {
+    #[inline]
+    pub(super) fn now(&mut self, now: Instant, wall: impl FnOnce() -> SystemTime) -> HttpDate {
+        match self.present {
+            Some((until, date)) if now < until => date,
+            _ => self.next(now, wall()),
+        }
+    }
+
+    #[cold]
+    fn next(&mut self, now: Instant, wall: SystemTime) -> HttpDate {
+        let date = self.at(wall);
+        let past = wall.duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+        let left = Duration::from_secs(1).saturating_sub(Duration::from_nanos(past.into()));
+        self.present = now.checked_add(left).map(|until| (until, date));
+        date
+    }
+
     pub(super) fn at(&mut self, wall: SystemTime) -> HttpDate {
         let secs = wall.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        match self.0 {
+        match self.last {
             Some((at, date)) if at == secs => date,
             _ => {
                 let date = HttpDate::of_seconds(secs);
-                self.0 = Some((secs, date));
+                self.last = Some((secs, date));
                 date
             }
         }
@@ -60,6 +81,19 @@ impl DateCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nuncio_core::clock::Clock;
+
+    #[test]
+    fn the_present_date_changes_with_the_second() {
+        let clock = Clock::virtual_at(UNIX_EPOCH + Duration::from_millis(784_111_777_600));
+        let mut cache = DateCache::default();
+        let mut seconds = |ahead: u64| {
+            clock.advance(Duration::from_millis(ahead));
+            let date = cache.now(clock.now(), || clock.wall());
+            String::from_utf8_lossy(date.as_bytes().get(23..25).unwrap()).into_owned()
+        };
+        assert_eq!([0, 399, 1, 999, 1].map(&mut seconds), ["37", "37", "38", "38", "39"]);
+    }
 
     #[test]
     fn dates_are_those_of_rfc_9110() {

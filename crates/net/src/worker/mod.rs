@@ -113,6 +113,12 @@ impl Worker {
         &self.shared
     }
 
+    /// The text of a `date` header for the present moment; formatted once per second.
+    #[inline]
+    pub fn date_now(&self) -> HttpDate {
+        self.date.borrow_mut().now(self.now(), || self.wall())
+    }
+
     /// The text of a `date` header for `wall`; formatted once per second.
     #[inline]
     pub fn date(&self, wall: SystemTime) -> HttpDate {
