@@ -1,31 +1,24 @@
 //! One stream's life: from a decoded head to the last byte of its answer.
 
+mod respond;
+mod serve;
+
 use super::Hcm;
-use super::answer;
 use super::deadlines::{Deadlines, Timeout};
 use super::exchange::{Downstream, DownstreamError, RequestEvent};
-use super::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
-use super::normalize::Refusal;
-use super::policy::Outcome;
-use super::stats::count_class;
-use super::stream_limits;
-use super::upgrade::{self, Verdict};
-use crate::filter::{Chain, Flow};
-use crate::route::{
-    Action, Apart, ApartStats, Found, Limit, MatchContext, PeerCertificate, Route, tls_location,
-};
-use crate::router;
+use super::local_reply::{LocalReply, ReplyBody};
+use crate::filter::Chain;
+use crate::route::{Apart, ApartStats, Route};
 use nuncio_codec::h1::RequestError;
-use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
+use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead, Version};
 use nuncio_core::format::{FormatContext, LogType};
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag, StreamInfo};
 use nuncio_net::worker::Worker;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The heads of one stream, recycled from stream to stream.
 #[derive(Default)]
@@ -118,16 +111,6 @@ pub enum End {
     Reset,
 }
 
-/// What came of a request among the filters.
-enum Filtered {
-    /// They decided.
-    Flow(Flow),
-    /// A timer ran out while one of them waited.
-    Timeout(Timeout),
-    /// The client went meanwhile.
-    Downstream(DownstreamError),
-}
-
 /// A stream while it lives.
 pub struct Stream<D> {
     /// The downstream half.
@@ -170,14 +153,6 @@ pub fn header_context<'a>(info: &'a StreamInfo, worker: &'a Worker, now: Instant
         now,
         wall: worker.wall(),
         rng: worker.rng(),
-    }
-}
-
-/// A limit of a route as a time.
-fn limit(limit: Limit) -> Option<Duration> {
-    match limit {
-        Limit::Off => None,
-        Limit::After(time) => Some(time),
     }
 }
 
@@ -239,359 +214,6 @@ impl<D: Downstream> Stream<D> {
             turn: started,
             local_reply_body: ReplyBody::EMPTY,
         }
-    }
-
-    async fn serve(&mut self) -> End {
-        let hcm = Rc::clone(&self.hcm);
-        let worker = &hcm.world.worker;
-        let request = &mut self.heads.request;
-        // Envoy looks once for a route, for requests that it refuses too.
-        self.info.route_resolutions = 1;
-        if let Outcome::Refuse(refusal) = hcm.config.policy.on_request(request, &mut self.info, worker.rng())
-        {
-            return self.refused(refusal).await;
-        }
-        if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {
-            self.answer_expect();
-        }
-        if let Some(responder) = &hcm.responder {
-            return answer::serve(self, &**responder).await;
-        }
-        let found = self.find_route();
-        if hcm.config.log_times.on_new_request {
-            router::name_cluster(self);
-            self.info.bytes = self.down.bytes();
-            self.log(LogType::DownstreamStart, self.now());
-        }
-        if let Err(reply) = found {
-            return self.reply(reply).await;
-        }
-        let config = &hcm.config;
-        let chain = match upgrade::requested(&self.heads.request.headers) {
-            None => &config.chain,
-            Some(kind) => {
-                let route = self.route.as_ref().map_or(&[][..], |route| route.upgrades());
-                match config.upgrades.judge(kind, route, &config.chain) {
-                    Verdict::Through(chain) => {
-                        self.begin_upgrade();
-                        chain
-                    }
-                    // Without a route it is the router that answers.
-                    Verdict::Refused if self.route.is_none() => &config.chain,
-                    Verdict::Refused => {
-                        hcm.stats.downstream_rq_ws_on_non_ws_route.inc();
-                        return self.reply(LocalReply::upgrade_failed()).await;
-                    }
-                }
-            }
-        };
-        self.filters = hcm.filters(chain, self.route.as_deref());
-        let end_stream = self.request_complete;
-        if !self.filters.is_empty() {
-            match self.filter_request(end_stream).await {
-                Filtered::Flow(Flow::Continue) => {}
-                Filtered::Flow(Flow::Reply(reply)) => return self.reply(reply).await,
-                Filtered::Flow(Flow::ReplyAtEnd(reply)) => return self.reply_at_end(reply).await,
-                Filtered::Timeout(timeout) => return self.timed_out(timeout).await,
-                Filtered::Downstream(error) => return self.downstream_failed(error).await,
-            }
-        }
-        match &chain.router {
-            Some(config) => router::forward(self, config).await,
-            None => self.reply(LocalReply::no_route()).await,
-        }
-    }
-
-    /// Leads the request's head through the filters. While one of them waits, the client and the timers are
-    /// watched.
-    async fn filter_request(&mut self, end_stream: bool) -> Filtered {
-        let mut waited = false;
-        let filtered = {
-            let Self { filters, heads, info, down, deadlines, hcm, .. } = self;
-            let mut flow = pin!(filters.decode(&mut heads.request, end_stream, info));
-            poll_fn(|cx| {
-                if let Poll::Ready(flow) = flow.as_mut().poll(cx) {
-                    return Poll::Ready(Filtered::Flow(flow));
-                }
-                waited = true;
-                let now = hcm.world.worker.now();
-                if down.poll_timer(cx, now, deadlines.next()).is_ready() {
-                    return Poll::Ready(Filtered::Timeout(
-                        deadlines.expired(now).unwrap_or(Timeout::StreamIdle),
-                    ));
-                }
-                down.poll_disconnect(cx).map(Filtered::Downstream)
-            })
-            .await
-        };
-        if waited && matches!(filtered, Filtered::Flow(Flow::Reply(_))) {
-            self.discard_what_came().await;
-        }
-        filtered
-    }
-
-    /// Takes in what has come of a body that nobody wants, so that a request that is complete counts as such.
-    async fn discard_what_came(&mut self) {
-        poll_fn(|cx| {
-            while !self.request_complete && matches!(self.poll_request(cx), Poll::Ready(Ok(_))) {}
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// The request may become a tunnel.
-    #[cold]
-    fn begin_upgrade(&mut self) {
-        self.upgrading = true;
-        self.hcm.stats.downstream_cx_upgrades_total.inc();
-        self.hcm.stats.downstream_cx_upgrades_active.inc();
-    }
-
-    /// Answers once the request is complete; its body is thrown away.
-    async fn reply_at_end(&mut self, reply: LocalReply) -> End {
-        while !self.request_complete {
-            let event = poll_fn(|cx| match self.poll_timers(cx) {
-                Poll::Ready(timeout) => Poll::Ready(Err(timeout)),
-                Poll::Pending => self.poll_request(cx).map(Ok),
-            })
-            .await;
-            match event {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return self.downstream_failed(error).await,
-                Err(timeout) => return self.timed_out(timeout).await,
-            }
-        }
-        self.reply(reply).await
-    }
-
-    /// The request policy answers.
-    async fn refused(&mut self, refusal: Refusal) -> End {
-        let stats = &self.hcm.stats;
-        let reply = match refusal {
-            Refusal::Reply(reply) => reply,
-            Refusal::NonRelativePath(reply) => {
-                stats.downstream_rq_non_relative_path.inc();
-                reply
-            }
-            Refusal::FailedPathNormalization(reply) => {
-                stats.downstream_rq_failed_path_normalization.inc();
-                reply
-            }
-            Refusal::RedirectedWithNormalizedPath(reply) => {
-                stats.downstream_rq_redirected_with_normalized_path.inc();
-                reply
-            }
-            Refusal::RejectedViaIpDetection(reply) => {
-                stats.downstream_rq_rejected_via_ip_detection.inc();
-                reply
-            }
-        };
-        self.reply(reply).await
-    }
-
-    /// There is no head to serve.
-    async fn refuse(&mut self, bad: BadHead) -> End {
-        match bad {
-            BadHead::Codec(error) => {
-                let (status, details) = (error.status(), error.details());
-                self.downstream_failed(DownstreamError::Protocol { status, details }).await
-            }
-            BadHead::Disconnected => self.disconnected(),
-            BadHead::Gone => {
-                let error = poll_fn(|cx| self.down.poll_disconnect(cx)).await;
-                self.gone(error)
-            }
-            BadHead::HeadersTimeout => {
-                self.hcm.stats.downstream_rq_header_timeout.inc();
-                // A stream without a whole head ends with its connection, and counts as reset by the client.
-                self.hcm.stats.downstream_rq_rx_reset.inc();
-                self.reply(LocalReply::request_headers_timeout()).await
-            }
-            BadHead::Timeout(timeout) => {
-                self.hcm.stats.downstream_rq_rx_reset.inc();
-                self.timed_out(timeout).await
-            }
-        }
-    }
-
-    /// Looks the route up, and takes it.
-    fn find_route(&mut self) -> Result<(), LocalReply> {
-        let hcm = Rc::clone(&self.hcm);
-        let routes = &hcm.config.routes;
-        if !self.info.internal {
-            for name in routes.internal_only_headers() {
-                self.heads.request.headers.remove(&**name);
-            }
-        }
-        let context = MatchContext {
-            info: &self.info,
-            runtime: &hcm.world.runtime,
-            peer_certificate: PeerCertificate::of(&self.info.connection),
-        };
-        match routes.find(&self.heads.request, &context) {
-            Found::Route(route) => self.take_route(Arc::clone(route)),
-            Found::RedirectToTls(_) => {
-                let mut location = Vec::new();
-                tls_location(&self.heads.request, &mut location);
-                return Err(LocalReply::new(301, "").with_header("location", location));
-            }
-            Found::NoRoute(_) | Found::NoVirtualHost => {}
-        }
-        Ok(())
-    }
-
-    fn take_route(&mut self, route: Arc<Route>) {
-        self.info.route_name = Some(Arc::clone(&route.name)).filter(|n| !n.is_empty());
-        self.info.route_metadata = route.metadata.clone();
-        self.info.virtual_host_metadata = route.virtual_host.metadata.clone();
-        if let Action::Cluster(action) = &route.action {
-            if let Some(idle) = action.idle_timeout {
-                self.deadlines.idle = limit(idle);
-            }
-            if let Some(limits) = &action.stream_limits {
-                let usual = self.hcm.config.timeouts.max_stream_duration;
-                let most = stream_limits::duration(limits, usual, &mut self.heads.request.headers);
-                self.deadlines.max_duration = most.and_then(|most| self.info.start.checked_add(most));
-            }
-        }
-        self.route = Some(route);
-    }
-
-    /// `Expect: 100-continue` is answered here and goes no further.
-    fn answer_expect(&mut self) {
-        let expects = self
-            .heads
-            .request
-            .headers
-            .get(Known::Expect)
-            .is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
-        if expects {
-            self.heads.request.headers.remove(Known::Expect);
-            self.down.encode_informational(&ResponseHead::new(100));
-        }
-    }
-
-    /// Answers with a local reply: through the filters, the response policy and the codec, and flushed.
-    pub async fn reply(&mut self, reply: LocalReply) -> End {
-        self.reply_with(reply, None).await
-    }
-
-    /// Answers with what a route or the router on its behalf says: the route's response headers are added.
-    pub async fn reply_from_route(&mut self, reply: LocalReply, route: &Route) -> End {
-        self.reply_with(reply, Some(route)).await
-    }
-
-    async fn reply_with(&mut self, mut reply: LocalReply, mut route: Option<&Route>) -> End {
-        loop {
-            let built = self.build_reply(reply, route.take());
-            if built.close {
-                self.down.close_after();
-            }
-            self.local_reply_body = built.body;
-            let end_stream = self.local_reply_body.is_empty();
-            if let Err(other) = self.filter_response(end_stream).await {
-                // The filters have had their say once; what one of them answers instead goes out as it is.
-                self.filters = Chain::default();
-                reply = other;
-                continue;
-            }
-            self.start_response(end_stream);
-            if !end_stream {
-                poll_fn(|cx| {
-                    self.info.bytes_sent += self.local_reply_body.len() as u64;
-                    self.down.encode_data(cx, &self.local_reply_body, true);
-                    Poll::Ready(())
-                })
-                .await;
-            }
-            return self.flush().await;
-        }
-    }
-
-    fn build_reply(&mut self, reply: LocalReply, route: Option<&Route>) -> Built {
-        let Self { heads, info, hcm, .. } = self;
-        let Heads { request, response, .. } = &mut **heads;
-        let worker = &hcm.world.worker;
-        let now = worker.now();
-        let cx = ReplyContext { request, response, info, now, wall: worker.wall(), rng: worker.rng() };
-        hcm.config.local_replies.build(reply, cx, |response, info| {
-            if let Some(route) = route {
-                let request = Some(&request.headers);
-                route.mutate_response(
-                    response,
-                    &FormatContext { request, ..header_context(info, worker, now) },
-                );
-            }
-        })
-    }
-
-    /// Changes the response's headers as the route says.
-    pub fn mutate_response(&mut self, route: &Route, now: Instant) {
-        let Self { heads, info, hcm, .. } = self;
-        let request = Some(&heads.request.headers);
-        let context = FormatContext { request, ..header_context(info, &hcm.world.worker, now) };
-        route.mutate_response(&mut heads.response, &context);
-    }
-
-    /// Leads an upstream's response head through the filters; `Err` is the reply that a filter put in its
-    /// place.
-    ///
-    /// # Errors
-    /// A filter answers in the upstream's stead.
-    pub async fn filter_response(&mut self, end_stream: bool) -> Result<(), LocalReply> {
-        if self.filters.is_empty() {
-            return Ok(());
-        }
-        match self.filters.encode(&mut self.heads.response, end_stream, &mut self.info).await {
-            Flow::Continue => Ok(()),
-            Flow::Reply(reply) | Flow::ReplyAtEnd(reply) => Err(reply),
-        }
-    }
-
-    /// Gives the response head its last headers and encodes it.
-    pub fn start_response(&mut self, end_stream: bool) {
-        let hcm = &self.hcm;
-        let Heads { request, response, .. } = &mut *self.heads;
-        let worker = &hcm.world.worker;
-        let now = worker.now();
-        let date = worker.date_now();
-        hcm.config.policy.on_response(response, request, date.as_bytes());
-        if !self.request_complete {
-            hcm.stats.downstream_rq_response_before_rq_complete.inc();
-            self.down.close_after();
-        }
-        if hcm.draining() && self.down.begin_drain(now) {
-            hcm.stats.downstream_cx_drain_close.inc();
-        }
-        let accepted = self.info.connection.accepted;
-        if hcm.config.timeouts.max_connection_duration.is_some_and(|most| worker.since(accepted) >= most)
-            && self.down.begin_drain(now)
-        {
-            hcm.stats.downstream_cx_max_duration_reached.inc();
-        }
-        let switches = self.upgrading && upgrade::switches(response, request);
-        if switches {
-            // From now on only the idle timer counts.
-            self.deadlines.route = None;
-        } else if self.down.draining() {
-            response.headers.set(Known::Connection, b"close");
-        }
-        // Where a response is on its way the request has no more time limit of its own.
-        self.deadlines.request = None;
-        self.info.response_code = Some(response.status);
-        if !self.info.health_check {
-            count_class!(hcm.stats, response.status);
-            count_class!(hcm.listener_stats, response.status);
-        }
-        self.info.timings.downstream_tx_begin = Some(now);
-        self.down.encode_head(response, end_stream);
-        // Logs see it too.
-        if let Some(value) = self.down.connection_header()
-            && !response.headers.contains(Known::Connection)
-        {
-            response.headers.append(Known::Connection, value);
-        }
-        self.response_started = true;
     }
 
     /// Sends everything that was encoded, under the stream's timers.

@@ -1,0 +1,139 @@
+//! The way of a response's head back to the client, from an upstream or made here: filters, route, policy, codec.
+
+use super::{End, Heads, Stream, header_context};
+use crate::filter::{Chain, Flow};
+use crate::hcm::exchange::Downstream;
+use crate::hcm::local_reply::{Built, LocalReply, ReplyContext};
+use crate::hcm::stats::count_class;
+use crate::hcm::upgrade;
+use crate::route::Route;
+use nuncio_codec::head::Known;
+use nuncio_core::format::FormatContext;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+impl<D: Downstream> Stream<D> {
+    /// Answers with a local reply: through the filters, the response policy and the codec, and flushed.
+    pub async fn reply(&mut self, reply: LocalReply) -> End {
+        self.reply_with(reply, None).await
+    }
+
+    /// Answers with what a route or the router on its behalf says: the route's response headers are added.
+    pub async fn reply_from_route(&mut self, reply: LocalReply, route: &Route) -> End {
+        self.reply_with(reply, Some(route)).await
+    }
+
+    async fn reply_with(&mut self, mut reply: LocalReply, mut route: Option<&Route>) -> End {
+        loop {
+            let built = self.build_reply(reply, route.take());
+            if built.close {
+                self.down.close_after();
+            }
+            self.local_reply_body = built.body;
+            let end_stream = self.local_reply_body.is_empty();
+            if let Err(other) = self.filter_response(end_stream).await {
+                // The filters have had their say once; what one of them answers instead goes out as it is.
+                self.filters = Chain::default();
+                reply = other;
+                continue;
+            }
+            self.start_response(end_stream);
+            if !end_stream {
+                poll_fn(|cx| {
+                    self.info.bytes_sent += self.local_reply_body.len() as u64;
+                    self.down.encode_data(cx, &self.local_reply_body, true);
+                    Poll::Ready(())
+                })
+                .await;
+            }
+            return self.flush().await;
+        }
+    }
+
+    fn build_reply(&mut self, reply: LocalReply, route: Option<&Route>) -> Built {
+        let Self { heads, info, hcm, .. } = self;
+        let Heads { request, response, .. } = &mut **heads;
+        let worker = &hcm.world.worker;
+        let now = worker.now();
+        let cx = ReplyContext { request, response, info, now, wall: worker.wall(), rng: worker.rng() };
+        hcm.config.local_replies.build(reply, cx, |response, info| {
+            if let Some(route) = route {
+                let request = Some(&request.headers);
+                route.mutate_response(
+                    response,
+                    &FormatContext { request, ..header_context(info, worker, now) },
+                );
+            }
+        })
+    }
+
+    /// Changes the response's headers as the route says.
+    pub fn mutate_response(&mut self, route: &Route, now: Instant) {
+        let Self { heads, info, hcm, .. } = self;
+        let request = Some(&heads.request.headers);
+        let context = FormatContext { request, ..header_context(info, &hcm.world.worker, now) };
+        route.mutate_response(&mut heads.response, &context);
+    }
+
+    /// Leads an upstream's response head through the filters; `Err` is the reply that a filter put in its
+    /// place.
+    ///
+    /// # Errors
+    /// A filter answers in the upstream's stead.
+    pub async fn filter_response(&mut self, end_stream: bool) -> Result<(), LocalReply> {
+        if self.filters.is_empty() {
+            return Ok(());
+        }
+        match self.filters.encode(&mut self.heads.response, end_stream, &mut self.info).await {
+            Flow::Continue => Ok(()),
+            Flow::Reply(reply) | Flow::ReplyAtEnd(reply) => Err(reply),
+        }
+    }
+
+    /// Gives the response head its last headers and encodes it.
+    pub fn start_response(&mut self, end_stream: bool) {
+        let hcm = &self.hcm;
+        let Heads { request, response, .. } = &mut *self.heads;
+        let worker = &hcm.world.worker;
+        let now = worker.now();
+        let date = worker.date_now();
+        hcm.config.policy.on_response(response, request, date.as_bytes());
+        if !self.request_complete {
+            hcm.stats.downstream_rq_response_before_rq_complete.inc();
+            self.down.close_after();
+        }
+        if hcm.draining() && self.down.begin_drain(now) {
+            hcm.stats.downstream_cx_drain_close.inc();
+        }
+        let accepted = self.info.connection.accepted;
+        if hcm.config.timeouts.max_connection_duration.is_some_and(|most| worker.since(accepted) >= most)
+            && self.down.begin_drain(now)
+        {
+            hcm.stats.downstream_cx_max_duration_reached.inc();
+        }
+        let switches = self.upgrading && upgrade::switches(response, request);
+        if switches {
+            // From now on only the idle timer counts.
+            self.deadlines.route = None;
+        } else if self.down.draining() {
+            response.headers.set(Known::Connection, b"close");
+        }
+        // Where a response is on its way the request has no more time limit of its own.
+        self.deadlines.request = None;
+        self.info.response_code = Some(response.status);
+        if !self.info.health_check {
+            count_class!(hcm.stats, response.status);
+            count_class!(hcm.listener_stats, response.status);
+        }
+        self.info.timings.downstream_tx_begin = Some(now);
+        self.down.encode_head(response, end_stream);
+        // Logs see it too.
+        if let Some(value) = self.down.connection_header()
+            && !response.headers.contains(Known::Connection)
+        {
+            response.headers.append(Known::Connection, value);
+        }
+        self.response_started = true;
+    }
+}

@@ -1,0 +1,274 @@
+//! From a request's head to the router: policy, route, upgrade and filters, and who answers where the way ends
+//! before.
+
+use super::{BadHead, End, Stream};
+use crate::filter::Flow;
+use crate::hcm::answer;
+use crate::hcm::deadlines::Timeout;
+use crate::hcm::exchange::{Downstream, DownstreamError};
+use crate::hcm::local_reply::LocalReply;
+use crate::hcm::normalize::Refusal;
+use crate::hcm::policy::Outcome;
+use crate::hcm::stream_limits;
+use crate::hcm::upgrade::{self, Verdict};
+use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, tls_location};
+use crate::router;
+use nuncio_codec::head::{Known, ResponseHead};
+use nuncio_core::format::LogType;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What came of a request among the filters.
+enum Filtered {
+    /// They decided.
+    Flow(Flow),
+    /// A timer ran out while one of them waited.
+    Timeout(Timeout),
+    /// The client went meanwhile.
+    Downstream(DownstreamError),
+}
+
+/// A limit of a route as a time.
+fn limit(limit: Limit) -> Option<Duration> {
+    match limit {
+        Limit::Off => None,
+        Limit::After(time) => Some(time),
+    }
+}
+
+impl<D: Downstream> Stream<D> {
+    /// Serves a request whose head is whole.
+    pub(super) async fn serve(&mut self) -> End {
+        let hcm = Rc::clone(&self.hcm);
+        let worker = &hcm.world.worker;
+        let request = &mut self.heads.request;
+        // Envoy looks once for a route, for requests that it refuses too.
+        self.info.route_resolutions = 1;
+        if let Outcome::Refuse(refusal) = hcm.config.policy.on_request(request, &mut self.info, worker.rng())
+        {
+            return self.refused(refusal).await;
+        }
+        if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {
+            self.answer_expect();
+        }
+        if let Some(responder) = &hcm.responder {
+            return answer::serve(self, &**responder).await;
+        }
+        let found = self.find_route();
+        if hcm.config.log_times.on_new_request {
+            router::name_cluster(self);
+            self.info.bytes = self.down.bytes();
+            self.log(LogType::DownstreamStart, self.now());
+        }
+        if let Err(reply) = found {
+            return self.reply(reply).await;
+        }
+        let config = &hcm.config;
+        let chain = match upgrade::requested(&self.heads.request.headers) {
+            None => &config.chain,
+            Some(kind) => {
+                let route = self.route.as_ref().map_or(&[][..], |route| route.upgrades());
+                match config.upgrades.judge(kind, route, &config.chain) {
+                    Verdict::Through(chain) => {
+                        self.begin_upgrade();
+                        chain
+                    }
+                    // Without a route it is the router that answers.
+                    Verdict::Refused if self.route.is_none() => &config.chain,
+                    Verdict::Refused => {
+                        hcm.stats.downstream_rq_ws_on_non_ws_route.inc();
+                        return self.reply(LocalReply::upgrade_failed()).await;
+                    }
+                }
+            }
+        };
+        self.filters = hcm.filters(chain, self.route.as_deref());
+        let end_stream = self.request_complete;
+        if !self.filters.is_empty() {
+            match self.filter_request(end_stream).await {
+                Filtered::Flow(Flow::Continue) => {}
+                Filtered::Flow(Flow::Reply(reply)) => return self.reply(reply).await,
+                Filtered::Flow(Flow::ReplyAtEnd(reply)) => return self.reply_at_end(reply).await,
+                Filtered::Timeout(timeout) => return self.timed_out(timeout).await,
+                Filtered::Downstream(error) => return self.downstream_failed(error).await,
+            }
+        }
+        match &chain.router {
+            Some(config) => router::forward(self, config).await,
+            None => self.reply(LocalReply::no_route()).await,
+        }
+    }
+
+    /// Leads the request's head through the filters. While one of them waits, the client and the timers are
+    /// watched.
+    async fn filter_request(&mut self, end_stream: bool) -> Filtered {
+        let mut waited = false;
+        let filtered = {
+            let Self { filters, heads, info, down, deadlines, hcm, .. } = self;
+            let mut flow = pin!(filters.decode(&mut heads.request, end_stream, info));
+            poll_fn(|cx| {
+                if let Poll::Ready(flow) = flow.as_mut().poll(cx) {
+                    return Poll::Ready(Filtered::Flow(flow));
+                }
+                waited = true;
+                let now = hcm.world.worker.now();
+                if down.poll_timer(cx, now, deadlines.next()).is_ready() {
+                    return Poll::Ready(Filtered::Timeout(
+                        deadlines.expired(now).unwrap_or(Timeout::StreamIdle),
+                    ));
+                }
+                down.poll_disconnect(cx).map(Filtered::Downstream)
+            })
+            .await
+        };
+        if waited && matches!(filtered, Filtered::Flow(Flow::Reply(_))) {
+            self.discard_what_came().await;
+        }
+        filtered
+    }
+
+    /// Takes in what has come of a body that nobody wants, so that a request that is complete counts as such.
+    async fn discard_what_came(&mut self) {
+        poll_fn(|cx| {
+            while !self.request_complete && matches!(self.poll_request(cx), Poll::Ready(Ok(_))) {}
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The request may become a tunnel.
+    #[cold]
+    fn begin_upgrade(&mut self) {
+        self.upgrading = true;
+        self.hcm.stats.downstream_cx_upgrades_total.inc();
+        self.hcm.stats.downstream_cx_upgrades_active.inc();
+    }
+
+    /// Answers once the request is complete; its body is thrown away.
+    async fn reply_at_end(&mut self, reply: LocalReply) -> End {
+        while !self.request_complete {
+            let event = poll_fn(|cx| match self.poll_timers(cx) {
+                Poll::Ready(timeout) => Poll::Ready(Err(timeout)),
+                Poll::Pending => self.poll_request(cx).map(Ok),
+            })
+            .await;
+            match event {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return self.downstream_failed(error).await,
+                Err(timeout) => return self.timed_out(timeout).await,
+            }
+        }
+        self.reply(reply).await
+    }
+
+    /// The request policy answers.
+    async fn refused(&mut self, refusal: Refusal) -> End {
+        let stats = &self.hcm.stats;
+        let reply = match refusal {
+            Refusal::Reply(reply) => reply,
+            Refusal::NonRelativePath(reply) => {
+                stats.downstream_rq_non_relative_path.inc();
+                reply
+            }
+            Refusal::FailedPathNormalization(reply) => {
+                stats.downstream_rq_failed_path_normalization.inc();
+                reply
+            }
+            Refusal::RedirectedWithNormalizedPath(reply) => {
+                stats.downstream_rq_redirected_with_normalized_path.inc();
+                reply
+            }
+            Refusal::RejectedViaIpDetection(reply) => {
+                stats.downstream_rq_rejected_via_ip_detection.inc();
+                reply
+            }
+        };
+        self.reply(reply).await
+    }
+
+    /// There is no head to serve.
+    pub(super) async fn refuse(&mut self, bad: BadHead) -> End {
+        match bad {
+            BadHead::Codec(error) => {
+                let (status, details) = (error.status(), error.details());
+                self.downstream_failed(DownstreamError::Protocol { status, details }).await
+            }
+            BadHead::Disconnected => self.disconnected(),
+            BadHead::Gone => {
+                let error = poll_fn(|cx| self.down.poll_disconnect(cx)).await;
+                self.gone(error)
+            }
+            BadHead::HeadersTimeout => {
+                self.hcm.stats.downstream_rq_header_timeout.inc();
+                // A stream without a whole head ends with its connection, and counts as reset by the client.
+                self.hcm.stats.downstream_rq_rx_reset.inc();
+                self.reply(LocalReply::request_headers_timeout()).await
+            }
+            BadHead::Timeout(timeout) => {
+                self.hcm.stats.downstream_rq_rx_reset.inc();
+                self.timed_out(timeout).await
+            }
+        }
+    }
+
+    /// Looks the route up, and takes it.
+    fn find_route(&mut self) -> Result<(), LocalReply> {
+        let hcm = Rc::clone(&self.hcm);
+        let routes = &hcm.config.routes;
+        if !self.info.internal {
+            for name in routes.internal_only_headers() {
+                self.heads.request.headers.remove(&**name);
+            }
+        }
+        let context = MatchContext {
+            info: &self.info,
+            runtime: &hcm.world.runtime,
+            peer_certificate: PeerCertificate::of(&self.info.connection),
+        };
+        match routes.find(&self.heads.request, &context) {
+            Found::Route(route) => self.take_route(Arc::clone(route)),
+            Found::RedirectToTls(_) => {
+                let mut location = Vec::new();
+                tls_location(&self.heads.request, &mut location);
+                return Err(LocalReply::new(301, "").with_header("location", location));
+            }
+            Found::NoRoute(_) | Found::NoVirtualHost => {}
+        }
+        Ok(())
+    }
+
+    fn take_route(&mut self, route: Arc<Route>) {
+        self.info.route_name = Some(Arc::clone(&route.name)).filter(|n| !n.is_empty());
+        self.info.route_metadata = route.metadata.clone();
+        self.info.virtual_host_metadata = route.virtual_host.metadata.clone();
+        if let Action::Cluster(action) = &route.action {
+            if let Some(idle) = action.idle_timeout {
+                self.deadlines.idle = limit(idle);
+            }
+            if let Some(limits) = &action.stream_limits {
+                let usual = self.hcm.config.timeouts.max_stream_duration;
+                let most = stream_limits::duration(limits, usual, &mut self.heads.request.headers);
+                self.deadlines.max_duration = most.and_then(|most| self.info.start.checked_add(most));
+            }
+        }
+        self.route = Some(route);
+    }
+
+    /// `Expect: 100-continue` is answered here and goes no further.
+    fn answer_expect(&mut self) {
+        let expects = self
+            .heads
+            .request
+            .headers
+            .get(Known::Expect)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
+        if expects {
+            self.heads.request.headers.remove(Known::Expect);
+            self.down.encode_informational(&ResponseHead::new(100));
+        }
+    }
+}
