@@ -6,7 +6,7 @@ use super::rewrite::{HostRewrite, PathRewrite};
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
-use nuncio_codec::head::HeaderMap;
+use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_upstream::lb::Criteria;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct ClusterAction {
     pub stream_limits: Option<Box<StreamLimits>>,
     /// `upgrade_configs`.
     pub upgrades: Box<[RouteUpgrade]>,
+    /// `connect_config` of the upgrade to CONNECT: such requests end here, and their bytes go on alone.
+    pub connect: Option<ConnectConfig>,
     /// The circuit breakers' and pools' priority.
     pub priority: Priority,
     /// The status when the cluster does not exist: 503, 404 or 500.
@@ -59,6 +61,24 @@ pub struct ClusterAction {
     /// `request_body_buffer_limit`, in bytes: how much of a body is kept for another attempt.
     pub body_limit: Option<usize>,
     pub(super) path: Option<Arc<PathRewrite>>,
+}
+
+/// `UpgradeConfig.ConnectConfig`: which requests are terminated, so that their bodies go to a host as bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectConfig {
+    /// `allow_post`: POST as well as CONNECT.
+    pub allow_post: bool,
+}
+
+impl ConnectConfig {
+    /// Whether a request is terminated.
+    pub fn terminates(self, request: &RequestHead) -> bool {
+        match request.method() {
+            b"CONNECT" => true,
+            b"POST" => self.allow_post,
+            _ => false,
+        }
+    }
 }
 
 /// `RequestMirrorPolicy`: another cluster gets a copy of requests.

@@ -187,7 +187,12 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     }
     rewrite_host_automatically(stream, flight, &host);
     let now = stream.now();
-    let (step, ready) = match flight.cluster.checkout(&host, flight.priority, stream.heads.request.version) {
+    let request = &stream.heads.request;
+    let checkout = match flight.action.connect {
+        Some(connect) if connect.terminates(request) => flight.cluster.checkout_tcp(&host, flight.priority),
+        _ => flight.cluster.checkout(&host, flight.priority, request.version),
+    };
+    let (step, ready) = match checkout {
         Ok(Checkout::Ready(up)) => (Step::Live(up), true),
         Ok(Checkout::Wait(pending)) => (Step::Waiting(pending), false),
         Err(error) => {

@@ -258,6 +258,16 @@ impl Cluster {
         host.pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host)
     }
 
+    /// A connection to `host` that carries a request's body as it is, behind an answer made here
+    /// (`connect_config`).
+    ///
+    /// # Errors
+    /// A circuit breaker refuses, which is counted.
+    #[cold]
+    pub fn checkout_tcp(&self, host: &Rc<Host>, priority: Priority) -> Result<Checkout, PoolError> {
+        tcp::checkout(host, priority)
+    }
+
     /// Leave to open a raw connection; `None` where `max_connections` refuses, which is counted.
     pub fn try_connection(&self, priority: Priority) -> Option<Permit> {
         let permit = self.core.try_take(priority, Resource::Connections);

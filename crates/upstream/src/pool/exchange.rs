@@ -4,6 +4,7 @@ use super::StreamError;
 use super::connection::{Connection, ConnectionFacts, RequestHold};
 use super::http1::Http1Exchange;
 use super::http2::{Http2Connection, Http2Exchange};
+use super::tcp::{TcpConnection, TcpExchange};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
 use std::rc::Rc;
@@ -43,6 +44,8 @@ pub struct Exchange {
 enum Kind {
     Http1(Http1Exchange),
     Http2(Http2Exchange),
+    /// Bytes alone: a CONNECT that ends here.
+    Tcp(Box<TcpExchange>),
 }
 
 /// Calls the same method of whichever kind it is.
@@ -51,6 +54,7 @@ macro_rules! each {
         match $kind {
             Kind::Http1($x) => $call,
             Kind::Http2($x) => $call,
+            Kind::Tcp($x) => $call,
         }
     };
 }
@@ -62,6 +66,10 @@ impl Exchange {
 
     pub(super) fn http2(connection: Rc<Http2Connection>, hold: RequestHold) -> Self {
         Self { kind: Kind::Http2(Http2Exchange::new(connection, hold)) }
+    }
+
+    pub(super) fn tcp(connection: TcpConnection) -> Self {
+        Self { kind: Kind::Tcp(Box::new(TcpExchange::new(connection))) }
     }
 
     /// Writes the request's head into the buffer. Call it first, once.

@@ -2,11 +2,13 @@
 
 use super::connection::{ClosedBy, Connection, RequestHold};
 use super::http2::Http2Connection;
-use super::{Exchange, PoolError};
+use super::{Exchange, PoolError, TcpConnection};
 use crate::cluster::{Permit, RequestPriority};
 use crate::host::Host;
 use nuncio_codec::head::Version;
 use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -68,6 +70,21 @@ impl Pending {
 /// A stream to come. Dropping it gives the place in the queue up; the connection that was being opened stays
 /// for others.
 pub struct PendingStream {
+    kind: Kind,
+}
+
+enum Kind {
+    /// In a pool's queue.
+    Queued(Place),
+    /// For a connection of its own.
+    Connecting(Connecting),
+}
+
+/// A connection that is being opened for one request alone.
+type Connecting = Pin<Box<dyn Future<Output = Result<TcpConnection, PoolError>>>>;
+
+/// A place in a pool's queue, given up when it is dropped.
+struct Place {
     pending: Rc<Pending>,
     host: Rc<Host>,
     priority: RequestPriority,
@@ -81,15 +98,27 @@ impl PendingStream {
         priority: RequestPriority,
         speaks: Version,
     ) -> Self {
-        Self { pending, host, priority, speaks }
+        Self { kind: Kind::Queued(Place { pending, host, priority, speaks }) }
     }
 
-    /// Ready with the stream, or with why there is none. Once ready it must not be polled again (it would
-    /// never be).
+    pub(super) fn connecting(connecting: Connecting) -> Self {
+        Self { kind: Kind::Connecting(connecting) }
+    }
+
+    /// Ready with the stream, or with why there is none. Once ready it must not be polled again.
     ///
     /// # Errors
     /// The connection failed, or a circuit breaker refused.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Exchange, PoolError>> {
+        match &mut self.kind {
+            Kind::Queued(place) => place.poll(cx),
+            Kind::Connecting(connecting) => connecting.as_mut().poll(cx).map_ok(Exchange::tcp),
+        }
+    }
+}
+
+impl Place {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Exchange, PoolError>> {
         let state = &mut *self.pending.0.borrow_mut();
         match std::mem::replace(state, State::Taken) {
             State::Waiting { count, .. } => {
@@ -108,7 +137,7 @@ impl PendingStream {
     }
 }
 
-impl Drop for PendingStream {
+impl Drop for Place {
     fn drop(&mut self) {
         let state = self.pending.0.replace(State::Taken);
         let (host, priority) = (&self.host, self.priority);

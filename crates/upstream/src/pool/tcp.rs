@@ -1,8 +1,12 @@
 //! Connections that carry bytes alone: one for each downstream connection or tunnel, never shared or used again.
 
+mod exchange;
+
+pub(super) use exchange::TcpExchange;
+
 use super::connection::{ClosedBy, ConnectionCount, ConnectionFacts, RequestHold};
-use super::pending::PendingCount;
-use super::{PoolError, queue};
+use super::pending::{PendingCount, PendingStream};
+use super::{Checkout, PoolError, queue};
 use crate::circuit::Resource;
 use crate::cluster::{Permit, RequestPriority};
 use crate::host::Host;
@@ -15,6 +19,21 @@ pub struct TcpConnection {
     facts: ConnectionFacts,
     count: ConnectionCount,
     _hold: RequestHold,
+}
+
+/// A connection of its own for one request whose bytes go on as they are (`connect_config`).
+///
+/// # Errors
+/// `max_connections` or `max_pending_requests` refuses, which is counted.
+pub(crate) fn checkout(host: &Rc<Host>, priority: RequestPriority) -> Result<Checkout, PoolError> {
+    let core = host.core();
+    let Some(permit) = core.try_take(priority, Resource::Connections) else {
+        core.stats.upstream_cx_overflow.inc();
+        return Err(PoolError::Overflow);
+    };
+    let host = Rc::clone(host);
+    let connecting = async move { connect(&host, priority, permit).await };
+    Ok(Checkout::Wait(PendingStream::connecting(Box::pin(connecting))))
 }
 
 /// Connects to `host`; `permit` is for the connection.

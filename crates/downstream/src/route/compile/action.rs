@@ -4,7 +4,7 @@ use super::level::{Level, Parts};
 use super::{HostScope, Scope, all};
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::route::action::{
-    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, MirrorPolicy, Priority,
+    Action, ClusterAction, ClusterSpecifier, ConnectConfig, DirectResponseAction, HostChoice, Limit, MirrorPolicy, Priority,
     StreamLimits,
 };
 use crate::route::redirect::RedirectAction;
@@ -199,8 +199,8 @@ fn cluster_action(
         cx,
         around.scope.options.retry_plugins,
     );
+    let (upgrades, connect) = upgrades(upgrade_configs, cx)?;
     let new_timeouts = max_stream_duration.is_some();
-    let upgrades = upgrades(upgrade_configs, cx);
     let stream_limits = stream_limits(max_stream_duration, &cx.field("max_stream_duration"));
     let path = path_rewrite(prefix_rewrite, regex_rewrite, path_rewrite_policy, cx, around.template);
     let host = host_choice(host_rewrite_specifier, cx);
@@ -227,7 +227,8 @@ fn cluster_action(
             Some(Limit::After(timeout)) => Some(timeout),
         },
         idle_timeout: idle_timeout?,
-        upgrades: upgrades?,
+        connect,
+        upgrades,
         stream_limits: stream_limits?,
         priority: match core::RoutingPriority::try_from(priority) {
             Ok(core::RoutingPriority::High) => Priority::High,
@@ -254,21 +255,34 @@ fn cluster_action(
     })
 }
 
-fn upgrades(
-    configs: Vec<pb::route_action::UpgradeConfig>,
-    cx: &CompileContext<'_>,
-) -> Option<Box<[RouteUpgrade]>> {
+/// What a route allows, and what it terminates itself.
+type RouteUpgrades = (Box<[RouteUpgrade]>, Option<ConnectConfig>);
+
+fn upgrades(configs: Vec<pb::route_action::UpgradeConfig>, cx: &CompileContext<'_>) -> Option<RouteUpgrades> {
     let mut upgrades: Vec<RouteUpgrade> = Vec::with_capacity(configs.len());
+    let mut connect = None;
     let mut good = true;
     for (i, config) in configs.into_iter().enumerate() {
-        let pb::route_action::UpgradeConfig { upgrade_type, enabled } = config;
+        let pb::route_action::UpgradeConfig { upgrade_type, enabled, connect_config } = config;
+        let cx = cx.item("upgrade_configs", i);
         if upgrades.iter().any(|u| u.kind.eq_ignore_ascii_case(&upgrade_type)) {
-            cx.item("upgrade_configs", i).error(format!("Duplicate upgrade {upgrade_type}"));
+            cx.error(format!("Duplicate upgrade {upgrade_type}"));
             good = false;
+        }
+        if let Some(pb::route_action::upgrade_config::ConnectConfig { allow_post }) = connect_config {
+            if upgrade_type.eq_ignore_ascii_case("CONNECT") {
+                connect = Some(ConnectConfig { allow_post });
+            } else if upgrade_type.eq_ignore_ascii_case("CONNECT-UDP") {
+                cx.field("connect_config").error("CONNECT-UDP is not terminated here");
+                good = false;
+            } else {
+                cx.error(format!("Non-CONNECT upgrade type {upgrade_type} has ConnectConfig"));
+                good = false;
+            }
         }
         upgrades.push(RouteUpgrade { kind: upgrade_type.into(), enabled: enabled.unwrap_or(true) });
     }
-    good.then(|| upgrades.into())
+    good.then(|| (upgrades.into(), connect))
 }
 
 /// `Some(None)` where nothing is said.
