@@ -4,8 +4,8 @@ use super::level::{Level, Parts};
 use super::{HostScope, Scope, all};
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::route::action::{
-    Action, ClusterAction, ClusterSpecifier, ConnectConfig, DirectResponseAction, HostChoice, Limit, MirrorPolicy, Priority,
-    StreamLimits,
+    Action, ClusterAction, ClusterSpecifier, ConnectConfig, DirectResponseAction, HostChoice, Limit,
+    MirrorPolicy, Priority, StreamLimits,
 };
 use crate::route::redirect::RedirectAction;
 use crate::route::rewrite::{HostRewrite, PathRewrite};

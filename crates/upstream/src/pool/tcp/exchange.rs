@@ -124,7 +124,8 @@ impl TcpExchange {
         // What the host said before it closed is still to be read; then reading says that it closed.
         let failed = ready!(written).is_err();
         self.release_out();
-        if failed || (self.sending == Sending::Ending && ready!(self.connection.stream().poll_shutdown(cx)).is_ok())
+        if failed
+            || (self.sending == Sending::Ending && ready!(self.connection.stream().poll_shutdown(cx)).is_ok())
         {
             self.sending = Sending::Over;
         }
