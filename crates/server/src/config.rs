@@ -325,7 +325,9 @@ fn listeners_of(
         listener(&resource, &mut listeners, sink, env);
         Dumped::new(resource)
     };
-    let dumped = resources.into_iter().map(each).collect();
+    let mut dumped: Vec<Dumped> = resources.into_iter().map(each).collect();
+    // It lives where the larger resources did.
+    dumped.shrink_to_fit();
     (listeners, dumped)
 }
 
@@ -364,6 +366,7 @@ fn clusters_of(resources: Vec<Resource>, sink: &Sink) -> (ClusterSetConfig, Vec<
         clusters.extend(message.and_then(|m| ClusterConfig::compile(m, &cx)).map(Arc::new));
         Dumped::new(resource)
     };
-    let dumped = resources.into_iter().map(each).collect();
+    let mut dumped: Vec<Dumped> = resources.into_iter().map(each).collect();
+    dumped.shrink_to_fit();
     (ClusterSetConfig { clusters }, dumped)
 }

@@ -124,9 +124,16 @@ impl ClusterSet {
     }
 }
 
+/// A cluster as a worker holds it: most of what it costs comes with its first use.
+enum Entry {
+    /// Nobody has asked for it yet.
+    Unused(Arc<ClusterShared>),
+    Live(Rc<Cluster>),
+}
+
 /// The clusters of one worker.
 pub struct ClusterManager {
-    clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>, BuildFolding>>,
+    clusters: RefCell<HashMap<Arc<str>, Entry, BuildFolding>>,
     registry: Registry,
     worker: Rc<Worker>,
     reaper: Rc<Reaper>,
@@ -163,18 +170,39 @@ impl ClusterManager {
         manager
     }
 
-    /// A cluster by name, without allocating.
+    /// A cluster by name; it allocates when the worker uses the cluster for the first time.
     #[inline]
     pub fn get(&self, name: &str) -> Option<Rc<Cluster>> {
-        self.clusters.borrow().get(name).cloned()
+        match self.clusters.borrow().get(name)? {
+            Entry::Live(cluster) => return Some(Rc::clone(cluster)),
+            Entry::Unused(_) => {}
+        }
+        self.use_first(name)
+    }
+
+    #[cold]
+    fn use_first(&self, name: &str) -> Option<Rc<Cluster>> {
+        let mut clusters = self.clusters.borrow_mut();
+        let entry = clusters.get_mut(name)?;
+        let Entry::Unused(shared) = entry else { return None };
+        let cluster = self.live(Arc::clone(shared));
+        *entry = Entry::Live(Rc::clone(&cluster));
+        Some(cluster)
+    }
+
+    fn live(&self, shared: Arc<ClusterShared>) -> Rc<Cluster> {
+        Cluster::new(shared, &self.registry, &self.worker, &self.reaper, &self.connector)
     }
 
     fn apply(&self, update: Update) {
         match update {
             Update::Cluster(shared) => {
                 let name = Arc::clone(&shared.config().name);
-                let cluster =
-                    Cluster::new(shared, &self.registry, &self.worker, &self.reaper, &self.connector);
+                // Subsets are counted from the start on.
+                let cluster = match shared.config().lb.subsets {
+                    Some(_) => Entry::Live(self.live(shared)),
+                    None => Entry::Unused(shared),
+                };
                 // What it replaces closes its idle connections now; its running exchanges hold it till they end.
                 let old = self.clusters.borrow_mut().insert(name, cluster);
                 drop(old);
@@ -184,9 +212,12 @@ impl ClusterManager {
                 drop(old);
             }
             Update::Hosts(name) => {
-                if let Some(cluster) = self.get(&name) {
-                    cluster.update_hosts();
-                }
+                let cluster = match self.clusters.borrow().get(&name) {
+                    Some(Entry::Live(cluster)) => Rc::clone(cluster),
+                    // It begins with the hosts that it then has.
+                    Some(Entry::Unused(_)) | None => return,
+                };
+                cluster.update_hosts();
             }
         }
     }

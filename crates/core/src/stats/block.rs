@@ -87,79 +87,103 @@ impl Gauge {
     }
 }
 
-/// A distribution of values (times in milliseconds, sizes in bytes). Storage comes with the first value.
+/// A distribution of values (times in milliseconds, sizes in bytes). Storage comes with the first value, and for
+/// each power of ten with the first value of that size.
 #[derive(Debug, Default)]
-pub struct Histogram {
-    bins: OnceLock<Box<[AtomicU64]>>,
-    sum: AtomicU64,
-}
+pub struct Histogram(OnceLock<Box<Bins>>);
 
 /// Bins of one power of ten: 1.0, 1.1 … 9.9, as the field's log-linear histograms have them.
 const PER_DECADE: usize = 90;
-/// Values from 0 to below 10^12; larger ones count in the last bin.
+/// Values from 0 to below 10^12; larger ones count in a bin of their own.
 const DECADES: usize = 12;
+
+/// What a histogram has counted.
+#[derive(Debug, Default)]
+struct Bins {
+    sum: AtomicU64,
+    zeros: AtomicU64,
+    beyond: AtomicU64,
+    decades: [OnceLock<Box<[AtomicU64; PER_DECADE]>>; DECADES],
+}
+
+/// Adds one. One thread writes.
+#[inline]
+fn bump(count: &AtomicU64) {
+    count.store(count.load(Relaxed) + 1, Relaxed);
+}
 
 impl Histogram {
     /// Adds a value.
     pub fn record(&self, value: u64) {
-        let bins = self.bins.get_or_init(|| (0..=PER_DECADE * DECADES).map(|_| AtomicU64::new(0)).collect());
-        if let Some(bin) = bins.get(bin_of(value)) {
-            bin.store(bin.load(Relaxed) + 1, Relaxed);
-        }
-        self.sum.store(self.sum.load(Relaxed).wrapping_add(value), Relaxed);
+        let bins = self.0.get_or_init(Box::default);
+        bump(bins.bin(value));
+        bins.sum.store(bins.sum.load(Relaxed).wrapping_add(value), Relaxed);
     }
 
-    /// Calls `visit` with each bin in use, by index, and its count.
+    /// Calls `visit` with each bin in use, by index, and its count. Bin 0 holds zeros; bin 1 + 90·e + (d − 10) the
+    /// values whose two leading digits are d·10^(e−1).
     pub fn visit(&self, visit: &mut dyn FnMut(usize, u64)) {
-        for (i, bin) in self.bins.get().into_iter().flat_map(|b| b.iter()).enumerate() {
-            let n = bin.load(Relaxed);
-            if n != 0 {
-                visit(i, n);
+        let Some(bins) = self.0.get() else { return };
+        let mut found = |i: usize, bin: &AtomicU64| match bin.load(Relaxed) {
+            0 => {}
+            n => visit(i, n),
+        };
+        found(0, &bins.zeros);
+        for (decade, own) in bins.decades.iter().enumerate() {
+            for (i, bin) in own.get().into_iter().flat_map(|b| b.iter()).enumerate() {
+                found(1 + PER_DECADE * decade + i, bin);
             }
         }
+        found(1 + PER_DECADE * DECADES, &bins.beyond);
     }
 
     /// The sum of all values.
     pub fn sum(&self) -> u64 {
-        self.sum.load(Relaxed)
+        self.0.get().map_or(0, |bins| bins.sum.load(Relaxed))
     }
 }
 
-/// Bin 0 holds zeros; bin 1 + 90·e + (d − 10) the values whose two leading digits are d·10^(e−1).
-fn bin_of(value: u64) -> usize {
-    if value < 10 {
+impl Bins {
+    fn bin(&self, value: u64) -> &AtomicU64 {
+        if value == 0 {
+            return &self.zeros;
+        }
         // Most requests take less than 10 ms.
-        return (value as usize * 10).saturating_sub(9);
+        let (decade, digits) = match value {
+            1..10 => (0, value * 10),
+            _ => {
+                let decade = value.ilog10();
+                (decade as usize, value / 10_u64.pow(decade - 1))
+            }
+        };
+        let own = self.decades.get(decade);
+        let own = own.map(|d| d.get_or_init(|| Box::new([const { AtomicU64::new(0) }; PER_DECADE])));
+        own.and_then(|bins| bins.get(digits as usize - 10)).unwrap_or(&self.beyond)
     }
-    let decade = value.ilog10() as usize;
-    if decade >= DECADES {
-        return PER_DECADE * DECADES;
-    }
-    let digits = value / 10_u64.pow(decade as u32 - 1);
-    1 + PER_DECADE * decade + (digits as usize - 10)
 }
 
 /// Counts of response codes: `PREFIX_NNN` and `PREFIX_Nxx`, created with the first response of a class.
 #[derive(Debug, Default)]
-pub struct ResponseCodes {
-    classes: [OnceLock<Box<[AtomicU64; 100]>>; 5],
-}
+pub struct ResponseCodes(OnceLock<Box<Classes>>);
+
+/// The codes of each class, from 1xx.
+type Classes = [OnceLock<Box<[AtomicU64; 100]>>; 5];
 
 impl ResponseCodes {
     /// Counts a response; codes outside 100..600 are not counted.
     #[inline]
     pub fn inc(&self, code: u16) {
         let class = usize::from(code / 100).wrapping_sub(1);
-        let Some(codes) = self.classes.get(class) else { return };
+        let Some(codes) = self.0.get_or_init(Box::default).get(class) else { return };
         let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
         if let Some(n) = codes.get(usize::from(code % 100)) {
-            n.store(n.load(Relaxed) + 1, Relaxed);
+            bump(n);
         }
     }
 
     /// Calls `visit` with each code that occurred and its count.
     pub fn visit(&self, visit: &mut dyn FnMut(u16, u64)) {
-        for (class, codes) in (1..).zip(&self.classes) {
+        for (class, codes) in (1..).zip(self.0.get().into_iter().flat_map(|c| c.iter())) {
             for (rest, n) in (0..).zip(codes.get().into_iter().flat_map(|c| c.iter())) {
                 let n = n.load(Relaxed);
                 if n != 0 {
@@ -213,6 +237,9 @@ pub trait Block: std::any::Any + Send + Sync {
     fn defs(&self) -> &'static [Def];
     /// The storage of stat `i`.
     fn value(&self, i: usize) -> Option<Value<'_>>;
+    /// Calls `visit` with blocks of the same scope that others will write, so that their stats are there before
+    /// the first of those writers. None by default.
+    fn awaited(&self, _visit: &mut dyn FnMut(std::sync::Arc<dyn Block>)) {}
 }
 
 /// Declares a block: a struct whose fields are stats, with Envoy's names.

@@ -61,7 +61,8 @@ impl Registry {
 
     fn add<B: Block>(&self, prefix: Arc<str>, block: Arc<B>) -> Scope<B> {
         let weak: Weak<dyn Block> = Arc::downgrade(&block) as Weak<dyn Block>;
-        self.lock().entry(prefix).or_default().push(weak);
+        // Most scopes have one block.
+        self.lock().entry(prefix).or_insert_with(|| Vec::with_capacity(1)).push(weak);
         Scope(block)
     }
 
@@ -76,6 +77,12 @@ impl Registry {
                 live.extend(weak.upgrade());
                 weak.strong_count() > 0
             });
+            let own = live.len();
+            for i in 0..own {
+                if let Some(block) = live.get(i).map(Arc::clone) {
+                    block.awaited(&mut |other| live.push(other));
+                }
+            }
             if !live.is_empty() {
                 all.push((Arc::clone(prefix), live));
             }

@@ -38,3 +38,15 @@ fn blocks_of_one_scope_are_seen_by_name_and_forgotten_when_dropped() {
     drop(b);
     assert_eq!(read(), (1, 2, 1, vec![]));
 }
+
+#[test]
+fn a_histogram_counts_by_two_digits_and_keeps_the_sum() {
+    let h = super::block::Histogram::default();
+    for value in [0, 1, 9, 10, 19, 99, 100, 109, 999_999_999_999, 1_000_000_000_000, u64::MAX] {
+        h.record(value);
+    }
+    let mut seen = Vec::new();
+    h.visit(&mut |bin, n| seen.push((bin, n)));
+    let bins = [(0, 1), (1, 1), (81, 1), (91, 1), (100, 1), (180, 1), (181, 2), (1080, 1), (1081, 2)];
+    assert_eq!(seen, bins);
+}

@@ -6,10 +6,10 @@ use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
 use crate::outlier::{Origin, OutlierLine, SuccessRates};
-use crate::stats::{ClusterMainStats, OutlierStats, RemainingStats};
+use crate::stats::{BudgetStats, ClusterMainStats, ClusterStats, OutlierStats, RemainingStats, SizeStats};
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak};
 
 /// A cluster's exact counts, its hosts as last published, and the statistics that the main thread keeps.
 pub struct ClusterShared {
@@ -198,6 +198,20 @@ impl Block for ClusterShared {
         }
         self.stats.value(i)
     }
+
+    /// What workers count, of which each makes its own with its first use of the cluster.
+    fn awaited(&self, visit: &mut dyn FnMut(Arc<dyn Block>)) {
+        static NONE: LazyLock<Arc<ClusterStats>> = LazyLock::new(Arc::default);
+        static NO_SIZES: LazyLock<Arc<SizeStats>> = LazyLock::new(Arc::default);
+        static NO_BUDGETS: LazyLock<Arc<BudgetStats>> = LazyLock::new(Arc::default);
+        visit(Arc::clone(&*NONE) as Arc<dyn Block>);
+        if self.config.track.request_response_sizes {
+            visit(Arc::clone(&*NO_SIZES) as Arc<dyn Block>);
+        }
+        if self.config.track.timeout_budgets {
+            visit(Arc::clone(&*NO_BUDGETS) as Arc<dyn Block>);
+        }
+    }
 }
 
 /// The gauges of `track_remaining` of one priority.
@@ -237,11 +251,10 @@ fn initial_hosts(discovery: &Discovery) -> HostSnapshot {
         weighted_priority_health: discovery.weighted_priority_health,
         priorities: Vec::new(),
     };
+    let priorities = discovery.endpoints.iter().map(|e| e.priority as usize + 1).max().unwrap_or(0);
+    snapshot.priorities.resize_with(priorities, || Vec::with_capacity(1));
     for endpoints in &discovery.endpoints {
         let at = endpoints.priority as usize;
-        while snapshot.priorities.len() <= at {
-            snapshot.priorities.push(Vec::new());
-        }
         if let Some(priority) = snapshot.priorities.get_mut(at) {
             priority.push(LocalityHosts {
                 locality: Arc::clone(&endpoints.locality),

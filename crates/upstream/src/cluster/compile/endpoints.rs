@@ -11,7 +11,7 @@ use nuncio_proto::pb::envoy::config::endpoint::v3 as pb;
 use nuncio_proto::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
 use nuncio_proto::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The hosts of a static cluster, or the names of one that looks them up.
 pub(super) fn compile(
@@ -29,6 +29,7 @@ pub(super) fn compile(
             discovery.overprovisioning_factor = overprovisioning_factor.unwrap_or(140);
             discovery.weighted_priority_health = weighted_priority_health;
         }
+        discovery.endpoints.reserve_exact(endpoints.len());
         for (i, endpoints) in endpoints.into_iter().enumerate() {
             match locality(endpoints, &discovery.source, &cx.item("endpoints", i)) {
                 Some(endpoints) => discovery.endpoints.push(endpoints),
@@ -52,10 +53,13 @@ fn locality(
     cx: &CompileContext<'_>,
 ) -> Option<LocalityEndpoints> {
     let pb::LocalityLbEndpoints { locality, lb_endpoints, load_balancing_weight, priority } = message;
-    let locality = Arc::new(locality.map_or_else(Locality::default, |locality| {
-        let PbLocality { region, zone, sub_zone } = locality;
-        Locality { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() }
-    }));
+    static NOWHERE: LazyLock<Arc<Locality>> = LazyLock::new(Arc::default);
+    let locality = match locality {
+        None => Arc::clone(&NOWHERE),
+        Some(PbLocality { region, zone, sub_zone }) => {
+            Arc::new(Locality { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() })
+        }
+    };
     let mut all = LocalityEndpoints {
         priority,
         weight: load_balancing_weight,
@@ -63,6 +67,10 @@ fn locality(
         hosts: Vec::new(),
         names: Vec::new(),
     };
+    match source {
+        HostSource::Static => all.hosts.reserve_exact(lb_endpoints.len()),
+        HostSource::StrictDns(_) | HostSource::LogicalDns(_) => all.names.reserve_exact(lb_endpoints.len()),
+    }
     let mut whole = true;
     for (i, endpoint) in lb_endpoints.into_iter().enumerate() {
         let cx = cx.item("lb_endpoints", i);
