@@ -219,7 +219,10 @@ async fn one_stream(
     let ended = poll_fn(|cx| slot.as_mut().poll(cx)).await;
     hcm.give_slot(slot);
     // A slot that was just started always ends with its stream's end.
-    let Some(StreamEnd { down, heads, end, request_complete, responded: _ }) = ended else { unreachable!() };
+    let Some(StreamEnd { down, heads, end, request_complete, responded: _, upstream_failed: _ }) = ended
+    else {
+        unreachable!()
+    };
     hcm.give_heads(heads);
     (down, end, request_complete)
 }

@@ -98,6 +98,8 @@ pub struct StreamEnd<D> {
     pub request_complete: bool,
     /// The response was begun.
     pub responded: bool,
+    /// The connection to the upstream failed, before or within the response (`UF`, `UC`).
+    pub upstream_failed: bool,
 }
 
 /// How a stream ended.
@@ -436,11 +438,14 @@ impl<D: Downstream> Stream<D> {
         if self.upgrading {
             stats.downstream_cx_upgrades_active.dec();
         }
-        match end {
-            End::Complete => {}
-            End::Disconnected => stats.downstream_rq_rx_reset.inc(),
-            End::Reset => stats.downstream_rq_tx_reset.inc(),
+        if end != End::Complete || !self.request_complete {
+            // Envoy counts a stream here that ends before both messages do, whoever ends it.
+            stats.downstream_rq_rx_reset.inc();
         }
+        if end == End::Reset {
+            stats.downstream_rq_tx_reset.inc();
+        }
+        let flags = self.info.flags;
         let elapsed = self.hcm.world.worker.since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
         self.log(LogType::DownstreamEnd, now);
@@ -450,6 +455,8 @@ impl<D: Downstream> Stream<D> {
             end,
             request_complete: self.request_complete,
             responded: self.response_started,
+            upstream_failed: flags.contains(ResponseFlag::UpstreamConnectionFailure)
+                || flags.contains(ResponseFlag::UpstreamConnectionTermination),
         }
     }
 }

@@ -37,13 +37,14 @@ pub enum Verdict<'a> {
     Through(&'a ChainConfig),
 }
 
-const UPGRADE: KnownSet = KnownSet::of(&[Known::Upgrade]);
+/// One of these is there, or no path is, wherever an upgrade is asked for.
+const ASKING: KnownSet = KnownSet::of(&[Known::Upgrade, Known::Protocol]);
 
 /// What upgrade a request asks for: its `upgrade` header, or `CONNECT`. `None`: it is an ordinary request.
 #[inline]
 pub fn requested(headers: &HeaderMap) -> Option<&[u8]> {
-    // Only CONNECT comes without a path.
-    if !headers.contains_any(UPGRADE) && headers.contains(Known::Path) {
+    // Only CONNECT comes without a path; in its extended form it has one.
+    if !headers.contains_any(ASKING) && headers.contains(Known::Path) {
         return None;
     }
     headers.get(Known::Upgrade).or_else(|| headers.get(Known::Method).filter(|method| *method == b"CONNECT"))

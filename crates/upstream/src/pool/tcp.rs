@@ -89,6 +89,11 @@ impl TcpConnection {
         self.count.core.stats.upstream_cx_tx_bytes_total.add(bytes as u64);
     }
 
+    /// Both sides have ended it.
+    pub(super) fn complete(&mut self) {
+        self.count.closed(ClosedBy::Remote, false);
+    }
+
     /// It was the host that ended it, not this side.
     pub fn closed_by_host(&mut self) {
         self.count.closed(ClosedBy::Remote, true);

@@ -403,9 +403,10 @@ impl Driver {
         if self.active == 0 {
             self.idle_since = now;
         }
-        let Some(StreamEnd { heads, end, responded, .. }) = end else { return };
+        let Some(end) = end else { return };
+        let reset = reset_code(&end);
+        let StreamEnd { heads, end, responded, .. } = end;
         self.hcm.give_heads(heads);
-        let reset = (end == End::Reset).then_some(ErrorCode::INTERNAL_ERROR);
         // Where the connection is over, its streams are without another word.
         if let Some(key) = key.filter(|_| self.over.is_none()) {
             self.link.state.borrow_mut().codec.finish(key, reset);
@@ -586,6 +587,15 @@ impl Drop for Driver {
             stats.add(state.codec.take_counters());
         }
     }
+}
+
+/// What a stream ends with that did not come to its end; a response that ends before its request says so itself.
+fn reset_code(end: &StreamEnd<H2Stream>) -> Option<ErrorCode> {
+    // RFC 9113 section 8.5: a tunnel's client is told that its connection to the host failed.
+    if end.down.is_tunnel() && end.upstream_failed && !(end.end == End::Complete && end.request_complete) {
+        return Some(ErrorCode::CONNECT_ERROR);
+    }
+    (end.end == End::Reset).then_some(ErrorCode::INTERNAL_ERROR)
 }
 
 /// A stream has something to do.

@@ -47,6 +47,10 @@ pub(super) fn take_connect(head: &mut RequestHead) -> Tunnel {
     let Some(protocol) = head.headers.get(Known::Protocol).map(<[u8]>::to_vec) else {
         return Tunnel::Connect;
     };
+    if protocol == b"bytestream" {
+        // A CONNECT like any other, in this form.
+        return Tunnel::Connect;
+    }
     head.headers.remove(Known::Protocol);
     head.headers.set(Known::Method, b"GET");
     head.headers.set(Known::Upgrade, &protocol);
@@ -62,6 +66,11 @@ impl H2Stream {
     /// A stream whose request is as [`take_connect`] says.
     pub(super) fn tunnel(self, tunnel: Tunnel) -> Self {
         Self { tunnel, ..self }
+    }
+
+    /// Whether it was asked to become a tunnel.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel != Tunnel::None
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State, StreamKey) -> R) -> Option<R> {

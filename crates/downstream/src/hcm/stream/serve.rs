@@ -204,14 +204,9 @@ impl<D: Downstream> Stream<D> {
             }
             BadHead::HeadersTimeout => {
                 self.hcm.stats.downstream_rq_header_timeout.inc();
-                // A stream without a whole head ends with its connection, and counts as reset by the client.
-                self.hcm.stats.downstream_rq_rx_reset.inc();
                 self.reply(LocalReply::request_headers_timeout()).await
             }
-            BadHead::Timeout(timeout) => {
-                self.hcm.stats.downstream_rq_rx_reset.inc();
-                self.timed_out(timeout).await
-            }
+            BadHead::Timeout(timeout) => self.timed_out(timeout).await,
         }
     }
 

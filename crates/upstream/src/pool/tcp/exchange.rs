@@ -160,7 +160,13 @@ impl TcpExchange {
             input.release(buffers);
         }
         Poll::Ready(match ready!(filled) {
-            Ok(0) => Ok(UpstreamEvent::End),
+            Ok(0) => {
+                if self.sending == Sending::Over {
+                    // Both sides have said all.
+                    self.connection.complete();
+                }
+                Ok(UpstreamEvent::End)
+            }
             Ok(n) => {
                 self.bytes.wire_received += n as u64;
                 self.connection.received(n);
