@@ -3,6 +3,8 @@
 //! Layers are static or the admin port's; disk and RTDS layers are refused by the support ledger until they
 //! are built.
 
+pub mod features;
+
 use crate::config::{Fraction, fraction};
 use nuncio_proto::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use prost_types::Struct;
@@ -131,6 +133,15 @@ impl Runtime {
             Some("false") => false,
             _ => default,
         }
+    }
+
+    /// Whether a key is there whose name begins so.
+    pub fn has_prefix(&self, prefix: &str) -> bool {
+        !self.is_empty()
+            && self.read().iter().any(|layer| {
+                let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
+                layer.values.range::<str, _>(from).next().is_some_and(|(key, _)| key.starts_with(prefix))
+            })
     }
 
     /// A key as a fraction: one that was configured as such, or a whole number of hundredths, as in Envoy.

@@ -4,6 +4,7 @@ use crate::admin::object;
 use crate::admin::wire::Wire;
 use crate::cli::{self, Options};
 use crate::node_extensions::NodeExtensions;
+use crate::runtime_keys;
 use nuncio_core::address::Address;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::StringMatcher;
@@ -99,26 +100,6 @@ impl BootstrapConfig {
     }
 }
 
-/// What the keys begin with that mean something to Envoy without any field naming them.
-const OWN_KEYS: [&str; 8] =
-    ["envoy.", "overload.", "re2.", "upstream.", "outlier_detection.", "health_check.", "tracing.", "stats."];
-
-/// How the keys below `circuit_breakers.` end that clusters read.
-const BREAKER_KEYS: [&str; 5] =
-    [".max_connections", ".max_pending_requests", ".max_requests", ".max_retries", ".max_connection_pools"];
-
-/// What the router reads below `upstream.`; the first names a cluster.
-const ROUTER_KEYS: [&str; 3] =
-    ["upstream.maintenance_mode.", "upstream.base_retry_backoff_ms", "upstream.use_retry"];
-
-/// Whether a key has a meaning in Envoy that is not built.
-fn has_unbuilt_meaning(key: &str) -> bool {
-    let own = OWN_KEYS.iter().any(|prefix| key.starts_with(prefix));
-    let breaker = key.starts_with("circuit_breakers.");
-    own && !ROUTER_KEYS.iter().any(|built| key.starts_with(built))
-        || breaker && !BREAKER_KEYS.iter().any(|end| key.ends_with(end))
-}
-
 /// The layers of `layered_runtime`. `None`: refused, with every reason recorded.
 fn runtime(message: pb::LayeredRuntime, cx: &CompileContext<'_>) -> Option<Runtime> {
     let pb::LayeredRuntime { layers } = message;
@@ -138,16 +119,7 @@ fn runtime(message: pb::LayeredRuntime, cx: &CompileContext<'_>) -> Option<Runti
                     continue;
                 }
                 let mut layer = Layer::fixed(&name, &fields);
-                let layer_cx = cx.field("static_layer");
-                layer.values.retain(|key, _| {
-                    let own = has_unbuilt_meaning(key);
-                    if own {
-                        layer_cx.unsupported(format!(
-                            "the runtime key {key} has a meaning of its own that is not built"
-                        ));
-                    }
-                    !own
-                });
+                runtime_keys::check(&mut layer, &cx.field("static_layer"));
                 compiled.push(layer);
             }
             Some(LayerSpecifier::AdminLayer(pb::runtime_layer::AdminLayer {})) => {

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod node_extensions;
 pub mod own_address;
 pub mod run;
+pub mod runtime_keys;
 pub mod signal;
 pub mod stats;
 pub mod worker;

@@ -91,6 +91,9 @@ impl ClusterShared {
             let limits = limits.at_runtime(&self.config.name, priority, &self.runtime);
             self.breakers.get(priority).set_limits(&limits);
         }
+        if let (Some(outlier), Some(config)) = (&self.outlier, &self.config.outlier) {
+            outlier.line.take_runtime(config, &self.runtime);
+        }
     }
 
     /// Runtime keys.

@@ -157,7 +157,8 @@ impl Checks {
                 self.verdict_of_new(1);
             }
             let good = matches!(verdict, Verdict::Good { .. });
-            tokio::time::sleep(session::wait(config, good, change, self.has_traffic(), worker.rng())).await;
+            let (traffic, runtime) = (self.has_traffic(), self.cluster.runtime());
+            tokio::time::sleep(session::wait(config, (good, change), traffic, worker.rng(), runtime)).await;
         }
     }
 

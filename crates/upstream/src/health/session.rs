@@ -2,6 +2,7 @@
 
 use super::config::{HealthCheckConfig, Intervals};
 use nuncio_core::rng::Rng;
+use nuncio_core::runtime::Runtime;
 use std::time::Duration;
 
 /// What one check came to.
@@ -74,13 +75,14 @@ impl Session {
     }
 }
 
-/// The time to the next check. `traffic`: the cluster has ever had a connection.
+/// The time to the next check. `traffic`: the cluster has ever had a connection. Runtime keys
+/// (`health_check.min_interval`, `health_check.max_interval`, in milliseconds) bound it.
 pub(super) fn wait(
     config: &HealthCheckConfig,
-    good: bool,
-    change: Change,
+    (good, change): (bool, Change),
     traffic: bool,
     rng: &Rng,
+    runtime: &Runtime,
 ) -> Duration {
     let Intervals { healthy, healthy_edge, unhealthy, unhealthy_edge, no_traffic, no_traffic_healthy } =
         config.intervals;
@@ -96,5 +98,7 @@ pub(super) fn wait(
     let ms = base.as_millis() as u64;
     let share = ms * u64::from(config.interval_jitter_percent) / 100;
     let jitter = rng.below(share) + rng.below(config.interval_jitter.as_millis() as u64);
-    Duration::from_millis((ms + jitter).max(1))
+    let least = runtime.integer("health_check.min_interval", 1);
+    let most = runtime.integer("health_check.max_interval", u64::MAX);
+    Duration::from_millis((ms + jitter).max(1).max(least).min(most))
 }

@@ -1,6 +1,7 @@
 use super::probe::contains_in_order;
 use super::*;
 use nuncio_core::rng::Rng;
+use nuncio_core::runtime::{Layer, Runtime};
 
 fn config(healthy: u32, unhealthy: u32) -> HealthCheckConfig {
     let s = Duration::from_secs;
@@ -59,8 +60,13 @@ fn each_state_has_its_interval() {
         (false, true, Change::Pending, 5),
         (false, true, Change::Changed, 6),
     ] {
-        assert_eq!(session::wait(&config, good, change, traffic, &rng), Duration::from_secs(seconds));
+        let wait = session::wait(&config, (good, change), traffic, &rng, &Runtime::default());
+        assert_eq!(wait, Duration::from_secs(seconds));
     }
+    let mut layer = Layer::admin("a");
+    layer.values.insert("health_check.max_interval".into(), "700".into());
+    let wait = session::wait(&config, (true, Change::None), true, &rng, &Runtime::new(vec![layer]));
+    assert_eq!(wait, Duration::from_millis(700));
 }
 
 #[test]

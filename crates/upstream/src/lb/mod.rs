@@ -89,15 +89,19 @@ impl LbConfig {
     /// The configuration with the values that runtime keys have now. As in Envoy they count from the next time that
     /// the hosts change.
     pub fn at_runtime(&self, runtime: &Runtime) -> Cow<'_, Self> {
-        match &self.policy {
-            LbPolicy::LeastRequest(policy) if !policy.bias_key.is_empty() && !runtime.is_empty() => {
+        if runtime.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let panic = runtime.integer("upstream.healthy_panic_threshold", self.panic_threshold.into()).min(100);
+        let policy = match &self.policy {
+            LbPolicy::LeastRequest(policy) if !policy.bias_key.is_empty() => {
                 let bias = runtime.double(&policy.bias_key, policy.active_request_bias);
                 let active_request_bias = if bias < 0.0 { 1.0 } else { bias };
-                let policy = LbPolicy::LeastRequest(LeastRequest { active_request_bias, ..policy.clone() });
-                Cow::Owned(Self { policy, ..self.clone() })
+                LbPolicy::LeastRequest(LeastRequest { active_request_bias, ..policy.clone() })
             }
-            _ => Cow::Borrowed(self),
-        }
+            policy => policy.clone(),
+        };
+        Cow::Owned(Self { policy, panic_threshold: panic as u32, ..self.clone() })
     }
 }
 

@@ -1,8 +1,12 @@
 //! `envoy.config.cluster.v3.OutlierDetection`, compiled.
 
 use nuncio_core::config::{CompileContext, duration};
+use nuncio_core::runtime::Runtime;
 use nuncio_proto::pb::envoy::config::cluster::v3::OutlierDetection;
 use std::time::Duration;
+
+/// What the runtime keys begin with that override limits.
+const KEYS: &str = "outlier_detection.";
 
 /// How hosts are ejected for what they answer. Percentages are 0 to 100.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,5 +123,59 @@ impl OutlierConfig {
             },
             failure_percentage_threshold: failure_percentage_threshold.unwrap_or(85),
         }))
+    }
+
+    /// These limits, or what `outlier_detection.*` says in their place.
+    pub(crate) fn at_runtime(&self, runtime: &Runtime) -> Self {
+        if !runtime.has_prefix(KEYS) {
+            return self.clone();
+        }
+        let number = |name: &str, value: u32| {
+            u32::try_from(runtime.integer(&format!("{KEYS}{name}"), value.into())).unwrap_or(u32::MAX)
+        };
+        let time = |name: &str, value: Duration| {
+            let ms = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
+            let set = runtime.integer(&format!("{KEYS}{name}_ms"), ms);
+            if set == ms { value } else { Duration::from_millis(set) }
+        };
+        let [consecutive_5xx, gateway, local] = self.consecutive;
+        let enforced = |at: usize, name: &str| {
+            let configured = self.enforcing.get(at).copied().unwrap_or_default();
+            number(&format!("enforcing_{name}"), configured).min(100)
+        };
+        let rates = |name: &str, limits: RateLimits| RateLimits {
+            minimum_hosts: number(&format!("{name}_minimum_hosts"), limits.minimum_hosts),
+            request_volume: number(&format!("{name}_request_volume"), limits.request_volume),
+        };
+        Self {
+            interval: time("interval", self.interval),
+            base_ejection_time: time("base_ejection_time", self.base_ejection_time),
+            max_ejection_time: time("max_ejection_time", self.max_ejection_time),
+            max_ejection_time_jitter: time("max_ejection_time_jitter", self.max_ejection_time_jitter),
+            max_ejection_percent: number("max_ejection_percent", self.max_ejection_percent).min(100),
+            always_eject_one_host: self.always_eject_one_host,
+            split: self.split,
+            consecutive: [
+                number("consecutive_5xx", consecutive_5xx),
+                number("consecutive_gateway_failure", gateway),
+                number("consecutive_local_origin_failure", local),
+            ],
+            enforcing: [
+                enforced(0, "consecutive_5xx"),
+                enforced(1, "consecutive_gateway_failure"),
+                enforced(2, "consecutive_local_origin_failure"),
+                enforced(3, "success_rate"),
+                enforced(4, "local_origin_success_rate"),
+                enforced(5, "failure_percentage"),
+                enforced(6, "failure_percentage_local_origin"),
+            ],
+            success_rate: rates("success_rate", self.success_rate),
+            stdev_factor: number("success_rate_stdev_factor", self.stdev_factor),
+            failure_percentage: rates("failure_percentage", self.failure_percentage),
+            failure_percentage_threshold: number(
+                "failure_percentage_threshold",
+                self.failure_percentage_threshold,
+            ),
+        }
     }
 }

@@ -24,7 +24,8 @@ struct Record {
 struct Detector {
     discovery: Rc<Discovery>,
     cluster: Arc<ClusterShared>,
-    config: Box<OutlierConfig>,
+    /// As runtime keys have it in this interval.
+    config: OutlierConfig,
     stats: Scope<OutlierStats>,
     records: HashMap<*const HostShared, Record>,
 }
@@ -36,7 +37,7 @@ pub(crate) fn follow(discovery: &Rc<Discovery>, cluster: &Arc<ClusterShared>) {
     let detector = Detector {
         discovery: Rc::clone(discovery),
         cluster: Arc::clone(cluster),
-        config: config.clone(),
+        config: config.at_runtime(cluster.runtime()),
         stats,
         records: HashMap::new(),
     };
@@ -45,19 +46,35 @@ pub(crate) fn follow(discovery: &Rc<Discovery>, cluster: &Arc<ClusterShared>) {
 
 impl Detector {
     async fn run(mut self, mut told: UnboundedReceiver<Told>) {
-        let mut ticks = tokio::time::interval(self.config.interval.max(Duration::from_millis(1)));
-        ticks.tick().await;
+        let mut tick = Box::pin(tokio::time::sleep(self.interval()));
         loop {
             tokio::select! {
                 one = told.recv() => {
                     let Some((host, cause)) = one else { return };
+                    self.take_runtime();
                     self.run_completed(&host, cause);
                 }
-                _ = ticks.tick() => self.tick(),
+                () = &mut tick => {
+                    self.take_runtime();
+                    self.tick();
+                    let next = tick.deadline() + self.interval();
+                    tick.as_mut().reset(next);
+                }
             }
             if !self.discovery.is_current(&self.cluster) {
                 return;
             }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        self.config.interval.max(Duration::from_millis(1))
+    }
+
+    /// Takes what runtime keys say now.
+    fn take_runtime(&mut self) {
+        if let Some(config) = &self.cluster.config().outlier {
+            self.config = config.at_runtime(self.cluster.runtime());
         }
     }
 
@@ -119,7 +136,10 @@ impl Detector {
             self.stats.ejections_overflow.inc();
             return;
         }
-        self.stats.ejections_total.inc();
+        // Envoy's older counters know two causes alone.
+        if matches!(cause, Cause::Consecutive5xx | Cause::SuccessRate) {
+            self.stats.ejections_total.inc();
+        }
         let percent = self.config.enforcing.get(cause as usize).copied().unwrap_or(0);
         let worker = &self.discovery.worker;
         if worker.rng().below(100) >= u64::from(percent) {

@@ -10,6 +10,7 @@ pub use config::{OutlierConfig, RateLimits};
 pub(crate) use detector::follow;
 
 use crate::host::HostShared;
+use nuncio_core::runtime::Runtime;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -88,6 +89,18 @@ impl Rate {
     }
 }
 
+/// How long a run of failures of each consecutive [`Cause`] has to be.
+#[derive(Debug, Default)]
+struct Consecutive([AtomicU32; 3]);
+
+impl Consecutive {
+    fn set(&self, limits: [u32; 3]) {
+        for (own, limit) in self.0.iter().zip(limits) {
+            own.store(limit, Relaxed);
+        }
+    }
+}
+
 /// What all workers have seen of one host.
 #[derive(Debug, Default)]
 pub(crate) struct HostRecord {
@@ -116,12 +129,12 @@ impl HostRecord {
     }
 
     /// One more failure in a row; whether the run is complete.
-    fn lengthen(&self, cause: Cause, config: &OutlierConfig) -> bool {
-        let limit = config.consecutive.get(cause as usize);
-        self.run(cause).is_some_and(|run| Some(&(run.fetch_add(1, Relaxed) + 1)) == limit)
+    fn lengthen(&self, cause: Cause, limits: &Consecutive) -> bool {
+        let limit = limits.0.get(cause as usize).map(|limit| limit.load(Relaxed));
+        self.run(cause).is_some_and(|run| Some(run.fetch_add(1, Relaxed) + 1) == limit)
     }
 
-    fn response(&self, status: u16, config: &OutlierConfig, tell: &mut dyn FnMut(Cause)) {
+    fn response(&self, status: u16, limits: &Consecutive, tell: &mut dyn FnMut(Cause)) {
         let failed = (500..600).contains(&status);
         self.external.count(!failed);
         if !failed {
@@ -131,32 +144,32 @@ impl HostRecord {
         }
         if !(502..=504).contains(&status) {
             self.reset(Cause::ConsecutiveGatewayFailure);
-        } else if self.lengthen(Cause::ConsecutiveGatewayFailure, config) {
+        } else if self.lengthen(Cause::ConsecutiveGatewayFailure, limits) {
             tell(Cause::ConsecutiveGatewayFailure);
         }
-        if self.lengthen(Cause::Consecutive5xx, config) {
+        if self.lengthen(Cause::Consecutive5xx, limits) {
             tell(Cause::Consecutive5xx);
         }
     }
 
-    fn local(&self, good: bool, config: &OutlierConfig, tell: &mut dyn FnMut(Cause)) {
+    fn local(&self, good: bool, limits: &Consecutive, tell: &mut dyn FnMut(Cause)) {
         self.local.count(good);
         if good {
             self.reset(Cause::ConsecutiveLocalOriginFailure);
-        } else if self.lengthen(Cause::ConsecutiveLocalOriginFailure, config) {
+        } else if self.lengthen(Cause::ConsecutiveLocalOriginFailure, limits) {
             tell(Cause::ConsecutiveLocalOriginFailure);
         }
     }
 
-    fn count(&self, outcome: Outcome, config: &OutlierConfig, tell: &mut dyn FnMut(Cause)) {
-        match (outcome, config.split) {
+    fn count(&self, outcome: Outcome, split: bool, limits: &Consecutive, tell: &mut dyn FnMut(Cause)) {
+        match (outcome, split) {
             (Outcome::Response(status), _) | (Outcome::TimedOut(status), false) => {
-                self.response(status, config, tell);
+                self.response(status, limits, tell);
             }
-            (Outcome::Failed, false) => self.response(503, config, tell),
+            (Outcome::Failed, false) => self.response(503, limits, tell),
             (Outcome::Connected, false) => {}
-            (Outcome::Connected, true) => self.local(true, config, tell),
-            (Outcome::Failed | Outcome::TimedOut(_), true) => self.local(false, config, tell),
+            (Outcome::Connected, true) => self.local(true, limits, tell),
+            (Outcome::Failed | Outcome::TimedOut(_), true) => self.local(false, limits, tell),
         }
     }
 }
@@ -168,12 +181,18 @@ type Told = (Arc<HostShared>, Cause);
 pub(crate) struct OutlierLine {
     tell: mpsc::UnboundedSender<Told>,
     told: Mutex<Option<mpsc::UnboundedReceiver<Told>>>,
+    limits: Consecutive,
 }
 
 impl OutlierLine {
     pub(crate) fn new() -> Self {
         let (tell, told) = mpsc::unbounded_channel();
-        Self { tell, told: Mutex::new(Some(told)) }
+        Self { tell, told: Mutex::new(Some(told)), limits: Consecutive::default() }
+    }
+
+    /// The limits as runtime keys have them now.
+    pub(crate) fn take_runtime(&self, config: &OutlierConfig, runtime: &Runtime) {
+        self.limits.set(config.at_runtime(runtime).consecutive);
     }
 
     /// The main thread's end, once.
@@ -183,7 +202,7 @@ impl OutlierLine {
 
     /// Counts what came of a request to `host`.
     pub(crate) fn count(&self, host: &Arc<HostShared>, outcome: Outcome, config: &OutlierConfig) {
-        host.outlier().count(outcome, config, &mut |cause| {
+        host.outlier().count(outcome, config.split, &self.limits, &mut |cause| {
             // Without a listener nobody ejects.
             let _ = self.tell.send((Arc::clone(host), cause));
         });

@@ -1,5 +1,6 @@
 use super::*;
 use nuncio_core::config::{CompileContext, Sink};
+use nuncio_core::runtime::Layer;
 
 fn config() -> Box<OutlierConfig> {
     let sink = Sink::default();
@@ -7,9 +8,10 @@ fn config() -> Box<OutlierConfig> {
 }
 
 fn causes(config: &OutlierConfig, outcomes: &[Outcome]) -> Vec<Cause> {
-    let (record, mut told) = (HostRecord::default(), Vec::new());
+    let (record, limits, mut told) = (HostRecord::default(), Consecutive::default(), Vec::new());
+    limits.set(config.consecutive);
     for outcome in outcomes {
-        record.count(*outcome, config, &mut |cause| told.push(cause));
+        record.count(*outcome, config.split, &limits, &mut |cause| told.push(cause));
     }
     told
 }
@@ -39,4 +41,21 @@ fn the_threshold_lies_below_the_mean_by_its_share_of_the_deviation() {
     let rates = [100.0, 100.0, 100.0, 100.0, 0.0];
     assert_eq!(detector::threshold(rates.into_iter(), 1900), 80.0 - 40.0 * 1.9);
     assert_eq!(detector::threshold([50.0, 50.0].into_iter(), 1900), 50.0);
+}
+
+#[test]
+fn runtime_keys_take_the_place_of_limits() {
+    let keys = [
+        ("outlier_detection.consecutive_5xx", "2"),
+        ("outlier_detection.base_ejection_time_ms", "1500"),
+        ("outlier_detection.enforcing_success_rate", "700"),
+        ("outlier_detection.success_rate_minimum_hosts", "word"),
+    ];
+    let mut layer = Layer::admin("a");
+    layer.values.extend(keys.map(|(key, value)| (key.into(), value.into())));
+    let changed = config().at_runtime(&Runtime::new(vec![layer]));
+    assert_eq!(changed.consecutive, [2, 5, 5]);
+    assert_eq!(changed.base_ejection_time.as_millis(), 1500);
+    assert_eq!((changed.enforcing[3], changed.success_rate.minimum_hosts), (100, 5));
+    assert_eq!(config().at_runtime(&Runtime::default()), *config());
 }

@@ -412,7 +412,8 @@ impl Driver {
             self.link.state.borrow_mut().codec.finish(key, reset);
         }
         let lived = now.saturating_duration_since(started);
-        if self.premature.ended(lived, end == End::Disconnected && !responded) && self.over.is_none() {
+        let unanswered = end == End::Disconnected && !responded;
+        if self.premature.ended(lived, unanswered, &self.hcm.world.runtime) && self.over.is_none() {
             self.hcm.stats.downstream_rq_too_many_premature_resets.inc();
             self.over = Some(Over::Local);
             self.end_all(&DownstreamError::Gone {
