@@ -1,14 +1,18 @@
 //! The filter chain: compiled once per connection manager, made once per stream.
 
-use super::{Flow, HttpFilter, HttpFilterConfig, LiveHttpFilter, RouteSays, Step};
-use crate::route::{Action, Route};
+use super::lane::{Decode, Encode, Lane, Verdict};
+use super::{HttpFilter, HttpFilterConfig, LiveHttpFilter, Request, Response, RouteSays};
+use crate::hcm::exchange::RequestEvent;
+use crate::hcm::local_reply::LocalReply;
+use crate::hcm::stream::Heads;
+use crate::route::Route;
 use crate::router::RouterConfig;
 use crate::world::World;
-use nuncio_codec::head::{RequestHead, ResponseHead};
 use nuncio_core::stream_info::StreamInfo;
-use smallvec::SmallVec;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// A connection manager's filters in their order, and the router at the end.
 pub struct ChainConfig {
@@ -31,88 +35,267 @@ pub struct ChainEntry {
 }
 
 /// One worker's live chain.
-pub struct LiveChain(Box<[LiveEntry]>);
+pub struct LiveChain {
+    entries: Box<[LiveEntry]>,
+    spare: Rc<Spare>,
+}
+
+/// Chains of streams that are over, kept for the next ones.
+// Boxed, because streams carry them along and hand them back.
+#[allow(clippy::vec_box, reason = "see above")]
+type Spare = RefCell<Vec<Box<Chain>>>;
+
+/// How many of them a worker keeps for each chain.
+const KEEP: usize = 64;
 
 struct LiveEntry {
     name: Arc<str>,
     filter: Rc<dyn LiveHttpFilter>,
     disabled: bool,
+    sees_bodies: bool,
 }
 
-/// One stream's filters.
-#[derive(Default)]
+/// One stream's filters, and what is on its way through them.
 pub struct Chain {
-    filters: SmallVec<[Box<dyn HttpFilter>; 4]>,
-    /// How many have seen the request: those see the response.
-    entered: usize,
+    filters: Vec<Box<dyn HttpFilter>>,
+    /// One of them sees bodies.
+    sees_bodies: bool,
+    /// All of the request has come from the client.
+    received: bool,
+    request: Lane<Decode>,
+    response: Lane<Encode>,
+    limits: Limits,
+    /// What a filter answers out of turn.
+    reply: Option<LocalReply>,
+    home: Rc<Spare>,
+}
+
+/// What filters set for the whole chain.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    request: usize,
+    response: usize,
+    reroute: bool,
 }
 
 impl ChainConfig {
     /// A worker's live form; `stat_prefix` as in [`HttpFilterConfig::start`].
     pub fn start(&self, world: &Rc<World>, stat_prefix: &str) -> LiveChain {
-        let live = |entry: &ChainEntry| LiveEntry {
-            name: Arc::clone(&entry.name),
-            filter: Arc::clone(&entry.config).start(world, stat_prefix),
-            disabled: entry.disabled,
+        let live = |entry: &ChainEntry| {
+            let filter = Arc::clone(&entry.config).start(world, stat_prefix);
+            LiveEntry {
+                name: Arc::clone(&entry.name),
+                sees_bodies: filter.sees_bodies(),
+                filter,
+                disabled: entry.disabled,
+            }
         };
-        LiveChain(self.filters.iter().map(live).collect())
+        LiveChain { entries: self.filters.iter().map(live).collect(), spare: Rc::default() }
     }
 }
 
 impl LiveChain {
     /// The filters of a stream: those that the route does not switch off, with their per-route
-    /// configuration. Without filters before the router, nothing is allocated.
-    pub fn make(&self, route: Option<&Route>) -> Chain {
-        let mut filters = SmallVec::new();
-        for entry in &self.0 {
+    /// configuration. `None` where there are none before the router. `limit`: how much of a body may wait.
+    #[inline]
+    pub fn make(&self, route: Option<&Arc<Route>>, limit: usize) -> Option<Box<Chain>> {
+        if self.entries.is_empty() { None } else { self.fill(route, limit) }
+    }
+
+    fn fill(&self, route: Option<&Arc<Route>>, limit: usize) -> Option<Box<Chain>> {
+        let mut chain =
+            self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(Chain::new(Rc::clone(&self.spare))));
+        chain.limits = Limits { request: limit, response: limit, reroute: false };
+        for entry in &self.entries {
             let of_route = route.and_then(|r| r.filters.get(&entry.name));
             let disabled =
                 of_route.and_then(|o| o.disabled()).unwrap_or(entry.disabled && of_route.is_none());
             if !disabled {
-                let says = RouteSays {
-                    configs: of_route.map(|o| o.configs()).unwrap_or_default(),
-                    forwards: route.is_some_and(|r| matches!(r.action, Action::Cluster(_))),
-                };
-                filters.push(Rc::clone(&entry.filter).make(says));
+                let configs = of_route.map(|o| o.configs()).unwrap_or_default();
+                chain.filters.push(Rc::clone(&entry.filter).make(RouteSays { configs, route }));
+                chain.sees_bodies |= entry.sees_bodies;
             }
         }
-        Chain { filters, entered: 0 }
+        if chain.filters.is_empty() {
+            chain.give_back();
+            return None;
+        }
+        Some(chain)
     }
 }
 
+/// The parts of a stream that filters see, the response's heads among them.
+pub(crate) struct Parts<'a> {
+    pub(crate) heads: &'a mut Heads,
+    pub(crate) info: &'a mut StreamInfo,
+}
+
 impl Chain {
-    /// Leads the request's head down the list, until a filter answers.
-    pub async fn decode(&mut self, head: &mut RequestHead, end_stream: bool, info: &mut StreamInfo) -> Flow {
-        for filter in &mut self.filters {
-            self.entered += 1;
-            let flow = match filter.decode_headers(head, end_stream, info) {
-                Step::Now(flow) => flow,
-                Step::Later(answer) => answer.await,
-            };
-            if !matches!(flow, Flow::Continue) {
-                return flow;
-            }
+    fn new(home: Rc<Spare>) -> Self {
+        Self {
+            filters: Vec::new(),
+            sees_bodies: false,
+            received: false,
+            request: Lane::default(),
+            response: Lane::default(),
+            limits: Limits::default(),
+            reply: None,
+            home,
         }
-        Flow::Continue
     }
 
-    /// Leads the response's head back up. A filter may put a local reply in its place once; the filters
-    /// that have seen the first head then see the second.
-    pub async fn encode(&mut self, head: &mut ResponseHead, end_stream: bool, info: &mut StreamInfo) -> Flow {
-        for filter in self.filters.iter_mut().take(self.entered).rev() {
-            let flow = match filter.encode_headers(head, end_stream, info) {
-                Step::Now(flow) => flow,
-                Step::Later(answer) => answer.await,
-            };
-            if !matches!(flow, Flow::Continue) {
-                return flow;
-            }
+    /// The stream is over: the filters go, their room stays.
+    pub(crate) fn give_back(mut self: Box<Self>) {
+        self.filters.clear();
+        self.sees_bodies = false;
+        self.received = false;
+        self.request.clear();
+        self.response.clear();
+        self.reply = None;
+        let home = Rc::clone(&self.home);
+        let mut spare = home.borrow_mut();
+        if spare.len() < KEEP {
+            spare.push(self);
         }
-        Flow::Continue
     }
 
-    /// Whether there is no filter at all.
-    pub fn is_empty(&self) -> bool {
-        self.filters.is_empty()
+    /// Whether one of the filters sees bodies.
+    #[inline]
+    pub(crate) fn sees_bodies(&self) -> bool {
+        self.sees_bodies
+    }
+
+    /// Whether a filter wants the route to be looked up anew.
+    pub(crate) fn reroutes(&self) -> bool {
+        self.limits.reroute
+    }
+
+    /// The way of the request.
+    pub(crate) fn request(&mut self) -> &mut Lane<Decode> {
+        &mut self.request
+    }
+
+    /// The way of the response.
+    pub(crate) fn response(&mut self) -> &mut Lane<Encode> {
+        &mut self.response
+    }
+
+    /// The request's bytes that came out last.
+    pub(crate) fn request_data(&self) -> &[u8] {
+        self.request.data()
+    }
+
+    /// All of the request has come from the client.
+    pub(crate) fn received(&mut self) {
+        self.received = true;
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_received(&self) -> bool {
+        self.received
+    }
+
+    /// Whether the request's end has come out.
+    pub(crate) fn request_is_finished(&self) -> bool {
+        self.request.is_finished()
+    }
+
+    /// Whether more of the request is to be read.
+    pub(crate) fn wants_request(&self) -> bool {
+        self.reply.is_none()
+            && !self.received
+            && self.request.wants_data()
+            && self.request.waiting() <= self.limits.request
+    }
+
+    /// Whether a response is on its way, even where its head waits for a filter.
+    pub(crate) fn has_response(&self) -> bool {
+        self.response.is_born()
+    }
+
+    /// Bytes of the response that wait for filters.
+    pub(crate) fn held_back(&self) -> usize {
+        self.response.waiting() + self.filters.iter().map(|f| f.held_back()).sum::<usize>()
+    }
+
+    /// Keeps a filter's answer until the stream can give it.
+    pub(crate) fn keep_reply(&mut self, verdict: Verdict) {
+        if let Verdict::Reply(reply) | Verdict::ReplyAtEnd(reply) = verdict {
+            self.reply = Some(reply);
+        }
+    }
+
+    /// The answer that was kept.
+    pub(crate) fn take_reply(&mut self) -> Option<LocalReply> {
+        self.reply.take()
+    }
+
+    /// The request's head comes in.
+    pub(crate) fn start_request(&mut self, parts: Parts<'_>, end_stream: bool) -> Verdict {
+        let Self { filters, request, limits, .. } = self;
+        request.start(filters, &mut limits.request_of(parts), end_stream)
+    }
+
+    /// A piece of the request comes in; `data` are its bytes.
+    pub(crate) fn push_request(&mut self, parts: Parts<'_>, event: RequestEvent, data: &[u8]) -> Verdict {
+        let Self { filters, request, limits, .. } = self;
+        let message = &mut limits.request_of(parts);
+        match event {
+            RequestEvent::Data { end_stream } => request.push(filters, message, data, end_stream),
+            RequestEvent::End => request.push(filters, message, &[], true),
+            RequestEvent::Trailers => request.push_trailers(filters, message),
+        }
+    }
+
+    /// Filters that keep the request waiting may go on.
+    pub(crate) fn poll_request(&mut self, parts: Parts<'_>, cx: &mut Context<'_>) -> Poll<Verdict> {
+        let Self { filters, request, limits, .. } = self;
+        request.poll(filters, &mut limits.request_of(parts), cx)
+    }
+
+    /// The response's head comes in.
+    pub(crate) fn start_response(&mut self, parts: Parts<'_>, end_stream: bool) -> Verdict {
+        let Self { filters, response, limits, .. } = self;
+        response.start(filters, &mut limits.response_of(parts), end_stream)
+    }
+
+    /// Body of the response comes in.
+    pub(crate) fn push_response(&mut self, parts: Parts<'_>, data: &[u8], end_stream: bool) -> Verdict {
+        let Self { filters, response, limits, .. } = self;
+        response.push(filters, &mut limits.response_of(parts), data, end_stream)
+    }
+
+    /// The response's trailers come in.
+    pub(crate) fn push_response_trailers(&mut self, parts: Parts<'_>) -> Verdict {
+        let Self { filters, response, limits, .. } = self;
+        response.push_trailers(filters, &mut limits.response_of(parts))
+    }
+
+    /// Filters that keep the response waiting may go on.
+    pub(crate) fn poll_response(&mut self, parts: Parts<'_>, cx: &mut Context<'_>) -> Poll<Verdict> {
+        let Self { filters, response, limits, .. } = self;
+        response.poll(filters, &mut limits.response_of(parts), cx)
+    }
+}
+
+impl Limits {
+    fn request_of<'a>(&'a mut self, Parts { heads, info }: Parts<'a>) -> Request<'a> {
+        Request {
+            head: &mut heads.request,
+            trailers: &mut heads.request_trailers,
+            info,
+            limit: &mut self.request,
+            reroute: &mut self.reroute,
+        }
+    }
+
+    fn response_of<'a>(&'a mut self, Parts { heads, info }: Parts<'a>) -> Response<'a> {
+        Response {
+            head: &mut heads.response,
+            trailers: &mut heads.response_trailers,
+            request: &heads.request,
+            info,
+            limit: &mut self.response,
+        }
     }
 }

@@ -2,28 +2,39 @@
 //!
 //! A filter is a factory (one file in `extensions`, one line in its list) that compiles a message into a
 //! shared configuration, which makes an instance for each stream. Heads go down by call and answers come
-//! back by return: a filter that need not wait allocates nothing.
+//! back by return: a filter that need not wait allocates nothing. Bodies go through the same filters, but only in a
+//! chain of which one says that it sees them ([`LiveHttpFilter::sees_bodies`]); all other streams' bytes go from
+//! codec to codec.
 
 mod chain;
 mod factory;
+mod lane;
 
+pub(crate) use chain::Parts;
 pub use chain::{Chain, ChainConfig, ChainEntry, LiveChain};
 pub use factory::{AnyHttpFilterFactory, Compiled, HttpFilterFactory};
+pub(crate) use lane::{LaneEvent, Verdict};
 
 use crate::hcm::local_reply::LocalReply;
+use crate::route::{Action, Route};
 use crate::world::World;
-use nuncio_codec::head::{RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::stream_info::StreamInfo;
 use std::any::Any;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-/// What a filter wants done with a head.
+/// What a filter wants done with what it was shown.
+#[derive(Debug)]
 pub enum Flow {
     /// On to the next filter.
     Continue,
+    /// The head stays here, and no more of the body is read: the filter's `poll_` function says how it goes on.
+    Wait,
+    /// The head stays here while the body is read and kept, up to the chain's limit: the filter is asked again with
+    /// each piece. Only for filters that see bodies.
+    Buffer,
     /// Answer with this; the filters after this one do not see the request.
     Reply(LocalReply),
     /// The same, but only when the whole request has come; its body is thrown away. In the answer's direction it is
@@ -31,36 +42,112 @@ pub enum Flow {
     ReplyAtEnd(LocalReply),
 }
 
-/// A filter's answer: at once, or when a future says so.
-pub enum Step<'a> {
-    /// The answer.
-    Now(Flow),
-    /// The answer comes later; only this case allocates.
-    Later(Pin<Box<dyn Future<Output = Flow> + 'a>>),
+/// Body bytes on their way through the filters.
+#[derive(Debug, Default)]
+pub struct Piece {
+    /// The bytes. A filter changes them in place; what it takes out it gives back in another piece.
+    pub data: Vec<u8>,
+    /// The message ends with them. A filter that holds back data clears it, and sets it with the last piece that its
+    /// `poll_` function gives.
+    pub end_stream: bool,
+}
+
+/// A request as a filter sees it.
+pub struct Request<'a> {
+    /// Its head. Once it has gone on, changes show in the log alone.
+    pub head: &'a mut RequestHead,
+    /// Its trailers, once they have come.
+    pub trailers: &'a mut HeaderMap,
+    /// Its stream.
+    pub info: &'a mut StreamInfo,
+    /// How much of a body may be kept for a filter that buffers, in bytes; more is answered 413.
+    pub limit: &'a mut usize,
+    /// Set where the route has to be looked up anew when the filters are through.
+    pub reroute: &'a mut bool,
+}
+
+/// A response as a filter sees it.
+pub struct Response<'a> {
+    /// Its head.
+    pub head: &'a mut ResponseHead,
+    /// Its trailers, once they have come.
+    pub trailers: &'a mut HeaderMap,
+    /// The request that it answers.
+    pub request: &'a RequestHead,
+    /// Its stream.
+    pub info: &'a mut StreamInfo,
+    /// How much of a body may be kept for a filter that buffers, in bytes; more is answered 500.
+    pub limit: &'a mut usize,
 }
 
 /// One stream's instance of a filter. Every function's default passes on.
+///
+/// A response may pass a filter that has not seen the request: what a filter before it answered, or the
+/// connection manager.
 pub trait HttpFilter {
     /// The request's head, on its way to the router. `end_stream`: the request has no body.
-    fn decode_headers<'a>(
-        &'a mut self,
-        head: &'a mut RequestHead,
-        end_stream: bool,
-        info: &'a mut StreamInfo,
-    ) -> Step<'a> {
-        let _ = (head, end_stream, info);
-        Step::Now(Flow::Continue)
+    fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
+        let _ = (request, end_stream);
+        Flow::Continue
+    }
+
+    /// Body of the request. While this filter holds the head, `piece` is all that has come; later, what is new.
+    fn decode_data(&mut self, request: &mut Request<'_>, piece: &mut Piece) -> Flow {
+        let _ = (request, piece);
+        Flow::Continue
+    }
+
+    /// The request's trailers, which end it. `piece` goes before them; with its `end_stream` they do not go on.
+    fn decode_trailers(&mut self, request: &mut Request<'_>, piece: &mut Piece) -> Flow {
+        let _ = (request, piece);
+        Flow::Continue
+    }
+
+    /// Asked whenever the stream's task runs. Ready with what becomes of a head that waits here, or with a `piece`
+    /// that was held back.
+    fn poll_decode(
+        &mut self,
+        request: &mut Request<'_>,
+        piece: &mut Piece,
+        cx: &mut Context<'_>,
+    ) -> Poll<Flow> {
+        let _ = (request, piece, cx);
+        Poll::Pending
     }
 
     /// The response's head, on its way to the client, local replies included.
-    fn encode_headers<'a>(
-        &'a mut self,
-        head: &'a mut ResponseHead,
-        end_stream: bool,
-        info: &'a mut StreamInfo,
-    ) -> Step<'a> {
-        let _ = (head, end_stream, info);
-        Step::Now(Flow::Continue)
+    fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
+        let _ = (response, end_stream);
+        Flow::Continue
+    }
+
+    /// Body of the response, as [`decode_data`](Self::decode_data).
+    fn encode_data(&mut self, response: &mut Response<'_>, piece: &mut Piece) -> Flow {
+        let _ = (response, piece);
+        Flow::Continue
+    }
+
+    /// The response's trailers, as [`decode_trailers`](Self::decode_trailers). [`Flow::Wait`] keeps them here until
+    /// a piece that was held back says `end_stream`.
+    fn encode_trailers(&mut self, response: &mut Response<'_>, piece: &mut Piece) -> Flow {
+        let _ = (response, piece);
+        Flow::Continue
+    }
+
+    /// As [`poll_decode`](Self::poll_decode).
+    fn poll_encode(
+        &mut self,
+        response: &mut Response<'_>,
+        piece: &mut Piece,
+        cx: &mut Context<'_>,
+    ) -> Poll<Flow> {
+        let _ = (response, piece, cx);
+        Poll::Pending
+    }
+
+    /// Bytes of the response that it holds back: above the buffer limit the upstream is no longer read.
+    fn held_back(&self) -> usize {
+        0
     }
 }
 
@@ -74,6 +161,11 @@ pub trait HttpFilterConfig: Send + Sync {
 pub trait LiveHttpFilter {
     /// An instance for one stream.
     fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter>;
+
+    /// Whether its instances want bodies and trailers, or keep a response waiting.
+    fn sees_bodies(&self) -> bool {
+        false
+    }
 }
 
 /// What the route taken says to a filter.
@@ -81,13 +173,23 @@ pub trait LiveHttpFilter {
 pub struct RouteSays<'a> {
     /// Its configurations of the filter, most specific first, of the type that the factory's `compile_route` made.
     pub configs: &'a [Arc<dyn Any + Send + Sync>],
-    /// It leads to a cluster; it neither answers itself nor redirects.
-    pub forwards: bool,
+    /// The route itself; none where none was found.
+    pub route: Option<&'a Arc<Route>>,
 }
 
 impl RouteSays<'_> {
     /// The configurations as what they are.
     pub fn all<T: Any + Send + Sync>(self) -> impl Iterator<Item = Arc<T>> {
         self.configs.iter().filter_map(|config| Arc::clone(config).downcast().ok())
+    }
+
+    /// The most specific configuration.
+    pub fn own<T: Any + Send + Sync>(self) -> Option<Arc<T>> {
+        self.all().next()
+    }
+
+    /// Whether the route leads to a cluster: it neither answers itself nor redirects.
+    pub fn forwards(self) -> bool {
+        self.route.is_some_and(|r| matches!(r.action, Action::Cluster(_)))
     }
 }

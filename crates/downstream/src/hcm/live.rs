@@ -126,8 +126,8 @@ impl Hcm {
 
     /// The filters of one stream through `chain`; `route` is the one taken.
     #[inline]
-    pub fn filters(&self, chain: &ChainConfig, route: Option<&Route>) -> Chain {
-        self.chains.get(chain.id).map(|chain| chain.make(route)).unwrap_or_default()
+    pub fn filters(&self, chain: &ChainConfig, route: Option<&Arc<Route>>) -> Option<Box<Chain>> {
+        self.chains.get(chain.id)?.make(route, self.config.buffer_limit)
     }
 
     /// Whether a connection that answers now should be closed after its response.

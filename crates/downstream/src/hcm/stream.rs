@@ -1,5 +1,6 @@
 //! One stream's life: from a decoded head to the last byte of its answer.
 
+mod filtered;
 mod respond;
 mod serve;
 
@@ -125,7 +126,7 @@ pub struct Stream<D> {
     pub info: StreamInfo,
     /// Its timers.
     pub deadlines: Deadlines,
-    /// The request's last byte has come.
+    /// The request's last byte has come, and through the filters.
     pub request_complete: bool,
     /// The response's head was encoded.
     pub response_started: bool,
@@ -137,7 +138,7 @@ pub struct Stream<D> {
     pub route: Option<Arc<Route>>,
     /// What it is counted for apart from its cluster.
     pub apart: Apart,
-    filters: Chain,
+    filters: Option<Box<Chain>>,
     /// When the present turn of the stream's task began.
     turn: Instant,
     local_reply_body: ReplyBody,
@@ -212,7 +213,7 @@ impl<D: Downstream> Stream<D> {
             interim_seen: false,
             route: None,
             apart: Apart::default(),
-            filters: Chain::default(),
+            filters: None,
             turn: started,
             local_reply_body: ReplyBody::EMPTY,
         }
@@ -232,11 +233,16 @@ impl<D: Downstream> Stream<D> {
         .await
     }
 
-    /// The next piece of the request's body, accounted for.
+    /// The next piece of the request's body, through the filters: [`data`](Self::data).
     ///
     /// # Errors
     /// The client is gone, or sent what is not HTTP.
     pub fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestEvent, DownstreamError>> {
+        if self.filters_see_bodies() { self.poll_filtered_request(cx) } else { self.receive(cx) }
+    }
+
+    /// The next piece of the request's body as it comes, accounted for.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestEvent, DownstreamError>> {
         let event = std::task::ready!(self.down.poll_request(cx, &mut self.heads.request_trailers))?;
         let now = self.turn;
         self.deadlines.last_event = now;
@@ -248,9 +254,17 @@ impl<D: Downstream> Stream<D> {
             RequestEvent::Trailers | RequestEvent::End => true,
         };
         if complete {
-            self.request_complete = true;
-            self.deadlines.request_complete(now);
             self.info.timings.downstream_rx_end = Some(now);
+            match &mut self.filters {
+                Some(chain) if chain.sees_bodies() => {
+                    self.deadlines.request = None;
+                    chain.received();
+                }
+                _ => {
+                    self.request_complete = true;
+                    self.deadlines.request_complete(now);
+                }
+            }
         }
         Poll::Ready(Ok(event))
     }
@@ -329,7 +343,7 @@ impl<D: Downstream> Stream<D> {
         let reply = match timeout {
             Timeout::StreamIdle => {
                 stats.downstream_rq_idle_timeout.inc();
-                LocalReply::stream_idle(self.request_complete)
+                LocalReply::stream_idle(self.request_received())
             }
             Timeout::Request => {
                 stats.downstream_rq_timeout.inc();
@@ -337,7 +351,7 @@ impl<D: Downstream> Stream<D> {
             }
             Timeout::MaxDuration => {
                 stats.downstream_rq_max_duration_reached.inc();
-                LocalReply::max_stream_duration(self.request_complete)
+                LocalReply::max_stream_duration(self.request_received())
             }
             // The router keeps these and answers them itself.
             Timeout::Route | Timeout::Attempt => LocalReply::upstream_timeout("response_timeout"),
@@ -362,6 +376,9 @@ impl<D: Downstream> Stream<D> {
 
     /// Body bytes of the response, on their way to the client.
     pub fn send_body(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        if self.filters_see_bodies() {
+            return self.send_filtered(cx, data, end_stream);
+        }
         self.info.bytes_sent += data.len() as u64;
         self.down.encode_data(cx, data, end_stream);
     }
@@ -449,11 +466,15 @@ impl<D: Downstream> Stream<D> {
         let elapsed = self.hcm.world.worker.since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
         self.log(LogType::DownstreamEnd, now);
+        let request_complete = self.request_received();
+        if let Some(filters) = self.filters {
+            filters.give_back();
+        }
         StreamEnd {
             down: self.down,
             heads: self.heads,
             end,
-            request_complete: self.request_complete,
+            request_complete,
             responded: self.response_started,
             upstream_failed: flags.contains(ResponseFlag::UpstreamConnectionFailure)
                 || flags.contains(ResponseFlag::UpstreamConnectionTermination),

@@ -129,7 +129,7 @@ pub(super) fn find<'t>(table: &'t RouteTable, head: &RequestHead, random: u64) -
 }
 
 /// A stream with this random number.
-pub(super) fn stream(random: u64) -> StreamInfo {
+pub(crate) fn stream(random: u64) -> StreamInfo {
     let clock = Clock::system();
     let address = Address::Ip(([127, 0, 0, 1], 1).into());
     let connection = ConnectionInfo {

@@ -35,11 +35,17 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
     loop {
         let failure = match outcome {
             Turn::Going => None,
-            Turn::Complete => return complete(stream, flight).await,
+            Turn::Complete => match complete(stream, flight).await {
+                Ok(end) => return end,
+                Err(reply) => {
+                    outcome = Turn::reply(reply);
+                    continue;
+                }
+            },
             Turn::Failed(failure) => Some(*failure),
             Turn::Reply(reply) => {
                 flight.attempts.clear();
-                return stream.reply(*reply).await;
+                return stream.reply_instead(*reply).await;
             }
         };
         if let Some(failure) = failure
@@ -55,7 +61,7 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
             Pumped::Connected(at) => connected(stream, flight, at),
             Pumped::NotConnected(at, error) => Turn::failed(Failure::pool(Some(at), error)),
             Pumped::Upstream(at, error) => Turn::failed(Failure::stream(at, &error)),
-            Pumped::Head { at, end_stream } => head(stream, flight, at, end_stream).await,
+            Pumped::Head { at, end_stream } => head(stream, flight, at, end_stream),
             Pumped::Informational => {
                 informational(stream, flight);
                 Turn::Going
@@ -76,6 +82,7 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 flight.attempts.clear();
                 return stream.downstream_failed(error).await;
             }
+            Pumped::Filter(reply) => Turn::Reply(reply),
             Pumped::BodyTooLarge => Turn::reply(LocalReply::retry_buffer_exceeded()),
         };
     }
@@ -245,12 +252,7 @@ fn rewrite_host_automatically<D>(stream: &mut Stream<D>, flight: &Flight<'_>, ho
 }
 
 /// A response's head came: another try, or stats, headers, filters, and on to the client.
-async fn head<D: Downstream>(
-    stream: &mut Stream<D>,
-    flight: &mut Flight<'_>,
-    at: usize,
-    end_stream: bool,
-) -> Turn {
+fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize, end_stream: bool) -> Turn {
     flight.charge(at).report_response(stream);
     if stream.heads.response.headers.contains(Known::XEnvoyImmediateHealthCheckFail)
         && let Some(attempt) = flight.attempts.get(at)
@@ -263,7 +265,7 @@ async fn head<D: Downstream>(
     }
     flight.settle_on(at);
     let end_stream = refuse_websocket(stream) || end_stream;
-    if let Err(reply) = respond(stream, flight, end_stream).await {
+    if let Err(reply) = respond(stream, flight, end_stream) {
         return Turn::reply(reply);
     }
     if end_stream { Turn::Complete } else { Turn::Going }
@@ -361,7 +363,7 @@ pub(super) fn plan<D: Downstream>(
 ///
 /// # Errors
 /// A filter answers in the upstream's stead.
-async fn respond<D: Downstream>(
+fn respond<D: Downstream>(
     stream: &mut Stream<D>,
     flight: &Flight<'_>,
     end_stream: bool,
@@ -390,19 +392,20 @@ async fn respond<D: Downstream>(
     if flight.route.mutates_responses() {
         stream.mutate_response(flight.route, now);
     }
-    stream.filter_response(end_stream).await?;
-    stream.start_response(end_stream);
-    Ok(())
+    stream.respond(end_stream)
 }
 
 /// The response is complete: what is left of it is sent.
-async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
+///
+/// # Errors
+/// A filter answers in the upstream's stead.
+async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Result<End, LocalReply> {
     let charge = flight.charge(0);
     charge.sizes(stream, &flight.timeouts);
     charge.complete(stream);
     flight.attempts.clear();
     stream.info.timings.upstream_rx_end = Some(stream.now());
-    stream.flush().await
+    stream.settle().await
 }
 
 /// A WebSocket handshake that the upstream answers with less than an error, but no 101, has failed: what goes on of
@@ -448,7 +451,7 @@ async fn failed<D: Downstream>(
         flight.charge_failed(at).report(Outcome::Failed);
     }
     let hedged = at.and_then(|at| flight.attempts.get(at)).is_some_and(|a| a.hedged);
-    if let Some(retry) = flight.retry.as_ref().filter(|_| !stream.response_started && !hedged) {
+    if let Some(retry) = flight.retry.as_ref().filter(|_| !stream.has_response() && !hedged) {
         let wanted = retry.wants_reset(reason, sent);
         match decide(stream, flight, wanted, false) {
             Decision::Retry(delay) => {
@@ -476,7 +479,7 @@ async fn failed<D: Downstream>(
         // To the log a 1xx is a response that has started, although the client gets another.
         reply.details = reply.details.replacen("_before_", "_after_", 1).into();
     }
-    if stream.response_started {
+    if stream.has_response() {
         flight.attempts.clear();
         return Some(break_off(stream, &reply, reason, timed_out).await);
     }

@@ -3,6 +3,7 @@
 use super::flight::{Alarm, Attempt, Flight, Limits, Step};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
+use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::pool::{PoolError, StreamError, UpstreamEvent};
@@ -34,6 +35,8 @@ pub(super) enum Pumped {
     Timeout(Timeout),
     /// A timer of the flight ran out.
     Alarm(Alarm),
+    /// A filter answers in the upstream's stead.
+    Filter(Box<LocalReply>),
     /// The body outgrew what is kept for another attempt while there is none that it could go to.
     BodyTooLarge,
 }
@@ -75,14 +78,22 @@ pub(super) fn poll<D: Downstream>(
         {
             return Poll::Ready(Pumped::Upstream(at, error));
         }
-        if moved && stream.down.buffered() <= flight.limits.down {
+        if stream.filters_see_bodies()
+            && let Poll::Ready(reply) = stream.poll_filters(cx)
+        {
+            moved = true;
+            if let Some(reply) = reply {
+                return Poll::Ready(Pumped::Filter(Box::new(reply)));
+            }
+        }
+        if moved && stream.buffered() <= flight.limits.down {
             continue;
         }
-        let full = stream.down.buffered() > flight.limits.down;
+        let full = stream.buffered() > flight.limits.down;
         if let Poll::Ready(Err(error)) = stream.down.poll_flush(cx) {
             return Poll::Ready(Pumped::Downstream(error));
         }
-        moved |= full && stream.down.buffered() <= flight.limits.down;
+        moved |= full && stream.buffered() <= flight.limits.down;
         if full || flight.held_back {
             count_pause(stream, flight);
         }
@@ -100,7 +111,7 @@ pub(super) fn poll<D: Downstream>(
 /// Counts that the upstream is no longer read because the client does not read, and that it is again.
 #[cold]
 fn count_pause<D: Downstream>(stream: &Stream<D>, flight: &mut Flight<'_>) {
-    let held_back = stream.down.buffered() > flight.limits.down;
+    let held_back = stream.buffered() > flight.limits.down;
     if held_back != flight.held_back {
         flight.held_back = held_back;
         let stats = flight.cluster.stats();
@@ -177,7 +188,7 @@ fn poll_attempt<D: Downstream>(
         count_client_pause(stream, &flight.cluster, backed_up);
     }
     let mut turn = if full && !backed_up { Turn::Moved } else { Turn::Idle };
-    if stream.down.buffered() <= flight.limits.down {
+    if stream.buffered() <= flight.limits.down {
         match up.poll_event(cx, &mut stream.heads.response, &mut stream.heads.response_trailers) {
             Poll::Pending => {}
             Poll::Ready(Err(error)) => return Turn::Done(Pumped::Upstream(at, error)),
@@ -243,7 +254,7 @@ fn hand_up<D: Downstream>(
     event: RequestEvent,
 ) -> Result<(), Pumped> {
     if let Some(shadows) = &mut flight.shadows
-        && !shadows.see(event, stream.down.data(), &stream.hcm.world)
+        && !shadows.see(event, stream.data(), &stream.hcm.world)
     {
         flight.shadows = None;
     }
@@ -252,7 +263,7 @@ fn hand_up<D: Downstream>(
         && let Step::Live(up) = &mut attempt.step
     {
         match event {
-            RequestEvent::Data { end_stream } => up.encode_data(stream.down.data(), end_stream),
+            RequestEvent::Data { end_stream } => up.encode_data(stream.data(), end_stream),
             RequestEvent::Trailers => up.encode_trailers(&stream.heads.request_trailers),
             RequestEvent::End => up.encode_data(&[], true),
         }
@@ -272,7 +283,7 @@ fn keep<D: Downstream>(
 ) -> Result<(), Pumped> {
     if let RequestEvent::Data { .. } = event {
         let buffers = stream.hcm.world.worker.buffers();
-        if flight.replay.push(stream.down.data(), flight.limits.replay, buffers).is_err() {
+        if flight.replay.push(stream.data(), flight.limits.replay, buffers).is_err() {
             flight.cluster.stats().retry_or_shadow_abandoned.inc();
             flight.retry = None;
             if flight.attempts.is_empty() {
@@ -316,7 +327,7 @@ fn deliver<D: Downstream>(
             end_stream.then_some(Pumped::Complete)
         }
         UpstreamEvent::Trailers => {
-            stream.down.encode_trailers(&stream.heads.response_trailers);
+            stream.send_trailers(cx);
             Some(Pumped::Complete)
         }
         UpstreamEvent::End => {

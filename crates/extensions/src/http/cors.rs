@@ -1,14 +1,14 @@
 //! `envoy.filters.http.cors`: answers preflight requests of browsers, and marks the answers that other origins may
 //! read (Fetch, section 3.2).
 
-use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_core::stats::Scope;
-use nuncio_core::stream_info::StreamInfo;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, RouteSays, Step,
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, Response,
+    RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::LocalReply;
 use nuncio_downstream::world::World;
@@ -114,7 +114,7 @@ struct LiveCors {
 impl LiveHttpFilter for LiveCors {
     fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
         // As in Envoy, answers of the proxy's own belong to nobody's policy.
-        let policies = if route.forwards { route.all().collect() } else { Vec::new() };
+        let policies = if route.forwards() { route.all().collect() } else { Vec::new() };
         Box::new(CorsFilter { live: self, policies, origin: None })
     }
 }
@@ -179,43 +179,35 @@ impl CorsFilter {
 }
 
 impl HttpFilter for CorsFilter {
-    fn decode_headers<'a>(
-        &'a mut self,
-        head: &'a mut RequestHead,
-        _end_stream: bool,
-        info: &'a mut StreamInfo,
-    ) -> Step<'a> {
+    fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
+        let Request { head, info, .. } = request;
         let enabled = self.falls_in(info.random, true, |p| p.enabled.as_ref());
         let shadowed = self.falls_in(info.random, false, |p| p.shadow.as_ref());
         let origin = head.headers.get(Known::Origin).filter(|origin| !origin.is_empty());
-        let Some(origin) = origin.filter(|_| enabled || shadowed) else { return Step::Now(Flow::Continue) };
+        let Some(origin) = origin.filter(|_| enabled || shadowed) else { return Flow::Continue };
         let asks = head.headers.get(Known::AccessControlRequestMethod).is_some_and(|m| !m.is_empty());
         let is_preflight = head.method() == b"OPTIONS" && asks;
         if !self.allows(origin) {
             self.live.stats.origin_invalid.inc();
             let forwarded = self.policies.iter().find_map(|p| p.forwards_others).unwrap_or(true);
             if enabled && is_preflight && !forwarded {
-                return Step::Now(Flow::Reply(LocalReply::new(200, "cors_response")));
+                return Flow::Reply(LocalReply::new(200, "cors_response"));
             }
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         }
         self.live.stats.origin_valid.inc();
         if !enabled {
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         }
         if is_preflight {
-            return Step::Now(Flow::Reply(self.preflight(head, origin)));
+            return Flow::Reply(self.preflight(head, origin));
         }
         self.origin = Some(origin.into());
-        Step::Now(Flow::Continue)
+        Flow::Continue
     }
 
-    fn encode_headers<'a>(
-        &'a mut self,
-        head: &'a mut ResponseHead,
-        _end_stream: bool,
-        _info: &'a mut StreamInfo,
-    ) -> Step<'a> {
+    fn encode_headers(&mut self, response: &mut Response<'_>, _end_stream: bool) -> Flow {
+        let Response { head, .. } = response;
         if let Some(origin) = &self.origin {
             head.headers.set(Known::AccessControlAllowOrigin, origin);
             if self.flag(|p| p.credentials) {
@@ -226,6 +218,6 @@ impl HttpFilter for CorsFilter {
                 head.headers.set(Known::AccessControlExposeHeaders, exposed.as_bytes());
             }
         }
-        Step::Now(Flow::Continue)
+        Flow::Continue
     }
 }

@@ -6,9 +6,8 @@ use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::{Runtime, RuntimeFraction};
 use nuncio_core::stats::Scope;
-use nuncio_core::stream_info::StreamInfo;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, RouteSays, Step,
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::world::World;
@@ -99,7 +98,7 @@ struct LiveCsrf {
 
 impl LiveHttpFilter for LiveCsrf {
     fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
-        let policy = route.all().next().unwrap_or_else(|| Arc::clone(&self.policy));
+        let policy = route.own().unwrap_or_else(|| Arc::clone(&self.policy));
         Box::new(CsrfFilter { live: self, policy })
     }
 }
@@ -111,33 +110,29 @@ struct CsrfFilter {
 }
 
 impl HttpFilter for CsrfFilter {
-    fn decode_headers<'a>(
-        &'a mut self,
-        head: &'a mut RequestHead,
-        _end_stream: bool,
-        info: &'a mut StreamInfo,
-    ) -> Step<'a> {
+    fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
+        let Request { head, info, .. } = request;
         let (runtime, stats) = (&self.live.world.runtime, &self.live.stats);
         let enabled = falls_in(self.policy.enabled.as_ref(), runtime, info.random);
         let watched = enabled || falls_in(self.policy.shadow.as_ref(), runtime, info.random);
         if !watched || !matches!(head.method(), b"POST" | b"PUT" | b"DELETE" | b"PATCH") {
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         }
         let source = source(head);
         if source.is_empty() {
             stats.missing_source_origin.inc();
         } else if self.policy.allows(source, head) {
             stats.request_valid.inc();
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         } else {
             stats.request_invalid.inc();
         }
         if !enabled {
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         }
         let reply =
             LocalReply::new(403, "csrf_origin_mismatch").with_body(ReplyBody::Static("Invalid origin"));
-        Step::Now(Flow::Reply(reply))
+        Flow::Reply(reply)
     }
 }
 

@@ -6,17 +6,22 @@ use nuncio_core::matcher::HeaderMatcher;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, RouteSays, Step,
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
+    RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
 use nuncio_proto::pb::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
 use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::time::Sleep;
 
 nuncio_core::stats_block! {
     /// What the filter counts, below `http.PREFIX.fault.`.
@@ -185,8 +190,8 @@ struct LiveFault {
 
 impl LiveHttpFilter for LiveFault {
     fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
-        let settings = route.all().next().unwrap_or_else(|| Arc::clone(&self.config.settings));
-        Box::new(FaultFilter { live: self, settings, active: None })
+        let settings = route.own().unwrap_or_else(|| Arc::clone(&self.config.settings));
+        Box::new(FaultFilter { live: self, settings, active: None, delay: None })
     }
 }
 
@@ -205,6 +210,8 @@ struct FaultFilter {
     live: Rc<LiveFault>,
     settings: Arc<Settings>,
     active: Option<Active>,
+    /// What the request waits for.
+    delay: Option<Pin<Box<Sleep>>>,
 }
 
 /// A header's value as a number.
@@ -241,7 +248,7 @@ impl FaultFilter {
     }
 
     /// How long the request is to wait.
-    fn delay(&self, head: &RequestHead) -> Option<Duration> {
+    fn chosen_delay(&self, head: &RequestHead) -> Option<Duration> {
         let Delay { fixed, percentage, percentage_key, duration_key } = self.settings.delay.as_ref()?;
         let header = fixed.is_none().then_some("x-envoy-fault-delay-request-percentage");
         if !self.falls_in(head, *percentage, percentage_key, header) {
@@ -296,25 +303,26 @@ impl FaultFilter {
 }
 
 impl HttpFilter for FaultFilter {
-    fn decode_headers<'a>(
-        &'a mut self,
-        head: &'a mut RequestHead,
-        _end_stream: bool,
-        info: &'a mut StreamInfo,
-    ) -> Step<'a> {
+    fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
+        let Request { head, info, .. } = request;
         if !self.settings.concerns(head) {
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         }
-        match self.delay(head) {
+        match self.chosen_delay(head) {
             Some(time) if self.take() => {
                 self.live.stats.delays_injected.inc();
                 info.flags.set(ResponseFlag::DelayInjected);
-                Step::Later(Box::pin(async move {
-                    tokio::time::sleep(time).await;
-                    self.abort(head, info)
-                }))
+                self.delay = Some(Box::pin(tokio::time::sleep(time)));
+                Flow::Wait
             }
-            _ => Step::Now(self.abort(head, info)),
+            _ => self.abort(head, info),
         }
+    }
+
+    fn poll_decode(&mut self, request: &mut Request<'_>, _: &mut Piece, cx: &mut Context<'_>) -> Poll<Flow> {
+        let Some(delay) = &mut self.delay else { return Poll::Pending };
+        ready!(delay.as_mut().poll(cx));
+        self.delay = None;
+        Poll::Ready(self.abort(request.head, request.info))
     }
 }

@@ -1,11 +1,12 @@
 //! `envoy.filters.http.health_check`: answers health checks for the server itself, without an upstream.
 
-use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_codec::head::Known;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::HeaderMatcher;
-use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
+use nuncio_core::stream_info::ResponseFlag;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, RouteSays, Step,
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, Response,
+    RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::LocalReply;
 use nuncio_downstream::world::World;
@@ -128,15 +129,11 @@ struct HealthCheckFilter {
 }
 
 impl HttpFilter for HealthCheckFilter {
-    fn decode_headers<'a>(
-        &'a mut self,
-        head: &'a mut RequestHead,
-        _end_stream: bool,
-        info: &'a mut StreamInfo,
-    ) -> Step<'a> {
+    fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
+        let Request { head, info, .. } = request;
         self.checks = self.live.config.headers.iter().all(|m| m.matches(&head.headers));
         if !self.checks {
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         }
         info.health_check = true;
         let now = self.live.world.worker.now();
@@ -145,17 +142,13 @@ impl HttpFilter for HealthCheckFilter {
             && !self.live.world.lifecycle.health_check_failed()
             && cached.is_none()
         {
-            return Step::Now(Flow::Continue);
+            return Flow::Continue;
         }
-        Step::Now(Flow::ReplyAtEnd(self.live.config.answer(&self.live.world, cached)))
+        Flow::ReplyAtEnd(self.live.config.answer(&self.live.world, cached))
     }
 
-    fn encode_headers<'a>(
-        &'a mut self,
-        head: &'a mut ResponseHead,
-        _end_stream: bool,
-        _info: &'a mut StreamInfo,
-    ) -> Step<'a> {
+    fn encode_headers(&mut self, response: &mut Response<'_>, _end_stream: bool) -> Flow {
+        let Response { head, .. } = response;
         if self.checks {
             if let Some(cache) = &self.live.config.cache {
                 let degraded = head.headers.contains("x-envoy-degraded");
@@ -167,7 +160,7 @@ impl HttpFilter for HealthCheckFilter {
         if self.live.world.lifecycle.health_check_failed() {
             head.headers.set(Known::XEnvoyImmediateHealthCheckFail, b"true");
         }
-        Step::Now(Flow::Continue)
+        Flow::Continue
     }
 }
 

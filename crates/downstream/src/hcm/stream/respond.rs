@@ -1,9 +1,8 @@
 //! The way of a response's head back to the client, from an upstream or made here: filters, route, policy, codec.
 
 use super::{End, Heads, Stream, header_context};
-use crate::filter::{Chain, Flow};
 use crate::hcm::exchange::Downstream;
-use crate::hcm::local_reply::{Built, LocalReply, ReplyContext};
+use crate::hcm::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use crate::hcm::stats::count_class;
 use crate::hcm::upgrade;
 use crate::route::Route;
@@ -25,6 +24,10 @@ impl<D: Downstream> Stream<D> {
     }
 
     async fn reply_with(&mut self, mut reply: LocalReply, mut route: Option<&Route>) -> End {
+        if self.has_response() {
+            // The filters have seen a response; what takes its place goes out as it is.
+            self.filters = None;
+        }
         loop {
             let built = self.build_reply(reply, route.take());
             if built.close {
@@ -32,23 +35,41 @@ impl<D: Downstream> Stream<D> {
             }
             self.local_reply_body = built.body;
             let end_stream = self.local_reply_body.is_empty();
-            if let Err(other) = self.filter_response(end_stream).await {
-                // The filters have had their say once; what one of them answers instead goes out as it is.
-                self.filters = Chain::default();
-                reply = other;
-                continue;
-            }
-            self.start_response(end_stream);
-            if !end_stream {
+            let mut sent = self.respond(end_stream);
+            if sent.is_ok() && !end_stream {
                 poll_fn(|cx| {
-                    self.info.bytes_sent += self.local_reply_body.len() as u64;
-                    self.down.encode_data(cx, &self.local_reply_body, true);
+                    let body = std::mem::replace(&mut self.local_reply_body, ReplyBody::EMPTY);
+                    self.send_body(cx, &body, true);
                     Poll::Ready(())
                 })
                 .await;
             }
-            return self.flush().await;
+            if sent.is_ok() {
+                match self.settle().await {
+                    Ok(end) => return end,
+                    Err(other) => sent = Err(other),
+                }
+            }
+            let Err(other) = sent else { return End::Complete };
+            if self.response_started {
+                return self.abort().await;
+            }
+            // As above.
+            self.filters = None;
+            reply = other;
         }
+    }
+
+    /// A filter answers where a response was on its way.
+    pub async fn reply_instead(&mut self, reply: LocalReply) -> End {
+        if !self.response_started {
+            return self.reply(reply).await;
+        }
+        if let Some(flag) = reply.flag {
+            self.info.flags.set(flag);
+        }
+        self.info.details = Some(reply.details);
+        self.abort().await
     }
 
     fn build_reply(&mut self, reply: LocalReply, route: Option<&Route>) -> Built {
@@ -76,30 +97,16 @@ impl<D: Downstream> Stream<D> {
         route.mutate_response(&mut heads.response, &context);
     }
 
-    /// Leads an upstream's response head through the filters; `Err` is the reply that a filter put in its
-    /// place.
-    ///
-    /// # Errors
-    /// A filter answers in the upstream's stead.
-    pub async fn filter_response(&mut self, end_stream: bool) -> Result<(), LocalReply> {
-        if self.filters.is_empty() {
-            return Ok(());
-        }
-        match self.filters.encode(&mut self.heads.response, end_stream, &mut self.info).await {
-            Flow::Continue => Ok(()),
-            Flow::Reply(reply) | Flow::ReplyAtEnd(reply) => Err(reply),
-        }
-    }
-
     /// Gives the response head its last headers and encodes it.
     pub fn start_response(&mut self, end_stream: bool) {
+        let received = self.request_received();
         let hcm = &self.hcm;
         let Heads { request, response, .. } = &mut *self.heads;
         let worker = &hcm.world.worker;
         let now = worker.now();
         let date = worker.date_now();
         hcm.config.policy.on_response(response, request, date.as_bytes());
-        if !self.request_complete {
+        if !received {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();
             self.down.close_after();
         }

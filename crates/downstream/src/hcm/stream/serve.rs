@@ -1,10 +1,9 @@
 //! From a request's head to the router: policy, route, upgrade and filters, and who answers where the way ends
 //! before.
 
+use super::filtered::Filtered;
 use super::{BadHead, End, Stream};
-use crate::filter::Flow;
 use crate::hcm::answer;
-use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError};
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::normalize::Refusal;
@@ -15,22 +14,10 @@ use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, t
 use crate::router;
 use nuncio_codec::head::{Known, ResponseHead};
 use nuncio_core::format::LogType;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
-
-/// What came of a request among the filters.
-enum Filtered {
-    /// They decided.
-    Flow(Flow),
-    /// A timer ran out while one of them waited.
-    Timeout(Timeout),
-    /// The client went meanwhile.
-    Downstream(DownstreamError),
-}
 
 /// A limit of a route as a time.
 fn limit(limit: Limit) -> Option<Duration> {
@@ -86,15 +73,19 @@ impl<D: Downstream> Stream<D> {
                 }
             }
         };
-        self.filters = hcm.filters(chain, self.route.as_deref());
-        let end_stream = self.request_complete;
-        if !self.filters.is_empty() {
-            match self.filter_request(end_stream).await {
-                Filtered::Flow(Flow::Continue) => {}
-                Filtered::Flow(Flow::Reply(reply)) => return self.reply(reply).await,
-                Filtered::Flow(Flow::ReplyAtEnd(reply)) => return self.reply_at_end(reply).await,
+        self.filters = hcm.filters(chain, self.route.as_ref());
+        if self.filters.is_some() {
+            match self.filter_request().await {
+                Filtered::Through => {}
+                Filtered::Reply(reply) => return self.reply(reply).await,
+                Filtered::ReplyAtEnd(reply) => return self.reply_at_end(reply).await,
                 Filtered::Timeout(timeout) => return self.timed_out(timeout).await,
                 Filtered::Downstream(error) => return self.downstream_failed(error).await,
+            }
+            if self.filters.as_ref().is_some_and(|filters| filters.reroutes())
+                && let Err(reply) = self.find_route()
+            {
+                return self.reply(reply).await;
             }
         }
         match &chain.router {
@@ -103,66 +94,12 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    /// Leads the request's head through the filters. While one of them waits, the client and the timers are
-    /// watched.
-    async fn filter_request(&mut self, end_stream: bool) -> Filtered {
-        let mut waited = false;
-        let filtered = {
-            let Self { filters, heads, info, down, deadlines, hcm, .. } = self;
-            let mut flow = pin!(filters.decode(&mut heads.request, end_stream, info));
-            poll_fn(|cx| {
-                if let Poll::Ready(flow) = flow.as_mut().poll(cx) {
-                    return Poll::Ready(Filtered::Flow(flow));
-                }
-                waited = true;
-                let now = hcm.world.worker.now();
-                if down.poll_timer(cx, now, deadlines.next()).is_ready() {
-                    return Poll::Ready(Filtered::Timeout(
-                        deadlines.expired(now).unwrap_or(Timeout::StreamIdle),
-                    ));
-                }
-                down.poll_disconnect(cx).map(Filtered::Downstream)
-            })
-            .await
-        };
-        if waited && matches!(filtered, Filtered::Flow(Flow::Reply(_))) {
-            self.discard_what_came().await;
-        }
-        filtered
-    }
-
-    /// Takes in what has come of a body that nobody wants, so that a request that is complete counts as such.
-    async fn discard_what_came(&mut self) {
-        poll_fn(|cx| {
-            while !self.request_complete && matches!(self.poll_request(cx), Poll::Ready(Ok(_))) {}
-            Poll::Ready(())
-        })
-        .await;
-    }
-
     /// The request may become a tunnel.
     #[cold]
     fn begin_upgrade(&mut self) {
         self.upgrading = true;
         self.hcm.stats.downstream_cx_upgrades_total.inc();
         self.hcm.stats.downstream_cx_upgrades_active.inc();
-    }
-
-    /// Answers once the request is complete; its body is thrown away.
-    async fn reply_at_end(&mut self, reply: LocalReply) -> End {
-        while !self.request_complete {
-            let event = poll_fn(|cx| match self.poll_timers(cx) {
-                Poll::Ready(timeout) => Poll::Ready(Err(timeout)),
-                Poll::Pending => self.poll_request(cx).map(Ok),
-            })
-            .await;
-            match event {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return self.downstream_failed(error).await,
-                Err(timeout) => return self.timed_out(timeout).await,
-            }
-        }
-        self.reply(reply).await
     }
 
     /// The request policy answers.

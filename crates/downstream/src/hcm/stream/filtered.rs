@@ -1,0 +1,300 @@
+//! A stream whose filters have a say: heads that wait in them, and bodies that go through them.
+
+use super::{End, Stream};
+use crate::filter::{LaneEvent, Parts, Verdict};
+use crate::hcm::deadlines::Timeout;
+use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
+use crate::hcm::local_reply::LocalReply;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+/// What came of a request among the filters.
+pub(super) enum Filtered {
+    /// It is through.
+    Through,
+    /// A filter answers.
+    Reply(LocalReply),
+    /// A filter answers when the whole request has come.
+    ReplyAtEnd(LocalReply),
+    /// A timer ran out while one of them waited.
+    Timeout(Timeout),
+    /// The client went meanwhile.
+    Downstream(DownstreamError),
+}
+
+impl<D: Downstream> Stream<D> {
+    /// Whether bodies go through a filter.
+    #[inline]
+    pub fn filters_see_bodies(&self) -> bool {
+        self.filters.as_ref().is_some_and(|chain| chain.sees_bodies())
+    }
+
+    /// Whether the request's last byte has come, if not through all filters.
+    #[inline]
+    pub fn request_received(&self) -> bool {
+        self.request_complete || self.filters.as_ref().is_some_and(|chain| chain.is_received())
+    }
+
+    /// Whether a response is begun: its head was encoded, or is with a filter.
+    #[inline]
+    pub fn has_response(&self) -> bool {
+        self.response_started || self.filters.as_ref().is_some_and(|chain| chain.has_response())
+    }
+
+    /// The bytes of the last [`RequestEvent::Data`].
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        match &self.filters {
+            Some(chain) if chain.sees_bodies() => chain.request_data(),
+            _ => self.down.data(),
+        }
+    }
+
+    /// Bytes of the response that wait for filters or the socket.
+    #[inline]
+    pub fn buffered(&self) -> usize {
+        let waiting = self.down.buffered();
+        match &self.filters {
+            Some(chain) if chain.sees_bodies() => waiting + chain.held_back(),
+            _ => waiting,
+        }
+    }
+
+    /// Leads the request's head through the filters. While one of them waits, the client and the timers are
+    /// watched, and as much of the body is read as it wants.
+    pub(super) async fn filter_request(&mut self) -> Filtered {
+        let end_stream = self.request_complete;
+        let Self { filters: Some(chain), heads, info, .. } = self else { return Filtered::Through };
+        let mut verdict = chain.start_request(Parts { heads, info }, end_stream);
+        let mut waited = false;
+        loop {
+            match verdict {
+                Verdict::Going => {}
+                Verdict::ReplyAtEnd(reply) => return Filtered::ReplyAtEnd(reply),
+                Verdict::Reply(reply) => {
+                    if waited {
+                        self.discard_what_came().await;
+                    }
+                    return Filtered::Reply(reply);
+                }
+            }
+            if self.filters.as_mut().is_none_or(|chain| chain.request().is_through()) {
+                break;
+            }
+            waited = true;
+            match poll_fn(|cx| self.poll_waiting(cx)).await {
+                Ok(next) => verdict = next,
+                Err(end) => return end,
+            }
+        }
+        if waited && self.filters_see_bodies() {
+            self.request_came_out(self.filters.as_ref().is_some_and(|chain| chain.request_is_finished()));
+        }
+        Filtered::Through
+    }
+
+    /// A filter has the request's head.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Verdict, Filtered>> {
+        let Self { filters: Some(chain), heads, info, .. } = self else { return Poll::Pending };
+        if let Poll::Ready(verdict) = chain.poll_request(Parts { heads, info }, cx) {
+            return Poll::Ready(Ok(verdict));
+        }
+        let reads = chain.sees_bodies() && chain.request().wants_data();
+        if let Poll::Ready(timeout) = self.poll_timers(cx) {
+            return Poll::Ready(Err(Filtered::Timeout(timeout)));
+        }
+        if !reads {
+            return self.down.poll_disconnect(cx).map(|error| Err(Filtered::Downstream(error)));
+        }
+        Poll::Ready(match ready!(self.receive(cx)) {
+            Ok(event) => Ok(self.push_request(event)),
+            Err(error) => Err(Filtered::Downstream(error)),
+        })
+    }
+
+    fn push_request(&mut self, event: RequestEvent) -> Verdict {
+        let Self { filters: Some(chain), heads, info, down, .. } = self else { return Verdict::Going };
+        let data = if matches!(event, RequestEvent::Data { .. }) { down.data() } else { &[] };
+        chain.push_request(Parts { heads, info }, event, data)
+    }
+
+    /// Takes in what has come of a body that nobody wants, so that a request that is complete counts as such.
+    async fn discard_what_came(&mut self) {
+        poll_fn(|cx| {
+            while !self.request_received() && matches!(self.receive(cx), Poll::Ready(Ok(_))) {}
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Answers once the request is complete; its body is thrown away.
+    pub(super) async fn reply_at_end(&mut self, reply: LocalReply) -> End {
+        while !self.request_received() {
+            let event = poll_fn(|cx| match self.poll_timers(cx) {
+                Poll::Ready(timeout) => Poll::Ready(Err(timeout)),
+                Poll::Pending => self.receive(cx).map(Ok),
+            })
+            .await;
+            match event {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return self.downstream_failed(error).await,
+                Err(timeout) => return self.timed_out(timeout).await,
+            }
+        }
+        self.reply(reply).await
+    }
+
+    /// The request's end has passed all filters, where it has.
+    fn request_came_out(&mut self, complete: bool) {
+        if complete {
+            self.request_complete = true;
+            self.deadlines.request_complete(self.turn);
+        }
+    }
+
+    /// The next piece of the request that has come through the filters.
+    #[cold]
+    pub(super) fn poll_filtered_request(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<RequestEvent, DownstreamError>> {
+        loop {
+            let Some(chain) = &mut self.filters else { return Poll::Pending };
+            if let Some(event) = chain.request().take_event() {
+                self.request_came_out(!matches!(event, LaneEvent::Data { end_stream: false }));
+                return Poll::Ready(Ok(match event {
+                    LaneEvent::Data { end_stream } => RequestEvent::Data { end_stream },
+                    LaneEvent::Trailers => RequestEvent::Trailers,
+                }));
+            }
+            if !chain.wants_request() {
+                return self.down.poll_disconnect(cx).map(Err);
+            }
+            let event = ready!(self.receive(cx))?;
+            let verdict = self.push_request(event);
+            if let Some(chain) = &mut self.filters {
+                chain.keep_reply(verdict);
+            }
+        }
+    }
+
+    /// Leads a response's head through the filters, and encodes it where none of them keeps it.
+    ///
+    /// # Errors
+    /// A filter answers in the response's stead.
+    #[inline]
+    pub fn respond(&mut self, end_stream: bool) -> Result<(), LocalReply> {
+        let Self { filters: Some(chain), heads, info, .. } = self else {
+            self.start_response(end_stream);
+            return Ok(());
+        };
+        match chain.start_response(Parts { heads, info }, end_stream) {
+            Verdict::Reply(reply) | Verdict::ReplyAtEnd(reply) => return Err(reply),
+            Verdict::Going if chain.response().is_through() => {
+                let bare = chain.response().is_finished();
+                self.start_response(bare);
+            }
+            Verdict::Going => {}
+        }
+        Ok(())
+    }
+
+    /// Body bytes of the response, into the filters.
+    #[cold]
+    pub(super) fn send_filtered(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        let Self { filters: Some(chain), heads, info, .. } = self else { return };
+        let verdict = chain.push_response(Parts { heads, info }, data, end_stream);
+        chain.keep_reply(verdict);
+        self.deliver(cx);
+    }
+
+    /// The response's trailers, which stand in the heads.
+    pub fn send_trailers(&mut self, cx: &mut Context<'_>) {
+        if !self.filters_see_bodies() {
+            self.down.encode_trailers(&self.heads.response_trailers);
+            return;
+        }
+        let Self { filters: Some(chain), heads, info, .. } = self else { return };
+        let verdict = chain.push_response_trailers(Parts { heads, info });
+        chain.keep_reply(verdict);
+        self.deliver(cx);
+    }
+
+    /// Lets filters go on that wait for something of their own; ready where one did, with its answer where it gives
+    /// one.
+    #[cold]
+    pub fn poll_filters(&mut self, cx: &mut Context<'_>) -> Poll<Option<LocalReply>> {
+        let Self { filters: Some(chain), heads, info, .. } = self else { return Poll::Pending };
+        let mut moved = false;
+        for polled in [
+            chain.poll_request(Parts { heads: &mut *heads, info: &mut *info }, cx),
+            chain.poll_response(Parts { heads, info }, cx),
+        ] {
+            if let Poll::Ready(verdict) = polled {
+                chain.keep_reply(verdict);
+                moved = true;
+            }
+        }
+        if let Some(reply) = chain.take_reply() {
+            return Poll::Ready(Some(reply));
+        }
+        if !moved {
+            return Poll::Pending;
+        }
+        self.deliver(cx);
+        Poll::Ready(None)
+    }
+
+    /// Encodes what of the response has come through the filters.
+    fn deliver(&mut self, cx: &mut Context<'_>) {
+        let Some(chain) = &mut self.filters else { return };
+        if !chain.response().is_through() {
+            return;
+        }
+        if !self.response_started {
+            let bare = chain.response().is_finished();
+            self.start_response(bare);
+        }
+        let Self { filters: Some(chain), heads, info, down, .. } = self else { return };
+        while let Some(event) = chain.response().take_event() {
+            match event {
+                LaneEvent::Data { end_stream } => {
+                    let data = chain.response().data();
+                    info.bytes_sent += data.len() as u64;
+                    down.encode_data(cx, data, end_stream);
+                }
+                LaneEvent::Trailers => down.encode_trailers(&heads.response_trailers),
+            }
+        }
+    }
+
+    /// Everything of the response is with the filters: waits until they have let it out, and sends it.
+    ///
+    /// # Errors
+    /// A filter answers in the response's stead.
+    pub async fn settle(&mut self) -> Result<End, LocalReply> {
+        if !self.filters_see_bodies() {
+            return Ok(self.flush().await);
+        }
+        poll_fn(|cx| {
+            while let Poll::Ready(reply) = self.poll_filters(cx) {
+                if let Some(reply) = reply {
+                    return Poll::Ready(Err(reply));
+                }
+            }
+            let finished = self.filters.as_mut().is_none_or(|chain| chain.response().is_finished());
+            match self.down.poll_flush(cx) {
+                Poll::Ready(Err(error)) => return Poll::Ready(Ok(self.gone(error))),
+                Poll::Ready(Ok(())) if finished => return Poll::Ready(Ok(End::Complete)),
+                Poll::Ready(Ok(())) => {
+                    if let Poll::Ready(error) = self.down.poll_disconnect(cx) {
+                        return Poll::Ready(Ok(self.gone(error)));
+                    }
+                }
+                Poll::Pending => {}
+            }
+            self.poll_timers(cx).map(|_| Ok(End::Reset))
+        })
+        .await
+    }
+}
