@@ -72,11 +72,13 @@ pub enum LogType {
     UdpPeriodic = 12,
     /// A UDP session ended.
     UdpSessionEnd = 13,
+    /// A TCP connection came in (`flush_access_log_on_start`).
+    TcpConnectionStart = 14,
 }
 
 impl LogType {
     /// Every type, by number.
-    pub const ALL: [LogType; 14] = [
+    pub const ALL: [LogType; 15] = [
         Self::NotSet,
         Self::TcpUpstreamConnected,
         Self::TcpPeriodic,
@@ -91,6 +93,7 @@ impl LogType {
         Self::UdpTunnelUpstreamConnected,
         Self::UdpPeriodic,
         Self::UdpSessionEnd,
+        Self::TcpConnectionStart,
     ];
 
     /// What `%ACCESS_LOG_TYPE%` prints.
@@ -110,6 +113,7 @@ impl LogType {
             Self::UdpTunnelUpstreamConnected => "UdpTunnelUpstreamConnected",
             Self::UdpPeriodic => "UdpPeriodic",
             Self::UdpSessionEnd => "UdpSessionEnd",
+            Self::TcpConnectionStart => "TcpConnectionStart",
         }
     }
 }
@@ -140,7 +144,14 @@ pub struct FormatContext<'a> {
 impl FormatContext<'_> {
     /// Whether this is an entry of a connection, not of an HTTP stream: of a listener's log or a TCP proxy's.
     fn connection_entry(&self) -> bool {
-        matches!(self.log_type, LogType::NotSet | LogType::TcpConnectionEnd)
+        matches!(
+            self.log_type,
+            LogType::NotSet
+                | LogType::TcpConnectionStart
+                | LogType::TcpUpstreamConnected
+                | LogType::TcpPeriodic
+                | LogType::TcpConnectionEnd
+        )
     }
 
     /// From the stream's start to its end, or until now.

@@ -112,6 +112,10 @@ pub(super) fn write_filter_state(
     out: &mut Vec<u8>,
 ) -> bool {
     let Some(object) = cx.info.filter_state(key) else { return false };
+    if let (StateForm::Typed, Some(json)) = (form, object.json()) {
+        out.extend_from_slice(json.as_bytes());
+        return true;
+    }
     let text = match form {
         StateForm::Plain | StateForm::Typed => object.serialize(),
         StateForm::Field(name) => object.field(name),

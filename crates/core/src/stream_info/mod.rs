@@ -5,7 +5,7 @@ mod state;
 mod tls;
 
 pub use flags::{ResponseFlag, ResponseFlags};
-pub use state::{FilterState, Metadata};
+pub use state::{ConnectionFilterState, FilterState, Metadata};
 pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
 
 use crate::address::Address;
@@ -60,6 +60,8 @@ pub struct ConnectionState {
     pub remote_reset: Cell<bool>,
     /// Why its handshake failed (`DOWNSTREAM_TRANSPORT_FAILURE_REASON`).
     pub transport_failure: OnceCell<Box<str>>,
+    /// What network filters leave for each other and for its streams.
+    pub filter_state: ConnectionFilterState,
 }
 
 /// Points in a stream's life; unset where it did not get there.

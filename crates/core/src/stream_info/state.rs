@@ -2,6 +2,7 @@
 
 use super::StreamInfo;
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -17,9 +18,35 @@ pub trait FilterState: fmt::Debug {
     /// Its text, for logs and matchers; `None` when it has none.
     fn serialize(&self) -> Option<String>;
 
+    /// What it is as JSON, where that is not its text as a string.
+    fn json(&self) -> Option<String> {
+        None
+    }
+
+    /// Its hash, for those that consistent hashing may place connections by.
+    fn hash(&self) -> Option<u64> {
+        None
+    }
+
     /// The text of one of its fields (`FILTER_STATE(KEY:FIELD:NAME)`); most objects have none.
     fn field(&self, _name: &str) -> Option<String> {
         None
+    }
+}
+
+/// The filter state of a connection, which all of its streams see. Allocated with the first use.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionFilterState(RefCell<Option<Box<BTreeMap<Box<str>, Rc<dyn FilterState>>>>>);
+
+impl ConnectionFilterState {
+    /// The object called `name`.
+    pub fn get(&self, name: &str) -> Option<Rc<dyn FilterState>> {
+        self.0.borrow().as_ref()?.get(name).cloned()
+    }
+
+    /// Sets the object called `name`, in place of an older one.
+    pub fn set(&self, name: &str, state: Rc<dyn FilterState>) {
+        self.0.borrow_mut().get_or_insert_default().insert(name.into(), state);
     }
 }
 
@@ -47,9 +74,10 @@ impl StreamInfo {
         }
     }
 
-    /// The filter state called `name`.
-    pub fn filter_state(&self, name: &str) -> Option<&dyn FilterState> {
-        self.state.as_deref()?.filter_state.get(name).map(|s| &**s)
+    /// The filter state called `name`: the stream's own, or its connection's.
+    pub fn filter_state(&self, name: &str) -> Option<Rc<dyn FilterState>> {
+        let own = self.state.as_deref().and_then(|s| s.filter_state.get(name));
+        own.cloned().or_else(|| self.connection.state.filter_state.get(name))
     }
 
     /// Sets the filter state called `name`, in place of an older one.

@@ -47,23 +47,38 @@ impl SessionLog {
     }
 }
 
-impl Drop for SessionLog {
-    fn drop(&mut self) {
+impl SessionLog {
+    /// Writes an entry.
+    pub(super) fn write(&self, log_type: LogType) {
         let TcpProxy { config, world, .. } = &*self.proxy;
-        let worker = &world.worker;
-        let context = FormatContext {
+        if config.access_logs.is_empty() {
+            return;
+        }
+        let context = self.format_context(log_type);
+        for log in &config.access_logs {
+            log.log(&context, world.worker.id() as usize);
+        }
+    }
+
+    /// What formats read of the connection as it stands.
+    pub(super) fn format_context(&self, log_type: LogType) -> FormatContext<'_> {
+        let worker = &self.proxy.world.worker;
+        FormatContext {
             info: &self.info,
             request: None,
             response: None,
             trailers: None,
             local_reply_body: b"",
-            log_type: LogType::TcpConnectionEnd,
+            log_type,
             now: worker.now(),
             wall: worker.wall(),
             rng: worker.rng(),
-        };
-        for log in &config.access_logs {
-            log.log(&context, worker.id() as usize);
         }
+    }
+}
+
+impl Drop for SessionLog {
+    fn drop(&mut self) {
+        self.write(LogType::TcpConnectionEnd);
     }
 }

@@ -3,8 +3,10 @@
 mod config;
 mod log;
 mod pump;
+mod reach;
 mod session;
 mod stats;
+mod tunnel;
 
 pub use config::{TcpProxyConfig, TcpProxyFactory};
 pub use stats::TcpProxyStats;

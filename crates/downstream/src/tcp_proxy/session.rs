@@ -3,27 +3,34 @@
 use super::TcpProxy;
 use super::log::SessionLog;
 use super::pump::{Broken, Direction, Moved};
-use crate::router::charge;
-use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag};
+use super::reach::{Upstream, reach};
+use nuncio_core::format::LogType;
+use nuncio_core::stream_info::{ByteCounts, ConnectionInfo, ResponseFlag};
 use nuncio_net::stream::ByteStream;
 use nuncio_net::timer::LazyTimer;
-use nuncio_upstream::cluster::{PickContext, RequestPriority};
-use nuncio_upstream::outlier::Outcome;
-use nuncio_upstream::pool::{PoolError, TcpConnection};
+use nuncio_upstream::error::ResetReason;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The filter state that says how long a connection may be idle, in milliseconds.
+const IDLE_STATE: &str = "envoy.tcp_proxy.per_connection_idle_timeout_ms";
 
 /// Serves a connection until both sides have ended, one failed or a time is over. The client is read only once
 /// there is a host for its bytes.
 pub(super) async fn serve(proxy: Rc<TcpProxy>, io: Box<dyn ByteStream>, connection: Rc<ConnectionInfo>) {
     proxy.stats.downstream_cx_total.inc();
-    let most_at = proxy.config.max_duration.and_then(|d| connection.accepted.checked_add(d));
+    let times = proxy.config.log_times;
+    let most_at = max_duration(&proxy).and_then(|d| connection.accepted.checked_add(d));
+    let flush_at = times.interval.and_then(|d| connection.accepted.checked_add(d));
     // Written when it goes, whichever way out is taken.
     let mut log = SessionLog::begin(&proxy, connection);
+    if times.on_start {
+        log.write(LogType::TcpConnectionStart);
+    }
     let mut timer = LazyTimer::new();
     let reached = {
         let mut reach = pin!(reach(&proxy, &mut log));
@@ -40,13 +47,19 @@ pub(super) async fn serve(proxy: Rc<TcpProxy>, io: Box<dyn ByteStream>, connecti
         Reached::Answer(Err(reason)) => return log.closes(reason),
         Reached::TooLate => return too_old(&proxy, &mut log),
     };
+    if times.on_connected {
+        log.write(LogType::TcpUpstreamConnected);
+    }
     let mut session = Session {
         io,
         upstream,
         up: Direction::default(),
         down: Direction::default(),
+        moved: log.info.upstream.bytes,
         active: proxy.world.worker.now(),
+        idle: idle_timeout(&proxy, &log),
         most_at,
+        flush_at,
         timer,
         proxy: Rc::clone(&proxy),
         log,
@@ -55,10 +68,32 @@ pub(super) async fn serve(proxy: Rc<TcpProxy>, io: Box<dyn ByteStream>, connecti
     session.end(end);
 }
 
+/// `max_downstream_connection_duration`, longer by a part that chance chooses.
+fn max_duration(proxy: &TcpProxy) -> Option<Duration> {
+    let most = proxy.config.max_duration?;
+    let jitter = proxy.config.max_duration_jitter;
+    if jitter <= 0.0 {
+        return Some(most);
+    }
+    let share = proxy.world.worker.rng().below(1_000_000) as f64 / 1_000_000.0;
+    Some(most.mul_f64(1.0 + jitter * share))
+}
+
+fn idle_timeout(proxy: &TcpProxy, log: &SessionLog) -> Option<Duration> {
+    let own = log.info.filter_state(IDLE_STATE).and_then(|state| state.serialize()?.parse().ok());
+    match own {
+        Some(0) => None,
+        Some(millis) => Some(Duration::from_millis(millis)),
+        None => proxy.config.idle_timeout,
+    }
+}
+
 /// What came of looking for a host.
+// One for each connection, at once taken apart.
+#[allow(clippy::large_enum_variant, reason = "see above")]
 enum Reached {
-    /// A connection, or why the client's is closed.
-    Answer(Result<TcpConnection, &'static str>),
+    /// A way to a host, or why the client's connection is closed.
+    Answer(Result<Upstream, &'static str>),
     /// `max_downstream_connection_duration` was over first.
     TooLate,
 }
@@ -69,62 +104,21 @@ fn too_old(proxy: &TcpProxy, log: &mut SessionLog) {
     log.closes("max_connection_duration_reached");
 }
 
-/// Connects to a host, as often as `max_connect_attempts` lets it. The errors are Envoy's texts, spelling
-/// included.
-async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<TcpConnection, &'static str> {
-    let TcpProxy { config, world, stats } = proxy;
-    let priority = RequestPriority::Default;
-    loop {
-        let random = world.worker.rng().next();
-        let Some(cluster) = config.cluster(random).and_then(|name| world.clusters.get(name)) else {
-            stats.downstream_cx_no_route.inc();
-            log.flag(ResponseFlag::NoClusterFound);
-            return Err("tcp_initializion_failure:3");
-        };
-        charge::name_cluster(&mut log.info.upstream, &cluster);
-        let Some(permit) = cluster.try_connection(priority) else {
-            log.flag(ResponseFlag::UpstreamOverflow);
-            return Err("tcp_initializion_failure:2");
-        };
-        if log.info.upstream.attempts >= config.max_connect_attempts {
-            cluster.stats().upstream_cx_connect_attempts_exceeded.inc();
-            log.flag(ResponseFlag::UpstreamRetryLimitExceeded);
-            return Err("tcp_initializion_failure:0");
-        }
-        let Some(host) = cluster.pick(&PickContext::default()) else {
-            log.flag(ResponseFlag::NoHealthyUpstream);
-            return Err("tcp_initializion_failure:1");
-        };
-        log.info.upstream.attempts += 1;
-        charge::name_host(&mut log.info.upstream, &host);
-        match cluster.connect_tcp(&host, priority, permit).await {
-            Ok(upstream) => {
-                host.report(Outcome::Connected);
-                charge::name_facts(&mut log.info, upstream.facts());
-                return Ok(upstream);
-            }
-            Err(error) => {
-                // As in Envoy it stays, whatever the next attempt brings.
-                log.info.upstream.transport_failure = error.transport_failure().map(Box::from);
-                if matches!(error, PoolError::Remote(_) | PoolError::Timeout) {
-                    host.report(Outcome::Failed);
-                    log.flag(ResponseFlag::UpstreamConnectionFailure);
-                }
-            }
-        }
-    }
-}
-
 /// A connection that has found its host.
 struct Session {
     // In this order they are dropped: both connections are closed before the log is written.
-    upstream: TcpConnection,
+    upstream: Upstream,
     io: Box<dyn ByteStream>,
     up: Direction,
     down: Direction,
+    /// Bytes that went over to the host and came from it, with those of attempts that failed.
+    moved: ByteCounts,
     /// When a byte last moved.
     active: Instant,
+    idle: Option<Duration>,
     most_at: Option<Instant>,
+    /// When the next periodic entry of the log is due.
+    flush_at: Option<Instant>,
     timer: LazyTimer,
     proxy: Rc<TcpProxy>,
     log: SessionLog,
@@ -153,15 +147,27 @@ impl Session {
             Poll::Pending => {}
         }
         let now = self.proxy.world.worker.now();
-        let idle_at = self.proxy.config.idle_timeout.and_then(|d| self.active.checked_add(d));
-        let deadline = [idle_at, self.most_at].into_iter().flatten().min();
-        let too_old = deadline == self.most_at;
-        self.timer.poll(cx, now, deadline).map(|()| if too_old { End::TooOld } else { End::Idle })
+        loop {
+            let idle_at = self.idle.and_then(|d| self.active.checked_add(d));
+            let deadline = [idle_at, self.most_at, self.flush_at].into_iter().flatten().min();
+            if self.timer.poll(cx, now, deadline).is_pending() {
+                return Poll::Pending;
+            }
+            if deadline == self.most_at {
+                return Poll::Ready(End::TooOld);
+            }
+            if deadline == idle_at {
+                return Poll::Ready(End::Idle);
+            }
+            self.count(false);
+            self.log.write(LogType::TcpPeriodic);
+            self.flush_at = self.proxy.config.log_times.interval.and_then(|d| now.checked_add(d));
+        }
     }
 
     /// Both directions as far as they go now.
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let Self { io, upstream, up, down, proxy, log, .. } = self;
+        let Self { io, upstream, up, down, proxy, log, moved, .. } = self;
         let (client, host) = (&**io, upstream.stream());
         let buffers = proxy.world.worker.buffers();
         let (mut upwards, mut downwards) = (Moved::default(), Moved::default());
@@ -171,9 +177,8 @@ impl Session {
         log.sent(downwards.written);
         upstream.sent(upwards.written);
         upstream.received(downwards.read);
-        let bytes = &mut log.info.upstream.bytes;
-        bytes.wire_sent += upwards.written as u64;
-        bytes.wire_received += downwards.read as u64;
+        moved.wire_sent += upwards.written as u64;
+        moved.wire_received += downwards.read as u64;
         if upwards.read + upwards.written + downwards.read + downwards.written > 0 {
             self.active = proxy.world.worker.now();
         }
@@ -189,11 +194,26 @@ impl Session {
         }
     }
 
+    /// Notes what went over to the host and came from it. `ending` says that the connection is closed now.
+    fn count(&mut self, ending: bool) {
+        let extra = self.upstream.extra_bytes(ending);
+        let bytes = &mut self.log.info.upstream.bytes;
+        *bytes = self.moved;
+        bytes.wire_sent += extra.wire_sent;
+        bytes.wire_received += extra.wire_received;
+        bytes.header_sent += extra.header_sent;
+        bytes.header_received += extra.header_received;
+    }
+
     /// Closes both sides. A reset is passed on as a reset.
     fn end(mut self, end: End) {
         let buffers = self.proxy.world.worker.buffers();
         self.up.release(buffers);
         self.down.release(buffers);
+        self.count(true);
+        if let (Upstream::Tunnel(tunnel), Some(config)) = (&self.upstream, &self.proxy.config.tunnel) {
+            tunnel.propagate_trailers(config, &mut self.log.info);
+        }
         match end {
             End::Both { host_last: true } => self.upstream.closed_by_host(),
             End::Both { host_last: false } => {}
@@ -208,6 +228,8 @@ impl Session {
                 if is_reset(&error) {
                     self.log.flag(ResponseFlag::UpstreamRemoteReset);
                     self.io.reset_on_drop();
+                } else if self.upstream.failure() == Some(ResetReason::RemoteReset) {
+                    self.log.flag(ResponseFlag::UpstreamRemoteReset);
                 }
             }
             End::Idle => {

@@ -50,7 +50,7 @@ pub(super) struct RetryState {
 
 /// An interval that doubles up to a maximum.
 #[derive(Clone, Copy, Debug)]
-struct Interval {
+pub(crate) struct Interval {
     next: Duration,
     max: Duration,
 }
@@ -88,7 +88,7 @@ impl RetryState {
             more_headers: list(Known::XEnvoyRetriableHeaderNames)
                 .map(|s| s.to_ascii_lowercase().into())
                 .collect(),
-            back_off: Interval::new(policy, runtime),
+            back_off: Interval::of(policy, runtime),
             permit: None,
             attempted: Vec::new(),
             priority: None,
@@ -214,14 +214,19 @@ pub(super) struct RetryWorld<'a> {
 }
 
 impl Interval {
-    fn new(policy: &RetryPolicy, runtime: &Runtime) -> Self {
+    /// From `base` up; at most `max`, ten times the base where it is not set.
+    pub(crate) fn new(base: Duration, max: Option<Duration>) -> Self {
+        Self { next: base, max: max.unwrap_or(base * 10) }
+    }
+
+    fn of(policy: &RetryPolicy, runtime: &Runtime) -> Self {
         let base = policy.back_off.base;
         let base = base.unwrap_or_else(|| Duration::from_millis(runtime.integer(BASE_KEY.0, BASE_KEY.1)));
-        Self { next: base, max: policy.back_off.max.unwrap_or(base * 10) }
+        Self::new(base, policy.back_off.max)
     }
 
     /// A time by chance below the present interval, which then doubles.
-    fn next(&mut self, rng: &Rng) -> Duration {
+    pub(crate) fn next(&mut self, rng: &Rng) -> Duration {
         let present = self.next.min(self.max);
         self.next = present.saturating_mul(2).min(self.max);
         Duration::from_millis(rng.below((present.as_millis() as u64).max(1)))

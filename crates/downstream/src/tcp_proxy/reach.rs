@@ -1,0 +1,197 @@
+//! The way to a host: a cluster, a host of it, a connection, and a tunnel where one is configured; again as often as
+//! `max_connect_attempts` lets it.
+
+use super::TcpProxy;
+use super::log::SessionLog;
+use super::tunnel::{Refused, Tunnel};
+use crate::router::charge;
+use crate::router::retry::Interval;
+use nuncio_codec::head::Version;
+use nuncio_core::format::LogType;
+use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
+use nuncio_net::stream::ByteStream;
+use nuncio_net::timer::within;
+use nuncio_upstream::cluster::{Cluster, Permit, PickContext, RequestPriority};
+use nuncio_upstream::error::ResetReason;
+use nuncio_upstream::host::Host;
+use nuncio_upstream::outlier::Outcome;
+use nuncio_upstream::pool::{Checkout, PoolError, TcpConnection};
+use std::future::{pending, poll_fn};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The filter state that names the cluster of a connection, whatever the configuration says.
+pub(super) const CLUSTER_STATE: &str = "envoy.tcp_proxy.cluster";
+
+const PRIORITY: RequestPriority = RequestPriority::Default;
+
+/// What carries the client's bytes on.
+// One for each connection, and it stays where it was made.
+#[allow(clippy::large_enum_variant, reason = "see above")]
+pub(super) enum Upstream {
+    /// A connection to a host.
+    Tcp(TcpConnection),
+    /// A tunnel through one.
+    Tunnel(Tunnel),
+}
+
+impl Upstream {
+    /// Its bytes. What goes over is to be told of by [`received`](Self::received) and [`sent`](Self::sent).
+    pub(super) fn stream(&self) -> &dyn ByteStream {
+        match self {
+            Self::Tcp(connection) => connection.stream(),
+            Self::Tunnel(tunnel) => tunnel,
+        }
+    }
+
+    /// So many bytes came from the host.
+    pub(super) fn received(&self, bytes: usize) {
+        if let Self::Tcp(connection) = self {
+            connection.received(bytes);
+        }
+    }
+
+    /// So many bytes went to the host.
+    pub(super) fn sent(&self, bytes: usize) {
+        if let Self::Tcp(connection) = self {
+            connection.sent(bytes);
+        }
+    }
+
+    /// It was the host that ended it.
+    pub(super) fn closed_by_host(&mut self) {
+        if let Self::Tcp(connection) = self {
+            connection.closed_by_host();
+        }
+    }
+
+    /// Wire bytes beyond those that the client's and the host's bytes are themselves: framing, and in tunnels, as Envoy
+    /// counts, the bytes once more. `ending` says that it is closed now.
+    pub(super) fn extra_bytes(&self, ending: bool) -> ByteCounts {
+        match self {
+            Self::Tcp(_) => ByteCounts::default(),
+            Self::Tunnel(tunnel) => tunnel.bytes(ending),
+        }
+    }
+
+    /// Why it broke, where a protocol told.
+    pub(super) fn failure(&self) -> Option<ResetReason> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Tunnel(tunnel) => tunnel.failure(),
+        }
+    }
+}
+
+/// Why one attempt came to nothing.
+struct Failed {
+    /// The host could not be reached, or would not have a tunnel.
+    by_host: bool,
+    reason: Option<Box<str>>,
+}
+
+/// Finds a host and reaches it. The errors are Envoy's texts, spelling included.
+pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upstream, &'static str> {
+    let TcpProxy { config, world, stats } = proxy;
+    let mut back_off = config.back_off.map(|(base, max)| Interval::new(base, max));
+    let hash = config.hash(&log.info);
+    loop {
+        let named = log.info.filter_state(CLUSTER_STATE).and_then(|state| state.serialize());
+        let random = world.worker.rng().next();
+        let (name, criteria) = match &named {
+            Some(name) => (Some(Arc::from(&**name)), config.criteria()),
+            None => config.cluster(random).map_or((None, None), |(name, c)| (Some(Arc::clone(name)), c)),
+        };
+        let Some(cluster) = name.and_then(|name: Arc<str>| world.clusters.get(&name)) else {
+            stats.downstream_cx_no_route.inc();
+            log.flag(ResponseFlag::NoClusterFound);
+            return Err("tcp_initializion_failure:3");
+        };
+        charge::name_cluster(&mut log.info.upstream, &cluster);
+        let Some(permit) = cluster.try_connection(PRIORITY) else {
+            log.flag(ResponseFlag::UpstreamOverflow);
+            return Err("tcp_initializion_failure:2");
+        };
+        if log.info.upstream.attempts >= config.max_connect_attempts {
+            cluster.stats().upstream_cx_connect_attempts_exceeded.inc();
+            log.flag(ResponseFlag::UpstreamRetryLimitExceeded);
+            return Err("tcp_initializion_failure:0");
+        }
+        let pick = PickContext { hash, metadata: criteria, ..PickContext::default() };
+        let Some(host) = cluster.pick(&pick) else {
+            log.flag(ResponseFlag::NoHealthyUpstream);
+            return Err("tcp_initializion_failure:1");
+        };
+        log.info.upstream.attempts += 1;
+        charge::name_host(&mut log.info.upstream, &host);
+        let attempt = match config.tunnel {
+            None => connect(&cluster, &host, permit, log).await.map(Upstream::Tcp),
+            Some(_) => {
+                // The pool counts its own connections.
+                drop(permit);
+                tunnel(proxy, &cluster, &host, log).await.map(Upstream::Tunnel)
+            }
+        };
+        let Failed { by_host, reason } = match attempt {
+            Ok(upstream) => {
+                host.report(Outcome::Connected);
+                return Ok(upstream);
+            }
+            Err(failed) => failed,
+        };
+        // As in Envoy it stays, whatever the next attempt brings.
+        log.info.upstream.transport_failure = reason;
+        if by_host {
+            host.report(Outcome::Failed);
+            log.flag(ResponseFlag::UpstreamConnectionFailure);
+        }
+        let more = log.info.upstream.attempts < config.max_connect_attempts;
+        if let Some(back_off) = back_off.as_mut().filter(|_| more) {
+            let wait = back_off.next(world.worker.rng());
+            within(Some(wait), pending::<()>()).await;
+        }
+    }
+}
+
+async fn connect(
+    cluster: &Cluster,
+    host: &Rc<Host>,
+    permit: Permit,
+    log: &mut SessionLog,
+) -> Result<TcpConnection, Failed> {
+    let connection = cluster.connect_tcp(host, PRIORITY, permit).await.map_err(Failed::of)?;
+    charge::name_facts(&mut log.info, connection.facts());
+    Ok(connection)
+}
+
+async fn tunnel(
+    proxy: &TcpProxy,
+    cluster: &Cluster,
+    host: &Rc<Host>,
+    log: &mut SessionLog,
+) -> Result<Tunnel, Failed> {
+    let Some(config) = &proxy.config.tunnel else { return Err(Failed { by_host: false, reason: None }) };
+    let exchange = match cluster.checkout(host, PRIORITY, Version::Http11).map_err(Failed::of)? {
+        Checkout::Ready(exchange) => exchange,
+        Checkout::Wait(mut pending) => poll_fn(|cx| pending.poll(cx)).await.map_err(Failed::of)?,
+    };
+    charge::name_facts(&mut log.info, exchange.connection());
+    // To the log it is bytes that go over.
+    log.info.upstream.protocol = None;
+    let request = config.request(&log.format_context(LogType::NotSet), exchange.connection());
+    let peer = host.address();
+    Tunnel::ask(config, exchange, &request, peer, &mut log.info).await.map_err(|Refused { status, bytes }| {
+        let sum = &mut log.info.upstream.bytes;
+        sum.wire_sent += bytes.wire_sent;
+        sum.wire_received += bytes.wire_received;
+        let reason = status.map(|status| format!("tunnel_response:{status}").into());
+        Failed { by_host: true, reason }
+    })
+}
+
+impl Failed {
+    fn of(error: PoolError) -> Self {
+        let by_host = matches!(error, PoolError::Remote(_) | PoolError::Timeout);
+        Self { by_host, reason: error.transport_failure().map(Box::from) }
+    }
+}
