@@ -301,11 +301,11 @@ impl Http1Exchange {
     /// The upstream closed its side.
     #[cold]
     fn ended(&mut self) -> Result<UpstreamEvent, StreamError> {
-        self.closed_by = ClosedBy::Remote;
         if self.upgraded() {
-            // Nothing ends a tunnel in order.
+            // Nothing ends a tunnel in order. Envoy takes what the host said as all, and closes.
             return Err(self.failed(ResetReason::ConnectionTermination, None));
         }
+        self.closed_by = ClosedBy::Remote;
         match self.connection.as_mut().map(|c| c.codec.eof()) {
             Some(Ok(Some(_))) => Ok(UpstreamEvent::End),
             Some(Err(error)) if self.in_message => Err(self.malformed(error)),

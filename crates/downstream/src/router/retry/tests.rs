@@ -84,7 +84,7 @@ fn headers_add_conditions_codes_and_names_and_replace_the_number() {
 #[test]
 fn the_interval_doubles_to_its_maximum_and_chance_stays_below_it() {
     let policy = RetryPolicy::default();
-    let mut interval = Interval::new(&policy, &Runtime::default());
+    let mut interval = Interval::of(&policy, &Runtime::default());
     let rng = Rng::seeded(7);
     for most in [25, 50, 100, 200, 250, 250] {
         assert_eq!(interval.next, Duration::from_millis(most));

@@ -45,6 +45,8 @@ pub(in crate::pool) struct Http2Exchange {
     upgrade: Upgrade,
     /// The connection had served requests before this one.
     reused: bool,
+    /// The request was said to its end.
+    said_all: bool,
 }
 
 impl Http2Exchange {
@@ -59,6 +61,7 @@ impl Http2Exchange {
             bytes: ByteCounts::default(),
             upgrade: Upgrade::None,
             reused,
+            said_all: false,
         }
     }
 
@@ -93,6 +96,7 @@ impl Http2Exchange {
         end_stream: bool,
     ) -> Result<(), StreamError> {
         let now = self.connection.core.worker.now();
+        self.said_all = end_stream;
         let state = &mut *self.connection.state.borrow_mut();
         state.reserved = state.reserved.saturating_sub(1);
         if let Some(failure) = state.closed {
@@ -142,6 +146,7 @@ impl Http2Exchange {
 
     pub(in crate::pool) fn encode_data(&mut self, data: &[u8], end_stream: bool) {
         let n = data.len() as u64;
+        self.said_all |= end_stream;
         self.bytes.wire_sent += n + FRAME * n.div_ceil(FRAME_BODY).max(u64::from(end_stream));
         let buffers = self.connection.core.worker.buffers();
         self.with(|state, key| {
@@ -152,6 +157,7 @@ impl Http2Exchange {
     }
 
     pub(in crate::pool) fn encode_trailers(&mut self, trailers: &HeaderMap) {
+        self.said_all = true;
         self.with(|state, key| {
             state.codec.encode_trailers(key, trailers);
             state.wake_task();
@@ -306,7 +312,12 @@ impl Drop for Http2Exchange {
                 }
                 state.finish(key, Some(ErrorCode::INTERNAL_ERROR), now);
             }
-            Step::Complete(key) => self.connection.state.borrow_mut().finish(key, None, now),
+            Step::Complete(key) => {
+                if !self.said_all {
+                    self.connection.core.stats.upstream_rq_tx_reset.inc();
+                }
+                self.connection.state.borrow_mut().finish(key, None, now);
+            }
         }
         let host = &self.hold.host;
         if let Some(pool) = host.existing_http2_pool(self.hold.priority) {
