@@ -27,6 +27,16 @@ pub fn received_header_bytes(head: &[u8]) -> u64 {
     bytes as u64 + 3 * fields.max(1)
 }
 
+/// How many fields of a head, or of trailers behind the line of the last chunk, have a name with `_`.
+pub fn underscored_names(head: &[u8]) -> u64 {
+    let lines = head.split(|b| *b == b'\n').skip(1);
+    let names = lines.filter(|line| !matches!(line.first(), Some(b' ' | b'\t'))).filter_map(|line| {
+        let colon = line.iter().position(|b| *b == b':')?;
+        line.get(..colon)
+    });
+    names.filter(|name| name.contains(&b'_')).count() as u64
+}
+
 /// Of a head that was written: its lines with their ends, without the first and the empty one.
 pub fn sent_header_bytes(head: &[u8]) -> u64 {
     let first = head.iter().position(|b| *b == b'\n').map_or(head.len(), |at| at + 1);
@@ -36,6 +46,13 @@ pub fn sent_header_bytes(head: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_with_underscores_are_counted_and_values_and_folds_are_not() {
+        let head = b"GET /_:_ HTTP/1.1\r\nx_a: 1\r\nx-b: _\r\n c_d: e\r\n_: 2\r\n\r\n";
+        assert_eq!(underscored_names(head), 2);
+        assert_eq!(underscored_names(b"0\r\nx_t: 1\r\n\r\n"), 1);
+    }
 
     #[test]
     fn header_bytes_are_those_that_envoy_counts() {

@@ -26,7 +26,7 @@ pub use body::ChunkPrefix;
 pub use client::ClientCodec;
 pub use encode::reason_phrase;
 pub use error::{EncodeError, RequestError, ResponseError};
-pub use meter::{received_header_bytes, sent_header_bytes};
+pub use meter::{received_header_bytes, sent_header_bytes, underscored_names};
 pub use options::{ClientOptions, ServerOptions};
 pub use server::ServerCodec;
 

@@ -23,7 +23,8 @@ use std::time::Instant;
 pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<ConnectionInfo>) {
     let guard = ConnectionGuard::new(Rc::clone(&hcm), connection.accepted);
     let worker = Rc::clone(&hcm.world.worker);
-    let mut down = Box::new(H1Connection::new(io, Arc::clone(&hcm.config), worker));
+    let codec_stats = hcm.codec_stats.clone();
+    let mut down = Box::new(H1Connection::new(io, Arc::clone(&hcm.config), worker, codec_stats));
     let mut served = 0_u64;
     let close = loop {
         match idle(&mut down, &hcm, &connection, served).await {
@@ -31,6 +32,10 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
             Idle::Close(close) => break close,
         }
         if served == 0 {
+            if down.has_ended_unused() {
+                // Nothing came, so that nothing is known of its protocol.
+                return guard.closed_by_peer();
+            }
             match first_bytes(&mut down, &hcm).await {
                 Some(Codec::Http1) => guard.speaks(Version::Http11),
                 Some(Codec::Http2) => {
@@ -44,7 +49,7 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         }
         let Some(start) = next_request(down, &hcm, &connection).await else { return guard.closed_by_peer() };
         served += 1;
-        let (returned, end, complete) = one_stream(start, &hcm, served).await;
+        let (returned, end, lingers) = one_stream(start, &hcm, served).await;
         down = returned;
         guard.count_bytes(&mut down);
         if end == End::Disconnected {
@@ -52,20 +57,27 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
             return guard.closed_by_peer();
         }
         if end == End::Reset || !down.keep_alive() {
-            break if complete || end == End::Reset { Close::Now } else { Close::Delayed };
+            break if lingers { Close::Delayed } else { Close::Now };
         }
         if down.drained_at().is_some_and(|at| at <= hcm.world.worker.now()) {
             break Close::Delayed;
         }
         down.rest();
     };
-    guard.closed_by_us();
     if connection.state.flags.get().is_empty() {
         connection.state.local_close.set(Some("deferred_close_on_drained_connection"));
     }
-    if let Close::Delayed = close {
-        delayed_close(&mut down, &hcm).await;
+    match close {
+        Close::Delayed if delayed_close(&mut down, &hcm).await == ClosedBy::Peer => guard.closed_by_peer(),
+        Close::Delayed | Close::Now => guard.closed_by_us(),
     }
+}
+
+/// Who closes a connection on which nothing more is served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClosedBy {
+    Us,
+    Peer,
 }
 
 /// A connection's protocol.
@@ -219,17 +231,16 @@ async fn one_stream(
     let ended = poll_fn(|cx| slot.as_mut().poll(cx)).await;
     hcm.give_slot(slot);
     // A slot that was just started always ends with its stream's end.
-    let Some(StreamEnd { down, heads, end, request_complete, responded: _, upstream_failed: _ }) = ended
-    else {
+    let Some(StreamEnd { down, heads, end, lingers, responded: _, upstream_failed: _ }) = ended else {
         unreachable!()
     };
     hcm.give_heads(heads);
-    (down, end, request_complete)
+    (down, end, lingers)
 }
 
 /// Reads and throws away until the client closes or the time is over. As in Envoy, no FIN is sent before.
-async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) {
-    let Some(wait) = hcm.config.timeouts.delayed_close else { return };
+async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) -> ClosedBy {
+    let Some(wait) = hcm.config.timeouts.delayed_close else { return ClosedBy::Us };
     let deadline = hcm.world.worker.now().checked_add(wait);
     let timed_out = poll_fn(|cx| {
         if down.timer().poll(cx, hcm.world.worker.now(), deadline).is_ready() {
@@ -240,7 +251,9 @@ async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) {
     .await;
     if timed_out {
         hcm.stats.downstream_cx_delayed_close_timeout.inc();
+        return ClosedBy::Us;
     }
+    ClosedBy::Peer
 }
 
 /// Raises the connection gauges and lowers them when the connection is gone, whatever the reason.

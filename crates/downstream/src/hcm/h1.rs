@@ -2,9 +2,12 @@
 
 use super::config::HcmConfig;
 use super::exchange::{Downstream, DownstreamError, RequestEvent};
-use nuncio_codec::h1::{Event, RequestError, ServerCodec, received_header_bytes, sent_header_bytes};
+use super::stats::Http1CodecStats;
+use nuncio_codec::h1::{Event, RequestError, ServerCodec, UnderscoreAction};
+use nuncio_codec::h1::{received_header_bytes, sent_header_bytes, underscored_names};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::format::header_bytes_wanted;
+use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ByteCounts;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::ByteStream;
@@ -52,6 +55,7 @@ pub struct H1Connection {
     codec: ServerCodec,
     config: Arc<HcmConfig>,
     worker: Rc<Worker>,
+    codec_stats: Scope<Http1CodecStats>,
     input: InBuf,
     /// The bytes of the last data event, within `input`'s unread part.
     data: Range<usize>,
@@ -70,12 +74,18 @@ pub struct H1Connection {
 
 impl H1Connection {
     /// A connection before its first request.
-    pub fn new(io: Box<dyn ByteStream>, config: Arc<HcmConfig>, worker: Rc<Worker>) -> Self {
+    pub fn new(
+        io: Box<dyn ByteStream>,
+        config: Arc<HcmConfig>,
+        worker: Rc<Worker>,
+        codec_stats: Scope<Http1CodecStats>,
+    ) -> Self {
         Self {
             io,
             codec: ServerCodec::new(),
             config,
             worker,
+            codec_stats,
             input: InBuf::default(),
             data: 0..0,
             data_end: 0,
@@ -98,6 +108,11 @@ impl H1Connection {
     /// Socket and input, for another codec to go on with.
     pub fn into_parts(self) -> (Box<dyn ByteStream>, InBuf) {
         (self.io, self.input)
+    }
+
+    /// Whether the client closed before it sent anything.
+    pub fn has_ended_unused(&self) -> bool {
+        self.closed && self.input.is_empty()
     }
 
     /// Whether the connection may carry another request.
@@ -152,12 +167,18 @@ impl H1Connection {
         loop {
             if !self.input.is_empty() {
                 match self.codec.decode(&self.config.h1, self.input.unread(), head, trailers) {
-                    Err(e) => return Poll::Ready(NextHead::Bad(e)),
+                    Err(e) => {
+                        if e == RequestError::Underscore {
+                            self.codec_stats.requests_rejected_with_underscores_in_headers.inc();
+                        }
+                        return Poll::Ready(NextHead::Bad(e));
+                    }
                     Ok(decoded) => {
-                        if let Event::Head { .. } = decoded.event
-                            && header_bytes_wanted()
-                        {
-                            self.meter_head(decoded.consumed);
+                        if let Event::Head { .. } = decoded.event {
+                            self.count_fields(decoded.consumed);
+                            if header_bytes_wanted() {
+                                self.meter_head(decoded.consumed);
+                            }
                         }
                         self.input.consume(decoded.consumed);
                         if let Event::Head { end_stream } = decoded.event {
@@ -224,6 +245,15 @@ impl H1Connection {
         self.bytes.received_head(received_header_bytes(head));
     }
 
+    /// Counts the fields that were dropped of the head or the trailers that the unread input begins with.
+    #[inline]
+    fn count_fields(&self, len: usize) {
+        if self.config.h1.underscores == UnderscoreAction::DropHeader {
+            let fields = self.input.unread().get(..len).unwrap_or_default();
+            self.codec_stats.dropped_headers_with_underscores.add(underscored_names(fields));
+        }
+    }
+
     /// Counts the trailers that the unread input begins with; the last chunk's line is no field.
     #[cold]
     fn meter_trailers(&mut self, len: usize) {
@@ -267,6 +297,7 @@ impl Downstream for H1Connection {
                     return Poll::Ready(Ok(RequestEvent::Data { end_stream }));
                 }
                 Event::Trailers => {
+                    self.count_fields(decoded.consumed);
                     if header_bytes_wanted() {
                         self.meter_trailers(decoded.consumed);
                     }
@@ -274,6 +305,10 @@ impl Downstream for H1Connection {
                     return Poll::Ready(Ok(RequestEvent::Trailers));
                 }
                 Event::End => {
+                    if self.config.h1.enable_trailers {
+                        // Trailers of which nothing is left are none.
+                        self.count_fields(decoded.consumed);
+                    }
                     self.input.consume(decoded.consumed);
                     return Poll::Ready(Ok(RequestEvent::End));
                 }

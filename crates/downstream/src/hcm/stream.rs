@@ -95,8 +95,8 @@ pub struct StreamEnd<D> {
     pub heads: Box<Heads>,
     /// How it ended.
     pub end: End,
-    /// The request's last byte had come.
-    pub request_complete: bool,
+    /// The client may be sending still, or cannot know that the connection ends: it is closed with a delay.
+    pub lingers: bool,
     /// The response was begun.
     pub responded: bool,
     /// The connection to the upstream failed, before or within the response (`UF`, `UC`).
@@ -134,6 +134,10 @@ pub struct Stream<D> {
     pub upgrading: bool,
     /// The upstream has sent a 1xx.
     pub interim_seen: bool,
+    /// The client was sent the upstream's 100.
+    pub continued: bool,
+    /// A local reply ends the connection.
+    cut_short: bool,
     /// The route taken.
     pub route: Option<Arc<Route>>,
     /// What it is counted for apart from its cluster.
@@ -211,6 +215,8 @@ impl<D: Downstream> Stream<D> {
             response_started: false,
             upgrading: false,
             interim_seen: false,
+            continued: false,
+            cut_short: false,
             route: None,
             apart: Apart::default(),
             filters: None,
@@ -474,7 +480,7 @@ impl<D: Downstream> Stream<D> {
             down: self.down,
             heads: self.heads,
             end,
-            request_complete,
+            lingers: !request_complete || self.cut_short || end == End::Reset,
             responded: self.response_started,
             upstream_failed: flags.contains(ResponseFlag::UpstreamConnectionFailure)
                 || flags.contains(ResponseFlag::UpstreamConnectionTermination),

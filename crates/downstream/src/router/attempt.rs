@@ -11,7 +11,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Heads, Stream};
 use crate::hcm::upgrade;
-use crate::route::{HostChoice, set_authority};
+use crate::route::{HostChoice, is_grpc, set_authority};
 use nuncio_codec::head::{Known, ResponseHead};
 use nuncio_core::stream_info::{EarlierAttempt, ResponseFlag};
 use nuncio_upstream::cluster::PickContext;
@@ -420,11 +420,13 @@ fn refuse_websocket<D: Downstream>(stream: &mut Stream<D>) -> bool {
     failed
 }
 
-/// A 1xx: only 100 is passed on, where the connection manager says so; then nothing is tried again.
+/// A 1xx: only the first 100 is passed on, where the connection manager says so; then nothing is tried again.
 fn informational<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
     stream.interim_seen = true;
-    if stream.heads.response.status == 100 && stream.hcm.config.proxy_100_continue {
+    if stream.heads.response.status == 100 && stream.hcm.config.proxy_100_continue && !stream.continued {
+        stream.continued = true;
         stream.down.encode_informational(&stream.heads.response);
+        stream.count_informational();
         flight.retry = None;
     }
     stream.heads.response.clear();
@@ -504,7 +506,10 @@ async fn break_off<D: Downstream>(
     reason: ResetReason,
     timed_out: bool,
 ) -> End {
-    stream.hcm.router_stats.rq_reset_after_downstream_response_started.inc();
+    if is_grpc(&stream.heads.request.headers) && !stream.heads.response.headers.contains(Known::GrpcStatus) {
+        // As Envoy: only of answers whose success was to come in the trailers.
+        stream.hcm.router_stats.rq_reset_after_downstream_response_started.inc();
+    }
     if let Some(flag) = reply.flag {
         stream.info.flags.set(flag);
     }

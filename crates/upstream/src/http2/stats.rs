@@ -6,8 +6,10 @@ nuncio_core::stats_block! {
     /// `http2.`, below a cluster or for the whole downstream side: the HTTP/2 codec's own stats, made with the first
     /// codec.
     pub struct Http2CodecStats {
+        counter cookies_total_bytes_too_large,
         counter dropped_headers_with_underscores,
         counter goaway_sent,
+        counter header_list_size_too_large,
         counter header_overflow,
         counter headers_cb_no_stream,
         counter inbound_empty_frames_flood,
@@ -15,6 +17,10 @@ nuncio_core::stats_block! {
         counter inbound_window_update_frames_flood,
         counter keepalive_timeout,
         counter metadata_empty_frames,
+        counter nghttp2_downstream_connections,
+        counter nghttp2_upstream_connections,
+        counter oghttp2_downstream_connections,
+        counter oghttp2_upstream_connections,
         counter outbound_control_flood,
         counter outbound_flood,
         counter requests_rejected_with_underscores_in_headers,
@@ -29,6 +35,10 @@ nuncio_core::stats_block! {
         gauge outbound_frames_active,
         gauge pending_send_bytes,
         gauge streams_active,
+        histogram cookie_count,
+        histogram cookie_size,
+        histogram header_count,
+        histogram header_list_size,
     }
 }
 

@@ -60,7 +60,7 @@ impl ConnectionCount {
         match speaks {
             Some(Version::Http2) => {
                 core.stats.upstream_cx_http2_total.inc();
-                let _ = core.http2_stats();
+                core.http2_stats().nghttp2_upstream_connections.inc();
             }
             Some(_) => {
                 core.stats.upstream_cx_http1_total.inc();

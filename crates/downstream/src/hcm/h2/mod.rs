@@ -107,6 +107,8 @@ pub(super) async fn serve(
         waiting_seen: 0,
         hcm,
     };
+    // Envoy says which of its codecs serves a connection; ours stands for the one that is its default.
+    driver.hcm.h2_codec_stats().nghttp2_downstream_connections.inc();
     driver.decode();
     match poll_fn(|cx| driver.turn(cx)).await {
         Over::Remote => guard.closed_by_peer(),

@@ -32,6 +32,7 @@ impl<D: Downstream> Stream<D> {
             let built = self.build_reply(reply, route.take());
             if built.close {
                 self.down.close_after();
+                self.cut_short = true;
             }
             self.local_reply_body = built.body;
             let end_stream = self.local_reply_body.is_empty();
@@ -95,6 +96,12 @@ impl<D: Downstream> Stream<D> {
         let request = Some(&heads.request.headers);
         let context = FormatContext { request, ..header_context(info, &hcm.world.worker, now) };
         route.mutate_response(&mut heads.response, &context);
+    }
+
+    /// Counts a 100 that went to the client: to the stats it is an answer of its own.
+    pub fn count_informational(&self) {
+        count_class!(self.hcm.stats, 100);
+        count_class!(self.hcm.listener_stats, 100);
     }
 
     /// Gives the response head its last headers and encodes it.

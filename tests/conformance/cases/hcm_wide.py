@@ -1,0 +1,250 @@
+"""The connection manager at large: what each odd exchange counts as, and variations on every part of it."""
+from harness import *
+from harness.tables import H, PROTOCOL_LOG, edge, raws
+
+COUNTED = r'^(http\.in\.|http1\.|http2\.|listener\.)'
+# Bytes hang on dates and ports; what is buffered at a moment, and times, hang on the moment.
+UNCOUNTED = r'bytes|worker_|_ms|rq_time|accepted_per_socket|total_connections|admin'
+
+
+async def counters(t, regex=COUNTED):
+    """Every counter and gauge of the connection manager that is not 0."""
+    await asyncio.sleep(0.05)
+    found = await t.stats(regex=regex)
+    out = {}
+    for name, value in found.items():
+        if isinstance(value, int) and value and not re.search(UNCOUNTED, name):
+            out[re.sub(r'127\.0\.0\.1_\d+', 'L', name)] = value
+    return out
+
+
+def counted(name, items, opts=None, up=None, lextra=None, wait=None, **kw):
+    """items: (label, raw bytes, what the client does then). Observes statuses, and every counter at the end."""
+    @case('counts_' + name)
+    async def _(t):
+        await t.up('u1', up)
+        await t.start(simple(t, opts=opts, lextra=lextra, **kw))
+        for label, raw, then in items:
+            c = await t.conn()
+            c.send(raw)
+            if then == 'close':
+                await asyncio.sleep(0.1)
+                c.close()
+                await asyncio.sleep(0.1)
+                continue
+            if then == 'reset':
+                await asyncio.sleep(0.1)
+                c.reset()
+                await asyncio.sleep(0.1)
+                continue
+            got = []
+            for _ in range(then if isinstance(then, int) else 1):
+                r = await c.response(timeout=2)
+                got.append('%s %s' % (r.status, r.err) + ' +%d' % len(r.interim) * bool(r.interim))
+            if then == 'state':
+                got.append(await c.state(3))
+            t.see(label, got)
+            c.close()
+            await asyncio.sleep(0.02)
+        t.see('counters', await counters(t))
+
+
+GET = b'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+POST = b'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n'
+
+counted('plain', [('get', GET, None), ('two', GET + GET, 2), ('post', POST + b'hello', None), ('head', GET.replace(b'GET', b'HEAD'), 'close')])
+counted('client_gone', [('in head', b'GET / HT', 'close'), ('in body', POST + b'he', 'close'), ('before anything', b'', 'close'), ('reset in head', b'GET / HT', 'reset')])
+counted('codec_errors', [('garbage', b'\x01\x02\r\n\r\n', 'state'), ('version', b'GET / HTTP/0.9\r\nHost: a\r\n\r\n', 'state'), ('length and chunked', POST.replace(b'\r\n\r\n', b'\r\ntransfer-encoding: chunked\r\n\r\n'), 'state'),
+                         ('bad chunk', b'POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n', 'state'), ('te', b'POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: x\r\n\r\n', 'state'),
+                         ('large', b'GET / HTTP/1.1\r\nHost: a\r\nx: ' + b'y' * 70000 + b'\r\n\r\n', 'state'), ('many', b'GET / HTTP/1.1\r\nHost: a\r\n' + b'x: y\r\n' * 120 + b'\r\n', 'state')])
+counted('refused_requests', [('no host', b'GET / HTTP/1.1\r\n\r\n', 'state'), ('bad host', b'GET / HTTP/1.1\r\nHost: a"\r\n\r\n', 'state'), ('asterisk', b'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n', 'state'),
+                             ('fragment', b'GET /p#f HTTP/1.1\r\nHost: a\r\n\r\n', 'state'), ('nul', b'GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n', 'state'), ('connect', b'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n', 'state'),
+                             ('upgrade', b'GET / HTTP/1.1\r\nHost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n', 'state')], '{normalize_path: true}')
+counted('stream_errors_kept', [('no host', b'GET / HTTP/1.1\r\n\r\n', None), ('bad host', b'GET / HTTP/1.1\r\nHost: a"\r\n\r\n' + GET, 2), ('no path', b'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n' + GET, 2)],
+        '{stream_error_on_invalid_http_message: true}')
+UNDERSCORES = b'GET / HTTP/1.1\r\nHost: a\r\nx_a: 1\r\nX_B: 2\r\n\r\n'
+counted('underscores_dropped', [('two', UNDERSCORES, None), ('again', UNDERSCORES + UNDERSCORES, 2)], '{common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}}')
+counted('underscores_rejected', [('two', UNDERSCORES, 'state'), ('again', GET + UNDERSCORES, 2)], '{common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}}')
+counted('underscores_in_trailers', [('t', b'POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx_t: 1\r\n\r\n', None)],
+        '{common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}, http_protocol_options: {enable_trailers: true}}')
+counted('http10', [('refused', b'GET / HTTP/1.0\r\n\r\n', 'state')])
+counted('http10_accepted', [('get', b'GET / HTTP/1.0\r\n\r\n', 'state'), ('kept', b'GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n', None)], '{http_protocol_options: {accept_http_10: true, default_host_for_http_10: d}}')
+counted('max_requests', [('three', GET * 2, 2), ('one', GET, None)], '{common_http_protocol_options: {max_requests_per_connection: 2}}')
+counted('idle', [('used', GET, 'state'), ('unused', b'', 'state')], '{common_http_protocol_options: {idle_timeout: 0.2s}, drain_timeout: 0.1s}')
+counted('max_duration', [('used', GET, 'state'), ('unused', b'', 'state')], '{common_http_protocol_options: {max_connection_duration: 0.2s}, drain_timeout: 0.1s}')
+counted('request_timeouts', [('body', POST, 'state'), ('head', b'GET / HT', 'state')], '{request_timeout: 0.2s}')
+counted('header_timeouts', [('body', POST + b'hello', None), ('head', b'GET / HT', 'state')], '{request_headers_timeout: 0.2s}')
+counted('stream_idle', [('body', POST, 'state'), ('head', b'GET / HT', 'state')], '{stream_idle_timeout: 0.2s}')
+counted('stream_duration', [('body', POST, 'state')], '{common_http_protocol_options: {max_stream_duration: 0.2s}}')
+counted('delayed_close', [('lingering', b'GET / HTTP/1.1\r\n\r\n', 'state'), ('early', POST, 'state')], '{delayed_close_timeout: 0.2s}', routes='[{match: {prefix: /}, direct_response: {status: 200}}]')
+counted('delayed_close_off', [('lingering', b'GET / HTTP/1.1\r\n\r\n', 'state'), ('early', POST, 'state')], '{delayed_close_timeout: 0s}', routes='[{match: {prefix: /}, direct_response: {status: 200}}]')
+counted('close_asked', [('client', GET.replace(b'\r\n\r\n', b'\r\nconnection: close\r\n\r\n'), 'state')])
+counted('ip_detection', [('none', GET, None)], '{original_ip_detection_extensions: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig, header_name: x-ip, reject_with_status: {code: Forbidden}}}]}')
+counted('paths_redirected', [('slash', b'GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n', None)], '{path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT}')
+counted('routes', [('none', GET, None), ('redirect', GET.replace(b'/ ', b'/r '), None), ('direct', GET.replace(b'/ ', b'/d '), None), ('no cluster', GET.replace(b'/ ', b'/n '), None)],
+        routes='[{match: {prefix: /r}, redirect: {path_redirect: /x}}, {match: {prefix: /d}, direct_response: {status: 204}}, {match: {prefix: /n}, route: {cluster_header: x-c}}]')
+counted('statuses', [(str(s), GET.replace(b'/ ', b'/%d ' % s), None) for s in (200, 304, 404, 500, 599, 600, 777)],
+        up=lambda m, n: resp(int(m['path'][1:]), b'' if m['path'] == '/304' else b'x'))
+counted('informational', [('100', POST.replace(b'\r\n\r\n', b'\r\nexpect: 100-continue\r\n\r\n') + b'hello', None), ('early hints', GET, None)],
+        up=lambda m, n: b'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n' + resp(200, 'x'))
+counted('upstream_broken', [('cut', GET, None), ('bad', GET.replace(b'/ ', b'/bad '), None), ('short', GET.replace(b'/ ', b'/short '), 'state')],
+        up=lambda m, n: {'/': None, '/bad': b'nonsense\r\n\r\n', '/short': b'HTTP/1.1 200 OK\r\ncontent-length: 10\r\nconnection: close\r\n\r\nabc'}[m['path']])
+
+counted('informational_each', [('continued', POST.replace(b'\r\n\r\n', b'\r\nexpect: 100-continue\r\n\r\n') + b'hello', None)])
+counted('informational_proxied', [('continued', POST.replace(b'\r\n\r\n', b'\r\nexpect: 100-continue\r\n\r\n') + b'hello', None)], '{proxy_100_continue: true}', up=lambda m, n: b'HTTP/1.1 100 Continue\r\n\r\n' + resp(200, 'x'))
+counted('informational_hints', [('one', GET, None), ('another', POST + b'hello', None)], up=lambda m, n: b'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n' + resp(200, 'x'))
+counted('informational_two', [('two', GET, None)], up=lambda m, n: b'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n' + resp(200, 'x'))
+counted('max_requests_closes', [('one', GET, 'state')], '{common_http_protocol_options: {max_requests_per_connection: 1}}')
+counted('upstream_says_close', [('one', GET, 'state')], up=lambda m, n: resp(200, 'x', [('connection', 'close')]))
+counted('http10_bodies', [('long', b'GET /l HTTP/1.0\r\n\r\n', 'state'), ('unknown length', b'GET /u HTTP/1.0\r\n\r\n', 'state'), ('asked close', b'GET /l HTTP/1.0\r\nconnection: close\r\n\r\n', 'state')], '{http_protocol_options: {accept_http_10: true, default_host_for_http_10: d}}',
+        up=lambda m, n: resp(200, 'x') if m['path'] == '/l' else b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n')
+counted('proxy_connection_close', [('one', GET.replace(b'\r\n\r\n', b'\r\nproxy-connection: close\r\n\r\n'), 'state')])
+counted('local_reply_with_close', [('400 kept', b'GET /a HTTP/1.1\r\nHost: a\r\n\r\n', 'state')], routes='[{match: {prefix: /}, direct_response: {status: 400}}]')
+counted('delayed_close_ends', [('bad', b'\x01\r\n\r\n', 'close'), ('early', POST, 'close')], routes='[{match: {prefix: /}, direct_response: {status: 200}}]')
+counted('head_of_errors', [('none', b'HEAD / HTTP/1.1\r\n\r\n', 'close')])
+counted('payload_too_slow', [('slow', POST, 'state')], '{stream_idle_timeout: 0.2s}', routes='[{match: {prefix: /}, direct_response: {status: 200}}]')
+
+
+@case()
+async def counts_draining(t):
+    """A connection that answers while the server drains is closed behind its answer."""
+    await t.up()
+    await t.start(simple(t))
+    used, fresh = await t.conn(), await t.conn()
+    used.send(GET)
+    t.see('before', (await used.response()).h('connection'))
+    await t.admin('/healthcheck/fail', 'POST')
+    used.send(GET)
+    t.see('used', (await used.response()).h('connection'))
+    t.see('used state', await used.state(7))
+    fresh.send(GET)
+    t.see('fresh', (await fresh.response()).h('connection'))
+    t.see('counters', await counters(t))
+
+
+@case()
+async def counts_h2_early_answers(t):
+    """What a stream counts as whose request was not complete when it was answered."""
+    await t.up()
+    await t.start(simple(t, routes='[{match: {prefix: /d}, direct_response: {status: 200}}, {match: {prefix: /}, route: {cluster: c1}}]'))
+    c = await t.h2()
+    sid = c.request([(':method', 'POST'), (':scheme', 'http'), (':path', '/d'), (':authority', 'a')], None, end=False)
+    t.see('early', await c.done(sid))
+    sid = c.request([(':method', 'GET'), (':scheme', 'http'), (':path', '/'), (':authority', 'a')], None)
+    t.see('whole', await c.done(sid))
+    c.close()
+    t.see('counters', await counters(t))
+
+
+@case()
+async def counts_h2_underscores_dropped(t):
+    await t.up()
+    await t.start(simple(t, opts='{common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}}'))
+    for n in range(2):
+        t.see(str(n), await t.h2req('/', headers=[('x_a', '1'), ('x_b', '2'), ('x-c', '3')]))
+    t.see('counters', await counters(t))
+
+
+@case()
+async def counts_h2_underscores_rejected(t):
+    await t.up()
+    await t.start(simple(t, opts='{common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}}'))
+    c = await t.h2()
+    sid = c.request([(':method', 'GET'), (':scheme', 'http'), (':path', '/'), (':authority', 'a'), ('x_a', '1')], None)
+    m = await c.done(sid)
+    t.see('rejected', m)
+    t.see('counters', await counters(t))
+
+
+@case()
+async def counts_of_the_h2_codec(t):
+    """Every name below http2., of a listener and of a cluster, after one exchange."""
+    await t.h2up()
+    await t.start(simple(t, copts='{typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}}'))
+    t.see('answer', await t.h2req('/'))
+    t.see('names', sorted(n for n in await t.stats(regex=r'http2\.')))
+    t.see('set', {n: v for n, v in (await t.stats(regex=r'http2\..*connections')).items()})
+
+
+@case()
+async def counts_of_the_h1_codec(t):
+    """Every name below http1., of a listener and of a cluster, after one exchange."""
+    await t.up()
+    await t.start(simple(t))
+    t.see('before', sorted(n for n in await t.stats(regex=r'http1\.')))
+    t.see('status', (await t.req('/')).status)
+    t.see('names', sorted(n for n in await t.stats(regex=r'http1\.')))
+
+
+counted('upgrades', [('asked', b'GET /ws HTTP/1.1\r\nHost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n', 'state')], '{upgrade_configs: [{upgrade_type: websocket}]}',
+        up=lambda m, n: b'HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n')
+
+
+@case()
+async def counts_upgrade_granted(t):
+    """A tunnel that the upstream ends."""
+    async def conn(c):
+        await c.read_request()
+        c.send(b'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello')
+        await c.drain()
+        await c.exactly(1)
+    await t.up('u1', conn=conn)
+    await t.start(simple(t, opts='{upgrade_configs: [{upgrade_type: websocket}]}'))
+    c = await t.conn()
+    c.send(b'GET /ws HTTP/1.1\r\nHost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n')
+    t.see('r', (await c.response()).status)
+    t.see('hello', (await c.exactly(5)).decode())
+    c.send(b'x')
+    t.see('state', await c.state(3))
+    t.see('counters', await counters(t))
+
+
+@case()
+async def counts_answer_cut_early(t):
+    """The upstream breaks its answer off while the request still comes."""
+    async def conn(c):
+        await c.read_request(body=False)
+        c.send(b'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello')
+        await c.drain()
+        await c.exactly(1)
+    await t.up('u1', conn=conn)
+    await t.start(simple(t, log=PROTOCOL_LOG))
+    c = await t.conn()
+    c.send(POST)
+    while b'hello' not in c.buf:
+        await c.fill()
+    c.send(b'x')
+    t.see('state', await c.state(3))
+    t.see('counters', await counters(t))
+    t.see('log', await t.logs())
+
+
+def cut_answers(name, data, hold, cut=True, routes=None, copts=None, ask=GET):
+    """An answer that has begun breaks off: after `hold` seconds the upstream closes, or (no `cut`) never."""
+    @case('counts_' + name)
+    async def _(t):
+        async def conn(c):
+            while await c.read_request():
+                c.send(data)
+                await c.drain()
+                await asyncio.sleep(hold)
+                if cut:
+                    return
+        await t.up('u1', conn=conn)
+        await t.start(simple(t, log=PROTOCOL_LOG, routes=routes, copts=copts))
+        c = await t.conn()
+        c.send(ask)
+        t.see('state', await c.state(2))
+        t.see('counters', await counters(t))
+        t.see('log', await t.logs())
+
+
+LONG = b'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello'
+CHUNKED = b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n'
+cut_answers('answer_cut_length', LONG, 0.1)
+cut_answers('answer_cut_chunked', CHUNKED, 0.1)
+cut_answers('answer_cut_grpc', CHUNKED.replace(b'\r\n\r\n', b'\r\ncontent-type: application/grpc\r\n\r\n', 1), 0.1, ask=GET.replace(b'\r\n\r\n', b'\r\ncontent-type: application/grpc\r\n\r\n'))
+cut_answers('answer_bad_chunk', CHUNKED + b'zz\r\n', 1)
+cut_answers('answer_too_slow', LONG, 1, False, '[{match: {prefix: /}, route: {cluster: c1, timeout: 0.3s}}]')
+cut_answers('answer_idle', LONG, 1, False, '[{match: {prefix: /}, route: {cluster: c1, idle_timeout: 0.3s}}]')
+cut_answers('answer_too_long_in_cluster', LONG, 1, False, copts='{typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {max_stream_duration: 0.3s}, explicit_http_config: {http_protocol_options: {}}}}}')
