@@ -595,7 +595,7 @@ impl Drop for Driver {
 /// What a stream ends with that did not come to its end; a response that ends before its request says so itself.
 fn reset_code(end: &StreamEnd<H2Stream>) -> Option<ErrorCode> {
     // RFC 9113 section 8.5: a tunnel's client is told that its connection to the host failed.
-    if end.down.is_tunnel() && end.upstream_failed && !(end.end == End::Complete && end.request_complete) {
+    if end.down.is_tunnel() && end.upstream_failed && (end.end != End::Complete || end.lingers) {
         return Some(ErrorCode::CONNECT_ERROR);
     }
     (end.end == End::Reset).then_some(ErrorCode::INTERNAL_ERROR)
