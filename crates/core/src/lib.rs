@@ -17,6 +17,7 @@ pub mod rng;
 pub mod runtime;
 pub mod stats;
 pub mod stream_info;
+pub mod why;
 pub mod xx_hash;
 
 #[cfg(test)]

@@ -8,4 +8,5 @@ pub mod network;
 pub mod route;
 pub mod router;
 pub mod tcp_proxy;
+mod why;
 pub mod world;

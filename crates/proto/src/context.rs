@@ -193,6 +193,19 @@ impl<'a> CompileContext<'a> {
         self.place
     }
 
+    /// The place of what these names lead to, fields or keys of maps one below the other; of the nearest one around it
+    /// that is set where it is not.
+    pub fn place_below<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<Place> {
+        let (Some(tree), Some(mut node)) = (self.tree, self.node) else { return self.place };
+        for name in names {
+            match tree.child(node, key(name)) {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        Some(tree.place(node))
+    }
+
     /// True where reading found an error at this field: it was set to something that cannot be read or is not built,
     /// so that nothing can be said of what depends on it.
     pub fn told_of(&self, field: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Why there was no stream, and why a stream ended early: whose fault, which flag, is another try safe.
 
 use nuncio_core::stream_info::ResponseFlag;
+use nuncio_core::why::Tongue;
 
 /// Why a stream was reset, in Envoy's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,16 @@ impl PoolError {
         !matches!(self, Self::PendingOverflow | Self::PoolOverflow)
     }
 
+    /// The field of the circuit breakers' thresholds that refused, if one did.
+    pub fn breaker(&self) -> Option<&'static str> {
+        match self {
+            Self::PendingOverflow => Some("max_pending_requests"),
+            Self::Overflow => Some("max_requests"),
+            Self::PoolOverflow => Some("max_connection_pools"),
+            Self::Local(_) | Self::Remote(_) | Self::Timeout => None,
+        }
+    }
+
     /// What the transport said (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`).
     pub fn transport_failure(&self) -> Option<&str> {
         match self {
@@ -127,6 +138,17 @@ impl PoolError {
             Self::PendingOverflow | Self::Overflow | Self::PoolOverflow | Self::Timeout => None,
         }
     }
+}
+
+/// What was odd about the peer of a stream that failed, for explanations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// It speaks something else than it was spoken to in.
+    Speaks(Tongue),
+    /// It closed before it said anything in the protocol that it was spoken to in.
+    Silent,
+    /// It had not announced extended CONNECT (RFC 8441), which it was asked for.
+    WithoutConnect,
 }
 
 /// Why a stream ended early.
@@ -144,6 +166,8 @@ pub struct StreamError {
     /// The connection had served requests before, and ended before it answered this one: most likely the
     /// upstream closed it while it was idle.
     pub stale_reuse: bool,
+    /// What was odd about the peer.
+    pub oddity: Option<Oddity>,
 }
 
 impl StreamError {

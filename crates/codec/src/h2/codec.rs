@@ -287,6 +287,11 @@ impl Codec {
         self.peer.connect_protocol
     }
 
+    /// Whether the peer's first SETTINGS have come.
+    pub fn peer_spoke(&self) -> bool {
+        self.peer.seen
+    }
+
     /// How many more streams a client can open now.
     #[inline]
     pub fn openable(&self) -> usize {

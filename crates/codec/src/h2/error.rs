@@ -39,6 +39,9 @@ pub enum MessageError {
     /// A field that no message may have, or not there (RFC 9113 sections 8.2 and 8.3).
     #[error("invalid header field")]
     Field,
+    /// Extended CONNECT, which the options do not allow; to the peer it is a field that no message may have.
+    #[error("invalid header field")]
+    ConnectProtocol,
     /// A pseudo header is missing, a length does not agree with the body, trailers do not end the message.
     #[error("violation of the messaging rules")]
     Messaging,
@@ -57,7 +60,7 @@ impl MessageError {
     /// Envoy's response code details.
     pub fn details(self) -> &'static str {
         match self {
-            Self::Field => "http2.invalid.header.field",
+            Self::Field | Self::ConnectProtocol => "http2.invalid.header.field",
             Self::Messaging => "http2.violation.of.messaging.rule",
             Self::TooManyHeaders => "http2.too_many_headers",
             Self::HeadersTooLarge => "http2.header_list_size_too_large",
@@ -68,7 +71,7 @@ impl MessageError {
     /// What the stream is reset with.
     pub fn code(self) -> ErrorCode {
         match self {
-            Self::Field | Self::Messaging => ErrorCode::PROTOCOL_ERROR,
+            Self::Field | Self::ConnectProtocol | Self::Messaging => ErrorCode::PROTOCOL_ERROR,
             Self::TooManyHeaders | Self::HeadersTooLarge | Self::Underscore => ErrorCode::INTERNAL_ERROR,
         }
     }
@@ -76,7 +79,7 @@ impl MessageError {
     /// Whether the message is malformed, which ends the connection unless the configuration spares it; else it is
     /// well-formed and not wanted, which ends the stream alone.
     pub fn is_malformed(self) -> bool {
-        matches!(self, Self::Field | Self::Messaging)
+        matches!(self, Self::Field | Self::ConnectProtocol | Self::Messaging)
     }
 }
 

@@ -184,7 +184,8 @@ impl<'a> Builder<'a> {
             Known::Authority => scan::is_authority(value),
             Known::Scheme => is_scheme(value),
             Known::Path => scan::graphic_end(value) == value.len(),
-            _ => self.options.allow_connect && scan::is_name(value),
+            _ if !self.options.allow_connect => return Err(MessageError::ConnectProtocol),
+            _ => scan::is_name(value),
         };
         if !good {
             return Err(MessageError::Field);

@@ -255,7 +255,9 @@ impl Codec {
         match error {
             MessageError::TooManyHeaders | MessageError::HeadersTooLarge => c.header_overflow += 1,
             MessageError::Underscore => c.requests_rejected_with_underscores_in_headers += 1,
-            MessageError::Field | MessageError::Messaging => c.rx_messaging_error += 1,
+            MessageError::Field | MessageError::ConnectProtocol | MessageError::Messaging => {
+                c.rx_messaging_error += 1
+            }
         }
         if error.is_malformed() && !self.spare_connection {
             return Err(ConnectionError::Message { stream, error });

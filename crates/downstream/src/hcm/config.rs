@@ -14,8 +14,9 @@ use crate::world::CompileEnv;
 use nuncio_codec::h1::{DecoderLimits, HeaderCase, ServerOptions, UnderscoreAction};
 use nuncio_codec::h2;
 use nuncio_core::access_log::AccessLog;
-use nuncio_core::config::{self, CompileContext, Place};
+use nuncio_core::config::{self, CompileContext};
 use nuncio_core::header_key_format;
+use nuncio_core::why::FieldPlaces;
 use nuncio_proto::pb::envoy::config::core::v3 as pb_core;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use nuncio_upstream::http2;
@@ -26,8 +27,8 @@ use std::time::Duration;
 
 /// A compiled `HttpConnectionManager`.
 pub struct HcmConfig {
-    /// Where it stands.
-    pub place: Option<Place>,
+    /// Where it and its fields stand.
+    pub places: FieldPlaces,
     /// `http.PREFIX.`
     pub stat_prefix: String,
     /// `listener.ADDR.`
@@ -133,6 +134,25 @@ impl LogTimes {
         Some(Self { on_new_request, interval })
     }
 }
+
+/// The fields that explanations of failures name.
+const EXPLAINED: &[&str] = &[
+    "codec_type",
+    "route_config",
+    "upgrade_configs",
+    "http_protocol_options",
+    "http_protocol_options/accept_http_10",
+    "http2_protocol_options",
+    "http2_protocol_options/allow_connect",
+    "max_request_headers_kb",
+    "common_http_protocol_options",
+    "common_http_protocol_options/max_headers_count",
+    "common_http_protocol_options/max_stream_duration",
+    "common_http_protocol_options/headers_with_underscores_action",
+    "stream_idle_timeout",
+    "request_timeout",
+    "request_headers_timeout",
+];
 
 /// The network filter `envoy.filters.network.http_connection_manager`.
 pub struct HcmFactory;
@@ -329,7 +349,7 @@ impl HcmConfig {
         );
         let (h1, header_case, _) = h1?;
         Some(Self {
-            place: cx.place(),
+            places: FieldPlaces::new(cx, EXPLAINED),
             stat_prefix: format!("http.{stat_prefix}."),
             listener_stat_prefix: listener.stat_prefix.to_owned(),
             codec_type: match pb::http_connection_manager::CodecType::try_from(codec_type) {

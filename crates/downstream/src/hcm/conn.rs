@@ -7,6 +7,7 @@ use super::exchange::Downstream;
 use super::h1::{H1Connection, NextHead, Read};
 use super::stream::{BadHead, End, Heads, StreamEnd, StreamStart};
 use super::{Hcm, h2};
+use crate::why;
 use nuncio_codec::h2::PREFACE;
 use nuncio_codec::head::Version;
 use nuncio_core::stream_info::ConnectionInfo;
@@ -197,7 +198,10 @@ async fn next_request(
     .await;
     let (end_stream, bad) = match next {
         Ok(NextHead::Head { end_stream }) => (end_stream, None),
-        Ok(NextHead::Bad(error)) => (false, Some(BadHead::Codec(error))),
+        Ok(NextHead::Bad(error)) => {
+            why::bad_head(hcm, connection, down.unread(), error);
+            (false, Some(BadHead::Codec(error)))
+        }
         Ok(NextHead::Closed) => {
             hcm.give_heads(heads);
             return None;

@@ -2,7 +2,7 @@
 
 pub mod answer;
 mod client_cert;
-mod config;
+pub(crate) mod config;
 mod conn;
 pub mod deadlines;
 pub mod exchange;

@@ -10,6 +10,7 @@ use super::exchange::{Downstream, DownstreamError, RequestEvent};
 use super::local_reply::{LocalReply, ReplyBody};
 use crate::filter::Chain;
 use crate::route::{Apart, ApartStats, Route};
+use crate::why;
 use nuncio_codec::h1::RequestError;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead, Version};
 use nuncio_core::format::{FormatContext, LogType};
@@ -362,6 +363,7 @@ impl<D: Downstream> Stream<D> {
             // The router keeps these and answers them itself.
             Timeout::Route | Timeout::Attempt => LocalReply::upstream_timeout("response_timeout"),
         };
+        why::timed_out(self, timeout, &reply.details);
         if self.response_started {
             if let Some(flag) = reply.flag {
                 self.info.flags.set(flag);

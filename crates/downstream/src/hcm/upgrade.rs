@@ -75,6 +75,11 @@ impl Upgrades {
         Self { entries: entries.into() }
     }
 
+    /// Whether there is an entry for `kind`, switched off or not.
+    pub fn names(&self, kind: &[u8]) -> bool {
+        self.entries.iter().any(|e| e.kind.as_bytes().eq_ignore_ascii_case(kind))
+    }
+
     /// The filter lists that are upgrades' own.
     pub fn chains(&self) -> impl Iterator<Item = &ChainConfig> {
         self.entries.iter().filter_map(|e| e.chain.as_ref())

@@ -5,6 +5,7 @@ use super::access_log::ConnectionLog;
 use super::filter::Inspected;
 use super::matching::find;
 use super::{ConnectionGuard, DownstreamTransport, Listener, SocketFacts};
+use crate::why;
 use nuncio_core::stream_info::{ResponseFlag, TlsInfo};
 use nuncio_net::stream::{ByteStream, Rewind, poll_read_vec};
 use nuncio_net::timer::within;
@@ -123,7 +124,9 @@ async fn look(
 /// No chain takes the connection: it is closed, and the listener's log tells of it.
 fn no_chain(listener: &Rc<Listener>, io: Box<dyn ByteStream>, facts: SocketFacts, accepted: Instant) {
     listener.stats.no_filter_chain_match.inc();
+    let named = facts.clone();
     let connection = Rc::new(listener.connection_info(&*io, usize::MAX, facts, None, accepted));
+    why::no_filter_chain(&listener.config, &connection, &named, listener.world.worker.now());
     let mut flags = connection.state.flags.get();
     flags.set(ResponseFlag::NoRouteFound);
     connection.state.flags.set(flags);
@@ -160,6 +163,9 @@ async fn secure(
         ssl.failed(&error);
     }
     if let HandshakeError::Failed { text, .. } = error {
+        if let Some(chain) = listener.config.filter_chains.get(at) {
+            why::handshake(&chain.places, &info, &text, listener.world.worker.now());
+        }
         let _ = info.state.transport_failure.set(text);
     }
     ConnectionLog::of_none(listener, &Rc::new(info));

@@ -7,8 +7,9 @@ use crate::network::{ListenerFacts, NetworkFilterConfig};
 use crate::world::CompileEnv;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::address::Address;
-use nuncio_core::config::{self, CompileContext, Place};
+use nuncio_core::config::{self, CompileContext};
 use nuncio_core::stream_info::Metadata;
+use nuncio_core::why::FieldPlaces;
 use nuncio_net::listen::ListenSpec;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::listener::v3::{
@@ -25,8 +26,8 @@ const LISTENER_FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A compiled `envoy.config.listener.v3.Listener`.
 pub struct ListenerConfig {
-    /// Where it stands.
-    pub place: Option<Place>,
+    /// Where it and its fields stand.
+    pub places: FieldPlaces,
     /// Its name; that of its address where it has none.
     pub name: Arc<str>,
     /// Where it listens.
@@ -59,6 +60,8 @@ pub struct ListenerConfig {
 
 /// A compiled filter chain.
 pub struct FilterChainConfig {
+    /// Where it and its fields stand.
+    pub(crate) places: FieldPlaces,
     /// Its name, which may be empty.
     pub name: Arc<str>,
     /// What operators attached to it.
@@ -130,7 +133,7 @@ impl ListenerConfig {
             spec.backlog = backlog;
         }
         Some(Arc::new(Self {
-            place: cx.place(),
+            places: FieldPlaces::new(cx, &["filter_chains"]),
             name: if name.is_empty() { text.as_str().into() } else { name.into() },
             address,
             direction: TrafficDirection::try_from(traffic_direction).unwrap_or(TrafficDirection::Unspecified),
@@ -156,7 +159,7 @@ impl ListenerConfig {
         spec.ipv4_compat = ipv4_compat;
         spec.reuse_port = false;
         Arc::new(Self {
-            place: None,
+            places: FieldPlaces::default(),
             name: "".into(),
             address,
             direction: TrafficDirection::Unspecified,
@@ -188,6 +191,17 @@ impl ListenerConfig {
 
 /// The chains, what each asks of a connection, and the place of the default one.
 type Chains = (Vec<FilterChainConfig>, Vec<ChainMatch>, Option<usize>);
+
+/// The fields of a filter chain that explanations of failures name.
+const EXPLAINED: &[&str] = &[
+    "transport_socket",
+    "transport_socket/typed_config/require_client_certificate",
+    "transport_socket/typed_config/require_sni",
+    "transport_socket/typed_config/common_tls_context/alpn_protocols",
+    "transport_socket/typed_config/common_tls_context/tls_params",
+    "transport_socket/typed_config/common_tls_context/tls_certificates",
+    "transport_socket/typed_config/common_tls_context/validation_context",
+];
 
 /// The filter chains; no two may ask for the same.
 fn compile_chains(
@@ -316,6 +330,14 @@ impl FilterChainConfig {
             return None;
         }
         let metadata = metadata.map(config::metadata);
-        Some(Self { name: name.into(), metadata, transport: transport?, connect_timeout, filter: terminal })
+        let places = FieldPlaces::new(cx, EXPLAINED);
+        Some(Self {
+            places,
+            name: name.into(),
+            metadata,
+            transport: transport?,
+            connect_timeout,
+            filter: terminal,
+        })
     }
 }

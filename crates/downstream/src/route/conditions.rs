@@ -5,6 +5,7 @@ use super::template::TemplateMatch;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::matcher::{HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher};
 use nuncio_core::runtime::RuntimeFraction;
+use std::fmt;
 
 /// The conditions of one route that its place in the index does not settle. All must hold.
 #[derive(Debug, Default)]
@@ -64,6 +65,29 @@ pub enum Mismatch {
     TlsContext,
     /// The matcher of `dynamic_metadata` with this index.
     DynamicMetadata(usize),
+}
+
+impl Mismatch {
+    /// Whether it is the path.
+    pub fn is_path(self) -> bool {
+        self == Self::Path
+    }
+}
+
+impl fmt::Display for Mismatch {
+    /// The field of `match`, with its index.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str("the path"),
+            Self::Runtime => f.write_str("match.runtime_fraction"),
+            Self::Header(i) => write!(f, "match.headers[{i}]"),
+            Self::QueryParameter(i) => write!(f, "match.query_parameters[{i}]"),
+            Self::Cookie(i) => write!(f, "match.cookies[{i}]"),
+            Self::Grpc => f.write_str("match.grpc"),
+            Self::TlsContext => f.write_str("match.tls_context"),
+            Self::DynamicMetadata(i) => write!(f, "match.dynamic_metadata[{i}]"),
+        }
+    }
 }
 
 impl Conditions {

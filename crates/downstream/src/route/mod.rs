@@ -270,6 +270,25 @@ impl RouteTable {
         })
     }
 
+    /// The virtual host that serves `head`, and its number in the list.
+    pub fn host_of(&self, head: &RequestHead) -> Option<(usize, &Arc<VirtualHost>)> {
+        let host = self.virtual_host(&head.headers)?;
+        let at = self.hosts.iter().position(|other| std::ptr::eq(other, host))?;
+        Some((at, &host.shared))
+    }
+
+    /// The numbers of a route's virtual host and of the route, one of whose clusters this may be, in their lists. It
+    /// walks them.
+    pub fn position(&self, route: &Route) -> Option<(usize, usize)> {
+        let host = self.hosts.iter().position(|host| Arc::ptr_eq(&host.shared, &route.virtual_host))?;
+        let is = |other: &Arc<Route>| std::ptr::eq(Arc::as_ptr(other), route);
+        let at = self.hosts.get(host)?.routes.iter().position(|entry| match &entry.target {
+            Target::One(other) => is(other),
+            Target::Weighted(clusters) => clusters.routes().any(is),
+        })?;
+        Some((host, at))
+    }
+
     fn virtual_host(&self, headers: &HeaderMap) -> Option<&Host> {
         let host = match &self.host_header {
             None => headers.get(Known::Authority),

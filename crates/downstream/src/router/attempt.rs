@@ -12,13 +12,14 @@ use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Heads, Stream};
 use crate::hcm::upgrade;
 use crate::route::{HostChoice, is_grpc, set_authority};
+use crate::why::{self, Fault};
 use nuncio_codec::head::{Known, ResponseHead};
 use nuncio_core::stream_info::{EarlierAttempt, ResponseFlag};
 use nuncio_upstream::cluster::PickContext;
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
-use nuncio_upstream::pool::{Checkout, PoolError, StreamError};
+use nuncio_upstream::pool::{Checkout, Oddity, PoolError, StreamError};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
@@ -83,7 +84,10 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 return stream.downstream_failed(error).await;
             }
             Pumped::Filter(reply) => Turn::Reply(reply),
-            Pumped::BodyTooLarge => Turn::reply(LocalReply::retry_buffer_exceeded()),
+            Pumped::BodyTooLarge => {
+                why::body_too_large(stream, flight.route, flight.limits.replay);
+                Turn::reply(LocalReply::retry_buffer_exceeded())
+            }
         };
     }
 }
@@ -124,6 +128,20 @@ pub(super) struct Failure {
     names_host: bool,
     transport: Option<Box<str>>,
     stale_reuse: bool,
+    odd: Odd,
+}
+
+/// What explains a failure.
+#[derive(Clone, Copy, Default)]
+enum Odd {
+    #[default]
+    Nothing,
+    /// This circuit breaker refused.
+    Breaker(&'static str),
+    /// The host.
+    Host(Oddity),
+    /// The codec's details.
+    Codec(&'static str),
 }
 
 enum FailureKind {
@@ -141,19 +159,47 @@ impl Failure {
             _ => FailureKind::Reset(error.reason()),
         };
         let transport = error.transport_failure().map(Box::from);
-        Self { at, kind, sent: false, names_host: error.names_host(), transport, stale_reuse: false }
+        let odd = error.breaker().map(Odd::Breaker).unwrap_or_default();
+        Self { at, kind, sent: false, names_host: error.names_host(), transport, stale_reuse: false, odd }
     }
 
     fn stream(at: usize, error: &StreamError) -> Self {
         let kind = FailureKind::Reset(error.reason);
         let stale_reuse = error.stale_reuse;
-        Self { at: Some(at), kind, sent: true, names_host: true, transport: None, stale_reuse }
+        let odd = match (error.oddity, error.codec_details) {
+            (Some(oddity), _) => Odd::Host(oddity),
+            (None, Some(details)) => Odd::Codec(details),
+            (None, None) => Odd::Nothing,
+        };
+        Self { at: Some(at), kind, sent: true, names_host: true, transport: None, stale_reuse, odd }
     }
 
     /// A time of the attempt ran out.
     pub(super) fn timeout(at: usize, details: &'static str) -> Self {
         let kind = FailureKind::Timeout(details);
-        Self { at: Some(at), kind, sent: true, names_host: true, transport: None, stale_reuse: false }
+        let (sent, odd) = (true, Odd::Nothing);
+        Self { at: Some(at), kind, sent, names_host: true, transport: None, stale_reuse: false, odd }
+    }
+
+    /// Explains it.
+    #[cold]
+    fn explain<D: Downstream>(&self, stream: &Stream<D>, flight: &Flight<'_>) {
+        let fault = match (&self.kind, self.odd) {
+            (FailureKind::Timeout(details), _) => {
+                return why::timed_out(stream, Timeout::Attempt, details);
+            }
+            (_, Odd::Breaker(field)) => Fault::Breaker(field),
+            (FailureKind::NoHost, _) => Fault::NoHost,
+            (_, Odd::Host(oddity)) => Fault::Odd(oddity, stream.info.upstream.tls.as_deref()),
+            (_, Odd::Codec(details)) if details.contains("too_") => Fault::HeadersTooLarge(details),
+            (FailureKind::Reset(ResetReason::ConnectionTimeout), _) => Fault::ConnectTimeout,
+            _ if self.stale_reuse => Fault::Stale,
+            _ => match &self.transport {
+                Some(text) => Fault::Connect(text),
+                None => return,
+            },
+        };
+        why::of_stream(stream, &flight.cluster, fault);
     }
 }
 
@@ -183,8 +229,8 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
             charge::name_no_host(&mut stream.info.upstream);
         }
         let kind = FailureKind::NoHost;
-        let (sent, names_host, transport, stale_reuse) = (false, true, None, false);
-        return Turn::failed(Failure { at: None, kind, sent, names_host, transport, stale_reuse });
+        let (sent, names_host, transport, stale_reuse, odd) = (false, true, None, false, Odd::Nothing);
+        return Turn::failed(Failure { at: None, kind, sent, names_host, transport, stale_reuse, odd });
     };
     let up = &mut stream.info.upstream;
     up.transport_failure = None;
@@ -263,6 +309,9 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
         stream.heads.response.clear();
         return Turn::Going;
     }
+    if stream.upgrading && !upgrade::switches(&stream.heads.response, &stream.heads.request) {
+        why::refused_upgrade(stream, &flight.cluster, &stream.heads.response);
+    }
     flight.settle_on(at);
     let end_stream = refuse_websocket(stream) || end_stream;
     if let Err(reply) = respond(stream, flight, end_stream) {
@@ -291,7 +340,7 @@ fn response_is_retried<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fligh
         }
         Decision::No => false,
         Decision::Overflow => {
-            stream.info.flags.set(ResponseFlag::UpstreamOverflow);
+            retries_overflow(stream, flight);
             pass_over(flight, at)
         }
         Decision::LimitExceeded => {
@@ -299,6 +348,13 @@ fn response_is_retried<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fligh
             pass_over(flight, at)
         }
     }
+}
+
+/// `max_retries` or the retry budget refused another try.
+#[cold]
+pub(super) fn retries_overflow<D: Downstream>(stream: &mut Stream<D>, flight: &Flight<'_>) {
+    stream.info.flags.set(ResponseFlag::UpstreamOverflow);
+    why::of_stream(stream, &flight.cluster, Fault::Breaker("max_retries` or `retry_budget"));
 }
 
 /// A bad answer is dropped while others may still come; `false` where none may.
@@ -438,11 +494,14 @@ async fn failed<D: Downstream>(
     flight: &mut Flight<'_>,
     failure: Failure,
 ) -> Option<End> {
-    let Failure { at, kind, sent, names_host, transport, stale_reuse } = failure;
-    stream.info.upstream.transport_failure = transport;
+    let Failure { at, ref kind, sent, names_host, stale_reuse, .. } = failure;
+    stream.info.upstream.transport_failure.clone_from(&failure.transport);
     stream.info.upstream.stale_reuse = stale_reuse;
-    let reason = match kind {
-        FailureKind::NoHost => return Some(no_healthy_upstream(stream, flight, names_host).await),
+    let reason = match *kind {
+        FailureKind::NoHost => {
+            failure.explain(stream, flight);
+            return Some(no_healthy_upstream(stream, flight, names_host).await);
+        }
         FailureKind::Reset(reason) => reason,
         FailureKind::Timeout(_) => ResetReason::LocalReset,
     };
@@ -462,15 +521,16 @@ async fn failed<D: Downstream>(
                 return None;
             }
             Decision::No => {}
-            Decision::Overflow => stream.info.flags.set(ResponseFlag::UpstreamOverflow),
+            Decision::Overflow => retries_overflow(stream, flight),
             Decision::LimitExceeded => stream.info.flags.set(ResponseFlag::UpstreamRetryLimitExceeded),
         }
     }
+    failure.explain(stream, flight);
     if !names_host {
         charge::name_no_host(&mut stream.info.upstream);
         flight.failed_host = None;
     }
-    let mut reply = match kind {
+    let mut reply = match *kind {
         FailureKind::Timeout(details) => timeouts::reply(flight, details),
         _ => {
             let transport = stream.info.upstream.transport_failure.as_deref();

@@ -17,6 +17,7 @@ use crate::hcm::local_reply::{LocalReply, ReplyBody};
 use crate::hcm::stream::{End, Stream, header_context};
 use crate::hcm::upgrade;
 use crate::route::{Action, ClusterAction, Priority, Route};
+use crate::why;
 use charge::Charge;
 use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet};
@@ -42,6 +43,7 @@ pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfi
     }
     let Some(route) = stream.route.clone() else {
         stream.hcm.router_stats.no_route.inc();
+        why::no_route(stream);
         return stream.reply(LocalReply::no_route()).await;
     };
     match &route.action {
@@ -91,6 +93,7 @@ async fn to_cluster<D: Downstream>(
     let hcm = Rc::clone(&stream.hcm);
     let Some(cluster) = hcm.world.clusters.get(action.cluster.name(&stream.heads.request.headers)) else {
         hcm.router_stats.no_cluster.inc();
+        why::cluster_not_found(stream, route);
         let reply = LocalReply::cluster_not_found(action.cluster_not_found_status);
         return stream.reply_from_route(reply, route).await;
     };
@@ -179,6 +182,7 @@ async fn in_maintenance<D: Downstream>(
     cluster: &Cluster,
 ) -> End {
     let reply = LocalReply::maintenance_mode();
+    why::maintenance(stream, cluster.name());
     cluster.stats().upstream_rq_maintenance_mode.inc();
     Charge { config, route, cluster, host: None }.abort(stream, reply.status);
     stream.reply_from_route(reply, route).await

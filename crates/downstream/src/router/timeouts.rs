@@ -1,13 +1,15 @@
 //! What the route, its retry policy and the steering headers say about time, and what follows when it is over.
 
 use super::RouterConfig;
-use super::attempt::{Failure, decide, plan};
+use super::attempt::{Failure, decide, plan, retries_overflow};
 use super::flight::{Flight, TimeoutRetry};
 use super::retry::{Decision, hedging_asked};
+use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
 use crate::route::ClusterAction;
+use crate::why;
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::outlier::Outcome;
@@ -144,7 +146,7 @@ fn hedge<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usi
         Decision::No => flight.unhedge(at),
         Decision::Overflow => {
             flight.unhedge(at);
-            stream.info.flags.set(ResponseFlag::UpstreamOverflow);
+            retries_overflow(stream, flight);
         }
         Decision::LimitExceeded => {
             flight.unhedge(at);
@@ -177,6 +179,7 @@ pub(super) fn reply(flight: &Flight<'_>, details: &'static str) -> LocalReply {
 /// The route's time ran out: for all attempts at once.
 pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
     let reply = reply(flight, "response_timeout");
+    why::timed_out(stream, Timeout::Route, &reply.details);
     for at in 0..flight.attempts.len() {
         flight.cluster.stats().upstream_rq_timeout.inc();
         stream.count_apart(|apart| apart.upstream_rq_timeout.inc());

@@ -6,6 +6,7 @@ use crate::world::CompileEnv;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::stream_info::StreamInfo;
+use nuncio_core::why::FieldPlaces;
 use nuncio_core::xx_hash::xx_hash64;
 use nuncio_proto::pb::envoy::config::core::v3::{BackoffStrategy, Metadata};
 use nuncio_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3 as pb;
@@ -23,6 +24,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// A compiled `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`.
 pub struct TcpProxyConfig {
+    /// Where it and its fields stand.
+    pub places: FieldPlaces,
     /// `tcp.PREFIX.`
     pub stat_prefix: String,
     /// How long neither side may send; `None`: for ever.
@@ -165,6 +168,7 @@ impl NetworkFilterFactory for TcpProxyFactory {
             Some(message) => Some(TunnelConfig::compile(message, &cx.field("tunneling_config"))?),
         };
         Some(Arc::new(TcpProxyConfig {
+            places: FieldPlaces::new(cx, &["cluster"]),
             stat_prefix: format!("tcp.{stat_prefix}."),
             idle_timeout: config::timeout(
                 idle_timeout.as_ref(),

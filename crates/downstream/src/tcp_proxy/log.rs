@@ -4,6 +4,7 @@ use super::TcpProxy;
 use nuncio_core::format::{FormatContext, LogType};
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag, StreamInfo};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// A connection's facts. Dropping it writes the log, whatever ended the connection.
 pub(super) struct SessionLog {
@@ -19,6 +20,11 @@ impl SessionLog {
         let random = worker.rng().next();
         let info = StreamInfo::new(connection.accepted, worker.wall(), connection, random);
         Self { proxy: Rc::clone(proxy), info }
+    }
+
+    /// The worker's time.
+    pub(super) fn now(&self) -> Instant {
+        self.proxy.world.worker.now()
     }
 
     /// Sets a flag, of the connection too.

@@ -6,9 +6,11 @@ use super::log::SessionLog;
 use super::tunnel::{Refused, Tunnel};
 use crate::router::charge;
 use crate::router::retry::Interval;
+use crate::why::{self, Fault};
 use nuncio_codec::head::Version;
 use nuncio_core::format::LogType;
 use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
+use nuncio_core::why::Subject;
 use nuncio_net::stream::ByteStream;
 use nuncio_net::timer::within;
 use nuncio_upstream::cluster::{Cluster, Permit, PickContext, RequestPriority};
@@ -104,12 +106,14 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
         };
         let Some(cluster) = name.and_then(|name: Arc<str>| world.clusters.get(&name)) else {
             stats.downstream_cx_no_route.inc();
+            why::no_cluster_for_tcp(&config.places, &log.info, world.worker.now());
             log.flag(ResponseFlag::NoClusterFound);
             return Err("tcp_initializion_failure:3");
         };
         charge::name_cluster(&mut log.info.upstream, &cluster);
         let Some(permit) = cluster.try_connection(PRIORITY) else {
             log.flag(ResponseFlag::UpstreamOverflow);
+            explain(&cluster, log, Fault::Breaker("max_connections"));
             return Err("tcp_initializion_failure:2");
         };
         if log.info.upstream.attempts >= config.max_connect_attempts {
@@ -120,6 +124,7 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
         let pick = PickContext { hash, metadata: criteria, ..PickContext::default() };
         let Some(host) = cluster.pick(&pick) else {
             log.flag(ResponseFlag::NoHealthyUpstream);
+            explain(&cluster, log, Fault::NoHost);
             return Err("tcp_initializion_failure:1");
         };
         log.info.upstream.attempts += 1;
@@ -159,7 +164,8 @@ async fn connect(
     permit: Permit,
     log: &mut SessionLog,
 ) -> Result<TcpConnection, Failed> {
-    let connection = cluster.connect_tcp(host, PRIORITY, permit).await.map_err(Failed::of)?;
+    let connected = cluster.connect_tcp(host, PRIORITY, permit).await;
+    let connection = connected.map_err(|error| Failed::of(&error, cluster, log))?;
     charge::name_facts(&mut log.info, connection.facts());
     Ok(connection)
 }
@@ -171,10 +177,12 @@ async fn tunnel(
     log: &mut SessionLog,
 ) -> Result<Tunnel, Failed> {
     let Some(config) = &proxy.config.tunnel else { return Err(Failed { by_host: false, reason: None }) };
-    let exchange = match cluster.checkout(host, PRIORITY, Version::Http11).map_err(Failed::of)? {
-        Checkout::Ready(exchange) => exchange,
-        Checkout::Wait(mut pending) => poll_fn(|cx| pending.poll(cx)).await.map_err(Failed::of)?,
+    let exchange = match cluster.checkout(host, PRIORITY, Version::Http11) {
+        Ok(Checkout::Ready(exchange)) => Ok(exchange),
+        Ok(Checkout::Wait(mut pending)) => poll_fn(|cx| pending.poll(cx)).await,
+        Err(error) => Err(error),
     };
+    let exchange = exchange.map_err(|error| Failed::of(&error, cluster, log))?;
     charge::name_facts(&mut log.info, exchange.connection());
     // To the log it is bytes that go over.
     log.info.upstream.protocol = None;
@@ -184,13 +192,23 @@ async fn tunnel(
         let sum = &mut log.info.upstream.bytes;
         sum.wire_sent += bytes.wire_sent;
         sum.wire_received += bytes.wire_received;
+        if let Some(status) = status {
+            explain(cluster, log, Fault::Tunnel(status));
+        }
         let reason = status.map(|status| format!("tunnel_response:{status}").into());
         Failed { by_host: true, reason }
     })
 }
 
+#[cold]
+fn explain(cluster: &Cluster, log: &SessionLog, fault: Fault<'_>) {
+    why::upstream(cluster, fault, Subject::Stream(&log.info, None), log.now());
+}
+
 impl Failed {
-    fn of(error: PoolError) -> Self {
+    #[cold]
+    fn of(error: &PoolError, cluster: &Cluster, log: &SessionLog) -> Self {
+        explain(cluster, log, Fault::of(error));
         let by_host = matches!(error, PoolError::Remote(_) | PoolError::Timeout);
         Self { by_host, reason: error.transport_failure().map(Box::from) }
     }

@@ -9,9 +9,10 @@ use crate::outlier::OutlierConfig;
 use crate::transport::UpstreamTransport;
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_codec::h2;
+use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::Metadata;
+use nuncio_core::why::FieldPlaces;
 use nuncio_net::stream::ConnectOptions;
-use nuncio_proto::place::Place;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ pub struct ClusterConfig {
     pub name: Arc<str>,
     /// `alt_stat_name`, else the name.
     pub observability_name: Arc<str>,
-    /// Where it stands.
-    pub place: Option<Place>,
+    /// Where it and its fields stand.
+    pub places: FieldPlaces,
     /// Where its hosts come from.
     pub discovery: Discovery,
     /// `connect_timeout`
@@ -59,14 +60,41 @@ pub struct Tracked {
     pub request_response_sizes: bool,
 }
 
+/// The key under which `HttpProtocolOptions` stand among a cluster's `typed_extension_protocol_options`.
+pub const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// The fields that explanations of failures name.
+const EXPLAINED: &[&str] = &[
+    "connect_timeout",
+    "load_assignment",
+    "circuit_breakers",
+    "health_checks",
+    "outlier_detection",
+    "common_lb_config",
+    "lb_subset_config",
+    "transport_socket",
+    "transport_socket/typed_config/sni",
+    "transport_socket/typed_config/common_tls_context/alpn_protocols",
+    "transport_socket/typed_config/common_tls_context/tls_params",
+    "transport_socket/typed_config/common_tls_context/tls_certificates",
+    "transport_socket/typed_config/common_tls_context/validation_context",
+    "typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    "http2_protocol_options",
+];
+
 impl ClusterConfig {
+    /// Keeps where its fields stand.
+    pub(crate) fn keep_places(&mut self, cx: &CompileContext<'_>) {
+        self.places = FieldPlaces::new(cx, EXPLAINED);
+    }
+
     /// A static cluster with Envoy's defaults and no hosts.
     pub fn new(name: &str) -> Self {
         let name: Arc<str> = name.into();
         Self {
             observability_name: Arc::clone(&name),
             name,
-            place: None,
+            places: FieldPlaces::default(),
             discovery: Discovery::default(),
             connect_timeout: Duration::from_secs(5),
             per_connection_buffer_limit: 1 << 20,

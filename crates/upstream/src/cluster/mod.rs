@@ -7,8 +7,8 @@ mod shared;
 pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
 pub use config::{
-    ClusterConfig, Discovery, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint, Tracked,
-    UpstreamProtocol,
+    ClusterConfig, Discovery, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint,
+    Tracked, UpstreamProtocol,
 };
 pub use shared::ClusterShared;
 

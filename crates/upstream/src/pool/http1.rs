@@ -1,12 +1,13 @@
 //! An exchange on an HTTP/1 connection.
 
 use super::connection::{ClosedBy, Connection, ConnectionFacts, RequestHold};
-use super::{ResetReason, StreamError, UpstreamEvent};
+use super::{Oddity, ResetReason, StreamError, UpstreamEvent};
 use crate::cluster::ClusterCore;
 use nuncio_codec::h1::{Decoded, Event, ResponseError, received_header_bytes, sent_header_bytes};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::format::header_bytes_wanted;
 use nuncio_core::stream_info::ByteCounts;
+use nuncio_core::why::Tongue;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::poll_write_all;
 use std::io::IoSlice;
@@ -121,6 +122,7 @@ impl Http1Exchange {
                 request_sent: false,
                 response_begun: false,
                 stale_reuse: false,
+                oddity: None,
             }),
         }
     }
@@ -316,7 +318,9 @@ impl Http1Exchange {
     #[cold]
     fn malformed(&mut self, error: ResponseError) -> StreamError {
         self.core().stats.upstream_cx_protocol_error.inc();
-        self.failed(ResetReason::ProtocolError, Some(error.details()))
+        let tongue = Tongue::of_server(self.input.unread()).filter(|tongue| *tongue != Tongue::Http1);
+        let failed = self.failed(ResetReason::ProtocolError, Some(error.details()));
+        StreamError { oddity: tongue.map(Oddity::Speaks), ..failed }
     }
 
     #[cold]
@@ -329,6 +333,7 @@ impl Http1Exchange {
             request_sent: self.bytes.wire_sent > 0,
             response_begun,
             stale_reuse: by_peer && !response_begun && self.reused(),
+            oddity: None,
         }
     }
 }

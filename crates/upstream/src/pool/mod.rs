@@ -10,7 +10,7 @@ mod queue;
 mod reaper;
 pub(crate) mod tcp;
 
-pub use crate::error::{PoolError, ResetReason, StreamError};
+pub use crate::error::{Oddity, PoolError, ResetReason, StreamError};
 pub use connection::ConnectionFacts;
 pub use connector::{ConnectFuture, Connector, SocketConnector};
 pub use exchange::{Exchange, UpstreamEvent};

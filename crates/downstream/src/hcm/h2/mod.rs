@@ -12,6 +12,7 @@ use super::conn::ConnectionGuard;
 use super::exchange::DownstreamError;
 use super::live::H2Slot;
 use super::stream::{BadHead, End, Heads, StreamEnd, StreamStart};
+use crate::why;
 use link::Link;
 use nuncio_codec::h2::{Codec, ConnectionError, ErrorCode, Event, Incoming, MessageError, Side, StreamKey};
 use nuncio_codec::head::Version;
@@ -228,6 +229,9 @@ impl Driver {
                     tell_gone(state, &mut self.places, &mut self.ready, stream, &gone);
                 }
                 Event::Failed { stream, error } => {
+                    if let Some(error) = error {
+                        why::refused_head(&self.hcm, &self.connection, error);
+                    }
                     let gone = failed_stream(error);
                     tell_gone(state, &mut self.places, &mut self.ready, stream, &gone);
                 }
@@ -235,6 +239,7 @@ impl Driver {
                     self.input.consume(consumed);
                     self.spare = Some(heads);
                     drop(borrowed);
+                    why::refused_head(&self.hcm, &self.connection, error);
                     self.log_refused(failed_stream(Some(error)));
                     continue;
                 }
@@ -313,7 +318,14 @@ impl Driver {
             details: format!("codec_error:{text}").into(),
         };
         let at_fault = match error {
-            ConnectionError::Message { stream, error } => Some((stream, failed_stream(Some(error)))),
+            ConnectionError::Message { stream, error } => {
+                why::refused_head(&self.hcm, &self.connection, error);
+                Some((stream, failed_stream(Some(error))))
+            }
+            ConnectionError::Preface => {
+                why::not_http2(&self.hcm, &self.connection, self.input.unread());
+                None
+            }
             ConnectionError::EmptyFramesFlood { stream } => {
                 let flag = ResponseFlag::DownstreamProtocolError;
                 let details = "http2.inbound_empty_frames_flood".into();

@@ -12,6 +12,7 @@ use crate::hcm::stream_limits;
 use crate::hcm::upgrade::{self, Verdict};
 use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, tls_location};
 use crate::router;
+use crate::why;
 use nuncio_codec::head::{Known, ResponseHead};
 use nuncio_core::format::LogType;
 use std::future::poll_fn;
@@ -68,6 +69,7 @@ impl<D: Downstream> Stream<D> {
                     Verdict::Refused if self.route.is_none() => &config.chain,
                     Verdict::Refused => {
                         hcm.stats.downstream_rq_ws_on_non_ws_route.inc();
+                        why::upgrade_not_allowed(self, kind);
                         return self.reply(LocalReply::upgrade_failed()).await;
                     }
                 }

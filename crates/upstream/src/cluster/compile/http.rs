@@ -1,6 +1,6 @@
 //! How HTTP is spoken to a cluster: the old fields, or `HttpProtocolOptions`, which replaces them all.
 
-use crate::cluster::{HttpUpstream, UpstreamProtocol};
+use crate::cluster::{HTTP_OPTIONS, HttpUpstream, UpstreamProtocol};
 use crate::http2;
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_core::header_key_format;
@@ -15,9 +15,6 @@ use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_opti
 };
 use prost_types::Any;
 use std::collections::BTreeMap;
-
-/// The key under which the options stand.
-const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// The fields of a cluster that say how HTTP is spoken.
 pub(super) struct Messages {
@@ -36,7 +33,7 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
     for (key, any) in typed {
         let cx = cx.field("typed_extension_protocol_options");
         let cx = cx.key(&key);
-        if key != OPTIONS {
+        if key != HTTP_OPTIONS {
             cx.unsupported(format!(
                 "Didn't find a registered network or http filter or protocol options implementation for name: \
                  '{key}'"

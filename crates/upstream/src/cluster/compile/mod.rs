@@ -72,7 +72,7 @@ impl ClusterConfig {
             lb_subset_config,
         } = message;
         let mut config = Self::new(&name);
-        config.place = cx.place();
+        config.keep_places(cx);
         if !alt_stat_name.is_empty() {
             config.observability_name = alt_stat_name.as_str().into();
         }

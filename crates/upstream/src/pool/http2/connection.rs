@@ -1,10 +1,11 @@
 //! One HTTP/2 connection to a host: its state, which exchanges share, and the task that reads and writes it.
 
 use crate::cluster::ClusterCore;
-use crate::error::ResetReason;
+use crate::error::{Oddity, ResetReason};
 use crate::pool::connection::{ClosedBy, ConnectionCount, ConnectionFacts};
 use nuncio_codec::h2::{Codec, ConnectionError, ErrorCode, Event, Incoming, Side, StreamKey};
 use nuncio_codec::head::{HeaderMap, ResponseHead, Version};
+use nuncio_core::why::Tongue;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::ByteStream;
 use nuncio_net::timer::LazyTimer;
@@ -47,6 +48,13 @@ pub(super) struct State {
 pub(super) struct Failure {
     pub(super) reason: ResetReason,
     pub(super) details: Option<&'static str>,
+    pub(super) oddity: Option<Oddity>,
+}
+
+impl Failure {
+    pub(super) fn new(reason: ResetReason) -> Self {
+        Self { reason, details: None, oddity: None }
+    }
 }
 
 /// What came of a response's head.
@@ -255,7 +263,7 @@ impl Http2Connection {
             self.send(state, cx);
             self.timers(state, cx, timer);
             if state.last && state.used() == 0 && state.codec.held_streams() == 0 {
-                self.close(state, ClosedBy::Local, ResetReason::ConnectionTermination, None);
+                self.close(state, ClosedBy::Local, Failure::new(ResetReason::ConnectionTermination));
             }
             self.rest(state);
         }
@@ -269,7 +277,7 @@ impl Http2Connection {
             Poll::Pending => return false,
             Poll::Ready(Ok(n)) if n > 0 => self.core.stats.upstream_cx_rx_bytes_total.add(n as u64),
             Poll::Ready(_) => {
-                self.close(state, ClosedBy::Remote, ResetReason::ConnectionTermination, None);
+                self.close(state, ClosedBy::Remote, Failure::new(ResetReason::ConnectionTermination));
                 return false;
             }
         }
@@ -344,13 +352,13 @@ impl Http2Connection {
                 };
                 let complete = state.inbox(stream).is_some_and(|inbox| inbox.end != End::NotYet);
                 if !complete {
-                    state.fail(stream, Failure { reason, details: None });
+                    state.fail(stream, Failure::new(reason));
                 }
             }
             Event::Failed { stream, error } => {
                 self.core.stats.upstream_cx_protocol_error.inc();
                 let details = error.map(|e| e.details());
-                state.fail(stream, Failure { reason: ResetReason::ProtocolError, details });
+                state.fail(stream, Failure { details, ..Failure::new(ResetReason::ProtocolError) });
             }
             Event::GoAway { last, .. } => self.go_away(state, last),
         }
@@ -364,7 +372,7 @@ impl Http2Connection {
         state.last = true;
         let refused: Vec<StreamKey> = state.codec.streams().filter(|key| key.id() > last).collect();
         for key in refused {
-            state.fail(key, Failure { reason: ResetReason::RemoteRefusedStreamReset, details: None });
+            state.fail(key, Failure::new(ResetReason::RemoteRefusedStreamReset));
         }
     }
 
@@ -383,7 +391,14 @@ impl Http2Connection {
         if reason == ResetReason::ProtocolError {
             self.core.stats.upstream_cx_protocol_error.inc();
         }
-        self.close(state, ClosedBy::Local, reason, details);
+        let tongue = Tongue::of_server(state.input.unread()).filter(|tongue| *tongue != Tongue::Http2);
+        self.close(state, ClosedBy::Local, Failure { reason, details, oddity: tongue.map(Oddity::Speaks) });
+    }
+
+    /// That the peer takes no extended CONNECT, once it has said what it takes.
+    pub(super) fn lacks_connect(&self) -> Option<Oddity> {
+        let codec = &self.state.borrow().codec;
+        (codec.peer_spoke() && !codec.peer_takes_connect()).then_some(Oddity::WithoutConnect)
     }
 
     /// Sends what waits, and lets exchanges write that were waiting.
@@ -406,7 +421,7 @@ impl Http2Connection {
                 }
                 Poll::Ready(_) => {
                     if state.closed.is_none() {
-                        self.close(state, ClosedBy::Remote, ResetReason::ConnectionTermination, None);
+                        self.close(state, ClosedBy::Remote, Failure::new(ResetReason::ConnectionTermination));
                     }
                     return;
                 }
@@ -443,17 +458,19 @@ impl Http2Connection {
                 state.last = true;
             } else if due(idle_at) {
                 self.core.stats.upstream_cx_idle_timeout.inc();
-                self.close(state, ClosedBy::Local, ResetReason::ConnectionTermination, None);
+                self.close(state, ClosedBy::Local, Failure::new(ResetReason::ConnectionTermination));
             }
         }
     }
 
     /// The connection is over: whoever has a stream on it is told.
-    fn close(&self, state: &mut State, by: ClosedBy, reason: ResetReason, details: Option<&'static str>) {
+    fn close(&self, state: &mut State, by: ClosedBy, mut failure: Failure) {
         if state.closed.is_some() {
             return;
         }
-        let failure = Failure { reason, details };
+        if by == ClosedBy::Remote && !state.codec.peer_spoke() {
+            failure.oddity = Some(Oddity::Silent);
+        }
         state.closed = Some(failure);
         let keys: Vec<StreamKey> = state.codec.streams().collect();
         let mut cut = state.reserved > 0;

@@ -124,13 +124,13 @@ impl Http2Exchange {
             Err(EncodeError::NoStream) => {
                 // The peer said so between the promise and now: the request may go elsewhere.
                 let reason = ResetReason::RemoteRefusedStreamReset;
-                self.step = Step::Failed(Failure { reason, details: None });
+                self.step = Step::Failed(Failure::new(reason));
                 state.released(now);
                 Ok(())
             }
             Err(EncodeError::Header | EncodeError::Pseudo) => {
                 let details = Some("http2.invalid_request_head");
-                let failure = Failure { reason: ResetReason::LocalReset, details };
+                let failure = Failure { details, ..Failure::new(ResetReason::LocalReset) };
                 self.step = Step::Failed(failure);
                 state.released(now);
                 Err(StreamError {
@@ -139,6 +139,7 @@ impl Http2Exchange {
                     request_sent: false,
                     response_begun: false,
                     stale_reuse: false,
+                    oddity: None,
                 })
             }
         }
@@ -254,7 +255,9 @@ impl Http2Exchange {
 
     fn error(&self, failure: Failure, response_begun: bool) -> StreamError {
         let cut = failure.reason == ResetReason::ConnectionTermination;
+        let asked = matches!(self.upgrade, Upgrade::Asked(_));
         StreamError {
+            oddity: failure.oddity.or_else(|| asked.then(|| self.connection.lacks_connect()).flatten()),
             reason: failure.reason,
             codec_details: failure.details,
             request_sent: self.bytes.wire_sent > 0,

@@ -180,6 +180,7 @@ impl TcpExchange {
                     request_sent: self.bytes.wire_sent > 0,
                     response_begun: true,
                     stale_reuse: false,
+                    oddity: None,
                 })
             }
         })

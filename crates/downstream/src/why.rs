@@ -1,0 +1,44 @@
+//! Explanations of what failed: what is known of it here becomes a line of [`nuncio_core::why`]. Everything in here is
+//! cold.
+
+mod connection;
+mod route;
+mod tls;
+mod upstream;
+
+pub(crate) use connection::{bad_head, not_http2, refused_head};
+pub(crate) use route::{
+    body_too_large, cluster_not_found, maintenance, no_cluster_for_tcp, no_route, timed_out,
+    upgrade_not_allowed,
+};
+pub(crate) use tls::{handshake, no_filter_chain};
+pub(crate) use upstream::{Fault, of_stream, refused_upgrade, upstream};
+
+use crate::hcm::stream::Stream;
+use crate::route::Route;
+use nuncio_codec::head::Known;
+use nuncio_core::why::{Note, Spot, Subject, Why, tell};
+use std::hash::Hash;
+
+/// Explains what happened to a stream.
+fn tell_of<D>(stream: &Stream<D>, why: Why, about: impl Hash, note: impl FnOnce() -> Note) {
+    tell(why, about, stream.hcm.world.worker.now(), subject(stream), note);
+}
+
+/// A stream, as lines name it.
+pub(crate) fn subject<D>(stream: &Stream<D>) -> Subject<'_> {
+    Subject::Stream(&stream.info, stream.heads.request.headers.get(Known::XRequestId))
+}
+
+/// A field of a stream's route: below the connection manager's table, where the route stands in it.
+fn spot_of_route<D>(stream: &Stream<D>, route: &Route, field: &str) -> Spot {
+    let config = &stream.hcm.config;
+    let mut path = config.places.spot("route_config").path;
+    if let Some((host, at)) = config.routes.position(route) {
+        path.push_str(&format!(".virtual_hosts[{host}].routes[{at}]"));
+    }
+    Spot { path: format!("{path}.{field}"), place: route.place.or(config.routes.place()) }
+}
+
+#[cfg(test)]
+mod tests;
