@@ -9,6 +9,7 @@ use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::registry::Table;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
+use nuncio_net::tls::TlsManager;
 use nuncio_net::worker::Worker;
 use nuncio_upstream::manager::ClusterManager;
 use std::rc::Rc;
@@ -38,6 +39,8 @@ pub struct CompileEnv<'a> {
     pub network_filters: &'a Table<dyn AnyNetworkFilterFactory>,
     /// Listener filters by the full name of their configuration message.
     pub listener_filters: &'a Table<dyn AnyListenerFilterFactory>,
+    /// TLS secrets and contexts.
+    pub tls: &'a TlsManager,
     /// Access logs by the full name of their configuration message.
     pub access_logs: &'a AccessLogFactories,
     /// What may be plugged into retries.

@@ -17,6 +17,7 @@ use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::access_log::{FlushOptions, LogFiles};
+use nuncio_net::tls::TlsManager;
 use nuncio_proto::load::{self, Loaded, Resource};
 use nuncio_proto::near::nearest;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::Bootstrap;
@@ -163,6 +164,8 @@ pub struct Compiled {
     pub listeners: Vec<Arc<ListenerConfig>>,
     /// The admin port, if there is one.
     pub admin: Option<Site>,
+    /// Its TLS contexts.
+    pub tls: TlsManager,
     /// Where access logs go.
     pub log_files: Arc<LogFiles>,
     /// Everything as it was written.
@@ -191,7 +194,7 @@ pub fn load(
     let loaded = load::read(&borrowed, options.allow_unknown_static_fields, &sink);
     // From here on the wire bytes say it all.
     drop(sources);
-    let compiled = loaded.and_then(|loaded| compile(options, loaded, extensions, &sink, now));
+    let compiled = loaded.and_then(|loaded| compile((options, registry), loaded, extensions, &sink, now));
     let (errors, warnings) = sink.finish();
     warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
     match compiled {
@@ -201,13 +204,13 @@ pub fn load(
 }
 
 fn compile(
-    options: &Options,
+    (options, registry): (&Options, &Registry),
     loaded: Loaded,
     extensions: Extensions,
     sink: &Sink,
     now: SystemTime,
 ) -> Option<Compiled> {
-    let Loaded { bootstrap, listeners, clusters, secrets: _ } = loaded;
+    let Loaded { bootstrap, listeners, clusters, secrets } = loaded;
     let cx = bootstrap.context(sink);
     let message: Option<Bootstrap> = cx.decode(bootstrap.bytes());
     let admin_logs =
@@ -216,7 +219,14 @@ fn compile(
     // A name that could not be read may be any.
     let names_lost = sink.told_of("static_resources.clusters")
         || clusters.iter().any(|c| c.context(sink).told_of("name") && c.name().is_empty());
-    let (compiled_clusters, clusters) = clusters_of(clusters, sink);
+    let tls = TlsManager::new(registry);
+    for resource in secrets {
+        let cx = resource.context(sink);
+        if let Some(secret) = cx.decode(resource.bytes()) {
+            tls.add_static(secret, &cx);
+        }
+    }
+    let (compiled_clusters, clusters) = clusters_of(clusters, sink, &tls);
     // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
     let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
     let names: HashSet<&str> = clusters.iter().map(|c| c.name.as_str()).collect();
@@ -230,6 +240,7 @@ fn compile(
         http_filters: &http_filters,
         network_filters: &network_filters,
         listener_filters: &listener_filters,
+        tls: &tls,
         access_logs: &AccessLogFactories::new(access_logs, runtime.clone()),
         runtime: &runtime,
         cluster_exists: &|name| names_lost || names.contains(name),
@@ -256,6 +267,7 @@ fn compile(
         bootstrap: config?,
         clusters: compiled_clusters,
         listeners: compiled_listeners,
+        tls: tls.clone(),
         log_files,
         dump: Dump { bootstrap: Dumped::new(bootstrap), listeners, clusters, loaded: now },
     })
@@ -354,7 +366,7 @@ fn listener(
 }
 
 /// The clusters that can be compiled, and all of them as they were written; the sink knows of the others.
-fn clusters_of(resources: Vec<Resource>, sink: &Sink) -> (ClusterSetConfig, Vec<Dumped>) {
+fn clusters_of(resources: Vec<Resource>, sink: &Sink, tls: &TlsManager) -> (ClusterSetConfig, Vec<Dumped>) {
     let mut names = HashSet::new();
     let mut clusters = Vec::with_capacity(resources.len());
     let each = |resource: Resource| {
@@ -363,7 +375,7 @@ fn clusters_of(resources: Vec<Resource>, sink: &Sink) -> (ClusterSetConfig, Vec<
             cx.field("name").error(format!("cluster manager: duplicate cluster '{}'", resource.name()));
         }
         let message = cx.decode(resource.bytes());
-        clusters.extend(message.and_then(|m| ClusterConfig::compile(m, &cx)).map(Arc::new));
+        clusters.extend(message.and_then(|m| ClusterConfig::compile(m, &cx, tls)).map(Arc::new));
         Dumped::new(resource)
     };
     let mut dumped: Vec<Dumped> = resources.into_iter().map(each).collect();

@@ -18,6 +18,7 @@ use nuncio_downstream::network::ListenerFacts;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::world::{CompileEnv, World};
 use nuncio_net::listen::{BindError, BoundSocket, bind};
+use nuncio_net::tls::TlsManager;
 use nuncio_net::worker::Worker;
 use nuncio_proto::pb::envoy::config::accesslog::v3::AccessLog;
 use nuncio_proto::pb::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions};
@@ -87,6 +88,7 @@ impl Site {
             http_filters: &Table::new(Vec::new()).ok()?,
             network_filters: &Table::new(Vec::new()).ok()?,
             listener_filters: &Table::default(),
+            tls: &TlsManager::default(),
             access_logs: &AccessLogFactories::new(Table::new(Vec::new()).ok()?, runtime.clone()),
             runtime: &runtime,
             retry_plugins: &RetryPlugins::default(),

@@ -80,7 +80,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     write_file(&options.base_id_path, &options.base_id.to_string());
     let registry = Registry::new();
     let compiled = config::load(options, sources, &registry, clock.wall()).map_err(StartError::Refused)?;
-    let Compiled { bootstrap, clusters, listeners, admin: site, log_files, dump } = compiled;
+    let Compiled { bootstrap, clusters, listeners, admin: site, tls, log_files, dump } = compiled;
     let workers = options.concurrency();
     let stats = ProcessStats::new(&registry, options, clusters.clusters.len() as u64);
     let mut set = ClusterSet::new(&clusters, &registry, &bootstrap.runtime);
@@ -111,6 +111,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         node_bytes: bootstrap.node.completion(),
         allow_paths: bootstrap.admin.map(|a| a.allow_paths).unwrap_or_default(),
         dump,
+        tls,
         listeners: facts,
         clusters: Rc::new(RefCell::new(set)),
         runtime: bootstrap.runtime.clone(),

@@ -145,6 +145,8 @@ pub struct Moment {
     pub state: State,
     /// Downstream connections open.
     pub connections: u64,
+    /// Whole days until the first certificate expires, where there is one.
+    pub days_left: Option<u64>,
 }
 
 impl ProcessStats {
@@ -167,7 +169,6 @@ impl ProcessStats {
             .collect();
         let server: Scope<ServerStats> = registry.scope("server.");
         server.concurrency.set(workers.into());
-        server.days_until_first_cert_expiring.set(u32::MAX.into());
         server.version.set(revision());
         let hot_restart = (!options.disable_hot_restart).then(|| {
             let scope: Scope<HotRestartStats> = registry.scope("server.");
@@ -207,6 +208,7 @@ impl ProcessStats {
         s.uptime.set(now.uptime.as_secs());
         s.live.set((now.state == State::Live).into());
         s.total_connections.set(now.connections);
+        s.days_until_first_cert_expiring.set(now.days_left.unwrap_or(u32::MAX.into()));
         s.memory_allocated.set(memory.allocated);
         s.memory_heap_size.set(memory.heap);
         s.memory_physical_size.set(memory.physical);

@@ -1,7 +1,7 @@
 //! The transport socket of a cluster.
 
 use nuncio_core::config::{CompileContext, type_name};
-use nuncio_net::tls::ClientContext;
+use nuncio_net::tls::{ClientContext, TlsOwner};
 use nuncio_proto::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
 use nuncio_proto::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
@@ -30,7 +30,11 @@ impl fmt::Debug for UpstreamTransport {
 
 impl UpstreamTransport {
     /// Compiles the message; without one bytes go as they are.
-    pub(crate) fn compile(message: Option<TransportSocket>, cx: &CompileContext<'_>) -> Option<Self> {
+    pub(crate) fn compile(
+        message: Option<TransportSocket>,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Self> {
         let Some(TransportSocket { name, config_type }) = message else { return Some(Self::RawBuffer) };
         let cx = cx.field("transport_socket");
         let Some(transport_socket::ConfigType::TypedConfig(any)) = config_type else {
@@ -42,7 +46,7 @@ impl UpstreamTransport {
         let cx = cx.field("typed_config");
         let kind = type_name(&any.type_url);
         if kind == UpstreamTlsContext::full_name() {
-            return ClientContext::compile(cx.unpack(&any)?, &cx).map(Self::Tls);
+            return ClientContext::compile(cx.unpack(&any)?, &cx, owner).map(Self::Tls);
         }
         if kind == RawBuffer::full_name() {
             let RawBuffer {} = cx.unpack(&any)?;

@@ -22,6 +22,8 @@ pub struct TlsInfo {
     pub peer: Option<Box<PeerInfo>>,
     /// The session was resumed.
     pub resumed: bool,
+    /// Whether a client that asked for our certificate's OCSP response got one; none where nobody asked.
+    pub stapled: Option<bool>,
 }
 
 /// What a peer showed of itself.

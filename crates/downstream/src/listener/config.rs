@@ -11,6 +11,7 @@ use nuncio_core::config::{self, CompileContext};
 use nuncio_core::stream_info::Metadata;
 use nuncio_core::why::FieldPlaces;
 use nuncio_net::listen::ListenSpec;
+use nuncio_net::tls::TlsOwner;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::listener::v3::{
     self as pb, filter, listener::DrainType, listener_filter,
@@ -294,7 +295,8 @@ impl FilterChainConfig {
             transport_socket,
             transport_socket_connect_timeout,
         } = message;
-        let transport = DownstreamTransport::compile(transport_socket, cx);
+        let owner = TlsOwner { manager: env.tls, stat_prefix: facts.stat_prefix };
+        let transport = DownstreamTransport::compile(transport_socket, cx, owner);
         let connect_timeout = config::timeout(
             transport_socket_connect_timeout.as_ref(),
             None,

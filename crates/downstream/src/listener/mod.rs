@@ -27,7 +27,7 @@ use nuncio_core::stream_info::{ConnectionInfo, ConnectionState, TlsInfo};
 use nuncio_net::drain::Pace;
 use nuncio_net::listen::{BoundSocket, Listener as Socket};
 use nuncio_net::stream::ByteStream;
-use nuncio_net::tls::SslStats;
+use nuncio_net::tls::{Side, SslStats};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Listener {
         let filters: Vec<_> = config.listener_filters.iter().map(|f| Arc::clone(f).start(world)).collect();
         let matches = config.matches.iter().any(|m| !m.takes_all());
         Rc::new(Self {
-            ssl: secured.then(|| SslStats::new(&world.stats, prefix)),
+            ssl: secured.then(|| SslStats::new(&world.stats, prefix, Side::Server)),
             looks: secured || matches || !filters.is_empty(),
             filters,
             chains,

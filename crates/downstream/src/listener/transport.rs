@@ -1,7 +1,7 @@
 //! The transport socket of a filter chain.
 
 use nuncio_core::config::{CompileContext, type_name};
-use nuncio_net::tls::ServerContext;
+use nuncio_net::tls::{ServerContext, TlsOwner};
 use nuncio_proto::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
 use nuncio_proto::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
@@ -19,7 +19,11 @@ pub enum DownstreamTransport {
 
 impl DownstreamTransport {
     /// Compiles the message; without one bytes go as they are.
-    pub(super) fn compile(message: Option<TransportSocket>, cx: &CompileContext<'_>) -> Option<Self> {
+    pub(super) fn compile(
+        message: Option<TransportSocket>,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Self> {
         let Some(TransportSocket { name, config_type }) = message else { return Some(Self::RawBuffer) };
         let cx = cx.field("transport_socket");
         let Some(transport_socket::ConfigType::TypedConfig(any)) = config_type else {
@@ -31,7 +35,7 @@ impl DownstreamTransport {
         let cx = cx.field("typed_config");
         let kind = type_name(&any.type_url);
         if kind == DownstreamTlsContext::full_name() {
-            return ServerContext::compile(cx.unpack(&any)?, &cx).map(Self::Tls);
+            return ServerContext::compile(cx.unpack(&any)?, &cx, owner).map(Self::Tls);
         }
         if kind == RawBuffer::full_name() {
             let RawBuffer {} = cx.unpack(&any)?;

@@ -62,6 +62,11 @@ impl<'a> Certificate<'a> {
         Some(Self { serial, issuer, subject, not_before, not_after, spki, extensions })
     }
 
+    /// The serial number, as its DER has it.
+    pub fn serial(&self) -> &'a [u8] {
+        self.serial
+    }
+
     /// Whether its key is one for ECDSA.
     pub fn is_ecdsa(&self) -> bool {
         let algorithm = Reader(self.spki)
@@ -80,6 +85,11 @@ impl<'a> Certificate<'a> {
     /// Whether its time has begun.
     pub fn began_by(&self, now: SystemTime) -> bool {
         self.not_before <= now
+    }
+
+    /// Whether `issuer` is named as its issuer.
+    pub fn issued_by(&self, issuer: &Certificate<'_>) -> bool {
+        self.issuer == issuer.subject
     }
 
     /// Whether it names itself as its issuer.
@@ -190,7 +200,7 @@ fn other_name(name: Value<'_>) -> Option<String> {
 }
 
 /// `UTCTime` and `GeneralizedTime` as certificates have them: to the second, in UTC (RFC 5280, 4.1.2.5).
-fn time(value: Value<'_>) -> Option<SystemTime> {
+pub(super) fn time(value: Value<'_>) -> Option<SystemTime> {
     let text = std::str::from_utf8(value.content).ok()?.strip_suffix('Z')?;
     let (year, rest) = text.split_at_checked(if value.tag == tag::UTC_TIME { 2 } else { 4 })?;
     let year: i64 = year.parse().ok()?;

@@ -70,7 +70,7 @@ pub enum HandshakeError {
     },
 }
 
-/// What of a peer's certificate was refused: each has a counter.
+/// Which certificate was refused, and why: each has a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedPeer {
     /// It showed none and has to (`fail_verify_no_cert`).
@@ -81,6 +81,8 @@ pub enum RefusedPeer {
     San,
     /// It is not one of those that are pinned (`fail_verify_cert_hash`).
     Hash,
+    /// It is our own that may not be shown: it has no OCSP response that holds (`ocsp_staple_failed`).
+    Staple,
 }
 
 /// The names of alerts where they are not `TLSV1_ALERT_…`, and what the others are called.
@@ -170,7 +172,10 @@ impl HandshakeError {
         let mut text = format!("TLS_error:|{}:SSL routines:OPENSSL_internal:{name}", (16 << 24) + number);
         let mut refused = None;
         match error {
-            rustls::Error::NoCertificatesPresented => refused = Some(RefusedPeer::NoCertificate),
+            rustls::Error::NoCertificatesPresented => {
+                text.push_str(":peer did not provide required client certificate");
+                refused = Some(RefusedPeer::NoCertificate);
+            }
             rustls::Error::InvalidCertificate(error) => {
                 let refusal = Refusal::of(error);
                 let _ = write!(text, ":verify cert failed: {}", refusal.text);
@@ -182,13 +187,10 @@ impl HandshakeError {
         Self::Failed { text: text.into(), refused }
     }
 
-    /// The client has to name a server and does not (`require_sni`).
-    pub(super) fn no_server_name() -> Self {
-        Self::Failed {
-            text: "TLS_error:|268435632:SSL routines:OPENSSL_internal:CLIENTHELLO_TLSEXT:TLS_error_end"
-                .into(),
-            refused: None,
-        }
+    /// No certificate may be shown, for want of an OCSP response that holds.
+    pub(super) fn no_staple() -> Self {
+        let text = "TLS_error:|268435646:SSL routines:OPENSSL_internal:OCSP_CB_ERROR:TLS_error_end";
+        Self::Failed { text: text.into(), refused: Some(RefusedPeer::Staple) }
     }
 
     /// The handshake cannot go on for a reason that is nobody's certificate.

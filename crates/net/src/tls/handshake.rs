@@ -2,11 +2,13 @@
 
 use super::TlsStream;
 use super::certificate::Certificate;
-use super::context::{ClientContext, ServerContext, take_chosen};
+use super::choice::{Chosen, Staple, take_chosen};
+use super::client::ClientContext;
 use super::error::HandshakeError;
 use super::hello::{ClientHello, Hello, inspect};
 use super::params::{cipher_name, group_name};
 use super::record::RecordKey;
+use super::server::ServerContext;
 use super::session::{Kernel, Session};
 use super::verify::{Verdict, Verifier};
 use crate::stream::{ByteStream, poll_read_vec, poll_write_all};
@@ -47,13 +49,18 @@ pub async fn accept(
             Hello::NotTls => break ClientHello::default(),
         }
     };
-    let config = context.config(&hello).ok_or_else(HandshakeError::no_server_name)?;
-    let mut connection = UnbufferedServerConnection::new(Arc::clone(config))
+    let side = context.side();
+    let mut connection = UnbufferedServerConnection::new(Arc::clone(side.config(&hello)))
         .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
     take_chosen();
-    wire.drive(&mut connection).await?;
-    let mut info = info_of(&connection, context.verifier(), KeyUsage::client_auth());
-    info.local = wire.chosen.and_then(|at| context.identity(at));
+    let driven = wire.drive(&mut connection).await;
+    if wire.chosen.is_some_and(|c| c.staple == Staple::Failed) {
+        return Err(HandshakeError::no_staple());
+    }
+    driven?;
+    let mut info = info_of(&connection, side.verifier(), KeyUsage::client_auth());
+    info.local = wire.chosen.and_then(|chosen| side.identity(chosen.at));
+    info.stapled = wire.chosen.filter(|_| hello.wants_status).map(|c| c.staple == Staple::Sent);
     info.server_name = hello.server_name;
     let (early, rest) = wire.finish();
     let (secrets, kernel) =
@@ -74,13 +81,14 @@ pub async fn connect(
     host: Option<IpAddr>,
     worker: &Rc<Worker>,
 ) -> Result<Secured, HandshakeError> {
-    let name = context.server_name(host_name, host);
-    let mut connection = UnbufferedClientConnection::new(Arc::clone(context.config()), name.clone())
+    let side = context.side();
+    let name = side.server_name(host_name, host);
+    let mut connection = UnbufferedClientConnection::new(Arc::clone(side.config()), name.clone())
         .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
     let mut wire = Wire::new(&*io, worker, Vec::new());
     wire.drive(&mut connection).await?;
-    let mut info = info_of(&connection, context.verifier(), KeyUsage::server_auth());
-    info.local = context.identity();
+    let mut info = info_of(&connection, side.verifier(), KeyUsage::server_auth());
+    info.local = side.identity();
     info.server_name = match &name {
         ServerName::DnsName(name) => Some(name.as_ref().into()),
         _ => None,
@@ -125,6 +133,7 @@ fn info_of(connection: &CommonState, verifier: &Verifier, usage: KeyUsage) -> Tl
         local: None,
         peer: connection.peer_certificates().and_then(|chain| peer(chain, verifier, usage)),
         resumed,
+        stapled: None,
     }
 }
 
@@ -197,7 +206,7 @@ struct Wire<'a> {
     /// The peer's first bytes, which tell what it speaks if not TLS.
     first: [u8; 5],
     /// The certificate that a server showed.
-    chosen: Option<usize>,
+    chosen: Option<Chosen>,
 }
 
 /// Bytes of a handshake that were not understood yet at most.

@@ -18,6 +18,10 @@ pub struct ClientHello {
     pub server_name: Option<Box<str>>,
     /// The protocols of ALPN in the client's order.
     pub alpn: Vec<Box<[u8]>>,
+    /// It takes TLS 1.3 (`supported_versions`).
+    pub tls13: bool,
+    /// It asks for the certificate's OCSP response (`status_request`).
+    pub wants_status: bool,
 }
 
 /// Bytes of a ClientHello at most.
@@ -117,6 +121,11 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
                     hello.alpn.push(protocols.vector(1)?.0.into());
                 }
             }
+            5 => hello.wants_status = true,
+            43 => {
+                let versions = content.vector(1)?;
+                hello.tls13 = versions.0.chunks_exact(2).any(|v| v == [3, 4]);
+            }
             _ => {}
         }
     }
@@ -158,6 +167,11 @@ mod tests {
         let Hello::Client(seen) = inspect(&hello(&[SNI, ALPN].concat())) else { panic!() };
         assert_eq!(seen.server_name.as_deref(), Some("a.example"));
         assert_eq!(seen.alpn, [Box::from(&b"h2"[..]), Box::from(&b"http/1.1"[..])]);
+        assert_eq!((seen.tls13, seen.wants_status), (false, false));
+        let Hello::Client(seen) = inspect(&hello(b"\0\x2b\0\x05\x04\x03\x03\x03\x04\0\x05\0\0")) else {
+            panic!()
+        };
+        assert_eq!((seen.tls13, seen.wants_status), (true, true));
     }
 
     #[test]

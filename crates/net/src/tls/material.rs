@@ -1,6 +1,7 @@
 //! Certificates, keys and authorities from where the configuration says they are.
 
 use super::certificate::{Certificate, SanType};
+use super::ocsp::Ocsp;
 use super::verify::{SanMatcher, Trust, Validation};
 use nuncio_core::config::{CompileContext, data_source};
 use nuncio_core::matcher::StringMatcher;
@@ -26,6 +27,9 @@ pub(super) struct Identity {
     /// The names that it is chosen by: its DNS names, else its common name.
     pub(super) names: Vec<Box<str>>,
     pub(super) source: Source,
+    /// Its name in stats.
+    pub(super) label: Box<str>,
+    pub(super) ocsp: Option<Ocsp>,
 }
 
 /// Where certificates came from, for `/certs`.
@@ -44,9 +48,10 @@ impl Source {
     }
 }
 
-/// One `TlsCertificate`.
+/// One `TlsCertificate`, which stats call `label`.
 pub(super) fn identity(
     message: &pb::TlsCertificate,
+    label: &str,
     provider: &CryptoProvider,
     cx: &CompileContext<'_>,
 ) -> Option<Identity> {
@@ -59,10 +64,6 @@ pub(super) fn identity(
     let source = Source::of(chain_source);
     let chain_pem = data_source(chain_source, &chain_cx)?;
     let key_pem = data_source(key_source, &key_cx)?;
-    let ocsp = match ocsp_staple {
-        Some(staple) => data_source(staple, &cx.field("ocsp_staple")).filter(|bytes| !bytes.is_empty()),
-        None => None,
-    };
     let chain = certificates(&chain_pem).filter(|chain| !chain.is_empty());
     let Some(chain) = chain else {
         chain_cx.error(format!("Failed to load certificate chain from {}", source.0));
@@ -74,7 +75,7 @@ pub(super) fn identity(
         return None;
     };
     let leaf = chain.first()?.clone();
-    let mut certified = match CertifiedKey::from_der(chain, key, provider) {
+    let certified = match CertifiedKey::from_der(chain, key, provider) {
         Ok(certified) => certified,
         Err(error) => {
             let why = match error {
@@ -85,7 +86,6 @@ pub(super) fn identity(
             return None;
         }
     };
-    certified.ocsp = ocsp;
     let Some(parsed) = Certificate::parse(&leaf) else {
         chain_cx.error(format!("Failed to load certificate chain from {}", source.0));
         return None;
@@ -99,13 +99,48 @@ pub(super) fn identity(
     if names.is_empty() {
         names.extend(parsed.common_name().map(|n| n.to_ascii_lowercase().into_boxed_str()));
     }
+    let ocsp = match ocsp_staple {
+        Some(staple) => staple_of(staple, &parsed, &cx.field("ocsp_staple"))?,
+        None => None,
+    };
     Some(Identity {
+        label: label.into(),
+        ocsp,
         info: Arc::new(parsed.info(&leaf)),
         is_ecdsa: parsed.is_ecdsa(),
         names,
         source,
         key: Arc::new(certified),
     })
+}
+
+/// The OCSP response of `ocsp_staple`, which must be that of the certificate; an empty file holds none. The outer `None`:
+/// refused.
+#[allow(clippy::option_option, reason = "refused, absent, present")]
+fn staple_of(
+    message: &DataSource,
+    certificate: &Certificate<'_>,
+    cx: &CompileContext<'_>,
+) -> Option<Option<Ocsp>> {
+    if let Some(Specifier::InlineString(_)) = message.specifier {
+        cx.error("OCSP staple cannot be provided via inline_string");
+        return None;
+    }
+    let der = data_source(message, cx)?;
+    if der.is_empty() {
+        return Some(None);
+    }
+    match Ocsp::parse(&der) {
+        Ok(ocsp) if ocsp.serial == certificate.serial() => Some(Some(ocsp)),
+        Ok(_) => {
+            cx.error("OCSP response does not match its TLS certificate");
+            None
+        }
+        Err(why) => {
+            cx.error(why);
+            None
+        }
+    }
 }
 
 /// All certificates of a PEM text; `None` where one cannot be read.
@@ -129,6 +164,7 @@ pub(super) fn validation(
         trust_chain_verification,
         only_verify_leaf_cert_crl,
         max_verify_depth,
+        // Whoever asks clients for certificates reads it.
         suppress_client_ca_list: _,
     } = message;
     let mut source = None;

@@ -2,24 +2,34 @@
 //! moves.
 
 mod certificate;
-mod context;
+mod choice;
+mod client;
+mod common;
 mod der;
 mod error;
 mod handshake;
 pub mod hello;
 mod material;
+mod ocsp;
 mod params;
 mod record;
+mod secrets;
+mod server;
 mod session;
 mod stats;
 mod stream;
+mod tickets;
 mod verify;
 
-pub use context::{ClientContext, ServerContext};
+pub use client::ClientContext;
+pub use common::{Shown, ShownCertificate, TlsOwner};
 pub use error::{HandshakeError, RefusedPeer, TlsError};
 pub use handshake::{Secured, accept, connect};
 pub use material::Source;
-pub use stats::SslStats;
+pub use ocsp::OcspTimes;
+pub use secrets::TlsManager;
+pub use server::ServerContext;
+pub use stats::{Side, SslStats};
 pub use stream::TlsStream;
 
 #[cfg(test)]

@@ -20,8 +20,26 @@ nuncio_core::stats_block! {
         counter ocsp_staple_requests,
         counter ocsp_staple_responses,
         counter session_reused,
-        counter was_key_usage_invalid,
     }
+}
+
+nuncio_core::stats_block! {
+    /// How contexts follow their secrets (`listener.ADDR.server_ssl_socket_factory.`,
+    /// `cluster.NAME.client_ssl_socket_factory.`).
+    struct FactoryCounters {
+        counter downstream_context_secrets_not_ready,
+        counter ssl_context_update_by_sds,
+        counter upstream_context_secrets_not_ready,
+    }
+}
+
+/// Whose handshakes are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A listener's.
+    Server,
+    /// A cluster's.
+    Client,
 }
 
 /// Counters that are there from the first connection on that agreed on their thing: one block each.
@@ -73,13 +91,17 @@ pub struct SslStats {
     prefix: Box<str>,
     counters: Scope<SslCounters>,
     agreed: Agreed,
+    _factory: Scope<FactoryCounters>,
 }
 
 impl SslStats {
     /// The stats below `prefix`, which is the owner's (`listener.ADDR.`).
-    pub fn new(registry: &Registry, prefix: &str) -> Self {
+    pub fn new(registry: &Registry, prefix: &str, side: Side) -> Self {
+        let name = if side == Side::Server { "server" } else { "client" };
+        let _factory = registry.scope(&format!("{prefix}{name}_ssl_socket_factory."));
         let prefix = format!("{prefix}ssl.");
         Self {
+            _factory,
             counters: registry.scope(&prefix),
             registry: registry.clone(),
             prefix: prefix.into(),
@@ -90,6 +112,15 @@ impl SslStats {
     /// A handshake succeeded.
     pub fn secured(&self, info: &TlsInfo) {
         self.counters.handshake.inc();
+        if let Some(stapled) = info.stapled {
+            self.counters.ocsp_staple_requests.inc();
+            let outcome = if stapled {
+                &self.counters.ocsp_staple_responses
+            } else {
+                &self.counters.ocsp_staple_omitted
+            };
+            outcome.inc();
+        }
         if info.resumed {
             self.counters.session_reused.inc();
         }
@@ -104,9 +135,12 @@ impl SslStats {
     /// A handshake failed.
     pub fn failed(&self, error: &HandshakeError) {
         let HandshakeError::Failed { refused, .. } = error else { return };
-        self.counters.connection_error.inc();
         match refused {
-            None => {}
+            None => self.counters.connection_error.inc(),
+            Some(RefusedPeer::Staple) => {
+                self.counters.ocsp_staple_requests.inc();
+                self.counters.ocsp_staple_failed.inc();
+            }
             Some(RefusedPeer::NoCertificate) => self.counters.fail_verify_no_cert.inc(),
             Some(RefusedPeer::Chain) => self.counters.fail_verify_error.inc(),
             Some(RefusedPeer::San) => self.counters.fail_verify_san.inc(),

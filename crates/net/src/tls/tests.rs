@@ -1,4 +1,3 @@
-use super::context::{ClientContext, ServerContext};
 use super::*;
 use crate::stream::{pair, poll_read_vec, poll_write_all};
 use crate::worker::Worker;
@@ -30,9 +29,10 @@ fn identity(names: &[&str]) -> (String, pb::TlsCertificate) {
     (pem, certificate)
 }
 
-fn compile<M, T>(message: M, compile: impl Fn(M, &CompileContext<'_>) -> Option<T>) -> T {
+fn compile<M, T>(message: M, compile: impl Fn(M, &CompileContext<'_>, TlsOwner<'_>) -> Option<T>) -> T {
     let sink = Sink::new(Unsupported::Refuse);
-    let compiled = compile(message, &CompileContext::root(&sink, "", None));
+    let owner = TlsOwner { manager: &TlsManager::default(), stat_prefix: "" };
+    let compiled = compile(message, &CompileContext::root(&sink, "", None), owner);
     compiled.unwrap_or_else(|| panic!("{}", sink.finish().0))
 }
 

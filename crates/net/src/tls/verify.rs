@@ -101,6 +101,10 @@ impl Refusal {
         )
     }
 
+    fn revocation(text: &str) -> Self {
+        Self::chain(&format!("0: certificate revocation check against provided CRLs failed: {text}"))
+    }
+
     /// None of its subject alternative names is wanted.
     fn sans(certificate: &Certificate<'_>) -> Self {
         let mut names = Vec::new();
@@ -133,6 +137,21 @@ pub(super) enum Verdict {
 }
 
 impl Validation {
+    /// What tells two of them apart.
+    pub(super) fn fingerprint(&self) -> Vec<u8> {
+        let mut text = format!(
+            "{:?}{:?}{:?}{}{}",
+            self.sans, self.hashes, self.spkis, self.allow_expired, self.accept_untrusted
+        )
+        .into_bytes();
+        for trust in &self.trust {
+            text.extend(format!("{}{:?}", trust.only_leaf_crl, trust.max_depth).into_bytes());
+            trust.certificates.iter().for_each(|c| text.extend_from_slice(digest(&SHA256, c).as_ref()));
+            text.extend(format!("{:?}", trust.crls).into_bytes());
+        }
+        text
+    }
+
     /// Checks a peer's chain; `san` is a name that its certificate must have beside.
     pub(super) fn check(
         &self,
@@ -222,8 +241,10 @@ impl Trust {
             };
             builder.with_depth(depth).with_status_policy(UnknownStatusPolicy::Deny).build()
         });
-        let depth = |path: &webpki::VerifiedPath<'_>| match self.max_depth {
-            Some(max) if path.intermediate_certificates().count() > max as usize => {
+        // As BoringSSL counts: certificates without the trusted one, the peer's own among them.
+        let most = self.max_depth.map(|max| max.max(1));
+        let depth = |path: &webpki::VerifiedPath<'_>| match most {
+            Some(most) if path.intermediate_certificates().count() >= most as usize => {
                 Err(webpki::Error::MaximumPathDepthExceeded)
             }
             _ => Ok(()),
@@ -231,8 +252,30 @@ impl Trust {
         entity
             .verify_for_usage(algorithms.all, &self.anchors, rest, when, usage, revocation, Some(&depth))
             .map(drop)
-            .map_err(|e| chain_refusal(&e, parsed, at))
+            .map_err(|e| match (&e, most) {
+                (webpki::Error::MaximumPathDepthExceeded, Some(most)) => {
+                    Refusal::chain(&format!("{most}: unable to get local issuer certificate"))
+                }
+                (webpki::Error::UnknownIssuer, _) => unknown_issuer(parsed, rest),
+                _ => chain_refusal(&e, parsed, at),
+            })
     }
+}
+
+/// The chain ends before a trusted authority: at which certificate, and how.
+fn unknown_issuer(leaf: &Certificate<'_>, rest: &[CertificateDer<'_>]) -> Refusal {
+    let rest: Vec<Certificate<'_>> = rest.iter().filter_map(|der| Certificate::parse(der)).collect();
+    let (mut last, mut depth) = (leaf, 0);
+    while !last.self_issued() && depth < rest.len() {
+        let Some(issuer) = rest.iter().find(|c| last.issued_by(c)) else { break };
+        (last, depth) = (issuer, depth + 1);
+    }
+    let what = match (last.self_issued(), depth) {
+        (true, 0) => "self signed certificate",
+        (true, _) => "self signed certificate in certificate chain",
+        (false, _) => "unable to get local issuer certificate",
+    };
+    Refusal::chain(&format!("{depth}: {what}"))
 }
 
 /// It does not hold now.
@@ -253,14 +296,11 @@ fn chain_refusal(error: &webpki::Error, leaf: &Certificate<'_>, now: SystemTime)
         }
         Error::CertExpired { .. } => Refusal::chain("1: certificate has expired"),
         Error::CertNotValidYet { .. } => Refusal::chain("1: certificate is not yet valid"),
-        Error::CertRevoked => Refusal::chain("0: certificate revoked"),
-        Error::UnknownRevocationStatus => Refusal::chain("0: unable to get certificate CRL"),
+        Error::CertRevoked => Refusal::revocation("certificate revoked"),
+        Error::UnknownRevocationStatus => Refusal::revocation("unable to get certificate CRL"),
         Error::RequiredEkuNotFoundContext(_) => Refusal::chain("0: unsupported certificate purpose"),
-        Error::MaximumPathDepthExceeded => Refusal::chain("1: certificate chain too long"),
-        Error::UnknownIssuer if leaf.self_issued() => Refusal::chain("0: self-signed certificate"),
-        Error::UnknownIssuer => Refusal::chain("0: unable to get local issuer certificate"),
         Error::InvalidSignatureForPublicKey => Refusal::chain("0: certificate signature failure"),
-        Error::CaUsedAsEndEntity if leaf.self_issued() => Refusal::chain("0: self-signed certificate"),
+        Error::CaUsedAsEndEntity if leaf.self_issued() => Refusal::chain("0: self signed certificate"),
         other => Refusal::chain(&format!("0: {other:?}")),
     }
 }

@@ -28,11 +28,6 @@ pub(super) fn init_dump(_: &Admin, _: &Request) -> Response {
     Response::json("{}\n")
 }
 
-/// `/certs`: no listener and no cluster has certificates yet.
-pub(super) fn certs(_: &Admin, _: &Request) -> Response {
-    Response::json(pretty(&json!({ "certificates": [] })))
-}
-
 /// `/heapprofiler`.
 pub(super) fn heap_profiler(_: &Admin, _: &Request) -> Response {
     Response::error(501, "The current build does not support heap profiler")

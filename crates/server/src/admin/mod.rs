@@ -4,6 +4,7 @@
 //! read where they lie. [`Admin::answer`] is a function of the server's state and a request.
 
 mod actions;
+mod certs;
 mod clusters;
 mod config_dump;
 mod help;
@@ -34,6 +35,7 @@ use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, StatsConfig};
+use nuncio_net::tls::TlsManager;
 use nuncio_upstream::manager::ClusterSet;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -87,6 +89,8 @@ pub struct Admin {
     pub allow_paths: Box<[StringMatcher]>,
     /// The configuration as it was loaded.
     pub dump: Dump,
+    /// TLS contexts.
+    pub tls: TlsManager,
     /// The listeners in the order of the configuration.
     pub listeners: Vec<ListenerFacts>,
     /// The clusters.

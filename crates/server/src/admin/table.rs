@@ -1,7 +1,7 @@
 //! The endpoints: one row each, in the order in which they are listed.
 
 use super::request::{Request, Response};
-use super::{Admin, actions, clusters, config_dump, help, info, listeners, logging, runtime, stats};
+use super::{Admin, actions, certs, clusters, config_dump, help, info, listeners, logging, runtime, stats};
 
 /// Whether an endpoint changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         &[one_of("enable", &["y", "n"], "Whether it runs")],
         info::profiler,
     ),
-    get("/certs", "print certs on machine", &[], info::certs),
+    get("/certs", "print certs on machine", &[], certs::certs),
     get(
         "/clusters",
         "upstream cluster status",

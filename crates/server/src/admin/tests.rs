@@ -21,6 +21,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         node_bytes: Vec::new(),
         allow_paths: Box::default(),
         dump: dump(),
+        tls: Default::default(),
         listeners: vec![ListenerFacts {
             name: "l1".into(),
             addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],

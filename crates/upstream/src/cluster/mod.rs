@@ -18,11 +18,12 @@ use crate::http2::Http2CodecStats;
 use crate::lb::{HostSet, Picked, Road};
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{BudgetStats, ClusterStats, Http1CodecStats, SizeStats};
+use crate::transport::UpstreamTransport;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
-use nuncio_net::tls::SslStats;
+use nuncio_net::tls::{Side, SslStats};
 use nuncio_net::worker::Worker;
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -62,7 +63,8 @@ impl ClusterCore {
 
     /// The stats of its handshakes.
     pub(crate) fn ssl_stats(&self) -> &SslStats {
-        self.ssl_stats.get_or_init(|| SslStats::new(&self.registry, &stat_prefix(self.config())))
+        self.ssl_stats
+            .get_or_init(|| SslStats::new(&self.registry, &stat_prefix(self.config()), Side::Client))
     }
 
     /// The cluster's configuration.
@@ -129,6 +131,9 @@ impl Cluster {
             reaper: Rc::clone(reaper),
             connector: Rc::clone(connector),
         });
+        if let UpstreamTransport::Tls(_) = core.config().transport {
+            core.ssl_stats();
+        }
         let snapshot = core.shared.hosts();
         let set = Self::host_set(&core, &snapshot, &[]);
         core.stats.lb_subsets_created.add(set.subsets() as u64);

@@ -9,6 +9,7 @@ mod text;
 pub use sample::History;
 
 use super::Admin;
+use super::certs::days_until;
 use super::request::{Body, Request, Response};
 use super::search::Search;
 use crate::stats::Moment;
@@ -197,6 +198,7 @@ fn refresh(admin: &Admin) {
             uptime: admin.clock.now().duration_since(admin.started),
             state: admin.state(),
             connections: (admin.connections)(),
+            days_left: admin.tls.first_expiry().map(|end| days_until(Some(end), admin.clock.wall())),
         });
     }
 }

@@ -6,13 +6,14 @@ mod http;
 mod lb;
 mod options;
 
-use super::{ClusterConfig, HostSource};
+use super::{ClusterConfig, HostSource, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
 use crate::transport::UpstreamTransport;
 use nuncio_core::config::{CompileContext, timeout};
+use nuncio_net::tls::{TlsManager, TlsOwner};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
@@ -22,13 +23,13 @@ use std::time::Duration;
 
 impl ClusterSetConfig {
     /// Compiles one more cluster and keeps it; errors go to the context's sink.
-    pub fn add(&mut self, message: pb::Cluster, cx: &CompileContext<'_>) {
+    pub fn add(&mut self, message: pb::Cluster, cx: &CompileContext<'_>, tls: &TlsManager) {
         let name = message.name.clone();
         if self.clusters.iter().any(|c| *c.name == *name) {
             cx.field("name").error(format!("cluster manager: duplicate cluster '{name}'"));
             return;
         }
-        if let Some(cluster) = ClusterConfig::compile(message, cx) {
+        if let Some(cluster) = ClusterConfig::compile(message, cx, tls) {
             self.clusters.push(Arc::new(cluster));
         }
     }
@@ -36,7 +37,7 @@ impl ClusterSetConfig {
 
 impl ClusterConfig {
     /// Compiles a cluster; `None` where that is not possible, with errors in the context's sink.
-    pub fn compile(message: pb::Cluster, cx: &CompileContext<'_>) -> Option<Self> {
+    pub fn compile(message: pb::Cluster, cx: &CompileContext<'_>, tls: &TlsManager) -> Option<Self> {
         let pb::Cluster {
             name,
             cluster_discovery_type,
@@ -104,7 +105,9 @@ impl ClusterConfig {
             },
             cx,
         );
-        let transport = UpstreamTransport::compile(transport_socket, cx);
+        let stat_prefix = stat_prefix(&config);
+        let owner = TlsOwner { manager: tls, stat_prefix: &stat_prefix };
+        let transport = UpstreamTransport::compile(transport_socket, cx, owner);
         let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
         let subsets = lb::subsets(lb_subset_config, cx);
         let health_check = HealthCheckConfig::compile(health_checks, cx);

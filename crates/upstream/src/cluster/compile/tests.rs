@@ -50,7 +50,7 @@ fn a_plain_cluster_has_envoys_defaults() {
     let sink = Sink::new(Unsupported::Refuse);
     let cx = CompileContext::root(&sink, "", None);
     let message = cluster("c", vec![endpoint("127.0.0.1", core::HealthStatus::Draining)]);
-    let config = ClusterConfig::compile(message, &cx).unwrap();
+    let config = ClusterConfig::compile(message, &cx, &Default::default()).unwrap();
     assert_eq!((&*config.name, &*config.observability_name), ("c", "c"));
     assert_eq!(config.connect_timeout, Duration::from_secs(5));
     assert_eq!((config.buffer_limit(), config.lb.panic_threshold), (1 << 20, 50));
@@ -98,7 +98,7 @@ fn least_request_and_panic_threshold_are_read() {
         }),
         ..cluster("c", vec![])
     };
-    let lb = ClusterConfig::compile(message, &cx).unwrap().lb;
+    let lb = ClusterConfig::compile(message, &cx, &Default::default()).unwrap().lb;
     assert_eq!(lb.panic_threshold, 12);
     assert_eq!(lb.policy, LbPolicy::LeastRequest(LeastRequest { choice_count: 5, ..Default::default() }));
 }

@@ -1,0 +1,164 @@
+//! `UpstreamTlsContext`, compiled: a cluster's side of handshakes.
+
+use super::common::{Authority, Common, Shown, TlsOwner};
+use super::material::Identity;
+use super::secrets::{Context, Swap};
+use super::verify::{SharedVerifier, Verifier};
+use nuncio_core::config::CompileContext;
+use nuncio_core::stream_info::CertificateInfo;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A compiled `UpstreamTlsContext`.
+pub struct ClientContext {
+    side: Swap<ClientSide>,
+}
+
+/// What one generation of a context makes handshakes with.
+pub(super) struct ClientSide {
+    config: Arc<ClientConfig>,
+    verifier: SharedVerifier,
+    identities: Vec<Identity>,
+    authority: Authority,
+    sni: Option<ServerName<'static>>,
+    /// `auto_host_sni`
+    host_sni: bool,
+}
+
+impl ClientContext {
+    /// Compiles the message. `None`: refused, and the reasons are recorded in `cx`.
+    pub fn compile(
+        message: pb::UpstreamTlsContext,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Arc<Self>> {
+        let side = ClientSide::compile(message, cx, owner)?;
+        let context = Arc::new(Self { side: Swap::new(side) });
+        owner.manager.keep(&context, owner.stat_prefix);
+        Some(context)
+    }
+
+    /// What makes handshakes now.
+    pub(super) fn side(&self) -> Arc<ClientSide> {
+        self.side.get()
+    }
+}
+
+impl Context for ClientContext {
+    fn shown(&self) -> Shown {
+        let side = self.side.get();
+        Shown::of(&side.identities, &side.verifier, &side.authority)
+    }
+}
+
+impl ClientSide {
+    fn compile(
+        message: pb::UpstreamTlsContext,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Self> {
+        let pb::UpstreamTlsContext {
+            common_tls_context,
+            sni,
+            max_session_keys,
+            auto_host_sni,
+            auto_sni_san_validation,
+        } = message;
+        let common_cx = cx.field("common_tls_context");
+        let mut common = Common::compile(common_tls_context, TlsProtocol::TlSv12, &common_cx, owner.manager)?;
+        if common.identities.len() > 1 {
+            common_cx
+                .field("tls_certificates")
+                .error("Multiple TLS certificates are not supported for client contexts");
+            return None;
+        }
+        let sni = match sni.is_empty() {
+            true => None,
+            false => match ServerName::try_from(sni.clone()) {
+                Ok(name) => Some(name),
+                Err(_) => {
+                    cx.field("sni").error(format!("'{sni}' is no server name"));
+                    return None;
+                }
+            },
+        };
+        if auto_sni_san_validation && !common.has_authority() {
+            cx.error("'auto_sni_san_validation' was configured without configuring a trusted CA");
+            return None;
+        }
+        let (verifier, authority) = common.verifier(false, auto_sni_san_validation);
+        let built = ClientConfig::builder_with_provider(Arc::clone(&common.params.provider))
+            .with_protocol_versions(&common.params.versions);
+        let builder = match built {
+            Ok(builder) => builder,
+            Err(error) => {
+                common_cx.field("tls_params").error(error.to_string());
+                return None;
+            }
+        };
+        let ours = Ours(common.identities.first().map(|i| Arc::clone(&i.key)));
+        let server_verifier: Arc<Verifier> = Arc::clone(&verifier);
+        let mut config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(server_verifier)
+            .with_client_cert_resolver(Arc::new(ours));
+        config.alpn_protocols = common.alpn;
+        config.enable_secret_extraction = true;
+        config.resumption = match max_session_keys {
+            Some(0) => Resumption::disabled(),
+            // rustls keeps sessions by server name; so many names at least are kept.
+            other => Resumption::in_memory_sessions(other.unwrap_or(1).max(64) as usize),
+        };
+        Some(Self {
+            config: Arc::new(config),
+            verifier,
+            identities: common.identities,
+            authority,
+            sni,
+            host_sni: auto_host_sni,
+        })
+    }
+
+    pub(super) fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    pub(super) fn verifier(&self) -> &SharedVerifier {
+        &self.verifier
+    }
+
+    /// The name to ask for; an address is never sent, it only stands for sessions.
+    pub(super) fn server_name(&self, host_name: Option<&str>, host: Option<IpAddr>) -> ServerName<'static> {
+        let from_host = || {
+            let name = host_name.filter(|n| self.host_sni && !n.is_empty())?;
+            ServerName::try_from(name.to_owned()).ok()
+        };
+        let address = host.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        from_host().or_else(|| self.sni.clone()).unwrap_or(ServerName::IpAddress(address.into()))
+    }
+
+    /// Our certificate, if a server asks for one.
+    pub(super) fn identity(&self) -> Option<Arc<CertificateInfo>> {
+        self.identities.first().map(|i| Arc::clone(&i.info))
+    }
+}
+
+/// A client's certificate, shown to every server that asks.
+#[derive(Debug)]
+struct Ours(Option<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Ours {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}

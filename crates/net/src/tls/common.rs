@@ -1,0 +1,221 @@
+//! What `DownstreamTlsContext` and `UpstreamTlsContext` have in common.
+
+use super::certificate::Certificate;
+use super::material::{Identity, Source, identity, validation};
+use super::ocsp::OcspTimes;
+use super::params::Params;
+use super::secrets::{TlsManager, merged};
+use super::verify::{SharedVerifier, Validation, Verifier};
+use aws_lc_rs::digest::{Context as Digest, SHA256};
+use nuncio_core::config::CompileContext;
+use nuncio_core::stream_info::CertificateInfo;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
+    CombinedCertificateValidationContext, ValidationContextType,
+};
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use rustls::DistinguishedName;
+use std::sync::Arc;
+
+/// Who has a context: where its secrets come from, and what its stats are called.
+#[derive(Clone, Copy)]
+pub struct TlsOwner<'a> {
+    /// Secrets by name, and the list of all contexts.
+    pub manager: &'a TlsManager,
+    /// The prefix of the owner's stats, with its trailing dot (`listener.ADDR.`).
+    pub stat_prefix: &'a str,
+}
+
+/// A compiled `CommonTlsContext`.
+pub(super) struct Common {
+    pub(super) params: Params,
+    pub(super) identities: Vec<Identity>,
+    pub(super) alpn: Vec<Vec<u8>>,
+    validation: Option<(Validation, Authority)>,
+    suppress_hints: bool,
+}
+
+/// Where the authorities came from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Authority {
+    /// For `/certs`.
+    pub(super) source: Option<Source>,
+    /// Their name in stats: that of the secret.
+    pub(super) label: Option<Box<str>>,
+}
+
+/// What certificates without a secret's name are called in stats.
+const UNNAMED: &str = "unnamed_cert_e3b0c442";
+/// The same, of authorities.
+const UNNAMED_CA: &str = "unnamed_ca_cert_e3b0c442";
+
+impl Common {
+    /// Compiles the message; `newest` is the newest version where none is named.
+    pub(super) fn compile(
+        message: Option<pb::CommonTlsContext>,
+        newest: TlsProtocol,
+        cx: &CompileContext<'_>,
+        manager: &TlsManager,
+    ) -> Option<Self> {
+        let pb::CommonTlsContext {
+            tls_params,
+            tls_certificates,
+            alpn_protocols,
+            validation_context_type,
+            tls_certificate_sds_secret_configs,
+        } = message.unwrap_or_default();
+        let params = Params::compile(tls_params, newest, &cx.field("tls_params"));
+        if !tls_certificates.is_empty() && !tls_certificate_sds_secret_configs.is_empty() {
+            let side = if newest == TlsProtocol::TlSv13 { "server" } else { "client" };
+            cx.error(format!("SDS and non-SDS TLS certificates may not be mixed in {side} contexts"));
+            return None;
+        }
+        let count = tls_certificates.len() + tls_certificate_sds_secret_configs.len();
+        let mut identities = Vec::new();
+        if let Some(params) = &params {
+            for (i, certificate) in tls_certificates.iter().enumerate() {
+                let cx = cx.item("tls_certificates", i);
+                identities.extend(identity(certificate, UNNAMED, &params.provider, &cx));
+            }
+            for (i, named) in tls_certificate_sds_secret_configs.iter().enumerate() {
+                let cx = cx.item("tls_certificate_sds_secret_configs", i);
+                let certificate = manager.certificate(named, &cx);
+                identities.extend(certificate.and_then(|c| identity(&c, &named.name, &params.provider, &cx)));
+            }
+        }
+        let validation = validation_of(validation_context_type, cx, manager)?;
+        if identities.len() < count {
+            return None;
+        }
+        let alpn = alpn_protocols.into_iter().map(String::into_bytes).collect();
+        let suppress_hints = validation.as_ref().is_some_and(|(_, _, suppress)| *suppress);
+        let validation = validation.map(|(validation, authority, _)| (validation, authority));
+        Some(Self { params: params?, identities, alpn, validation, suppress_hints })
+    }
+
+    /// Whether an authority is configured.
+    pub(super) fn has_authority(&self) -> bool {
+        self.validation.as_ref().is_some_and(|(v, _)| v.trust.is_some())
+    }
+
+    /// The authority's source, and a verifier that asks a client for its certificate.
+    pub(super) fn verifier(&mut self, require: bool, name_wanted: bool) -> (SharedVerifier, Authority) {
+        let (validation, authority) = self.validation.take().unwrap_or_default();
+        let ask = require
+            || validation.trust.is_some()
+            || !(validation.hashes.is_empty() && validation.spkis.is_empty() && validation.sans.is_empty());
+        let hints = match &validation.trust {
+            Some(trust) if !self.suppress_hints => {
+                trust.anchors.iter().map(|a| DistinguishedName::in_sequence(a.subject.as_ref())).collect()
+            }
+            _ => Vec::new(),
+        };
+        let algorithms = self.params.provider.signature_verification_algorithms;
+        (Arc::new(Verifier { validation, algorithms, ask, require, hints, name_wanted }), authority)
+    }
+}
+
+/// The validation context, its authority, and whether clients are not told of it. The outer `None`: refused.
+#[allow(clippy::option_option, reason = "refused, absent, present")]
+fn validation_of(
+    message: Option<ValidationContextType>,
+    cx: &CompileContext<'_>,
+    manager: &TlsManager,
+) -> Option<Option<(Validation, Authority, bool)>> {
+    let (message, label, field) = match message {
+        None => return Some(None),
+        Some(ValidationContextType::ValidationContext(message)) => (message, None, "validation_context"),
+        Some(ValidationContextType::ValidationContextSdsSecretConfig(named)) => {
+            let field = "validation_context_sds_secret_config";
+            (manager.validation(&named, &cx.field(field))?, Some(named.name), field)
+        }
+        Some(ValidationContextType::CombinedValidationContext(combined)) => {
+            let field = "combined_validation_context";
+            let CombinedCertificateValidationContext {
+                default_validation_context,
+                validation_context_sds_secret_config,
+            } = combined;
+            let (cx, default) = (cx.field(field), default_validation_context.unwrap_or_default());
+            let named = validation_context_sds_secret_config.unwrap_or_default();
+            let secret = manager.validation(&named, &cx.field("validation_context_sds_secret_config"))?;
+            (merged(default, secret), Some(named.name), field)
+        }
+    };
+    let (validation, source) = validation(&message, &cx.field(field))?;
+    let authority = Authority { source, label: label.map(String::into_boxed_str) };
+    Some(Some((validation, authority, message.suppress_client_ca_list)))
+}
+
+/// A context's certificates, its own and those of its authorities, as `/certs` and stats tell of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Ours: each certificate, where it came from, and its name in stats.
+    pub own: Vec<ShownCertificate>,
+    /// The authorities'.
+    pub authorities: Vec<ShownCertificate>,
+}
+
+/// One certificate of [`Shown`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// What it says.
+    pub info: Arc<CertificateInfo>,
+    /// Where it came from.
+    pub source: Source,
+    /// Its name in stats: that of its secret.
+    pub label: Box<str>,
+    /// Until when its OCSP response holds, where it has one.
+    pub ocsp: Option<OcspTimes>,
+}
+
+impl Shown {
+    pub(super) fn of(identities: &[Identity], verifier: &Verifier, authority: &Authority) -> Self {
+        let own = identities
+            .iter()
+            .map(|i| ShownCertificate {
+                info: Arc::clone(&i.info),
+                source: i.source.clone(),
+                label: i.label.clone(),
+                ocsp: i.ocsp.as_ref().map(|o| o.times),
+            })
+            .collect();
+        let label = || authority.label.clone().unwrap_or_else(|| UNNAMED_CA.into());
+        let authorities = match (&verifier.validation.trust, &authority.source) {
+            (Some(trust), Some(source)) => {
+                let parsed =
+                    trust.certificates.iter().filter_map(|der| Some((der, Certificate::parse(der)?)));
+                parsed
+                    .map(|(der, c)| ShownCertificate {
+                        info: Arc::new(c.info(der)),
+                        source: source.clone(),
+                        label: label(),
+                        ocsp: None,
+                    })
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { own, authorities }
+    }
+}
+
+/// What a session is bound to beside its keys: who answers, and what is asked of the client. A ticket of one context
+/// opens no session of another that differs in any of it (CVE-2022-21654, nginx CVE-2025-23419).
+pub(super) fn session_context(identities: &[Identity], verifier: &Verifier) -> [u8; 32] {
+    let mut digest = Digest::new(&SHA256);
+    let mut part = |bytes: &[u8]| {
+        digest.update(&(bytes.len() as u64).to_be_bytes());
+        digest.update(bytes);
+    };
+    for identity in identities {
+        part(identity.info.issuer.as_bytes());
+        part(identity.info.subject.as_bytes());
+        let sans = [&identity.info.dns_sans, &identity.info.uri_sans, &identity.info.ip_sans];
+        sans.into_iter().flatten().for_each(|san| part(san.as_bytes()));
+    }
+    part(&[u8::from(verifier.require), u8::from(verifier.ask)]);
+    part(&verifier.validation.fingerprint());
+    let mut out = [0; 32];
+    out.copy_from_slice(digest.finish().as_ref());
+    out
+}

@@ -1,0 +1,219 @@
+//! `DownstreamTlsContext`, compiled: a listener's side of handshakes.
+
+use super::choice::{Resolver, Staple};
+use super::common::{Authority, Common, Shown, TlsOwner, session_context};
+use super::hello::ClientHello;
+use super::material::Identity;
+use super::secrets::{Context, Swap};
+use super::tickets::{Lifetime, TicketKeys, Ticketer};
+use super::verify::{SharedVerifier, Verifier};
+use nuncio_core::config::{self, CompileContext};
+use nuncio_core::stream_info::CertificateInfo;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::downstream_tls_context::{
+    OcspStaplePolicy, SessionTicketKeysType,
+};
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::{ServerConfig, version};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sessions that a server keeps for clients without tickets.
+const SESSIONS: usize = 1024;
+
+/// How long a session of TLS 1.2 lives where nothing is configured.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+
+/// A compiled `DownstreamTlsContext`.
+pub struct ServerContext {
+    side: Swap<ServerSide>,
+}
+
+/// What one generation of a context answers handshakes with.
+pub(super) struct ServerSide {
+    /// With ALPN and without it (for a client whose protocols are all others: as in Envoy it gets none), for clients
+    /// that take TLS 1.3 and for others, whose tickets live for another time.
+    configs: [Arc<ServerConfig>; 4],
+    verifier: SharedVerifier,
+    identities: Vec<Identity>,
+    authority: Authority,
+}
+
+/// The session rules of a message, resolved.
+struct Sessions {
+    /// `None`: no tickets.
+    tickets: Option<Arc<TicketKeys>>,
+    stateful: bool,
+    timeout: Duration,
+}
+
+impl ServerContext {
+    /// Compiles the message. `None`: refused, and the reasons are recorded in `cx`.
+    pub fn compile(
+        message: pb::DownstreamTlsContext,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Arc<Self>> {
+        let side = ServerSide::compile(message, cx, owner)?;
+        let context = Arc::new(Self { side: Swap::new(side) });
+        owner.manager.keep(&context, owner.stat_prefix);
+        Some(context)
+    }
+
+    /// What answers handshakes now.
+    pub(super) fn side(&self) -> Arc<ServerSide> {
+        self.side.get()
+    }
+}
+
+impl Context for ServerContext {
+    fn shown(&self) -> Shown {
+        let side = self.side.get();
+        Shown::of(&side.identities, &side.verifier, &side.authority)
+    }
+}
+
+impl ServerSide {
+    fn compile(
+        message: pb::DownstreamTlsContext,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Self> {
+        let pb::DownstreamTlsContext {
+            common_tls_context,
+            require_client_certificate,
+            session_ticket_keys_type,
+            session_timeout,
+            disable_stateful_session_resumption,
+            full_scan_certs_on_sni_mismatch,
+            prefer_client_ciphers,
+            ocsp_staple_policy,
+        } = message;
+        let common_cx = cx.field("common_tls_context");
+        let told = common_cx.told_of("tls_certificate_sds_secret_configs");
+        let policy = OcspStaplePolicy::try_from(ocsp_staple_policy).unwrap_or_default();
+        let sessions = Sessions::compile(
+            session_ticket_keys_type,
+            session_timeout,
+            !disable_stateful_session_resumption,
+            cx,
+            owner,
+        );
+        let mut common = Common::compile(common_tls_context, TlsProtocol::TlSv13, &common_cx, owner.manager)?;
+        if common.identities.is_empty() {
+            if !told {
+                cx.error("No TLS certificates found for server context");
+            }
+            return None;
+        }
+        if policy == OcspStaplePolicy::MustStaple && common.identities.iter().any(|i| i.ocsp.is_none()) {
+            cx.error("Required OCSP response is missing from TLS context");
+            return None;
+        }
+        let (verifier, authority) = common.verifier(require_client_certificate.unwrap_or(false), false);
+        let scan = full_scan_certs_on_sni_mismatch.unwrap_or(false);
+        let resolver = Arc::new(Resolver::new(&common.identities, scan, policy));
+        let built = ServerConfig::builder_with_provider(Arc::clone(&common.params.provider))
+            .with_protocol_versions(&common.params.versions);
+        let builder = match built {
+            Ok(builder) => builder,
+            Err(error) => {
+                common_cx.field("tls_params").error(error.to_string());
+                return None;
+            }
+        };
+        let client_verifier: Arc<Verifier> = Arc::clone(&verifier);
+        let mut base = builder.with_client_cert_verifier(client_verifier).with_cert_resolver(resolver);
+        base.alpn_protocols = common.alpn;
+        base.ignore_client_order = !prefer_client_ciphers;
+        base.enable_secret_extraction = true;
+        let context = session_context(&common.identities, &verifier);
+        let configs = sessions?.configs(base, context);
+        Some(Self { configs, verifier, identities: common.identities, authority })
+    }
+
+    /// The configuration for a client that says this.
+    pub(super) fn config(&self, hello: &ClientHello) -> &Arc<ServerConfig> {
+        let [with13, _, with12, _] = &self.configs;
+        let alpn = &with13.alpn_protocols;
+        let shared = hello.alpn.iter().any(|offered| alpn.iter().any(|p| p.as_slice() == &**offered));
+        let [_, without13, _, without12] = &self.configs;
+        match (hello.tls13, shared) {
+            (true, true) => with13,
+            (true, false) => without13,
+            (false, true) => with12,
+            (false, false) => without12,
+        }
+    }
+
+    pub(super) fn verifier(&self) -> &SharedVerifier {
+        &self.verifier
+    }
+
+    /// Our certificate at this place in the list.
+    pub(super) fn identity(&self, at: usize) -> Option<Arc<CertificateInfo>> {
+        self.identities.get(at).map(|i| Arc::clone(&i.info))
+    }
+
+    /// Whether the choice of a certificate has to be told of, for a client that asked for its status.
+    pub(super) fn staple(&self, at: usize) -> Staple {
+        if self.identities.get(at).is_some_and(|i| i.ocsp.is_some()) { Staple::Sent } else { Staple::Omitted }
+    }
+}
+
+impl Sessions {
+    fn compile(
+        keys: Option<SessionTicketKeysType>,
+        timeout: Option<prost_types::Duration>,
+        stateful: bool,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Self> {
+        let timeout = match &timeout {
+            None => SESSION_TIMEOUT,
+            Some(value) => config::duration(value, &cx.field("session_timeout"))?,
+        };
+        let tickets = match keys {
+            None => Some(TicketKeys::random()),
+            Some(SessionTicketKeysType::DisableStatelessSessionResumption(true)) => None,
+            Some(SessionTicketKeysType::DisableStatelessSessionResumption(false)) => {
+                Some(TicketKeys::random())
+            }
+            Some(SessionTicketKeysType::SessionTicketKeys(message)) => {
+                Some(TicketKeys::compile(&message, &cx.field("session_ticket_keys"))?)
+            }
+            Some(SessionTicketKeysType::SessionTicketKeysSdsSecretConfig(named)) => {
+                let cx = cx.field("session_ticket_keys_sds_secret_config");
+                let message = owner.manager.ticket_keys(&named, &cx)?;
+                Some(TicketKeys::compile(&message, &cx)?)
+            }
+        };
+        Some(Self { tickets: tickets.map(Arc::new), stateful, timeout })
+    }
+
+    /// The four configurations of [`ServerSide::configs`].
+    fn configs(self, base: ServerConfig, context: [u8; 32]) -> [Arc<ServerConfig>; 4] {
+        let storage: Arc<dyn rustls::server::StoresServerSessions> = if self.stateful {
+            ServerSessionMemoryCache::new(SESSIONS)
+        } else {
+            Arc::new(NoServerSessionStorage {})
+        };
+        let make = |version: Lifetime, alpn: bool| {
+            let mut config = base.clone();
+            config.session_storage = Arc::clone(&storage);
+            if !alpn {
+                config.alpn_protocols.clear();
+            }
+            match &self.tickets {
+                Some(keys) => config.ticketer = Ticketer::new(keys, context, version),
+                // In TLS 1.3 every resumption is by ticket.
+                None => config.send_tls13_tickets = 0,
+            }
+            Arc::new(config)
+        };
+        let (new, old) = (Lifetime::tls13(), Lifetime::tls12(self.timeout));
+        debug_assert_eq!(version::TLS13.version, rustls::ProtocolVersion::TLSv1_3);
+        [make(new, true), make(new, false), make(old, true), make(old, false)]
+    }
+}
