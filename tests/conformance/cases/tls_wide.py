@@ -93,10 +93,12 @@ def make(name, subj, san, ca='ca', extra='', days='3650', newkey='rsa:2048'):
     key = ('-newkey', newkey) if newkey.startswith('rsa') else ('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:' + newkey)
     run('openssl', 'req', *key, '-nodes', '-keyout', p('.key'), '-out', p('.csr'), '-subj', subj)
     if days == 'expired':
-        when = ('-days', '-1')
-    else:
-        when = ('-days', days)
-    run('openssl', 'x509', '-req', '-in', p('.csr'), '-CA', ca + '.crt', '-CAkey', ca + '.key', '-CAcreateserial', '-out', p('.crt'), *when, '-extfile', p('.ext'))
+        open(p('.idx'), 'w').close()
+        open(p('.cnf'), 'w').write('[ca]\ndefault_ca=x\n[x]\ndatabase=%s\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\nrand_serial=yes\n[p]\ncommonName=supplied\n' % p('.idx'))
+        run('openssl', 'ca', '-batch', '-config', p('.cnf'), '-in', p('.csr'), '-cert', ca + '.crt', '-keyfile', ca + '.key', '-notext', '-out', p('.crt'),
+            '-startdate', '20200101000000Z', '-enddate', '20210101000000Z', '-extfile', p('.ext'))
+        return
+    run('openssl', 'x509', '-req', '-in', p('.csr'), '-CA', ca + '.crt', '-CAkey', ca + '.key', '-CAcreateserial', '-out', p('.crt'), '-days', days, '-extfile', p('.ext'))
 
 
 class Hands:
@@ -362,6 +364,7 @@ async def certificate_expiration_stats(t):
     v = {'validation_context': {'trusted_ca': crt('ca')}, 'tls_certificates': [cert('client')]}
     await t.start(cfg(t, [chain(t, down({'tls_certificates': [cert('a'), cert('soon')], 'validation_context': {'trusted_ca': crt('ca')}}))], [cluster('c1', t.dead(), up(v))]))
     s = await t.stats(regex=r'(certificate|days_until|expiration)')
+    t.see('days', s.pop('server.days_until_first_cert_expiring') in (19, 20))
     t.see('stats', {re.sub(r'[0-9a-f]{64}', '<hash>', k): '<time>' if isinstance(x, int) and x > 1000000 else x for k, x in s.items()})
 
 
@@ -692,7 +695,7 @@ async def cipher_stats(t):
     await t.start(cfg(t, [chain(t, down())]))
     await hands(t, client_ctx())
     await hands(t, client_ctx(max12=True))
-    t.see('stats', await t.stats(regex=r'listener.l1.ssl\.'))
+    t.see('stats', {k: v for k, v in (await t.stats(regex=r'listener.l1.ssl\.')).items() if 'expiration' not in k})
 
 
 def ocsp(t, name='a', what='good', days='30'):
@@ -743,6 +746,7 @@ for _pol in ('LENIENT_STAPLING', 'STRICT_STAPLING', 'MUST_STAPLE'):
             p = getattr(t, n)
             h = await hands(t, client_ctx(), port=p)
             out[n] = [h.err, *await staple(t, p)]
+            await t.stat_until('listener.%s.ssl.handshake' % n, lambda v: v >= 2)
             t.see('stats_' + n, list((await t.stats(regex=r'listener.%s.ssl.ocsp' % n)).values()))
         t.see('by', out)
 
@@ -850,12 +854,6 @@ async def transport_socket_matches_default(t):
     await t.start(cfg(t, [chain(t, tag=None)], [c]))
     t.see('up', [(await t.req('/')).h('x-up') for _ in range(4)])
     t.see('stats', await t.stats(regex=r'total_match_count'))
-
-
-@case('refused_transport_socket_matches_twice')
-async def _(t):
-    c = cluster('c1', t.dead(), {'transport_socket_matches': matches(('x', {'a': 1}, RAW), ('x', {'a': 2}, RAW))})
-    t.see('exit', (await t.run_to_end(cfg(t, [chain(t, tag=None)], [c]), args=['--mode', 'validate']))[0])
 
 
 refused('two_client_certificates', upstream=lambda t: up({'tls_certificates': [cert('client'), cert('a')]}))

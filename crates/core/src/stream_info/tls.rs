@@ -33,6 +33,8 @@ pub struct PeerInfo {
     pub chain: Vec<CertificateInfo>,
     /// The chain leads to a trusted authority, or a pin matched.
     pub validated: bool,
+    /// An authority is configured and its chain does not lead there, which was let pass.
+    pub distrusted: bool,
 }
 
 impl TlsInfo {

@@ -3,6 +3,7 @@
 use super::common::{Authority, Common, Shown, TlsOwner};
 use super::material::Identity;
 use super::secrets::{Context, Swap};
+use super::stats::{ContextStats, Side};
 use super::verify::{SharedVerifier, Verifier};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::CertificateInfo;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 /// A compiled `UpstreamTlsContext`.
 pub struct ClientContext {
     side: Swap<ClientSide>,
+    _stats: ContextStats,
 }
 
 /// What one generation of a context makes handshakes with.
@@ -39,7 +41,8 @@ impl ClientContext {
         owner: TlsOwner<'_>,
     ) -> Option<Arc<Self>> {
         let side = ClientSide::compile(message, cx, owner)?;
-        let context = Arc::new(Self { side: Swap::new(side) });
+        let stats = owner.manager.stats(owner.stat_prefix, Side::Client);
+        let context = Arc::new(Self { side: Swap::new(side), _stats: stats });
         owner.manager.keep(&context, owner.stat_prefix);
         Some(context)
     }

@@ -83,6 +83,11 @@ impl Common {
                 identities.extend(certificate.and_then(|c| identity(&c, &named.name, &params.provider, &cx)));
             }
         }
+        let names = alpn_protocols.iter().map(String::len);
+        if names.clone().any(|n| !(1..256).contains(&n)) || names.map(|n| n + 1).sum::<usize>() > 65_535 {
+            cx.field("alpn_protocols").error("Invalid ALPN protocol string");
+            return None;
+        }
         let validation = validation_of(validation_context_type, cx, manager)?;
         if identities.len() < count {
             return None;

@@ -140,8 +140,10 @@ fn info_of(connection: &CommonState, verifier: &Verifier, usage: KeyUsage) -> Tl
 fn peer(chain: &[CertificateDer<'_>], verifier: &Verifier, usage: KeyUsage) -> Option<Box<PeerInfo>> {
     let (leaf, rest) = chain.split_first()?;
     let validation = &verifier.validation;
+    let mut distrusted = false;
     let validated = if validation.accept_untrusted {
         let verdict = validation.check(leaf, rest, UnixTime::now(), usage, &verifier.algorithms, None);
+        distrusted = validation.trust.is_some() && verdict != Ok(Verdict::Validated);
         verdict == Ok(Verdict::Validated)
     } else {
         // It would not have come so far.
@@ -149,7 +151,7 @@ fn peer(chain: &[CertificateDer<'_>], verifier: &Verifier, usage: KeyUsage) -> O
     };
     let chain: Vec<CertificateInfo> =
         chain.iter().filter_map(|der| Certificate::parse(der).map(|c| c.info(der))).collect();
-    (!chain.is_empty()).then(|| Box::new(PeerInfo { chain, validated }))
+    (!chain.is_empty()).then(|| Box::new(PeerInfo { chain, validated, distrusted }))
 }
 
 /// A side of a handshake, as rustls has it.
@@ -253,7 +255,11 @@ impl<'a> Wire<'a> {
             self.note_first();
             match self.step(side) {
                 Next::Again => {}
-                Next::Flush => self.flush().await?,
+                // Behind its last message a client may have gone before our tickets come.
+                Next::Flush => match self.flush().await {
+                    Err(error) if side.state().is_handshaking() => return Err(error),
+                    _ => {}
+                },
                 Next::Read => self.read().await?,
                 Next::Done => return Ok(()),
                 Next::Closed => return Err(HandshakeError::Closed),

@@ -1,6 +1,7 @@
 //! Secrets by name (`static_resources.secrets`), and every context that is made of certificates.
 
 use super::common::{Shown, ShownCertificate};
+use super::stats::{ContextStats, Side};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
@@ -114,6 +115,11 @@ impl TlsManager {
         cx: &CompileContext<'_>,
     ) -> Option<pb::TlsSessionTicketKeys> {
         found(&lock(&self.0.fixed).ticket_keys, named, "tls session ticket keys", cx)
+    }
+
+    /// The stats of a context whose owner's begin with `prefix`.
+    pub(super) fn stats(&self, prefix: &str, side: Side) -> ContextStats {
+        ContextStats::new(&self.0.registry, prefix, side)
     }
 
     /// Takes a context into the list, for as long as it lives; `prefix` is its owner's in stats.

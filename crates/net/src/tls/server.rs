@@ -1,10 +1,11 @@
 //! `DownstreamTlsContext`, compiled: a listener's side of handshakes.
 
-use super::choice::{Resolver, Staple};
+use super::choice::Resolver;
 use super::common::{Authority, Common, Shown, TlsOwner, session_context};
 use super::hello::ClientHello;
 use super::material::Identity;
 use super::secrets::{Context, Swap};
+use super::stats::{ContextStats, Side};
 use super::tickets::{Lifetime, TicketKeys, Ticketer};
 use super::verify::{SharedVerifier, Verifier};
 use nuncio_core::config::{self, CompileContext};
@@ -14,8 +15,8 @@ use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::downstream_
     OcspStaplePolicy, SessionTicketKeysType,
 };
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
-use rustls::{ServerConfig, version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// A compiled `DownstreamTlsContext`.
 pub struct ServerContext {
     side: Swap<ServerSide>,
+    _stats: ContextStats,
 }
 
 /// What one generation of a context answers handshakes with.
@@ -56,7 +58,8 @@ impl ServerContext {
         owner: TlsOwner<'_>,
     ) -> Option<Arc<Self>> {
         let side = ServerSide::compile(message, cx, owner)?;
-        let context = Arc::new(Self { side: Swap::new(side) });
+        let stats = owner.manager.stats(owner.stat_prefix, Side::Server);
+        let context = Arc::new(Self { side: Swap::new(side), _stats: stats });
         owner.manager.keep(&context, owner.stat_prefix);
         Some(context)
     }
@@ -92,7 +95,8 @@ impl ServerSide {
         } = message;
         let common_cx = cx.field("common_tls_context");
         let told = common_cx.told_of("tls_certificate_sds_secret_configs");
-        let policy = OcspStaplePolicy::try_from(ocsp_staple_policy).unwrap_or_default();
+        let policy =
+            OcspStaplePolicy::try_from(ocsp_staple_policy).unwrap_or(OcspStaplePolicy::LenientStapling);
         let sessions = Sessions::compile(
             session_ticket_keys_type,
             session_timeout,
@@ -155,11 +159,6 @@ impl ServerSide {
     pub(super) fn identity(&self, at: usize) -> Option<Arc<CertificateInfo>> {
         self.identities.get(at).map(|i| Arc::clone(&i.info))
     }
-
-    /// Whether the choice of a certificate has to be told of, for a client that asked for its status.
-    pub(super) fn staple(&self, at: usize) -> Staple {
-        if self.identities.get(at).is_some_and(|i| i.ocsp.is_some()) { Staple::Sent } else { Staple::Omitted }
-    }
 }
 
 impl Sessions {
@@ -213,7 +212,6 @@ impl Sessions {
             Arc::new(config)
         };
         let (new, old) = (Lifetime::tls13(), Lifetime::tls12(self.timeout));
-        debug_assert_eq!(version::TLS13.version, rustls::ProtocolVersion::TLSv1_3);
         [make(new, true), make(new, false), make(old, true), make(old, false)]
     }
 }

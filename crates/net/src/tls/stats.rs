@@ -26,7 +26,7 @@ nuncio_core::stats_block! {
 nuncio_core::stats_block! {
     /// How contexts follow their secrets (`listener.ADDR.server_ssl_socket_factory.`,
     /// `cluster.NAME.client_ssl_socket_factory.`).
-    struct FactoryCounters {
+    pub(super) struct FactoryCounters {
         counter downstream_context_secrets_not_ready,
         counter ssl_context_update_by_sds,
         counter upstream_context_secrets_not_ready,
@@ -40,6 +40,31 @@ pub enum Side {
     Server,
     /// A cluster's.
     Client,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// A context's own share of its owner's counters: it writes few, but they are all there as long as it is.
+pub(super) struct ContextStats {
+    _handshakes: Scope<SslCounters>,
+    _factory: Scope<FactoryCounters>,
+}
+
+impl ContextStats {
+    /// Of a context whose owner's stats begin with `prefix`.
+    pub(super) fn new(registry: &Registry, prefix: &str, side: Side) -> Self {
+        Self {
+            _handshakes: registry.scope(&format!("{prefix}ssl.")),
+            _factory: registry.scope(&format!("{prefix}{}_ssl_socket_factory.", side.name())),
+        }
+    }
 }
 
 /// Counters that are there from the first connection on that agreed on their thing: one block each.
@@ -97,8 +122,7 @@ pub struct SslStats {
 impl SslStats {
     /// The stats below `prefix`, which is the owner's (`listener.ADDR.`).
     pub fn new(registry: &Registry, prefix: &str, side: Side) -> Self {
-        let name = if side == Side::Server { "server" } else { "client" };
-        let _factory = registry.scope(&format!("{prefix}{name}_ssl_socket_factory."));
+        let _factory = registry.scope(&format!("{prefix}{}_ssl_socket_factory.", side.name()));
         let prefix = format!("{prefix}ssl.");
         Self {
             _factory,
@@ -124,8 +148,10 @@ impl SslStats {
         if info.resumed {
             self.counters.session_reused.inc();
         }
-        if info.peer.is_none() {
-            self.counters.no_certificate.inc();
+        match &info.peer {
+            None => self.counters.no_certificate.inc(),
+            Some(peer) if peer.distrusted => self.counters.fail_verify_error.inc(),
+            Some(_) => {}
         }
         for (family, name) in [("versions", info.version), ("ciphers", info.cipher), ("curves", info.group)] {
             self.agreed.count(&self.registry, &self.prefix, &format!("{family}.{name}"));

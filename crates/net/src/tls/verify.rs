@@ -144,7 +144,7 @@ impl Validation {
             self.sans, self.hashes, self.spkis, self.allow_expired, self.accept_untrusted
         )
         .into_bytes();
-        for trust in &self.trust {
+        if let Some(trust) = &self.trust {
             text.extend(format!("{}{:?}", trust.only_leaf_crl, trust.max_depth).into_bytes());
             trust.certificates.iter().for_each(|c| text.extend_from_slice(digest(&SHA256, c).as_ref()));
             text.extend(format!("{:?}", trust.crls).into_bytes());
@@ -294,6 +294,7 @@ fn chain_refusal(error: &webpki::Error, leaf: &Certificate<'_>, now: SystemTime)
         Error::CertExpired { .. } | Error::CertNotValidYet { .. } if !leaf.holds_at(now) => {
             expired(leaf, now)
         }
+        Error::InvalidCertValidity => expired(leaf, now),
         Error::CertExpired { .. } => Refusal::chain("1: certificate has expired"),
         Error::CertNotValidYet { .. } => Refusal::chain("1: certificate is not yet valid"),
         Error::CertRevoked => Refusal::revocation("certificate revoked"),

@@ -18,7 +18,6 @@ use crate::http2::Http2CodecStats;
 use crate::lb::{HostSet, Picked, Road};
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{BudgetStats, ClusterStats, Http1CodecStats, SizeStats};
-use crate::transport::UpstreamTransport;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
@@ -131,9 +130,6 @@ impl Cluster {
             reaper: Rc::clone(reaper),
             connector: Rc::clone(connector),
         });
-        if let UpstreamTransport::Tls(_) = core.config().transport {
-            core.ssl_stats();
-        }
         let snapshot = core.shared.hosts();
         let set = Self::host_set(&core, &snapshot, &[]);
         core.stats.lb_subsets_created.add(set.subsets() as u64);

@@ -16,7 +16,7 @@ fn certificate(uris: &[&str], dns: &[&str]) -> CertificateInfo {
 fn tls(peer: Option<CertificateInfo>) -> TlsInfo {
     TlsInfo {
         local: Some(Arc::new(certificate(&["spiffe://own"], &[]))),
-        peer: peer.map(|c| Box::new(PeerInfo { chain: vec![c], validated: true })),
+        peer: peer.map(|c| Box::new(PeerInfo { chain: vec![c], validated: true, distrusted: false })),
         ..TlsInfo::default()
     }
 }
