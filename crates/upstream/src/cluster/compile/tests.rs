@@ -66,9 +66,13 @@ fn every_bad_address_and_duplicate_name_is_an_error_at_its_path() {
     let errors = errors_of(|cx| {
         let mut set = ClusterSetConfig::default();
         let bad = |ip| endpoint(ip, core::HealthStatus::Unknown);
-        set.add(cluster("c", vec![bad("example.com"), bad("127.0.0.1"), bad("::x")]), cx);
-        set.add(cluster("d", vec![]), cx);
-        set.add(cluster("d", vec![]), cx);
+        set.add(
+            cluster("c", vec![bad("example.com"), bad("127.0.0.1"), bad("::x")]),
+            cx,
+            &Default::default(),
+        );
+        set.add(cluster("d", vec![]), cx, &Default::default());
+        set.add(cluster("d", vec![]), cx, &Default::default());
         assert_eq!(set.clusters.len(), 1);
     });
     let at = |i| {
