@@ -15,12 +15,25 @@ fn each_file_is_valid_and_has_a_test_here() {
         .map(|e| e.unwrap().file_name().to_str().unwrap().to_owned())
         .collect();
     names.sort();
-    let tested = include_str!("examples.rs");
+    let here = include_str!("examples.rs");
+    // What needs clients and servers that are not here.
+    let elsewhere = include_str!("../../../tests/chain/run");
     for name in &names {
-        assert!(tested.contains(&format!("\"{name}\"")), "no test runs {name}");
         let path = root().join("examples").join(name);
-        let out = output(&["validate", path.to_str().unwrap()]);
-        assert!(out.status.success(), "{}", text(&out.stderr));
+        let (tested, files) = if path.is_dir() {
+            let files = std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path());
+            (
+                elsewhere.contains(&format!("'{name}'")),
+                files.filter(|p| p.extension().unwrap() == "yaml").collect(),
+            )
+        } else {
+            (here.contains(&format!("\"{name}\"")), vec![path])
+        };
+        assert!(tested && !files.is_empty(), "no test runs {name}");
+        for file in files {
+            let out = output(&["validate", file.to_str().unwrap()]);
+            assert!(out.status.success(), "{}", text(&out.stderr));
+        }
     }
 }
 

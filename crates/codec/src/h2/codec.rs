@@ -426,6 +426,8 @@ impl Codec {
             ConnectionError::WindowUpdateFlood => c.inbound_window_update_frames_flood += 1,
             ConnectionError::OutboundFlood => c.outbound_flood += 1,
             ConnectionError::OutboundControlFlood => c.outbound_control_flood += 1,
+            // A peer that speaks something else hears nothing of ours that was not sent yet, as from Envoy.
+            ConnectionError::Preface => self.out.truncate(self.out_at),
             _ => {}
         }
         if let Some(code) = error.goaway() {

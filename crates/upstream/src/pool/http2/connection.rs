@@ -395,12 +395,6 @@ impl Http2Connection {
         self.close(state, ClosedBy::Local, Failure { reason, details, oddity: tongue.map(Oddity::Speaks) });
     }
 
-    /// That the peer takes no extended CONNECT, once it has said what it takes.
-    pub(super) fn lacks_connect(&self) -> Option<Oddity> {
-        let codec = &self.state.borrow().codec;
-        (codec.peer_spoke() && !codec.peer_takes_connect()).then_some(Oddity::WithoutConnect)
-    }
-
     /// Sends what waits, and lets exchanges write that were waiting.
     fn send(&self, state: &mut State, cx: &mut Context<'_>) {
         loop {

@@ -2,8 +2,8 @@
 
 use super::connection::{End, Failure, Head, Http2Connection, Inbox, State};
 use crate::pool::connection::{ConnectionFacts, RequestHold};
-use crate::pool::{ResetReason, StreamError, UpstreamEvent};
-use nuncio_codec::h2::{EncodeError, ErrorCode, StreamKey};
+use crate::pool::{Oddity, ResetReason, StreamError, UpstreamEvent};
+use nuncio_codec::h2::{Codec, EncodeError, ErrorCode, StreamKey};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
 use std::rc::Rc;
@@ -192,7 +192,7 @@ impl Http2Exchange {
     ) -> Poll<Result<UpstreamEvent, StreamError>> {
         let key = match self.step {
             Step::Open(key) => key,
-            Step::Failed(failure) => return Poll::Ready(Err(self.error(failure, false))),
+            Step::Failed(failure) => return Poll::Ready(Err(self.error(failure, false, None))),
             Step::Reserved | Step::Complete(_) => return Poll::Pending,
         };
         let state = &mut *self.connection.state.borrow_mut();
@@ -250,14 +250,16 @@ impl Http2Exchange {
             return Poll::Pending;
         };
         let begun = inbox.wire > 0;
-        Poll::Ready(Err(self.error(failure, begun)))
+        let lacking = lacks_connect(&state.codec);
+        Poll::Ready(Err(self.error(failure, begun, lacking)))
     }
 
-    fn error(&self, failure: Failure, response_begun: bool) -> StreamError {
+    /// `lacking` is what an upgrade would have needed of the peer.
+    fn error(&self, failure: Failure, response_begun: bool, lacking: Option<Oddity>) -> StreamError {
         let cut = failure.reason == ResetReason::ConnectionTermination;
         let asked = matches!(self.upgrade, Upgrade::Asked(_));
         StreamError {
-            oddity: failure.oddity.or_else(|| asked.then(|| self.connection.lacks_connect()).flatten()),
+            oddity: failure.oddity.or(lacking.filter(|_| asked)),
             reason: failure.reason,
             codec_details: failure.details,
             request_sent: self.bytes.wire_sent > 0,
@@ -278,6 +280,11 @@ impl Http2Exchange {
     pub(in crate::pool) fn data(&self) -> &[u8] {
         &self.data
     }
+}
+
+/// That the peer takes no extended CONNECT, once it has said what it takes.
+fn lacks_connect(codec: &Codec) -> Option<Oddity> {
+    (codec.peer_spoke() && !codec.peer_takes_connect()).then_some(Oddity::WithoutConnect)
 }
 
 /// The extended CONNECT of an upgrade, and its protocol.
