@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use nuncio_proto::context::{CompileContext, Reported, Sink, Unsupported, type_name};
+pub use nuncio_proto::context::{CompileContext, RegexLimits, Reported, Sink, Unsupported, type_name};
 pub use nuncio_proto::error::{ConfigError, Errors};
 pub use nuncio_proto::place::Place;
 

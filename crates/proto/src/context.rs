@@ -5,7 +5,7 @@ use crate::place::{Node, Place, PlaceTree, key};
 use crate::text::snake_case;
 use prost::{Message, Name};
 use prost_types::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt::{self, Write};
 
@@ -19,6 +19,22 @@ pub enum Unsupported {
     Warn,
 }
 
+/// How large RE2's program for a regular expression may be, in instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegexLimits {
+    /// More is an error.
+    pub error: u64,
+    /// More is a warning.
+    pub warn: u64,
+}
+
+impl Default for RegexLimits {
+    /// None: what is read before runtime keys are known is not limited.
+    fn default() -> Self {
+        Self { error: u64::MAX, warn: u64::MAX }
+    }
+}
+
 /// Collects the errors and warnings of one load. All contexts of the load share it.
 #[derive(Debug, Default)]
 pub struct Sink {
@@ -26,6 +42,7 @@ pub struct Sink {
     errors: RefCell<Vec<ConfigError>>,
     warnings: RefCell<Vec<ConfigError>>,
     told: RefCell<Told>,
+    regex_limits: Cell<RegexLimits>,
 }
 
 /// Where reading a text found errors, so that compiling what is left does not tell of their consequences.
@@ -103,6 +120,11 @@ impl Sink {
 
     pub(crate) fn has_error_of(&self, kind: ErrorKind) -> bool {
         self.errors.borrow().iter().any(|error| error.kind == kind)
+    }
+
+    /// Limits regular expressions from now on.
+    pub fn set_regex_limits(&self, limits: RegexLimits) {
+        self.regex_limits.set(limits);
     }
 
     /// True once an error is recorded.
@@ -238,6 +260,11 @@ impl<'a> CompileContext<'a> {
             Step::Item(name, index) => write!(out, "{dot}{name}[{index}]"),
             Step::Key(name) => write!(out, "[{name:?}]"),
         };
+    }
+
+    /// How large regular expressions may be.
+    pub fn regex_limits(&self) -> RegexLimits {
+        self.sink.regex_limits.get()
     }
 
     /// Records an error at this position.

@@ -6,6 +6,7 @@ use crate::critical;
 use crate::http::Site;
 use crate::node_extensions::NodeExtensions;
 use crate::own_address::own_address;
+use crate::runtime_keys;
 use nuncio_core::access_log::{AccessLogFactories, AnyAccessLogFactory};
 use nuncio_core::config::{Errors, Sink};
 use nuncio_core::registry::{DuplicateFactory, Table};
@@ -219,6 +220,9 @@ fn compile(
     // A name that could not be read may be any.
     let names_lost = sink.told_of("static_resources.clusters")
         || clusters.iter().any(|c| c.context(sink).told_of("name") && c.name().is_empty());
+    if let Some(config) = &config {
+        sink.set_regex_limits(runtime_keys::regex_limits(&config.runtime));
+    }
     let tls = TlsManager::new(registry);
     for resource in secrets {
         let cx = resource.context(sink);

@@ -3,15 +3,14 @@
 //! A key that Envoy does not know has no effect there and none here. One that Envoy knows is read by the code it
 //! concerns; what is left is refused, so that no key is taken and then not heeded.
 
-use nuncio_core::config::CompileContext;
-use nuncio_core::runtime::Layer;
+use nuncio_core::config::{CompileContext, RegexLimits};
 use nuncio_core::runtime::features::{Effect, feature, names_a_feature};
+use nuncio_core::runtime::{Layer, Runtime};
 
 /// What keys begin with that Envoy reads and nothing here does.
-const UNBUILT: [&str; 6] = [
+const UNBUILT: [&str; 5] = [
     "envoy.resource_limits.listener.",
     "overload.global_downstream_max_connections",
-    "re2.",
     "upstream.zone_routing.",
     "tracing.",
     "health_check.verify_cluster",
@@ -31,6 +30,14 @@ const DEPRECATED: &str = "envoy.deprecated_features:";
 
 /// The key that turns each use of a deprecated field into an error.
 const FAIL_ON_DEPRECATED: &str = "envoy.features.fail_on_any_deprecated_feature";
+
+/// How large regular expressions may be (`re2.max_program_size.*`).
+pub fn regex_limits(runtime: &Runtime) -> RegexLimits {
+    RegexLimits {
+        error: runtime.integer("re2.max_program_size.error_level", 100),
+        warn: runtime.integer("re2.max_program_size.warn_level", u32::MAX.into()),
+    }
+}
 
 /// Refuses the keys of a layer that nothing here would heed, and takes them out of it.
 pub fn check(layer: &mut Layer, cx: &CompileContext<'_>) {
@@ -129,6 +136,7 @@ mod tests {
             ("envoy.features.enable_all_deprecated_features", "true", Verdict::Taken),
             ("envoy.features.fail_on_any_deprecated_feature", "true", Verdict::Unbuilt),
             ("outlier_detection.consecutive_5xx", "2", Verdict::Taken),
+            ("re2.max_program_size.error_level", "2", Verdict::Taken),
             ("upstream.zone_routing.enabled", "0", Verdict::Unbuilt),
             ("circuit_breakers.c.default.max_requests", "2", Verdict::Taken),
             ("circuit_breakers.c.default.retry_budget.budget_percent", "2", Verdict::Unbuilt),

@@ -13,7 +13,7 @@ pub use header::{HeaderMatcher, QueryParameterMatcher, parameter};
 pub use metadata::{MetadataMatcher, ValueMatcher};
 pub use query::query_value;
 pub use re2::RegexError;
-pub use regex::{Regex, RegexRewrite, SubstitutionError};
+pub use regex::{Regex, RegexRewrite, SubstitutionError, program_fits};
 pub use string::{StringMatcher, compile_regex};
 
 #[cfg(test)]

@@ -5,7 +5,15 @@
 //! and written down in a form that means the same to `regex::bytes` with Unicode off; what cannot be expressed is
 //! refused by name. Source: <https://github.com/google/re2/wiki/Syntax>.
 
+mod bytes;
+mod factor;
+mod simplify;
+mod size;
+mod tree;
+
+use bytes::Bytes;
 use std::fmt::Write;
+use tree::{Assertion, Builder, DOT_NL, FOLD, Flags, Kind, LAZY, Loop, MULTI_LINE};
 
 /// Why a pattern is refused. The words are RE2's where RE2 refuses it too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,9 +51,6 @@ pub enum RegexError {
     /// A group name that is malformed or used twice.
     #[error("invalid named capture group: {0}")]
     GroupName(String),
-    /// RE2 knows it, this build does not.
-    #[error("not supported here: {0}")]
-    Unsupported(String),
     /// Too large a program.
     #[error("pattern too large - compile failed")]
     TooLarge,
@@ -54,21 +59,33 @@ pub enum RegexError {
     Engine(String),
 }
 
-/// RE2's limit on `{n,m}`.
+/// RE2's limit on `{n,m}`, also when they stand in one another.
 const MAX_REPEAT: u32 = 1000;
+/// How deep groups may stand in one another; the engine's limit is lower.
+const MAX_DEPTH: usize = 1000;
+
+/// A pattern in the words of `regex::bytes` with Unicode off.
+pub(super) struct Translated {
+    /// The pattern.
+    pub(super) pattern: String,
+    /// The number of instructions of RE2's program for it.
+    pub(super) program_size: usize,
+}
 
 /// Rewrites an RE2 pattern for `regex::bytes` with Unicode off. Every construct has been checked but group
 /// names, which the engine checks.
-pub(super) fn translate(pattern: &str) -> Result<String, RegexError> {
+pub(super) fn translate(pattern: &str) -> Result<Translated, RegexError> {
     let mut t = Translator {
+        pattern: pattern.as_bytes(),
         rest: pattern.as_bytes(),
         out: String::with_capacity(pattern.len() + 8),
         depth: 0,
         atom: Atom::None,
-        fold: vec![false],
+        tree: Builder::default(),
     };
     t.run(pattern)?;
-    Ok(t.out)
+    let program_size = size::program_size(&t.tree.finish()).ok_or(RegexError::TooLarge)?;
+    Ok(Translated { pattern: t.out, program_size })
 }
 
 /// What stands before the next operator.
@@ -78,21 +95,23 @@ enum Atom {
     None,
     /// Something that can be repeated.
     Some,
-    /// A repetition.
-    Repeated,
+    /// Repetitions; how much of the pattern was left where the first one began.
+    Repeated(usize),
 }
 
 struct Translator<'p> {
+    pattern: &'p [u8],
     rest: &'p [u8],
     out: String,
     depth: usize,
     atom: Atom,
-    /// Whether case is ignored, per open group.
-    fold: Vec<bool>,
+    /// The pattern as RE2 sees it; it knows the flags that hold.
+    tree: Builder,
 }
 
+/// Bytes as RE2 prints them: a byte is a character.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    bytes.iter().copied().map(char::from).collect()
 }
 
 impl<'p> Translator<'p> {
@@ -117,21 +136,32 @@ impl<'p> Translator<'p> {
                         .depth
                         .checked_sub(1)
                         .ok_or_else(|| RegexError::UnexpectedParen(pattern.to_owned()))?;
-                    self.fold.pop();
+                    self.tree.close();
                     self.out.push(')');
                     self.atom = Atom::Some;
                 }
                 b'|' => {
+                    self.tree.bar();
                     self.out.push('|');
                     self.atom = Atom::None;
                 }
                 b'^' | b'$' | b'.' => {
+                    let by_line = self.tree.flags & MULTI_LINE != 0;
+                    match (b, by_line) {
+                        (b'^', false) => self.assertion(Assertion::BeginText),
+                        (b'^', true) => self.assertion(Assertion::BeginLine),
+                        (b'$', false) => self.assertion(Assertion::Dollar),
+                        (b'$', true) => self.assertion(Assertion::EndLine),
+                        _ => self.tree.dot(),
+                    }
                     self.out.push(char::from(b));
                     self.atom = Atom::Some;
                 }
-                b'*' | b'+' | b'?' => self.repeat(before, 1)?,
+                b'*' => self.repeat(before, 1, Times::Loop(Loop::Star))?,
+                b'+' => self.repeat(before, 1, Times::Loop(Loop::Plus))?,
+                b'?' => self.repeat(before, 1, Times::Loop(Loop::Quest))?,
                 b'{' => match repetition(before)? {
-                    Some(len) => self.repeat(before, len)?,
+                    Some((len, min, max)) => self.repeat(before, len, Times::Count(min, max))?,
                     None => self.literal(b'{')?,
                 },
                 b'[' => self.class(before)?,
@@ -146,32 +176,42 @@ impl<'p> Translator<'p> {
     }
 
     /// A repetition operator of `len` bytes, and the `?` behind it.
-    fn repeat(&mut self, before: &'p [u8], len: usize) -> Result<(), RegexError> {
-        let operator = text(before.get(..len).unwrap_or_default());
-        match self.atom {
-            Atom::None => return Err(RegexError::NoArgument(operator)),
-            Atom::Repeated => return Err(RegexError::BadRepetition(operator)),
-            Atom::Some => {}
+    fn repeat(&mut self, before: &'p [u8], len: usize, times: Times) -> Result<(), RegexError> {
+        let lazy = before.get(len) == Some(&b'?');
+        let len = len + usize::from(lazy);
+        let (operator, rest) = before.split_at_checked(len).unwrap_or((before, &[]));
+        let began = match self.atom {
+            Atom::None => return Err(RegexError::NoArgument(text(operator))),
+            Atom::Repeated(from) => {
+                let all = self.pattern.get(self.pattern.len() - from..).unwrap_or_default();
+                return Err(RegexError::BadRepetition(text(all.get(..from - rest.len()).unwrap_or(all))));
+            }
+            Atom::Some => before.len(),
+        };
+        self.out.push_str(&text(operator));
+        self.rest = rest;
+        match times {
+            Times::Loop(how) => self.tree.repeat(how, lazy),
+            Times::Count(min, max) if !self.tree.count(min, max, lazy, MAX_REPEAT) => {
+                return Err(RegexError::RepetitionSize(text(operator)));
+            }
+            Times::Count(..) => {}
         }
-        self.out.push_str(&operator);
-        self.rest = before.get(len..).unwrap_or_default();
-        if self.peek() == Some(b'?') {
-            self.bump();
-            self.out.push('?');
-        }
-        self.atom = Atom::Repeated;
+        self.atom = Atom::Repeated(began);
         Ok(())
     }
 
     /// Whether letters of both cases match where the translator stands.
     fn folds(&self) -> bool {
-        self.fold.last().copied().unwrap_or_default()
+        self.tree.flags & FOLD != 0
+    }
+
+    fn assertion(&mut self, assertion: Assertion) {
+        self.tree.simple(Kind::Assertion(assertion));
     }
 
     fn literal(&mut self, b: u8) -> Result<(), RegexError> {
-        if b >= 0x80 && self.folds() {
-            return Err(RegexError::Unsupported("a byte above 0x7f below (?i)".to_owned()));
-        }
+        self.tree.literal(b);
         push_byte(&mut self.out, b);
         self.atom = Atom::Some;
         Ok(())
@@ -179,49 +219,74 @@ impl<'p> Translator<'p> {
 
     fn group(&mut self, before: &[u8]) -> Result<(), RegexError> {
         self.atom = Atom::None;
-        let folds = self.folds();
         if self.peek() != Some(b'?') {
             self.out.push('(');
-            self.fold.push(folds);
-            self.depth += 1;
+            self.open(true, self.tree.flags)?;
             return Ok(());
         }
         self.bump();
-        if self.rest.starts_with(b"P<")
-            || (self.peek() == Some(b'<') && !matches!(self.rest.get(1), Some(b'=' | b'!')))
-        {
+        for look in [&b"="[..], b"!", b"<=", b"<!"] {
+            if self.rest.starts_with(look) {
+                let len = 2 + look.len();
+                return Err(RegexError::PerlOperator(text(before.get(..len).unwrap_or(before))));
+            }
+        }
+        if self.rest.starts_with(b"P<") || self.peek() == Some(b'<') {
             return self.named_group(before);
         }
-        let (mut flags, mut negated, mut fold) = (String::new(), false, folds);
+        self.flags(before)
+    }
+
+    /// `i`, `m`, `s`, `U`, a `-` before those that are switched off, and the `)` or `:` behind them.
+    fn flags(&mut self, before: &[u8]) -> Result<(), RegexError> {
+        let (mut on, mut off, mut negated, mut any) = (0, 0, false, true);
         loop {
-            let Some(b) = self.bump() else { return Err(RegexError::MissingParen(text(before))) };
-            match b {
-                b'i' | b'm' | b's' | b'U' => {
-                    if b == b'i' {
-                        fold = !negated;
-                    }
-                    flags.push(char::from(b));
+            let bit = match self.bump() {
+                Some(b'i') => FOLD,
+                Some(b'm') => MULTI_LINE,
+                Some(b's') => DOT_NL,
+                Some(b'U') => LAZY,
+                Some(b'-') if !negated => {
+                    (negated, any) = (true, false);
+                    continue;
                 }
-                b'-' if !negated => {
-                    negated = true;
-                    flags.push('-');
-                }
-                b':' | b')' if !flags.ends_with('-') && (b == b':' || !flags.is_empty()) => {
-                    let _ = write!(self.out, "(?{flags}{}", char::from(b));
-                    if b == b':' {
-                        self.fold.push(fold);
-                        self.depth += 1;
-                    } else if let Some(f) = self.fold.last_mut() {
-                        *f = fold;
-                    }
-                    return Ok(());
+                Some(end @ (b':' | b')')) if any => {
+                    return self.flagged(on, off, end);
                 }
                 _ => {
                     let len = before.len() - self.rest.len();
                     return Err(RegexError::PerlOperator(text(before.get(..len).unwrap_or_default())));
                 }
+            };
+            any = true;
+            if negated {
+                (on, off) = (on & !bit, off | bit);
+            } else {
+                on |= bit;
             }
         }
+    }
+
+    /// Flags hold from here on, or in a group that begins here.
+    fn flagged(&mut self, on: Flags, off: Flags, end: u8) -> Result<(), RegexError> {
+        let letters = |bits: Flags| {
+            let all = [(FOLD, 'i'), (MULTI_LINE, 'm'), (DOT_NL, 's'), (LAZY, 'U')];
+            all.into_iter()
+                .filter(move |(bit, _)| bits & bit != 0)
+                .map(|(_, letter)| letter)
+                .collect::<String>()
+        };
+        let dash = if off == 0 { "" } else { "-" };
+        let flags = (self.tree.flags | on) & !off;
+        if end == b':' {
+            let _ = write!(self.out, "(?{}{dash}{}:", letters(on), letters(off));
+            return self.open(false, flags);
+        }
+        if on | off != 0 {
+            let _ = write!(self.out, "(?{}{dash}{})", letters(on), letters(off));
+        }
+        self.tree.flags = flags;
+        Ok(())
     }
 
     fn named_group(&mut self, before: &[u8]) -> Result<(), RegexError> {
@@ -234,45 +299,56 @@ impl<'p> Translator<'p> {
                 before.get(..before.len() - self.rest.len() + end + 1).unwrap_or_default(),
             )));
         }
-        // A name that begins with a digit is good for RE2 only; nothing here reads names, so it gets a letter.
-        let _ = write!(self.out, "(?P<g{}>", text(name));
+        // Nothing here reads names, and RE2 does not mind two groups of one name.
+        self.out.push('(');
         self.rest = self.rest.get(end + 1..).unwrap_or_default();
-        let folds = self.folds();
-        self.fold.push(folds);
+        self.open(true, self.tree.flags)
+    }
+
+    /// A group begins; `flags` hold in it.
+    fn open(&mut self, captures: bool, flags: Flags) -> Result<(), RegexError> {
         self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(RegexError::TooLarge);
+        }
+        self.tree.open(captures, flags);
         Ok(())
     }
 
     /// An escape outside a class; the backslash is taken.
-    fn escape(&mut self, before: &[u8]) -> Result<(), RegexError> {
+    fn escape(&mut self, before: &'p [u8]) -> Result<(), RegexError> {
+        if self.peek() == Some(b'Q') {
+            self.bump();
+            // Even an empty quotation stands between two operators.
+            if self.atom != Atom::None {
+                self.atom = Atom::Some;
+            }
+            return self.quotation();
+        }
         self.atom = Atom::Some;
         match self.peek() {
             None => return Err(RegexError::TrailingBackslash),
-            Some(b'Q') => {
-                self.bump();
-                while !self.rest.is_empty() && !self.rest.starts_with(b"\\E") {
-                    if let Some(b) = self.bump() {
-                        self.literal(b)?;
-                    }
-                }
-                self.rest = self.rest.strip_prefix(b"\\E").unwrap_or(self.rest);
-            }
-            Some(b'E') => {
-                self.bump();
-            }
             Some(b @ (b'A' | b'b' | b'B' | b'z')) => {
                 self.bump();
+                self.assertion(match b {
+                    b'A' => Assertion::BeginText,
+                    b'z' => Assertion::EndText,
+                    b'b' => Assertion::WordBoundary,
+                    _ => Assertion::NoWordBoundary,
+                });
                 self.out.push('\\');
                 self.out.push(char::from(b));
             }
             Some(b'C') => {
                 self.bump();
+                self.tree.simple(Kind::AnyByte);
                 self.out.push_str(r"[\x00-\xff]");
             }
             Some(b'd' | b'D' | b's' | b'S' | b'w' | b'W' | b'p' | b'P') => {
                 let mut set = Bytes::default();
                 self.named_class(&mut set, before)?;
                 set.write(&mut self.out);
+                self.tree.class(set);
             }
             Some(_) => {
                 let b = self.escaped_byte(before)?;
@@ -282,13 +358,34 @@ impl<'p> Translator<'p> {
         Ok(())
     }
 
+    /// Bytes that mean themselves, up to `\E` or the end.
+    fn quotation(&mut self) -> Result<(), RegexError> {
+        while !self.rest.is_empty() && !self.rest.starts_with(b"\\E") {
+            if let Some(b) = self.bump() {
+                self.literal(b)?;
+            }
+        }
+        self.rest = self.rest.strip_prefix(b"\\E").unwrap_or(self.rest);
+        Ok(())
+    }
+
     /// One byte written as an escape; the backslash is taken.
-    fn escaped_byte(&mut self, before: &[u8]) -> Result<u8, RegexError> {
-        let bad = || RegexError::Escape(text(before.get(..2).unwrap_or(before)));
-        let Some(b) = self.bump() else { return Err(RegexError::TrailingBackslash) };
-        Ok(match b {
-            b'1'..=b'7' if !matches!(self.peek(), Some(b'0'..=b'7')) => return Err(bad()),
-            b'0'..=b'7' => {
+    fn escaped_byte(&mut self, before: &'p [u8]) -> Result<u8, RegexError> {
+        match self.escaped(before) {
+            Some(b) => Ok(b),
+            None if before.len() < 2 => Err(RegexError::TrailingBackslash),
+            // What was read till it was wrong.
+            None => {
+                let len = (before.len() - self.rest.len()).max(2);
+                Err(RegexError::Escape(text(before.get(..len).unwrap_or(before))))
+            }
+        }
+    }
+
+    fn escaped(&mut self, before: &'p [u8]) -> Option<u8> {
+        Some(match self.bump()? {
+            b'1'..=b'7' if !matches!(self.peek(), Some(b'0'..=b'7')) => return None,
+            b @ b'0'..=b'7' => {
                 let mut n = u32::from(b - b'0');
                 for _ in 0..2 {
                     if let Some(d @ b'0'..=b'7') = self.peek() {
@@ -296,35 +393,39 @@ impl<'p> Translator<'p> {
                         n = n * 8 + u32::from(d - b'0');
                     }
                 }
-                u8::try_from(n).map_err(|_| bad())?
+                u8::try_from(n).ok()?
             }
-            b'x' => self.hex().ok_or_else(bad)?,
+            b'x' => self.hex()?,
             b'a' => 7,
             b'f' => 12,
             b'n' => b'\n',
             b'r' => b'\r',
             b't' => b'\t',
             b'v' => 11,
-            _ if b < 0x80 && !b.is_ascii_alphanumeric() && b != b'_' => b,
-            _ => return Err(bad()),
+            b if b < 0x80 && !b.is_ascii_alphanumeric() => b,
+            _ => {
+                self.rest = before.get(2..).unwrap_or_default();
+                return None;
+            }
         })
     }
 
+    /// Two digits, or any number of them in braces.
     fn hex(&mut self) -> Option<u8> {
-        let digits = if self.peek() == Some(b'{') {
-            let end = self.rest.iter().position(|&b| b == b'}')?;
-            let digits = self.rest.get(1..end)?;
-            self.rest = self.rest.get(end + 1..)?;
-            digits
-        } else {
-            let (digits, rest) = self.rest.split_at_checked(2)?;
-            self.rest = rest;
-            digits
-        };
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
+        let digit = |b: u8| char::from(b).to_digit(16);
+        if self.peek() != Some(b'{') {
+            let (first, second) = (self.bump()?, self.bump()?);
+            return u8::try_from(digit(first)? * 16 + digit(second)?).ok();
         }
-        u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+        self.bump();
+        let mut n = digit(self.bump()?)?;
+        loop {
+            match self.bump()? {
+                b'}' => return u8::try_from(n).ok(),
+                b => n = n * 16 + digit(b)?,
+            }
+            u8::try_from(n).ok()?;
+        }
     }
 
     /// `\d`, `\pL` and such into `set`; the backslash is taken.
@@ -342,19 +443,23 @@ impl<'p> Translator<'p> {
                             .rest
                             .iter()
                             .position(|&b| b == b'}')
-                            .ok_or_else(|| RegexError::Escape(text(before)))?;
+                            .ok_or_else(|| RegexError::ClassRange(text(before)))?;
                         let name = text(self.rest.get(..end).unwrap_or_default());
                         self.rest = self.rest.get(end + 1..).unwrap_or_default();
                         name
                     }
                     Some(b) => text(&[b]),
-                    None => return Err(RegexError::Escape(text(before))),
+                    None => return Err(RegexError::ClassRange(text(before))),
                 };
+                let written = before.get(..before.len() - self.rest.len()).unwrap_or(before);
                 let negated = name.starts_with('^');
                 if negated {
                     name.remove(0);
                 }
-                class.add_unicode(&name)?;
+                class.add_unicode(&name).ok_or_else(|| RegexError::ClassRange(text(written)))?;
+                if self.folds() {
+                    class.fold();
+                }
                 if negated {
                     class.invert();
                 }
@@ -410,12 +515,13 @@ impl<'p> Translator<'p> {
         }
         self.bump();
         if self.folds() {
-            set.fold()?;
+            set.fold();
         }
         if negated {
             set.invert();
         }
         set.write(&mut self.out);
+        self.tree.class(set);
         self.atom = Atom::Some;
         Ok(())
     }
@@ -456,21 +562,37 @@ impl<'p> Translator<'p> {
     }
 }
 
-/// The length of a `{n}`, `{n,}` or `{n,m}` that `text` begins with; `None` when the brace is a plain character.
-fn repetition(pattern: &[u8]) -> Result<Option<usize>, RegexError> {
+/// How often an operator repeats.
+#[derive(Clone, Copy)]
+enum Times {
+    Loop(Loop),
+    Count(u32, Option<u32>),
+}
+
+/// The length and bounds of a `{n}`, `{n,}` or `{n,m}` that `text` begins with; `None` when the brace is a plain
+/// character.
+fn repetition(pattern: &[u8]) -> Result<Option<(usize, u32, Option<u32>)>, RegexError> {
     let Some(end) = pattern.iter().position(|&b| b == b'}') else { return Ok(None) };
     let Some(inner) = pattern.get(1..end).and_then(|i| std::str::from_utf8(i).ok()) else { return Ok(None) };
     let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    if !digits(low) || !(high.is_empty() || digits(high)) || inner == "," {
-        return Ok(None);
-    }
-    let number = |s: &str| s.parse::<u32>().unwrap_or(u32::MAX);
-    let (low, high) = (number(low), if high.is_empty() { None } else { Some(number(high)) });
+    // RE2 reads no number with a leading zero, nor one of ten digits: the brace is a plain one then.
+    let number = |s: &str| {
+        let reads =
+            s.len() < 10 && s.bytes().all(|b| b.is_ascii_digit()) && (s.len() < 2 || !s.starts_with('0'));
+        s.parse::<u32>().ok().filter(|_| reads)
+    };
+    let Some(low) = number(low) else { return Ok(None) };
+    let high = match high {
+        "" => None,
+        high => match number(high) {
+            Some(high) => Some(high),
+            None => return Ok(None),
+        },
+    };
     if low > MAX_REPEAT || high.is_some_and(|h| h > MAX_REPEAT || h < low) {
         return Err(RegexError::RepetitionSize(format!("{{{inner}}}")));
     }
-    Ok(Some(end + 1))
+    Ok(Some((end + 1, low, high)))
 }
 
 fn push_byte(out: &mut String, b: u8) {
@@ -485,91 +607,6 @@ fn push_byte(out: &mut String, b: u8) {
         _ => {
             let _ = write!(out, "\\x{b:02x}");
         }
-    }
-}
-
-/// A set of bytes.
-#[derive(Default)]
-struct Bytes([u128; 2]);
-
-impl Bytes {
-    fn contains(&self, b: u8) -> bool {
-        let [low, high] = self.0;
-        let half = if b < 128 { low } else { high };
-        half >> (b & 127) & 1 != 0
-    }
-
-    fn add(&mut self, b: u8) {
-        let [low, high] = &mut self.0;
-        *(if b < 128 { low } else { high }) |= 1 << (b & 127);
-    }
-
-    fn add_range(&mut self, from: u8, to: u8) {
-        (from..=to).for_each(|b| self.add(b));
-    }
-
-    fn add_where(&mut self, holds: impl Fn(u8) -> bool) {
-        (0..=255).filter(|&b| holds(b)).for_each(|b| self.add(b));
-    }
-
-    fn add_all(&mut self, other: &Bytes) {
-        self.add_where(|b| other.contains(b));
-    }
-
-    fn invert(&mut self) {
-        let [low, high] = self.0;
-        self.0 = [!low, !high];
-    }
-
-    /// The Latin-1 characters of a Unicode general category or script.
-    fn add_unicode(&mut self, name: &str) -> Result<(), RegexError> {
-        let named = name == "Any"
-            || name.len() <= 2
-            || matches!(name, "Latin" | "Common" | "Greek" | "Cyrillic" | "Han");
-        let class = named.then(|| regex::Regex::new(&format!("^\\p{{{name}}}$")).ok()).flatten();
-        let Some(class) = class else {
-            return Err(RegexError::Unsupported(format!("the character class {name}")));
-        };
-        self.add_where(|b| class.is_match(char::from(b).encode_utf8(&mut [0; 4])) || (name == "Any"));
-        Ok(())
-    }
-
-    /// Adds the other case of each letter.
-    fn fold(&mut self) -> Result<(), RegexError> {
-        if (0x80..=0xff).any(|b| self.contains(b)) && !(0x80..=0xff).all(|b| self.contains(b)) {
-            return Err(RegexError::Unsupported("a byte above 0x7f below (?i)".to_owned()));
-        }
-        for b in b'a'..=b'z' {
-            if self.contains(b) || self.contains(b.to_ascii_uppercase()) {
-                self.add(b);
-                self.add(b.to_ascii_uppercase());
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the set as a bracket expression that folds nothing.
-    fn write(&self, out: &mut String) {
-        let mut ranges = Vec::new();
-        let mut b = 0_u16;
-        while b < 256 {
-            let from = b;
-            while b < 256 && self.contains(b as u8) {
-                b += 1;
-            }
-            if b > from {
-                ranges.push((from, b - 1));
-            }
-            b += 1;
-        }
-        out.push_str("(?-i:[");
-        if ranges.is_empty() {
-            out.push_str("^\\x00-\\xff");
-        }
-        for (from, to) in ranges {
-            let _ = write!(out, "\\x{from:02x}-\\x{to:02x}");
-        }
-        out.push_str("])");
     }
 }
 

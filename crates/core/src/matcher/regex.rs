@@ -1,6 +1,7 @@
 //! Regular expressions as Envoy's configuration writes them (RE2), matched in linear time.
 
-use super::re2::{RegexError, translate};
+use super::re2::{RegexError, Translated, translate};
+use crate::config::CompileContext;
 use ::regex::bytes::{self, RegexBuilder};
 
 /// The largest compiled program, in bytes.
@@ -11,6 +12,7 @@ const SIZE_LIMIT: usize = 8 << 20;
 pub struct Regex {
     pattern: Box<str>,
     full: bytes::Regex,
+    program_size: usize,
 }
 
 fn build(pattern: &str) -> Result<bytes::Regex, RegexError> {
@@ -23,8 +25,9 @@ fn build(pattern: &str) -> Result<bytes::Regex, RegexError> {
 impl Regex {
     /// Compiles `pattern`. Syntax that RE2 refuses is refused in RE2's words.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        let full = build(&format!("\\A(?:{})\\z", translate(pattern)?))?;
-        Ok(Self { pattern: pattern.into(), full })
+        let Translated { pattern: translated, program_size } = translate(pattern)?;
+        let full = build(&format!("\\A(?:{translated})\\z"))?;
+        Ok(Self { pattern: pattern.into(), full, program_size })
     }
 
     /// Whether the whole of `subject` matches.
@@ -33,10 +36,36 @@ impl Regex {
         self.full.is_match(subject)
     }
 
+    /// The number of instructions of RE2's program for the pattern.
+    pub fn program_size(&self) -> usize {
+        self.program_size
+    }
+
     /// The pattern as configured.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
+}
+
+/// Whether a program of RE2 is within `re2.max_program_size.error_level`; the error is recorded, and so is a warning
+/// above `re2.max_program_size.warn_level`. The words are Envoy's.
+pub fn program_fits(pattern: &str, size: usize, cx: &CompileContext<'_>) -> bool {
+    let limits = cx.regex_limits();
+    let said = |most: u64, level: &str| {
+        format!(
+            "regex '{pattern}' RE2 program size of {size} > max program size of {most} set for the {level} level \
+             threshold. Increase configured max program size if necessary."
+        )
+    };
+    let size = size as u64;
+    if size > limits.error {
+        cx.error(said(limits.error, "error"));
+        return false;
+    }
+    if size > limits.warn {
+        cx.warn(said(limits.warn, "warn"));
+    }
+    true
 }
 
 impl PartialEq for Regex {
@@ -51,6 +80,7 @@ impl Eq for Regex {}
 #[derive(Clone, Debug)]
 pub struct RegexRewrite {
     regex: bytes::Regex,
+    program_size: usize,
     /// Literal texts and group numbers in turn; `None` when the substitution names a group that the pattern does
     /// not have: then, as in Envoy, nothing is replaced.
     substitution: Option<Vec<Piece>>,
@@ -79,7 +109,8 @@ pub enum SubstitutionError {
 impl RegexRewrite {
     /// Compiles both; `\0` to `\9` in `substitution` stand for the whole match and the groups.
     pub fn new(pattern: &str, substitution: &str) -> Result<Self, SubstitutionError> {
-        let regex = build(&translate(pattern)?)?;
+        let Translated { pattern, program_size } = translate(pattern)?;
+        let regex = build(&pattern)?;
         let (mut pieces, mut text, mut known) = (Vec::new(), Vec::new(), true);
         let mut bytes = substitution.bytes();
         while let Some(b) = bytes.next() {
@@ -100,7 +131,12 @@ impl RegexRewrite {
             }
         }
         pieces.push(Piece::Text(text.into()));
-        Ok(Self { regex, substitution: known.then_some(pieces) })
+        Ok(Self { regex, program_size, substitution: known.then_some(pieces) })
+    }
+
+    /// The number of instructions of RE2's program for the pattern.
+    pub fn program_size(&self) -> usize {
+        self.program_size
     }
 
     /// Writes `subject` to `out` with every match replaced; whether there was one.

@@ -1,6 +1,6 @@
 //! `envoy.type.matcher.v3.StringMatcher`.
 
-use super::Regex;
+use super::{Regex, program_fits};
 use crate::config::CompileContext;
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
 
@@ -97,7 +97,7 @@ impl StringMatcher {
 pub fn compile_regex(message: &pb::RegexMatcher, cx: &CompileContext<'_>) -> Option<Regex> {
     let pb::RegexMatcher { regex } = message;
     match Regex::new(regex) {
-        Ok(regex) => Some(regex),
+        Ok(regex) => program_fits(regex.pattern(), regex.program_size(), &cx.field("regex")).then_some(regex),
         Err(error) => {
             cx.field("regex").error(error.to_string());
             None

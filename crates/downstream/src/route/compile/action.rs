@@ -14,7 +14,7 @@ use crate::route::weighted::WeightedClusters;
 use crate::route::{HashPolicies, Route, WeightChanges};
 use crate::router::retry::{RetryPlugins, RetryPolicy};
 use nuncio_core::config::{CompileContext, Fraction, data_source, duration, type_name};
-use nuncio_core::matcher::RegexRewrite;
+use nuncio_core::matcher::{RegexRewrite, program_fits};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
@@ -351,7 +351,10 @@ fn regex_rewrite(message: matcher::RegexMatchAndSubstitute, cx: &CompileContext<
     let matcher::RegexMatchAndSubstitute { pattern, substitution } = message;
     let matcher::RegexMatcher { regex } = pattern.unwrap_or_default();
     match RegexRewrite::new(&regex, &substitution) {
-        Ok(rewrite) => Some(rewrite),
+        Ok(rewrite) => {
+            let cx = cx.field("pattern");
+            program_fits(&regex, rewrite.program_size(), &cx.field("regex")).then_some(rewrite)
+        }
         Err(error) => {
             cx.error(error.to_string());
             None
