@@ -1,6 +1,7 @@
 //! Network filters: what a filter chain does with a connection's bytes.
 //!
-//! All that are built end their chain (the HTTP connection manager does), so a chain is one filter.
+//! The last one of a chain serves the connection (the HTTP connection manager does). Those before it are gates: a
+//! connection passes them one after another, and each may close it, or look at its bytes from then on.
 
 use crate::listener::Draining;
 use crate::world::{CompileEnv, World};
@@ -39,6 +40,66 @@ pub trait NetworkFilter {
     ) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
+/// A compiled filter that stands before the one that serves, shared by all workers.
+pub trait NetworkGateConfig: Send + Sync {
+    /// One worker's live form of it.
+    fn start(self: Arc<Self>, world: &Rc<World>) -> Rc<dyn NetworkGate>;
+}
+
+/// One worker's filter that stands before the one that serves.
+pub trait NetworkGate {
+    /// A connection has come. `None` closes it.
+    fn pass(
+        self: Rc<Self>,
+        io: Box<dyn ByteStream>,
+        connection: Rc<ConnectionInfo>,
+    ) -> Pin<Box<dyn Future<Output = Option<Passed>>>>;
+}
+
+/// A connection that has passed a gate.
+pub struct Passed {
+    /// Its bytes, which the gate may look at.
+    pub io: Box<dyn ByteStream>,
+    /// What the gate holds while the connection lives.
+    pub hold: Option<Box<dyn std::any::Any>>,
+}
+
+/// What a factory makes.
+pub enum CompiledFilter {
+    /// It serves connections, and is the last one of its chain.
+    Serving(Arc<dyn NetworkFilterConfig>),
+    /// It stands before others.
+    Gate(Arc<dyn NetworkGateConfig>),
+}
+
+/// A filter that serves what passes the gates before it.
+pub(crate) struct Gated {
+    pub(crate) gates: Vec<Rc<dyn NetworkGate>>,
+    pub(crate) serving: Rc<dyn NetworkFilter>,
+}
+
+impl NetworkFilter for Gated {
+    fn serve(
+        self: Rc<Self>,
+        mut io: Box<dyn ByteStream>,
+        connection: Rc<ConnectionInfo>,
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move {
+            let mut holds = Vec::new();
+            for gate in &self.gates {
+                match Rc::clone(gate).pass(io, Rc::clone(&connection)).await {
+                    None => return,
+                    Some(passed) => {
+                        io = passed.io;
+                        holds.extend(passed.hold);
+                    }
+                }
+            }
+            Rc::clone(&self.serving).serve(io, connection).await;
+        })
+    }
+}
+
 /// Compiles a network filter's message. `None`: refused, and the reason is recorded in the context.
 pub trait NetworkFilterFactory: Send + Sync {
     /// The filter's configuration message; its full name is the registry's key.
@@ -51,7 +112,7 @@ pub trait NetworkFilterFactory: Send + Sync {
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
         listener: ListenerFacts<'_>,
-    ) -> Option<Arc<dyn NetworkFilterConfig>>;
+    ) -> Option<CompiledFilter>;
 }
 
 /// A factory whose message type is erased: what the registry holds.
@@ -63,7 +124,7 @@ pub trait AnyNetworkFilterFactory: Send + Sync {
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
         listener: ListenerFacts<'_>,
-    ) -> Option<Arc<dyn NetworkFilterConfig>>;
+    ) -> Option<CompiledFilter>;
 }
 
 impl<F: NetworkFilterFactory> AnyNetworkFilterFactory for F {
@@ -73,7 +134,7 @@ impl<F: NetworkFilterFactory> AnyNetworkFilterFactory for F {
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
         listener: ListenerFacts<'_>,
-    ) -> Option<Arc<dyn NetworkFilterConfig>> {
+    ) -> Option<CompiledFilter> {
         let message = cx.unpack(&config)?;
         drop(config);
         self.compile(message, cx, env, listener)

@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod http;
 pub mod listener;
+pub mod network;
 pub mod retry;
 
 use nuncio_core::access_log::AnyAccessLogFactory;
@@ -87,8 +88,30 @@ pub fn listener_filters() -> Result<Table<dyn AnyListenerFilterFactory>, Duplica
 pub fn network_filters() -> Result<Table<dyn AnyNetworkFilterFactory>, DuplicateFactory> {
     Table::new(vec![
         (
+            "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+            Box::new(network::connection_limit::ConnectionLimitFactory) as Box<dyn AnyNetworkFilterFactory>,
+        ),
+        (
+            "envoy.extensions.filters.network.direct_response.v3.Config",
+            Box::new(network::direct_response::DirectResponseFactory),
+        ),
+        ("envoy.extensions.filters.network.echo.v3.Echo", Box::new(network::echo::EchoFactory)),
+        (
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            Box::new(HcmFactory) as Box<dyn AnyNetworkFilterFactory>,
+            Box::new(HcmFactory),
+        ),
+        (
+            "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit",
+            Box::new(network::local_ratelimit::LocalRateLimitFactory::default()),
+        ),
+        ("envoy.extensions.filters.network.rbac.v3.RBAC", Box::new(network::rbac::RbacFactory)),
+        (
+            "envoy.extensions.filters.network.set_filter_state.v3.Config",
+            Box::new(network::set_filter_state::SetFilterStateFactory),
+        ),
+        (
+            "envoy.extensions.filters.network.sni_cluster.v3.SniCluster",
+            Box::new(network::sni_cluster::SniClusterFactory),
         ),
         ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", Box::new(TcpProxyFactory)),
     ])

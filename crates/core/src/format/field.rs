@@ -100,6 +100,9 @@ fn since_start(info: &StreamInfo, point: Option<Instant>) -> Option<u64> {
 /// The values that are text.
 const TEXTS: &[(&str, Text)] = &[
     ("ACCESS_LOG_TYPE", |cx, out| put(Some(cx.log_type.as_str().as_bytes()), out)),
+    ("CONNECTION_TERMINATION_DETAILS", |cx, out| {
+        write_details(cx.info.connection.state.termination.get().map(|t| &**t), false, out)
+    }),
     ("CUSTOM_FLAGS", |_, _| true),
     ("DOWNSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
         // A stream's entry is written before Envoy notes how the connection was closed.
@@ -198,7 +201,6 @@ const NUMBERS: &[(&str, Number)] = &[
 
 /// What Envoy prints `-` for without tracing, and what is not known of secured connections.
 const ABSENT: &[&str] = &[
-    "CONNECTION_TERMINATION_DETAILS",
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_PEER_CERT",
     "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",

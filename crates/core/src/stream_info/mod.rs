@@ -60,6 +60,8 @@ pub struct ConnectionState {
     pub remote_reset: Cell<bool>,
     /// Why its handshake failed (`DOWNSTREAM_TRANSPORT_FAILURE_REASON`).
     pub transport_failure: OnceCell<Box<str>>,
+    /// Which filter closed it and why (`CONNECTION_TERMINATION_DETAILS`).
+    pub termination: OnceCell<Box<str>>,
     /// What network filters leave for each other and for its streams.
     pub filter_state: ConnectionFilterState,
 }

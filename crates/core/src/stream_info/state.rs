@@ -36,7 +36,10 @@ pub trait FilterState: fmt::Debug {
 
 /// The filter state of a connection, which all of its streams see. Allocated with the first use.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectionFilterState(RefCell<Option<Box<BTreeMap<Box<str>, Rc<dyn FilterState>>>>>);
+pub struct ConnectionFilterState(RefCell<Option<Box<Objects>>>);
+
+/// Objects by name.
+type Objects = BTreeMap<Box<str>, Rc<dyn FilterState>>;
 
 impl ConnectionFilterState {
     /// The object called `name`.
@@ -54,7 +57,7 @@ impl ConnectionFilterState {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     metadata: Metadata,
-    filter_state: BTreeMap<Box<str>, Rc<dyn FilterState>>,
+    filter_state: Objects,
 }
 
 impl StreamInfo {

@@ -8,7 +8,7 @@ use super::request_id::RequestIds;
 use super::response_headers::ServerHeader;
 use super::upgrade::{UpgradeConfig, Upgrades};
 use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
-use crate::network::{ListenerFacts, NetworkFilterConfig, NetworkFilterFactory};
+use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
 use crate::route::{CompilePerRoute, RouteOptions, RouteTable};
 use crate::world::CompileEnv;
 use nuncio_codec::h1::{DecoderLimits, HeaderCase, ServerOptions, UnderscoreAction};
@@ -166,9 +166,9 @@ impl NetworkFilterFactory for HcmFactory {
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
         listener: ListenerFacts<'_>,
-    ) -> Option<Arc<dyn NetworkFilterConfig>> {
+    ) -> Option<CompiledFilter> {
         let config = HcmConfig::compile(config, cx, env, listener)?;
-        Some(Arc::new(config))
+        Some(CompiledFilter::Serving(Arc::new(config)))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::filter::ListenerFilterConfig;
 use super::matching::ChainMatch;
 use super::transport::DownstreamTransport;
-use crate::network::{ListenerFacts, NetworkFilterConfig};
+use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterConfig, NetworkGateConfig};
 use crate::world::CompileEnv;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::address::Address;
@@ -73,6 +73,8 @@ pub struct FilterChainConfig {
     pub(super) connect_timeout: Option<Duration>,
     /// What serves its connections; they are closed where there is nothing.
     pub filter: Option<Arc<dyn NetworkFilterConfig>>,
+    /// What they pass before.
+    pub gates: Vec<Arc<dyn NetworkGateConfig>>,
 }
 
 impl ListenerConfig {
@@ -304,7 +306,8 @@ impl FilterChainConfig {
         );
         let count = filters.len();
         let last = count.saturating_sub(1);
-        let mut terminal = None;
+        let (mut terminal, mut gates) = (None, Vec::new());
+        let mut good = true;
         for (i, filter) in filters.into_iter().enumerate() {
             let filter_cx = cx.item("filters", i);
             let pb::Filter { name, config_type } = filter;
@@ -312,23 +315,35 @@ impl FilterChainConfig {
             let Some(filter::ConfigType::TypedConfig(any)) = config_type else {
                 filter_cx
                     .error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
+                good = false;
                 continue;
             };
+            let kind = config::type_name(&any.type_url).to_owned();
             let Some(factory) = env.network_filters.get(&any.type_url) else {
                 typed_cx.unsupported(format!("the network filter {} is not built", any.type_url));
                 continue;
             };
-            if i != last {
-                filter_cx.error(format!(
-                    "Error: terminal filter named {name} of type {} must be the last filter in a network \
-                     filter chain.",
-                    config::type_name(&any.type_url)
-                ));
-                continue;
+            match factory.compile_any(any, &typed_cx, env, facts) {
+                Some(CompiledFilter::Serving(filter)) if i == last => terminal = Some(filter),
+                Some(CompiledFilter::Gate(gate)) if i != last => gates.push(gate),
+                Some(CompiledFilter::Serving(_)) => {
+                    filter_cx.error(format!(
+                        "Error: terminal filter named {name} of type {kind} must be the last filter in a network \
+                         filter chain."
+                    ));
+                    good = false;
+                }
+                Some(CompiledFilter::Gate(_)) => {
+                    filter_cx.error(format!(
+                        "Error: non-terminal filter named {name} of type {kind} is the last filter in a network \
+                         filter chain."
+                    ));
+                    good = false;
+                }
+                None => good = false,
             }
-            terminal = factory.compile_any(any, &typed_cx, env, facts);
         }
-        if terminal.is_none() && count > 0 {
+        if !good || (terminal.is_none() && count > 0) {
             return None;
         }
         let metadata = metadata.map(config::metadata);
@@ -340,6 +355,7 @@ impl FilterChainConfig {
             transport: transport?,
             connect_timeout,
             filter: terminal,
+            gates,
         })
     }
 }

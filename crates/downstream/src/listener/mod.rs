@@ -20,7 +20,7 @@ pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 pub use transport::DownstreamTransport;
 
 use self::access_log::ConnectionLog;
-use crate::network::{NetworkFilter, NetworkFilterConfig};
+use crate::network::{Gated, NetworkFilter};
 use crate::world::World;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ConnectionInfo, ConnectionState, TlsInfo};
@@ -53,8 +53,15 @@ impl Listener {
     /// A listener's live form on this worker.
     pub fn new(config: Arc<ListenerConfig>, world: &Rc<World>) -> Rc<Self> {
         let draining = Draining::new(config.modify_only);
-        let start = |filter: &Arc<dyn NetworkFilterConfig>| Arc::clone(filter).start(world, &draining);
-        let chains = config.filter_chains.iter().map(|chain| chain.filter.as_ref().map(start)).collect();
+        let start = |chain: &FilterChainConfig| {
+            let serving = Arc::clone(chain.filter.as_ref()?).start(world, &draining);
+            if chain.gates.is_empty() {
+                return Some(serving);
+            }
+            let gates = chain.gates.iter().map(|gate| Arc::clone(gate).start(world)).collect();
+            Some(Rc::new(Gated { gates, serving }) as Rc<dyn NetworkFilter>)
+        };
+        let chains = config.filter_chains.iter().map(start).collect();
         let discovery = world.stats.scope(config.stat_prefix());
         let thread = format!("worker_{}", world.worker.id());
         Self::of(config, world, &thread, (chains, draining), Some(discovery))

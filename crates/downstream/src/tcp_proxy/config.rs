@@ -1,7 +1,7 @@
 //! A TCP proxy's compiled configuration.
 
 use super::tunnel::TunnelConfig;
-use crate::network::{ListenerFacts, NetworkFilterConfig, NetworkFilterFactory};
+use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
 use crate::world::CompileEnv;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::config::{self, CompileContext};
@@ -117,7 +117,7 @@ impl NetworkFilterFactory for TcpProxyFactory {
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
         _listener: ListenerFacts<'_>,
-    ) -> Option<Arc<dyn NetworkFilterConfig>> {
+    ) -> Option<CompiledFilter> {
         let pb::TcpProxy {
             stat_prefix,
             cluster_specifier,
@@ -167,7 +167,7 @@ impl NetworkFilterFactory for TcpProxyFactory {
             None => None,
             Some(message) => Some(TunnelConfig::compile(message, &cx.field("tunneling_config"))?),
         };
-        Some(Arc::new(TcpProxyConfig {
+        Some(CompiledFilter::Serving(Arc::new(TcpProxyConfig {
             places: FieldPlaces::new(cx, &["cluster"]),
             stat_prefix: format!("tcp.{stat_prefix}."),
             idle_timeout: config::timeout(
@@ -185,7 +185,7 @@ impl NetworkFilterFactory for TcpProxyFactory {
             hash: hash_policy.into_iter().find_map(hash_source),
             clusters,
             criteria,
-        }))
+        })))
     }
 }
 

@@ -9,6 +9,8 @@ mod stats;
 mod tunnel;
 
 pub use config::{TcpProxyConfig, TcpProxyFactory};
+pub use reach::CLUSTER_STATE;
+pub use session::IDLE_STATE;
 pub use stats::TcpProxyStats;
 
 use crate::listener::Draining;

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// The filter state that names the cluster of a connection, whatever the configuration says.
-pub(super) const CLUSTER_STATE: &str = "envoy.tcp_proxy.cluster";
+pub const CLUSTER_STATE: &str = "envoy.tcp_proxy.cluster";
 
 const PRIORITY: RequestPriority = RequestPriority::Default;
 

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// The filter state that says how long a connection may be idle, in milliseconds.
-const IDLE_STATE: &str = "envoy.tcp_proxy.per_connection_idle_timeout_ms";
+pub const IDLE_STATE: &str = "envoy.tcp_proxy.per_connection_idle_timeout_ms";
 
 /// Serves a connection until both sides have ended, one failed or a time is over. The client is read only once
 /// there is a host for its bytes.
