@@ -75,6 +75,18 @@ pub fn listener_filters() -> Result<Table<dyn AnyListenerFilterFactory>, Duplica
             Box::new(listener::http_inspector::HttpInspectorFactory) as Box<dyn AnyListenerFilterFactory>,
         ),
         (
+            "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
+            Box::new(listener::local_ratelimit::LocalRateLimitFactory),
+        ),
+        (
+            "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
+            Box::new(listener::original_dst::OriginalDstFactory),
+        ),
+        (
+            "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+            Box::new(listener::proxy_protocol::ProxyProtocolFactory),
+        ),
+        (
             "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
             Box::new(listener::tls_inspector::TlsInspectorFactory),
         ),

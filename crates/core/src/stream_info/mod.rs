@@ -1,10 +1,12 @@
 //! What is known about one stream: the single source of its access-log line, span and histograms.
 
 mod flags;
+mod proxy_protocol;
 mod state;
 mod tls;
 
 pub use flags::{ResponseFlag, ResponseFlags};
+pub use proxy_protocol::{PROXY_PROTOCOL_STATE, ProxyProtocolState};
 pub use state::{ConnectionFilterState, FilterState, Metadata};
 pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
 
@@ -64,6 +66,8 @@ pub struct ConnectionState {
     pub termination: OnceCell<Box<str>>,
     /// What network filters leave for each other and for its streams.
     pub filter_state: ConnectionFilterState,
+    /// Metadata that listener filters left for its own logs; streams do not see it.
+    pub metadata: Option<Box<Metadata>>,
 }
 
 /// Points in a stream's life; unset where it did not get there.

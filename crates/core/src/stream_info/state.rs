@@ -77,6 +77,14 @@ impl StreamInfo {
         }
     }
 
+    /// Takes over what listener filters left for the logs of the connection itself.
+    pub fn take_connection_metadata(&mut self) {
+        let connection = Rc::clone(&self.connection);
+        for (namespace, fields) in connection.state.metadata.iter().flat_map(|m| m.iter()) {
+            self.set_dynamic_metadata(namespace, fields.clone());
+        }
+    }
+
     /// The filter state called `name`: the stream's own, or its connection's.
     pub fn filter_state(&self, name: &str) -> Option<Rc<dyn FilterState>> {
         let own = self.state.as_deref().and_then(|s| s.filter_state.get(name));

@@ -88,18 +88,18 @@ async fn look(
     facts: &mut SocketFacts,
     bytes: &mut Vec<u8>,
 ) -> Looked {
-    for make in &listener.filters {
+    for (make, disabled) in &listener.filters {
+        if disabled.as_ref().is_some_and(|d| d.holds(facts)) {
+            continue;
+        }
         let mut filter = make();
         loop {
-            match filter.inspect(bytes, facts) {
+            match filter.inspect(bytes, facts, io) {
                 Inspected::Done { consumed } => {
                     bytes.drain(..consumed.min(bytes.len()));
                     break;
                 }
-                Inspected::Close => {
-                    listener.stats.downstream_listener_filter_error.inc();
-                    return Looked::Closed;
-                }
+                Inspected::Close => return Looked::Closed,
                 Inspected::More => {}
             }
             if bytes.len() >= LOOK_AT_MOST {

@@ -2,6 +2,7 @@
 
 use super::filter::ListenerFilterConfig;
 use super::matching::ChainMatch;
+use super::predicate::Predicate;
 use super::transport::DownstreamTransport;
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterConfig, NetworkGateConfig};
 use crate::world::CompileEnv;
@@ -43,8 +44,8 @@ pub struct ListenerConfig {
     pub(super) matches: Vec<ChainMatch>,
     /// The chain of connections that no other one takes.
     pub(super) default_chain: Option<usize>,
-    /// What looks at a connection before its chain is chosen.
-    pub(super) listener_filters: Vec<Arc<dyn ListenerFilterConfig>>,
+    /// What looks at a connection before its chain is chosen, and which connections it leaves out.
+    pub(super) listener_filters: Vec<(Arc<dyn ListenerFilterConfig>, Option<Predicate>)>,
     /// How long that may take.
     pub(super) filters_timeout: Option<Duration>,
     /// After that time the connection goes on as it is.
@@ -258,12 +259,16 @@ fn compile_listener_filters(
     messages: Vec<pb::ListenerFilter>,
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
-) -> Option<Vec<Arc<dyn ListenerFilterConfig>>> {
+) -> Option<Vec<(Arc<dyn ListenerFilterConfig>, Option<Predicate>)>> {
     let count = messages.len();
     let mut filters = Vec::with_capacity(count);
     for (i, filter) in messages.into_iter().enumerate() {
         let cx = cx.item("listener_filters", i);
-        let pb::ListenerFilter { name, config_type } = filter;
+        let pb::ListenerFilter { name, config_type, filter_disabled } = filter;
+        let disabled = match filter_disabled {
+            None => Some(None),
+            Some(message) => Predicate::compile(message, &cx.field("filter_disabled")).map(Some),
+        };
         let Some(listener_filter::ConfigType::TypedConfig(any)) = config_type else {
             if !cx.told_of("typed_config") && !cx.told_of("config_discovery") {
                 cx.error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
@@ -272,7 +277,7 @@ fn compile_listener_filters(
         };
         let cx = cx.field("typed_config");
         match env.listener_filters.get(&any.type_url) {
-            Some(factory) => filters.extend(factory.compile_any(&any, &cx)),
+            Some(factory) => filters.extend(factory.compile_any(&any, &cx).zip(disabled)),
             None => {
                 cx.unsupported(format!("the listener filter {} is not built", any.type_url));
             }

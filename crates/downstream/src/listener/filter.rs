@@ -3,6 +3,7 @@
 use super::SocketFacts;
 use crate::world::World;
 use nuncio_core::config::CompileContext;
+use nuncio_net::stream::ByteStream;
 use prost::{Message, Name};
 use prost_types::Any;
 use std::rc::Rc;
@@ -19,8 +20,9 @@ pub type MakeListenerFilter = Box<dyn Fn() -> Box<dyn ListenerFilter>>;
 
 /// A look at one connection.
 pub trait ListenerFilter {
-    /// Looks at what has come so far. It is called again with more only after [`Inspected::More`].
-    fn inspect(&mut self, bytes: &[u8], facts: &mut SocketFacts) -> Inspected;
+    /// Looks at what has come so far, at first nothing. It is called again with more only after [`Inspected::More`].
+    /// It never reads from `io`, which tells of the socket.
+    fn inspect(&mut self, bytes: &[u8], facts: &mut SocketFacts, io: &dyn ByteStream) -> Inspected;
 }
 
 /// What a listener filter says of a connection's first bytes.

@@ -3,6 +3,7 @@
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::CidrList;
+use nuncio_core::stream_info::{ConnectionFilterState, Metadata};
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
 use nuncio_proto::pb::envoy::config::listener::v3 as pb;
 use nuncio_proto::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
@@ -46,6 +47,10 @@ pub struct SocketFacts {
     pub transport_protocol: &'static str,
     /// Protocols that the client offers, in its order.
     pub application_protocols: Vec<Box<[u8]>>,
+    /// Metadata that listener filters leave for the connection's own logs.
+    pub metadata: Metadata,
+    /// Filter state that they leave for whoever serves it.
+    pub filter_state: ConnectionFilterState,
 }
 
 impl SocketFacts {
@@ -58,6 +63,8 @@ impl SocketFacts {
             server_name: None,
             transport_protocol: "raw_buffer",
             application_protocols: Vec::new(),
+            metadata: Metadata::new(),
+            filter_state: ConnectionFilterState::default(),
         }
     }
 }

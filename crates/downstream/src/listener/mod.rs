@@ -6,6 +6,7 @@ mod config;
 mod draining;
 mod filter;
 mod matching;
+mod predicate;
 mod stats;
 mod transport;
 
@@ -20,6 +21,7 @@ pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 pub use transport::DownstreamTransport;
 
 use self::access_log::ConnectionLog;
+use self::predicate::Predicate;
 use crate::network::{Gated, NetworkFilter};
 use crate::world::World;
 use nuncio_core::stats::Scope;
@@ -43,7 +45,7 @@ pub struct Listener {
     worker_stats: Scope<ListenerWorkerStats>,
     /// Where a chain is secured.
     ssl: Option<SslStats>,
-    filters: Vec<MakeListenerFilter>,
+    filters: Vec<(MakeListenerFilter, Option<Predicate>)>,
     /// Connections are looked at, or secured, before they are served.
     looks: bool,
     _discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
@@ -85,7 +87,10 @@ impl Listener {
     ) -> Rc<Self> {
         let prefix = config.stat_prefix();
         let secured = config.filter_chains.iter().any(|c| matches!(c.transport, DownstreamTransport::Tls(_)));
-        let filters: Vec<_> = config.listener_filters.iter().map(|f| Arc::clone(f).start(world)).collect();
+        let start = |(f, disabled): &(Arc<dyn ListenerFilterConfig>, Option<Predicate>)| {
+            (Arc::clone(f).start(world), disabled.clone())
+        };
+        let filters: Vec<_> = config.listener_filters.iter().map(start).collect();
         let matches = config.matches.iter().any(|m| !m.takes_all());
         Rc::new(Self {
             ssl: secured.then(|| SslStats::new(&world.stats, prefix, Side::Server)),
@@ -164,7 +169,11 @@ impl Listener {
             accepted,
             listener_metadata: self.config.metadata.clone(),
             filter_chain_metadata: chain.and_then(|c| c.metadata.clone()),
-            state: ConnectionState::default(),
+            state: ConnectionState {
+                filter_state: facts.filter_state,
+                metadata: (!facts.metadata.is_empty()).then(|| Box::new(facts.metadata)),
+                ..ConnectionState::default()
+            },
         }
     }
 }

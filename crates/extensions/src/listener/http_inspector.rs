@@ -6,6 +6,7 @@ use nuncio_downstream::listener::{
     Inspected, ListenerFilter, ListenerFilterConfig, ListenerFilterFactory, MakeListenerFilter, SocketFacts,
 };
 use nuncio_downstream::world::World;
+use nuncio_net::stream::ByteStream;
 use nuncio_proto::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector as Message;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ fn spoken(bytes: &[u8]) -> Spoken {
 }
 
 impl ListenerFilter for HttpInspector {
-    fn inspect(&mut self, bytes: &[u8], facts: &mut SocketFacts) -> Inspected {
+    fn inspect(&mut self, bytes: &[u8], facts: &mut SocketFacts, _: &dyn ByteStream) -> Inspected {
         if facts.transport_protocol == "tls" {
             return Inspected::Done { consumed: 0 };
         }

@@ -6,6 +6,7 @@ use nuncio_downstream::listener::{
     Inspected, ListenerFilter, ListenerFilterConfig, ListenerFilterFactory, MakeListenerFilter, SocketFacts,
 };
 use nuncio_downstream::world::World;
+use nuncio_net::stream::ByteStream;
 use nuncio_net::tls::hello::{Hello, inspect};
 use nuncio_proto::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector as Message;
 use std::rc::Rc;
@@ -53,7 +54,7 @@ struct TlsInspector {
 }
 
 impl ListenerFilter for TlsInspector {
-    fn inspect(&mut self, bytes: &[u8], facts: &mut SocketFacts) -> Inspected {
+    fn inspect(&mut self, bytes: &[u8], facts: &mut SocketFacts, _: &dyn ByteStream) -> Inspected {
         let stats = &self.stats;
         match inspect(bytes) {
             Hello::Incomplete => return Inspected::More,

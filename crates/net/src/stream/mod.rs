@@ -50,6 +50,11 @@ pub trait ByteStream {
     /// What the kernel answers.
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
 
+    /// Where a connection that was redirected here was going (`SO_ORIGINAL_DST`); none where it was not.
+    fn original_destination(&self) -> Option<Address> {
+        None
+    }
+
     /// From now on, dropping the stream resets the connection (RST) instead of closing it.
     fn reset_on_drop(&self);
 }
@@ -85,6 +90,10 @@ impl<S: ByteStream + ?Sized> ByteStream for Box<S> {
 
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         (**self).set_nodelay(nodelay)
+    }
+
+    fn original_destination(&self) -> Option<Address> {
+        (**self).original_destination()
     }
 
     fn reset_on_drop(&self) {

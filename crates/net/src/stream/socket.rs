@@ -46,6 +46,16 @@ impl TcpByteStream {
     }
 }
 
+impl TcpByteStream {
+    /// What the kernel's connection tracking knows; nothing where it did not redirect.
+    fn redirected_from(&self) -> Option<Address> {
+        let v4 = self.local.ip()?.is_ipv4();
+        let asked = self.with_socket(|s| if v4 { s.original_dst_v4() } else { s.original_dst_v6() });
+        let original = Address::from(asked.ok()?.as_socket()?);
+        (original != self.local).then_some(original)
+    }
+}
+
 /// A Unix domain socket's connection.
 pub struct UnixByteStream {
     socket: RefCell<UnixStream>,
@@ -68,7 +78,7 @@ fn linger_zero(socket: &impl AsFd) {
 }
 
 macro_rules! socket_stream {
-    ($name:ident, $nodelay:expr) => {
+    ($name:ident, $nodelay:expr, $original:expr) => {
         impl ByteStream for $name {
             #[inline]
             fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -118,6 +128,11 @@ macro_rules! socket_stream {
                 set(self, nodelay)
             }
 
+            fn original_destination(&self) -> Option<Address> {
+                let original: fn(&Self) -> Option<Address> = $original;
+                original(self)
+            }
+
             fn reset_on_drop(&self) {
                 linger_zero(&*self.socket.borrow());
             }
@@ -125,5 +140,5 @@ macro_rules! socket_stream {
     };
 }
 
-socket_stream!(TcpByteStream, |s, on| s.socket.borrow().set_nodelay(on));
-socket_stream!(UnixByteStream, |_, _| Ok(()));
+socket_stream!(TcpByteStream, |s, on| s.socket.borrow().set_nodelay(on), |s| s.redirected_from());
+socket_stream!(UnixByteStream, |_, _| Ok(()), |_| None);

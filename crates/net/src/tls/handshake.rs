@@ -318,11 +318,10 @@ impl<'a> Wire<'a> {
 
     /// Sends the alert that rustls has for the peer, as far as that can be done at once.
     async fn tell<S: Side>(&mut self, side: &mut S) {
-        // What was refused is not looked at again: it would be answered with another alert.
-        self.input.clear();
+        // One alert: what was refused is not looked at again. (rustls remembers where it stood, so that it stays.)
         for _ in 0..4 {
             match self.step(side) {
-                Next::Again => {}
+                Next::Again if self.output.is_empty() => {}
                 _ => break,
             }
         }
