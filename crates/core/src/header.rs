@@ -1,5 +1,9 @@
 //! Header names as configuration gives them, and changes to headers (`request_headers_to_add` and its like).
 
+mod ordered;
+
+pub use ordered::OrderedMutations;
+
 use crate::config::CompileContext;
 use crate::format::{Commands, Format, FormatContext};
 use nuncio_codec::head::{HeaderMap, Known, Name, RequestHead, ResponseHead};
@@ -254,14 +258,7 @@ impl HeaderMutations {
                     header.value.render(&cx, &mut values);
                 }
             }
-            let there = || header.name.is_in(headers);
-            let overwrite = match header.action {
-                HeaderAppendAction::AppendIfExistsOrAdd => Some(false),
-                HeaderAppendAction::AddIfAbsent => (!there()).then_some(false),
-                HeaderAppendAction::OverwriteIfExists => there().then_some(true),
-                HeaderAppendAction::OverwriteIfExistsOrAdd => Some(true),
-            };
-            match overwrite.filter(|_| values.len() > from || header.keep_empty) {
+            match header.overwrites(headers, values.len() == from) {
                 Some(overwrite) => planned.push((header, values.len(), overwrite)),
                 None => values.truncate(from),
             }
@@ -271,16 +268,8 @@ impl HeaderMutations {
             for (header, to, overwrite) in &planned {
                 let value = values.get(from..*to).unwrap_or_default();
                 from = *to;
-                if *overwrite != overwriting {
-                    continue;
-                }
-                let name = header.name.as_name();
-                if overwriting {
-                    headers.set(name, value);
-                } else if is_joined(side, name) {
-                    headers.append_joined(name, b",", value);
-                } else {
-                    headers.append(name, value);
+                if *overwrite == overwriting {
+                    header.put(headers, side, value, overwriting);
                 }
             }
         }
@@ -325,6 +314,30 @@ impl HeaderValue {
         let format = Format::with(&modern(&value), &Commands::default(), true);
         let value = format.map_err(|e| cx.field("header").field("value").error(e.to_string())).ok()?;
         Some(Self { name: HeaderName::new(key), value, action, keep_empty: *keep_empty_value })
+    }
+
+    /// Whether its value takes the place of those that are there, or comes beside them; `None` where it does not
+    /// come at all. `empty`: the value is.
+    fn overwrites(&self, headers: &HeaderMap, empty: bool) -> Option<bool> {
+        let there = || self.name.is_in(headers);
+        let overwrite = match self.action {
+            HeaderAppendAction::AppendIfExistsOrAdd => Some(false),
+            HeaderAppendAction::AddIfAbsent => (!there()).then_some(false),
+            HeaderAppendAction::OverwriteIfExists => there().then_some(true),
+            HeaderAppendAction::OverwriteIfExistsOrAdd => Some(true),
+        };
+        overwrite.filter(|_| !empty || self.keep_empty)
+    }
+
+    fn put(&self, headers: &mut HeaderMap, side: Side, value: &[u8], overwrite: bool) {
+        let name = self.name.as_name();
+        if overwrite {
+            headers.set(name, value);
+        } else if is_joined(side, name) {
+            headers.append_joined(name, b",", value);
+        } else {
+            headers.append(name, value);
+        }
     }
 }
 

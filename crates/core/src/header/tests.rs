@@ -119,3 +119,25 @@ fn older_spellings_of_metadata_are_understood() {
     assert_eq!(modern("%PER_REQUEST_STATE(a.b)%x"), "%FILTER_STATE(a.b:PLAIN)%x");
     assert_eq!(modern("%DYNAMIC_METADATA(a:b)%"), "%DYNAMIC_METADATA(a:b)%");
 }
+
+#[test]
+fn ordered_changes_see_each_other() {
+    use nuncio_proto::pb::envoy::config::common::mutation_rules::v3::{
+        HeaderMutation, header_mutation::Action,
+    };
+    let put = |key, value| Action::Append(option(key, value, A::AppendIfExistsOrAdd));
+    let list = [
+        put("x-a", "%REQ(x-in)%"),
+        Action::Remove("x-in".into()),
+        put("x-b", "%REQ(x-in)%"),
+        put("x-c", "%REQ(x-a)%!"),
+    ]
+    .map(|action| HeaderMutation { action: Some(action) });
+    let changes = compiled(|cx| OrderedMutations::compile(&list, cx, "list")).unwrap();
+    let (info, rng) = (stream(), Rng::seeded(1));
+    let mut head = RequestHead { headers: headers(&[("x-in", "v")]), ..RequestHead::new() };
+    changes.apply_request(&mut head, &entry(&info, None, &rng));
+    let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
+    let after: Vec<_> = head.headers.iter().map(|(n, v)| (text(n.as_bytes()), text(v))).collect();
+    assert_eq!(after, pairs(&[("x-a", "v"), ("x-c", "v!")]));
+}
