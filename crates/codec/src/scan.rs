@@ -89,11 +89,17 @@ impl Window {
     /// The window of what is left of a text, less than 16 bytes, filled up with `fill`.
     #[inline(always)]
     fn padded(rest: &[u8], fill: u8) -> Self {
-        let mut bytes = [fill; STEP];
-        if let Some(place) = bytes.get_mut(..rest.len()) {
-            place.copy_from_slice(rest);
-        }
-        Self::load(&bytes)
+        // From two overlapping halves: a copy whose length is not known beforehand would be a call.
+        let text = match (rest.first_chunk(), rest.last_chunk()) {
+            (Some(first), Some(last)) => {
+                let last =
+                    u64::from_le_bytes(*last).unbounded_shr(8 * STEP.saturating_sub(rest.len()) as u32);
+                u128::from(u64::from_le_bytes(*first)) | u128::from(last) << 64
+            }
+            _ => rest.iter().rev().fold(0, |text, byte| text << 8 | u128::from(*byte)),
+        };
+        let (text, mask) = (u8x16::new(text.to_le_bytes()), first_bytes(rest.len()));
+        Self(text | (u8x16::splat(fill) & !mask))
     }
 
     /// Bytes equal to `byte`.

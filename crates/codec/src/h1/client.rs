@@ -138,11 +138,16 @@ impl ClientCodec {
             _ if is_upgrade(map) => Asked::Upgrade,
             _ => Asked::Plain,
         };
-        if !matches!(method, b"GET" | b"POST" | b"HEAD") && !scan::is_name(method) {
-            return Err(EncodeError::Method);
+        // Copies of a length known beforehand are no calls.
+        match method {
+            b"GET" => out.extend_from_slice(b"GET "),
+            b"POST" => out.extend_from_slice(b"POST "),
+            _ if scan::is_name(method) => {
+                out.extend_from_slice(method);
+                out.extend_from_slice(b" ");
+            }
+            _ => return Err(EncodeError::Method),
         }
-        out.extend_from_slice(method);
-        out.extend_from_slice(b" ");
         self.write_target(head, asked, out)?;
         out.extend_from_slice(b" HTTP/1.1\r\n");
         let host = if map.contains(Known::Authority) { Known::Authority } else { Known::Host };
@@ -169,27 +174,16 @@ impl ClientCodec {
     }
 
     fn write_target(&self, head: &RequestHead, asked: Asked, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let authority = head.authority();
         if asked == Asked::Connect {
-            if !scan::is_word(authority) {
-                return Err(EncodeError::Authority);
-            }
-            out.extend_from_slice(authority);
-            return Ok(());
+            return write_authority(head, out);
         }
-        let path = head.path();
-        if !scan::is_word(path) {
-            return Err(EncodeError::Path);
-        }
+        let path = head.headers.word(Known::Path).ok_or(EncodeError::Path)?;
         if self.target == Target::Absolute {
-            if !scan::is_word(authority) {
-                return Err(EncodeError::Authority);
-            }
             out.extend_from_slice(match head.scheme() {
                 b"https" => b"https://",
                 _ => b"http://",
             });
-            out.extend_from_slice(authority);
+            write_authority(head, out)?;
         }
         out.extend_from_slice(path);
         Ok(())
@@ -445,6 +439,15 @@ impl ClientCodec {
         matches!(self.asked, Asked::Connect | Asked::Upgrade)
             && self.receive == Receive::Body(BodyDecoder::UntilClose)
     }
+}
+
+fn write_authority(head: &RequestHead, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let authority = head.authority();
+    if !scan::is_word(authority) {
+        return Err(EncodeError::Authority);
+    }
+    out.extend_from_slice(authority);
+    Ok(())
 }
 
 /// Fills in `head` from a head of the common form that is there as a whole; its first line and its length, or

@@ -120,20 +120,27 @@ fn plain_line(line: &mut [u8], end: usize, request: bool) -> Option<PlainLine> {
     }
     let [b':', b' ', value @ ..] = line.get(name_len..)? else { return None };
     let mut len = scan::text_end(value);
-    while value.get(len) == Some(&b'\t') {
-        len += 1 + scan::text_end(value.get(len + 1..)?);
+    if value.get(len) == Some(&b'\t') {
+        len = tabbed_end(value, len)?;
     }
     let [b'\r', b'\n', next, ..] = value.get(len..)? else { return None };
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
     let stop = name_len + 2 + len + 2;
-    if value.first().is_some_and(blank)
-        || (len > 0 && value.get(len - 1).is_some_and(blank))
-        || (blank(next) && stop < end)
-        || stop > end
+    // Of control characters the value has tabs at most.
+    let blank = |at: usize| value.get(at).is_some_and(|b| *b <= b' ');
+    if (len > 0 && (blank(0) || blank(len - 1))) || (matches!(next, b' ' | b'\t') && stop < end) || stop > end
     {
         return None;
     }
     Some(PlainLine { known, name_len, value_len: len })
+}
+
+/// The end of a value in which the first control character, at `len`, is a tab.
+#[cold]
+fn tabbed_end(value: &[u8], mut len: usize) -> Option<usize> {
+    while value.get(len) == Some(&b'\t') {
+        len += 1 + scan::text_end(value.get(len + 1..)?);
+    }
+    Some(len)
 }
 
 /// The name that `line` begins with, lower-cased in place: its length and which it is. `None` where it is no token.

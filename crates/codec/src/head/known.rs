@@ -24,6 +24,15 @@ macro_rules! known_headers {
                     $(Known::$variant => $name,)*
                 }
             }
+
+            /// What a field line of this name begins with: the name and `: `.
+            #[inline]
+            pub(crate) const fn line_start(self) -> &'static str {
+                match self {
+                    Known::Other => ": ",
+                    $(Known::$variant => concat!($name, ": "),)*
+                }
+            }
         }
     };
 }

@@ -62,12 +62,11 @@ struct Entry {
     flags: u8,
 }
 
-/// The name is a token, and the value has no control character but the tab: encoders need not look again.
+/// The name is a token, and the value has no control character but the tab (that of a [`PSEUDO`] one no blank either):
+/// encoders need not look again.
 const CLEAN: u8 = 2;
-
-/// Never written as fields.
-const PSEUDO: KnownSet =
-    KnownSet::of(&[Known::Method, Known::Path, Known::Authority, Known::Scheme, Known::Protocol]);
+/// No field line: a pseudo header other than `:authority`, whose line is that of `host`.
+const PSEUDO: u8 = 4;
 
 /// What stands between a name and its value.
 const COLON: usize = 2;
@@ -209,6 +208,15 @@ impl HeaderMap {
         self.entries.iter().find(|e| e.known == known).map(|e| self.value_of(e))
     }
 
+    /// The first value of a pseudo header other than `:authority`, if it is fit for a start line: not empty, without blanks
+    /// and control characters.
+    #[inline]
+    pub(crate) fn word(&self, pseudo: Known) -> Option<&[u8]> {
+        let e = self.entries.iter().find(|e| e.known == pseudo)?;
+        let value = self.value_of(e);
+        (e.flags == CLEAN | PSEUDO || scan::is_word(value)).then_some(value)
+    }
+
     /// The first value of `name` as text; `None` when absent or not UTF-8.
     pub fn get_str<'n>(&self, name: impl Into<Name<'n>>) -> Option<&str> {
         self.get(name).and_then(|v| std::str::from_utf8(v).ok())
@@ -234,45 +242,25 @@ impl HeaderMap {
         if self.may_contain(first)
             && first != Known::Other
             && let Some(e) = self.entries.iter().find(|e| e.known == first)
-            && !self.write_entry(e, &mut run, out)
         {
-            return false;
-        }
-        let skip = skip.or(PSEUDO);
-        for e in self.entries.iter().filter(|e| !skip.contains(e.known)) {
-            if !self.write_entry(e, &mut run, out) {
+            if !e.is(CLEAN) && !self.is_clean(e) {
                 return false;
+            }
+            run.add(e, out);
+        }
+        // Most heads have nothing to skip, and most entries nothing to look at: two tests tell.
+        let skips = self.contains_any(skip);
+        for e in &self.entries {
+            if e.flags == CLEAN && !skips && e.known != Known::Authority {
+                run.add(e, out);
+            } else if !e.is(PSEUDO) && e.known != Known::Authority && !skip.contains(e.known) {
+                if !e.is(CLEAN) && !self.is_clean(e) {
+                    return false;
+                }
+                run.add(e, out);
             }
         }
         run.flush(out);
-        true
-    }
-
-    #[inline(always)]
-    fn write_entry(&self, e: &Entry, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
-        if e.flags != CLEAN {
-            return self.write_odd_entry(e, run, out);
-        }
-        let at = e.at as usize;
-        if at != run.to {
-            run.flush(out);
-            run.from = at;
-        }
-        run.to = at + usize::from(e.name_len) + COLON + e.value_len as usize + CRLF;
-        true
-    }
-
-    /// An entry that has to be looked at first.
-    fn write_odd_entry(&self, e: &Entry, run: &mut Run<'_>, out: &mut Vec<u8>) -> bool {
-        if !e.is(CLEAN) && !self.is_clean(e) {
-            return false;
-        }
-        let at = e.at as usize;
-        if at != run.to {
-            run.flush(out);
-            run.from = at;
-        }
-        run.to = e.wire_end();
         true
     }
 
@@ -315,21 +303,21 @@ impl HeaderMap {
         if self.present.and(joined).contains(known) {
             return false;
         }
-        self.present.insert(known);
-        self.entries.push(Entry {
-            at: at as u32,
-            value_len: value_len as u32,
-            name_len: name_len as u16,
-            known,
-            flags: CLEAN,
-        });
+        self.push(known, at, name_len, value_len, CLEAN);
         true
     }
 
-    /// Makes an entry of the `len` loaded bytes at `at` that are the value of a pseudo header.
+    #[inline(always)]
+    fn push(&mut self, known: Known, at: usize, name_len: usize, value_len: usize, flags: u8) {
+        self.present.insert(known);
+        let (at, value_len, name_len) = (at as u32, value_len as u32, name_len as u16);
+        self.entries.push(Entry { at, value_len, name_len, known, flags });
+    }
+
+    /// Makes an entry of the `len` loaded bytes at `at` that are the value of a pseudo header, printable ASCII alone.
     #[inline]
     pub(crate) fn push_pseudo(&mut self, known: Known, at: usize, len: usize) {
-        self.push_in_place(known, KnownSet::default(), at.saturating_sub(COLON), 0, len);
+        self.push(known, at.saturating_sub(COLON), 0, len, CLEAN | PSEUDO);
     }
 
     /// A pseudo header has no name in the buffer, yet something stands where the colon would.
@@ -344,14 +332,7 @@ impl HeaderMap {
         self.buf.extend_from_slice(b": ");
         self.buf.extend_from_slice(value);
         self.buf.extend_from_slice(b"\r\n");
-        self.present.insert(known);
-        self.entries.push(Entry {
-            at: at as u32,
-            value_len: value.len() as u32,
-            name_len: name_len as u16,
-            known,
-            flags,
-        });
+        self.push(known, at, name_len, value.len(), flags);
     }
 
     fn start_lower(&mut self, name: &[u8]) -> (usize, Known) {
@@ -392,7 +373,7 @@ impl HeaderMap {
             self.lead();
             let at = self.buf.len();
             self.buf.extend_from_slice(value);
-            return self.push_pseudo(name.known, at, value.len());
+            return self.push(name.known, at.saturating_sub(COLON), 0, value.len(), PSEUDO);
         }
         let wire = if name.known == Known::Authority { b"host" } else { name.lower };
         let at = self.buf.len();
@@ -411,27 +392,31 @@ impl HeaderMap {
         debug_assert!(line.get(..line.len() - CRLF).is_some_and(scan::is_text));
         let at = self.buf.len();
         self.buf.extend_from_slice(line);
-        self.present.insert(known);
-        self.entries.push(Entry {
-            at: at as u32,
-            value_len: value_len as u32,
-            name_len: name.len() as u16,
-            known,
-            flags: CLEAN,
-        });
+        self.push(known, at, name.len(), value_len, CLEAN);
     }
 
     /// Leaves exactly one entry of a known name that is no pseudo header: the decimal digits of `n`.
     pub fn set_number(&mut self, known: Known, n: u64) {
-        let mut digits = itoa::Buffer::new();
-        let value = digits.format(n).as_bytes();
-        if self.may_contain(known) {
-            return self.set(known, value);
+        // Digits and line end stand in one piece at the end of `tail`, so that the line is two copies.
+        let mut tail = *b"00000000000000000000\r\n";
+        let mut digits = 0;
+        let mut rest = n;
+        for place in tail.iter_mut().rev().skip(CRLF) {
+            *place = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            digits += 1;
+            if rest == 0 {
+                break;
+            }
         }
-        let name = known.as_str().as_bytes();
-        let at = self.buf.len();
-        self.buf.extend_from_slice(name);
-        self.finish(known, at, name.len(), CLEAN, value);
+        let tail = tail.get(tail.len() - CRLF - digits..).unwrap_or_default();
+        if self.may_contain(known) {
+            return self.set(known, tail.get(..digits).unwrap_or_default());
+        }
+        let (at, start) = (self.buf.len(), known.line_start().as_bytes());
+        self.buf.extend_from_slice(start);
+        self.buf.extend_from_slice(tail);
+        self.push(known, at, start.len() - COLON, digits, CLEAN);
     }
 
     /// As [`append_line`](Self::append_line), of any name of `name_len` bytes (`host` for `:authority`), for a line
@@ -441,14 +426,7 @@ impl HeaderMap {
         let Some(value_len) = line.len().checked_sub(name_len + COLON + CRLF) else { return };
         let at = self.buf.len();
         self.buf.extend_from_slice(line);
-        self.present.insert(known);
-        self.entries.push(Entry {
-            at: at as u32,
-            value_len: value_len as u32,
-            name_len: name_len as u16,
-            known,
-            flags: CLEAN,
-        });
+        self.push(known, at, name_len, value_len, CLEAN);
     }
 
     /// Every entry in order, and whether it is known to be fit for encoders, who look at the others themselves.
@@ -584,6 +562,17 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Takes the line of `e` in, behind what is there or in its stead.
+    #[inline(always)]
+    fn add(&mut self, e: &Entry, out: &mut Vec<u8>) {
+        let at = e.at as usize;
+        if at != self.to {
+            self.flush(out);
+            self.from = at;
+        }
+        self.to = e.wire_end();
+    }
+
     #[inline]
     fn flush(&self, out: &mut Vec<u8>) {
         if self.from < self.to {
@@ -643,11 +632,6 @@ impl KnownSet {
     #[inline(always)]
     fn and(self, other: Self) -> Self {
         Self { low: self.low & other.low, high: self.high & other.high }
-    }
-
-    #[inline(always)]
-    fn or(self, other: Self) -> Self {
-        Self { low: self.low | other.low, high: self.high | other.high }
     }
 
     #[inline(always)]
