@@ -144,8 +144,6 @@ pub struct Stream<D> {
     /// What it is counted for apart from its cluster.
     pub apart: Apart,
     filters: Option<Box<Chain>>,
-    /// When the present turn of the stream's task began.
-    turn: Instant,
     local_reply_body: ReplyBody,
 }
 
@@ -172,7 +170,16 @@ pub async fn run<D: Downstream>(start: StreamStart<D>) -> StreamEnd<D> {
         None => stream.serve().await,
         Some(bad) => stream.refuse(bad).await,
     };
-    stream.finish(end)
+    stream.account(end);
+    let lingers = !stream.request_received() || stream.cut_short || end == End::Reset;
+    let flags = stream.info.flags;
+    let upstream_failed = flags.contains(ResponseFlag::UpstreamConnectionFailure)
+        || flags.contains(ResponseFlag::UpstreamConnectionTermination);
+    let Stream { down, heads, filters, response_started: responded, .. } = stream;
+    if let Some(filters) = filters {
+        filters.give_back();
+    }
+    StreamEnd { down, heads, end, lingers, responded, upstream_failed }
 }
 
 impl<D: Downstream> Stream<D> {
@@ -221,7 +228,6 @@ impl<D: Downstream> Stream<D> {
             route: None,
             apart: Apart::default(),
             filters: None,
-            turn: started,
             local_reply_body: ReplyBody::EMPTY,
         }
     }
@@ -251,7 +257,7 @@ impl<D: Downstream> Stream<D> {
     /// The next piece of the request's body as it comes, accounted for.
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestEvent, DownstreamError>> {
         let event = std::task::ready!(self.down.poll_request(cx, &mut self.heads.request_trailers))?;
-        let now = self.turn;
+        let now = self.now();
         self.deadlines.last_event = now;
         let complete = match event {
             RequestEvent::Data { end_stream } => {
@@ -279,7 +285,6 @@ impl<D: Downstream> Stream<D> {
     /// Ready when one of the stream's timers ran out.
     pub fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
         let now = self.now();
-        self.turn = now;
         loop {
             if self.down.poll_timer(cx, now, self.deadlines.next()).is_pending() {
                 return Poll::Pending;
@@ -420,7 +425,7 @@ impl<D: Downstream> Stream<D> {
 
     /// Something happened on the stream: its idle time begins anew.
     pub fn touch(&mut self) {
-        self.deadlines.last_event = self.turn;
+        self.deadlines.last_event = self.now();
     }
 
     /// What formats read of this stream as it stands.
@@ -452,7 +457,8 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    fn finish(mut self, end: End) -> StreamEnd<D> {
+    /// Its end, in stats and log.
+    fn account(&mut self, end: End) {
         let now = self.now();
         if end == End::Complete {
             self.info.timings.downstream_tx_end = Some(now);
@@ -470,22 +476,8 @@ impl<D: Downstream> Stream<D> {
         if end == End::Reset {
             stats.downstream_rq_tx_reset.inc();
         }
-        let flags = self.info.flags;
         let elapsed = self.hcm.world.worker.since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
         self.log(LogType::DownstreamEnd, now);
-        let request_complete = self.request_received();
-        if let Some(filters) = self.filters {
-            filters.give_back();
-        }
-        StreamEnd {
-            down: self.down,
-            heads: self.heads,
-            end,
-            lingers: !request_complete || self.cut_short || end == End::Reset,
-            responded: self.response_started,
-            upstream_failed: flags.contains(ResponseFlag::UpstreamConnectionFailure)
-                || flags.contains(ResponseFlag::UpstreamConnectionTermination),
-        }
     }
 }

@@ -25,6 +25,9 @@ pub enum Action {
     NonForwarding,
 }
 
+/// `RouteAction.timeout` where it is not set.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A compiled `RouteAction`.
 #[derive(Clone, Debug)]
 pub struct ClusterAction {

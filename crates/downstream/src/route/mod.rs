@@ -24,8 +24,8 @@ mod trie;
 mod weighted;
 
 pub use action::{
-    Action, ClusterAction, ClusterSpecifier, DirectResponseAction, HostChoice, Limit, MirrorPolicy, Priority,
-    StreamLimits,
+    Action, ClusterAction, ClusterSpecifier, DEFAULT_TIMEOUT, DirectResponseAction, HostChoice, Limit,
+    MirrorPolicy, Priority, StreamLimits,
 };
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};

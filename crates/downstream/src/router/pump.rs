@@ -43,17 +43,14 @@ pub(super) enum Pumped {
 
 /// Moves what can be moved, until something has to be decided. Bytes are taken from a side only while the
 /// other side's buffer is below its limit, so that a slow reader slows its sender.
+///
+/// Whether the client is still there and what time it is are asked where nothing moves any more: most turns end
+/// before, with an answer.
 pub(super) fn poll<D: Downstream>(
     stream: &mut Stream<D>,
     flight: &mut Flight<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<Pumped> {
-    arm(stream, flight);
-    // One look at the clock serves the whole turn: what happens in it happens at the same time.
-    if let Poll::Ready(timeout) = stream.poll_timers(cx) {
-        return Poll::Ready(expired(stream, flight, timeout));
-    }
-    let incomplete = !stream.request_complete;
     loop {
         let mut moved = match poll_request(stream, flight, cx) {
             Ok(moved) => moved,
@@ -98,14 +95,16 @@ pub(super) fn poll<D: Downstream>(
             count_pause(stream, flight);
         }
         if !moved {
-            if incomplete && stream.request_complete {
-                // The times that the response and its attempts may take began in this turn.
-                arm(stream, flight);
-                return stream.poll_timers(cx).map(|timeout| expired(stream, flight, timeout));
-            }
-            return Poll::Pending;
+            break;
         }
     }
+    if stream.request_complete
+        && let Poll::Ready(error) = stream.down.poll_disconnect(cx)
+    {
+        return Poll::Ready(Pumped::Downstream(error));
+    }
+    arm(stream, flight);
+    stream.poll_timers(cx).map(|timeout| expired(stream, flight, timeout))
 }
 
 /// Counts that the upstream is no longer read because the client does not read, and that it is again.
@@ -179,15 +178,21 @@ fn poll_attempt<D: Downstream>(
             };
         }
     };
-    let full = up.buffered() > flight.limits.up;
-    let sent = up.poll_flush(cx);
-    // With room again, the request goes on.
-    let backed_up = up.buffered() > flight.limits.up;
-    if backed_up != attempt.backed_up {
-        attempt.backed_up = backed_up;
-        count_client_pause(stream, &flight.cluster, backed_up);
+    let mut turn = Turn::Idle;
+    let waiting = up.buffered();
+    let mut sent = Poll::Ready(Ok(()));
+    if waiting > 0 || attempt.backed_up {
+        sent = up.poll_flush(cx);
+        // With room again, the request goes on.
+        let backed_up = up.buffered() > flight.limits.up;
+        if backed_up != attempt.backed_up {
+            attempt.backed_up = backed_up;
+            count_client_pause(stream, &flight.cluster, backed_up);
+        }
+        if waiting > flight.limits.up && !backed_up {
+            turn = Turn::Moved;
+        }
     }
-    let mut turn = if full && !backed_up { Turn::Moved } else { Turn::Idle };
     if stream.buffered() <= flight.limits.down {
         match up.poll_event(cx, &mut stream.heads.response, &mut stream.heads.response_trailers) {
             Poll::Pending => {}
@@ -206,19 +211,13 @@ fn poll_attempt<D: Downstream>(
     }
 }
 
-/// Takes the request's next piece, where those who get it have room, and hands it on.
+/// Takes the request's next piece, where there is one and those who get it have room, and hands it on.
 fn poll_request<D: Downstream>(
     stream: &mut Stream<D>,
     flight: &mut Flight<'_>,
     cx: &mut Context<'_>,
 ) -> Result<bool, Pumped> {
-    if stream.request_complete {
-        return match stream.down.poll_disconnect(cx) {
-            Poll::Ready(error) => Err(Pumped::Downstream(error)),
-            Poll::Pending => Ok(false),
-        };
-    }
-    if !has_room(flight) {
+    if stream.request_complete || !has_room(flight) {
         return Ok(false);
     }
     match stream.poll_request(cx) {

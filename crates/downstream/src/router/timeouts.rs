@@ -8,7 +8,7 @@ use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
-use crate::route::ClusterAction;
+use crate::route::{ClusterAction, DEFAULT_TIMEOUT};
 use crate::why;
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::stream_info::ResponseFlag;
@@ -86,6 +86,10 @@ impl Timeouts {
         let own = self.per_try.filter(|_| !self.hedge).or(self.global);
         let left = self.global.map(|global| global.saturating_sub(elapsed).max(Duration::from_millis(1)));
         match own.map(|own| left.map_or(own, |left| own.min(left))) {
+            // What most routes have is a line at hand.
+            Some(DEFAULT_TIMEOUT) if !head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs) => {
+                head.headers.append_line(Known::XEnvoyExpectedRqTimeoutMs, DEFAULT_TIMEOUT_LINE);
+            }
             Some(time) => {
                 head.headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, time.as_millis() as u64);
             }
@@ -95,6 +99,9 @@ impl Timeouts {
         }
     }
 }
+
+/// [`DEFAULT_TIMEOUT`] as it is announced.
+const DEFAULT_TIMEOUT_LINE: &[u8] = b"x-envoy-expected-rq-timeout-ms: 15000\r\n";
 
 /// A header's value as milliseconds; `None` where it is absent or no number.
 fn millis(head: &RequestHead, name: Known) -> Option<u64> {

@@ -148,7 +148,7 @@ impl<D: Downstream> Stream<D> {
     fn request_came_out(&mut self, complete: bool) {
         if complete {
             self.request_complete = true;
-            self.deadlines.request_complete(self.turn);
+            self.deadlines.request_complete(self.now());
         }
     }
 

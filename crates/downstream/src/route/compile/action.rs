@@ -4,8 +4,8 @@ use super::level::{Level, Parts};
 use super::{HostScope, Scope, all};
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::route::action::{
-    Action, ClusterAction, ClusterSpecifier, ConnectConfig, DirectResponseAction, HostChoice, Limit,
-    MirrorPolicy, Priority, StreamLimits,
+    Action, ClusterAction, ClusterSpecifier, ConnectConfig, DEFAULT_TIMEOUT, DirectResponseAction,
+    HostChoice, Limit, MirrorPolicy, Priority, StreamLimits,
 };
 use crate::route::redirect::RedirectAction;
 use crate::route::rewrite::{HostRewrite, PathRewrite};
@@ -27,9 +27,6 @@ use prost::Name;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// `RouteAction.timeout` where it is not set.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What an action reads of its route.
 pub(super) struct Around<'a> {
