@@ -8,15 +8,57 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::ptr;
 use std::task::{Context, Poll};
+use tokio::io::ReadBuf;
+
+/// Receives into the room of `buf`, without waiting where the socket does not wait; how many bytes, 0 at the end.
+///
+/// This and [`send`] are bare system calls. The C library's own are points at which a thread can be cancelled, which
+/// none here ever is, and to be one costs more than all else that is done around the call.
+///
+/// # Errors
+/// What the kernel answers.
+#[inline]
+pub(crate) fn recv(socket: BorrowedFd<'_>, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
+    let fd = i64::from(socket.as_raw_fd());
+    // SAFETY: the descriptor is borrowed and open, pointer and length describe the room that the kernel may write, and
+    // nothing is taken out of it here.
+    let n = unsafe {
+        let room = buf.unfilled_mut();
+        let (at, len) = (room.as_mut_ptr(), room.len());
+        libc::syscall(libc::SYS_recvfrom, fd, at, len, 0_usize, ptr::null_mut::<u8>(), ptr::null_mut::<u8>())
+    };
+    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel has written that many bytes at the beginning of the room.
+    unsafe { buf.assume_init(n) };
+    buf.advance(n);
+    Ok(n)
+}
+
+/// Sends a prefix of `data`, without waiting where the socket does not wait, and without a signal where nobody
+/// receives any more; how many bytes.
+///
+/// # Errors
+/// What the kernel answers.
+#[inline]
+pub(crate) fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
+    let fd = i64::from(socket.as_raw_fd());
+    let flags = i64::from(libc::MSG_NOSIGNAL);
+    // SAFETY: the descriptor is borrowed and open, pointer and length describe `data`, which the kernel only reads.
+    let n = unsafe {
+        libc::syscall(libc::SYS_sendto, fd, data.as_ptr(), data.len(), flags, ptr::null::<u8>(), 0_usize)
+    };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
 
 /// Reads into the spare capacity of `buf` by `fill` and makes what was filled part of it; how many bytes.
 pub(crate) fn fill_spare<E>(
     buf: &mut Vec<u8>,
-    fill: impl FnOnce(&mut tokio::io::ReadBuf<'_>) -> Result<(), E>,
+    fill: impl FnOnce(&mut ReadBuf<'_>) -> Result<(), E>,
 ) -> Result<usize, E> {
     let before = buf.len();
-    let mut room = tokio::io::ReadBuf::uninit(buf.spare_capacity_mut());
+    let mut room = ReadBuf::uninit(buf.spare_capacity_mut());
     let start = room.initialize_unfilled_to(0).as_ptr();
     fill(&mut room)?;
     // A reader may replace the whole `ReadBuf` (it is a plain struct); then its bytes are not ours.

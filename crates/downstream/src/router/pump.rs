@@ -181,7 +181,7 @@ fn poll_attempt<D: Downstream>(
     let mut turn = Turn::Idle;
     let waiting = up.buffered();
     let mut sent = Poll::Ready(Ok(()));
-    if waiting > 0 || attempt.backed_up {
+    if up.wants_flush() || attempt.backed_up {
         sent = up.poll_flush(cx);
         // With room again, the request goes on.
         let backed_up = up.buffered() > flight.limits.up;

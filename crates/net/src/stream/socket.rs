@@ -2,21 +2,25 @@
 
 use super::ByteStream;
 use super::gate::ReadGate;
+use crate::sys;
 use nuncio_core::address::Address;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop;
 
 /// A TCP connection.
 pub struct TcpByteStream {
     socket: RefCell<TcpStream>,
     gate: ReadGate,
+    /// The last read filled its room: there is more, and other tasks may have to wait for their turn.
+    full: Cell<bool>,
     local: Address,
     peer: Address,
 }
@@ -37,7 +41,7 @@ impl TcpByteStream {
     /// As [`new`](Self::new).
     pub fn with_peer(socket: TcpStream, peer: Address) -> io::Result<Self> {
         let local = socket.local_addr()?.into();
-        Ok(Self { socket: RefCell::new(socket), gate: ReadGate::new(), local, peer })
+        Ok(Self { socket: RefCell::new(socket), gate: ReadGate::new(), full: Cell::new(false), local, peer })
     }
 
     /// The socket, for options.
@@ -60,6 +64,8 @@ impl TcpByteStream {
 pub struct UnixByteStream {
     socket: RefCell<UnixStream>,
     gate: ReadGate,
+    /// The last read filled its room: there is more, and other tasks may have to wait for their turn.
+    full: Cell<bool>,
     local: Address,
     peer: Address,
 }
@@ -67,7 +73,7 @@ pub struct UnixByteStream {
 impl UnixByteStream {
     /// Wraps a connected socket; `local` and `peer` are what logs shall show.
     pub fn new(socket: UnixStream, local: Address, peer: Address) -> Self {
-        Self { socket: RefCell::new(socket), gate: ReadGate::new(), local, peer }
+        Self { socket: RefCell::new(socket), gate: ReadGate::new(), full: Cell::new(false), local, peer }
     }
 }
 
@@ -79,10 +85,39 @@ fn linger_zero(socket: &impl AsFd) {
 
 macro_rules! socket_stream {
     ($name:ident, $nodelay:expr, $original:expr) => {
+        impl $name {
+            /// Reads once where the runtime thinks that there is something. A read that left room has emptied the
+            /// socket, which the runtime learns as it learns it of a read that found nothing: it waits for the kernel's
+            /// next word then.
+            #[inline]
+            fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+                let (socket, room) = (self.socket.borrow(), buf.remaining());
+                let mut emptied = false;
+                let read = socket.try_io(Interest::READABLE, || {
+                    let n = sys::recv(socket.as_fd(), buf)?;
+                    self.full.set(n == room);
+                    emptied = n > 0 && n < room;
+                    if emptied { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+                });
+                if emptied { Ok(()) } else { read }
+            }
+        }
+
         impl ByteStream for $name {
             #[inline]
             fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-                self.gate.poll(cx, |cx| Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf))
+                self.gate.poll(cx, |cx| {
+                    if self.full.get() {
+                        ready!(coop::poll_proceed(cx)).made_progress();
+                    }
+                    loop {
+                        match self.try_read(buf) {
+                            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                            done => return Poll::Ready(done),
+                        }
+                        ready!(self.socket.borrow().poll_read_ready(cx))?;
+                    }
+                })
             }
 
             #[inline]
@@ -96,10 +131,12 @@ macro_rules! socket_stream {
             #[inline]
             fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
                 // A socket is writable most of the time: what it takes at once needs no waiting.
-                match self.socket.borrow().try_write(data) {
+                let socket = self.socket.borrow();
+                match socket.try_io(Interest::WRITABLE, || sys::send(socket.as_fd(), data)) {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                     done => return Poll::Ready(done),
                 }
+                drop(socket);
                 Pin::new(&mut *self.socket.borrow_mut()).poll_write(cx, data)
             }
 

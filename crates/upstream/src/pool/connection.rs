@@ -1,5 +1,6 @@
 //! One upstream connection, whatever it is doing.
 
+use super::http1::Traffic;
 use crate::circuit::Resource;
 use crate::cluster::{ClusterCore, Permit, RequestPriority};
 use crate::host::Host;
@@ -31,8 +32,9 @@ pub struct ConnectionFacts {
 }
 
 /// Who ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ClosedBy {
+    #[default]
     Local,
     Remote,
 }
@@ -148,6 +150,8 @@ pub(crate) struct Connection {
     pub(crate) idle_since: Instant,
     /// It may not carry another request after this one.
     pub(crate) last: bool,
+    /// What the present exchange has under way.
+    pub(crate) traffic: Traffic,
 }
 
 impl Connection {
@@ -165,7 +169,8 @@ impl Connection {
         if count.core.config().http.send_fully_qualified_url {
             codec.set_fully_qualified_url();
         }
-        Box::new(Self { stream, codec, facts, count, idle_since: now, last: false })
+        let traffic = Traffic::default();
+        Box::new(Self { stream, codec, facts, count, idle_since: now, last: false, traffic })
     }
 
     /// Whether it carries its second request, or a later one.

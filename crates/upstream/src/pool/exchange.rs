@@ -105,6 +105,12 @@ impl Exchange {
         each!(&self.kind, x => x.buffered())
     }
 
+    /// Whether there is something for [`poll_flush`](Self::poll_flush) to do.
+    #[inline]
+    pub fn wants_flush(&self) -> bool {
+        each!(&self.kind, x => x.wants_flush())
+    }
+
     /// Sends what waits; ready when nothing does. A failed write is not told here but by
     /// [`poll_event`](Self::poll_event), after whatever the upstream has answered before it closed.
     ///

@@ -16,8 +16,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// How the connection's write side is doing.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Writing {
+    #[default]
     Open,
     /// A write failed; what the peer said before is still to be read.
     Failed,
@@ -26,11 +27,10 @@ enum Writing {
 /// Pieces of a body above this size are sent from where they are, not copied.
 const COPY_AT_MOST: usize = 4096;
 
-pub(super) struct Http1Exchange {
-    /// Taken when the exchange ends.
-    connection: Option<Box<Connection>>,
-    facts: Rc<ConnectionFacts>,
-    hold: RequestHold,
+/// What an exchange has to remember of its connection's traffic. It lies with the connection, so that an exchange,
+/// which is moved from hand to hand before it begins, is a few pointers.
+#[derive(Default)]
+pub(crate) struct Traffic {
     out: Vec<u8>,
     out_at: usize,
     input: InBuf,
@@ -44,28 +44,28 @@ pub(super) struct Http1Exchange {
     bytes: ByteCounts,
 }
 
+pub(super) struct Http1Exchange {
+    /// Taken when the exchange ends.
+    connection: Option<Box<Connection>>,
+    facts: Rc<ConnectionFacts>,
+    hold: RequestHold,
+}
+
+/// Calls a method of the exchange's connection; the second answer is for an exchange that has ended, which nobody asks.
+macro_rules! on {
+    ($connection:expr, $c:ident => $call:expr, $ended:expr) => {
+        match $connection {
+            Some($c) => $call,
+            None => $ended,
+        }
+    };
+}
+
 impl Http1Exchange {
     #[inline]
-    pub(super) fn new(connection: Box<Connection>, hold: RequestHold) -> Self {
-        Self {
-            facts: Rc::clone(&connection.facts),
-            connection: Some(connection),
-            hold,
-            out: Vec::new(),
-            out_at: 0,
-            input: InBuf::default(),
-            data: 0..0,
-            consumed: 0,
-            writing: Writing::Open,
-            closed_by: ClosedBy::Local,
-            in_message: false,
-            bytes: ByteCounts::default(),
-        }
-    }
-
-    #[inline]
-    fn core(&self) -> &Rc<ClusterCore> {
-        self.hold.host.core()
+    pub(super) fn new(mut connection: Box<Connection>, hold: RequestHold) -> Self {
+        connection.begin_traffic();
+        Self { facts: Rc::clone(&connection.facts), connection: Some(connection), hold }
     }
 
     #[inline]
@@ -74,45 +74,109 @@ impl Http1Exchange {
     }
 
     pub(super) fn reused(&self) -> bool {
-        self.connection.as_ref().is_some_and(|c| c.reused())
+        on!(&self.connection, c => c.reused(), false)
     }
 
     pub(super) fn upgraded(&self) -> bool {
-        self.connection.as_ref().is_some_and(|c| c.codec.upgraded())
+        on!(&self.connection, c => c.codec.upgraded(), false)
     }
 
     #[inline]
     pub(super) fn bytes(&self) -> ByteCounts {
-        self.bytes
+        on!(&self.connection, c => c.traffic.bytes, ByteCounts::default())
     }
 
     #[inline]
     pub(super) fn buffered(&self) -> usize {
-        self.out.len() - self.out_at
+        on!(&self.connection, c => c.buffered(), 0)
+    }
+
+    #[inline]
+    pub(super) fn wants_flush(&self) -> bool {
+        self.buffered() > 0
     }
 
     #[inline]
     pub(super) fn data(&self) -> &[u8] {
-        self.input.unread().get(self.data.clone()).unwrap_or_default()
+        on!(&self.connection, c => c.data(), &[])
+    }
+
+    pub(super) fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
+        on!(&mut self.connection, c => c.encode_head(head, end_stream), Ok(()))
+    }
+
+    #[inline]
+    pub(super) fn encode_data(&mut self, data: &[u8], end_stream: bool) {
+        on!(&mut self.connection, c => c.encode_data(data, end_stream), ())
+    }
+
+    pub(super) fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        on!(&mut self.connection, c => c.send_data(cx, data, end_stream), ())
+    }
+
+    pub(super) fn encode_trailers(&mut self, trailers: &HeaderMap) {
+        on!(&mut self.connection, c => c.encode_trailers(trailers), ())
+    }
+
+    #[inline]
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        on!(&mut self.connection, c => c.poll_flush(cx), Poll::Ready(()))
+    }
+
+    #[inline]
+    pub(super) fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+        trailers: &mut HeaderMap,
+    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+        on!(&mut self.connection, c => c.poll_event(cx, head, trailers), Poll::Pending)
+    }
+}
+
+impl Connection {
+    /// Makes ready for an exchange: what the one before left is forgotten.
+    #[inline]
+    fn begin_traffic(&mut self) {
+        let traffic = &mut self.traffic;
+        debug_assert!(traffic.out.is_empty() && traffic.input.is_empty());
+        traffic.data = 0..0;
+        traffic.consumed = 0;
+        traffic.in_message = false;
+        traffic.bytes = ByteCounts::default();
+    }
+
+    #[inline]
+    fn core(&self) -> &Rc<ClusterCore> {
+        &self.count.core
+    }
+
+    #[inline]
+    fn buffered(&self) -> usize {
+        self.traffic.out.len() - self.traffic.out_at
+    }
+
+    #[inline]
+    fn data(&self) -> &[u8] {
+        self.traffic.input.unread().get(self.traffic.data.clone()).unwrap_or_default()
     }
 
     #[inline]
     fn borrow_out(&mut self) {
-        if self.out.capacity() == 0 {
-            self.out = self.hold.host.core().worker.buffers().take();
+        if self.traffic.out.capacity() == 0 {
+            self.traffic.out = self.core().worker.buffers().take();
         }
     }
 
-    pub(super) fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
+    fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
         self.borrow_out();
-        let start = self.out.len();
-        let case = self.hold.host.core().config().http.header_case;
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        match connection.codec.encode_head(case, head, end_stream, &mut self.out) {
+        let case = self.core().config().http.header_case;
+        let Traffic { out, bytes, .. } = &mut self.traffic;
+        let start = out.len();
+        match self.codec.encode_head(case, head, end_stream, out) {
             Ok(()) => {
                 if header_bytes_wanted() {
-                    let head = self.out.get(start..).unwrap_or_default();
-                    self.bytes.header_sent += sent_header_bytes(head);
+                    bytes.header_sent += sent_header_bytes(out.get(start..).unwrap_or_default());
                 }
                 Ok(())
             }
@@ -128,35 +192,34 @@ impl Http1Exchange {
     }
 
     #[inline]
-    pub(super) fn encode_data(&mut self, data: &[u8], end_stream: bool) {
+    fn encode_data(&mut self, data: &[u8], end_stream: bool) {
         self.borrow_out();
-        if let Some(connection) = &mut self.connection {
-            connection.codec.encode_data(data, end_stream, &mut self.out);
-        }
+        self.codec.encode_data(data, end_stream, &mut self.traffic.out);
     }
 
-    pub(super) fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
-        let Some(connection) = &mut self.connection else { return };
-        if data.len() <= COPY_AT_MOST || connection.codec.room() < data.len() as u64 {
+    fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        if data.len() <= COPY_AT_MOST || self.codec.room() < data.len() as u64 {
             return self.encode_data(data, end_stream);
         }
-        let (before, behind) = connection.codec.data_framing(data.len(), end_stream);
-        let waiting = self.out.get(self.out_at..).unwrap_or_default();
+        let (before, behind) = self.codec.data_framing(data.len(), end_stream);
+        let Traffic { out, out_at, writing, .. } = &mut self.traffic;
+        let waiting = out.get(*out_at..).unwrap_or_default();
         let pieces: [&[u8]; 4] = [waiting, &before, data, behind];
         let mut sent = 0;
-        if self.writing == Writing::Open {
-            match connection.stream.poll_write_vectored(cx, &pieces.map(IoSlice::new)) {
+        if *writing == Writing::Open {
+            match self.stream.poll_write_vectored(cx, &pieces.map(IoSlice::new)) {
                 Poll::Ready(Ok(n)) => sent = n,
-                Poll::Ready(Err(_)) => self.writing = Writing::Failed,
+                Poll::Ready(Err(_)) => *writing = Writing::Failed,
                 Poll::Pending => {}
             }
         }
         let mut skip = sent.saturating_sub(waiting.len());
-        self.out_at += sent.min(waiting.len());
+        *out_at += sent.min(waiting.len());
         self.count_sent(sent);
         self.borrow_out();
         for piece in [&*before, data, behind] {
-            self.out.extend_from_slice(piece.get(skip.min(piece.len())..).unwrap_or_default());
+            let rest = piece.get(skip.min(piece.len())..).unwrap_or_default();
+            self.traffic.out.extend_from_slice(rest);
             skip = skip.saturating_sub(piece.len());
         }
         if self.buffered() == 0 {
@@ -164,49 +227,48 @@ impl Http1Exchange {
         }
     }
 
-    pub(super) fn encode_trailers(&mut self, trailers: &HeaderMap) {
+    fn encode_trailers(&mut self, trailers: &HeaderMap) {
         self.borrow_out();
-        let http = &self.hold.host.core().config().http;
-        if let Some(connection) = &mut self.connection {
-            if http.h1.enable_trailers {
-                connection.codec.encode_trailers(trailers, &mut self.out);
-                if header_bytes_wanted() {
-                    self.bytes.header_sent += trailers.written_size();
-                }
-            } else {
-                connection.codec.encode_data(b"", true, &mut self.out);
+        let Traffic { out, bytes, .. } = &mut self.traffic;
+        if self.count.core.config().http.h1.enable_trailers {
+            self.codec.encode_trailers(trailers, out);
+            if header_bytes_wanted() {
+                bytes.header_sent += trailers.written_size();
             }
+        } else {
+            self.codec.encode_data(b"", true, out);
         }
     }
 
     #[inline]
     fn count_sent(&mut self, n: usize) {
-        self.bytes.wire_sent += n as u64;
+        self.traffic.bytes.wire_sent += n as u64;
         self.core().stats.upstream_cx_tx_bytes_total.add(n as u64);
     }
 
     #[inline]
     fn return_out(&mut self) {
-        self.out_at = 0;
-        let out = std::mem::take(&mut self.out);
+        self.traffic.out_at = 0;
+        let out = std::mem::take(&mut self.traffic.out);
         self.core().worker.buffers().give(out);
     }
 
     #[inline]
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.out.capacity() == 0 {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.traffic.out.capacity() == 0 {
             return Poll::Ready(());
         }
-        let Some(connection) = &self.connection else { return Poll::Ready(()) };
-        if self.writing == Writing::Open {
-            let before = self.out_at;
-            let written = poll_write_all(&*connection.stream, cx, &self.out, &mut self.out_at);
-            self.count_sent(self.out_at - before);
+        if self.traffic.writing == Writing::Open {
+            let Traffic { out, out_at, .. } = &mut self.traffic;
+            let before = *out_at;
+            let written = poll_write_all(&*self.stream, cx, out, out_at);
+            let sent = *out_at - before;
+            self.count_sent(sent);
             match written {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 // What the peer said before it closed is still to be read; then reading says that it closed.
-                Poll::Ready(Err(_)) => self.writing = Writing::Failed,
+                Poll::Ready(Err(_)) => self.traffic.writing = Writing::Failed,
             }
         }
         self.return_out();
@@ -214,21 +276,18 @@ impl Http1Exchange {
     }
 
     #[inline]
-    pub(super) fn poll_event(
+    fn poll_event(
         &mut self,
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
         trailers: &mut HeaderMap,
     ) -> Poll<Result<UpstreamEvent, StreamError>> {
-        self.input.consume(std::mem::take(&mut self.consumed));
-        self.data = 0..0;
+        self.traffic.input.consume(std::mem::take(&mut self.traffic.consumed));
+        self.traffic.data = 0..0;
         loop {
-            let Some(connection) = &mut self.connection else {
-                return Poll::Ready(Err(self.failed(ResetReason::LocalReset, None)));
-            };
-            if !self.input.is_empty() {
-                let options = &self.hold.host.core().config().http.h1;
-                match connection.codec.decode(options, self.input.unread(), head, trailers) {
+            if !self.traffic.input.is_empty() {
+                let options = &self.count.core.config().http.h1;
+                match self.codec.decode(options, self.traffic.input.unread(), head, trailers) {
                     Ok(decoded) => {
                         if let Some(event) = self.take(decoded) {
                             return Poll::Ready(Ok(event));
@@ -240,8 +299,8 @@ impl Http1Exchange {
             match ready!(self.poll_fill(cx)) {
                 Ok(0) => return Poll::Ready(self.ended()),
                 Ok(n) => {
-                    self.in_message = true;
-                    self.bytes.wire_received += n as u64;
+                    self.traffic.in_message = true;
+                    self.traffic.bytes.wire_received += n as u64;
                     self.core().stats.upstream_cx_rx_bytes_total.add(n as u64);
                 }
                 // A reset shows as an end does, in Envoy too: what had begun is cut or complete.
@@ -252,12 +311,12 @@ impl Http1Exchange {
 
     #[inline]
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let Some(connection) = &self.connection else { return Poll::Ready(Ok(0)) };
-        let buffers = self.hold.host.core().worker.buffers();
-        let filled = self.input.poll_fill(cx, &*connection.stream, buffers);
+        let buffers = self.count.core.worker.buffers();
+        let input = &mut self.traffic.input;
+        let filled = input.poll_fill(cx, &*self.stream, buffers);
         if filled.is_pending() {
             // Nothing is held while the upstream thinks.
-            self.input.release(buffers);
+            input.release(buffers);
         }
         filled
     }
@@ -267,19 +326,19 @@ impl Http1Exchange {
     fn take(&mut self, decoded: Decoded) -> Option<UpstreamEvent> {
         let Decoded { consumed, event } = decoded;
         if let Event::Data { at, end_stream } = event {
-            self.data = at;
-            self.consumed = consumed;
+            self.traffic.data = at;
+            self.traffic.consumed = consumed;
             return Some(UpstreamEvent::Data { end_stream });
         }
         if header_bytes_wanted() {
             self.meter(&event, consumed);
         }
-        self.input.consume(consumed);
+        self.traffic.input.consume(consumed);
         match event {
             Event::More | Event::Data { .. } => None,
             Event::Head { end_stream } => Some(UpstreamEvent::Head { end_stream }),
             Event::Informational => {
-                self.in_message = !self.input.is_empty();
+                self.traffic.in_message = !self.traffic.input.is_empty();
                 Some(UpstreamEvent::Informational)
             }
             Event::Trailers => Some(UpstreamEvent::Trailers),
@@ -290,12 +349,12 @@ impl Http1Exchange {
     /// Counts the head or trailers that the unread input begins with.
     #[cold]
     fn meter(&mut self, event: &Event, len: usize) {
-        let text = self.input.unread().get(..len).unwrap_or_default();
+        let text = self.traffic.input.unread().get(..len).unwrap_or_default();
         match event {
             Event::Head { .. } | Event::Informational => {
-                self.bytes.received_head(received_header_bytes(text))
+                self.traffic.bytes.received_head(received_header_bytes(text))
             }
-            Event::Trailers => self.bytes.header_received += received_header_bytes(text),
+            Event::Trailers => self.traffic.bytes.header_received += received_header_bytes(text),
             Event::More | Event::Data { .. } | Event::End => {}
         }
     }
@@ -303,14 +362,14 @@ impl Http1Exchange {
     /// The upstream closed its side.
     #[cold]
     fn ended(&mut self) -> Result<UpstreamEvent, StreamError> {
-        if self.upgraded() {
+        if self.codec.upgraded() {
             // Nothing ends a tunnel in order. Envoy takes what the host said as all, and closes.
             return Err(self.failed(ResetReason::ConnectionTermination, None));
         }
-        self.closed_by = ClosedBy::Remote;
-        match self.connection.as_mut().map(|c| c.codec.eof()) {
-            Some(Ok(Some(_))) => Ok(UpstreamEvent::End),
-            Some(Err(error)) if self.in_message => Err(self.malformed(error)),
+        self.traffic.closed_by = ClosedBy::Remote;
+        match self.codec.eof() {
+            Ok(Some(_)) => Ok(UpstreamEvent::End),
+            Err(error) if self.traffic.in_message => Err(self.malformed(error)),
             _ => Err(self.failed(ResetReason::ConnectionTermination, None)),
         }
     }
@@ -318,19 +377,19 @@ impl Http1Exchange {
     #[cold]
     fn malformed(&mut self, error: ResponseError) -> StreamError {
         self.core().stats.upstream_cx_protocol_error.inc();
-        let tongue = Tongue::of_server(self.input.unread()).filter(|tongue| *tongue != Tongue::Http1);
+        let tongue = Tongue::of_server(self.traffic.input.unread()).filter(|tongue| *tongue != Tongue::Http1);
         let failed = self.failed(ResetReason::ProtocolError, Some(error.details()));
         StreamError { oddity: tongue.map(Oddity::Speaks), ..failed }
     }
 
     #[cold]
     fn failed(&self, reason: ResetReason, codec_details: Option<&'static str>) -> StreamError {
-        let response_begun = self.bytes.wire_received > 0;
+        let response_begun = self.traffic.bytes.wire_received > 0;
         let by_peer = reason == ResetReason::ConnectionTermination;
         StreamError {
             reason,
             codec_details,
-            request_sent: self.bytes.wire_sent > 0,
+            request_sent: self.traffic.bytes.wire_sent > 0,
             response_begun,
             stale_reuse: by_peer && !response_begun && self.reused(),
             oddity: None,
@@ -341,29 +400,30 @@ impl Http1Exchange {
 impl Drop for Http1Exchange {
     #[inline]
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(mut connection) = self.connection.take() else { return };
         // Before the connection goes to the next request, which may be waiting for this one's permit.
         self.hold.release();
         let host = &self.hold.host;
-        let clean = self.out_at == self.out.len() && self.writing == Writing::Open;
-        self.input.consume(self.consumed);
-        let clean = clean && self.input.is_empty();
         let buffers = host.core().worker.buffers();
-        if self.out.capacity() > 0 {
-            buffers.give(std::mem::take(&mut self.out));
+        let Traffic { out, out_at, input, consumed, writing, closed_by, .. } = &mut connection.traffic;
+        let closed_by = *closed_by;
+        input.consume(*consumed);
+        let clean = *out_at == out.len() && *writing == Writing::Open && input.is_empty();
+        if out.capacity() > 0 {
+            buffers.give(std::mem::take(out));
         }
-        self.input.clear();
-        self.input.release(buffers);
+        input.clear();
+        input.release(buffers);
         let Some(pool) = host.existing_pool(self.hold.priority) else { return };
         if !connection.codec.response_complete() {
-            return pool.cut(host, connection, self.closed_by);
+            return pool.cut(host, connection, closed_by);
         }
         let may_stay = clean && connection.codec.request_complete() && !connection.last;
         let reusable = may_stay && connection.codec.reusable();
-        if may_stay && !reusable && self.closed_by == ClosedBy::Local {
+        if may_stay && !reusable && closed_by == ClosedBy::Local {
             // The upstream said that it would close.
             host.core().stats.upstream_cx_close_notify.inc();
         }
-        pool.check_in(host, connection, reusable, self.closed_by);
+        pool.check_in(host, connection, reusable, closed_by);
     }
 }

@@ -277,6 +277,11 @@ impl Http2Exchange {
         matches!(self.upgrade, Upgrade::Granted)
     }
 
+    #[inline]
+    pub(in crate::pool) fn wants_flush(&self) -> bool {
+        self.buffered() > 0
+    }
+
     pub(in crate::pool) fn data(&self) -> &[u8] {
         &self.data
     }

@@ -66,6 +66,11 @@ impl TcpExchange {
         self.out.len() - self.out_at
     }
 
+    #[inline]
+    pub(in crate::pool) fn wants_flush(&self) -> bool {
+        self.buffered() > 0 || self.sending == Sending::Ending
+    }
+
     pub(in crate::pool) fn data(&self) -> &[u8] {
         self.input.unread()
     }
