@@ -6,10 +6,12 @@ use crate::health::{CheckTarget, Told};
 use crate::outlier::{HostRecord, Outcome};
 use crate::pool::{Http2Pool, HttpPool};
 use crate::stats::HostCounters;
+use crate::transport::TransportOptions;
 use nuncio_core::address::Address;
 use nuncio_core::stream_info::Metadata;
 use prost_types::value::Kind;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -17,6 +19,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// The namespace of metadata that concerns balancing.
 pub const LB_NAMESPACE: &str = "envoy.lb";
+
+/// Variants of a host before the first search for those that are no longer used.
+const SWEEP_FROM: usize = 64;
 
 /// Where a host stands (`envoy.config.core.v3.Locality`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -225,13 +230,68 @@ pub struct Host {
     core: Rc<ClusterCore>,
     pools: PerPriority<OnceCell<Box<HttpPool>>>,
     http2_pools: PerPriority<OnceCell<Box<Http2Pool>>>,
+    /// What this variant's connections are like.
+    options: Option<Rc<TransportOptions>>,
+    /// The host with pools of their own for requests that want something of their connections.
+    variants: OnceCell<Box<RefCell<Variants>>>,
+}
+
+/// A host's variants, and how many there may be before those without connections are looked for.
+#[derive(Default)]
+struct Variants {
+    by_options: HashMap<Rc<TransportOptions>, Rc<Host>>,
+    sweep_at: usize,
 }
 
 impl Host {
     pub(crate) fn new(shared: Arc<HostShared>, core: Rc<ClusterCore>) -> Rc<Self> {
         let counters = shared.new_counters();
+        Self::made(shared, counters, core, None)
+    }
+
+    fn made(
+        shared: Arc<HostShared>,
+        counters: Arc<HostCounters>,
+        core: Rc<ClusterCore>,
+        options: Option<Rc<TransportOptions>>,
+    ) -> Rc<Self> {
         let (pools, http2_pools) = (PerPriority::default(), PerPriority::default());
-        Rc::new(Self { shared, counters, core, pools, http2_pools })
+        Rc::new(Self { shared, counters, core, pools, http2_pools, options, variants: OnceCell::new() })
+    }
+
+    /// The host for connections of its own, which nobody shares.
+    pub(crate) fn detached(&self, options: Rc<TransportOptions>) -> Rc<Self> {
+        let (shared, counters) = (Arc::clone(&self.shared), Arc::clone(&self.counters));
+        Self::made(shared, counters, Rc::clone(&self.core), Some(options))
+    }
+
+    /// The host with the pools of those that want the same of their connections.
+    pub(crate) fn variant(&self, options: Rc<TransportOptions>) -> Rc<Self> {
+        let mut variants = self.variants.get_or_init(Box::default).borrow_mut();
+        if let Some(variant) = variants.by_options.get(&options) {
+            return Rc::clone(variant);
+        }
+        if variants.by_options.len() >= variants.sweep_at {
+            variants.by_options.retain(|_, variant| !variant.is_unused());
+            variants.sweep_at = (2 * variants.by_options.len()).max(SWEEP_FROM);
+        }
+        let variant = self.detached(Rc::clone(&options));
+        variants.by_options.insert(options, Rc::clone(&variant));
+        variant
+    }
+
+    /// Whether nobody uses it and its pools hold nothing.
+    fn is_unused(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) == 1
+            && RequestPriority::ALL.into_iter().all(|priority| {
+                self.existing_pool(priority).is_none_or(HttpPool::is_empty)
+                    && self.existing_http2_pool(priority).is_none_or(Http2Pool::is_empty)
+            })
+    }
+
+    /// What its connections are like beside what the cluster says.
+    pub(crate) fn options(&self) -> Option<&TransportOptions> {
+        self.options.as_deref()
     }
 
     /// Where it listens.

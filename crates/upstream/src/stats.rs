@@ -3,6 +3,11 @@
 use nuncio_core::stats::Counter;
 
 nuncio_core::stats_block! {
+    /// `cluster.NAME.MATCH.`: one of `transport_socket_matches`.
+    pub struct MatchStats { counter total_match_count }
+}
+
+nuncio_core::stats_block! {
     /// A worker's share of a cluster's statistics.
     pub struct ClusterStats {
         counter bind_errors,

@@ -1,41 +1,52 @@
-//! The transport socket of a cluster.
+//! What carries the bytes of a cluster's connections: its transport socket, those of `transport_socket_matches`, and
+//! what single requests want of them.
 
+mod options;
+mod proxy_head;
+
+pub use options::{AutoServerName, TransportOptions};
+pub(crate) use proxy_head::ProxyHeadConfig;
+
+use crate::host::HostSpec;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_net::tls::{ClientContext, TlsOwner};
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
 use nuncio_proto::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
+use nuncio_proto::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use prost::Name;
+use prost_types::Struct;
 use std::fmt;
 use std::sync::Arc;
 
-/// What carries the bytes of a cluster's connections.
+/// A compiled transport socket; without anything in it bytes go as they are (`envoy.transport_sockets.raw_buffer`).
 #[derive(Clone, Default)]
-pub enum UpstreamTransport {
-    /// `envoy.transport_sockets.raw_buffer`
-    #[default]
-    RawBuffer,
+pub struct UpstreamTransport {
     /// `envoy.transport_sockets.tls`
-    Tls(Arc<ClientContext>),
+    pub(crate) secured: Option<Arc<ClientContext>>,
+    /// `envoy.transport_sockets.upstream_proxy_protocol`: what is said before anything else.
+    pub(crate) proxy_head: Option<Arc<ProxyHeadConfig>>,
 }
 
 impl fmt::Debug for UpstreamTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RawBuffer => "RawBuffer",
-            Self::Tls(_) => "Tls",
-        })
+        let Self { secured, proxy_head } = self;
+        f.debug_struct("UpstreamTransport")
+            .field("secured", &secured.is_some())
+            .field("proxy_head", proxy_head)
+            .finish()
     }
 }
 
 impl UpstreamTransport {
-    /// Compiles the message; without one bytes go as they are.
+    /// Compiles the field `transport_socket` of `cx`; without one bytes go as they are.
     pub(crate) fn compile(
         message: Option<TransportSocket>,
         cx: &CompileContext<'_>,
         owner: TlsOwner<'_>,
     ) -> Option<Self> {
-        let Some(TransportSocket { name, config_type }) = message else { return Some(Self::RawBuffer) };
+        let Some(TransportSocket { name, config_type }) = message else { return Some(Self::default()) };
         let cx = cx.field("transport_socket");
         let Some(transport_socket::ConfigType::TypedConfig(any)) = config_type else {
             if !cx.told_of("typed_config") {
@@ -46,13 +57,65 @@ impl UpstreamTransport {
         let cx = cx.field("typed_config");
         let kind = type_name(&any.type_url);
         if kind == UpstreamTlsContext::full_name() {
-            return ClientContext::compile(cx.unpack(&any)?, &cx, owner).map(Self::Tls);
+            let secured = Some(ClientContext::compile(cx.unpack(&any)?, &cx, owner)?);
+            return Some(Self { secured, proxy_head: None });
         }
         if kind == RawBuffer::full_name() {
             let RawBuffer {} = cx.unpack(&any)?;
-            return Some(Self::RawBuffer);
+            return Some(Self::default());
+        }
+        if kind == ProxyProtocolUpstreamTransport::full_name() {
+            let ProxyProtocolUpstreamTransport { config, transport_socket } = cx.unpack(&any)?;
+            let inner = Self::compile(transport_socket, &cx, owner)?;
+            let proxy_head = ProxyHeadConfig::compile(config.unwrap_or_default());
+            return Some(Self { proxy_head: Some(Arc::new(proxy_head)), ..inner });
         }
         cx.unsupported(format!("the transport socket {} is not built", any.type_url));
         None
     }
+}
+
+/// One of `transport_socket_matches`.
+#[derive(Clone, Debug)]
+pub(crate) struct TransportMatch {
+    pub(crate) name: Box<str>,
+    criteria: Struct,
+    transport: UpstreamTransport,
+}
+
+/// The metadata of endpoints that is looked at.
+const MATCHED: &str = "envoy.transport_socket_match";
+
+impl TransportMatch {
+    pub(crate) fn compile(
+        message: TransportSocketMatch,
+        cx: &CompileContext<'_>,
+        owner: TlsOwner<'_>,
+    ) -> Option<Self> {
+        let TransportSocketMatch { name, r#match, transport_socket } = message;
+        let transport = UpstreamTransport::compile(transport_socket, cx, owner)?;
+        Some(Self { name: name.into(), criteria: r#match.unwrap_or_default(), transport })
+    }
+
+    fn takes(&self, host: &HostSpec) -> bool {
+        let of_host = host.metadata.as_ref().and_then(|m| m.get(MATCHED));
+        self.criteria
+            .fields
+            .iter()
+            .all(|(key, value)| of_host.is_some_and(|m| m.fields.get(key) == Some(value)))
+    }
+}
+
+/// The first of `matches` that takes a host: its place.
+pub(crate) fn matching(matches: &[TransportMatch], host: &HostSpec) -> Option<usize> {
+    matches.iter().position(|m| m.takes(host))
+}
+
+/// What carries the bytes of a host's connections: that of the first match, else `default`.
+pub(crate) fn for_host<'a>(
+    matches: &'a [TransportMatch],
+    default: &'a UpstreamTransport,
+    host: &HostSpec,
+) -> &'a UpstreamTransport {
+    matching(matches, host).and_then(|at| matches.get(at)).map_or(default, |m| &m.transport)
 }

@@ -242,7 +242,15 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     let now = stream.now();
     let request = &stream.heads.request;
     let checkout = match flight.action.connect {
-        Some(connect) if connect.terminates(request) => flight.cluster.checkout_tcp(&host, flight.priority),
+        Some(connect) if connect.terminates(request) => {
+            let options = flight.cluster.config().transport_options(None, Some(&stream.info.connection));
+            flight.cluster.checkout_tcp(&host, flight.priority, options)
+        }
+        _ if flight.cluster.config().has_transport_options() => {
+            let client = Some(&*stream.info.connection);
+            let options = flight.cluster.config().transport_options(Some(request), client);
+            flight.cluster.checkout_with(&host, flight.priority, request.version, options)
+        }
         _ => flight.cluster.checkout(&host, flight.priority, request.version),
     };
     let (step, ready) = match checkout {

@@ -109,7 +109,9 @@ impl Shadows {
 /// Sends a copy and reads its answer to the end; the status, or what a client would have been told.
 async fn exchange(shadow: &Shadow, body: &[u8], bodiless: bool) -> u16 {
     let Some(host) = shadow.cluster.pick(&PickContext::default()) else { return 503 };
-    let mut up = match shadow.cluster.checkout(&host, RequestPriority::Default, shadow.head.version) {
+    let options = shadow.cluster.config().transport_options(Some(&shadow.head), None);
+    let (priority, version) = (RequestPriority::Default, shadow.head.version);
+    let mut up = match shadow.cluster.checkout_with(&host, priority, version, options) {
         Ok(Checkout::Ready(up)) => up,
         Ok(Checkout::Wait(mut pending)) => match poll_fn(|cx| pending.poll(cx)).await {
             Ok(up) => up,

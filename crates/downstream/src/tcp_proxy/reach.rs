@@ -164,7 +164,8 @@ async fn connect(
     permit: Permit,
     log: &mut SessionLog,
 ) -> Result<TcpConnection, Failed> {
-    let connected = cluster.connect_tcp(host, PRIORITY, permit).await;
+    let options = cluster.config().transport_options(None, Some(&log.info.connection));
+    let connected = cluster.connect_tcp(host, PRIORITY, permit, options).await;
     let connection = connected.map_err(|error| Failed::of(&error, cluster, log))?;
     charge::name_facts(&mut log.info, connection.facts());
     Ok(connection)
@@ -177,7 +178,8 @@ async fn tunnel(
     log: &mut SessionLog,
 ) -> Result<Tunnel, Failed> {
     let Some(config) = &proxy.config.tunnel else { return Err(Failed { by_host: false, reason: None }) };
-    let exchange = match cluster.checkout(host, PRIORITY, Version::Http11) {
+    let options = cluster.config().transport_options(None, Some(&log.info.connection));
+    let exchange = match cluster.checkout_with(host, PRIORITY, Version::Http11, options) {
         Ok(Checkout::Ready(exchange)) => Ok(exchange),
         Ok(Checkout::Wait(mut pending)) => poll_fn(|cx| pending.poll(cx)).await,
         Err(error) => Err(error),

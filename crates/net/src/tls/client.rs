@@ -13,13 +13,44 @@ use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A compiled `UpstreamTlsContext`.
 pub struct ClientContext {
     side: Swap<ClientSide>,
     _stats: ContextStats,
+}
+
+/// What is asked of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The host's name, for `auto_host_sni`.
+    pub host_name: Option<&'a str>,
+    /// Its address.
+    pub host: Option<IpAddr>,
+    /// The server name to ask for, in place of any other.
+    pub server_name: Option<&'a str>,
+    /// A name of which its certificate must be, where certificates are checked at all.
+    pub san: Option<&'a str>,
+}
+
+/// Configurations for names of their own that are kept at most.
+const SANS: usize = 256;
+
+/// `max_session_keys`
+#[derive(Clone, Copy, Debug)]
+struct MaxSessionKeys(Option<u32>);
+
+impl MaxSessionKeys {
+    fn resumption(self) -> Resumption {
+        match self.0 {
+            Some(0) => Resumption::disabled(),
+            // rustls keeps sessions by server name; so many names at least are kept.
+            other => Resumption::in_memory_sessions(other.unwrap_or(1).max(64) as usize),
+        }
+    }
 }
 
 /// What one generation of a context makes handshakes with.
@@ -31,6 +62,9 @@ pub(super) struct ClientSide {
     sni: Option<ServerName<'static>>,
     /// `auto_host_sni`
     host_sni: bool,
+    max_session_keys: MaxSessionKeys,
+    /// Configurations that look at a name beside.
+    with_san: Mutex<HashMap<Box<str>, Arc<ClientConfig>>>,
 }
 
 impl ClientContext {
@@ -113,11 +147,8 @@ impl ClientSide {
             .with_client_cert_resolver(Arc::new(ours));
         config.alpn_protocols = common.alpn;
         config.enable_secret_extraction = true;
-        config.resumption = match max_session_keys {
-            Some(0) => Resumption::disabled(),
-            // rustls keeps sessions by server name; so many names at least are kept.
-            other => Resumption::in_memory_sessions(other.unwrap_or(1).max(64) as usize),
-        };
+        let max_session_keys = MaxSessionKeys(max_session_keys);
+        config.resumption = max_session_keys.resumption();
         Some(Self {
             config: Arc::new(config),
             verifier,
@@ -125,11 +156,32 @@ impl ClientSide {
             authority,
             sni,
             host_sni: auto_host_sni,
+            max_session_keys,
+            with_san: Mutex::default(),
         })
     }
 
-    pub(super) fn config(&self) -> &Arc<ClientConfig> {
-        &self.config
+    /// The configuration for a connection of which this is asked.
+    pub(super) fn config(&self, asked: &Asked<'_>) -> Arc<ClientConfig> {
+        let Some(san) = asked.san.filter(|_| self.verifier.validation.judges()) else {
+            return Arc::clone(&self.config);
+        };
+        let mut kept = self.with_san.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = kept.get(san) {
+            return Arc::clone(config);
+        }
+        let mut verifier = Verifier::clone(&self.verifier);
+        verifier.san = Some(san.into());
+        let mut config = ClientConfig::clone(&self.config);
+        // A session that was begun without looking at the name is not resumed where the name counts.
+        config.resumption = self.max_session_keys.resumption();
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        let config = Arc::new(config);
+        if kept.len() >= SANS {
+            kept.clear();
+        }
+        kept.insert(san.into(), Arc::clone(&config));
+        config
     }
 
     pub(super) fn verifier(&self) -> &SharedVerifier {
@@ -137,13 +189,12 @@ impl ClientSide {
     }
 
     /// The name to ask for; an address is never sent, it only stands for sessions.
-    pub(super) fn server_name(&self, host_name: Option<&str>, host: Option<IpAddr>) -> ServerName<'static> {
-        let from_host = || {
-            let name = host_name.filter(|n| self.host_sni && !n.is_empty())?;
-            ServerName::try_from(name.to_owned()).ok()
-        };
-        let address = host.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        from_host().or_else(|| self.sni.clone()).unwrap_or(ServerName::IpAddress(address.into()))
+    pub(super) fn server_name(&self, asked: &Asked<'_>) -> ServerName<'static> {
+        let named = |name: &str| ServerName::try_from(name.to_owned()).ok();
+        let from_host = || asked.host_name.filter(|n| self.host_sni && !n.is_empty()).and_then(named);
+        let address = asked.host.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let own = asked.server_name.and_then(named);
+        own.or_else(from_host).or_else(|| self.sni.clone()).unwrap_or(ServerName::IpAddress(address.into()))
     }
 
     /// Our certificate, if a server asks for one.

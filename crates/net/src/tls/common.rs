@@ -116,7 +116,9 @@ impl Common {
             _ => Vec::new(),
         };
         let algorithms = self.params.provider.signature_verification_algorithms;
-        (Arc::new(Verifier { validation, algorithms, ask, require, hints, name_wanted }), authority)
+        let validation = Arc::new(validation);
+        let verifier = Verifier { validation, algorithms, ask, require, hints, name_wanted, san: None };
+        (Arc::new(verifier), authority)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::TlsStream;
 use super::certificate::Certificate;
 use super::choice::{Chosen, Staple, take_chosen};
-use super::client::ClientContext;
+use super::client::{Asked, ClientContext};
 use super::error::HandshakeError;
 use super::hello::{ClientHello, Hello, inspect};
 use super::params::{cipher_name, group_name};
@@ -20,7 +20,6 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{CommonState, ExtractedSecrets, HandshakeKind, ProtocolVersion};
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -70,20 +69,19 @@ pub async fn accept(
     Ok((stream, info))
 }
 
-/// The client's side of a handshake with a host of this name and address.
+/// The client's side of a handshake.
 ///
 /// # Errors
 /// As [`accept`].
 pub async fn connect(
     io: Box<dyn ByteStream>,
     context: &ClientContext,
-    host_name: Option<&str>,
-    host: Option<IpAddr>,
+    asked: Asked<'_>,
     worker: &Rc<Worker>,
 ) -> Result<Secured, HandshakeError> {
     let side = context.side();
-    let name = side.server_name(host_name, host);
-    let mut connection = UnbufferedClientConnection::new(Arc::clone(side.config()), name.clone())
+    let name = side.server_name(&asked);
+    let mut connection = UnbufferedClientConnection::new(side.config(&asked), name.clone())
         .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
     let mut wire = Wire::new(&*io, worker, Vec::new());
     wire.drive(&mut connection).await?;
@@ -195,6 +193,8 @@ enum Next {
     Done,
     Failed(rustls::Error),
     Closed,
+    /// The peer has closed its side.
+    Ended,
 }
 
 /// The bytes of a handshake on their way in and out.
@@ -261,7 +261,7 @@ impl<'a> Wire<'a> {
                     _ => {}
                 },
                 Next::Read => self.read().await?,
-                Next::Done => return Ok(()),
+                Next::Done | Next::Ended => return Ok(()),
                 Next::Closed => return Err(HandshakeError::Closed),
                 Next::Failed(error) => {
                     self.tell(side).await;
@@ -304,7 +304,7 @@ impl<'a> Wire<'a> {
             }
             Ok(ConnectionState::BlockedHandshake) => Next::Read,
             Ok(ConnectionState::WriteTraffic(_)) => Next::Done,
-            Ok(_) => Next::Closed,
+            Ok(_) => Next::Ended,
             Err(error) => Next::Failed(error),
         };
         self.chosen = take_chosen().or(self.chosen);
@@ -312,6 +312,9 @@ impl<'a> Wire<'a> {
         match next {
             // A server may send before the client has finished; we wait for it.
             Next::Done if side.state().is_handshaking() => Next::Read,
+            Next::Ended if side.state().is_handshaking() => Next::Closed,
+            // It said goodbye right behind its last message.
+            Next::Ended => Next::Done,
             next => next,
         }
     }

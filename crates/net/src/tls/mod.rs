@@ -21,7 +21,7 @@ mod stream;
 mod tickets;
 mod verify;
 
-pub use client::ClientContext;
+pub use client::{Asked, ClientContext};
 pub use common::{Shown, ShownCertificate, TlsOwner};
 pub use error::{HandshakeError, RefusedPeer, TlsError};
 pub use handshake::{Secured, accept, connect};

@@ -80,7 +80,7 @@ async fn connected(server: &ServerContext, client: &ClientContext, limit: usize)
     let (near, far) = pair(limit, address(), address());
     tokio::join!(
         accept(Box::new(near), Vec::new(), server, &worker),
-        connect(Box::new(far), client, None, None, &worker),
+        connect(Box::new(far), client, Asked::default(), &worker),
     )
 }
 

@@ -107,9 +107,7 @@ impl Refusal {
 
     /// None of its subject alternative names is wanted.
     fn sans(certificate: &Certificate<'_>) -> Self {
-        let mut names = Vec::new();
-        certificate.for_each_san(|_, name| names.push(name.to_owned()));
-        let names = names.join(", ");
+        let names = sans_of(certificate);
         Self::new(RefusedPeer::San, format!("SAN matcher, certificate SANs are [{names}]"))
     }
 
@@ -137,6 +135,11 @@ pub(super) enum Verdict {
 }
 
 impl Validation {
+    /// Whether it asks anything of a certificate.
+    pub(super) fn judges(&self) -> bool {
+        self.trust.is_some() || !(self.hashes.is_empty() && self.spkis.is_empty())
+    }
+
     /// What tells two of them apart.
     pub(super) fn fingerprint(&self) -> Vec<u8> {
         let mut text = format!(
@@ -196,6 +199,25 @@ impl Validation {
         }
         Ok(verdict)
     }
+}
+
+/// Whether a certificate is of a name that its connection wants.
+fn listed(leaf: &CertificateDer<'_>, name: &str) -> Result<(), Refusal> {
+    let parsed =
+        Certificate::parse(leaf).ok_or_else(|| Refusal::chain("0: certificate signature failure"))?;
+    if has_name(&parsed, name) {
+        return Ok(());
+    }
+    let sans = sans_of(&parsed);
+    let text = format!("verify SAN list, expected SANs: [{name}], certificate SANs: [{sans}]");
+    Err(Refusal::new(RefusedPeer::San, text))
+}
+
+/// Every subject alternative name, as failures tell them.
+fn sans_of(certificate: &Certificate<'_>) -> String {
+    let mut names = Vec::new();
+    certificate.for_each_san(|_, name| names.push(name.to_owned()));
+    names.join(", ")
 }
 
 /// Whether a certificate is one of `name`, which is a DNS name or an IP address.
@@ -307,9 +329,9 @@ fn chain_refusal(error: &webpki::Error, leaf: &Certificate<'_>, now: SystemTime)
 }
 
 /// A verifier of either side.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Verifier {
-    pub(super) validation: Validation,
+    pub(super) validation: Arc<Validation>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// Client certificates: whether one is asked for, and has to be shown.
     pub(super) ask: bool,
@@ -317,6 +339,8 @@ pub(super) struct Verifier {
     pub(super) hints: Vec<DistinguishedName>,
     /// Server certificates: the name that rustls was given has to be in them.
     pub(super) name_wanted: bool,
+    /// Server certificates: a name that has to be in them (`auto_san_validation`).
+    pub(super) san: Option<Box<str>>,
 }
 
 impl Verifier {
@@ -344,7 +368,8 @@ impl ServerCertVerifier for Verifier {
         let san = self.name_wanted.then(|| name.to_str());
         self.validation
             .check(leaf, rest, now, KeyUsage::server_auth(), &self.algorithms, san.as_deref())
-            .map(|_| ServerCertVerified::assertion())
+            .and_then(|_| self.san.as_deref().map_or(Ok(()), |san| listed(leaf, san)))
+            .map(|()| ServerCertVerified::assertion())
             .map_err(certificate_error)
     }
 

@@ -6,7 +6,7 @@ use crate::health::HealthCheckConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
 use crate::outlier::OutlierConfig;
-use crate::transport::UpstreamTransport;
+use crate::transport::{AutoServerName, TransportMatch, UpstreamTransport};
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_codec::h2;
 use nuncio_core::config::CompileContext;
@@ -41,6 +41,10 @@ pub struct ClusterConfig {
     pub connect: ConnectOptions,
     /// What carries its connections' bytes.
     pub transport: UpstreamTransport,
+    /// `transport_socket_matches`
+    pub(crate) matches: Vec<TransportMatch>,
+    /// Requests may want something of their connections.
+    pub(crate) transport_options: bool,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
     /// What is counted beyond the usual.
@@ -103,6 +107,8 @@ impl ClusterConfig {
             http: HttpUpstream::default(),
             connect: ConnectOptions::default(),
             transport: UpstreamTransport::default(),
+            matches: Vec::new(),
+            transport_options: false,
             metadata: None,
             track: Tracked::default(),
             outlier: None,
@@ -199,6 +205,8 @@ pub struct HttpUpstream {
     pub h1: ClientOptions,
     /// `send_fully_qualified_url`
     pub send_fully_qualified_url: bool,
+    /// `upstream_http_protocol_options`
+    pub auto_server_name: Option<Box<AutoServerName>>,
 }
 
 /// What is spoken to a cluster's hosts.
@@ -224,6 +232,7 @@ impl Default for HttpUpstream {
             h2: h2::Options::default(),
             h1: ClientOptions::default(),
             send_fully_qualified_url: false,
+            auto_server_name: None,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::http2::Http2CodecStats;
 use crate::lb::{HostSet, Picked, Road};
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{BudgetStats, ClusterStats, Http1CodecStats, SizeStats};
+use crate::transport::TransportOptions;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
@@ -259,14 +260,37 @@ impl Cluster {
         host.pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host)
     }
 
+    /// As [`checkout`](Self::checkout), for a request that wants something of its connection
+    /// ([`transport_options`](ClusterConfig::transport_options)).
+    ///
+    /// # Errors
+    /// As [`checkout`](Self::checkout).
+    pub fn checkout_with(
+        &self,
+        host: &Rc<Host>,
+        priority: Priority,
+        downstream: Version,
+        options: Option<Rc<TransportOptions>>,
+    ) -> Result<Checkout, PoolError> {
+        match options {
+            None => self.checkout(host, priority, downstream),
+            Some(options) => self.checkout(&host.variant(options), priority, downstream),
+        }
+    }
+
     /// A connection to `host` that carries a request's body as it is, behind an answer made here
     /// (`connect_config`).
     ///
     /// # Errors
     /// A circuit breaker refuses, which is counted.
     #[cold]
-    pub fn checkout_tcp(&self, host: &Rc<Host>, priority: Priority) -> Result<Checkout, PoolError> {
-        tcp::checkout(host, priority)
+    pub fn checkout_tcp(
+        &self,
+        host: &Rc<Host>,
+        priority: Priority,
+        options: Option<Rc<TransportOptions>>,
+    ) -> Result<Checkout, PoolError> {
+        tcp::checkout(&of_its_own(host, options), priority)
     }
 
     /// Leave to open a raw connection; `None` where `max_connections` refuses, which is counted.
@@ -287,8 +311,9 @@ impl Cluster {
         host: &Rc<Host>,
         priority: Priority,
         permit: Permit,
+        options: Option<Rc<TransportOptions>>,
     ) -> Result<TcpConnection, PoolError> {
-        tcp::connect(host, priority, permit).await
+        tcp::connect(&of_its_own(host, options), priority, permit).await
     }
 
     /// A retry, held while it is under way (back-off included); `None` where `max_retries` or the retry budget
@@ -300,3 +325,8 @@ impl Cluster {
 
 /// Circuit-breaker counts by priority.
 pub(crate) type Breakers = PerPriority<crate::circuit::Breaker>;
+
+/// The host for a connection that nobody shares.
+fn of_its_own(host: &Rc<Host>, options: Option<Rc<TransportOptions>>) -> Rc<Host> {
+    options.map_or_else(|| Rc::clone(host), |options| host.detached(options))
+}

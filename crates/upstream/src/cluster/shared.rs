@@ -6,10 +6,13 @@ use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
 use crate::outlier::{Origin, OutlierLine, SuccessRates};
-use crate::stats::{BudgetStats, ClusterMainStats, ClusterStats, OutlierStats, RemainingStats, SizeStats};
+use crate::stats::{
+    BudgetStats, ClusterMainStats, ClusterStats, MatchStats, OutlierStats, RemainingStats, SizeStats,
+};
+use crate::transport;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 /// A cluster's exact counts, its hosts as last published, and the statistics that the main thread keeps.
 pub struct ClusterShared {
@@ -22,6 +25,8 @@ pub struct ClusterShared {
     outlier: Option<Box<Outlier>>,
     health: Option<Box<HealthLine>>,
     runtime: Runtime,
+    /// In the order of `transport_socket_matches`.
+    match_counts: OnceLock<Vec<Scope<MatchStats>>>,
 }
 
 /// What a cluster with `outlier_detection` has besides.
@@ -64,6 +69,7 @@ impl ClusterShared {
             outlier,
             health,
             runtime: runtime.clone(),
+            match_counts: OnceLock::new(),
         });
         shared.take_runtime();
         drop(registry.register(&prefix, Arc::clone(&shared)));
@@ -71,7 +77,12 @@ impl ClusterShared {
             shared.stats.membership_change.inc();
             shared.count_members();
         }
-        shared.stats.default_total_match_count.inc();
+        if shared.config.matches.is_empty() {
+            shared.stats.default_total_match_count.inc();
+        }
+        let each = shared.config.matches.iter().map(|m| registry.scope(&format!("{prefix}{}.", m.name)));
+        let _ = shared.match_counts.set(each.collect());
+        shared.count_matches(None);
         for priority in RequestPriority::ALL {
             if shared.config.limits.get(priority).track_remaining {
                 let prefix = format!("{prefix}circuit_breakers.{}.", priority.as_str());
@@ -162,9 +173,26 @@ impl ClusterShared {
             await_first_check(&hosts, Some(&self.hosts()));
             health.tell(Told::Hosts);
         }
+        let before = self.hosts();
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+        self.count_matches(Some(&before));
         self.stats.membership_change.inc();
         self.count_members();
+    }
+
+    /// Counts which of `transport_socket_matches` each host has that is not among `known`.
+    fn count_matches(&self, known: Option<&HostSnapshot>) {
+        if self.config.matches.is_empty() {
+            return;
+        }
+        let is_known = |host| known.is_some_and(|k| k.hosts().any(|h| Arc::ptr_eq(h, host)));
+        for host in self.hosts().hosts().filter(|host| !is_known(host)) {
+            let at = transport::matching(&self.config.matches, host.spec());
+            match at.and_then(|at| self.match_counts.get()?.get(at)) {
+                Some(scope) => scope.total_match_count.inc(),
+                None => self.stats.default_total_match_count.inc(),
+            }
+        }
     }
 
     pub(crate) fn count_members(&self) {

@@ -8,13 +8,14 @@ use super::{Checkout, PoolError};
 use crate::circuit::Resource;
 use crate::cluster::{ClusterCore, Permit, RequestPriority};
 use crate::host::Host;
-use crate::transport::UpstreamTransport;
+use crate::transport::{self, ProxyHeadConfig, TransportOptions};
 use nuncio_codec::head::Version;
 use nuncio_core::stream_info::TlsInfo;
-use nuncio_net::stream::{ByteStream, ConnectError};
-use nuncio_net::tls::{self, ClientContext, HandshakeError};
+use nuncio_net::stream::{ByteStream, ConnectError, poll_write_all};
+use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
@@ -44,6 +45,13 @@ impl HttpPool {
             busy: Cell::default(),
             watch: host.core().reaper.watch(PoolKey::new(host, priority)),
         }
+    }
+
+    /// Whether it holds no connection, and nobody waits for one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+            && self.pending.borrow().is_empty()
+            && self.connecting.get() + self.busy.get() == 0
     }
 
     /// See [`Cluster::checkout`](crate::cluster::Cluster::checkout).
@@ -268,11 +276,13 @@ pub(super) async fn connect(
     let peer = host.address();
     let opening = async {
         let stream = core.connector.connect(&peer, &config.connect).await.map_err(NoStream::Connect)?;
-        match &config.transport {
-            UpstreamTransport::RawBuffer => Ok((stream, None)),
-            UpstreamTransport::Tls(context) => {
-                secure(core, host, context, stream).await.map_err(NoStream::Handshake)
-            }
+        let transport = transport::for_host(&config.matches, &config.transport, host.shared().spec());
+        if let Some(head) = &transport.proxy_head {
+            say(&*stream, host.options(), head).await.map_err(NoStream::Connect)?;
+        }
+        match &transport.secured {
+            None => Ok((stream, None)),
+            Some(context) => secure(core, host, context, stream).await.map_err(NoStream::Handshake),
         }
     };
     match tokio::time::timeout(config.connect_timeout, opening).await {
@@ -317,6 +327,19 @@ enum NoStream {
     Handshake(HandshakeError),
 }
 
+/// Says whose connection it is, before anything else.
+async fn say(
+    stream: &dyn ByteStream,
+    options: Option<&TransportOptions>,
+    config: &ProxyHeadConfig,
+) -> Result<(), ConnectError> {
+    let made = options.and_then(|o| o.proxy_head.as_deref());
+    // Nobody's connection: a health check, say.
+    let unknown = if made.is_none() { config.head(None) } else { Vec::new() };
+    let (head, mut at) = (made.unwrap_or(&unknown), 0);
+    poll_fn(|cx| poll_write_all(stream, cx, head, &mut at)).await.map_err(ConnectError::Delayed)
+}
+
 /// The client's side of a handshake with a host.
 async fn secure(
     core: &Rc<ClusterCore>,
@@ -325,7 +348,14 @@ async fn secure(
     stream: Box<dyn ByteStream>,
 ) -> Result<(Box<dyn ByteStream>, Option<Rc<TlsInfo>>), HandshakeError> {
     let ip = stream.peer_address().ip();
-    let (stream, info) = tls::connect(stream, context, Some(host.hostname()), ip, &core.worker).await?;
+    let options = host.options();
+    let asked = Asked {
+        host_name: Some(host.hostname()),
+        host: ip,
+        server_name: options.and_then(|o| o.server_name.as_deref()),
+        san: options.and_then(|o| o.san.as_deref()),
+    };
+    let (stream, info) = tls::connect(stream, context, asked, &core.worker).await?;
     core.ssl_stats().secured(&info);
     Ok((Box::new(stream), Some(Rc::new(info))))
 }

@@ -2,11 +2,12 @@
 
 use crate::cluster::{HTTP_OPTIONS, HttpUpstream, UpstreamProtocol};
 use crate::http2;
+use crate::transport::AutoServerName;
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_core::header_key_format;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
 use nuncio_proto::pb::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common,
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common, UpstreamHttpProtocolOptions,
 };
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
@@ -40,8 +41,12 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
             ));
             continue;
         }
-        let HttpProtocolOptions { common_http_protocol_options, upstream_protocol_options } =
-            cx.unpack(&any)?;
+        let HttpProtocolOptions {
+            common_http_protocol_options,
+            upstream_http_protocol_options,
+            upstream_protocol_options,
+        } = cx.unpack(&any)?;
+        http.auto_server_name = upstream_http_protocol_options.and_then(auto_server_name).map(Box::new);
         replaced = true;
         common_options(common_http_protocol_options, &mut http, &cx.field("common_http_protocol_options"));
         match upstream_protocol_options {
@@ -88,6 +93,17 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
     }
     http.h2.limits.max_headers = http.h1.limits.max_headers;
     Some(http)
+}
+
+/// What a host's name is used for; nothing where neither is asked for.
+fn auto_server_name(message: UpstreamHttpProtocolOptions) -> Option<AutoServerName> {
+    let UpstreamHttpProtocolOptions { auto_sni, auto_san_validation, override_auto_sni_header } = message;
+    let header = override_auto_sni_header.to_ascii_lowercase().into();
+    (auto_sni || auto_san_validation).then_some(AutoServerName {
+        server_name: auto_sni,
+        san: auto_san_validation,
+        header,
+    })
 }
 
 fn common_options(message: Option<Common>, http: &mut HttpUpstream, cx: &CompileContext<'_>) {

@@ -11,7 +11,7 @@ use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
-use crate::transport::UpstreamTransport;
+use crate::transport::{TransportMatch, UpstreamTransport};
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_net::tls::{TlsManager, TlsOwner};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
@@ -66,6 +66,7 @@ impl ClusterConfig {
             dns_jitter,
             wait_for_warm_on_init,
             transport_socket,
+            transport_socket_matches,
             outlier_detection,
             health_checks,
             track_cluster_stats,
@@ -108,6 +109,11 @@ impl ClusterConfig {
         let stat_prefix = stat_prefix(&config);
         let owner = TlsOwner { manager: tls, stat_prefix: &stat_prefix };
         let transport = UpstreamTransport::compile(transport_socket, cx, owner);
+        let count = transport_socket_matches.len();
+        let each = transport_socket_matches.into_iter().enumerate();
+        let matches: Vec<_> = each
+            .filter_map(|(i, m)| TransportMatch::compile(m, &cx.item("transport_socket_matches", i), owner))
+            .collect();
         let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
         let subsets = lb::subsets(lb_subset_config, cx);
         let health_check = HealthCheckConfig::compile(health_checks, cx);
@@ -133,6 +139,11 @@ impl ClusterConfig {
         (config.outlier, config.health_check) = (outlier?, health_check?);
         config.lb.subsets = subsets?;
         config.transport = transport?;
+        if matches.len() < count {
+            return None;
+        }
+        config.matches = matches;
+        config.transport_options = config.wants_transport_options();
         Some(config)
     }
 }

@@ -41,6 +41,11 @@ impl Http2Pool {
         }
     }
 
+    /// Whether it holds no connection, and nobody waits for one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty() && self.pending.borrow().is_empty() && self.connecting.get() == 0
+    }
+
     /// See [`Cluster::checkout`](crate::cluster::Cluster::checkout).
     pub(crate) fn checkout(&self, host: &Rc<Host>) -> Result<Checkout, PoolError> {
         if self.pending.borrow().is_empty()

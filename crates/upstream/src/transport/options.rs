@@ -1,0 +1,109 @@
+//! What a request wants of its connection. Connections are shared among those that want the same.
+
+use super::UpstreamTransport;
+use crate::cluster::ClusterConfig;
+use nuncio_codec::head::RequestHead;
+use nuncio_core::stream_info::ConnectionInfo;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// `auto_sni` and what belongs to it (`upstream_http_protocol_options`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AutoServerName {
+    /// `auto_sni`
+    pub server_name: bool,
+    /// `auto_san_validation`
+    pub san: bool,
+    /// `override_auto_sni_header`, in lower case; empty without one.
+    pub header: Box<str>,
+}
+
+/// What a connection has to be like beside what its cluster says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TransportOptions {
+    /// The server name to ask for, in place of the configured one.
+    pub(crate) server_name: Option<Box<str>>,
+    /// A name of which the host's certificate must be.
+    pub(crate) san: Option<Box<str>>,
+    /// What is said before anything else.
+    pub(crate) proxy_head: Option<Box<[u8]>>,
+}
+
+impl ClusterConfig {
+    /// Whether requests may want anything of their connections.
+    #[inline]
+    pub fn has_transport_options(&self) -> bool {
+        self.transport_options
+    }
+
+    /// Whether [`has_transport_options`](Self::has_transport_options) shall say so.
+    pub(crate) fn wants_transport_options(&self) -> bool {
+        let transports = || std::iter::once(&self.transport).chain(self.matches.iter().map(|m| &m.transport));
+        let any = |is: fn(&UpstreamTransport) -> bool| transports().any(is);
+        self.http.auto_server_name.is_some() && any(|t| t.secured.is_some())
+            || any(|t| t.proxy_head.is_some())
+    }
+
+    /// What `request`, which a client's connection brought, wants of its connection; `None`: nothing.
+    pub fn transport_options(
+        &self,
+        request: Option<&RequestHead>,
+        client: Option<&ConnectionInfo>,
+    ) -> Option<Rc<TransportOptions>> {
+        if !self.transport_options {
+            return None;
+        }
+        let mut options = TransportOptions::default();
+        if let (Some(auto), Some(request)) = (&self.http.auto_server_name, request) {
+            options.take_name(auto, request);
+        }
+        let transports = std::iter::once(&self.transport).chain(self.matches.iter().map(|m| &m.transport));
+        if let Some(head) = transports.filter_map(|t| t.proxy_head.as_ref()).next() {
+            options.proxy_head = Some(head.head(client).into());
+        }
+        (options != TransportOptions::default()).then(|| Rc::new(options))
+    }
+}
+
+impl TransportOptions {
+    fn take_name(&mut self, auto: &AutoServerName, request: &RequestHead) {
+        let from_header = || {
+            let value = request.headers.get(&*auto.header).filter(|_| !auto.header.is_empty())?;
+            std::str::from_utf8(value).ok().filter(|name| !name.is_empty())
+        };
+        let of_host = || std::str::from_utf8(request.authority()).ok();
+        let Some(name) = from_header().or_else(of_host).map(host_of) else { return };
+        if name.is_empty() {
+            return;
+        }
+        let name = name.to_ascii_lowercase();
+        if auto.server_name && name.parse::<IpAddr>().is_err() {
+            self.server_name = Some(name.as_str().into());
+        }
+        if auto.san {
+            self.san = Some(name.into());
+        }
+    }
+}
+
+/// An authority without its port, and without the brackets of an IPv6 address.
+fn host_of(authority: &str) -> &str {
+    if let Some((inside, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return inside;
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_is_cut_to_its_host() {
+        for (authority, host) in
+            [("a.example", "a.example"), ("a.example:80", "a.example"), ("[::1]:80", "::1"), ("[::1]", "::1")]
+        {
+            assert_eq!(host_of(authority), host);
+        }
+    }
+}
