@@ -11,6 +11,19 @@ import time
 from .processes import Process, free_port
 
 
+# What h2load (nghttp2) is told for the variants that it drives, and the scheme.
+H2LOAD = {'h2-h2': (['-c', '8', '-m', '32'], 'http'), 'h2-h1': (['-c', '8', '-m', '32'], 'http'), 'tls-h1': (['-c', '64', '-m', '1', '--h1'], 'https')}
+
+
+def certificate(folder):
+    """A certificate of our own and its key, in one file and in two."""
+    key, cert = os.path.join(folder, 'key.pem'), os.path.join(folder, 'cert.pem')
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+                    '-keyout', key, '-out', cert], check=True, capture_output=True, timeout=60)
+    with open(os.path.join(folder, 'both.pem'), 'w') as both:
+        both.write(open(cert).read() + open(key).read())
+
+
 class Bench:
     """What every measurement needs: the bench's own programs and the fixed upstream."""
 
@@ -18,14 +31,39 @@ class Bench:
         self.program, self.kinds = program, kinds
         self.upstream_port = free_port()
         self.upstream = Process([program, 'upstream', str(self.upstream_port)], self.upstream_port)
+        self.http2_upstream = None
 
     def start(self, name, variant, clusters=1, wrap=None, ready_within=20):
         """The proxy `name` with this variant's configuration; `wrap(folder)` gives a command to run it under."""
         folder, port, admin = tempfile.mkdtemp(prefix='nuncio_bench_'), free_port(), free_port()
-        argv = self.kinds[name].command(variant, port, self.upstream_port, folder, admin, clusters=clusters, single_process=bool(wrap))
+        upstream = self.http2_port() if variant == 'h2-h2' else self.upstream_port
+        if variant.startswith('tls'):
+            certificate(folder)
+        argv = self.kinds[name].command(variant, port, upstream, folder, admin, clusters=clusters, single_process=bool(wrap))
         proxy = Process([*(wrap(folder) if wrap else []), *argv], port, folder, ready_within)
         proxy.admin = admin
         return proxy
+
+    def http2_port(self):
+        """Port of the upstream that speaks HTTP/2: a nuncio that answers by itself, started with the first use."""
+        if not self.http2_upstream:
+            if 'nuncio' not in self.kinds:
+                raise RuntimeError('the HTTP/2 upstream is nuncio itself, which is not there')
+            folder, port, admin = tempfile.mkdtemp(prefix='nuncio_bench_'), free_port(), free_port()
+            argv = self.kinds['nuncio'].command('answers', port, 0, folder, admin)
+            self.http2_upstream = Process(argv, port, folder)
+        return self.http2_upstream.port
+
+    def drive(self, proxy, variant, requests, limit=300):
+        """Exactly `requests` requests of this variant's kind."""
+        if variant not in H2LOAD:
+            return self.load(proxy.port, requests, path=path_of(variant), limit=limit)
+        flags, scheme = H2LOAD[variant]
+        out = subprocess.run(['h2load', '-n', str(requests), *flags, '%s://127.0.0.1:%d/' % (scheme, proxy.port)], capture_output=True, text=True, timeout=limit)
+        done, rps = re.search(r'(\d+) succeeded', out.stdout), re.search(r'([\d.]+) req/s', out.stdout)
+        if not done or not rps or int(done[1]) != requests or not re.search(r'status codes: %d 2xx' % requests, out.stdout):
+            raise RuntimeError('h2load: ' + ' '.join((out.stdout + out.stderr).split())[-300:])
+        return {'rps': float(rps[1])}
 
     def load(self, port, requests, connections=64, rate=0, path='/', limit=300):
         """Exactly `requests` requests; the load generator's own numbers."""
@@ -40,6 +78,8 @@ class Bench:
 
     def close(self):
         self.upstream.end()
+        if self.http2_upstream:
+            self.http2_upstream.end()
 
 
 def fetch(port, path):
@@ -68,27 +108,27 @@ def path_of(variant):
 
 def cpu_per_request(bench, proxy, variant, requests, warm=2000):
     """Closed loop over 64 connections: CPU microseconds per request and the load generator's numbers."""
-    bench.load(proxy.port, warm, path=path_of(variant))
+    bench.drive(proxy, variant, warm)
     before = proxy.cpu()
-    result = bench.load(proxy.port, requests, path=path_of(variant))
+    result = bench.drive(proxy, variant, requests)
     user, system, exact = (b - a for a, b in zip(before, proxy.cpu()))
     share = user / (user + system) if user + system else 0
     return {'cpu_us': exact / requests * 1e6, 'user_us': exact * share / requests * 1e6, 'system_us': exact * (1 - share) / requests * 1e6,
-            'rps': result['rps'], 'p50_us': result['p50_us'], 'p99_us': result['p99_us']}
+            **{key: result[key] for key in ('rps', 'p50_us', 'p99_us') if key in result}}
 
 
 def perf_instructions(bench, proxy, variant, requests):
     """{user, all} instructions per request by hardware counters."""
-    bench.load(proxy.port, 2000, path=path_of(variant))
+    bench.drive(proxy, variant, 2000)
     counter = subprocess.Popen(['perf', 'stat', '-x,', '-e', 'instructions:u,instructions', '-p', ','.join(map(str, proxy.pids()))],
                                stderr=subprocess.PIPE, text=True)
-    bench.load(proxy.port, requests, path=path_of(variant))
+    bench.drive(proxy, variant, requests)
     counter.send_signal(2)
     counts = [int(m) for m in re.findall(r'^(\d+),', counter.communicate()[1], re.M)]
     return {'user': counts[0] / requests, 'all': counts[1] / requests}
 
 
-def valgrind_instructions(bench, name, variant, few=1000, many=4000, connections=64):
+def valgrind_instructions(bench, name, variant, few=1000, many=4000):
     """User instructions per request: two runs that differ only in their number of requests, so that start-up cancels.
 
     Counts all threads of the one process (nginx runs without a master for it).
@@ -98,7 +138,7 @@ def valgrind_instructions(bench, name, variant, few=1000, many=4000, connections
         proxy = bench.start(name, variant, ready_within=240, wrap=lambda folder: [
             'valgrind', '--tool=cachegrind', '--cache-sim=no', '--cachegrind-out-file=/dev/null', '--trace-children=no'])
         try:
-            bench.load(proxy.port, n, connections, path=path_of(variant), limit=600)
+            bench.drive(proxy, variant, n, limit=600)
         finally:
             printed = proxy.end()
         found = re.search(r'I\s+refs:\s+([\d,]+)', printed)

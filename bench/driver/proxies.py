@@ -1,7 +1,8 @@
 """The proxies beside each other: how each is started with an equivalent configuration.
 
 A variant names what the proxy does for each request: `plain`; `log-text` and `log-json` add a request id,
-x-forwarded-for and a file access log; `routes-N` matches the last of N prefix routes.
+x-forwarded-for and a file access log; `routes-N` matches the last of N prefix routes; `h2-h2` and `h2-h1` speak HTTP/2 with clients
+and HTTP/2 or HTTP/1 with the upstream; `tls-h1` is HTTP/1 over TLS with clients; `answers` answers by itself.
 """
 import importlib.util
 import json
@@ -33,6 +34,8 @@ def bootstrap(variant, port, upstream, folder, admin, clusters=1):
     if variant.startswith('routes-'):
         n = int(variant.split('-')[1])
         routes = [{'match': {'prefix': '/service-%05d/' % i}, 'route': {'cluster': 'c0'}} for i in range(n)]
+    if variant == 'answers':
+        routes = [{'match': {'prefix': '/'}, 'direct_response': {'status': 200, 'body': {'inline_string': 'hello, bench'}}}]
     hcm = {'@type': TYPES + 'filters.network.http_connection_manager.v3.HttpConnectionManager', 'stat_prefix': 'bench', 'codec_type': 'AUTO',
            # The same work for all: what a variant does not ask for is off.
            'generate_request_id': variant.startswith('log'),
@@ -48,13 +51,20 @@ def bootstrap(variant, port, upstream, folder, admin, clusters=1):
         return {'socket_address': {'address': '127.0.0.1', 'port_value': p}}
 
     def cluster(i):
-        return {'name': 'c%d' % i, 'type': 'STATIC', 'connect_timeout': '5s', 'load_assignment': {'cluster_name': 'c%d' % i, 'endpoints': [
+        made = {'name': 'c%d' % i, 'type': 'STATIC', 'connect_timeout': '5s', 'load_assignment': {'cluster_name': 'c%d' % i, 'endpoints': [
             {'lb_endpoints': [{'endpoint': {'address': address(upstream)}}]}]}}
+        if variant == 'h2-h2':
+            options = {'@type': TYPES + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}
+            made['typed_extension_protocol_options'] = {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': options}
+        return made
+    chain = {'filters': [{'name': 'envoy.filters.network.http_connection_manager', 'typed_config': hcm}]}
+    if variant.startswith('tls'):
+        pair = {'certificate_chain': {'filename': os.path.join(folder, 'cert.pem')}, 'private_key': {'filename': os.path.join(folder, 'key.pem')}}
+        chain['transport_socket'] = {'name': 'tls', 'typed_config': {'@type': TYPES + 'transport_sockets.tls.v3.DownstreamTlsContext', 'common_tls_context': {'tls_certificates': [pair]}}}
     return json.dumps({
         'admin': {'address': address(admin)},
         'static_resources': {
-            'listeners': [{'name': 'l', 'address': address(port), 'filter_chains': [
-                {'filters': [{'name': 'envoy.filters.network.http_connection_manager', 'typed_config': hcm}]}]}],
+            'listeners': [{'name': 'l', 'address': address(port), 'filter_chains': [chain]}],
             'clusters': [cluster(i) for i in range(clusters)]}})
 
 
@@ -101,6 +111,7 @@ def haproxy_cfg(variant, port, upstream, folder):
   capture request header Host len 64
   log global
   log-format %s''' % fmt
+    bind = ' proto h2' if variant.startswith('h2') else ' ssl crt %s/both.pem' % folder if variant.startswith('tls') else ''
     if variant.startswith('routes-'):
         # HAProxy's way: one map file with prefixes, looked up as a tree.
         with open(os.path.join(folder, 'routes.map'), 'w') as f:
@@ -119,12 +130,12 @@ defaults
   timeout http-keep-alive 1h
   http-reuse always
 frontend f
-  bind 127.0.0.1:%d backlog 4096
+  bind 127.0.0.1:%d backlog 4096%s
   %s
   default_backend up
 backend up
-  server s 127.0.0.1:%d
-''' % (log, port, extra, upstream)
+  server s 127.0.0.1:%d%s
+''' % (log, port, bind, extra, upstream, ' proto h2' if variant == 'h2-h2' else '')
 
 
 class Kind:

@@ -7,7 +7,7 @@ from . import loading, measure
 from .processes import NotReady
 
 # name -> variants of the configuration
-LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000']}
+LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000'], 'protocols': ['h2-h2', 'h2-h1', 'tls-h1']}
 # What only programs that take an Envoy bootstrap can be asked.
 BOOTSTRAP_ONLY = ('nuncio', 'envoy')
 
@@ -23,8 +23,10 @@ def each(names, work, rows):
 
 
 def names_for(variant, names):
-    """The relay knows no paths and no logs: it is the floor of every variant but stands in `plain` only."""
-    return [n for n in names if n != 'relay' or variant == 'plain']
+    """The relay knows no paths and no logs: it is the floor of every variant but stands in `plain` only. nginx speaks no
+    HTTP/2 to upstreams, and is left out of what HTTP/2 and TLS cost."""
+    absent = {'plain': ()}.get(variant, ('relay', 'nginx') if variant in measure.H2LOAD else ('relay',))
+    return [n for n in names if n not in absent]
 
 
 def cpu(bench, names, variant, rounds, requests):
