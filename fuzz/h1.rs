@@ -37,6 +37,7 @@ impl Script {
             },
             preserve_case: self.preserve_case(),
             allow_custom_methods: self.flip(),
+            ignored_upgrades: None,
         }
     }
 

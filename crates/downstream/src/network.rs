@@ -38,6 +38,11 @@ pub trait NetworkFilter {
         io: Box<dyn ByteStream>,
         connection: Rc<ConnectionInfo>,
     ) -> Pin<Box<dyn Future<Output = ()>>>;
+
+    /// Counts a connection that a gate of its chain has closed.
+    fn turned_away(&self, connection: &ConnectionInfo) {
+        let _ = connection;
+    }
 }
 
 /// A compiled filter that stands before the one that serves, shared by all workers.
@@ -88,7 +93,7 @@ impl NetworkFilter for Gated {
             let mut holds = Vec::new();
             for gate in &self.gates {
                 match Rc::clone(gate).pass(io, Rc::clone(&connection)).await {
-                    None => return,
+                    None => return self.serving.turned_away(&connection),
                     Some(passed) => {
                         io = passed.io;
                         holds.extend(passed.hold);

@@ -45,6 +45,8 @@ pub struct AdminConfig {
     pub allow_paths: Box<[StringMatcher]>,
     /// What is written about its requests, to be compiled with the listeners' logs.
     pub access_log: Vec<AccessLog>,
+    /// `ignore_global_conn_limit`: it may be connected to when the process has all the connections that it may have.
+    pub ignores_global_limit: bool,
 }
 
 /// A compiled `envoy.config.core.v3.Node`; the command line wins over the file.
@@ -152,7 +154,8 @@ fn meaningless(fields: &prost_types::Struct) -> Option<&str> {
 impl AdminConfig {
     /// Compiles the message; without an address there is no admin port.
     fn compile(message: pb::Admin, cx: &CompileContext<'_>) -> Option<Option<Self>> {
-        let pb::Admin { address, mut access_log, access_log_path, allow_paths } = message;
+        let pb::Admin { address, mut access_log, access_log_path, allow_paths, ignore_global_conn_limit } =
+            message;
         let allowed = |(i, m)| StringMatcher::compile(m, &cx.item("allow_paths", i));
         let allow_paths = allow_paths.iter().enumerate().map(allowed).collect::<Option<Box<[_]>>>()?;
         if !access_log_path.is_empty() {
@@ -161,7 +164,8 @@ impl AdminConfig {
         let Some(address) = address else { return Some(None) };
         let ipv4_compat = config::ipv4_compat(&address);
         let address = config::address(&address, &cx.field("address"))?;
-        Some(Some(Self { address, ipv4_compat, allow_paths, access_log }))
+        let ignores_global_limit = ignore_global_conn_limit;
+        Some(Some(Self { address, ipv4_compat, allow_paths, access_log, ignores_global_limit }))
     }
 }
 

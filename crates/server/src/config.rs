@@ -261,9 +261,10 @@ fn compile(
             env.access_logs.compile(&admin_logs, &cx.field("admin"), "access_log");
             None
         }
-        Some(AdminConfig { address, ipv4_compat, allow_paths: _, access_log }) => {
+        Some(AdminConfig { address, ipv4_compat, allow_paths: _, access_log, ignores_global_limit }) => {
             let cx = cx.field("admin");
-            Some(Site::compile("admin", address.clone(), *ipv4_compat, access_log.clone(), &cx, &env)?)
+            let says = (*ipv4_compat, *ignores_global_limit);
+            Some(Site::compile("admin", address.clone(), says, access_log.clone(), &cx, &env)?)
         }
     };
     Some(Compiled {

@@ -38,6 +38,8 @@ const BUFFER_LIMIT: u32 = 1 << 20;
 pub struct Site {
     listener: Arc<ListenerConfig>,
     manager: Arc<HcmConfig>,
+    runtime: Runtime,
+    lifecycle: Lifecycle,
 }
 
 impl Site {
@@ -47,12 +49,12 @@ impl Site {
     pub fn compile(
         name: &str,
         address: Address,
-        ipv4_compat: bool,
+        (ipv4_compat, ignores_global_limit): (bool, bool),
         logs: Vec<AccessLog>,
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
     ) -> Option<Self> {
-        let listener = ListenerConfig::own(name, address, ipv4_compat);
+        let listener = ListenerConfig::own(name, address, ipv4_compat, ignores_global_limit);
         let off = || Some(prost_types::Duration::default());
         let message = hcm::HttpConnectionManager {
             stat_prefix: name.to_owned(),
@@ -78,7 +80,8 @@ impl Site {
         };
         let facts = ListenerFacts { stat_prefix: listener.stat_prefix(), buffer_limit: BUFFER_LIMIT };
         let manager = HcmConfig::compile(message, cx, env, facts)?;
-        Some(Self { listener, manager: Arc::new(manager) })
+        let (runtime, lifecycle) = Default::default();
+        Some(Self { listener, manager: Arc::new(manager), runtime, lifecycle })
     }
 
     /// As [`compile`](Self::compile), without logs. `None`: its fixed message does not compile.
@@ -98,7 +101,20 @@ impl Site {
             node_id: "",
             own_address: Ipv4Addr::LOCALHOST.into(),
         };
-        Self::compile(name, address, false, Vec::new(), &CompileContext::root(&sink, name, None), &env)
+        Self::compile(
+            name,
+            address,
+            (false, false),
+            Vec::new(),
+            &CompileContext::root(&sink, name, None),
+            &env,
+        )
+    }
+
+    /// Its connections count with those of the process, within the limits that the runtime sets.
+    pub fn among(self, runtime: &Runtime, lifecycle: &Lifecycle) -> Self {
+        // Its state is its own: it answers as before when the server is marked failed.
+        Self { runtime: runtime.clone(), lifecycle: lifecycle.beside(), ..self }
     }
 
     /// Opens its port.
@@ -129,18 +145,17 @@ impl Site {
     }
 
     fn manager(self, worker: Rc<Worker>, stats: &Registry, responder: Rc<dyn Responder>) -> Rc<Hcm> {
-        let runtime = Runtime::default();
+        let Self { manager, runtime, lifecycle, .. } = self;
         let seat = ClusterSet::new(&ClusterSetConfig::default(), stats, &runtime).seat();
         let world = Rc::new(World {
             clusters: ClusterManager::new(&worker, seat),
             worker,
-            // Of its own: it answers as before when the server is marked failed.
-            lifecycle: Lifecycle::new(),
+            lifecycle,
             stats: stats.clone(),
             runtime,
             node_cluster: "".into(),
         });
-        Hcm::answering(self.manager, &world, responder)
+        Hcm::answering(manager, &world, responder)
     }
 }
 

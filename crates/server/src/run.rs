@@ -298,6 +298,7 @@ fn open_admin(
     worker: &Rc<Worker>,
     options: &Options,
 ) -> Result<(), StartError> {
+    let site = site.among(&admin.runtime, &admin.lifecycle);
     let socket = site.bind().map_err(StartError::Bind)?;
     tracing::info!(target: "admin", "admin address: {}", socket.address());
     write_file(&options.admin_address_path, &socket.address().to_string());

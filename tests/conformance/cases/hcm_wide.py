@@ -4,7 +4,7 @@ from harness.tables import H, PROTOCOL_LOG, edge, raws
 
 COUNTED = r'^(http\.in\.|http1\.|http2\.|listener\.)'
 # Bytes hang on dates and ports; what is buffered at a moment, and times, hang on the moment.
-UNCOUNTED = r'bytes|worker_|_ms|rq_time|accepted_per_socket|total_connections|admin'
+UNCOUNTED = r'bytes|worker_|_ms|rq_time|accepted_per_socket|total_connections|admin|limit.cl.active'
 
 
 async def counters(t, regex=COUNTED):
@@ -248,3 +248,240 @@ cut_answers('answer_bad_chunk', CHUNKED + b'zz\r\n', 1)
 cut_answers('answer_too_slow', LONG, 1, False, '[{match: {prefix: /}, route: {cluster: c1, timeout: 0.3s}}]')
 cut_answers('answer_idle', LONG, 1, False, '[{match: {prefix: /}, route: {cluster: c1, idle_timeout: 0.3s}}]')
 cut_answers('answer_too_long_in_cluster', LONG, 1, False, copts='{typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {max_stream_duration: 0.3s}, explicit_http_config: {http_protocol_options: {}}}}}')
+
+
+# ---- Proxy-Status
+def proxy_status(name, opts, routes=None, ask=(H(),), up=None, clusters=None, copts=None, extra=''):
+    @case('proxy_status_' + name)
+    async def _(t):
+        await t.up('u1', up)
+        await t.start(simple(t, opts='{proxy_status_config: %s%s}' % (opts, extra), routes=routes, log=PROTOCOL_LOG, copts=copts, extra='{node: {id: some-node, cluster: some-cluster}}',
+                             clusters=None if clusters is None else clusters(t)))
+        for n, kw in enumerate(ask):
+            t.see(str(n), await t.req(**{'path': '/', **kw}))
+        t.see('log', await t.logs())
+
+
+def dead(t):
+    return [cluster('c1', t.dead())]
+
+
+SLOW_ROUTE = '[{match: {prefix: /}, route: {cluster: c1, timeout: 0.2s}}]'
+
+
+async def late(m, n):
+    await asyncio.sleep(0.6)
+    return resp(200, 'late')
+
+
+proxy_status('fine', '{}')
+proxy_status('no_route', '{}', routes='[{match: {path: /x}, route: {cluster: c1}}]')
+proxy_status('refused', '{}', clusters=dead)
+proxy_status('no_host', '{}', clusters=lambda t: [cluster('c1', [])])
+proxy_status('timeout', '{}', routes=SLOW_ROUTE, up=late)
+proxy_status('cut', '{}', up=lambda m, n: None)
+proxy_status('bad_answer', '{}', up=lambda m, n: b'nonsense\r\n\r\n')
+proxy_status('no_cluster', '{}', routes='[{match: {prefix: /}, route: {cluster_header: x-c}}]', ask=[H(), H(('x-c', 'nope'))])
+proxy_status('bad_requests', '{}', ask=[dict(raw=b'GET / HTTP/1.1\r\n\r\n'), dict(raw=b'\x01\r\n\r\n'), dict(raw=b'GET / HTTP/1.0\r\nhost: a\r\n\r\n')])
+proxy_status('strict_header', '{}', ask=[H()], extra='')
+proxy_status('overflow', '{}', copts='{circuit_breakers: {thresholds: [{max_pending_requests: 0, max_connections: 0}]}}')
+proxy_status('retried', '{}', clusters=dead, routes='[{match: {prefix: /}, route: {cluster: c1, retry_policy: {retry_on: connect-failure, num_retries: 1}}}]')
+proxy_status('direct', '{}', routes='[{match: {prefix: /}, direct_response: {status: 503}}]')
+proxy_status('request_timeout', '{}', ask=[dict(raw=b'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n')], extra=', stream_idle_timeout: 0.2s')
+proxy_status('upstream_has_one', '{}', up=lambda m, n: resp(503, 'x', [('proxy-status', 'origin; error=dns_error')]))
+proxy_status('remove_details', '{remove_details: true}', clusters=dead)
+proxy_status('remove_flags', '{remove_response_flags: true}', clusters=dead)
+proxy_status('remove_termination', '{remove_connection_termination_details: true}', clusters=dead)
+proxy_status('recommended_code', '{set_recommended_response_code: true}', clusters=dead)
+proxy_status('recommended_code_no_route', '{set_recommended_response_code: true}', routes='[{match: {path: /x}, route: {cluster: c1}}]')
+proxy_status('recommended_code_timeout', '{set_recommended_response_code: true}', routes=SLOW_ROUTE, up=late)
+proxy_status('recommended_code_cut', '{set_recommended_response_code: true}', up=lambda m, n: None)
+proxy_status('recommended_code_bad_answer', '{set_recommended_response_code: true}', up=lambda m, n: b'nonsense\r\n\r\n')
+proxy_status('recommended_code_bad_request', '{set_recommended_response_code: true}', ask=[dict(raw=b'\x01\r\n\r\n')])
+proxy_status('recommended_code_overflow', '{set_recommended_response_code: true}', copts='{circuit_breakers: {thresholds: [{max_pending_requests: 0, max_connections: 0}]}}')
+proxy_status('literal_name', '{literal_proxy_name: the-proxy}', clusters=dead)
+proxy_status('node_id', '{use_node_id: true}', clusters=dead)
+proxy_status('server_name', '{}', clusters=dead, extra=', server_name: me')
+proxy_status('local_reply_mapped', '{}', clusters=dead, extra=', local_reply_config: {mappers: [{filter: {response_flag_filter: {flags: [UF]}}, status_code: 418, headers_to_add: [{header: {key: proxy-status, value: mine}}]}]}')
+
+
+# ---- Limits on the time of connections
+@case()
+async def http1_safe_max_connection_duration(t):
+    """A connection that has lived long enough ends with the next answer, and not before."""
+    await t.up()
+    await t.start(simple(t, opts='{common_http_protocol_options: {max_connection_duration: 0.3s}, drain_timeout: 0.1s, http1_safe_max_connection_duration: true}'))
+    used, fresh = await t.conn(), await t.conn()
+    used.send(GET)
+    t.see('before', await used.response())
+    t.see('used', await used.state(1.2))
+    t.see('fresh', await fresh.state(0.1))
+    t.see('soft drain', await t.stats('http.in.downstream_cx_http1_soft_drain', 'http.in.downstream_cx_max_duration_reached', 'http.in.downstream_cx_drain_close'))
+    used.send(GET)
+    t.see('after', await used.response())
+    t.see('ended', await used.state(2))
+    t.see('counters', await counters(t))
+
+
+@case()
+async def http1_safe_max_connection_duration_in_request(t):
+    """A connection whose time is over within a request ends with its answer."""
+    await t.up('u1', late)
+    await t.start(simple(t, opts='{common_http_protocol_options: {max_connection_duration: 0.3s}, drain_timeout: 0.1s, http1_safe_max_connection_duration: true}'))
+    c = await t.conn()
+    c.send(GET)
+    t.see('r', await c.response())
+    t.see('ended', await c.state(2))
+    t.see('counters', await counters(t))
+
+
+@case()
+async def drain_timeout_jitter_lengthens(t):
+    """With a jitter of 100 % the drain time is between one and two times what is configured."""
+    await t.up()
+    await t.start(simple(t, opts='{common_http_protocol_options: {idle_timeout: 0.1s}, drain_timeout: 0.5s, drain_timeout_jitter: {value: 100}, delayed_close_timeout: 0s}'))
+    c = await t.conn()
+    c.send(GET)
+    await c.response()
+    begun = time.monotonic()
+    t.see('state', await c.state(3))
+    t.see('in time', 0.55 < time.monotonic() - begun < 1.4)
+
+
+@case()
+async def max_connection_duration_jitter_lengthens(t):
+    await t.up()
+    await t.start(simple(t, opts='{common_http_protocol_options: {max_connection_duration: 0.5s, max_connection_duration_jitter: {value: 100}}, drain_timeout: 0s, delayed_close_timeout: 0s}'))
+    begun = time.monotonic()
+    c = await t.conn()
+    c.send(GET)
+    await c.response()
+    t.see('state', await c.state(3))
+    t.see('in time', 0.45 < time.monotonic() - begun < 1.4)
+
+
+def upgrade_ignored(name, values, headers):
+    @case('ignored_upgrade_' + name)
+    async def _(t):
+        u = await t.up()
+        await t.start(simple(t, opts={'http_protocol_options': {'ignore_http_11_upgrade': values}, 'upgrade_configs': [{'upgrade_type': 'websocket'}]}, log=PROTOCOL_LOG))
+        for n, hs in enumerate(headers):
+            t.see(str(n), await t.req('/', headers=hs))
+        t.see('up', [t.req_view(m) for m in u.reqs])
+        t.see('log', await t.logs())
+
+
+UP = lambda *values: [('connection', 'Upgrade')] + [('upgrade', v) for v in values]
+upgrade_ignored('prefix', [{'prefix': 'TLS/'}], [UP('TLS/1.2'), UP('tls/1.2'), UP('other')])
+upgrade_ignored('lists', [{'exact': 'foo'}, {'exact': 'BAR', 'ignore_case': True}], [UP('foo, bar'), UP('foo'), UP('foo, other'), UP('foo', 'bar')])
+upgrade_ignored('connection_lists', [{'exact': 'foo'}], [[('connection', 'keep-alive, Upgrade'), ('upgrade', 'foo')], [('connection', 'x-a, upgrade'), ('upgrade', 'foo'), ('x-a', '1')], [('upgrade', 'foo')]])
+upgrade_ignored('h2c', [{'exact': 'foo'}], [[('connection', 'Upgrade, HTTP2-Settings'), ('upgrade', 'h2c'), ('http2-settings', 'AAA')]])
+
+
+# ---- Limits on streams by the cluster
+def stream_limit(name, cluster_limit=None, headers=(), routes=None, raw=None, opts=None):
+    @case('cluster_stream_limit_' + name)
+    async def _(t):
+        await t.up('u1', late)
+        copts = '{typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {max_stream_duration: %s}, explicit_http_config: {http_protocol_options: {}}}}}' % cluster_limit if cluster_limit else None
+        await t.start(simple(t, copts=copts, routes=routes, log=PROTOCOL_LOG, opts=opts))
+        t.see('r', await t.req('/', headers=list(headers), raw=raw))
+        t.see('stats', await t.stats('cluster.c1.upstream_rq_max_duration_reached', 'cluster.c1.upstream_rq_timeout', 'cluster.c1.upstream_rq_retry', 'cluster.c1.upstream_rq_tx_reset'))
+        t.see('log', await t.logs())
+
+
+stream_limit('hit', '0.2s')
+stream_limit('not_hit', '3s')
+stream_limit('incomplete', '0.2s', raw=b'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n')
+stream_limit('retried', '0.2s', routes='[{match: {prefix: /}, route: {cluster: c1, retry_policy: {retry_on: 5xx, num_retries: 1}}}]')
+INSIDE = '{use_remote_address: true, internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}'
+stream_limit('by_header', None, [('x-envoy-upstream-stream-duration-ms', '200')], opts=INSIDE)
+stream_limit('by_header_over_cluster', '0.2s', [('x-envoy-upstream-stream-duration-ms', '3000')], opts=INSIDE)
+stream_limit('by_header_zero', '0.2s', [('x-envoy-upstream-stream-duration-ms', '0')], opts=INSIDE)
+stream_limit('by_header_bad', '0.2s', [('x-envoy-upstream-stream-duration-ms', 'x')], opts=INSIDE)
+stream_limit('by_header_from_outside', None, [('x-envoy-upstream-stream-duration-ms', '200')], opts='{use_remote_address: true}')
+stream_limit('grpc', '0.2s', [('content-type', 'application/grpc')])
+
+
+# ---- The connection limit filter
+def limited(name, cfg, conns, extra=None):
+    """conns: what each of several connections in a row does."""
+    @case('connection_limit_' + name)
+    async def _(t):
+        await t.up()
+        cl = {'name': 'cl', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit', 'stat_prefix': 'cl', **Y(cfg)}}
+        await t.start(config(t, [listener(t, [cl, hcm(t)], extra={'access_log': [filelog(t, '%CONNECTION_TERMINATION_DETAILS% %DOWNSTREAM_LOCAL_CLOSE_REASON% %RESPONSE_FLAGS%')]})], [cluster('c1', t.ups)], extra))
+        kept = []
+        for n in range(conns):
+            begun = time.monotonic()
+            c = await t.conn()
+            c.send(GET)
+            r = await c.response(timeout=2)
+            t.see(str(n), [r.status, r.err, time.monotonic() - begun > 0.25])
+            kept.append(c)
+        t.see('while', await t.stats('connection_limit.cl.active_connections', 'connection_limit.cl.limited_connections', 'http.in.downstream_cx_active'))
+        for c in kept:
+            c.close()
+        await t.stat_until('http.in.downstream_cx_active', lambda n: n == 0)
+        t.see('again', (await t.req('/')).status)
+        t.see('counters', await counters(t, COUNTED[:-1] + '|connection_limit)'))
+        t.see('log', sorted(await t.logs()))
+
+
+limited('two', '{max_connections: 2}', 4)
+limited('delayed', '{max_connections: 1, delay: 0.3s}', 2)
+limited('switched_off', '{max_connections: 1, runtime_enabled: {default_value: false, runtime_key: cl.on}}', 3)
+limited('switched_off_by_runtime', '{max_connections: 1, runtime_enabled: {default_value: true, runtime_key: cl.on}}', 3, '{layered_runtime: {layers: [{name: s, static_layer: {cl.on: false}}]}}')
+
+
+def listener_limit(name, runtime, conns, lextra=None):
+    @case('listener_limit_' + name)
+    async def _(t):
+        await t.up()
+        await t.start(simple(t, extra={'layered_runtime': {'layers': [{'name': 's', 'static_layer': runtime}]}}, lextra=lextra))
+        kept = []
+        for n in range(conns):
+            c = await t.conn()
+            c.send(GET)
+            r = await c.response(timeout=1)
+            t.see(str(n), [r.status, r.err])
+            kept.append(c)
+        t.see('while', await counters(t, r'^listener\.127.*(cx_active|overflow|cx_total)'))
+        for c in kept:
+            c.close()
+        await t.stat_until('http.in.downstream_cx_active', lambda n: n == 0)
+        t.see('again', (await t.req('/')).status)
+        t.see('counters', await counters(t))
+
+
+listener_limit('two', {'envoy.resource_limits.listener.l1.connection_limit': 2}, 4)
+listener_limit('none', {'envoy.resource_limits.listener.other.connection_limit': 0}, 2)
+listener_limit('zero', {'envoy.resource_limits.listener.l1.connection_limit': 0}, 1)
+listener_limit('ignored', {'envoy.resource_limits.listener.l1.connection_limit': 1}, 2, '{ignore_global_conn_limit: true}')
+listener_limit('global', {'overload.global_downstream_max_connections': 2}, 4)
+listener_limit('global_ignored', {'overload.global_downstream_max_connections': 1}, 3, '{ignore_global_conn_limit: true}')
+
+
+# ---- Buffers
+def flow(name, size, limits, down):
+    """A body of `size` bytes against buffers of `limits`, in one direction; both sides read."""
+    @case('flow_' + name)
+    async def _(t):
+        body = b'z' * size
+        u = await t.up('u1', (lambda m, n: resp(200, body)) if down else None)
+        await t.start(simple(t, lextra='{per_connection_buffer_limit_bytes: %d}' % limits[0], copts='{per_connection_buffer_limit_bytes: %d}' % limits[1]))
+        r = await t.req('/') if down else await t.req('/', 'POST', body=body)
+        t.see('whole', [r.status, r.body == body if down else u.reqs[0].body == body])
+        await t.stat_until('http.in.downstream_rq_active', lambda n: n == 0)
+        names = ['cluster.c1.upstream_flow_control_' + n for n in ('paused_reading_total', 'resumed_reading_total', 'backed_up_total', 'drained_total')] + [
+            'http.in.downstream_flow_control_paused_reading_total', 'http.in.downstream_flow_control_resumed_reading_total']
+        s = await t.stats(*names)
+        t.see('counted', {n: s[n] > 0 for n in names})
+
+
+flow('small_down', 1000, (32768, 32768), True)
+flow('small_up', 1000, (32768, 32768), False)
+flow('large_down', 3000000, (16384, 16384), True)
+flow('large_up', 3000000, (16384, 16384), False)
+flow('large_down_upstream_limit', 3000000, (1 << 23, 16384), True)
+flow('large_up_listener_limit', 3000000, (16384, 1 << 23), False)

@@ -98,6 +98,26 @@ pub(super) fn remove_nominated(map: &mut HeaderMap) -> Result<(), RequestError> 
     Ok(())
 }
 
+/// Takes those upgrades back that `is_ignored` names; where none is left, nobody has asked for any.
+#[cold]
+pub(super) fn remove_upgrades(map: &mut HeaderMap, is_ignored: &dyn Fn(&[u8]) -> bool) {
+    let kept = |name: Known, keep: &dyn Fn(&[u8]) -> bool| {
+        let tokens: Vec<&[u8]> = map.get_all(name).flat_map(scan::list).filter(|token| keep(token)).collect();
+        tokens.join(&b","[..])
+    };
+    let upgrades = kept(Known::Upgrade, &|token| !is_ignored(token));
+    if !upgrades.is_empty() {
+        map.set(Known::Upgrade, &upgrades);
+        return;
+    }
+    let connection = kept(Known::Connection, &|token| !token.eq_ignore_ascii_case(b"upgrade"));
+    map.remove(Known::Upgrade);
+    match connection.is_empty() {
+        true => drop(map.remove(Known::Connection)),
+        false => map.set(Known::Connection, &connection),
+    }
+}
+
 /// Takes an offer to go on in HTTP/2 back, which is not served (RFC 9113 dropped it); whether there was one.
 pub(super) fn remove_h2c(map: &mut HeaderMap) -> bool {
     if !map.get(Known::Upgrade).is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"h2c")) {

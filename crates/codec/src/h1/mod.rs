@@ -27,7 +27,7 @@ pub use client::ClientCodec;
 pub use encode::reason_phrase;
 pub use error::{EncodeError, RequestError, ResponseError};
 pub use meter::{received_header_bytes, sent_header_bytes, underscored_names};
-pub use options::{ClientOptions, ServerOptions};
+pub use options::{ClientOptions, IgnoredUpgrades, ServerOptions};
 pub use server::ServerCodec;
 
 /// What a decoder does with a field whose name has `_` (`headers_with_underscores_action`).

@@ -3,6 +3,8 @@
 use super::fields::{FieldRules, Part};
 use super::{DecoderLimits, UnderscoreAction};
 use crate::head::PreserveCase;
+use std::fmt;
+use std::sync::Arc;
 
 /// How requests are read (`Http1ProtocolOptions` and its neighbours in the connection manager). The default is
 /// Envoy's.
@@ -26,6 +28,21 @@ pub struct ServerOptions {
     pub preserve_case: Option<PreserveCase>,
     /// Methods beyond the registered ones are taken, if they are tokens.
     pub allow_custom_methods: bool,
+    /// Upgrades that are passed over as if nobody had asked for them (`ignore_http_11_upgrade`).
+    pub ignored_upgrades: Option<IgnoredUpgrades>,
+}
+
+/// What says whether an upgrade of this name is passed over.
+pub type IsIgnored = dyn Fn(&[u8]) -> bool + Send + Sync;
+
+/// The upgrades that are passed over.
+#[derive(Clone)]
+pub struct IgnoredUpgrades(pub Arc<IsIgnored>);
+
+impl fmt::Debug for IgnoredUpgrades {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IgnoredUpgrades")
+    }
 }
 
 impl Default for ServerOptions {
@@ -40,6 +57,7 @@ impl Default for ServerOptions {
             underscores: UnderscoreAction::Allow,
             preserve_case: None,
             allow_custom_methods: false,
+            ignored_upgrades: None,
         }
     }
 }

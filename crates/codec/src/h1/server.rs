@@ -3,7 +3,7 @@
 use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix, Trailers};
 use super::connection::{self, has_token, is_upgrade};
 use super::error::{EncodeError, RequestError};
-use super::options::ServerOptions;
+use super::options::{IgnoredUpgrades, ServerOptions};
 use super::request_head::{content_length, first_line, plain_head, take_target};
 use super::request_line::{self, LineVersion, RequestLine};
 use super::{Decoded, Event, HeaderCase, encode, fields};
@@ -309,6 +309,11 @@ impl ServerCodec {
             self.after = After::Close;
         }
         let connect = self.asked == Asked::Connect;
+        if let Some(IgnoredUpgrades(is_ignored)) = &o.ignored_upgrades
+            && map.contains(Known::Upgrade)
+        {
+            connection::remove_upgrades(map, &**is_ignored);
+        }
         let upgrade = is_upgrade(map) && !connection::remove_h2c(map);
         if connect && length.is_some() {
             if length != Some(0) {

@@ -4,6 +4,7 @@ use super::client_cert::ClientCertPolicy;
 use super::local_reply::LocalReplies;
 use super::normalize::{EscapedSlashes, HostPort, Normalization};
 use super::policy::{PolicyFields, RequestPolicy, messages};
+use super::proxy_status::ProxyStatus;
 use super::request_id::RequestIds;
 use super::response_headers::ServerHeader;
 use super::upgrade::{UpgradeConfig, Upgrades};
@@ -11,19 +12,23 @@ use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
 use crate::route::{CompilePerRoute, RouteOptions, RouteTable};
 use crate::world::CompileEnv;
-use nuncio_codec::h1::{DecoderLimits, HeaderCase, ServerOptions, UnderscoreAction};
+use nuncio_codec::h1::{DecoderLimits, HeaderCase, IgnoredUpgrades, ServerOptions, UnderscoreAction};
 use nuncio_codec::h2;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::header_key_format;
+use nuncio_core::matcher::StringMatcher;
+use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_core::why::FieldPlaces;
+use nuncio_core::xx_hash;
 use nuncio_proto::pb::envoy::config::core::v3 as pb_core;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::v3::Percent;
 use nuncio_upstream::http2;
 use pb::http_connection_manager::{RouteSpecifier, StripPortMode};
 use std::any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A compiled `HttpConnectionManager`.
 pub struct HcmConfig {
@@ -55,6 +60,8 @@ pub struct HcmConfig {
     pub log_times: LogTimes,
     /// How local replies look.
     pub local_replies: LocalReplies,
+    /// What answers that this proxy makes say of their cause.
+    pub proxy_status: Option<ProxyStatus>,
     /// Timers.
     pub timeouts: Timeouts,
     /// Requests per connection at most.
@@ -95,6 +102,40 @@ pub struct Timeouts {
     pub drain: Duration,
     /// `delayed_close_timeout`; 1 s.
     pub delayed_close: Option<Duration>,
+    /// `max_connection_duration_jitter`: by which part of it at most a connection may last longer.
+    max_connection_jitter: f64,
+    /// `drain_timeout_jitter`: the same of [`drain`](Self::drain).
+    drain_jitter: f64,
+    /// `http1_safe_max_connection_duration`: an HTTP/1 connection whose time is over ends with its next answer.
+    pub http1_safe_max_duration: bool,
+}
+
+impl Timeouts {
+    /// How long this connection may last.
+    #[inline]
+    pub fn max_duration_of(&self, connection: &ConnectionInfo) -> Option<Duration> {
+        self.max_connection_duration.map(|most| stretched(most, self.max_connection_jitter, connection.id))
+    }
+
+    /// When a connection that drains since `since` is closed.
+    pub fn drained_at(&self, since: Instant, connection: &ConnectionInfo) -> Option<Instant> {
+        since.checked_add(stretched(self.drain, self.drain_jitter, connection.id))
+    }
+}
+
+/// `time`, and up to `jitter` of it more: always as much for the same connection.
+fn stretched(time: Duration, jitter: f64, connection: u64) -> Duration {
+    if jitter <= 0.0 {
+        return time;
+    }
+    let random = xx_hash::xx_hash64(&connection.to_le_bytes(), 0);
+    let part = (random >> 11) as f64 / (1_u64 << 53) as f64;
+    time + time.mul_f64(jitter * part)
+}
+
+/// A percentage as a fraction of one.
+fn jitter(percent: Option<Percent>) -> f64 {
+    percent.map_or(0.0, |Percent { value }| value / 100.0)
 }
 
 /// When a stream's entry is written besides its end (`access_log_options`, or the two older fields).
@@ -226,6 +267,9 @@ impl HcmConfig {
             scheme_header_transformation,
             forward_proto_config,
             upgrade_configs,
+            proxy_status_config,
+            http1_safe_max_connection_duration,
+            drain_timeout_jitter,
         } = message;
         let common = common_http_protocol_options.unwrap_or_default();
         let common_cx = cx.field("common_http_protocol_options");
@@ -236,6 +280,7 @@ impl HcmConfig {
             max_stream_duration,
             headers_with_underscores_action,
             max_requests_per_connection,
+            max_connection_duration_jitter,
             // Of responses: what a cluster sends.
             max_response_headers_kb: _,
         } = common;
@@ -262,6 +307,9 @@ impl HcmConfig {
                 &delayed_close_timeout,
                 Some(Duration::from_secs(1)),
             ),
+            max_connection_jitter: jitter(max_connection_duration_jitter),
+            drain_jitter: jitter(drain_timeout_jitter),
+            http1_safe_max_duration: http1_safe_max_connection_duration,
         };
         let request_ids = RequestIds {
             generate: generate_request_id.unwrap_or(true),
@@ -279,6 +327,8 @@ impl HcmConfig {
             internal_address_config.as_ref(),
             &cx.field("internal_address_config"),
         );
+        let proxy_status =
+            proxy_status_config.map(|message| ProxyStatus::compile(message, &server_name, env.node_id));
         let host_port = host_port(strip_matching_host_port, strip_port_mode, cx);
         let compiled = request_ids.zip(detection).zip(internal).zip(host_port);
         let policy =
@@ -367,6 +417,7 @@ impl HcmConfig {
             access_logs: access_logs?,
             log_times: log_times?,
             local_replies: local_replies?,
+            proxy_status,
             timeouts,
             max_requests_per_connection: max_requests_per_connection.filter(|n| *n > 0).map(u64::from),
             buffer_limit: listener.buffer_limit as usize,
@@ -392,9 +443,14 @@ fn compile_h1(
         override_stream_error_on_invalid_http_message,
         header_key_format,
         allow_custom_methods,
+        ignore_http_11_upgrade,
         // What a client sends; a downstream connection is a server.
         send_fully_qualified_url: _,
     } = message;
+    let ignored = ignore_http_11_upgrade.iter().enumerate();
+    let ignored = ignored
+        .map(|(i, m)| StringMatcher::compile(m, &cx.item("ignore_http_11_upgrade", i)))
+        .collect::<Option<Vec<_>>>()?;
     let (header_case, preserve_case) =
         header_key_format::compile(header_key_format, &cx.field("header_key_format"))?;
     let options = ServerOptions {
@@ -411,6 +467,10 @@ fn compile_h1(
         },
         preserve_case,
         allow_custom_methods,
+        ignored_upgrades: (!ignored.is_empty()).then(|| {
+            let is_ignored = move |name: &[u8]| ignored.iter().any(|matcher| matcher.matches(name));
+            IgnoredUpgrades(Arc::new(is_ignored))
+        }),
     };
     Some((options, header_case, override_stream_error_on_invalid_http_message))
 }

@@ -28,7 +28,7 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
     let mut down = Box::new(H1Connection::new(io, Arc::clone(&hcm.config), worker, codec_stats));
     let mut served = 0_u64;
     let close = loop {
-        match idle(&mut down, &hcm, &connection, served).await {
+        match idle(&mut down, &hcm, &connection, &guard, served).await {
             Idle::Readable => {}
             Idle::Close(close) => break close,
         }
@@ -48,8 +48,13 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
                 None => break Close::Now,
             }
         }
-        let Some(start) = next_request(down, &hcm, &connection).await else { return guard.closed_by_peer() };
+        let Some(mut start) = next_request(down, &hcm, &connection).await else {
+            return guard.closed_by_peer();
+        };
         served += 1;
+        if guard.is_soft_draining() {
+            start.down.close_after();
+        }
         let (returned, end, lingers) = one_stream(start, &hcm, served).await;
         down = returned;
         guard.count_bytes(&mut down);
@@ -60,7 +65,8 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         if end == End::Reset || !down.keep_alive() {
             break if lingers { Close::Delayed } else { Close::Now };
         }
-        if down.drained_at().is_some_and(|at| at <= hcm.world.worker.now()) {
+        let drained_at = |since| hcm.config.timeouts.drained_at(since, &connection);
+        if down.draining_since().and_then(drained_at).is_some_and(|at| at <= hcm.world.worker.now()) {
             break Close::Delayed;
         }
         down.rest();
@@ -140,18 +146,27 @@ enum Idle {
 
 /// Waits for a request's first byte, holding no buffer. A connection that was used is not closed at once when
 /// its time is over: it drains, in case a request is on its way.
-async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo, served: u64) -> Idle {
+async fn idle(
+    down: &mut H1Connection,
+    hcm: &Hcm,
+    connection: &ConnectionInfo,
+    guard: &ConnectionGuard,
+    served: u64,
+) -> Idle {
     let timeouts = &hcm.config.timeouts;
     let since = hcm.world.worker.now();
     let idle_at = timeouts.idle.and_then(|d| since.checked_add(d));
-    let max_at = timeouts.max_connection_duration.and_then(|d| connection.accepted.checked_add(d));
+    let mut max_at = match guard.is_soft_draining() {
+        true => None,
+        false => timeouts.max_duration_of(connection).and_then(|d| connection.accepted.checked_add(d)),
+    };
     poll_fn(|cx| {
         if down.poll_readable(cx).is_ready() {
             return Poll::Ready(Idle::Readable);
         }
         let now = hcm.world.worker.now();
         loop {
-            let drained_at = down.drained_at();
+            let drained_at = down.draining_since().and_then(|since| timeouts.drained_at(since, connection));
             let nearest = sooner(idle_at, max_at);
             let deadline = drained_at.or(nearest);
             if down.timer().poll(cx, now, deadline).is_pending() {
@@ -167,6 +182,11 @@ async fn idle(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo, s
             }
             if served == 0 {
                 return Poll::Ready(Idle::Close(Close::Now));
+            }
+            if max_at == deadline && timeouts.http1_safe_max_duration {
+                guard.begin_soft_drain();
+                max_at = None;
+                continue;
             }
             down.begin_drain(now);
         }
@@ -265,6 +285,7 @@ pub(super) struct ConnectionGuard {
     hcm: Rc<Hcm>,
     accepted: Instant,
     speaks: Cell<Option<Version>>,
+    soft_draining: Cell<bool>,
 }
 
 impl ConnectionGuard {
@@ -273,7 +294,7 @@ impl ConnectionGuard {
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
         stats.downstream_cx_rx_bytes_buffered.add(0);
-        Self { hcm, accepted, speaks: Cell::new(None) }
+        Self { hcm, accepted, speaks: Cell::new(None), soft_draining: Cell::new(false) }
     }
 
     /// The protocol is known.
@@ -287,6 +308,16 @@ impl ConnectionGuard {
             stats.downstream_cx_http1_total.inc();
             stats.downstream_cx_http1_active.inc();
         }
+    }
+
+    /// Its time is over: it ends with its next answer.
+    fn begin_soft_drain(&self) {
+        self.soft_draining.set(true);
+        self.hcm.stats.downstream_cx_http1_soft_drain.inc();
+    }
+
+    fn is_soft_draining(&self) -> bool {
+        self.soft_draining.get()
     }
 
     fn count_bytes(&self, down: &mut H1Connection) {
@@ -318,6 +349,9 @@ impl Drop for ConnectionGuard {
             Some(Version::Http2) => stats.downstream_cx_http2_active.dec(),
             Some(_) => stats.downstream_cx_http1_active.dec(),
             None => {}
+        }
+        if self.soft_draining.get() {
+            stats.downstream_cx_http1_soft_drain.dec();
         }
         stats.downstream_cx_destroy.inc();
         let now = self.hcm.world.worker.now();

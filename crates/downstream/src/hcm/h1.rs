@@ -216,9 +216,9 @@ impl H1Connection {
         &mut self.timer
     }
 
-    /// When a draining connection closes.
-    pub fn drained_at(&self) -> Option<Instant> {
-        self.draining.and_then(|since| since.checked_add(self.config.timeouts.drain))
+    /// Since when it drains.
+    pub fn draining_since(&self) -> Option<Instant> {
+        self.draining
     }
 
     /// Reads and throws away, until the peer closes.

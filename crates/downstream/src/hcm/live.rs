@@ -78,6 +78,16 @@ impl NetworkFilter for Hcm {
     ) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(conn::serve(io, self, connection))
     }
+
+    fn turned_away(&self, connection: &ConnectionInfo) {
+        let stats = &self.stats;
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_destroy.inc();
+        match connection.state.local_close.get() {
+            Some(_) => stats.downstream_cx_destroy_local.inc(),
+            None => stats.downstream_cx_destroy_remote.inc(),
+        }
+    }
 }
 
 impl Hcm {

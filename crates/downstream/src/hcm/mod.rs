@@ -14,6 +14,7 @@ pub mod local_reply;
 pub mod normalize;
 pub mod original_ip;
 pub mod policy;
+mod proxy_status;
 pub mod request_id;
 pub mod response_headers;
 pub mod sanitize;

@@ -27,6 +27,7 @@ const EXTERNAL: &[Known] = &[
     Known::XEnvoyIpTags,
     Known::XEnvoyOriginalUrl,
     Known::XEnvoyHedgeOnPerTryTimeout,
+    Known::XEnvoyUpstreamStreamDurationMs,
 ];
 
 /// Removed in addition where the request enters the trusted network.

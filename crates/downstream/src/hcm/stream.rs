@@ -469,7 +469,7 @@ impl<D: Downstream> Stream<D> {
         if self.upgrading {
             stats.downstream_cx_upgrades_active.dec();
         }
-        if end != End::Complete || !self.request_complete {
+        if end != End::Complete || !self.request_received() {
             // Envoy counts a stream here that ends before both messages do, whoever ends it.
             stats.downstream_rq_rx_reset.inc();
         }

@@ -3,6 +3,7 @@
 
 use super::access_log::ConnectionLog;
 use super::filter::Inspected;
+use super::limits::Permit;
 use super::matching::find;
 use super::{ConnectionGuard, DownstreamTransport, Listener, SocketFacts};
 use crate::why;
@@ -15,7 +16,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Serves a connection of a listener from its first byte until it is closed.
-pub(super) async fn admit(listener: Rc<Listener>, io: Box<dyn ByteStream>, accepted: Instant) {
+pub(super) async fn admit(permit: Permit, io: Box<dyn ByteStream>, accepted: Instant) {
+    let listener = Rc::clone(permit.listener());
     let mut facts = SocketFacts::of(io.local_address(), io.peer_address());
     let Some(first) = inspect(&listener, &*io, &mut facts).await else { return };
     let config = &listener.config;
@@ -26,7 +28,7 @@ pub(super) async fn admit(listener: Rc<Listener>, io: Box<dyn ByteStream>, accep
     let (Some(chain), Some(Some(filter))) = (config.filter_chains.get(at), listener.chains.get(at)) else {
         return;
     };
-    let guard = ConnectionGuard::new(&listener, accepted);
+    let guard = ConnectionGuard::new(permit, accepted);
     let secured = match &chain.transport {
         DownstreamTransport::RawBuffer if first.is_empty() => Ok((io, None)),
         DownstreamTransport::RawBuffer => Ok((Box::new(Rewind::new(first, io)) as Box<dyn ByteStream>, None)),

@@ -1,6 +1,7 @@
 //! A listener's compiled configuration.
 
 use super::filter::ListenerFilterConfig;
+use super::limits;
 use super::matching::ChainMatch;
 use super::predicate::Predicate;
 use super::transport::DownstreamTransport;
@@ -18,6 +19,7 @@ use nuncio_proto::pb::envoy::config::listener::v3::{
     self as pb, filter, listener::DrainType, listener_filter,
 };
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
@@ -56,6 +58,12 @@ pub struct ListenerConfig {
     pub metadata: Option<Arc<Metadata>>,
     /// Connections accepted per readiness event of the socket at most.
     pub max_accepts_per_turn: u32,
+    /// `ignore_global_conn_limit`.
+    pub(super) ignores_global_limit: bool,
+    /// The runtime key of its own limit of connections.
+    pub(super) limit_key: Box<str>,
+    /// Its open connections, on all workers.
+    pub(super) open: AtomicU64,
     stat_prefix: String,
     spec: ListenSpec,
 }
@@ -101,6 +109,7 @@ impl ListenerConfig {
             listener_filters,
             listener_filters_timeout,
             continue_on_listener_filters_timeout,
+            ignore_global_conn_limit,
         } = message;
         let ipv4_compat = address.as_ref().is_some_and(config::ipv4_compat);
         let address_cx = cx.field("address");
@@ -138,6 +147,9 @@ impl ListenerConfig {
         }
         Some(Arc::new(Self {
             places: FieldPlaces::new(cx, &["filter_chains"]),
+            limit_key: limits::key(&name),
+            ignores_global_limit: ignore_global_conn_limit,
+            open: AtomicU64::new(0),
             name: if name.is_empty() { text.as_str().into() } else { name.into() },
             address,
             direction: TrafficDirection::try_from(traffic_direction).unwrap_or(TrafficDirection::Unspecified),
@@ -158,12 +170,15 @@ impl ListenerConfig {
 
     /// A listener of the process's own, such as the admin port: it has no chains and, for logs, no name;
     /// `listener.NAME.` stands before its stats.
-    pub fn own(name: &str, address: Address, ipv4_compat: bool) -> Arc<Self> {
+    pub fn own(name: &str, address: Address, ipv4_compat: bool, ignores_global_limit: bool) -> Arc<Self> {
         let mut spec = ListenSpec::new(address.clone());
         spec.ipv4_compat = ipv4_compat;
         spec.reuse_port = false;
         Arc::new(Self {
             places: FieldPlaces::default(),
+            ignores_global_limit,
+            limit_key: limits::key(name),
+            open: AtomicU64::new(0),
             name: "".into(),
             address,
             direction: TrafficDirection::Unspecified,

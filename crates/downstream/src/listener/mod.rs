@@ -5,6 +5,7 @@ mod admit;
 mod config;
 mod draining;
 mod filter;
+mod limits;
 mod matching;
 mod predicate;
 mod stats;
@@ -21,6 +22,7 @@ pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 pub use transport::DownstreamTransport;
 
 use self::access_log::ConnectionLog;
+use self::limits::Permit;
 use self::predicate::Predicate;
 use crate::network::{Gated, NetworkFilter};
 use crate::world::World;
@@ -127,8 +129,9 @@ impl Listener {
     pub fn accept(self: &Rc<Self>, io: Box<dyn ByteStream>) {
         let worker = &self.world.worker;
         let accepted = worker.now();
+        let Some(permit) = Permit::take(self) else { return };
         if self.looks {
-            worker.spawn(admit::admit(Rc::clone(self), io, accepted));
+            worker.spawn(admit::admit(permit, io, accepted));
             return;
         }
         // There is one chain, and it takes every connection as it is.
@@ -137,7 +140,7 @@ impl Listener {
         let facts = SocketFacts::of(io.local_address(), io.peer_address());
         let connection = Rc::new(self.connection_info(&*io, 0, facts, None, accepted));
         let (io, log) = ConnectionLog::begin(self, io, &connection);
-        let guard = ConnectionGuard::new(self, accepted);
+        let guard = ConnectionGuard::new(permit, accepted);
         let serve = Rc::clone(chain).serve(io, connection);
         worker.spawn(async move {
             serve.await;
@@ -180,26 +183,27 @@ impl Listener {
 
 /// Raises a listener's connection gauges and lowers them when the connection is gone.
 struct ConnectionGuard {
-    listener: Rc<Listener>,
+    permit: Permit,
     accepted: Instant,
     _count: nuncio_net::worker::ConnectionCount,
 }
 
 impl ConnectionGuard {
-    fn new(listener: &Rc<Listener>, accepted: Instant) -> Self {
+    fn new(permit: Permit, accepted: Instant) -> Self {
+        let listener = permit.listener();
         listener.stats.downstream_cx_total.inc();
         listener.stats.downstream_cx_active.inc();
         listener.stats.downstream_pre_cx_active.add(0);
         listener.worker_stats.downstream_cx_total.inc();
         listener.worker_stats.downstream_cx_active.inc();
         let _count = listener.world.worker.count_connection();
-        Self { listener: Rc::clone(listener), accepted, _count }
+        Self { permit, accepted, _count }
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let Listener { stats, worker_stats, world, .. } = &*self.listener;
+        let Listener { stats, worker_stats, world, .. } = &**self.permit.listener();
         stats.downstream_cx_active.dec();
         stats.downstream_cx_destroy.inc();
         worker_stats.downstream_cx_active.dec();

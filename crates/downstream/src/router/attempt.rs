@@ -73,6 +73,7 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 Some(failure) => Turn::failed(failure),
                 None => Turn::Going,
             },
+            Pumped::Alarm(Alarm::StreamDuration(at)) => Turn::failed(timeouts::stream_duration(flight, at)),
             Pumped::Alarm(Alarm::PerTryIdle(at)) => Turn::failed(timeouts::per_try_idle(stream, flight, at)),
             Pumped::Timeout(Timeout::Route) => return timeouts::route(stream, flight).await,
             Pumped::Timeout(timeout) => {
@@ -148,6 +149,8 @@ enum FailureKind {
     Reset(ResetReason),
     /// A time of the attempt ran out; the details say which.
     Timeout(&'static str),
+    /// The cluster's `max_stream_duration` of the attempt ran out.
+    StreamDuration,
     /// No host may be used.
     NoHost,
 }
@@ -172,6 +175,11 @@ impl Failure {
             (None, None) => Odd::Nothing,
         };
         Self { at: Some(at), kind, sent: true, names_host: true, transport: None, stale_reuse, odd }
+    }
+
+    /// The attempt took longer than the cluster lets streams take.
+    pub(super) fn stream_duration(at: usize) -> Self {
+        Self { kind: FailureKind::StreamDuration, ..Self::timeout(at, "") }
     }
 
     /// A time of the attempt ran out.
@@ -275,6 +283,7 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     let now = stream.now();
     let Some(attempt) = flight.attempts.get_mut(at) else { return Turn::Going };
     attempt.last_event = now;
+    attempt.over_by = flight.timeouts.stream.and_then(|most| now.checked_add(most));
     let progress = &mut attempt.progress;
     let Step::Live(up) = &mut attempt.step else { return Turn::Going };
     charge::name_facts(&mut stream.info, up.connection());
@@ -511,7 +520,7 @@ async fn failed<D: Downstream>(
             return Some(no_healthy_upstream(stream, flight, names_host).await);
         }
         FailureKind::Reset(reason) => reason,
-        FailureKind::Timeout(_) => ResetReason::LocalReset,
+        FailureKind::Timeout(_) | FailureKind::StreamDuration => ResetReason::LocalReset,
     };
     let timed_out = matches!(kind, FailureKind::Timeout(_));
     if timed_out {
@@ -540,6 +549,7 @@ async fn failed<D: Downstream>(
     }
     let mut reply = match *kind {
         FailureKind::Timeout(details) => timeouts::reply(flight, details),
+        FailureKind::StreamDuration => LocalReply::upstream_max_stream_duration(stream.request_received()),
         _ => {
             let transport = stream.info.upstream.transport_failure.as_deref();
             LocalReply::upstream_reset(reason, transport, stream.info.upstream.attempts > 1)
@@ -551,7 +561,9 @@ async fn failed<D: Downstream>(
     }
     if stream.has_response() {
         flight.attempts.clear();
-        return Some(break_off(stream, &reply, reason, timed_out).await);
+        return Some(
+            break_off(stream, &reply, reason, timed_out || matches!(kind, FailureKind::StreamDuration)).await,
+        );
     }
     let charge = if names_host { flight.charge_failed(at) } else { flight.charge_nobody() };
     charge.abort(stream, reply.status);

@@ -21,6 +21,8 @@ pub(super) struct Attempt {
     pub(super) progress: Progress,
     /// When it has to have answered.
     answer_by: Option<Instant>,
+    /// When it has to be over, answered or not.
+    pub(super) over_by: Option<Instant>,
     /// Its time has begun.
     timed: bool,
     /// When something last happened on it.
@@ -50,6 +52,7 @@ impl Attempt {
             step,
             progress,
             answer_by: None,
+            over_by: None,
             timed: false,
             last_event: now,
             hedged: false,
@@ -86,6 +89,8 @@ pub(super) enum Alarm {
     PerTry(usize),
     /// `per_try_idle_timeout` of this attempt.
     PerTryIdle(usize),
+    /// The cluster's `max_stream_duration` of this attempt.
+    StreamDuration(usize),
 }
 
 /// All that the router knows of one request while it serves it.
@@ -120,7 +125,7 @@ pub(super) type TimeoutRetry = bool;
 impl Flight<'_> {
     /// Whether timers of its own may run: then the stream has to watch them.
     pub(super) fn is_timed(&self) -> bool {
-        self.back_off.is_some() || self.timeouts.per_try.is_some() || self.timeouts.per_try_idle.is_some()
+        self.back_off.is_some() || self.timeouts.times_attempts()
     }
 
     /// The nearest of its own deadlines. Attempts' times begin once the request is complete and they are on a
@@ -138,7 +143,7 @@ impl Flight<'_> {
                 attempt.answer_by = after(per_try, now);
             }
             let idle = after(per_try_idle, attempt.last_event);
-            next = [next, attempt.answer_by, idle].into_iter().flatten().min();
+            next = [next, attempt.answer_by, attempt.over_by, idle].into_iter().flatten().min();
         }
         next
     }
@@ -151,7 +156,9 @@ impl Flight<'_> {
             let live = matches!(attempt.step, Step::Live(_));
             let idle = self.timeouts.per_try_idle.filter(|_| live).map(|d| attempt.last_event + d);
             let per_try = due(attempt.answer_by).map(|at| (at, Alarm::PerTry(i)));
-            per_try.into_iter().chain(due(idle).map(|at| (at, Alarm::PerTryIdle(i))))
+            let over = due(attempt.over_by).map(|at| (at, Alarm::StreamDuration(i)));
+            let idle = due(idle).map(|at| (at, Alarm::PerTryIdle(i)));
+            per_try.into_iter().chain(idle).chain(over)
         });
         back_off.into_iter().chain(tries).min_by_key(|(at, _)| *at).map(|(_, alarm)| alarm)
     }

@@ -108,7 +108,7 @@ async fn to_cluster<D: Downstream>(
     }
     // The formats of request headers count the attempt that they are for.
     stream.info.upstream.attempts = 1;
-    let (timeouts, retry) = prepare_request(stream, config, route, action);
+    let (timeouts, retry) = prepare_request(stream, config, route, action, &cluster);
     stream.info.upstream.attempts = 0;
     let mut cookies = Vec::new();
     let hash = if action.hash.is_empty() {
@@ -212,12 +212,13 @@ fn prepare_request<D: Downstream>(
     config: &RouterConfig,
     route: &Route,
     action: &ClusterAction,
+    cluster: &Cluster,
 ) -> (Timeouts, Option<Box<RetryState>>) {
     let now = stream.now();
     let Stream { heads, info, hcm, .. } = stream;
     let head = &mut heads.request;
     let steered = head.headers.contains_any(STEERING);
-    let timeouts = Timeouts::new(config, action, head, steered);
+    let timeouts = Timeouts::new(config, action, cluster, head, steered);
     let retry = if steered || action.retry.is_some() {
         RetryState::new(action.retry.as_ref(), &head.headers, &hcm.world.runtime)
     } else {

@@ -51,6 +51,7 @@ pub(super) fn poll<D: Downstream>(
     flight: &mut Flight<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<Pumped> {
+    let (received, sent) = (stream.info.bytes_received, stream.info.bytes_sent);
     loop {
         let mut moved = match poll_request(stream, flight, cx) {
             Ok(moved) => moved,
@@ -84,7 +85,12 @@ pub(super) fn poll<D: Downstream>(
             }
         }
         if moved && stream.buffered() <= flight.limits.down {
-            continue;
+            let up = (stream.info.bytes_received - received) as usize > flight.limits.up;
+            let down = (stream.info.bytes_sent - sent) as usize > flight.limits.down;
+            if !(up || down) {
+                continue;
+            }
+            return give_way(stream, flight, cx, (up, down));
         }
         let full = stream.buffered() > flight.limits.down;
         if let Poll::Ready(Err(error)) = stream.down.poll_flush(cx) {
@@ -103,6 +109,31 @@ pub(super) fn poll<D: Downstream>(
     {
         return Poll::Ready(Pumped::Downstream(error));
     }
+    arm(stream, flight);
+    stream.poll_timers(cx).map(|timeout| expired(stream, flight, timeout))
+}
+
+/// As much was handed on in this turn as may wait: both sides rest until the others have had their turn.
+#[cold]
+fn give_way<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    cx: &mut Context<'_>,
+    (up, down): (bool, bool),
+) -> Poll<Pumped> {
+    if let Poll::Ready(Err(error)) = stream.down.poll_flush(cx) {
+        return Poll::Ready(Pumped::Downstream(error));
+    }
+    if up {
+        count_client_pause(stream, &flight.cluster, true);
+        count_client_pause(stream, &flight.cluster, false);
+    }
+    if down {
+        let stats = flight.cluster.stats();
+        stats.upstream_flow_control_paused_reading_total.inc();
+        stats.upstream_flow_control_resumed_reading_total.inc();
+    }
+    cx.waker().wake_by_ref();
     arm(stream, flight);
     stream.poll_timers(cx).map(|timeout| expired(stream, flight, timeout))
 }

@@ -12,6 +12,7 @@ use crate::route::{ClusterAction, DEFAULT_TIMEOUT};
 use crate::why;
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::stream_info::ResponseFlag;
+use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::outlier::Outcome;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub(super) struct Timeouts {
     pub(super) per_try: Option<Duration>,
     /// Of one attempt without any event.
     pub(super) per_try_idle: Option<Duration>,
+    /// Of one attempt from its connection to its last byte: the cluster's `max_stream_duration`, or
+    /// `x-envoy-upstream-stream-duration-ms`.
+    pub(super) stream: Option<Duration>,
     /// An attempt that is out of time runs on while another one is begun beside it.
     pub(super) hedge: bool,
     /// A time-out is answered 204 without a body (`x-envoy-upstream-rq-timeout-alt-response`).
@@ -37,6 +41,7 @@ impl Timeouts {
     pub(super) fn new(
         config: &RouterConfig,
         action: &ClusterAction,
+        cluster: &Cluster,
         head: &RequestHead,
         steered: bool,
     ) -> Self {
@@ -45,6 +50,7 @@ impl Timeouts {
             global: action.timeout,
             per_try: retry.and_then(|r| r.per_try_timeout),
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
+            stream: cluster.config().http.max_stream_duration,
             hedge: action.hedge_on_per_try_timeout,
             alt_response: false,
             expected: false,
@@ -63,6 +69,9 @@ impl Timeouts {
             if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqPerTryTimeoutMs) {
                 all.per_try = limit(ms);
             }
+            if let Some(ms) = millis(head, Known::XEnvoyUpstreamStreamDurationMs) {
+                all.stream = limit(ms);
+            }
             all.hedge = hedging_asked(head).unwrap_or(all.hedge);
             all.alt_response = head.headers.contains(Known::XEnvoyUpstreamRqTimeoutAltResponse);
         }
@@ -70,6 +79,12 @@ impl Timeouts {
             all.per_try = None;
         }
         all
+    }
+
+    /// Whether an attempt has a time of its own.
+    #[inline]
+    pub(super) fn times_attempts(&self) -> bool {
+        self.per_try.is_some() || self.per_try_idle.is_some() || self.stream.is_some()
     }
 
     /// The status that a time-out is answered with.
@@ -172,6 +187,12 @@ pub(super) fn per_try_idle<D: Downstream>(
     flight.cluster.stats().upstream_rq_per_try_idle_timeout.inc();
     flight.charge(at).host_timeout();
     Failure::timeout(at, "upstream_per_try_idle_timeout")
+}
+
+/// The cluster's `max_stream_duration` of an attempt ran out.
+pub(super) fn stream_duration(flight: &Flight<'_>, at: usize) -> Failure {
+    flight.cluster.stats().upstream_rq_max_duration_reached.inc();
+    Failure::stream_duration(at)
 }
 
 /// The answer to a time-out.

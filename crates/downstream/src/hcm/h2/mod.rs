@@ -483,12 +483,13 @@ impl Driver {
         }
         let t = &self.hcm.config.timeouts;
         let idle_at = t.idle.filter(|_| self.active == 0).and_then(|d| self.idle_since.checked_add(d));
-        let max_at = t.max_connection_duration.and_then(|d| self.connection.accepted.checked_add(d));
+        let max_at =
+            t.max_duration_of(&self.connection).and_then(|d| self.connection.accepted.checked_add(d));
         let (streams, codec, draining) = {
             let state = self.link.state.borrow();
             (state.next_deadline, state.codec.deadline(), state.draining)
         };
-        let drained_at = draining.and_then(|since| since.checked_add(t.drain));
+        let drained_at = draining.and_then(|since| t.drained_at(since, &self.connection));
         let drained_at = drained_at.filter(|_| !self.shut);
         let own = if draining.is_some() { drained_at } else { [idle_at, max_at].into_iter().flatten().min() };
         let deadline = [own, streams, codec].into_iter().flatten().min();

@@ -6,7 +6,7 @@ use crate::hcm::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use crate::hcm::stats::count_class;
 use crate::hcm::upgrade;
 use crate::route::Route;
-use nuncio_codec::head::Known;
+use nuncio_codec::head::{Known, Version};
 use nuncio_core::format::FormatContext;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -112,6 +112,9 @@ impl<D: Downstream> Stream<D> {
         let worker = &hcm.world.worker;
         let now = worker.now();
         let date = worker.date_now();
+        if let Some(status) = &hcm.config.proxy_status {
+            status.tell(response, &self.info);
+        }
         hcm.config.policy.on_response(response, request, date.as_bytes());
         if !received {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();
@@ -121,7 +124,10 @@ impl<D: Downstream> Stream<D> {
             hcm.stats.downstream_cx_drain_close.inc();
         }
         let accepted = self.info.connection.accepted;
-        if hcm.config.timeouts.max_connection_duration.is_some_and(|most| worker.since(accepted) >= most)
+        let timeouts = &hcm.config.timeouts;
+        let safe = timeouts.http1_safe_max_duration && self.info.protocol != Some(Version::Http2);
+        if timeouts.max_duration_of(&self.info.connection).is_some_and(|most| worker.since(accepted) >= most)
+            && !safe
             && self.down.begin_drain(now)
         {
             hcm.stats.downstream_cx_max_duration_reached.inc();

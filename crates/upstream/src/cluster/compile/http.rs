@@ -117,7 +117,12 @@ fn common_options(message: Option<Common>, http: &mut HttpUpstream, cx: &Compile
         headers_with_underscores_action: _,
         max_requests_per_connection,
         max_response_headers_kb,
+        max_connection_duration_jitter,
     } = message;
+    if max_connection_duration_jitter.is_some() {
+        cx.field("max_connection_duration_jitter")
+            .unsupported("the jitter is built for downstream connections only");
+    }
     if let Some(kb) = max_response_headers_kb {
         http.h1.limits.max_head_bytes = kb.saturating_mul(1024);
     }
@@ -157,6 +162,7 @@ fn http1_options(
         header_key_format,
         send_fully_qualified_url,
         allow_custom_methods: _,
+        ignore_http_11_upgrade: _,
     } = message;
     http.h1.enable_trailers = enable_trailers;
     http.h1.allow_chunked_length = allow_chunked_length;
