@@ -131,7 +131,8 @@ pub(super) struct Streams {
     slots: Vec<Stream>,
     free: Vec<u32>,
     /// By id, with linear probing: slots counted from 1, 0 where there is none. A power of two, twice the number
-    /// of streams at least.
+    /// of streams at least. Entries stand in the order of their places, so that one that stands in its own tells
+    /// that none behind it was pushed on past it: ids in a row cost one step each, however many there are.
     index: Vec<u32>,
     active: usize,
 }
@@ -211,12 +212,24 @@ impl Streams {
     }
 
     fn enter(&mut self, id: u32, slot: u32) {
-        let mut at = self.place(id);
-        while self.index.get(at).is_some_and(|slot| *slot != 0) {
-            at = (at + 1) & (self.index.len() - 1);
+        let mask = self.index.len().wrapping_sub(1);
+        let (mut entry, mut home) = (slot + 1, self.place(id));
+        let mut at = home;
+        loop {
+            let Some(there) = self.index.get(at).copied() else { return };
+            let Some(other) = there.checked_sub(1) else { break };
+            let its_home = self.slots.get(other as usize).map_or(at, |s| self.place(s.id));
+            // Who was pushed on further stands first.
+            if (at.wrapping_sub(its_home) & mask) < (at.wrapping_sub(home) & mask) {
+                if let Some(place) = self.index.get_mut(at) {
+                    *place = entry;
+                }
+                (entry, home) = (there, its_home);
+            }
+            at = (at + 1) & mask;
         }
-        if let Some(entry) = self.index.get_mut(at) {
-            *entry = slot + 1;
+        if let Some(place) = self.index.get_mut(at) {
+            *place = entry;
         }
     }
 
@@ -230,18 +243,17 @@ impl Streams {
             }
             hole = (hole + 1) & mask;
         }
-        // Whoever was pushed on by the one that goes moves back.
-        let mut at = hole;
+        // Whoever was pushed on moves back, up to the first that stands in its own place.
         loop {
-            at = (at + 1) & mask;
+            let at = (hole + 1) & mask;
             let Some(slot) = self.index.get(at).and_then(|slot| slot.checked_sub(1)) else { break };
-            let home = self.slots.get(slot as usize).map_or(at, |s| self.place(s.id));
-            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
-                if let Some(entry) = self.index.get_mut(hole) {
-                    *entry = slot + 1;
-                }
-                hole = at;
+            if self.slots.get(slot as usize).is_none_or(|s| self.place(s.id) == at) {
+                break;
             }
+            if let Some(entry) = self.index.get_mut(hole) {
+                *entry = slot + 1;
+            }
+            hole = at;
         }
         if let Some(entry) = self.index.get_mut(hole) {
             *entry = 0;
@@ -269,3 +281,6 @@ impl Streams {
         streams.map(|(slot, s)| StreamKey { slot: slot as u32, id: s.id })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// How many idle slots and heads a worker keeps for its next streams.
+/// How many idle slots a worker keeps for its next HTTP/1 streams.
 const KEEP: usize = 64;
+
+/// The same of slots for HTTP/2 streams, and of heads: a few connections have many streams at once.
+const KEEP_STREAMS: usize = 256;
 
 /// A slot for one HTTP/1 stream.
 type StreamSlot = BoxSlot<StreamStart<Box<H1Connection>>, StreamEnd<Box<H1Connection>>>;
@@ -170,7 +173,7 @@ impl Hcm {
 
     pub(super) fn give_h2_slot(&self, slot: H2Slot) {
         let mut slots = self.h2_slots.borrow_mut();
-        if slots.len() < KEEP {
+        if slots.len() < KEEP_STREAMS {
             slots.push(slot);
         }
     }
@@ -181,7 +184,7 @@ impl Hcm {
 
     pub(super) fn give_heads(&self, mut heads: Box<Heads>) {
         let mut spare = self.heads.borrow_mut();
-        if spare.len() < KEEP {
+        if spare.len() < KEEP_STREAMS {
             heads.clear();
             spare.push(heads);
         }

@@ -82,7 +82,7 @@ fn connect_has_an_authority_alone_and_extended_connect_must_be_offered() {
         (":path", "/"),
         (":authority", "a"),
     ];
-    assert_eq!(one(&extended), "!Message { stream: 1, error: Field }");
+    assert_eq!(one(&extended), "!Message { stream: 1, error: ConnectProtocol }");
     let options = Options { allow_connect: true, ..Options::default() };
     let (events, _) = run_with(Side::Server, &options, &Wire::client().head(1, 0, &extended));
     assert!(events.starts_with("head1/false[:method=CONNECT,:protocol=websocket"), "{events}");
