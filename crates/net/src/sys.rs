@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::ReadBuf;
 
 /// Receives into the room of `buf`, without waiting where the socket does not wait; how many bytes, 0 at the end.
@@ -80,6 +81,27 @@ pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -
     // only reads.
     let rc = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A TCP connection's smoothed round-trip time (`TCP_INFO`).
+///
+/// # Errors
+/// What the kernel answers.
+pub(crate) fn round_trip(socket: BorrowedFd<'_>) -> io::Result<Duration> {
+    // SAFETY: a `tcp_info` is numbers alone, for which zeros are a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the descriptor is borrowed and open; the kernel writes at most `len` bytes, which `info` has.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    };
+    if rc == 0 { Ok(Duration::from_micros(info.tcpi_rtt.into())) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A task that ends by calling `on_panic` where it would unwind. (An `async` block around it would keep the

@@ -32,6 +32,8 @@ pub struct BootstrapConfig {
     pub runtime: Runtime,
     /// Which stats are shown, and what in their names is a tag (`stats_config`).
     pub stats: StatsConfig,
+    /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
+    pub defer_stats: bool,
 }
 
 /// The admin port.
@@ -78,7 +80,10 @@ impl BootstrapConfig {
             stats_config,
             layered_runtime,
             stats_flush,
+            deferred_stat_options,
         } = message;
+        let pb::bootstrap::DeferredStatOptions { enable_deferred_creation_stats } =
+            deferred_stat_options.unwrap_or_default();
         let admin = admin.map_or(Some(None), |m| AdminConfig::compile(m, &cx.field("admin")));
         let stats_flush_interval = match &stats_flush_interval {
             None => Some(Duration::from_secs(5)),
@@ -98,6 +103,7 @@ impl BootstrapConfig {
             },
             runtime: runtime?,
             stats: stats?,
+            defer_stats: enable_deferred_creation_stats,
         })
     }
 }

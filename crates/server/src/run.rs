@@ -81,6 +81,9 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     let registry = Registry::new();
     let compiled = config::load(options, sources, &registry, clock.wall()).map_err(StartError::Refused)?;
     let Compiled { bootstrap, clusters, listeners, admin: site, tls, log_files, dump } = compiled;
+    if bootstrap.defer_stats {
+        registry.defer_creation();
+    }
     let workers = options.concurrency();
     let stats = ProcessStats::new(&registry, options, clusters.clusters.len() as u64);
     let mut set = ClusterSet::new(&clusters, &registry, &bootstrap.runtime);

@@ -8,9 +8,8 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
-    /// A worker's share of a cluster's statistics.
-    pub struct ClusterStats {
-        counter bind_errors,
+    /// A worker's share of what a cluster's balancer counts.
+    pub struct ClusterLbStats {
         counter lb_healthy_panic,
         counter lb_local_cluster_not_ok,
         counter lb_recalculate_zone_structures,
@@ -25,6 +24,13 @@ nuncio_core::stats_block! {
         counter lb_zone_routing_all_directly,
         counter lb_zone_routing_cross_zone,
         counter lb_zone_routing_sampled,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// A worker's share of a cluster's traffic.
+    pub struct ClusterStats {
+        counter bind_errors,
         counter original_dst_host_invalid,
         counter retry_or_shadow_abandoned,
         gauge upstream_cx_active,

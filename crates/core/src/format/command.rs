@@ -8,8 +8,10 @@ use super::header::{self, GrpcForm, HeaderSource, HeaderText, OwnedName, PathFor
 use super::json;
 use super::state::{self, Found, MetadataSource, StateForm};
 use super::time::TimeFormat;
-use super::tls::{TlsOf, WriteTls};
+use super::tls::{TlsOf, Validity, WriteTls};
+use super::xfcc;
 use crate::civil::two;
+use crate::stream_info::TlsInfo;
 use nuncio_codec::head::Known;
 use prost_types::value::Kind as ValueKind;
 
@@ -39,6 +41,10 @@ pub(super) enum Op {
     /// Envoy prints `-` wherever what is built can be used.
     Absent,
     Constant(Box<str>),
+    /// A key of `x-forwarded-client-cert`. The length that a command states has no effect, as in Envoy.
+    ClientCertificate(&'static str),
+    /// When the peer's certificate begins or ends to hold.
+    CertificateTime(TlsOf, Validity, TimeFormat),
     /// A well-known request header: what most lines are made of.
     RequestHeader(Known),
     Header {
@@ -77,6 +83,13 @@ pub(super) enum Op {
 pub(super) struct Command {
     op: Op,
     limit: Limit,
+}
+
+fn tls_of<'a>(cx: &FormatContext<'a>, of: TlsOf) -> Option<&'a TlsInfo> {
+    match of {
+        TlsOf::Downstream => cx.info.connection.tls.as_deref(),
+        TlsOf::Upstream => cx.info.upstream.tls.as_deref(),
+    }
 }
 
 /// Appends a decimal number.
@@ -132,7 +145,7 @@ impl Command {
         }
         let from = out.len();
         let there = self.write(cx, out);
-        if self.limit.0 < usize::MAX {
+        if self.limit.0 < usize::MAX && !matches!(self.op, Op::ClientCertificate(_)) {
             out.truncate(from.saturating_add(self.limit.0));
         }
         there
@@ -144,15 +157,14 @@ impl Command {
         let number = |value: Option<u64>, out: &mut Vec<u8>| value.map(|n| write_number(n, out)).is_some();
         match &self.op {
             Op::Text(write) => write(cx, out),
-            Op::Tls(of, write) => {
-                let tls = match of {
-                    TlsOf::Downstream => &cx.info.connection.tls,
-                    TlsOf::Upstream => &cx.info.upstream.tls,
-                };
-                tls.as_ref().is_some_and(|tls| write(tls, out))
-            }
+            Op::Tls(of, write) => tls_of(cx, *of).is_some_and(|tls| write(tls, out)),
             Op::Number(read) => number(read(cx), out),
             Op::Absent => false,
+            Op::ClientCertificate(key) => xfcc::write(cx, key, out),
+            Op::CertificateTime(of, validity, format) => {
+                let time = tls_of(cx, *of).and_then(|tls| validity.of(tls.peer_certificate()?));
+                time.map(|time| format.write(time, out)).is_some()
+            }
             Op::Constant(value) => text(Some(value.as_bytes()), out),
             Op::RequestHeader(known) => text(cx.request.and_then(|map| map.get_known(*known)), out),
             Op::Header { source, name, or } => match header::find(cx, *source, name, or.as_ref()) {

@@ -93,6 +93,7 @@ fn compile_formatters(list: &[pb::TypedExtensionConfig], cx: &CompileContext<'_>
             "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery" => {
                 commands.req_without_query = true
             }
+            "envoy.extensions.formatter.file_content.v3.FileContent" => commands.file_content = true,
             // `%METADATA%` is known to every format by now.
             "envoy.extensions.formatter.metadata.v3.Metadata" => {}
             _ => {

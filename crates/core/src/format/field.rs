@@ -23,6 +23,14 @@ pub(super) fn find(name: &str) -> Option<Op> {
         HEADER_BYTES_WANTED.store(true, Relaxed);
         return Some(Op::Number(read));
     }
+    if name == "ROUTE_RESOLUTION_TIME_US" {
+        ROUTE_TIME_WANTED.store(true, Relaxed);
+        return Some(Op::Number(|cx| Some(cx.info.route_resolution.as_micros() as u64)));
+    }
+    if name == "DOWNSTREAM_CX_RTT" {
+        ROUND_TRIP_WANTED.store(true, Relaxed);
+        return Some(Op::Number(|cx| cx.info.connection.state.round_trip.get().map(millis)));
+    }
     if let Some((_, read)) = NUMBERS.iter().find(|(n, _)| *n == name) {
         return Some(Op::Number(*read));
     }
@@ -37,6 +45,24 @@ static HEADER_BYTES_WANTED: AtomicBool = AtomicBool::new(false);
 #[inline]
 pub fn header_bytes_wanted() -> bool {
     HEADER_BYTES_WANTED.load(Relaxed)
+}
+
+/// Whether a format that reads round-trip times was ever compiled in this process.
+static ROUND_TRIP_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether round-trip times have to be asked for.
+#[inline]
+pub fn round_trip_wanted() -> bool {
+    ROUND_TRIP_WANTED.load(Relaxed)
+}
+
+/// Whether a format that reads how long a route was looked for was ever compiled in this process.
+static ROUTE_TIME_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether it has to be measured how long routes are looked for.
+#[inline]
+pub fn route_time_wanted() -> bool {
+    ROUTE_TIME_WANTED.load(Relaxed)
 }
 
 /// The commands for which header bytes are counted.
@@ -194,6 +220,12 @@ const NUMBERS: &[(&str, Number)] = &[
     }),
     ("ROUTE_RESOLUTION_COUNT", |cx| Some(u64::from(cx.info.route_resolutions))),
     ("UPSTREAM_CONNECTION_ID", |cx| Some(cx.info.upstream.connection_id.unwrap_or(0))),
+    ("UPSTREAM_CONNECTION_POOL_READY_DURATION", |cx| {
+        let (asked, sent) = (cx.info.timings.upstream_pool_begin?, cx.info.timings.upstream_tx_begin);
+        // A connection that never came was waited for until the end.
+        let ready = sent.filter(|sent| *sent >= asked).or(cx.info.timings.complete).unwrap_or(cx.now);
+        Some(millis(ready.saturating_duration_since(asked)))
+    }),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |cx| Some(u64::from(cx.info.upstream.attempts))),
     ("UPSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.wire_received)),
     ("UPSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.wire_sent)),
@@ -202,9 +234,6 @@ const NUMBERS: &[(&str, Number)] = &[
 /// What Envoy prints `-` for without tracing, and what is not known of secured connections.
 const ABSENT: &[&str] = &[
     "DOWNSTREAM_HANDSHAKE_DURATION",
-    "DOWNSTREAM_PEER_CERT",
-    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_ISSUER_SERIAL",
     "DOWNSTREAM_TLS_SESSION_ID",
     "ROUNDTRIP_DURATION",
     "SPAN_ID",
@@ -212,7 +241,6 @@ const ABSENT: &[&str] = &[
     "TLS_JA4_FINGERPRINT",
     "TRACE_ID",
     "UPSTREAM_LOCAL_CLOSE_REASON",
-    "UPSTREAM_PEER_CERT",
     "UPSTREAM_TLS_SESSION_ID",
 ];
 

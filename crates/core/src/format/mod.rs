@@ -16,9 +16,10 @@ mod parse;
 mod state;
 mod time;
 mod tls;
+mod xfcc;
 
 pub use compile::LineFormat;
-pub use field::header_bytes_wanted;
+pub use field::{header_bytes_wanted, round_trip_wanted, route_time_wanted};
 pub(crate) use header::grpc_status_of;
 pub use header::is_grpc;
 pub use json::{JsonFormat, JsonFormatError, write_json_string, write_json_value};

@@ -5,13 +5,16 @@ use super::command::{Command, Limit, Op};
 use super::header::{self, HeaderSource};
 use super::state::{self, MetadataSource};
 use super::time::{NewlineError, TimeFormat};
-use super::{address, coalesce, duration, field};
+use super::tls::{TlsOf, Validity};
+use super::{address, coalesce, duration, field, xfcc};
 
 /// Commands beyond those that every format knows: what formatter extensions add.
 #[derive(Clone, Debug, Default)]
 pub struct Commands {
     /// `REQ_WITHOUT_QUERY` (`envoy.extensions.formatter.req_without_query.v3`).
     pub req_without_query: bool,
+    /// `FILE_CONTENT` (`envoy.extensions.formatter.file_content.v3`).
+    pub file_content: bool,
 }
 
 /// Why a format string is refused, in Envoy's words.
@@ -80,6 +83,18 @@ pub enum FormatError {
     /// One of the operators of a `COALESCE` has a bad form.
     #[error("{0}")]
     CoalesceOperator(&'static str),
+    /// A key that `x-forwarded-client-cert` does not have.
+    #[error("XFCC_VALUE command does not support subcommand: {0}")]
+    ClientCertificateKey(String),
+    /// A bad argument of `FILE_CONTENT`.
+    #[error("FILE_CONTENT: expected format 'path' or 'path:watch_directory', got '{0}'")]
+    FileContent(String),
+    /// A file that is to be read again when its folder changes.
+    #[error("FILE_CONTENT: watching a directory is not supported yet")]
+    WatchedFile,
+    /// A file that cannot be read.
+    #[error("Invalid path: {0}")]
+    Path(String),
     /// A kind of metadata that is not known, or has no meaning for what is built.
     #[error("{0} is not supported type of metadata")]
     Metadata(String),
@@ -180,8 +195,10 @@ enum Found {
 }
 
 fn find(w: &Written<'_>, argument: &str, commands: &Commands) -> Option<(Takes, Found)> {
-    if w.name == "REQ_WITHOUT_QUERY" && !commands.req_without_query {
-        return None;
+    match w.name {
+        "REQ_WITHOUT_QUERY" if !commands.req_without_query => return None,
+        "FILE_CONTENT" if !commands.file_content => return None,
+        _ => {}
     }
     if let Some((takes, make)) = op(w.name) {
         return Some((takes, Found::Make(make)));
@@ -240,9 +257,7 @@ fn op(name: &str) -> Option<(Takes, Make)> {
         "TRAILER" | "RESPONSE_TRAILER" => {
             (NeedsArgumentTakesLength, |a| header::headers(HeaderSource::Trailer, a))
         }
-        "REQ_WITHOUT_QUERY" => {
-            (NeedsArgumentTakesLength, |a| header::headers(HeaderSource::RequestWithoutQuery, a))
-        }
+        "REQ_WITHOUT_QUERY" => (ArgumentAndLength, |a| header::headers(HeaderSource::RequestWithoutQuery, a)),
         "QUERY_PARAM" => (NeedsArgumentTakesLength, |a| Ok(Op::QueryParam(a.into()))),
         "QUERY_PARAMS" => (ArgumentAndLength, query_params),
         "PATH" => (ArgumentAndLength, header::path),
@@ -251,11 +266,14 @@ fn op(name: &str) -> Option<(Takes, Make)> {
         "START_TIME_LOCAL" => (Argument, |a| Ok(Op::StartTime(TimeFormat::new(a, true)?))),
         "EMIT_TIME" => (Argument, |a| Ok(Op::EmitTime(TimeFormat::new(a, false)?))),
         "EMIT_TIME_LOCAL" => (Argument, |a| Ok(Op::EmitTime(TimeFormat::new(a, true)?))),
-        // No connection is secured; the argument is checked all the same.
-        "DOWNSTREAM_PEER_CERT_V_START"
-        | "DOWNSTREAM_PEER_CERT_V_END"
-        | "UPSTREAM_PEER_CERT_V_START"
-        | "UPSTREAM_PEER_CERT_V_END" => (Argument, |a| Ok(TimeFormat::new(a, false).map(|_| Op::Absent)?)),
+        "DOWNSTREAM_PEER_CERT_V_START" => {
+            (Argument, |a| certificate_time(TlsOf::Downstream, Validity::Start, a))
+        }
+        "DOWNSTREAM_PEER_CERT_V_END" => (Argument, |a| certificate_time(TlsOf::Downstream, Validity::End, a)),
+        "UPSTREAM_PEER_CERT_V_START" => (Argument, |a| certificate_time(TlsOf::Upstream, Validity::Start, a)),
+        "UPSTREAM_PEER_CERT_V_END" => (Argument, |a| certificate_time(TlsOf::Upstream, Validity::End, a)),
+        "XFCC_VALUE" => (NeedsArgumentTakesLength, xfcc::compile),
+        "FILE_CONTENT" => (ArgumentAndLength, file_content),
         "ENVIRONMENT" => (NeedsArgumentTakesLength, |a| {
             Ok(Op::Constant(std::env::var(a).unwrap_or_else(|_| "-".to_owned()).into()))
         }),
@@ -282,6 +300,25 @@ fn op(name: &str) -> Option<(Takes, Make)> {
 impl From<NewlineError> for FormatError {
     fn from(_: NewlineError) -> Self {
         Self::Newline
+    }
+}
+
+fn certificate_time(of: TlsOf, validity: Validity, format: &str) -> Result<Op, FormatError> {
+    Ok(Op::CertificateTime(of, validity, TimeFormat::new(format, false)?))
+}
+
+/// `PATH`: what the file holds when the configuration is loaded.
+fn file_content(argument: &str) -> Result<Op, FormatError> {
+    let bad = || FormatError::FileContent(argument.to_owned());
+    match argument.split(':').collect::<Vec<_>>().as_slice() {
+        [""] => Err(bad()),
+        [path] => {
+            let bytes = std::fs::read(path).map_err(|_| FormatError::Path((*path).to_owned()))?;
+            let text = String::from_utf8(bytes).map_err(|_| FormatError::Path((*path).to_owned()))?;
+            Ok(Op::Constant(text.into()))
+        }
+        [_, _] => Err(FormatError::WatchedFile),
+        _ => Err(bad()),
     }
 }
 

@@ -2,12 +2,29 @@
 
 use super::command::Op;
 use crate::stream_info::{CertificateInfo, TlsInfo};
+use std::time::SystemTime;
 
 /// Whose connection a command reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TlsOf {
     Downstream,
     Upstream,
+}
+
+/// An end of the time for which a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Validity {
+    Start,
+    End,
+}
+
+impl Validity {
+    pub(super) fn of(self, certificate: &CertificateInfo) -> Option<SystemTime> {
+        match self {
+            Self::Start => certificate.not_before,
+            Self::End => certificate.not_after,
+        }
+    }
 }
 
 /// Writes a value; false where there is none.
@@ -37,6 +54,8 @@ const DOWNSTREAM_ONLY: &[&str] = &[
     "PEER_EMAIL_SAN",
     "PEER_FINGERPRINT_1",
     "PEER_FINGERPRINT_256",
+    "PEER_ISSUER_FINGERPRINT_256",
+    "PEER_ISSUER_SERIAL",
     "PEER_OTHERNAME_SAN",
     "PEER_SERIAL",
 ];
@@ -73,6 +92,11 @@ fn sans(
     certificate.is_some_and(|c| join(list(c).iter().map(|s| &**s), out))
 }
 
+/// The certificate that signed the peer's own, where the peer showed it.
+fn issuer(tls: &TlsInfo, out: &mut Vec<u8>, text: fn(&CertificateInfo) -> &str) -> bool {
+    tls.peer.as_ref().and_then(|p| p.chain.get(1)).is_some_and(|c| put(text(c), out))
+}
+
 fn chain(tls: &TlsInfo, out: &mut Vec<u8>, text: fn(&CertificateInfo) -> &str) -> bool {
     tls.peer.as_ref().is_some_and(|p| join(p.chain.iter().map(text), out))
 }
@@ -85,6 +109,7 @@ const FIELDS: &[(&str, WriteTls)] = &[
     ("LOCAL_OTHERNAME_SAN", |t, out| sans(t.local.as_deref(), out, |c| &c.other_sans)),
     ("LOCAL_SUBJECT", |t, out| local(t, out, |c| &c.subject)),
     ("LOCAL_URI_SAN", |t, out| sans(t.local.as_deref(), out, |c| &c.uri_sans)),
+    ("PEER_CERT", |t, out| t.peer_certificate().is_some_and(|c| put(&c.url_encoded_pem(), out))),
     ("PEER_CHAIN_FINGERPRINTS_1", |t, out| chain(t, out, |c| &c.sha1)),
     ("PEER_CHAIN_FINGERPRINTS_256", |t, out| chain(t, out, |c| &c.sha256)),
     ("PEER_CHAIN_SERIALS", |t, out| chain(t, out, |c| &c.serial)),
@@ -94,6 +119,8 @@ const FIELDS: &[(&str, WriteTls)] = &[
     ("PEER_FINGERPRINT_256", |t, out| peer(t, out, |c| &c.sha256)),
     ("PEER_IP_SAN", |t, out| sans(t.peer_certificate(), out, |c| &c.ip_sans)),
     ("PEER_ISSUER", |t, out| peer(t, out, |c| &c.issuer)),
+    ("PEER_ISSUER_FINGERPRINT_256", |t, out| issuer(t, out, |c| &c.sha256)),
+    ("PEER_ISSUER_SERIAL", |t, out| issuer(t, out, |c| &c.serial)),
     ("PEER_OTHERNAME_SAN", |t, out| sans(t.peer_certificate(), out, |c| &c.other_sans)),
     ("PEER_SERIAL", |t, out| peer(t, out, |c| &c.serial)),
     ("PEER_SUBJECT", |t, out| peer(t, out, |c| &c.subject)),

@@ -238,8 +238,9 @@ pub trait Block: std::any::Any + Send + Sync {
     /// The storage of stat `i`.
     fn value(&self, i: usize) -> Option<Value<'_>>;
     /// Calls `visit` with blocks of the same scope that others will write, so that their stats are there before
-    /// the first of those writers. None by default.
-    fn awaited(&self, _visit: &mut dyn FnMut(std::sync::Arc<dyn Block>)) {}
+    /// the first of those writers; `deferred` asks for those alone that are there from the start all the same. None
+    /// by default.
+    fn awaited(&self, _deferred: bool, _visit: &mut dyn FnMut(std::sync::Arc<dyn Block>)) {}
 }
 
 /// Declares a block: a struct whose fields are stats, with Envoy's names.

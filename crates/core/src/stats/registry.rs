@@ -2,6 +2,7 @@
 
 use super::{Block, Value};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The blocks of each scope; a block goes when its worker drops it.
@@ -13,7 +14,13 @@ pub type LiveScope = (Arc<str>, Vec<Arc<dyn Block>>);
 /// All scopes of the process. Clones share them. Writing stats never locks it; scrapes, and the making and
 /// dropping of scopes, do.
 #[derive(Clone, Default)]
-pub struct Registry(Arc<Mutex<Scopes>>);
+pub struct Registry(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    scopes: Mutex<Scopes>,
+    deferred: AtomicBool,
+}
 
 /// One worker's share of a scope: a block that stays registered as long as this lives.
 pub struct Scope<B: Block>(Arc<B>);
@@ -40,7 +47,12 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Scopes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.scopes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on stats that a first use would make are not shown before it (`deferred_stat_options`).
+    pub fn defer_creation(&self) {
+        self.0.deferred.store(true, Relaxed);
     }
 
     /// Makes a block and registers it below `prefix` (with its trailing `.`; `:` is written as `_`).
@@ -69,6 +81,7 @@ impl Registry {
     /// Every scope in alphabetical order with its blocks, which live as long as the answer does. Blocks of one
     /// type are to be summed. Scopes whose blocks are gone are forgotten.
     pub fn scopes(&self) -> Vec<LiveScope> {
+        let deferred = self.0.deferred.load(Relaxed);
         let mut scopes = self.lock();
         let mut all = Vec::with_capacity(scopes.len());
         scopes.retain(|prefix, blocks| {
@@ -80,7 +93,7 @@ impl Registry {
             let own = live.len();
             for i in 0..own {
                 if let Some(block) = live.get(i).map(Arc::clone) {
-                    block.awaited(&mut |other| live.push(other));
+                    block.awaited(deferred, &mut |other| live.push(other));
                 }
             }
             if !live.is_empty() {

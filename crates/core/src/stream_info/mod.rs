@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What a stream knows of the downstream connection that carries it.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct ConnectionState {
     pub local_close: Cell<Option<&'static str>>,
     /// The peer reset it.
     pub remote_reset: Cell<bool>,
+    /// The round-trip time when its last request came, where a format asks for it (`DOWNSTREAM_CX_RTT`).
+    pub round_trip: Cell<Option<Duration>>,
     /// Why its handshake failed (`DOWNSTREAM_TRANSPORT_FAILURE_REASON`).
     pub transport_failure: OnceCell<Box<str>>,
     /// Which filter closed it and why (`CONNECTION_TERMINATION_DETAILS`).
@@ -75,6 +77,8 @@ pub struct ConnectionState {
 pub struct Timings {
     /// The last byte of the request came in (`DS_RX_END`).
     pub downstream_rx_end: Option<Instant>,
+    /// The last attempt asked for a connection.
+    pub upstream_pool_begin: Option<Instant>,
     /// An upstream connection was begun (`US_CX_BEG`).
     pub upstream_cx_begin: Option<Instant>,
     /// The upstream connection was there (`US_CX_END`).
@@ -209,6 +213,8 @@ pub struct StreamInfo {
     pub virtual_host_metadata: Option<Arc<Metadata>>,
     /// How often a route was looked for.
     pub route_resolutions: u32,
+    /// How long it took to find the route, where a format asks for it.
+    pub route_resolution: Duration,
     /// The name of the virtual cluster matched.
     pub virtual_cluster: Option<Arc<str>>,
     /// The upstream side.
@@ -246,6 +252,7 @@ impl StreamInfo {
             route_metadata: None,
             virtual_host_metadata: None,
             route_resolutions: 0,
+            route_resolution: Duration::ZERO,
             virtual_cluster: None,
             upstream: UpstreamInfo::default(),
             health_check: false,

@@ -1,5 +1,8 @@
 //! What is known of a secured connection: what logs, headers and routes may ask of it.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -73,4 +76,26 @@ pub struct CertificateInfo {
     pub not_before: Option<SystemTime>,
     /// When it ends.
     pub not_after: Option<SystemTime>,
+}
+
+impl CertificateInfo {
+    /// The certificate as PEM (RFC 7468), with what could not stand in a URL as escapes.
+    pub fn url_encoded_pem(&self) -> String {
+        let base64 = STANDARD.encode(&self.der);
+        let mut out = String::from("-----BEGIN%20CERTIFICATE-----%0A");
+        for (i, c) in base64.chars().enumerate() {
+            if i > 0 && i % 64 == 0 {
+                out.push_str("%0A");
+            }
+            match c {
+                '+' | '/' | '=' => {
+                    // Writing to a String cannot fail.
+                    let _ = write!(out, "%{:02X}", u32::from(c));
+                }
+                _ => out.push(c),
+            }
+        }
+        out.push_str("%0A-----END%20CERTIFICATE-----%0A");
+        out
+    }
 }

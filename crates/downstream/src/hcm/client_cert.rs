@@ -1,11 +1,8 @@
 //! `x-forwarded-client-cert`: what the upstream is told of the client's certificate.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::stream_info::{CertificateInfo, TlsInfo};
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as pb;
-use std::fmt::Write;
 
 /// `forward_client_cert_details`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,10 +95,11 @@ impl ClientCertDetails {
         parts.extend(peer.map(|c| format!("Hash={}", c.sha256)));
         if let Some(peer) = peer {
             if self.cert {
-                parts.push(format!("Cert=\"{}\"", url_encoded_pem(peer)));
+                parts.push(format!("Cert=\"{}\"", peer.url_encoded_pem()));
             }
             if self.chain {
-                let chain: String = tls.peer.iter().flat_map(|p| &p.chain).map(url_encoded_pem).collect();
+                let chain: String =
+                    tls.peer.iter().flat_map(|p| &p.chain).map(CertificateInfo::url_encoded_pem).collect();
                 parts.push(format!("Chain=\"{chain}\""));
             }
             if self.subject {
@@ -119,26 +117,6 @@ impl ClientCertDetails {
         }
         parts.join(";")
     }
-}
-
-/// A certificate as PEM (RFC 7468), with what could not stand in a URL as escapes.
-fn url_encoded_pem(certificate: &CertificateInfo) -> String {
-    let base64 = STANDARD.encode(&certificate.der);
-    let mut out = String::from("-----BEGIN%20CERTIFICATE-----%0A");
-    for (i, c) in base64.chars().enumerate() {
-        if i > 0 && i % 64 == 0 {
-            out.push_str("%0A");
-        }
-        match c {
-            '+' | '/' | '=' => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "%{:02X}", u32::from(c));
-            }
-            _ => out.push(c),
-        }
-    }
-    out.push_str("%0A-----END%20CERTIFICATE-----%0A");
-    out
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{Hcm, h2};
 use crate::why;
 use nuncio_codec::h2::PREFACE;
 use nuncio_codec::head::Version;
+use nuncio_core::format::round_trip_wanted;
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
 use std::cell::Cell;
@@ -233,6 +234,9 @@ async fn next_request(
     };
     if !matches!(bad, Some(BadHead::Codec(_))) {
         connection.state.protocol.set(Some(heads.request.version));
+    }
+    if round_trip_wanted() {
+        connection.state.round_trip.set(down.round_trip());
     }
     let (connection, hcm) = (Rc::clone(connection), Rc::clone(hcm));
     Some(StreamStart { down, heads, end_stream, started, connection, hcm, bad })

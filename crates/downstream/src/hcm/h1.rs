@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Pieces of a body up to this size are copied behind what already waits; larger ones are offered to the
 /// socket where they lie.
@@ -259,6 +259,11 @@ impl H1Connection {
     fn meter_trailers(&mut self, len: usize) {
         let trailers = self.input.unread().get(..len).unwrap_or_default();
         self.bytes.header_received += received_header_bytes(trailers);
+    }
+
+    /// The connection's round-trip time, where the kernel measures it.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.io.round_trip()
     }
 
     /// Counts the head that the output ends with.

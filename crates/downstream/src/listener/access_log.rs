@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Writes a connection's entry when it is dropped, whatever ended the connection.
 pub(super) struct ConnectionLog {
@@ -151,5 +151,9 @@ impl ByteStream for Counted {
 
     fn reset_on_drop(&self) {
         self.io.reset_on_drop();
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.io.round_trip()
     }
 }

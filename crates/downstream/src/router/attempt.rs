@@ -248,6 +248,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     }
     rewrite_host_automatically(stream, flight, &host);
     let now = stream.now();
+    stream.info.timings.upstream_pool_begin = Some(now);
     let request = &stream.heads.request;
     let checkout = match flight.action.connect {
         Some(connect) if connect.terminates(request) => {

@@ -3,6 +3,7 @@
 use nuncio_codec::head::Known;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::HeaderMatcher;
+use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, Response,
@@ -19,6 +20,20 @@ use std::time::{Duration, Instant};
 
 /// Compiles the filter's message.
 pub struct HealthCheckFactory;
+
+nuncio_core::stats_block! {
+    /// `http.PREFIX.health_check.`
+    struct HealthCheckFilterStats {
+        counter cached_response,
+        counter degraded,
+        counter failed,
+        counter failed_cluster_empty,
+        counter failed_cluster_not_found,
+        counter failed_cluster_unhealthy,
+        counter ok,
+        counter request_total,
+    }
+}
 
 /// A compiled `HealthCheck`.
 struct HealthCheckConfig {
@@ -104,8 +119,9 @@ impl HttpFilterFactory for HealthCheckFactory {
 }
 
 impl HttpFilterConfig for HealthCheckConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, _: &str) -> Rc<dyn LiveHttpFilter> {
-        Rc::new(LiveHealthCheck { config: self, world: Rc::clone(world) })
+    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
+        let stats = world.stats.scope(&format!("{stat_prefix}health_check."));
+        Rc::new(LiveHealthCheck { config: self, world: Rc::clone(world), stats })
     }
 }
 
@@ -113,6 +129,7 @@ impl HttpFilterConfig for HealthCheckConfig {
 struct LiveHealthCheck {
     config: Arc<HealthCheckConfig>,
     world: Rc<World>,
+    stats: Scope<HealthCheckFilterStats>,
 }
 
 impl LiveHttpFilter for LiveHealthCheck {
@@ -136,6 +153,8 @@ impl HttpFilter for HealthCheckFilter {
             return Flow::Continue;
         }
         info.health_check = true;
+        let stats = &self.live.stats;
+        stats.request_total.inc();
         let now = self.live.world.worker.now();
         let cached = self.live.config.cache.as_ref().and_then(|cache| cache.load(now));
         if self.live.config.pass_through
@@ -144,7 +163,13 @@ impl HttpFilter for HealthCheckFilter {
         {
             return Flow::Continue;
         }
-        Flow::ReplyAtEnd(self.live.config.answer(&self.live.world, cached))
+        let reply = self.live.config.answer(&self.live.world, cached, stats);
+        if reply.status / 100 == 2 {
+            stats.ok.inc()
+        } else {
+            stats.failed.inc()
+        }
+        Flow::ReplyAtEnd(reply)
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, _end_stream: bool) -> Flow {
@@ -167,11 +192,20 @@ impl HttpFilter for HealthCheckFilter {
 impl HealthCheckConfig {
     /// 200 where the server and every named cluster are well, else 503 with the reason in the details.
     /// In pass-through mode `cached` is the upstream's word.
-    fn answer(&self, world: &World, cached: Option<(u16, bool)>) -> LocalReply {
+    fn answer(
+        &self,
+        world: &World,
+        cached: Option<(u16, bool)>,
+        stats: &HealthCheckFilterStats,
+    ) -> LocalReply {
         if world.lifecycle.health_check_failed() {
             return failed("health_check_failed");
         }
         if let Some((status, degraded)) = cached {
+            stats.cached_response.inc();
+            if degraded {
+                stats.degraded.inc();
+            }
             let reply = LocalReply::new(status, "health_check_cached");
             let reply = match status / 100 {
                 2 => reply,
@@ -181,6 +215,7 @@ impl HealthCheckConfig {
         }
         for (name, percent) in &self.minimums {
             let Some(cluster) = world.clusters.get(name) else {
+                stats.failed_cluster_not_found.inc();
                 return failed("health_check_failed_no_cluster_found");
             };
             let (total, well) = cluster.with_hosts(|set| {
@@ -193,9 +228,11 @@ impl HealthCheckConfig {
                 if *percent == 0.0 {
                     continue;
                 }
+                stats.failed_cluster_empty.inc();
                 return failed("health_check_failed_cluster_empty");
             }
             if 100.0 * (well as f64) < *percent * (total as f64) {
+                stats.failed_cluster_unhealthy.inc();
                 return failed("health_check_failed_cluster_unhealthy");
             }
         }

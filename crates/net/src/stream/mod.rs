@@ -17,6 +17,7 @@ use nuncio_core::address::Address;
 use std::io;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// A connected stream of bytes, one reader and one writer on one thread.
 ///
@@ -57,6 +58,11 @@ pub trait ByteStream {
 
     /// From now on, dropping the stream resets the connection (RST) instead of closing it.
     fn reset_on_drop(&self);
+
+    /// The round-trip time as the kernel has it; none where nothing is measured.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl<S: ByteStream + ?Sized> ByteStream for Box<S> {
@@ -98,6 +104,10 @@ impl<S: ByteStream + ?Sized> ByteStream for Box<S> {
 
     fn reset_on_drop(&self) {
         (**self).reset_on_drop();
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        (**self).round_trip()
     }
 }
 

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::io;
 use std::io::IoSlice;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::ReadBuf;
 
 /// Gives `first` to its reader before the bytes of `stream`.
@@ -77,5 +78,9 @@ impl<S: ByteStream> ByteStream for Rewind<S> {
 
     fn reset_on_drop(&self) {
         self.stream.reset_on_drop();
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.stream.round_trip()
     }
 }

@@ -84,7 +84,7 @@ fn linger_zero(socket: &impl AsFd) {
 }
 
 macro_rules! socket_stream {
-    ($name:ident, $nodelay:expr, $original:expr) => {
+    ($name:ident, $nodelay:expr, $original:expr, $round_trip:expr) => {
         impl $name {
             /// Reads once where the runtime thinks that there is something. A read that left room has emptied the
             /// socket, which the runtime learns as it learns it of a read that found nothing: it waits for the kernel's
@@ -173,9 +173,16 @@ macro_rules! socket_stream {
             fn reset_on_drop(&self) {
                 linger_zero(&*self.socket.borrow());
             }
+
+            fn round_trip(&self) -> Option<Duration> {
+                let read: fn(&Self) -> Option<Duration> = $round_trip;
+                read(self)
+            }
         }
     };
 }
 
-socket_stream!(TcpByteStream, |s, on| s.socket.borrow().set_nodelay(on), |s| s.redirected_from());
-socket_stream!(UnixByteStream, |_, _| Ok(()), |_| None);
+socket_stream!(TcpByteStream, |s, on| s.socket.borrow().set_nodelay(on), |s| s.redirected_from(), |s| {
+    sys::round_trip(s.socket.borrow().as_fd()).ok()
+});
+socket_stream!(UnixByteStream, |_, _| Ok(()), |_| None, |_| None);

@@ -11,6 +11,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::ReadBuf;
 
 /// A TLS connection after its handshake. Records are opened and sealed in buffers that the worker lends while there
@@ -381,6 +382,10 @@ impl ByteStream for TlsStream {
     fn reset_on_drop(&self) {
         self.write.borrow_mut().closing = true;
         self.io.reset_on_drop();
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.io.round_trip()
     }
 }
 

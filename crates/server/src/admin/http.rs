@@ -14,6 +14,7 @@ impl Responder for Admin {
         let target = text(head.path());
         let Response { status, content_type, body } = if self.allows(&target) {
             let mut request = Request::new(&text(head.method()), &target);
+            request.accept = head.headers.get(Known::Accept).map(text).unwrap_or_default();
             let form = head.headers.get(Known::ContentType);
             if form.is_some_and(|v| v.starts_with(b"application/x-www-form-urlencoded")) {
                 request.form = parameters(&text(body));

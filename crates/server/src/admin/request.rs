@@ -11,6 +11,8 @@ pub struct Request {
     pub path: String,
     /// The parameters in their order, percent-decoded; a parameter without `=` has an empty value.
     pub query: Vec<(String, String)>,
+    /// The `accept` header.
+    pub accept: String,
     /// The body when it is a form, taken apart like the query.
     pub form: Vec<(String, String)>,
 }
@@ -24,6 +26,7 @@ impl Request {
             method: method.to_owned(),
             path: percent_decode(path),
             query: parameters(query),
+            accept: String::new(),
             form: Vec::new(),
         }
     }

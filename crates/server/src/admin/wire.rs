@@ -29,6 +29,26 @@ impl Wire {
         self
     }
 
+    /// The same with a number, 0 too.
+    pub(crate) fn always(mut self, number: u32, value: u64) -> Self {
+        self.varint(u64::from(number) << 3);
+        self.varint(value);
+        self
+    }
+
+    /// The same with a floating-point number, 0 too.
+    pub(crate) fn double(mut self, number: u32, value: f64) -> Self {
+        self.varint(u64::from(number) << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    /// The same with a whole message behind its length.
+    pub(crate) fn delimited(mut self, message: &[u8]) -> Self {
+        self.varint(message.len() as u64);
+        self.merged(message)
+    }
+
     /// The same with further bytes of the same message.
     pub(crate) fn merged(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);

@@ -17,7 +17,7 @@ use crate::host::{Host, HostSnapshot};
 use crate::http2::Http2CodecStats;
 use crate::lb::{HostSet, Picked, Road};
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
-use crate::stats::{BudgetStats, ClusterStats, Http1CodecStats, SizeStats};
+use crate::stats::{BudgetStats, ClusterLbStats, ClusterStats, Http1CodecStats, SizeStats};
 use crate::transport::TransportOptions;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
@@ -33,6 +33,7 @@ use std::sync::Arc;
 pub struct ClusterCore {
     pub(crate) shared: Arc<ClusterShared>,
     pub(crate) stats: Scope<ClusterStats>,
+    lb_stats: Scope<ClusterLbStats>,
     registry: Registry,
     http1_stats: OnceCell<Scope<Http1CodecStats>>,
     ssl_stats: OnceCell<SslStats>,
@@ -114,13 +115,14 @@ impl Cluster {
         reaper: &Rc<Reaper>,
         connector: &Rc<dyn Connector>,
     ) -> Rc<Self> {
-        let stats = registry.scope(&stat_prefix(shared.config()));
         let (prefix, track) = (stat_prefix(shared.config()), shared.config().track);
+        let (stats, lb_stats) = (registry.scope(&prefix), registry.scope(&prefix));
         let size_stats = track.request_response_sizes.then(|| registry.scope(&prefix));
         let budget_stats = track.timeout_budgets.then(|| registry.scope(&prefix));
         let core = Rc::new(ClusterCore {
             shared,
             stats,
+            lb_stats,
             registry: registry.clone(),
             http1_stats: OnceCell::new(),
             ssl_stats: OnceCell::new(),
@@ -133,8 +135,8 @@ impl Cluster {
         });
         let snapshot = core.shared.hosts();
         let set = Self::host_set(&core, &snapshot, &[]);
-        core.stats.lb_subsets_created.add(set.subsets() as u64);
-        core.stats.lb_subsets_active.set(set.subsets() as u64);
+        core.lb_stats.lb_subsets_created.add(set.subsets() as u64);
+        core.lb_stats.lb_subsets_active.set(set.subsets() as u64);
         let hosts = RefCell::new(set);
         Rc::new(Self { core, hosts })
     }
@@ -186,6 +188,11 @@ impl Cluster {
         &self.core.stats
     }
 
+    /// This worker's statistics of its balancer.
+    pub fn lb_stats(&self) -> &ClusterLbStats {
+        &self.core.lb_stats
+    }
+
     /// The hosts and their loads, for a look.
     pub fn with_hosts<R>(&self, look: impl FnOnce(&HostSet) -> R) -> R {
         look(&self.hosts.borrow())
@@ -208,7 +215,7 @@ impl Cluster {
         loop {
             let picked = self.pick_once(&set, &cx);
             if picked.panic {
-                self.core.stats.lb_healthy_panic.inc();
+                self.core.lb_stats.lb_healthy_panic.inc();
             }
             let Some(host) = picked.host else {
                 self.core.stats.upstream_cx_none_healthy.inc();
@@ -227,7 +234,7 @@ impl Cluster {
     fn pick_once<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Picked<'s> {
         let rng = self.core.worker.rng();
         let Some((picked, road)) = set.pick_by_subset(cx, rng) else { return set.pick(cx, rng) };
-        let stats = &self.core.stats;
+        let stats = &self.core.lb_stats;
         match road {
             Road::Plain => {}
             Road::Selected => stats.lb_subsets_selected.inc(),

@@ -7,7 +7,8 @@ use crate::health::{HealthLine, Told, is_checked};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
 use crate::outlier::{Origin, OutlierLine, SuccessRates};
 use crate::stats::{
-    BudgetStats, ClusterMainStats, ClusterStats, MatchStats, OutlierStats, RemainingStats, SizeStats,
+    BudgetStats, ClusterLbStats, ClusterMainStats, ClusterStats, MatchStats, OutlierStats, RemainingStats,
+    SizeStats,
 };
 use crate::transport;
 use nuncio_core::runtime::Runtime;
@@ -231,11 +232,15 @@ impl Block for ClusterShared {
     }
 
     /// What workers count, of which each makes its own with its first use of the cluster.
-    fn awaited(&self, visit: &mut dyn FnMut(Arc<dyn Block>)) {
+    fn awaited(&self, deferred: bool, visit: &mut dyn FnMut(Arc<dyn Block>)) {
+        static NO_PICKS: LazyLock<Arc<ClusterLbStats>> = LazyLock::new(Arc::default);
         static NONE: LazyLock<Arc<ClusterStats>> = LazyLock::new(Arc::default);
         static NO_SIZES: LazyLock<Arc<SizeStats>> = LazyLock::new(Arc::default);
         static NO_BUDGETS: LazyLock<Arc<BudgetStats>> = LazyLock::new(Arc::default);
-        visit(Arc::clone(&*NONE) as Arc<dyn Block>);
+        visit(Arc::clone(&*NO_PICKS) as Arc<dyn Block>);
+        if !deferred {
+            visit(Arc::clone(&*NONE) as Arc<dyn Block>);
+        }
         if self.config.track.request_response_sizes {
             visit(Arc::clone(&*NO_SIZES) as Arc<dyn Block>);
         }

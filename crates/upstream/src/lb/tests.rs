@@ -77,7 +77,7 @@ fn load_spills_to_the_next_priority_as_health_falls() {
     with(config, |c| {
         let counts = counts(&picks(c, 1000));
         assert!((627..=773).contains(&counts[&1]) && !counts.contains_key(&2), "{counts:?}");
-        assert_eq!(c.stats().lb_healthy_panic.value(), 0);
+        assert_eq!(c.lb_stats().lb_healthy_panic.value(), 0);
     });
 }
 
@@ -88,7 +88,7 @@ fn in_panic_all_hosts_are_used_unless_traffic_shall_fail() {
     config.discovery.endpoints.push(locality(0, None, hosts()));
     with(config.clone(), |c| {
         assert_eq!(counts(&picks(c, 10)).len(), 2);
-        assert_eq!(c.stats().lb_healthy_panic.value(), 10);
+        assert_eq!(c.lb_stats().lb_healthy_panic.value(), 10);
     });
     let mut failing = config.clone();
     failing.lb.fail_traffic_on_panic = true;

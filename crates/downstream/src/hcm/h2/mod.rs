@@ -16,6 +16,7 @@ use crate::why;
 use link::Link;
 use nuncio_codec::h2::{Codec, ConnectionError, ErrorCode, Event, Incoming, MessageError, Side, StreamKey};
 use nuncio_codec::head::Version;
+use nuncio_core::format::round_trip_wanted;
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag};
 use nuncio_net::drain::DrainWatch;
 use nuncio_net::inbuf::InBuf;
@@ -277,6 +278,9 @@ impl Driver {
         started: Instant,
         bad: Option<BadHead>,
     ) -> StreamStart<H2Stream> {
+        if round_trip_wanted() {
+            self.connection.state.round_trip.set(self.io.round_trip());
+        }
         let (connection, hcm) = (Rc::clone(&self.connection), Rc::clone(&self.hcm));
         StreamStart { down, heads, end_stream, started, connection, hcm, bad }
     }

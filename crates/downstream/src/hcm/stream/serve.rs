@@ -14,7 +14,8 @@ use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, t
 use crate::router;
 use crate::why;
 use nuncio_codec::head::{Known, ResponseHead};
-use nuncio_core::format::LogType;
+use nuncio_core::clock::Clock;
+use nuncio_core::format::{LogType, route_time_wanted};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -163,7 +164,13 @@ impl<D: Downstream> Stream<D> {
             runtime: &hcm.world.runtime,
             peer_certificate: PeerCertificate::of(&self.info.connection),
         };
-        match routes.find(&self.heads.request, &context) {
+        let clock = route_time_wanted().then(|| hcm.world.worker.clock());
+        let begun = clock.map(Clock::now);
+        let found = routes.find(&self.heads.request, &context);
+        if let (Some(clock), Some(begun)) = (clock, begun) {
+            self.info.route_resolution = clock.now().saturating_duration_since(begun);
+        }
+        match found {
             Found::Route(route) => self.take_route(Arc::clone(route)),
             Found::RedirectToTls(_) => {
                 let mut location = Vec::new();

@@ -2,6 +2,7 @@
 
 mod bins;
 mod prometheus;
+mod protobuf;
 mod sample;
 mod tags;
 mod text;
@@ -133,7 +134,7 @@ pub(super) fn stats(admin: &Admin, request: &Request) -> Response {
         Err(refused) => return refused,
     };
     if format == Format::Prometheus {
-        return exposition(admin, filter, buckets);
+        return exposition(admin, request, filter, buckets);
     }
     if buckets == Some(Buckets::Native) {
         return Response::error(400, "Invalid histogram_buckets type for non prometheus stats type");
@@ -152,15 +153,19 @@ pub(super) fn stats(admin: &Admin, request: &Request) -> Response {
 /// `/stats/prometheus`, whatever `format` says.
 pub(super) fn prometheus(admin: &Admin, request: &Request) -> Response {
     match Query::of(request, &admin.stats_config) {
-        Ok(Query { filter, buckets, .. }) => exposition(admin, filter, buckets),
+        Ok(Query { filter, buckets, .. }) => exposition(admin, request, filter, buckets),
         Err(refused) => refused,
     }
 }
 
-fn exposition(admin: &Admin, filter: Filter<'_>, buckets: Option<Buckets>) -> Response {
+fn exposition(admin: &Admin, request: &Request, filter: Filter<'_>, buckets: Option<Buckets>) -> Response {
+    let as_protobuf = request.has("prom_protobuf") || protobuf::accepted(&request.accept);
     match buckets {
         Some(Buckets::Disjoint | Buckets::Detailed) => {
             return Response::error(400, "unsupported prometheus histogram bucket mode");
+        }
+        Some(Buckets::Native) if as_protobuf => {
+            return Response::error(501, "native histograms are not built");
         }
         Some(Buckets::Native) => {
             let why = "unsupported prometheusnative histogram type when not using protobuf exposition format";
@@ -175,6 +180,10 @@ fn exposition(admin: &Admin, filter: Filter<'_>, buckets: Option<Buckets>) -> Re
     let out =
         prometheus::print(&admin.registry, &admin.history.borrow(), &filter, buckets, &admin.stats_config);
     flush_on_admin(admin);
+    if as_protobuf {
+        let body = Body::Pieces(Box::new(out.protobuf()));
+        return Response { status: 200, content_type: protobuf::CONTENT_TYPE, body };
+    }
     Response::text(Body::Pieces(Box::new(out)))
 }
 

@@ -3,7 +3,7 @@
 use super::bins::{QUANTILES, digits};
 use super::sample::{Distribution, History, Read, Sample, Suffix, read, scopes, type_of};
 use super::tags::{self, Tagged};
-use super::{Buckets, Filter};
+use super::{Buckets, Filter, protobuf};
 use nuncio_core::stats::{Registry, StatsConfig};
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::io::Write;
 
 /// The kinds in the order in which they are printed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Type {
+pub(super) enum Type {
     Counter,
     Gauge,
     Histogram,
@@ -30,22 +30,33 @@ impl Type {
 }
 
 /// All series of one name.
-struct Family {
-    kind: Type,
+pub(super) struct Family {
+    pub(super) kind: Type,
     /// The name with its dots, by which families are sorted.
     dotted: String,
-    name: String,
-    lines: Vec<Line>,
+    pub(super) name: String,
+    pub(super) lines: Vec<Line>,
 }
 
 /// One series (or histogram): whose labels, the response code or class among them, and its value.
-struct Line {
-    row: u32,
+pub(super) struct Line {
+    pub(super) row: u32,
     suffix: Suffix,
-    value: Shown,
+    pub(super) value: Shown,
 }
 
-enum Shown {
+impl Line {
+    /// The label that a response code or class is.
+    pub(super) fn code(&self) -> Option<(&'static str, u16)> {
+        match self.suffix {
+            Suffix::None | Suffix::Completed => None,
+            Suffix::Code(code) => Some(("envoy_response_code", code)),
+            Suffix::Class(class) => Some(("envoy_response_code_class", class)),
+        }
+    }
+}
+
+pub(super) enum Shown {
     Number(u64),
     Histogram(Box<Distribution>),
 }
@@ -172,6 +183,18 @@ pub(super) fn print(
     Printer { families: all, rows, family: 0, titled: false, line: 0 }
 }
 
+impl Printer {
+    /// The same in the protobuf format.
+    pub(super) fn protobuf(self) -> impl Iterator<Item = Vec<u8>> {
+        let Self { families, rows, .. } = self;
+        families.into_iter().map(move |family| {
+            let mut out = Vec::new();
+            protobuf::write(&family, &rows, &mut out);
+            out
+        })
+    }
+}
+
 /// Bytes after which a piece is handed out.
 const PIECE: usize = 64 << 10;
 
@@ -246,14 +269,9 @@ fn series(out: &mut Vec<u8>, family: &Family, labels: &str, line: &Line) {
         Shown::Number(n) => *n,
         Shown::Histogram(d) => return histogram(out, family, labels, d),
     };
-    let code = match line.suffix {
-        Suffix::None | Suffix::Completed => None,
-        Suffix::Code(code) => Some(("envoy_response_code=\"", code)),
-        Suffix::Class(class) => Some(("envoy_response_code_class=\"", class)),
-    };
     put(out, &[&family.name, "{"]);
-    if let Some((label, code)) = code {
-        put(out, &[label]);
+    if let Some((label, code)) = line.code() {
+        put(out, &[label, "=\""]);
         put_number(out, code.into());
         put(out, &[if labels.is_empty() { "\"" } else { "\"," }]);
     }

@@ -1,0 +1,190 @@
+"""The admin port, widely: stats that come late, other formats of the same stats, counters of the server's own filters."""
+import struct
+
+from harness import *
+
+PROTOBUF = 'application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited'
+FLUSH = '{stats_flush_interval: 0.1s}'
+
+
+async def get(t, path, method='GET', **kw):
+    """Status, type and bytes."""
+    r = await t.req(path, method=method, port=t.admin_port, **kw)
+    return r['status'], r.h('content-type'), r['body']
+
+
+def fields(b):
+    """A protobuf message as a list of field numbers and values."""
+    out, i = [], 0
+
+    def varint():
+        nonlocal i
+        n = s = 0
+        while True:
+            c = b[i]
+            i += 1
+            n |= (c & 127) << s
+            s += 7
+            if c < 128:
+                return n
+    while i < len(b):
+        key = varint()
+        if key & 7 == 0:
+            out.append((key >> 3, varint()))
+        elif key & 7 == 1:
+            out.append((key >> 3, struct.unpack('<d', b[i:i + 8])[0]))
+            i += 8
+        else:
+            n = varint()
+            out.append((key >> 3, b[i:i + n]))
+            i += n
+    return out
+
+
+def metric(b):
+    out = {}
+    for n, v in fields(b):
+        if n == 1:
+            out.setdefault('labels', []).append([x.decode() for _, x in fields(v)])
+        elif n in (2, 3):
+            out['value'] = fields(v)
+        else:
+            h = fields(v)
+            out['kind'] = n
+            out['own'] = [[k, x] for k, x in h if k < 3]
+            out['parts'] = [fields(x) for k, x in h if k == 3]
+    return out
+
+
+def families(b):
+    """Delimited `MetricFamily` messages; histograms without the values of their buckets."""
+    out, i = [], 0
+    while i < len(b):
+        n = s = 0
+        while True:
+            c = b[i]
+            i += 1
+            n |= (c & 127) << s
+            s += 7
+            if c < 128:
+                break
+        out.append([[k, metric(v) if k == 4 else v.decode() if isinstance(v, bytes) else v] for k, v in fields(b[i:i + n])])
+        i += n
+    return out
+
+
+async def served(t, paths=('/200', '/200', '/404', '/503'), extra=FLUSH, **kw):
+    await t.up('u1', lambda m, n: resp(int(m['path'][1:4])))
+    await t.start(simple(t, extra=extra, **kw))
+    for p in paths:
+        await t.req(p)
+    await asyncio.sleep(0.3)
+
+
+# ---- Prometheus in protobuf
+@case()
+async def prometheus_protobuf(t):
+    await served(t)
+    st, kind, b = await get(t, '/stats/prometheus?prom_protobuf&filter=^(cluster.c1.(upstream_rq_(total|200|2xx|completed)|membership_total)|server.live|http.in.downstream_rq_(total|[245]xx))$')
+    t.see('answer', [st, kind])
+    t.see('families', families(b))
+
+
+@case()
+async def prometheus_protobuf_histograms(t):
+    await served(t, paths=())
+    for label, q in (('default', ''), ('cumulative', '&histogram_buckets=cumulative'), ('summary', '&histogram_buckets=summary')):
+        st, kind, b = await get(t, '/stats/prometheus?prom_protobuf&filter=^cluster.c1.upstream_cx_(length_ms|connect_ms)$' + q)
+        t.see(label, repr(families(b)))
+
+
+@case()
+async def prometheus_protobuf_by_accept(t):
+    await served(t, paths=())
+    out = {}
+    for a in (PROTOBUF, 'application/vnd.google.protobuf', 'application/vnd.google.protobuf;q=0.3, text/plain', 'text/plain, application/vnd.google.protobuf', 'APPLICATION/VND.GOOGLE.PROTOBUF', 'application/vnd.google.protobuf2', '*/*', ' application/vnd.google.protobuf ; x=y', 'application/openmetrics-text; version=1.0.0'):
+        for p in ('/stats/prometheus?filter=server.live$', '/stats?format=prometheus&filter=server.live$', '/stats?filter=server.live$'):
+            st, kind, b = await get(t, p, headers=[('accept', a)])
+            out['%s %s' % (a, p)] = [st, kind]
+    for q in ('prom_protobuf=false', 'prom_protobuf=', 'format=text&prom_protobuf', 'prom_protobuf&histogram_buckets=detailed', 'prom_protobuf&filter=nothing_at_all', 'prom_protobuf&type=Gauges', 'prom_protobuf&histogram_buckets=x'):
+        st, kind, b = await get(t, '/stats/prometheus?filter=server.live$&' + q)
+        out[q] = [st, kind, len(b)]
+    t.see('answers', out)
+
+
+# ---- stats that come with the first use
+DEFER = '{deferred_stat_options: {enable_deferred_creation_stats: true}, stats_flush_interval: 0.1s}'
+
+
+async def names(t, q=''):
+    _, b = await t.admin('/stats' + q)
+    return sorted(l.split(': ')[0] for l in b.splitlines() if '_buffered' not in l)
+
+
+@case()
+async def deferred_creation(t):
+    await t.up('u1')
+    await t.start(simple(t, clusters=[cluster('c1', t.ups[0]), cluster('c2', t.ups[0])], extra=DEFER))
+    q = '?filter=^cluster.c[12]'
+    before = await names(t, q)
+    t.see('before', before)
+    await t.req('/')
+    await asyncio.sleep(0.25)
+    t.see('after', [n for n in await names(t, q) if n not in before])
+
+
+@case()
+async def deferred_creation_off(t):
+    await t.up('u1')
+    await t.start(simple(t, extra='{deferred_stat_options: {enable_deferred_creation_stats: false}}'))
+    t.see('names', await names(t, '?filter=^cluster.c1'))
+
+
+@case()
+async def deferred_creation_other_readers(t):
+    await t.up('u1')
+    await t.start(simple(t, clusters=[cluster('c1', t.ups[0]), cluster('c2', t.ups[0])], extra=DEFER))
+    await t.req('/')
+    await asyncio.sleep(0.25)
+    _, b = await t.admin('/stats/prometheus?filter=upstream_rq_(total|timeout)$')
+    t.see('prometheus', b)
+    t.see('used', await names(t, '?usedonly&filter=^cluster.c2'))
+    _, b = await t.admin('/clusters')
+    t.see('clusters', [l for l in b.splitlines() if l.startswith('c2::') and 'default_priority' in l])
+    await t.admin('/reset_counters', 'POST')
+    t.see('after_reset', len(await names(t, '?filter=^cluster.c2.upstream')))
+
+
+@case()
+async def deferred_creation_sizes_and_budgets(t):
+    await t.up('u1')
+    await t.start(simple(t, copts='{track_cluster_stats: {timeout_budgets: true, request_response_sizes: true}, outlier_detection: {}, health_checks: [{timeout: 1s, interval: 100s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /hc}}]}', extra=DEFER))
+    t.see('names', [n for n in await names(t, '?filter=^cluster.c1.(upstream|health|outlier)') if not n.endswith('health_check.healthy')])
+
+
+# ---- the health check filter's own counters
+HC = 'headers: [{name: ":path", string_match: {exact: /200}}]'
+
+
+def health(name, config, steps, copts=None):
+    @case('health_check_filter_' + name)
+    async def _(t):
+        await t.up('u1', lambda m, n: resp(int(m['path'][1:4])))
+        await t.start(simple(t, filters=[http_filter('hc', 'health_check.v3.HealthCheck', '{%s, %s}' % (config, HC))], copts=copts))
+        statuses = []
+        for s in steps:
+            if s in ('fail', 'ok'):
+                await t.admin('/healthcheck/' + s, 'POST')
+            else:
+                statuses.append((await t.req(s)).status)
+        t.see('statuses', statuses)
+        t.see('stats', await t.stats(regex='^http.in.health_check'))
+        t.see('tracing', await t.stats('http.in.tracing.health_check'))
+
+
+health('plain', 'pass_through_mode: false', ['/200', '/404', 'fail', '/200', 'ok', '/200'])
+health('pass_through', 'pass_through_mode: true', ['/200', 'fail', '/200', '/404', 'ok', '/200'])
+health('cached', 'pass_through_mode: true, cache_time: 10s', ['/200', '/200', 'fail', '/200', 'ok', '/200'])
+health('clusters', 'pass_through_mode: false, cluster_min_healthy_percentages: {c1: {value: 50}}', ['/200', '/404'])
+health('cluster_unknown', 'pass_through_mode: false, cluster_min_healthy_percentages: {nope: {value: 50}}', ['/200'])
+health('cluster_empty', 'pass_through_mode: false, cluster_min_healthy_percentages: {c1: {value: 50}}', ['/200'], copts='{load_assignment: {cluster_name: c1, endpoints: []}}')
