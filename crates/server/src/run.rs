@@ -211,6 +211,8 @@ struct Server<'a> {
 async fn flush_for_ever(admin: &Admin) {
     let Some(every) = admin.flush_interval else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(every);
+    // The first tick comes at once.
+    ticks.tick().await;
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

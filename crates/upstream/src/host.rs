@@ -363,6 +363,7 @@ impl Host {
             self.core.stats.upstream_cx_pool_overflow.inc();
             return None;
         };
+        self.core.shared.has_pool();
         let pool = self.pools.get(priority).get_or_init(|| Box::new(HttpPool::new(self, priority, permit)));
         Some(pool)
     }
@@ -379,6 +380,7 @@ impl Host {
             self.core.stats.upstream_cx_pool_overflow.inc();
             return None;
         };
+        self.core.shared.has_pool();
         Some(self.http2_pools.get(priority).get_or_init(|| Box::new(Http2Pool::new(priority, permit))))
     }
 

@@ -58,7 +58,7 @@ pub struct Hcm {
     chains: Box<[LiveChain]>,
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
-    _tracing_stats: Option<Scope<TracingStats>>,
+    pub(super) tracing_stats: Option<Scope<TracingStats>>,
     h2_codec_stats: OnceCell<Scope<Http2CodecStats>>,
     slots: RefCell<Vec<StreamSlot>>,
     h2_slots: RefCell<Vec<H2Slot>>,
@@ -129,7 +129,7 @@ impl Hcm {
             config,
             draining,
             responder,
-            _tracing_stats: tracing_stats,
+            tracing_stats,
             h2_codec_stats: OnceCell::new(),
             slots: RefCell::default(),
             h2_slots: RefCell::default(),

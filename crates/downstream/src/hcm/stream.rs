@@ -476,6 +476,11 @@ impl<D: Downstream> Stream<D> {
         if end == End::Reset {
             stats.downstream_rq_tx_reset.inc();
         }
+        if self.info.health_check
+            && let Some(tracing) = &self.hcm.tracing_stats
+        {
+            tracing.health_check.inc();
+        }
         let elapsed = self.hcm.world.worker.since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
         self.log(LogType::DownstreamEnd, now);

@@ -153,8 +153,6 @@ impl HttpFilter for HealthCheckFilter {
             return Flow::Continue;
         }
         info.health_check = true;
-        let stats = &self.live.stats;
-        stats.request_total.inc();
         let now = self.live.world.worker.now();
         let cached = self.live.config.cache.as_ref().and_then(|cache| cache.load(now));
         if self.live.config.pass_through
@@ -163,6 +161,8 @@ impl HttpFilter for HealthCheckFilter {
         {
             return Flow::Continue;
         }
+        let stats = &self.live.stats;
+        stats.request_total.inc();
         let reply = self.live.config.answer(&self.live.world, cached, stats);
         if reply.status / 100 == 2 {
             stats.ok.inc()

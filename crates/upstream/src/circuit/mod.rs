@@ -2,6 +2,7 @@
 
 use crate::stats::{ClusterMainStats, RemainingStats};
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Gauge;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// The priority of a request (`envoy.config.core.v3.RoutingPriority`), which has limits and pools of its own.
@@ -232,13 +233,15 @@ impl Breaker {
 }
 
 /// Brings the gauges of the main thread's block up to date, for a reader.
-pub(crate) fn refresh(stats: &ClusterMainStats, breakers: &PerPriority<Breaker>) {
+pub(crate) fn refresh(stats: &ClusterMainStats, breakers: &PerPriority<Breaker>, used: bool) {
     let open = |breaker: &Breaker, resource| u64::from(breaker.open(resource));
+    // Envoy writes these with each connection and request.
+    let set = |gauge: &Gauge, n| if used { gauge.set(n) } else { gauge.follow(n) };
     let b = &breakers.default;
-    stats.default_cx_open.set(open(b, Resource::Connections));
-    stats.default_cx_pool_open.set(open(b, Resource::Pools));
-    stats.default_rq_open.set(open(b, Resource::Requests));
-    stats.default_rq_pending_open.set(open(b, Resource::Pending));
+    set(&stats.default_cx_open, open(b, Resource::Connections));
+    set(&stats.default_cx_pool_open, open(b, Resource::Pools));
+    set(&stats.default_rq_open, open(b, Resource::Requests));
+    set(&stats.default_rq_pending_open, open(b, Resource::Pending));
     stats.default_rq_retry_open.follow(open(b, Resource::Retries));
     let b = &breakers.high;
     stats.high_cx_open.follow(open(b, Resource::Connections));

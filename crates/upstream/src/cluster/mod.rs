@@ -136,7 +136,7 @@ impl Cluster {
         let snapshot = core.shared.hosts();
         let set = Self::host_set(&core, &snapshot, &[]);
         core.lb_stats.lb_subsets_created.add(set.subsets() as u64);
-        core.lb_stats.lb_subsets_active.set(set.subsets() as u64);
+        core.lb_stats.lb_subsets_active.follow(set.subsets() as u64);
         let hosts = RefCell::new(set);
         Rc::new(Self { core, hosts })
     }

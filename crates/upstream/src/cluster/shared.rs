@@ -13,6 +13,7 @@ use crate::stats::{
 use crate::transport;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 /// A cluster's exact counts, its hosts as last published, and the statistics that the main thread keeps.
@@ -21,6 +22,8 @@ pub struct ClusterShared {
     breakers: Breakers,
     hosts: RwLock<Arc<HostSnapshot>>,
     stats: ClusterMainStats,
+    /// Somebody has had a pool of connections to one of its hosts.
+    used: AtomicBool,
     /// Keeps the blocks of `track_remaining` registered.
     remaining: RwLock<Vec<Scope<Remaining>>>,
     outlier: Option<Box<Outlier>>,
@@ -66,6 +69,7 @@ impl ClusterShared {
             config,
             hosts,
             stats: ClusterMainStats::default(),
+            used: AtomicBool::new(false),
             remaining: RwLock::default(),
             outlier,
             health,
@@ -111,6 +115,11 @@ impl ClusterShared {
     /// Runtime keys.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// There is a pool of connections to one of its hosts.
+    pub(crate) fn has_pool(&self) {
+        self.used.store(true, Relaxed);
     }
 
     /// The cluster's configuration.
@@ -226,7 +235,7 @@ impl Block for ClusterShared {
 
     fn value(&self, i: usize) -> Option<Value<'_>> {
         if i == 0 {
-            refresh(&self.stats, &self.breakers);
+            refresh(&self.stats, &self.breakers, self.used.load(Relaxed));
         }
         self.stats.value(i)
     }
@@ -238,7 +247,8 @@ impl Block for ClusterShared {
         static NO_SIZES: LazyLock<Arc<SizeStats>> = LazyLock::new(Arc::default);
         static NO_BUDGETS: LazyLock<Arc<BudgetStats>> = LazyLock::new(Arc::default);
         visit(Arc::clone(&*NO_PICKS) as Arc<dyn Block>);
-        if !deferred {
+        // Health checks are a use, too.
+        if !deferred || self.health.is_some() {
             visit(Arc::clone(&*NONE) as Arc<dyn Block>);
         }
         if self.config.track.request_response_sizes {

@@ -27,6 +27,7 @@ pub struct TcpConnection {
 /// `max_connections` or `max_pending_requests` refuses, which is counted.
 pub(crate) fn checkout(host: &Rc<Host>, priority: RequestPriority) -> Result<Checkout, PoolError> {
     let core = host.core();
+    core.shared.has_pool();
     let Some(permit) = core.try_take(priority, Resource::Connections) else {
         core.stats.upstream_cx_overflow.inc();
         return Err(PoolError::Overflow);

@@ -13,8 +13,7 @@ pub(super) const CONTENT_TYPE: &str =
 
 /// Whether an `accept` header asks for the format before any other.
 pub(super) fn accepted(accept: &str) -> bool {
-    let first = accept.split(',').next().unwrap_or_default();
-    first.split(';').next().unwrap_or_default().trim() == "application/vnd.google.protobuf"
+    accept.split([',', ';']).next() == Some("application/vnd.google.protobuf")
 }
 
 /// Appends a family; `rows` are the labels that its lines name. Zeros are written, as Envoy does.
