@@ -211,8 +211,11 @@ struct Server<'a> {
 async fn flush_for_ever(admin: &Admin) {
     let Some(every) = admin.flush_interval else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(every);
-    // The first tick comes at once.
+    // The first tick comes at once: what is flushed then is the state alone.
     ticks.tick().await;
+    if let Some(stats) = &admin.stats {
+        stats.flush(admin.state());
+    }
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -165,9 +165,9 @@ impl HttpFilter for HealthCheckFilter {
         stats.request_total.inc();
         let reply = self.live.config.answer(&self.live.world, cached, stats);
         if reply.status / 100 == 2 {
-            stats.ok.inc()
+            stats.ok.inc();
         } else {
-            stats.failed.inc()
+            stats.failed.inc();
         }
         Flow::ReplyAtEnd(reply)
     }
