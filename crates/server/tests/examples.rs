@@ -100,6 +100,24 @@ fn routing() {
 }
 
 #[test]
+fn internal_redirect() {
+    let (app, files) = (Upstream::start("app"), Upstream::start("files"));
+    let server = Server::start(&example("internal-redirect.yaml", &[&app, &files]), &[]);
+    let web = server.listener("web");
+    let got = request(web, "GET", "/redirect?http://files.internal/a.txt", &[], "");
+    assert_eq!(
+        (got.status, upstream_of(&got), got.body.as_str()),
+        (200, "files", "files: GET /a.txt HTTP/1.1")
+    );
+    let got = request(web, "PUT", "/redirect?http://files.internal/a.txt", &[], "text");
+    assert_eq!(got.body, "files: PUT /a.txt HTTP/1.1text");
+    // The application itself is not on the list: the client is told.
+    let got = request(web, "GET", "/redirect?http://app.example/", &[], "");
+    assert_eq!((got.status, upstream_of(&got)), (302, "app"));
+    assert!(server.ask("GET", "/stats").body.contains("passthrough_internal_redirect_predicate: 1"));
+}
+
+#[test]
 fn timeouts() {
     let app = Upstream::start("app");
     let server = Server::start(&example("timeouts.yaml", &[&app]), &[]);

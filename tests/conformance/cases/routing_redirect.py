@@ -4,7 +4,7 @@ from harness import *
 LOG = '%REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %ROUTE_NAME% %BYTES_RECEIVED% %BYTES_SENT% %REQ(X-ENVOY-ORIGINAL-URL)% %UPSTREAM_REQUEST_ATTEMPT_COUNT%'
 STATS = ['http.in.passthrough_internal_redirect_' + s for s in ('bad_location', 'no_route', 'predicate', 'too_many_redirects', 'unsafe_scheme')] + [
     'cluster.c1.upstream_internal_redirect_' + s for s in ('failed_total', 'succeeded_total')] + ['cluster.c1.' + s for s in (
-        'upstream_rq_total', 'upstream_rq_completed', 'upstream_rq_3xx', 'upstream_rq_302', 'upstream_rq_200', 'upstream_rq_active', 'upstream_rq_tx_reset', 'upstream_cx_total', 'external.upstream_rq_302', 'retry_or_shadow_abandoned')] + [
+        'upstream_rq_total', 'upstream_rq_completed', 'upstream_rq_3xx', 'upstream_rq_302', 'upstream_rq_200', 'upstream_rq_active', 'upstream_rq_tx_reset', 'external.upstream_rq_302', 'retry_or_shadow_abandoned')] + [
     'http.in.' + s for s in ('downstream_rq_total', 'downstream_rq_completed', 'downstream_rq_2xx', 'downstream_rq_3xx', 'downstream_rq_active', 'downstream_rq_http1_total', 'rq_total', 'downstream_rq_rx_reset')]
 P = 'type.googleapis.com/envoy.extensions.internal_redirect.'
 PREVIOUS = {'name': 'previous', 'typed_config': {'@type': P + 'previous_routes.v3.PreviousRoutesConfig'}}

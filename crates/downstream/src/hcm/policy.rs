@@ -202,6 +202,18 @@ impl RequestPolicy {
         }
     }
 
+    /// Prepares the request that an internal redirect makes: where it goes is new, who asks is known already.
+    #[cold]
+    pub fn on_redirected(&self, head: &mut RequestHead, info: &mut StreamInfo) -> Outcome {
+        match self.normalization.apply(head, info.connection.local.port()) {
+            Ok(port) => {
+                info.connect_port = port;
+                Outcome::Continue
+            }
+            Err(refusal) => Outcome::Refuse(refusal),
+        }
+    }
+
     #[inline]
     fn prepare(&self, head: &mut RequestHead, info: &mut StreamInfo, rng: &Rng) -> Result<(), Refusal> {
         self.check_scheme(head, info)?;

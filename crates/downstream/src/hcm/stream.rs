@@ -9,7 +9,7 @@ use super::deadlines::{Deadlines, Timeout};
 use super::exchange::{Downstream, DownstreamError, RequestEvent};
 use super::local_reply::{LocalReply, ReplyBody};
 use crate::filter::Chain;
-use crate::route::{Apart, ApartStats, Route};
+use crate::route::{Apart, ApartStats, Followed, Route};
 use crate::why;
 use nuncio_codec::h1::RequestError;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead, Version};
@@ -33,6 +33,34 @@ pub struct Heads {
     pub response: ResponseHead,
     /// The response's trailers.
     pub response_trailers: HeaderMap,
+}
+
+/// What a redirect that is followed leaves to the request that comes after it.
+#[derive(Debug, Default)]
+pub struct Again {
+    /// Redirects that were followed for this stream.
+    pub redirects: u32,
+    /// From which route to which, where a predicate asks.
+    pub followed: Followed,
+    /// The request's body, which is sent again.
+    pub body: Vec<u8>,
+    /// The present request ends in a redirect.
+    goes_on: bool,
+    /// The body is still to be told to whoever reads the request.
+    tells: bool,
+}
+
+impl Again {
+    /// The next request is ready.
+    pub fn begun(&mut self) {
+        self.goes_on = true;
+    }
+
+    /// The whole body at once.
+    fn tell(&mut self) -> RequestEvent {
+        self.tells = false;
+        RequestEvent::Data { end_stream: true }
+    }
 }
 
 /// Storage above this many bytes of text does not stay with recycled heads.
@@ -143,6 +171,8 @@ pub struct Stream<D> {
     pub route: Option<Arc<Route>>,
     /// What it is counted for apart from its cluster.
     pub apart: Apart,
+    /// What earlier requests of this stream left, which were answered by redirects that were followed.
+    pub again: Option<Box<Again>>,
     filters: Option<Box<Chain>>,
     local_reply_body: ReplyBody,
 }
@@ -166,9 +196,16 @@ pub fn header_context<'a>(info: &'a StreamInfo, worker: &'a Worker, now: Instant
 pub async fn run<D: Downstream>(start: StreamStart<D>) -> StreamEnd<D> {
     let bad = start.bad;
     let mut stream = Stream::new(start);
-    let end = match bad {
-        None => stream.serve().await,
-        Some(bad) => stream.refuse(bad).await,
+    let end = loop {
+        let end = match bad {
+            None => stream.serve().await,
+            Some(bad) => stream.refuse(bad).await,
+        };
+        if stream.again.as_ref().is_some_and(|again| again.goes_on) {
+            stream = stream.redirected();
+        } else {
+            break end;
+        }
     };
     stream.account(end);
     let lingers = !stream.request_received() || stream.cut_short || end == End::Reset;
@@ -227,6 +264,7 @@ impl<D: Downstream> Stream<D> {
             cut_short: false,
             route: None,
             apart: Apart::default(),
+            again: None,
             filters: None,
             local_reply_body: ReplyBody::EMPTY,
         }
@@ -256,12 +294,15 @@ impl<D: Downstream> Stream<D> {
 
     /// The next piece of the request's body as it comes, accounted for.
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestEvent, DownstreamError>> {
-        let event = std::task::ready!(self.down.poll_request(cx, &mut self.heads.request_trailers))?;
+        let event = match &mut self.again {
+            Some(again) if again.tells => again.tell(),
+            _ => std::task::ready!(self.down.poll_request(cx, &mut self.heads.request_trailers))?,
+        };
         let now = self.now();
         self.deadlines.last_event = now;
         let complete = match event {
             RequestEvent::Data { end_stream } => {
-                self.info.bytes_received += self.down.data().len() as u64;
+                self.info.bytes_received += self.received().len() as u64;
                 end_stream
             }
             RequestEvent::Trailers | RequestEvent::End => true,
@@ -455,6 +496,53 @@ impl<D: Downstream> Stream<D> {
         for log in &self.hcm.config.access_logs {
             log.log(&context, self.hcm.world.worker.id() as usize);
         }
+    }
+
+    /// The bytes of the last piece of the body that was received.
+    #[inline]
+    fn received(&self) -> &[u8] {
+        match &self.again {
+            Some(again) => &again.body,
+            None => self.down.data(),
+        }
+    }
+
+    /// A redirect is followed: this request is accounted for, and the next one takes its place.
+    #[cold]
+    fn redirected(mut self) -> Self {
+        let now = self.now();
+        self.info.bytes = self.down.bytes();
+        let stats = &self.hcm.stats;
+        stats.downstream_rq_active.dec();
+        let elapsed = self.hcm.world.worker.since(self.info.start);
+        stats.downstream_rq_time.record(elapsed.as_millis() as u64);
+        // To the log it is answered.
+        self.response_started = true;
+        self.log(LogType::DownstreamEnd, now);
+        match self.info.protocol {
+            Some(Version::Http2) => stats.downstream_rq_http2_total.inc(),
+            _ => stats.downstream_rq_http1_total.inc(),
+        }
+        let Self { down, mut heads, hcm, info, again, filters, .. } = self;
+        if let Some(filters) = filters {
+            filters.give_back();
+        }
+        heads.response.clear();
+        heads.response.headers.clear();
+        heads.response_trailers.clear();
+        heads.request_trailers.clear();
+        let again = again.map(|again| Box::new(Again { goes_on: false, tells: true, ..*again }));
+        let end_stream = again.as_ref().is_none_or(|again| again.body.is_empty());
+        let connection = Rc::clone(&info.connection);
+        let start = StreamStart { down, heads, end_stream, started: now, connection, hcm, bad: None };
+        let mut next = Self::new(start);
+        // What the request policy found out holds on, and what came of the body counts again.
+        next.info.remote = info.remote;
+        next.info.internal = info.internal;
+        next.info.traceable = info.traceable;
+        next.info.bytes_received = info.bytes_received;
+        next.again = again;
+        next
     }
 
     /// Its end, in stats and log.

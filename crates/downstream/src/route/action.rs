@@ -1,6 +1,7 @@
 //! What becomes of a request that matched.
 
 use super::hash::HashPolicies;
+use super::internal_redirect::InternalRedirects;
 use super::redirect::RedirectAction;
 use super::rewrite::{HostRewrite, PathRewrite};
 use crate::hcm::upgrade::RouteUpgrade;
@@ -63,6 +64,8 @@ pub struct ClusterAction {
     pub hash: Arc<HashPolicies>,
     /// `request_body_buffer_limit`, in bytes: how much of a body is kept for another attempt.
     pub body_limit: Option<usize>,
+    /// `internal_redirect_policy`
+    pub redirects: Option<Arc<InternalRedirects>>,
     pub(super) path: Option<Arc<PathRewrite>>,
 }
 

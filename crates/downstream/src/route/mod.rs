@@ -15,6 +15,7 @@ mod conditions;
 mod domains;
 mod hash;
 mod index;
+mod internal_redirect;
 mod per_filter;
 mod redirect;
 mod rewrite;
@@ -36,6 +37,7 @@ pub use stats::{Apart, ApartStats};
 
 use crate::hcm::upgrade::RouteUpgrade;
 pub use hash::HashPolicies;
+pub use internal_redirect::{Followed, InternalRedirects};
 
 use conditions::Conditions;
 use domains::{Domains, without_port};

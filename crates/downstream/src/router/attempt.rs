@@ -4,6 +4,7 @@
 use super::charge;
 use super::flight::{Alarm, Attempt, Flight, Step, TimeoutRetry};
 use super::pump::{self, Pumped};
+use super::redirect;
 use super::retry::{Decision, RetryWorld};
 use super::timeouts;
 use crate::hcm::deadlines::Timeout;
@@ -44,6 +45,10 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 }
             },
             Turn::Failed(failure) => Some(*failure),
+            Turn::Redirected => {
+                flight.attempts.clear();
+                return End::Complete;
+            }
             Turn::Reply(reply) => {
                 flight.attempts.clear();
                 return stream.reply_instead(*reply).await;
@@ -103,6 +108,8 @@ enum Turn {
     Failed(Box<Failure>),
     /// The router answers.
     Reply(Box<LocalReply>),
+    /// The response is followed: this request ends, and the stream has the next one.
+    Redirected,
 }
 
 impl Turn {
@@ -326,6 +333,12 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
     if flight.retry.is_some() && response_is_retried(stream, flight, at) {
         stream.heads.response.clear();
         return Turn::Going;
+    }
+    if let Some(policy) = &flight.action.redirects
+        && policy.wants(stream.heads.response.status)
+        && redirect::follow(stream, flight, policy)
+    {
+        return Turn::Redirected;
     }
     if stream.upgrading && !upgrade::switches(&stream.heads.response, &stream.heads.request) {
         why::refused_upgrade(stream, &flight.cluster, &stream.heads.response);

@@ -5,6 +5,7 @@ pub(crate) mod charge;
 mod config;
 mod flight;
 mod pump;
+mod redirect;
 mod replay;
 pub mod retry;
 mod shadow;
@@ -134,7 +135,7 @@ async fn to_cluster<D: Downstream>(
         down: hcm.config.buffer_limit,
         replay: action.body_limit.unwrap_or(hcm.config.buffer_limit),
     };
-    let keep = retry.as_ref().is_some_and(|r| r.enabled());
+    let keep = retry.as_ref().is_some_and(|r| r.enabled()) || action.redirects.is_some();
     let shadows = if action.mirrors.is_empty() {
         None
     } else {

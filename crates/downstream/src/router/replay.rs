@@ -48,6 +48,16 @@ impl Replay {
         self.keep = false;
     }
 
+    /// Whether all of the body is there to be sent again.
+    pub(super) fn is_whole(&self) -> bool {
+        self.bodiless || self.keep && self.complete
+    }
+
+    /// The body, which no attempt of this request needs any more.
+    pub(super) fn take_body(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.data)
+    }
+
     /// Whether an attempt that begins now is a head alone. A first attempt is one only where the request never
     /// was more; a later one (`again`) also where its body turned out to be empty, as in Envoy.
     pub(super) fn is_head_only(&self, again: bool) -> bool {

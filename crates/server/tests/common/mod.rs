@@ -208,7 +208,7 @@ fn unchunk(mut rest: &str) -> String {
     }
 }
 
-/// An upstream that answers each request with its name and the request's first line.
+/// An upstream that answers each request with its name and the request's first line, `/redirect?URL` with a redirect.
 pub struct Upstream {
     pub address: SocketAddr,
 }
@@ -255,6 +255,13 @@ fn answer(name: &str, stream: TcpStream) -> Option<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
+        if let Some((_, to)) = first.split_once(" /redirect?") {
+            let to = to.split(' ').next()?;
+            let head =
+                format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\nx-upstream: {name}\r\nx-file-token: t1\r\n");
+            writer.write_all(format!("{head}content-length: 0\r\n\r\n").as_bytes()).ok()?;
+            continue;
+        }
         let text = format!("{name}: {}{}", first.trim_end(), String::from_utf8_lossy(&body));
         let head = format!("HTTP/1.1 200 OK\r\nx-upstream: {name}\r\ncontent-length: {}\r\n\r\n", text.len());
         writer.write_all(format!("{head}{text}").as_bytes()).ok()?;

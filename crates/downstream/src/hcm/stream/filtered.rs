@@ -46,7 +46,7 @@ impl<D: Downstream> Stream<D> {
     pub fn data(&self) -> &[u8] {
         match &self.filters {
             Some(chain) if chain.sees_bodies() => chain.request_data(),
-            _ => self.down.data(),
+            _ => self.received(),
         }
     }
 
@@ -113,8 +113,12 @@ impl<D: Downstream> Stream<D> {
     }
 
     fn push_request(&mut self, event: RequestEvent) -> Verdict {
-        let Self { filters: Some(chain), heads, info, down, .. } = self else { return Verdict::Going };
-        let data = if matches!(event, RequestEvent::Data { .. }) { down.data() } else { &[] };
+        let Self { filters: Some(chain), heads, info, down, again, .. } = self else { return Verdict::Going };
+        let data = match (event, again) {
+            (RequestEvent::Data { .. }, Some(again)) => &*again.body,
+            (RequestEvent::Data { .. }, None) => down.data(),
+            (RequestEvent::Trailers | RequestEvent::End, _) => &[],
+        };
         chain.push_request(Parts { heads, info }, event, data)
     }
 

@@ -37,8 +37,12 @@ impl<D: Downstream> Stream<D> {
         let request = &mut self.heads.request;
         // Envoy looks once for a route, for requests that it refuses too.
         self.info.route_resolutions = 1;
-        if let Outcome::Refuse(refusal) = hcm.config.policy.on_request(request, &mut self.info, worker.rng())
-        {
+        let policy = &hcm.config.policy;
+        let outcome = match self.again {
+            None => policy.on_request(request, &mut self.info, worker.rng()),
+            Some(_) => policy.on_redirected(request, &mut self.info),
+        };
+        if let Outcome::Refuse(refusal) = outcome {
             return self.refused(refusal).await;
         }
         if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {

@@ -7,6 +7,7 @@ use crate::route::action::{
     Action, ClusterAction, ClusterSpecifier, ConnectConfig, DEFAULT_TIMEOUT, DirectResponseAction,
     HostChoice, Limit, MirrorPolicy, Priority, StreamLimits,
 };
+use crate::route::internal_redirect::InternalRedirects;
 use crate::route::redirect::RedirectAction;
 use crate::route::rewrite::{HostRewrite, PathRewrite};
 use crate::route::template::{TemplateMatch, TemplateRewrite, TemplateRewriteError};
@@ -186,7 +187,12 @@ fn cluster_action(
         hash_policy,
         request_mirror_policies,
         metadata_match,
+        internal_redirect_policy,
     } = message;
+    let redirects = match internal_redirect_policy {
+        None => None,
+        Some(policy) => Some(InternalRedirects::compile(policy, &cx.field("internal_redirect_policy"))?),
+    };
     let mirrors = mirrors(request_mirror_policies, cx, around.scope);
     let hash = HashPolicies::compile(hash_policy, cx, self::regex_rewrite);
     let own = ForwardingDefaults::compile(
@@ -241,6 +247,7 @@ fn cluster_action(
         host: host?,
         append_x_forwarded_host,
         path: path?,
+        redirects,
     };
     Some(match specifier? {
         Specifier::One(cluster) => {

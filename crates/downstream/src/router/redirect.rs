@@ -1,0 +1,154 @@
+//! Internal redirects: an upstream's redirect becomes another request of the same stream.
+
+use super::flight::Flight;
+use crate::hcm::exchange::Downstream;
+use crate::hcm::stream::Stream;
+use crate::route::{Found, InternalRedirects, MatchContext, PeerCertificate};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What an absolute URL is made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    /// In lower case.
+    pub(super) scheme: String,
+    pub(super) authority: &'a [u8],
+    /// Without a fragment; `/` where there is neither path nor query.
+    pub(super) path: &'a [u8],
+}
+
+/// Takes a `location` apart. As in Envoy only a whole URL is one that can be followed.
+pub(super) fn target(url: &[u8]) -> Option<Target<'_>> {
+    let colon = url.iter().position(|b| *b == b':')?;
+    let (scheme, rest) = url.split_at(colon);
+    let first = scheme.first().is_some_and(u8::is_ascii_alphabetic);
+    let good = scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    let rest = rest.strip_prefix(b"://").filter(|_| first && good)?;
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let userinfo = authority.iter().rposition(|b| *b == b'@').map_or(0, |at| at + 1);
+    let authority = authority.get(userinfo..).filter(|host| !host.is_empty() && !host.starts_with(b":"))?;
+    let fragment = path.iter().position(|b| *b == b'#').unwrap_or(path.len());
+    let path = path.get(..fragment).filter(|path| !path.is_empty()).unwrap_or(b"/");
+    Some(Target { scheme: String::from_utf8_lossy(scheme).to_ascii_lowercase(), authority, path })
+}
+
+/// Whether the response in the stream's heads is followed: then the stream's next request is ready, and this one ends.
+#[cold]
+pub(super) fn follow<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    policy: &InternalRedirects,
+) -> bool {
+    let whole = stream.request_complete && flight.replay.is_whole();
+    let location = stream.heads.response.headers.get("location").map(<[u8]>::to_vec);
+    let followed = whole && location.is_some_and(|location| rewrite(stream, flight, policy, &location));
+    let stats = flight.cluster.stats();
+    if followed {
+        stats.upstream_internal_redirect_succeeded_total.inc();
+        stream.info.details = Some("internal_redirect".into());
+        stream.info.response_code = Some(stream.heads.response.status);
+    } else {
+        stats.upstream_internal_redirect_failed_total.inc();
+    }
+    followed
+}
+
+/// Makes the next request of this one; where that may not be, it stays as it is.
+fn rewrite<D: Downstream>(
+    stream: &mut Stream<D>,
+    flight: &mut Flight<'_>,
+    policy: &InternalRedirects,
+    location: &[u8],
+) -> bool {
+    let hcm = Rc::clone(&stream.hcm);
+    let stats = &hcm.router_stats;
+    if !stream.heads.request.headers.contains(Known::Path) {
+        return false;
+    }
+    let Some(target) = target(location) else {
+        stats.passthrough_internal_redirect_bad_location.inc();
+        return false;
+    };
+    // Without TLS it is http, whatever a request says.
+    let secure = stream.info.connection.tls.is_some() && stream.heads.request.scheme() != b"http";
+    let to_secure = target.scheme != "http";
+    if !policy.cross_scheme && secure != to_secure {
+        stats.passthrough_internal_redirect_unsafe_scheme.inc();
+        return false;
+    }
+    let mut again = stream.again.take().unwrap_or_default();
+    if again.redirects >= policy.most {
+        stats.passthrough_internal_redirect_too_many_redirects.inc();
+        stream.again = Some(again);
+        return false;
+    }
+    let saved = stream.heads.request.clone();
+    copy(&policy.copied, &stream.heads.response.headers, &mut stream.heads.request.headers);
+    point(&mut stream.heads.request, &target);
+    let context = MatchContext {
+        info: &stream.info,
+        runtime: &hcm.world.runtime,
+        peer_certificate: PeerCertificate::of(&stream.info.connection),
+    };
+    let route = match hcm.config.routes.find(&stream.heads.request, &context) {
+        Found::Route(route) => Some(Arc::clone(&route.name)),
+        Found::RedirectToTls(_) => Some("".into()),
+        Found::NoRoute(_) | Found::NoVirtualHost => None,
+    };
+    stream.info.route_name = route.clone().filter(|name| !name.is_empty());
+    let accepted = match &route {
+        None => {
+            stats.passthrough_internal_redirect_no_route.inc();
+            false
+        }
+        Some(to) => {
+            let good = policy.accept(&flight.route.name, to, (secure, to_secure), &mut again.followed);
+            if !good {
+                stats.passthrough_internal_redirect_predicate.inc();
+            }
+            good
+        }
+    };
+    if !accepted {
+        stream.heads.request = saved;
+        stream.again = Some(again);
+        return false;
+    }
+    again.body = flight.replay.take_body();
+    let head = &mut stream.heads.request;
+    // RFC 9110 section 15.4.4.
+    if stream.heads.response.status == 303 && !matches!(head.method(), b"GET" | b"HEAD") {
+        head.headers.set(Known::Method, b"GET");
+        head.headers.remove(Known::ContentLength);
+        again.body.clear();
+    }
+    let scheme: &[u8] = if secure { b"https" } else { b"http" };
+    let original = [scheme, b"://", saved.authority(), saved.path()].concat();
+    head.headers.set(Known::XEnvoyOriginalUrl, &original);
+    again.redirects += 1;
+    again.begun();
+    stream.again = Some(again);
+    true
+}
+
+/// `response_headers_to_copy`
+fn copy(names: &[Box<str>], from: &HeaderMap, to: &mut HeaderMap) {
+    for name in names {
+        to.remove(&**name);
+        for value in from.get_all(&**name) {
+            to.append(&**name, value);
+        }
+    }
+}
+
+/// Points the request at the target.
+fn point(head: &mut RequestHead, target: &Target<'_>) {
+    head.headers.set(Known::Scheme, target.scheme.as_bytes());
+    head.headers.set(Known::Authority, target.authority);
+    head.headers.set(Known::Path, target.path);
+}
+
+#[cfg(test)]
+mod tests;
