@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each target uses its own part")]
 
 use nuncio_codec::h1::DecoderLimits;
-use nuncio_codec::h2::{Codec, Decoded, ErrorCode, Event, Incoming, Options, PREFACE, Side};
+use nuncio_codec::h2::{Codec, ConnectionError, Decoded, ErrorCode, Event, Incoming, Options, PREFACE, Side};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use std::fmt::Write;
 use std::time::Instant;
@@ -180,4 +180,102 @@ pub fn hpack(data: &[u8], now: Instant) {
         wire.extend_from_slice(block);
     }
     invariant(Side::Server, &wire, &[PREFACE, SETTINGS].concat(), now);
+}
+
+/// `www.example.com`, Huffman-coded (RFC 7541, C.4.1).
+const HUFFMAN: &[u8] = &[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
+
+/// Appends a string: as it is, or Huffman-coded.
+fn string(choice: u8, out: &mut Vec<u8>) {
+    if choice.is_multiple_of(5) {
+        out.push(0x80 | HUFFMAN.len() as u8);
+        out.extend_from_slice(HUFFMAN);
+    } else {
+        let text = &b"x-abcdefghijklmnopqrstuvwxyz"[..3 + usize::from(choice % 24)];
+        out.push(text.len() as u8);
+        out.extend_from_slice(text);
+    }
+}
+
+/// A header block of a GET whose further fields, and what stands between them, follow from `choices`.
+fn block(choices: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Some(size) = choices.first().filter(|c| **c % 4 == 0) {
+        // The table's size, at most what was agreed on: below 31, or 31 and more in a second byte.
+        if size % 8 == 0 {
+            out.push(0x20 | (size >> 3).min(30))
+        } else {
+            out.extend_from_slice(&[0x3f, size & 0x7f])
+        }
+    }
+    out.extend_from_slice(&[0x82, 0x86, 0x84, 0x01, 0x01, b'a']);
+    for pair in choices.chunks(2) {
+        let (kind, choice) = (pair[0], *pair.last().unwrap_or(&0));
+        match kind % 6 {
+            // With a place in the table, without, and for nobody's table.
+            0 | 1 => out.push(0x40),
+            2 => out.push(0),
+            3 => out.push(0x10),
+            // A field of the table, whole or its name.
+            4 => {
+                out.push(0xbe + choice % 12);
+                continue;
+            }
+            _ => {
+                out.push(0x7e);
+                string(choice, &mut out);
+                continue;
+            }
+        }
+        string(choice.rotate_left(3) | 1, &mut out);
+        string(choice, &mut out);
+    }
+    out
+}
+
+/// Header blocks on one connection, which have to come to the same fields, or to an error, as another decoder has them.
+pub fn hpack_differential(data: &[u8], now: Instant) {
+    let options = Options::default();
+    let mut codec = Codec::new(Side::Server, &options, now);
+    let mut other = loona_hpack::Decoder::new();
+    let (mut request, mut trailers) = (RequestHead::new(), HeaderMap::new());
+    let mut feed = |wire: &[u8], request: &mut RequestHead| {
+        let mut at = 0;
+        loop {
+            let into = Incoming::Request(&mut *request);
+            let Decoded { consumed, event } =
+                codec.decode(now, &options, &wire[at..], into, &mut trailers)?;
+            at += consumed;
+            if let Event::Head { stream, .. } = event {
+                codec.encode_response(stream, &ResponseHead::new(200), true).expect("a good head");
+                codec.finish(stream, None);
+                return Ok(());
+            }
+            if event == Event::More {
+                return Ok(());
+            }
+        }
+    };
+    let greeting = [PREFACE, SETTINGS].concat();
+    let greeted: Result<(), ConnectionError> = feed(&greeting, &mut request);
+    greeted.expect("a good greeting");
+    for (i, choices) in data.chunks(12).take(90).enumerate() {
+        let block = block(choices);
+        let mut wire = vec![0, 0, block.len() as u8, 1, 5];
+        wire.extend_from_slice(&(2 * i as u32 + 1).to_be_bytes());
+        wire.extend_from_slice(&block);
+        request.clear();
+        match (feed(&wire, &mut request), other.decode(&block)) {
+            (Ok(()), Ok(want)) => {
+                let got = request.headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.to_vec()));
+                let mut got: Vec<_> = got.filter(|(n, _)| n[0] != b':').collect();
+                let mut want: Vec<_> = want.into_iter().filter(|(n, _)| n[0] != b':').collect();
+                got.sort();
+                want.sort();
+                assert_eq!(got, want, "{block:x?}");
+            }
+            (Err(ConnectionError::Compression), Err(_)) => return,
+            (got, want) => panic!("{got:?} where the other has {want:?}: {block:x?}"),
+        }
+    }
 }

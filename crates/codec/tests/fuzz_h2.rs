@@ -76,3 +76,18 @@ fn whole_connections_are_the_same_to_a_client_however_they_are_split() {
 fn header_blocks_are_fields_or_an_error() {
     smoke(h2::hpack);
 }
+
+#[test]
+fn header_blocks_are_what_another_decoder_makes_of_them() {
+    let mut state = 1_u64;
+    let now = some_instant();
+    for _ in 0..300 {
+        let data: Vec<u8> = (0..600)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as u8
+            })
+            .collect();
+        h2::hpack_differential(&data, now);
+    }
+}
