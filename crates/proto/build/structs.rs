@@ -166,8 +166,12 @@ impl Writer<'_> {
         if self.schema.is_map(field) {
             let Some(pair) = self.schema.messages.get(&field.target) else { return String::new() };
             let [key, value] = pair.fields.as_slice() else { return String::new() };
-            let ((key_kind, key_rust), (value_kind, value_rust)) =
-                (self.kind(full, key), self.kind(full, value));
+            let (key_kind, key_rust) = self.kind(full, key);
+            // The map holds its values elsewhere: they need no box, whatever they hold.
+            let (value_kind, value_rust) = match value.kind {
+                MESSAGE => ("message".to_owned(), self.path(&value.target)),
+                _ => self.kind(full, value),
+            };
             return format!(
                 "#[prost(btree_map = \"{key_kind}, {value_kind}\", tag = \"{number}\")]\n\
                  pub {name}: ::std::collections::BTreeMap<{key_rust}, {value_rust}>,\n"

@@ -7,6 +7,7 @@ mod query;
 mod re2;
 mod regex;
 mod string;
+pub mod tree;
 
 pub use cidr::CidrList;
 pub use header::{HeaderMatcher, QueryParameterMatcher, parameter};

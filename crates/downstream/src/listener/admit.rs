@@ -4,7 +4,6 @@
 use super::access_log::ConnectionLog;
 use super::filter::Inspected;
 use super::limits::Permit;
-use super::matching::find;
 use super::{ConnectionGuard, DownstreamTransport, Listener, SocketFacts};
 use crate::why;
 use nuncio_core::stream_info::{ResponseFlag, TlsInfo};
@@ -21,7 +20,7 @@ pub(super) async fn admit(permit: Permit, io: Box<dyn ByteStream>, accepted: Ins
     let mut facts = SocketFacts::of(io.local_address(), io.peer_address());
     let Some(first) = inspect(&listener, &*io, &mut facts).await else { return };
     let config = &listener.config;
-    let Some(at) = find(&config.matches, &facts).or(config.default_chain) else {
+    let Some(at) = config.chain_of(&facts) else {
         return no_chain(&listener, io, facts, accepted);
     };
     // A chain without filters closes the connection before it counts as one.

@@ -1,8 +1,10 @@
 //! A listener's compiled configuration.
 
+use super::SocketFacts;
+use super::chain_matcher::ChainMatcher;
 use super::filter::ListenerFilterConfig;
 use super::limits;
-use super::matching::ChainMatch;
+use super::matching::{ChainMatch, find};
 use super::predicate::Predicate;
 use super::transport::DownstreamTransport;
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterConfig, NetworkGateConfig};
@@ -44,6 +46,8 @@ pub struct ListenerConfig {
     pub filter_chains: Vec<FilterChainConfig>,
     /// What each chain but the default one asks of a connection.
     pub(super) matches: Vec<ChainMatch>,
+    /// What chooses the chain in the place of these.
+    pub(super) chain_matcher: Option<ChainMatcher>,
     /// The chain of connections that no other one takes.
     pub(super) default_chain: Option<usize>,
     /// What looks at a connection before its chain is chosen, and which connections it leaves out.
@@ -110,6 +114,7 @@ impl ListenerConfig {
             listener_filters_timeout,
             continue_on_listener_filters_timeout,
             ignore_global_conn_limit,
+            filter_chain_matcher,
         } = message;
         let ipv4_compat = address.as_ref().is_some_and(config::ipv4_compat);
         let address_cx = cx.field("address");
@@ -128,7 +133,15 @@ impl ListenerConfig {
             stat_prefix: &stat_prefix,
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
         };
-        let chains = compile_chains(filter_chains, default_filter_chain, &text, cx, env, facts);
+        let by_name = filter_chain_matcher.is_some();
+        let chain_matcher = match filter_chain_matcher {
+            None => Some(None),
+            Some(message) => ChainMatcher::compile(message, &cx.field("filter_chain_matcher")).map(Some),
+        };
+        if by_name {
+            check_names(&filter_chains, &text, cx);
+        }
+        let chains = compile_chains((filter_chains, by_name), default_filter_chain, &text, cx, env, facts);
         let filters = compile_listener_filters(listener_filters, cx, env);
         let filters_timeout = config::timeout(
             listener_filters_timeout.as_ref(),
@@ -156,6 +169,7 @@ impl ListenerConfig {
             modify_only: DrainType::try_from(drain_type) == Ok(DrainType::ModifyOnly),
             filter_chains,
             matches,
+            chain_matcher: chain_matcher?,
             default_chain,
             listener_filters,
             filters_timeout,
@@ -185,6 +199,7 @@ impl ListenerConfig {
             modify_only: false,
             filter_chains: Vec::new(),
             matches: Vec::new(),
+            chain_matcher: None,
             default_chain: None,
             listener_filters: Vec::new(),
             filters_timeout: None,
@@ -195,6 +210,21 @@ impl ListenerConfig {
             stat_prefix: format!("listener.{name}."),
             spec,
         })
+    }
+
+    /// The chain that takes a connection.
+    pub(super) fn chain_of(&self, facts: &SocketFacts) -> Option<usize> {
+        let Some(matcher) = &self.chain_matcher else {
+            return find(&self.matches, facts).or(self.default_chain);
+        };
+        // A name that no chain has is no reason for the default one.
+        match matcher.find(facts) {
+            Some(name) => {
+                let chains = self.filter_chains.iter().take(self.matches.len());
+                chains.map(|chain| &*chain.name).position(|n| n == name)
+            }
+            None => self.default_chain,
+        }
     }
 
     /// The prefix of its stats: `listener.ADDR.`.
@@ -222,9 +252,25 @@ const EXPLAINED: &[&str] = &[
     "transport_socket/typed_config/common_tls_context/validation_context",
 ];
 
-/// The filter chains; no two may ask for the same.
+/// Chains that a matcher names need names, each its own.
+fn check_names(chains: &[pb::FilterChain], address: &str, cx: &CompileContext<'_>) {
+    for (i, chain) in chains.iter().enumerate() {
+        let (cx, name) = (cx.item("filter_chains", i), &chain.name);
+        if name.is_empty() {
+            cx.error(format!(
+                "error adding listener '{address}': \"name\" field is required when using a listener matcher"
+            ));
+        } else if chains.iter().take(i).any(|c| c.name == *name) {
+            cx.field("name").error(format!(
+                "error adding listener '{address}': \"name\" field is duplicated with value '{name}'"
+            ));
+        }
+    }
+}
+
+/// The filter chains; no two may ask for the same, unless they are found by name.
 fn compile_chains(
-    messages: Vec<pb::FilterChain>,
+    (messages, by_name): (Vec<pb::FilterChain>, bool),
     default: Option<pb::FilterChain>,
     address: &str,
     cx: &CompileContext<'_>,
@@ -235,7 +281,8 @@ fn compile_chains(
         cx.error(format!("error adding listener '{address}': no filter chains specified"));
         return None;
     }
-    let matched = cx.told_of("filter_chain_matcher")
+    let matched = by_name
+        || cx.told_of("filter_chain_matcher")
         || (0..messages.len()).any(|i| cx.item("filter_chains", i).told_of("filter_chain_match"));
     let count = messages.len();
     let mut chains = Vec::with_capacity(count);

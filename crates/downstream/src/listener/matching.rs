@@ -214,7 +214,7 @@ fn server_name(c: &mut Candidates<'_>, name: &str) {
 }
 
 /// Whether the client is on this machine, as far as addresses tell.
-fn is_local(facts: &SocketFacts) -> bool {
+pub(super) fn is_local(facts: &SocketFacts) -> bool {
     match (facts.remote.ip(), facts.local.ip()) {
         (Some(remote), local) => remote.is_loopback() || Some(remote) == local,
         (None, _) => true,

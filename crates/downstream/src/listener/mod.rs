@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admit;
+mod chain_matcher;
 mod config;
 mod draining;
 mod filter;
@@ -93,7 +94,7 @@ impl Listener {
             (Arc::clone(f).start(world), disabled.clone())
         };
         let filters: Vec<_> = config.listener_filters.iter().map(start).collect();
-        let matches = config.matches.iter().any(|m| !m.takes_all());
+        let matches = config.chain_matcher.is_some() || config.matches.iter().any(|m| !m.takes_all());
         Rc::new(Self {
             ssl: secured.then(|| SslStats::new(&world.stats, prefix, Side::Server)),
             looks: secured || matches || !filters.is_empty(),
