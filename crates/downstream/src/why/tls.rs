@@ -19,10 +19,13 @@ const CERTIFICATES: &str = "common_tls_context/tls_certificates";
 const PARAMETERS: &str = "common_tls_context/tls_params";
 const ALPN: &str = "common_tls_context/alpn_protocols";
 
-/// What a handshake's failure means, by its text in the log: cause, field below the TLS context, change.
-pub(super) fn cause(text: &str, side: Side) -> Option<(Why, &'static str, &'static str, &'static str)> {
+/// What a handshake's failure means: cause, field below the TLS context, change.
+type Meaning = (Why, &'static str, &'static str, &'static str);
+
+/// What it means, by its text in the log.
+pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
     let client = side == Side::Client;
-    let rows: [(&str, (Why, &str, &str, &str)); 22] = [
+    let rows: [(&str, Meaning); 22] = [
         (
             "certificate has expired",
             (

@@ -1,8 +1,10 @@
 use super::target;
 
+type Parts = (&'static str, &'static str, &'static str);
+
 #[test]
 fn only_whole_urls_can_be_followed() {
-    let rows: [(&str, Option<(&str, &str, &str)>); 14] = [
+    let rows: [(&str, Option<Parts>); 14] = [
         ("http://a/b?c", Some(("http", "a", "/b?c"))),
         ("HTTPS://a:8443", Some(("https", "a:8443", "/"))),
         ("http://a/b#c", Some(("http", "a", "/b"))),
