@@ -91,13 +91,13 @@ raws('cl_te_allowed_pipelined', [('te_first', post(CHUNKED, 'Content-Length: 5',
 
 # ---- chunks
 raws('chunk_size_forms', [('upper', post(CHUNKED, body=b'A\r\n0123456789\r\n0\r\n\r\n')), ('zeros', post(CHUNKED, body=b'0003\r\nabc\r\n000\r\n\r\n')), ('lower', post(CHUNKED, body=b'a\r\n0123456789\r\n0\r\n\r\n'))])
-raws('chunk_size_bad', [('neg', post(CHUNKED, body=b'-1\r\n\r\n')), ('x', post(CHUNKED, body=b'0x3\r\nabc\r\n0\r\n\r\n')), ('empty', post(CHUNKED, body=b'\r\nabc\r\n0\r\n\r\n')), ('plus', post(CHUNKED, body=b'+3\r\nabc\r\n0\r\n\r\n')), ('space_first', post(CHUNKED, body=b' 3\r\nabc\r\n0\r\n\r\n'))])
+raws('chunk_size_bad', [('neg', post(CHUNKED, body=b'-1\r\n\r\n')), ('x', post(CHUNKED, body=b'0x3\r\nabc\r\n0\r\n\r\n')), ('empty', post(CHUNKED, body=b'\r\nabc\r\n0\r\n\r\n')), ('plus', post(CHUNKED, body=b'+3\r\nabc\r\n0\r\n\r\n')), ('space_first', post(CHUNKED, body=b' 3\r\nabc\r\n0\r\n\r\n'))], warm=True)
 raws('chunk_size_trailing_space', [('space', post(CHUNKED, body=b'3 \r\nabc\r\n0\r\n\r\n')), ('tab', post(CHUNKED, body=b'3\t\r\nabc\r\n0\r\n\r\n')), ('space_ext', post(CHUNKED, body=b'3 ;x\r\nabc\r\n0\r\n\r\n'))])
 raws('chunk_size_overflow', [('17_digits', post(CHUNKED, body=b'10000000000000003\r\nabc\r\n0\r\n\r\n')), ('16_f', post(CHUNKED, body=b'ffffffffffffffff\r\n'))])
 raws('chunk_line_ends', [('lf_size', post(CHUNKED, body=b'3\nabc\r\n0\r\n\r\n')), ('lf_data', post(CHUNKED, body=b'3\r\nabc\n0\r\n\r\n')), ('lf_last', post(CHUNKED, body=b'3\r\nabc\r\n0\n\n')), ('cr_size', post(CHUNKED, body=b'3\rabc\r\n0\r\n\r\n'))])
 raws('chunk_extension_forms', [('value', post(CHUNKED, body=b'3;a=b;c="d e"\r\nabc\r\n0;z\r\n\r\n')), ('lf', post(CHUNKED, body=b'3;a\nb\r\nabc\r\n0\r\n\r\n')), ('cr', post(CHUNKED, body=b'3;a\rb\r\nabc\r\n0\r\n\r\n')), ('nul', post(CHUNKED, body=b'3;a\x00\r\nabc\r\n0\r\n\r\n')), ('long', post(CHUNKED, body=b'3;' + b'x' * 5000 + b'\r\nabc\r\n0\r\n\r\n'))])
 raws('chunk_trailers_dropped', [('one', post(CHUNKED, body=b'3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n' + NEXT)), ('cl', post(CHUNKED, body=b'0\r\nContent-Length: 5\r\n\r\n'))])
-raws('chunk_trailers_bad', [('no_colon', post(CHUNKED, body=b'0\r\nxt\r\n\r\n')), ('space', post(CHUNKED, body=b'0\r\nX T: 1\r\n\r\n')), ('nul', post(CHUNKED, body=b'0\r\nX-T: \x00\r\n\r\n'))])
+raws('chunk_trailers_bad', [('no_colon', post(CHUNKED, body=b'0\r\nxt\r\n\r\n')), ('space', post(CHUNKED, body=b'0\r\nX T: 1\r\n\r\n')), ('nul', post(CHUNKED, body=b'0\r\nX-T: \x00\r\n\r\n'))], warm=True)
 raws('chunk_trailers_enabled_forbidden', [('te', post(CHUNKED, body=b'1\r\na\r\n0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\nHost: z\r\nX-T: 1\r\n\r\n'))], opts='{http_protocol_options: {enable_trailers: true}}', copts={'typed_extension_protocol_options': {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {'@type': T_HPO, 'explicit_http_config': {'http_protocol_options': {'enable_trailers': True}}}}})
 raws('chunk_body_missing_end', [('crlf_after_data', post(CHUNKED, body=b'3\r\nabcX\r\n0\r\n\r\n')), ('short', post(CHUNKED, body=b'5\r\nabc\r\n0\r\n\r\n' + b'\r\n'))])
 

@@ -76,7 +76,7 @@ async def grpc_timeout_forms(t):
 async def strict_check_headers_inside(t):
     u = await t.up()
     await t.start(simple(t, opts='{internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}', rt=router(strict_check_headers=['x-envoy-upstream-rq-timeout-ms', 'x-envoy-upstream-rq-per-try-timeout-ms', 'x-envoy-max-retries', 'x-envoy-retry-on', 'x-envoy-retry-grpc-on']), log=LOG))
-    for k, v in (('x-envoy-upstream-rq-timeout-ms', 'abc'), ('x-envoy-upstream-rq-timeout-ms', '-1'), ('x-envoy-upstream-rq-timeout-ms', ' 5 '), ('x-envoy-max-retries', '1x'), ('x-envoy-retry-on', '5xx,foo'), ('x-envoy-retry-on', '5xx, reset'), ('x-envoy-retry-grpc-on', 'foo'), ('x-envoy-retry-grpc-on', 'cancelled'), ('x-envoy-upstream-rq-per-try-timeout-ms', '')):
+    for k, v in (('x-envoy-upstream-rq-timeout-ms', 'abc'), ('x-envoy-upstream-rq-timeout-ms', '-1'), ('x-envoy-upstream-rq-timeout-ms', ' 5000 '), ('x-envoy-max-retries', '1x'), ('x-envoy-retry-on', '5xx,foo'), ('x-envoy-retry-on', '5xx, reset'), ('x-envoy-retry-grpc-on', 'foo'), ('x-envoy-retry-grpc-on', 'cancelled'), ('x-envoy-upstream-rq-per-try-timeout-ms', '')):
         t.see(k + '=' + v, await t.req('/', headers=[(k, v), ('x-forwarded-for', '10.0.0.1')]))
     t.see('log', await t.logs())
 

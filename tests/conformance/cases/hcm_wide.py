@@ -485,3 +485,170 @@ flow('large_down', 3000000, (16384, 16384), True)
 flow('large_up', 3000000, (16384, 16384), False)
 flow('large_down_upstream_limit', 3000000, (1 << 23, 16384), True)
 flow('large_up_listener_limit', 3000000, (16384, 1 << 23), False)
+
+
+def wide(name, opts, reqs, **kw):
+    """Whole heads as the upstream gets them."""
+    edge('wide_' + name, opts, reqs, only=None, **kw)
+
+
+# ---- Framing and heads, further
+def post(extra, body=b''):
+    return b'POST / HTTP/1.1\r\nHost: a\r\n' + extra + b'\r\n' + body
+
+
+raws('wide_fold_odd', [('first line', b'GET / HTTP/1.1\r\n x: 1\r\nHost: a\r\n\r\n'), ('in name', b'GET / HTTP/1.1\r\nHost: a\r\nx\r\n : 1\r\n\r\n'), ('many', b'GET / HTTP/1.1\r\nHost: a\r\nx: 1\r\n 2\r\n\t3\r\n 4\r\ny: 5\r\n\r\n'),
+                       ('of host', b'GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n'), ('of te', post(b'transfer-encoding:\r\n chunked\r\n', b'0\r\n\r\n')), ('of connection', b'GET / HTTP/1.1\r\nHost: a\r\nconnection: x-a,\r\n x-b\r\nx-a: 1\r\nx-b: 2\r\n\r\n'), ('empty value', b'GET / HTTP/1.1\r\nHost: a\r\nx:\r\n 1\r\n\r\n')])
+raws('wide_chunk_extensions', [('quoted', post(b'transfer-encoding: chunked\r\n', b'3;a="b;c"\r\nabc\r\n0\r\n\r\n')), ('on last', post(b'transfer-encoding: chunked\r\n', b'3\r\nabc\r\n0;x=y\r\n\r\n')), ('long', post(b'transfer-encoding: chunked\r\n', b'3;' + b'x' * 20000 + b'\r\nabc\r\n0\r\n\r\n')),
+                               ('only semicolon', post(b'transfer-encoding: chunked\r\n', b'3;\r\nabc\r\n0\r\n\r\n')), ('upper hex', post(b'transfer-encoding: chunked\r\n', b'A\r\n0123456789\r\n0\r\n\r\n')), ('zeros', post(b'transfer-encoding: chunked\r\n', b'0003\r\nabc\r\n000\r\n\r\n'))])
+raws('wide_trailers_enabled', [('two', post(b'transfer-encoding: chunked\r\n', b'1\r\na\r\n0\r\nx: 1\r\ny: 2\r\n\r\n')), ('repeated', post(b'transfer-encoding: chunked\r\n', b'1\r\na\r\n0\r\nx: 1\r\nx: 2\r\n\r\n')), ('empty value', post(b'transfer-encoding: chunked\r\n', b'1\r\na\r\n0\r\nx:\r\n\r\n')),
+                               ('many', post(b'transfer-encoding: chunked\r\n', b'1\r\na\r\n0\r\n' + b'x: 1\r\n' * 101 + b'\r\n')), ('large', post(b'transfer-encoding: chunked\r\n', b'1\r\na\r\n0\r\nx: ' + b'y' * 70000 + b'\r\n\r\n')), ('no body', post(b'transfer-encoding: chunked\r\n', b'0\r\nx: 1\r\n\r\n'))],
+     '{http_protocol_options: {enable_trailers: true}}')
+raws('wide_allow_chunked_length', [('both', post(b'content-length: 3\r\ntransfer-encoding: chunked\r\n', b'3\r\nabc\r\n0\r\n\r\n')), ('gzip', post(b'content-length: 3\r\ntransfer-encoding: gzip, chunked\r\n', b'3\r\nabc\r\n0\r\n\r\n')), ('bad length', post(b'content-length: x\r\ntransfer-encoding: chunked\r\n', b'3\r\nabc\r\n0\r\n\r\n')),
+                                   ('http10', b'POST / HTTP/1.0\r\nHost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n')], '{http_protocol_options: {allow_chunked_length: true, accept_http_10: true}}')
+raws('wide_http10', [('keep', b'GET / HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\n\r\n'), ('keep and close', b'GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive, close\r\n\r\n'), ('head', b'HEAD / HTTP/1.0\r\nHost: a\r\n\r\n'), ('absolute', b'GET http://b/c HTTP/1.0\r\n\r\n'),
+                     ('expect', b'POST / HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx'), ('empty host', b'GET / HTTP/1.0\r\nHost:\r\n\r\n'), ('upgrade', b'GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n')],
+     '{http_protocol_options: {accept_http_10: true, default_host_for_http_10: the.default}}')
+raws('wide_absolute_form', [('upper scheme', b'GET HTTP://b/c HTTP/1.1\r\nHost: a\r\n\r\n'), ('https', b'GET https://b/c HTTP/1.1\r\nHost: a\r\n\r\n'), ('port', b'GET http://b:81/c HTTP/1.1\r\nHost: a\r\n\r\n'), ('empty path', b'GET http://b HTTP/1.1\r\nHost: a\r\n\r\n'),
+                            ('query', b'GET http://b/?q=http://x HTTP/1.1\r\nHost: a\r\n\r\n'), ('v6', b'GET http://[::1]:80/c HTTP/1.1\r\nHost: a\r\n\r\n'), ('no authority', b'GET http:///c HTTP/1.1\r\nHost: a\r\n\r\n'), ('ws', b'GET ws://b/c HTTP/1.1\r\nHost: a\r\n\r\n')])
+raws('wide_override_stream_error', [('chunk', post(b'transfer-encoding: chunked\r\n', b'zz\r\n')), ('no host', b'GET / HTTP/1.1\r\n\r\n'), ('bad header', b'GET / HTTP/1.1\r\nHost: a\r\nx y: 1\r\n\r\n'), ('length', post(b'content-length: x\r\n'))],
+     '{http_protocol_options: {override_stream_error_on_invalid_http_message: true}}')
+raws('wide_override_stream_error_off', [('chunk', post(b'transfer-encoding: chunked\r\n', b'zz\r\n')), ('no host', b'GET / HTTP/1.1\r\n\r\n')],
+     '{stream_error_on_invalid_http_message: true, http_protocol_options: {override_stream_error_on_invalid_http_message: false}}')
+raws('wide_underscores_reject_kept', [('one', b'GET / HTTP/1.1\r\nHost: a\r\nx_y: 1\r\n\r\n'), ('after', GET)], '{stream_error_on_invalid_http_message: true, common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}}')
+raws('wide_limits', [('exact count', b'GET / HTTP/1.1\r\nHost: a\r\n' + b'x: y\r\n' * 4 + b'\r\n'), ('one more', b'GET / HTTP/1.1\r\nHost: a\r\n' + b'x: y\r\n' * 5 + b'\r\n'), ('target counts', b'GET /' + b'a' * 1100 + b' HTTP/1.1\r\nHost: a\r\n\r\n'), ('below', b'GET /' + b'a' * 900 + b' HTTP/1.1\r\nHost: a\r\n\r\n')],
+     '{max_request_headers_kb: 1, common_http_protocol_options: {max_headers_count: 5}}')
+raws('wide_expect', [('upper', post(b'Expect: 100-CONTINUE\r\nContent-Length: 1\r\n', b'x')), ('two', post(b'Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 1\r\n', b'x')), ('no body', post(b'Expect: 100-continue\r\n')), ('list', post(b'Expect: 100-continue, x\r\nContent-Length: 1\r\n', b'x')), ('get', b'GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n')])
+
+# ---- Who the client is
+wide('via_joined', '{via: me}', [H(('via', '1.1 other')), H(('via', 'a'), ('via', 'b')), H()])
+wide('add_user_agent', '{add_user_agent: true}', [H(('user-agent', 'own')), H(), H(('x-envoy-downstream-service-cluster', 'c')), H(('user-agent', ''))], extra='{node: {id: some-node, cluster: some-cluster}}')
+wide('xff_ports', '{use_remote_address: false}', [H(('x-forwarded-for', '1.2.3.4:80')), H(('x-forwarded-for', '[::1]:80')), H(('x-forwarded-for', '::1')), H(('x-forwarded-for', '1.2.3.4, ')), H(('x-forwarded-for', ',')), H(('x-forwarded-for', ''))], log='%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%')
+wide('xff_hops_ura', '{use_remote_address: true, xff_num_trusted_hops: 2}', [H(('x-forwarded-for', '1.1.1.1, 2.2.2.2, 3.3.3.3')), H(('x-forwarded-for', '1.1.1.1')), H(('x-forwarded-for', 'x, y')), H()], log='%DOWNSTREAM_REMOTE_ADDRESS%')
+wide('internal_addresses', '{use_remote_address: false, internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}, {address_prefix: "fd00::", prefix_len: 8}]}}',
+     [H(('x-forwarded-for', '10.1.1.1')), H(('x-forwarded-for', 'fd00::1')), H(('x-forwarded-for', '11.1.1.1')), H(('x-forwarded-for', '10.1.1.1, 10.1.1.2')), H(('x-envoy-internal', 'true'))])
+wide('detection_header_rejects', '{original_ip_detection_extensions: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig, header_name: x-ip, reject_with_status: {code: ServiceUnavailable}}}]}',
+     [H(('x-ip', '1.2.3.4')), H(('x-ip', '1.2.3.4, 5.6.7.8')), H(('x-ip', '1.2.3.4'), ('x-ip', '5.6.7.8')), H(('x-ip', '::1')), H(('x-ip', ''))], log='%DOWNSTREAM_REMOTE_ADDRESS% %RESPONSE_CODE_DETAILS%')
+wide('detection_trusted_internal', '{internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}, original_ip_detection_extensions: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig, header_name: x-ip, allow_extension_to_set_address_as_trusted: true}}]}',
+     [H(('x-ip', '10.2.3.4')), H(('x-ip', '11.2.3.4')), H(('x-ip', '10.2.3.4'), ('x-forwarded-for', '8.8.8.8')), H()])
+wide('request_id_kept', '{use_remote_address: false}', [H(('x-request-id', '11111111-2222-4333-8444-555555555555')), H(('x-request-id', 'odd')), H(('x-request-id', '')), H(('x-request-id', 'a'), ('x-request-id', 'b'))])
+wide('request_id_edge', '{use_remote_address: true, preserve_external_request_id: true, always_set_request_id_in_response: true}', [H(('x-request-id', 'odd')), H(('x-request-id', '')), H()])
+wide('request_id_no_pack', '{request_id_extension: {typed_config: {"@type": type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig, pack_trace_reason: false, use_request_id_for_trace_sampling: false}}, preserve_external_request_id: true}', [H(('x-request-id', '11111111-2222-9333-8444-555555555555')), H(('x-request-id', 'odd'))])
+wide('request_id_off', '{generate_request_id: false, always_set_request_id_in_response: true}', [H(), H(('x-request-id', 'mine'))])
+wide('client_trace_id', '{use_remote_address: false}', [H(('x-client-trace-id', 'x'), ('x-request-id', '11111111-2222-4333-8444-555555555555')), H(('x-envoy-force-trace', '1'))])
+wide('scheme_and_proto', '{}', [H(('x-forwarded-proto', 'HTTPS')), H(('x-forwarded-proto', 'ftp')), H(('x-forwarded-proto', 'https, http')), H(('x-forwarded-proto', '')), H(('x-forwarded-proto', 'https'), ('x-forwarded-proto', 'http'))], log='%REQ(:SCHEME)%|%REQ(X-FORWARDED-PROTO)%')
+wide('forwarded_client_cert', '{forward_client_cert_details: ALWAYS_FORWARD_ONLY}', [H(('x-forwarded-client-cert', 'By=x')), H(('x-forwarded-client-cert', 'a'), ('x-forwarded-client-cert', 'b'))])
+wide('hop_headers', '{}', [H(('te', 'trailers, gzip')), H(('te', 'gzip;q=1, trailers;q=0.5')), H(('keep-alive', 'timeout=1'), ('proxy-connection', 'keep-alive')), H(('connection', 'te'), ('te', 'trailers')), H(('trailer', 'x')), H(('proxy-authenticate', 'x'), ('proxy-authorization', 'y'))])
+wide('server_name', '{server_name: "", server_header_transformation: PASS_THROUGH}', [H()])
+
+# ---- Paths and hosts
+PATHS = '{normalize_path: true, merge_slashes: true, path_with_escaped_slashes_action: %s}'
+for action in ('REJECT_REQUEST', 'UNESCAPE_AND_REDIRECT', 'UNESCAPE_AND_FORWARD', 'KEEP_UNCHANGED'):
+    raws('wide_path_' + action.lower(), [(p, b'GET %s HTTP/1.1\r\nHost: a\r\n\r\n' % p.encode()) for p in ('/a%2Fb', '/a%2fb?x=%2f', '/a%5cb', '/%2f%2fa', '/a%252fb', '/..%2fa', '/a/%2e%2e%2fb')], PATHS % action, follow=False)
+raws('wide_path_odd', [(p, b'GET %s HTTP/1.1\r\nHost: a\r\n\r\n' % p.encode()) for p in ('/./', '/..', '/a/..//b', '/a/.;x/b', '/a/..;x/b', '/%2E%2E/a', '/a?b/../c', '/a;b=c/../d', '//', '/a//', '/%41', '/a%7Eb', '/a%20b')], '{normalize_path: true, merge_slashes: true}')
+raws('wide_host_stripping', [(h, b'GET / HTTP/1.1\r\nHost: %s\r\n\r\n' % h.encode()) for h in ('a:80', 'a.:80', '[::1]:80', '[::1]', 'a:', 'a..', 'a.b.c.', ':80', 'a:80:90')], '{strip_any_host_port: true, strip_trailing_host_dot: true}')
+raws('wide_host_case', [(h, b'GET / HTTP/1.1\r\nHost: %s\r\n\r\n' % h.encode()) for h in ('A.COM', 'xn--a', 'a_b', 'a%41', '1.2.3.4', '[FE80::1]')])
+
+
+# ---- The health check filter
+HC = '/healthcheck/fail'
+
+
+def health(name, cfg, paths, clusters=None, fail=False, up=None, log=PROTOCOL_LOG, cluster_name='some-cluster', lb=None):
+    """paths: requests, before and (with `fail`) after the server is marked failed."""
+    @case('wide_health_' + name)
+    async def _(t):
+        u = await t.up('u1', up)
+        cs = [cluster('c1', t.ups)] + ([] if clusters is None else clusters(t))
+        await t.start(simple(t, clusters=cs, filters=[http_filter('hc', 'health_check.v3.HealthCheck', cfg)], log=log, extra='{node: {id: some-node, cluster: %s}}' % cluster_name))
+        async def ask(label):
+            for n, kw in enumerate(paths):
+                t.see('%s %d' % (label, n), await t.req(**kw))
+        await ask('before')
+        if fail:
+            await t.admin(HC, 'POST')
+            await ask('failed')
+            await t.admin('/healthcheck/ok', 'POST')
+            await ask('well again')
+        t.see('up', u.paths)
+        t.see('log', await t.logs())
+
+
+ON = 'headers: [{name: ":path", string_match: {exact: /hc}}]'
+health('local_failed', '{pass_through_mode: false, %s}' % ON, [dict(path='/hc'), dict(path='/other')], fail=True)
+health('local_query', '{pass_through_mode: false, %s}' % ON, [dict(path='/hc?x=1'), dict(path='/hc/'), dict(path='/hc', method='HEAD'), dict(path='/hc', method='POST', body='x')])
+health('pass_through_failed', '{pass_through_mode: true, %s}' % ON, [dict(path='/hc'), dict(path='/other')], fail=True)
+health('cache_failed', '{pass_through_mode: true, cache_time: 60s, %s}' % ON, [dict(path='/hc'), dict(path='/hc'), dict(path='/other')], fail=True)
+health('cache_of_errors', '{pass_through_mode: true, cache_time: 60s, %s}' % ON, [dict(path='/hc'), dict(path='/hc')], up=lambda m, n: resp(503 if n == 1 else 200, 'x'))
+health('cache_of_statuses', '{pass_through_mode: true, cache_time: 60s, %s}' % ON, [dict(path='/hc'), dict(path='/hc')], up=lambda m, n: resp(302, 'x', [('location', '/y')]))
+health('cache_degraded', '{pass_through_mode: true, cache_time: 60s, %s}' % ON, [dict(path='/hc'), dict(path='/hc')], up=lambda m, n: resp(200, 'x', [('x-envoy-degraded', 'true')]))
+health('several_headers', '{pass_through_mode: false, headers: [{name: ":path", string_match: {prefix: /hc}}, {name: x-hc, present_match: true}, {name: ":method", string_match: {exact: GET}}]}',
+       [dict(path='/hc1'), dict(path='/hc1', headers=[('x-hc', '1')]), dict(path='/hc1', method='POST', headers=[('x-hc', '1')])])
+health('no_headers', '{pass_through_mode: false}', [dict(path='/'), dict(path='/x')])
+health('percent_of_empty', '{pass_through_mode: false, cluster_min_healthy_percentages: {e: {value: 50}}, %s}' % ON, [dict(path='/hc')], clusters=lambda t: [cluster('e', [])])
+health('percent_zero_of_empty', '{pass_through_mode: false, cluster_min_healthy_percentages: {e: {value: 0}}, %s}' % ON, [dict(path='/hc')], clusters=lambda t: [cluster('e', [])])
+health('percent_unknown_cluster', '{pass_through_mode: false, cluster_min_healthy_percentages: {nope: {value: 50}}, %s}' % ON, [dict(path='/hc')])
+health('percent_all_well', '{pass_through_mode: false, cluster_min_healthy_percentages: {c1: {value: 100}}, %s}' % ON, [dict(path='/hc')], fail=True)
+health('percent_fraction', '{pass_through_mode: false, cluster_min_healthy_percentages: {d: {value: 50.1}}, %s}' % ON, [dict(path='/hc')],
+       clusters=lambda t: [cluster('d', [lbe(t.dead('d1'), extra='{health_status: UNHEALTHY}'), lbe(t.dead('d2'))])])
+health('percent_above', '{pass_through_mode: false, cluster_min_healthy_percentages: {d: {value: 51}}, %s}' % ON, [dict(path='/hc')],
+       clusters=lambda t: [cluster('d', [lbe(t.dead('d1'), extra='{health_status: UNHEALTHY}'), lbe(t.dead('d2'))])])
+health('percent_degraded_counts', '{pass_through_mode: false, cluster_min_healthy_percentages: {d: {value: 100}}, %s}' % ON, [dict(path='/hc')],
+       clusters=lambda t: [cluster('d', [lbe(t.dead('d1'), extra='{health_status: DEGRADED}'), lbe(t.dead('d2'))])])
+health('upstream_header_kept', '{pass_through_mode: true, %s}' % ON, [dict(path='/hc'), dict(path='/other')], up=lambda m, n: resp(200, 'x', [('x-envoy-upstream-healthchecked-cluster', 'theirs')]))
+
+
+# ---- Filters switched off, local replies, virtual hosts
+CORS = http_filter('cors', 'cors.v3.Cors')
+FAULT = http_filter('fault', 'fault.v3.HTTPFault', '{abort: {http_status: 418, percentage: {numerator: 100}}}')
+
+
+def switched(name, filters, routes, asks, vextra=None, route_config=None):
+    @case('wide_switch_' + name)
+    async def _(t):
+        await t.up()
+        vhosts = [{'name': 'v', 'domains': ['*'], 'routes': Y(routes), **(Y(vextra) or {})}]
+        await t.start(simple(t, filters=filters, vhosts=vhosts, route_config=route_config))
+        for p in asks:
+            t.see(p, (await t.req(p)).status)
+
+
+OFF = '{fault: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}'
+EMPTY_ON = '{fault: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {"@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 419, percentage: {numerator: 100}}}}}'
+BOTH = '[{match: {prefix: /off}, route: {cluster: c1}, typed_per_filter_config: %s}, {match: {prefix: /on}, route: {cluster: c1}, typed_per_filter_config: %s}, {match: {prefix: /}, route: {cluster: c1}}]' % (OFF, EMPTY_ON)
+switched('per_route', [FAULT], BOTH, ['/', '/off', '/on'])
+switched('vhost_off_route_on', [FAULT], BOTH, ['/', '/off', '/on'], vextra='{typed_per_filter_config: %s}' % OFF)
+switched('table_off', [FAULT], BOTH, ['/', '/off', '/on'], route_config='{typed_per_filter_config: %s}' % OFF)
+switched('disabled_in_chain', [{**FAULT, 'disabled': True}], BOTH, ['/', '/off', '/on'])
+switched('disabled_in_chain_vhost_on', [{**FAULT, 'disabled': True}], BOTH, ['/', '/off', '/on'], vextra='{typed_per_filter_config: %s}' % EMPTY_ON)
+switched('direct_and_redirect', [FAULT], '[{match: {prefix: /d}, direct_response: {status: 200}, typed_per_filter_config: %s}, {match: {prefix: /r}, redirect: {path_redirect: /x}, typed_per_filter_config: %s}, {match: {prefix: /}, direct_response: {status: 200}}]' % (OFF, OFF), ['/d', '/r', '/'])
+
+DOMAINS = '''[{name: star, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: star}}}]},
+  {name: exact, domains: [a.b.com, "a.b.com:8080"], routes: [{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: exact}}}]},
+  {name: suffix, domains: ["*.b.com", "*-x.b.com"], routes: [{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: suffix}}}]},
+  {name: longer, domains: ["*.a.b.com"], routes: [{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: longer}}}]},
+  {name: prefix, domains: ["a.*", "a.b.*"], routes: [{match: {prefix: /only}, direct_response: {status: 200, body: {inline_string: prefix}}}]}]'''
+
+
+@case()
+async def wide_virtual_hosts(t):
+    await t.start(simple(t, clusters=[], vhosts=DOMAINS))
+    for h in ('a.b.com', 'A.B.COM', 'a.b.com:8080', 'a.b.com:81', 'x.b.com', 'b.com', 'y.a.b.com', 'q-x.b.com', '-x.b.com', 'a.b.org', 'a.', 'a.c', 'other', 'x.b.com.', '.b.com'):
+        r = await t.req('/', host=h)
+        t.see(h, [r.status, r.body.decode()])
+
+
+def replied(name, cfg, asks, routes='[{match: {prefix: /d}, direct_response: {status: 503, body: {inline_string: own}}}, {match: {prefix: /}, route: {cluster: c1}}]'):
+    @case('wide_local_reply_' + name)
+    async def _(t):
+        await t.start(simple(t, clusters=[cluster('c1', t.dead())], routes=routes, opts={'local_reply_config': Y(cfg)}, log=PROTOCOL_LOG))
+        for n, kw in enumerate(asks):
+            t.see(str(n), await t.req(**kw))
+        t.see('log', await t.logs())
+
+
+replied('header_actions', '{mappers: [{filter: {status_code_filter: {comparison: {op: EQ, value: {default_value: 503, runtime_key: x}}}}, headers_to_add: [{header: {key: a, value: "1"}}, {header: {key: a, value: "2"}}, {header: {key: content-type, value: x/y}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}, {header: {key: b, value: "%RESPONSE_CODE% %RESPONSE_FLAGS% %REQ(:PATH)%"}}]}]}', [dict(path='/x'), dict(path='/d')])
+replied('json', '{body_format: {json_format: {code: "%RESPONSE_CODE%", flags: "%RESPONSE_FLAGS%", body: "%LOCAL_REPLY_BODY%", nested: {path: "%REQ(:PATH)%", none: "%REQ(nope)%"}}}}', [dict(path='/x"y'), dict(path='/d'), dict(path='/x', method='HEAD')])
+replied('mapper_without_match', '{mappers: [{filter: {status_code_filter: {comparison: {op: GE, value: {default_value: 600, runtime_key: x}}}}, status_code: 200}], body_format: {text_format_source: {inline_string: "%LOCAL_REPLY_BODY%!"}, content_type: text/html}}', [dict(path='/x'), dict(path='/d')])
+replied('status_class', '{mappers: [{filter: {status_code_filter: {comparison: {op: EQ, value: {default_value: 503, runtime_key: x}}}}, status_code: 404, body: {inline_string: "gone"}}]}', [dict(path='/x'), dict(path='/x', headers=[('content-type', 'application/grpc')]), dict(path='/x', method='HEAD')])
+replied('not_matching_flag', '{mappers: [{filter: {response_flag_filter: {flags: [UT]}}, status_code: 500}, {filter: {or_filter: {filters: [{response_flag_filter: {flags: [UF]}}, {header_filter: {header: {name: x, present_match: true}}}]}}, status_code: 501}]}', [dict(path='/x'), dict(path='/d'), dict(path='/d', headers=[('x', '1')])])

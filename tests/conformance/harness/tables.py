@@ -16,13 +16,17 @@ def H(*hs, **kw):
 
 
 # ---- requests as bytes
-def raws(name, items, opts=None, lextra=None, follow=True, only=None, log=PROTOCOL_LOG, **kw):
-    """items: (label, raw bytes). Observes the answer, whether the connection closes, and what reached the upstream."""
+def raws(name, items, opts=None, lextra=None, follow=True, only=None, log=PROTOCOL_LOG, warm=False, **kw):
+    """items: (label, raw bytes). Observes the answer, whether the connection closes, and what reached the upstream.
+
+    With `warm` each finds a connection to the upstream ready, so that nothing hangs on how long a connect takes."""
     @case(name)
     async def _(t):
         u = await t.up()
         await t.start(simple(t, opts=opts, log=log, **kw))
         for label, raw in items:
+            if warm:
+                await t.req('/warm')
             n = len(u.reqs)
             c = await t.conn()
             c.send(raw)

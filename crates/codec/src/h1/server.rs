@@ -252,7 +252,11 @@ impl ServerCodec {
         head: &mut RequestHead,
     ) -> Result<bool, RequestError> {
         self.asked = asked;
-        let length = content_length(&head.headers, block)?;
+        let length = match content_length(&head.headers, block) {
+            // It is going to be removed unread.
+            Err(_) if o.allow_chunked_length && is_chunked(&head.headers) => Some(0),
+            length => length?,
+        };
         if line.is_some_and(|line| line.version != LineVersion::Http11) {
             self.take_old_version(o, head)?;
         }
@@ -326,8 +330,8 @@ impl ServerCodec {
                 None | Some(0) => Receive::Complete,
                 Some(left) => Receive::Body(BodyDecoder::Length(left)),
             },
-            Some(coding) => {
-                let chunked = coding.eq_ignore_ascii_case(b"chunked");
+            Some(_) => {
+                let chunked = is_chunked(map);
                 if map.contains(Known::ContentLength) && !(chunked && o.allow_chunked_length) {
                     return Err(RequestError::ContentLengthAndChunked);
                 }
@@ -536,6 +540,11 @@ impl ServerCodec {
     pub fn awaits_tunnel(&self) -> bool {
         self.receive == Receive::Paused
     }
+}
+
+/// Whether chunks say how long the body is.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    headers.get(Known::TransferEncoding).is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The headers that need a closer look, besides Connection.

@@ -39,7 +39,7 @@ nuncio_core::stats_block! {
 struct HealthCheckConfig {
     pass_through: bool,
     headers: Box<[HeaderMatcher]>,
-    /// Clusters that must have so many percent of healthy hosts.
+    /// Clusters that must have so many percent of healthy hosts; Envoy cuts fractions off.
     minimums: Box<[(Box<str>, f64)]>,
     /// `cache_time`: the upstream's last answer to a health check.
     cache: Option<Cache>,
@@ -106,8 +106,10 @@ impl HttpFilterFactory for HealthCheckFactory {
             .enumerate()
             .map(|(i, h)| HeaderMatcher::compile(h, &cx.item("headers", i)))
             .collect::<Option<_>>()?;
-        let mut minimums: Vec<(Box<str>, f64)> =
-            cluster_min_healthy_percentages.into_iter().map(|(name, p)| (name.into(), p.value)).collect();
+        let mut minimums: Vec<(Box<str>, f64)> = cluster_min_healthy_percentages
+            .into_iter()
+            .map(|(name, p)| (name.into(), p.value.trunc()))
+            .collect();
         minimums.sort_by(|a, b| a.0.cmp(&b.0));
         Some(Compiled::Filter(Arc::new(HealthCheckConfig {
             pass_through,
