@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, ClusterConfig, ClusterShared};
 use crate::host::HostSnapshot;
+use crate::lb::is_hashing;
 use crate::pool::{Connector, Reaper, SocketConnector};
 use nuncio_core::hash::BuildFolding;
 use nuncio_core::runtime::Runtime;
@@ -198,11 +199,10 @@ impl ClusterManager {
         match update {
             Update::Cluster(shared) => {
                 let name = Arc::clone(&shared.config().name);
-                // Subsets are counted from the start on.
-                let cluster = match shared.config().lb.subsets {
-                    Some(_) => Entry::Live(self.live(shared)),
-                    None => Entry::Unused(shared),
-                };
+                // Subsets and tables are counted from the start on.
+                let lb = &shared.config().lb;
+                let counted = lb.subsets.is_some() || (self.worker.id() == 0 && is_hashing(&lb.policy));
+                let cluster = if counted { Entry::Live(self.live(shared)) } else { Entry::Unused(shared) };
                 // What it replaces closes its idle connections now; its running exchanges hold it till they end.
                 let old = self.clusters.borrow_mut().insert(name, cluster);
                 drop(old);

@@ -28,6 +28,28 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
+    /// What a cluster with subsets has besides.
+    pub struct SubsetStats { gauge lb_subsets_single_host_per_subset_duplicate }
+}
+
+nuncio_core::stats_block! {
+    /// `ring_hash_lb.`: how the ring's hashes spread over hosts.
+    pub struct RingStats {
+        gauge max_hashes_per_host,
+        gauge min_hashes_per_host,
+        gauge size,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `maglev_lb.`: how the table's entries spread over hosts.
+    pub struct MaglevStats {
+        gauge max_entries_per_host,
+        gauge min_entries_per_host,
+    }
+}
+
+nuncio_core::stats_block! {
     /// A worker's share of a cluster's traffic.
     pub struct ClusterStats {
         counter bind_errors,

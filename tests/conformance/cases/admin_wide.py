@@ -188,3 +188,116 @@ health('cached', 'pass_through_mode: true, cache_time: 10s', ['/200', '/200', 'f
 health('clusters', 'pass_through_mode: false, cluster_min_healthy_percentages: {c1: {value: 50}}', ['/200', '/404'])
 health('cluster_unknown', 'pass_through_mode: false, cluster_min_healthy_percentages: {nope: {value: 50}}', ['/200'])
 health('cluster_empty', 'pass_through_mode: false, cluster_min_healthy_percentages: {c1: {value: 50}}', ['/200'], copts='{load_assignment: {cluster_name: c1, endpoints: []}}')
+
+
+# ---- what programs read, on clusters of further kinds
+LEFT_OUT = ('last_updated', 'user_agent_build_version', 'extensions', 'version_info', 'value')
+
+
+def lasting(o):
+    """A JSON value without what belongs to a build or a moment."""
+    if isinstance(o, dict):
+        return {k: lasting(v) for k, v in o.items() if k not in LEFT_OUT}
+    return [lasting(x) for x in o] if isinstance(o, list) else o
+
+
+def reader(name, paths=('/a',)):
+    def wrap(f):
+        @case('readers_more_' + name)
+        async def _(t):
+            await t.up('u1')
+            await t.start(merge(f(t), dict(stats_flush_interval='0.1s')))
+            for p in paths:
+                await t.req(p)
+            await asyncio.sleep(0.3)
+            quoted = lambda s: re.sub(r'("port_value": )(\d+)', r'\1"\2"', s)
+            _, b = await t.admin('/config_dump?include_eds')
+            t.see('endpoints', [lasting(c) for c in json.loads(t.mask(quoted(b)))['configs'] if 'Endpoints' in c['@type']])
+            _, b = await t.admin('/clusters?format=json')
+            t.see('clusters', sorted(lasting(json.loads(t.mask(quoted(b))))['cluster_statuses'], key=lambda c: c['name']))
+            _, b = await t.admin('/stats?filter=^cluster[.]')
+            t.see('stats', [l.split(': ')[0] for l in b.splitlines() if '_buffered' not in l])
+            _, b = await t.admin('/stats?filter=(ring_hash_lb|maglev_lb|lb_subsets|canary.*_(200|2xx))')
+            t.see('values', b)
+            _, b = await t.admin('/stats/prometheus?filter=^cluster[.]')
+            t.see('series', [l if l.startswith('#') else l.rsplit(' ', 1)[0] for l in b.splitlines() if '_bucket{' not in l and '_buffered' not in l])
+    return wrap
+
+
+@reader('subsets_and_canary', ('/a', '/b'))
+def _(t):
+    u = t.ups[0]
+    hosts = [lbe(u, metadata=Y('{filter_metadata: {envoy.lb: {stage: x, canary: true}, other: {k: [1, a]}}}'), load_balancing_weight=3)]
+    return simple(t, clusters=[cluster('c1', localities=[{'lb_endpoints': hosts}], extra='{lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [stage]}]}}')])
+
+
+@reader('ring_hash')
+def _(t):
+    u = t.ups[0]
+    hosts = [lbe(u), lbe(t.dead('d1'), load_balancing_weight=2), lbe(t.dead('d2'), health_status='UNHEALTHY')]
+    return simple(t, clusters=[cluster('c1', localities=[{'lb_endpoints': hosts}], extra='{lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 64}}')], routes='[{match: {prefix: /}, direct_response: {status: 200}}]')
+
+
+@reader('maglev')
+def _(t):
+    u = t.ups[0]
+    return simple(t, clusters=[cluster('c1', localities=[{'lb_endpoints': [lbe(u), lbe(t.dead('d1'))]}], extra='{lb_policy: MAGLEV, maglev_lb_config: {table_size: 101}}')], routes='[{match: {prefix: /}, direct_response: {status: 200}}]')
+
+
+@reader('ring_hash_of_priorities')
+def _(t):
+    u = t.ups[0]
+    loc = [{'priority': 0, 'lb_endpoints': [lbe(u)]}, {'priority': 1, 'lb_endpoints': [lbe(t.dead('d1')), lbe(t.dead('d2'))]}]
+    return simple(t, clusters=[cluster('c1', localities=loc, extra='{lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 10}}')], routes='[{match: {prefix: /}, direct_response: {status: 200}}]')
+
+
+@reader('empty_localities')
+def _(t):
+    u = t.ups[0]
+    loc = [{'locality': {'region': 'r'}, 'priority': 1, 'lb_endpoints': []}, {'locality': {'region': 'r', 'zone': 'z'}, 'load_balancing_weight': 2, 'lb_endpoints': [lbe(u)]}]
+    return simple(t, clusters=[cluster('c1', localities=loc)])
+
+
+@reader('checked_and_ejectable')
+def _(t):
+    return simple(t, copts='{outlier_detection: {split_external_local_origin_errors: true}, health_checks: [{timeout: 1s, interval: 100s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /hc}}]}')
+
+
+@case()
+async def canary_by_header_and_failures(t):
+    await t.up('u1', lambda m, n: resp(200, '', [('x-envoy-upstream-canary', 'true')]) if m['path'] == '/h' else resp(503))
+    await t.start(simple(t, clusters=[cluster('c1', localities=[{'lb_endpoints': [lbe(t.ups[0])]}]), cluster('c2', localities=[{'lb_endpoints': [lbe(t.dead('d1'), metadata=Y('{filter_metadata: {envoy.lb: {canary: true}}}'))]}])], routes='[{match: {prefix: /dead}, route: {cluster: c2}}, {match: {prefix: /}, route: {cluster: c1}}]'))
+    for p in ('/h', '/x', '/dead'):
+        await t.req(p)
+    t.see('stats', await t.stats(regex=r'^cluster\.c[12]\.canary\..*(\d\d\d|xx|completed)$'))
+
+
+@case()
+async def used_only_of_clusters(t):
+    await t.up('u1')
+    await t.start(simple(t, clusters=[cluster('c1', t.ups[0]), cluster('c2', t.ups[0])]))
+    t.see('before', await names(t, '?usedonly&filter=^cluster.c[12]'))
+    await t.req('/')
+    t.see('after', await names(t, '?usedonly&filter=^cluster.c[12]'))
+    t.see('histograms', await names(t, '?usedonly&type=Histograms'))
+
+
+# ---- odd parameters of each endpoint
+ODD = ('/clusters?format=JSON', '/clusters?format=', '/clusters?filter=', '/clusters?filter=^c1$&format=text', '/clusters?filter=%5B', '/clusters?nonsense=1', '/listeners?format=', '/listeners?format=xml&x', '/config_dump?resource=static_listeners&mask=', '/config_dump?mask=,', '/config_dump?resource=nope&mask=x', '/config_dump?name_regex=nothing', '/config_dump?name_regex=', '/config_dump?include_eds=false',
+       '/config_dump?resource=static_endpoint_configs', '/config_dump?resource=configs', '/config_dump?resource=static_clusters&resource=nope', '/init_dump?mask=', '/init_dump?mask=a,b', '/certs?format=json', '/memory?format=x', '/runtime?filter=a', '/ready?format=json', '/hot_restart_version?x=1', '/stats?filter=server.live&format=JSON', '/stats?filter=', '/stats?usedonly=&filter=server.live', '/stats?type=gauges', '/stats?type=Gauges&filter=server.live$&invert_filter=&usedonly', '/stats/recentlookups?x', '/stats/', '/contention?enable', '/logging', '/help/')
+
+
+@case()
+async def odd_parameters(t):
+    await t.up('u1')
+    await t.start(simple(t))
+    out = {}
+    for p in ODD:
+        st, kind, b = await get(t, p)
+        out[p] = [st, kind, len(b) > 0]
+    t.see('get', out)
+    out = {}
+    for p in ('/healthcheck/ok?x=1', '/healthcheck/fail/', '/reset_counters?name=x', '/reopen_logs?x', '/logging?level=', '/logging?level=INFO', '/logging?level=info&level=debug', '/logging?paths=,', '/logging?paths=http', '/logging?paths=http:', '/logging?paths=:debug', '/logging?http=info&x=y', '/runtime_modify?', '/runtime_modify?=x', '/cpuprofiler?enable=', '/heapprofiler?enable=maybe', '/drain_listeners?graceful=false&skip_exit', '/stats/recentlookups/enable?x', '/clusters', '/stats?filter=server.live$'):
+        st, kind, b = await get(t, p, 'POST')
+        out[p] = [st, kind, b.decode()[:60].split('\n')[0] if st != 200 else len(b) > 0]
+    t.see('post', out)

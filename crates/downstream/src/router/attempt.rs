@@ -580,7 +580,9 @@ async fn failed<D: Downstream>(
         );
     }
     let charge = if names_host { flight.charge_failed(at) } else { flight.charge_nobody() };
-    charge.abort(stream, reply.status);
+    if !stream.interim_seen {
+        charge.abort(stream, reply.status);
+    }
     let reply = charge.with_attempts(stream, reply);
     if let Some(at) = at {
         flight.end(at);

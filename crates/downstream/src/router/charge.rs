@@ -6,7 +6,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
 use crate::route::{Route, is_grpc};
-use nuncio_codec::head::Known;
+use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::stream_info::{StreamInfo, UpstreamInfo};
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
@@ -37,8 +37,7 @@ impl Charge<'_> {
             sizes.upstream_rs_headers_size.record(response.headers.byte_size() as u64);
             sizes.upstream_rs_headers_count.record(response.headers.len() as u64);
         }
-        let canary = response.headers.get(Known::XEnvoyUpstreamCanary) == Some(b"true");
-        self.code(stream, response.status, canary);
+        self.code(stream, response.status, self.is_canary(&response.headers));
         if let Some(host) = self.host.filter(|_| response.status < 500) {
             host.counters().rq_success.inc();
         }
@@ -46,7 +45,7 @@ impl Charge<'_> {
 
     /// The attempt ended before its response began, and the client is told `status`.
     pub(super) fn abort<D: Downstream>(self, stream: &Stream<D>, status: u16) {
-        self.code(stream, status, false);
+        self.code(stream, status, self.host.is_some_and(Host::canary));
         if status < 500 {
             // The upstream failed, whatever the client is told.
             self.host_error();
@@ -104,6 +103,11 @@ impl Charge<'_> {
         reply.with_header(Known::XEnvoyAttemptCount.as_str(), attempts.to_string())
     }
 
+    /// Whether host or answer are called a canary's.
+    fn is_canary(self, response: &HeaderMap) -> bool {
+        response.get(Known::XEnvoyUpstreamCanary) == Some(b"true") || self.host.is_some_and(Host::canary)
+    }
+
     fn code<D: Downstream>(self, stream: &Stream<D>, status: u16, canary: bool) {
         if !self.counts(stream) {
             return;
@@ -154,6 +158,9 @@ impl Charge<'_> {
         let stats = self.cluster.stats();
         stats.upstream_rq_time.record(took);
         stream.count_apart(|apart| apart.upstream_rq_time.record(took));
+        if self.is_canary(&stream.heads.response.headers) {
+            stats.canary_upstream_rq_time.record(took);
+        }
         match stream.info.internal {
             true => stats.internal_upstream_rq_time.record(took),
             false => stats.external_upstream_rq_time.record(took),

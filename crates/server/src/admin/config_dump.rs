@@ -5,11 +5,13 @@ use super::request::{Body, JSON, Request, Response};
 use super::wire::{Wire, any, timestamp};
 use crate::config::Dumped;
 use nuncio_core::matcher::Regex;
+use nuncio_core::stream_info::Metadata;
 use nuncio_proto::json::{self, Style};
 use nuncio_proto::schema::{Class, Message};
 use nuncio_proto::wire::{Reader, Wire as Field};
 use nuncio_upstream::cluster::{ClusterShared, HostSource};
 use nuncio_upstream::host::HostShared;
+use prost::Message as _;
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
@@ -33,10 +35,11 @@ pub(super) fn config_dump(admin: &Admin, request: &Request) -> Response {
         }
     };
     let parts = parts(admin, names.as_ref(), request.has("include_eds"));
-    let mask: Vec<&str> = request.non_empty("mask").map(|m| m.split(',').collect()).unwrap_or_default();
+    let written = request.get("mask").unwrap_or_default();
+    let mask: Vec<&str> = written.split(',').filter(|path| !path.is_empty()).collect();
     match request.non_empty("resource") {
         Some(resource) => one_resource(&parts, resource, &mask),
-        None => all(&parts, &mask),
+        None => all(&parts, &mask, written),
     }
 }
 
@@ -44,16 +47,15 @@ fn plain(status: u16, body: impl Into<Body>) -> Response {
     Response { status, content_type: "text/plain", body: body.into() }
 }
 
-/// Everything, or with a mask those messages that have all of its paths.
-fn all(parts: &[Part], mask: &[&str]) -> Response {
+/// Everything, or with a mask (as it was `written`) those messages that have all of its paths.
+fn all(parts: &[Part], mask: &[&str], written: &str) -> Response {
     let chosen: Vec<(&str, &[u8])> = parts
         .iter()
         .filter(|p| mask.iter().all(|path| has_path(Message::find(p.type_name), path)))
         .map(|p| (p.type_name, p.bytes.bytes()))
         .collect();
     if chosen.is_empty() {
-        let mask = mask.join(",");
-        return plain(400, format!("FieldMask {mask} could not be successfully applied to any configs."));
+        return plain(400, format!("FieldMask {written} could not be successfully applied to any configs."));
     }
     Response::json(print(&chosen, mask))
 }
@@ -222,7 +224,7 @@ fn assignment(cluster: &ClusterShared) -> Wire {
     let resolved = !matches!(cluster.config().discovery.source, HostSource::Static);
     let mut out = Wire::default().with(1, cluster.config().name.as_bytes());
     for (priority, localities) in (0_u64..).zip(&hosts.priorities) {
-        for l in localities {
+        for l in localities.iter().filter(|l| !l.hosts.is_empty()) {
             let locality = text(
                 text(text(Wire::default(), 1, &l.locality.region), 2, &l.locality.zone),
                 3,
@@ -262,8 +264,20 @@ fn endpoint(host: &HostShared, resolved: bool) -> Wire {
     };
     let weight = Wire::default().number(1, spec.weight.into());
     let out = Wire::default().with(1, inner.bytes()).number(2, status);
-    let out = if resolved { out.with(3, &[]) } else { out };
+    let out = match &spec.metadata {
+        Some(metadata) => out.with(3, namespaces(metadata).bytes()),
+        None if resolved => out.with(3, &[]),
+        None => out,
+    };
     out.with(4, weight.bytes())
+}
+
+/// `envoy.config.core.v3.Metadata`
+fn namespaces(metadata: &Metadata) -> Wire {
+    let entry = |(name, fields): (&String, &prost_types::Struct)| {
+        Wire::default().with(1, name.as_bytes()).with(2, &fields.encode_to_vec())
+    };
+    items(1, metadata.iter().map(entry))
 }
 
 /// The bodies of a field, in their order.

@@ -15,9 +15,12 @@ pub use shared::ClusterShared;
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostSnapshot};
 use crate::http2::Http2CodecStats;
-use crate::lb::{HostSet, Picked, Road};
+use crate::lb::{HostSet, LbPolicy, Picked, Road, Spread};
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
-use crate::stats::{BudgetStats, ClusterLbStats, ClusterStats, Http1CodecStats, SizeStats};
+use crate::stats::{
+    BudgetStats, ClusterLbStats, ClusterStats, Http1CodecStats, MaglevStats, RingStats, SizeStats,
+    SubsetStats,
+};
 use crate::transport::TransportOptions;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
@@ -39,6 +42,7 @@ pub struct ClusterCore {
     ssl_stats: OnceCell<SslStats>,
     size_stats: Option<Scope<SizeStats>>,
     budget_stats: Option<Scope<BudgetStats>>,
+    _subset_stats: Option<Scope<SubsetStats>>,
     http2_stats: OnceCell<Scope<Http2CodecStats>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) reaper: Rc<Reaper>,
@@ -105,6 +109,39 @@ impl Drop for Permit {
 pub struct Cluster {
     core: Rc<ClusterCore>,
     hosts: RefCell<HostSet>,
+    tables: Option<TableStats>,
+}
+
+/// Gauges of a balancer that places by hash.
+enum TableStats {
+    Ring(Scope<RingStats>),
+    Maglev(Scope<MaglevStats>),
+}
+
+impl TableStats {
+    fn new(core: &ClusterCore, registry: &Registry) -> Option<Self> {
+        let prefix = stat_prefix(core.config());
+        match core.config().lb.policy {
+            LbPolicy::RingHash(_) => Some(Self::Ring(registry.scope(&format!("{prefix}ring_hash_lb.")))),
+            LbPolicy::Maglev(_) => Some(Self::Maglev(registry.scope(&format!("{prefix}maglev_lb.")))),
+            LbPolicy::RoundRobin | LbPolicy::LeastRequest(_) | LbPolicy::Random => None,
+        }
+    }
+
+    fn show(&self, hosts: &HostSet) {
+        let Some(Spread { places, least, most }) = hosts.spread() else { return };
+        match self {
+            Self::Ring(stats) => {
+                stats.size.set(places);
+                stats.min_hashes_per_host.set(least);
+                stats.max_hashes_per_host.set(most);
+            }
+            Self::Maglev(stats) => {
+                stats.min_entries_per_host.set(least);
+                stats.max_entries_per_host.set(most);
+            }
+        }
+    }
 }
 
 impl Cluster {
@@ -119,6 +156,7 @@ impl Cluster {
         let (stats, lb_stats) = (registry.scope(&prefix), registry.scope(&prefix));
         let size_stats = track.request_response_sizes.then(|| registry.scope(&prefix));
         let budget_stats = track.timeout_budgets.then(|| registry.scope(&prefix));
+        let subset_stats = shared.config().lb.subsets.is_some().then(|| registry.scope(&prefix));
         let core = Rc::new(ClusterCore {
             shared,
             stats,
@@ -128,6 +166,7 @@ impl Cluster {
             ssl_stats: OnceCell::new(),
             size_stats,
             budget_stats,
+            _subset_stats: subset_stats,
             http2_stats: OnceCell::new(),
             worker: Rc::clone(worker),
             reaper: Rc::clone(reaper),
@@ -135,10 +174,17 @@ impl Cluster {
         });
         let snapshot = core.shared.hosts();
         let set = Self::host_set(&core, &snapshot, &[]);
-        core.lb_stats.lb_subsets_created.add(set.subsets() as u64);
-        core.lb_stats.lb_subsets_active.follow(set.subsets() as u64);
+        // In Envoy the main thread has a balancer, too; the first worker counts for it.
+        let subsets = set.subsets() as u64 * if worker.id() == 0 { 2 } else { 1 };
+        core.lb_stats.lb_subsets_created.add(subsets);
+        core.lb_stats.lb_subsets_active.follow(subsets);
+        // The tables of all workers are alike.
+        let tables = (worker.id() == 0).then(|| TableStats::new(&core, registry)).flatten();
+        if let Some(tables) = &tables {
+            tables.show(&set);
+        }
         let hosts = RefCell::new(set);
-        Rc::new(Self { core, hosts })
+        Rc::new(Self { core, hosts, tables })
     }
 
     fn host_set(core: &Rc<ClusterCore>, snapshot: &HostSnapshot, known: &[Rc<Host>]) -> HostSet {
@@ -153,6 +199,9 @@ impl Cluster {
     pub(crate) fn update_hosts(&self) {
         let snapshot = self.core.shared.hosts();
         let set = Self::host_set(&self.core, &snapshot, self.hosts.borrow().hosts());
+        if let Some(tables) = &self.tables {
+            tables.show(&set);
+        }
         drop(self.hosts.replace(set));
     }
 

@@ -10,7 +10,8 @@ mod round_robin;
 mod set;
 mod subset;
 
-pub use hash::{Hashing, Maglev, RingHash};
+pub(crate) use hash::is_hashing;
+pub use hash::{Hashing, Maglev, RingHash, Spread};
 pub use priority::Loads;
 pub use set::HostSet;
 pub(crate) use set::Picked;
@@ -134,6 +135,10 @@ pub struct Avoid<'a> {
 pub trait Balancer {
     /// The next host.
     fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>>;
+    /// How the places of its table spread over hosts, where it has one.
+    fn spread(&self) -> Option<Spread> {
+        None
+    }
 }
 
 /// The hosts of one list.

@@ -3,7 +3,7 @@
 use super::locality::{Localities, effective_weight};
 use super::priority::{Choice, Counts, Loads};
 use super::subset::{Road, Subsets};
-use super::{Balancer, HostList, LbConfig, PickContext, make};
+use super::{Balancer, HostList, LbConfig, PickContext, Spread, make};
 use crate::host::{Health, Host, HostShared, HostSnapshot, LocalityHosts};
 use nuncio_core::rng::Rng;
 use std::collections::HashMap;
@@ -122,6 +122,11 @@ impl HostSet {
         };
         let fail_in_panic = config.fail_traffic_on_panic;
         Self { hosts: Vec::new(), priorities, loads, only, fail_in_panic, subsets: None }
+    }
+
+    /// How the places of the tables spread over hosts; of several priorities the last one, as Envoy's gauges tell.
+    pub(crate) fn spread(&self) -> Option<Spread> {
+        self.priorities.iter().rev().find_map(|p| p.healthy.as_ref().or(p.all.as_ref())?.spread())
     }
 
     /// How many subsets there are.

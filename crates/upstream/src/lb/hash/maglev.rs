@@ -73,4 +73,8 @@ impl Table for Slots {
         let at = hash.checked_rem(self.0.len() as u64)?;
         self.0.get(at as usize).map(|index| *index as usize)
     }
+
+    fn places(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().copied()
+    }
 }

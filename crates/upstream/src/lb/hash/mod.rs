@@ -50,6 +50,19 @@ pub(super) type Weighted = Vec<(Rc<Host>, f64)>;
 trait Table {
     /// The index of the host; `attempt` counts picks that were rejected before.
     fn find(&self, hash: u64, attempt: u32) -> Option<usize>;
+    /// The index of each place's host.
+    fn places(&self) -> impl Iterator<Item = u32>;
+}
+
+/// How a table's places spread over hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// All places.
+    pub places: u64,
+    /// Those of the host that has fewest.
+    pub least: u64,
+    /// Those of the host that has most.
+    pub most: u64,
 }
 
 struct Hashed<T> {
@@ -65,10 +78,22 @@ impl<T: Table> Balancer for Hashed<T> {
         let at = self.bounded.as_ref().map_or(at, |bounded| bounded.choose(&self.hosts, at, hash));
         self.hosts.get(at).map(|(host, _)| host)
     }
+
+    fn spread(&self) -> Option<Spread> {
+        let mut counts = vec![0_u64; self.hosts.len()];
+        let mut places = 0;
+        for index in self.table.places() {
+            places += 1;
+            if let Some(count) = counts.get_mut(index as usize) {
+                *count += 1;
+            }
+        }
+        Some(Spread { places, least: *counts.iter().min()?, most: *counts.iter().max()? })
+    }
 }
 
 /// Whether a policy places by hash.
-pub(super) fn is_hashing(policy: &LbPolicy) -> bool {
+pub(crate) fn is_hashing(policy: &LbPolicy) -> bool {
     matches!(policy, LbPolicy::RingHash(_) | LbPolicy::Maglev(_))
 }
 

@@ -42,4 +42,8 @@ impl Table for Ring {
         let at = (at + attempt as usize).checked_rem(self.0.len())?;
         self.0.get(at).map(|(_, index)| *index as usize)
     }
+
+    fn places(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(|(_, index)| *index)
+    }
 }
