@@ -61,6 +61,7 @@ pub(super) fn parse_plain(map: &mut HeaderMap, at: usize, len: usize, rules: Fie
         let left = len - done;
         let rest = map.buffer_from(at + done);
         if let [b'\r', b'\n', ..] = rest {
+            map.end_load(at + done);
             return (left >= 2 && map.len() <= most).then_some(done + 2);
         }
         let line = plain_line(rest, left, request)?;

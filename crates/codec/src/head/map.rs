@@ -280,6 +280,13 @@ impl HeaderMap {
         at
     }
 
+    /// Forgets what was loaded from `end` on, where the last entry ends, so that lines that are appended stand next to those
+    /// that were loaded, and are written with them.
+    #[inline]
+    pub(crate) fn end_load(&mut self, end: usize) {
+        self.buf.truncate(end);
+    }
+
     /// How many bytes behind a loaded block can be read.
     pub(crate) const PAD: usize = scan::STEP;
 

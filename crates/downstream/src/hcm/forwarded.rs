@@ -4,7 +4,7 @@
 use super::local_reply::{LocalReply, ReplyBody, decimal};
 use super::original_ip::{Detected, Detection, Found, from_xff, is_private};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
-use nuncio_core::address::Address;
+use nuncio_core::address::{Address, put_v4};
 use nuncio_core::matcher::CidrList;
 use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use std::io::Write;
@@ -319,7 +319,7 @@ impl IpLine {
         }
         let value_at = at;
         let end = match ip {
-            IpAddr::V4(v4) => write_v4(v4.octets(), &mut line, at),
+            IpAddr::V4(v4) => put_v4(v4, &mut line, at),
             IpAddr::V6(v6) => {
                 // The longest text of an IPv6 address has 45 bytes.
                 let mut rest = line.get_mut(at..).unwrap_or_default();
@@ -353,26 +353,6 @@ impl IpLine {
             headers.append_line(known, self.line());
         }
     }
-}
-
-/// Dotted decimals by hand: the formatting machinery costs several times as much, for every request. Writes up
-/// to one byte too many per number, which the next one overwrites. The answer is where the text ends.
-#[inline]
-fn write_v4(octets: [u8; 4], line: &mut [u8; 80], at: usize) -> usize {
-    let mut at = at;
-    for octet in octets {
-        let (hundreds, tens, ones) = (b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10);
-        let (text, len) = match octet {
-            100.. => ([hundreds, tens, ones, b'.'], 4),
-            10.. => ([tens, ones, b'.', 0], 3),
-            _ => ([ones, b'.', 0, 0], 2),
-        };
-        if let Some(place) = line.get_mut(at..at + 4) {
-            place.copy_from_slice(&text);
-        }
-        at += len;
-    }
-    at - 1
 }
 
 #[cfg(test)]
