@@ -1,7 +1,7 @@
 //! One downstream connection: from accept to the protocol it speaks, and to its close; one stream after another
 //! where that is HTTP/1.
 
-use super::config::CodecType;
+use super::config::{CodecType, Timeouts};
 use super::deadlines::{Timeout, sooner};
 use super::exchange::Downstream;
 use super::h1::{H1Connection, NextHead, Read};
@@ -18,7 +18,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Serves a connection until it is closed. Its future is small: what a request needs is borrowed from the
 /// worker while there is one.
@@ -204,17 +204,14 @@ async fn next_request(
 ) -> Option<StreamStart<Box<H1Connection>>> {
     let mut heads = hcm.take_heads();
     let started = hcm.world.worker.now();
-    let timeouts = &hcm.config.timeouts;
-    let head_at = timeouts.request_headers.and_then(|d| started.checked_add(d));
-    let request_at = timeouts.request.and_then(|d| started.checked_add(d));
-    let idle_at = timeouts.stream_idle.and_then(|d| started.checked_add(d));
-    let deadline = sooner(sooner(head_at, request_at), idle_at);
     let next = poll_fn(|cx| {
         let Heads { request, request_trailers, .. } = &mut *heads;
         if let Poll::Ready(next) = down.poll_head(cx, request, request_trailers) {
             return Poll::Ready(Ok(next));
         }
-        down.timer().poll(cx, hcm.world.worker.now(), deadline).map(Err)
+        // Most heads come as a whole: how long one may take is worked out for the others.
+        let (deadline, late) = head_deadline(&hcm.config.timeouts, started);
+        down.timer().poll(cx, hcm.world.worker.now(), deadline).map(|()| Err(late))
     })
     .await;
     let (end_stream, bad) = match next {
@@ -228,9 +225,7 @@ async fn next_request(
             return None;
         }
         Ok(NextHead::Cut) => (false, Some(BadHead::Disconnected)),
-        Err(()) if deadline == head_at => (false, Some(BadHead::HeadersTimeout)),
-        Err(()) if deadline == request_at => (false, Some(BadHead::Timeout(Timeout::Request))),
-        Err(()) => (false, Some(BadHead::Timeout(Timeout::StreamIdle))),
+        Err(late) => (false, Some(late)),
     };
     if !matches!(bad, Some(BadHead::Codec(_))) {
         connection.state.protocol.set(Some(heads.request.version));
@@ -240,6 +235,21 @@ async fn next_request(
     }
     let (connection, hcm) = (Rc::clone(connection), Rc::clone(hcm));
     Some(StreamStart { down, heads, end_stream, started, connection, hcm, bad })
+}
+
+/// When a head that was begun at `started` has to be whole, and what it is where it is not.
+#[cold]
+fn head_deadline(timeouts: &Timeouts, started: Instant) -> (Option<Instant>, BadHead) {
+    let after = |limit: Option<Duration>| limit.and_then(|d| started.checked_add(d));
+    let head_at = after(timeouts.request_headers);
+    let request_at = after(timeouts.request);
+    let deadline = sooner(sooner(head_at, request_at), after(timeouts.stream_idle));
+    let late = match deadline {
+        at if at == head_at => BadHead::HeadersTimeout,
+        at if at == request_at => BadHead::Timeout(Timeout::Request),
+        _ => BadHead::Timeout(Timeout::StreamIdle),
+    };
+    (deadline, late)
 }
 
 /// Runs one stream in a slot that the worker lends.
