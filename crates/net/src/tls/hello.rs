@@ -185,6 +185,41 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_too_long_is_none() {
+        for (length, some) in [(255, true), (256, false), (4000, false)] {
+            let name = vec![b'a'; length];
+            let of = |n: usize| (n as u16).to_be_bytes();
+            let sni = [&[0, 0][..], &of(length + 5), &of(length + 3), &[0], &of(length), &name].concat();
+            let Hello::Client(seen) = inspect(&hello(&sni)) else { panic!() };
+            assert_eq!(seen.server_name.is_some(), some, "{length}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd_to_be_looked_at() {
+        let whole = hello(&[SNI, ALPN, b"\0\x2b\0\x05\x04\x03\x03\x03\x04"].concat());
+        let mut state = 1_u64;
+        let mut next = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % limit
+        };
+        for _ in 0..20_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + next(4) {
+                let at = next(bytes.len());
+                bytes[at] = next(256) as u8;
+            }
+            bytes.truncate(1 + next(bytes.len()));
+            if let Hello::Client(seen) = inspect(&bytes) {
+                assert!(
+                    seen.server_name
+                        .is_none_or(|n| n.len() <= 255 && n.bytes().all(|b| b.is_ascii_graphic()))
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_name_with_bytes_that_logs_must_not_see_is_none() {
         let Hello::Client(seen) = inspect(&hello(b"\0\0\0\x08\0\x06\0\0\x03a\0b")) else { panic!() };
         assert_eq!(seen.server_name, None);

@@ -175,3 +175,77 @@ async fn an_end_that_goes_says_so() {
     let mut rest = Vec::with_capacity(16);
     assert_eq!(poll_fn(|cx| poll_read_vec(&far, cx, &mut rest)).await.unwrap(), 0);
 }
+
+#[test]
+fn a_wildcard_stands_for_one_whole_label() {
+    for (name, san, is) in [
+        ("a.b.example", "*.b.example", true),
+        ("A.B.example", "*.b.EXAMPLE", true),
+        ("b.example", "*.b.example", false),
+        ("x.a.b.example", "*.b.example", false),
+        (".b.example", "*.b.example", false),
+        ("a.example", "*.example", false),
+        ("ab.b.example", "a*.b.example", false),
+        ("example", "*", false),
+    ] {
+        assert_eq!(verify::dns_matches(name, san), is, "{name} {san}");
+    }
+}
+
+#[test]
+fn a_name_with_a_nul_in_it_is_no_name() {
+    let mut params = rcgen::CertificateParams::new(vec!["b.example".to_owned()]).unwrap();
+    let odd = rcgen::string::Ia5String::try_from("a.example\0.evil").unwrap();
+    params.subject_alt_names.push(rcgen::SanType::DnsName(odd));
+    let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let parsed = certificate::Certificate::parse(made.der()).unwrap();
+    let mut names = Vec::new();
+    parsed.for_each_san(|_, name| names.push(name.to_owned()));
+    assert_eq!(names, ["b.example"]);
+    assert_eq!(&*parsed.info(made.der()).dns_sans, [Box::from("b.example")]);
+}
+
+/// A server with these keys for its tickets, which asks for a client's certificate where it has an authority.
+fn server_with_tickets(certificate: pb::TlsCertificate, ca: Option<&str>) -> Arc<ServerContext> {
+    use pb::downstream_tls_context::SessionTicketKeysType;
+    let key = DataSource { specifier: Some(Specifier::InlineBytes(vec![7; 80])) };
+    let validation = ca.map(|pem| {
+        ValidationContextType::ValidationContext(pb::CertificateValidationContext {
+            trusted_ca: inline(pem.to_owned()),
+            ..Default::default()
+        })
+    });
+    let common = pb::CommonTlsContext {
+        tls_certificates: vec![certificate],
+        validation_context_type: validation,
+        ..Default::default()
+    };
+    let keys = pb::TlsSessionTicketKeys { keys: vec![key] };
+    let message = pb::DownstreamTlsContext {
+        common_tls_context: Some(common),
+        session_ticket_keys_type: Some(SessionTicketKeysType::SessionTicketKeys(keys)),
+        ..Default::default()
+    };
+    compile(message, ServerContext::compile)
+}
+
+#[tokio::test]
+async fn a_ticket_opens_a_session_of_a_server_alike_and_of_no_other() {
+    let (pem, certificate) = identity(&["a.example"]);
+    for tls13 in [true, false] {
+        let first = server_with_tickets(certificate.clone(), None);
+        for (second, resumed) in [
+            (server_with_tickets(certificate.clone(), None), true),
+            (server_with_tickets(certificate.clone(), Some(&pem)), false),
+            (server_with_tickets(identity(&["b.example"]).1, None), false),
+        ] {
+            let client = client(None, "a.example", tls13, &[]);
+            for (server, resumed) in [(&first, false), (&second, resumed)] {
+                let (near, far) = connected(server, &client, 1 << 20).await;
+                let ((near, seen), (far, _)) = (near.unwrap(), far.unwrap());
+                assert_eq!(seen.resumed, resumed, "{tls13}");
+                tokio::join!(write(&near, b"hello"), read_exactly(&far, 5));
+            }
+        }
+    }
+}
