@@ -315,6 +315,15 @@ impl Driver {
     /// The connection cannot go on: its streams end with it.
     #[cold]
     fn failed(&mut self, error: ConnectionError) {
+        if error == ConnectionError::KeepaliveTimeout {
+            // Nobody has broken a rule.
+            self.connection.state.local_close.set(Some("http2_ping_timeout"));
+            self.over = Some(Over::Local);
+            return self.end_all(&DownstreamError::Gone {
+                flag: ResponseFlag::DownstreamConnectionTermination,
+                details: "downstream_local_disconnect(http2_ping_timeout)".into(),
+            });
+        }
         self.hcm.stats.downstream_cx_protocol_error.inc();
         let text = error.to_string().replace(' ', "_");
         let gone = DownstreamError::Gone {

@@ -343,13 +343,18 @@ impl Http2Connection {
                 inbox.wake();
             }
             Event::Reset { stream, code } => {
-                self.core.stats.upstream_rq_rx_reset.inc();
                 let reason = match code {
                     ErrorCode::REFUSED_STREAM => ResetReason::RemoteRefusedStreamReset,
                     ErrorCode::CONNECT_ERROR => ResetReason::ConnectError,
                     ErrorCode::PROTOCOL_ERROR => ResetReason::ProtocolError,
                     _ => ResetReason::RemoteReset,
                 };
+                match reason {
+                    ResetReason::RemoteReset => self.core.stats.upstream_rq_rx_reset.inc(),
+                    ResetReason::ProtocolError => self.core.stats.upstream_rq_tx_reset.inc(),
+                    // Envoy counts neither here.
+                    _ => {}
+                }
                 let complete = state.inbox(stream).is_some_and(|inbox| inbox.end != End::NotYet);
                 if !complete {
                     state.fail(stream, Failure::new(reason));
