@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod http;
 pub mod listener;
 pub mod network;
+mod rbac;
 pub mod retry;
 
 use nuncio_core::access_log::AnyAccessLogFactory;
@@ -51,16 +52,48 @@ pub fn access_logs(
 pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
     Table::new(vec![
         (
-            "envoy.extensions.filters.http.cors.v3.Cors",
-            Box::new(http::cors::CorsFactory) as Box<dyn AnyHttpFilterFactory>,
+            "envoy.extensions.filters.http.buffer.v3.Buffer",
+            Box::new(http::buffer::BufferFactory) as Box<dyn AnyHttpFilterFactory>,
         ),
+        ("envoy.extensions.filters.http.cdn_loop.v3.CdnLoopConfig", Box::new(http::cdn_loop::CdnLoopFactory)),
+        (
+            "envoy.extensions.filters.http.compressor.v3.Compressor",
+            Box::new(http::compressor::CompressorFactory),
+        ),
+        ("envoy.extensions.filters.http.cors.v3.Cors", Box::new(http::cors::CorsFactory)),
         ("envoy.extensions.filters.http.csrf.v3.CsrfPolicy", Box::new(http::csrf::CsrfFactory)),
+        (
+            "envoy.extensions.filters.http.decompressor.v3.Decompressor",
+            Box::new(http::decompressor::DecompressorFactory),
+        ),
+        ("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", Box::new(http::ext_authz::ExtAuthzFactory)),
         ("envoy.extensions.filters.http.fault.v3.HTTPFault", Box::new(http::fault::FaultFactory)),
+        (
+            "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config",
+            Box::new(http::grpc_http1_bridge::GrpcHttp1BridgeFactory),
+        ),
+        (
+            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            Box::new(http::header_mutation::HeaderMutationFactory),
+        ),
         (
             "envoy.extensions.filters.http.health_check.v3.HealthCheck",
             Box::new(http::health_check::HealthCheckFactory),
         ),
+        (
+            "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            Box::new(http::local_ratelimit::LocalRateLimitFactory),
+        ),
+        ("envoy.extensions.filters.http.rbac.v3.RBAC", Box::new(http::rbac::RbacFactory)),
         ("envoy.extensions.filters.http.router.v3.Router", Box::new(http::router::RouterFactory)),
+        (
+            "envoy.extensions.filters.http.set_metadata.v3.Config",
+            Box::new(http::set_metadata::SetMetadataFactory),
+        ),
+        (
+            "envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
+            Box::new(http::stateful_session::StatefulSessionFactory),
+        ),
     ])
 }
 

@@ -1,5 +1,6 @@
 //! From a cluster's name to a stream on a host: clusters, hosts, balancers, circuit breakers and pools.
 
+pub mod call;
 pub mod circuit;
 pub mod cluster;
 pub mod discovery;

@@ -52,7 +52,6 @@ struct LiveEntry {
     name: Arc<str>,
     filter: Rc<dyn LiveHttpFilter>,
     disabled: bool,
-    sees_bodies: bool,
 }
 
 /// One stream's filters, and what is on its way through them.
@@ -83,12 +82,7 @@ impl ChainConfig {
     pub fn start(&self, world: &Rc<World>, stat_prefix: &str) -> LiveChain {
         let live = |entry: &ChainEntry| {
             let filter = Arc::clone(&entry.config).start(world, stat_prefix);
-            LiveEntry {
-                name: Arc::clone(&entry.name),
-                sees_bodies: filter.sees_bodies(),
-                filter,
-                disabled: entry.disabled,
-            }
+            LiveEntry { name: Arc::clone(&entry.name), filter, disabled: entry.disabled }
         };
         LiveChain { entries: self.filters.iter().map(live).collect(), spare: Rc::default() }
     }
@@ -110,10 +104,13 @@ impl LiveChain {
             let of_route = route.and_then(|r| r.filters.get(&entry.name));
             let disabled =
                 of_route.and_then(|o| o.disabled()).unwrap_or(entry.disabled && of_route.is_none());
-            if !disabled {
-                let configs = of_route.map(|o| o.configs()).unwrap_or_default();
-                chain.filters.push(Rc::clone(&entry.filter).make(RouteSays { configs, route }));
-                chain.sees_bodies |= entry.sees_bodies;
+            if disabled {
+                continue;
+            }
+            let configs = of_route.map(|o| o.configs()).unwrap_or_default();
+            if let Some(filter) = Rc::clone(&entry.filter).make(RouteSays { configs, route }) {
+                chain.sees_bodies |= filter.sees_bodies();
+                chain.filters.push(filter);
             }
         }
         if chain.filters.is_empty() {

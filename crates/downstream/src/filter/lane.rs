@@ -87,7 +87,8 @@ impl Direction for Decode {
     }
 
     fn too_large() -> LocalReply {
-        LocalReply::request_too_large()
+        // As in Envoy, where the request is cut short here, even if its last byte has come with this piece.
+        LocalReply::request_too_large().closing()
     }
 }
 

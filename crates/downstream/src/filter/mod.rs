@@ -3,7 +3,7 @@
 //! A filter is a factory (one file in `extensions`, one line in its list) that compiles a message into a
 //! shared configuration, which makes an instance for each stream. Heads go down by call and answers come
 //! back by return: a filter that need not wait allocates nothing. Bodies go through the same filters, but only in a
-//! chain of which one says that it sees them ([`LiveHttpFilter::sees_bodies`]); all other streams' bytes go from
+//! chain of which one says that it sees them ([`HttpFilter::sees_bodies`]); all other streams' bytes go from
 //! codec to codec.
 
 mod chain;
@@ -85,6 +85,11 @@ pub struct Response<'a> {
 /// A response may pass a filter that has not seen the request: what a filter before it answered, or the
 /// connection manager.
 pub trait HttpFilter {
+    /// Whether it wants bodies and trailers, or keeps a response waiting.
+    fn sees_bodies(&self) -> bool {
+        false
+    }
+
     /// The request's head, on its way to the router. `end_stream`: the request has no body.
     fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
         let _ = (request, end_stream);
@@ -159,13 +164,8 @@ pub trait HttpFilterConfig: Send + Sync {
 
 /// One worker's live filter: what its streams' instances share.
 pub trait LiveHttpFilter {
-    /// An instance for one stream.
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter>;
-
-    /// Whether its instances want bodies and trailers, or keep a response waiting.
-    fn sees_bodies(&self) -> bool {
-        false
-    }
+    /// An instance for one stream; `None` where it has no part in it.
+    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>>;
 }
 
 /// What the route taken says to a filter.

@@ -174,6 +174,8 @@ pub struct Stream<D> {
     /// What earlier requests of this stream left, which were answered by redirects that were followed.
     pub again: Option<Box<Again>>,
     filters: Option<Box<Chain>>,
+    /// The filters were made.
+    filtered: bool,
     local_reply_body: ReplyBody,
 }
 
@@ -266,6 +268,7 @@ impl<D: Downstream> Stream<D> {
             apart: Apart::default(),
             again: None,
             filters: None,
+            filtered: false,
             local_reply_body: ReplyBody::EMPTY,
         }
     }

@@ -3,6 +3,7 @@
 
 use super::charge;
 use super::flight::{Alarm, Attempt, Flight, Step, TimeoutRetry};
+use super::override_host::{self, Chosen};
 use super::pump::{self, Pumped};
 use super::redirect;
 use super::retry::{Decision, RetryWorld};
@@ -220,7 +221,10 @@ impl Failure {
 
 /// The first attempt.
 fn attempt<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Turn {
-    let host = flight.cluster.pick(&flight.pick);
+    let host = match override_host::choose(&stream.info, &flight.cluster) {
+        Chosen::Nobody => flight.cluster.pick(&flight.pick),
+        Chosen::Only(host) => host,
+    };
     begin(stream, flight, host)
 }
 

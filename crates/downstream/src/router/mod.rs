@@ -4,6 +4,7 @@ mod attempt;
 pub(crate) mod charge;
 mod config;
 mod flight;
+mod override_host;
 mod pump;
 mod redirect;
 mod replay;
@@ -12,6 +13,7 @@ mod shadow;
 mod timeouts;
 
 pub use config::RouterConfig;
+pub use override_host::{OVERRIDE_HOST, OverrideHost};
 
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{LocalReply, ReplyBody};

@@ -112,10 +112,10 @@ struct LiveCors {
 }
 
 impl LiveHttpFilter for LiveCors {
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
+    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
         // As in Envoy, answers of the proxy's own belong to nobody's policy.
         let policies = if route.forwards() { route.all().collect() } else { Vec::new() };
-        Box::new(CorsFilter { live: self, policies, origin: None })
+        Some(Box::new(CorsFilter { live: self, policies, origin: None }))
     }
 }
 

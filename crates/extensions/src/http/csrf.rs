@@ -1,16 +1,13 @@
 //! `envoy.filters.http.csrf`: requests that change something have to come from a page of the same origin, or of one
 //! that is named.
 
+use super::frame::{Framed, Live, compiled, of_route};
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::{Runtime, RuntimeFraction};
-use nuncio_core::stats::Scope;
-use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, RouteSays,
-};
+use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
-use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::http::csrf::v3::CsrfPolicy;
 use std::any::Any;
 use std::rc::Rc;
@@ -33,7 +30,7 @@ impl HttpFilterFactory for CsrfFactory {
     type PerRoute = CsrfPolicy;
 
     fn compile(&self, message: CsrfPolicy, cx: &CompileContext<'_>) -> Option<Compiled> {
-        Some(Compiled::Filter(Arc::new(CsrfConfig { policy: Arc::new(Policy::compile(message, cx)?) })))
+        compiled::<CsrfFilter>(Policy::compile(message, cx)?)
     }
 
     fn compile_route(
@@ -41,13 +38,8 @@ impl HttpFilterFactory for CsrfFactory {
         message: CsrfPolicy,
         cx: &CompileContext<'_>,
     ) -> Option<Arc<dyn Any + Send + Sync>> {
-        Some(Arc::new(Policy::compile(message, cx)?))
+        of_route(Policy::compile(message, cx)?)
     }
-}
-
-/// A compiled filter.
-struct CsrfConfig {
-    policy: Arc<Policy>,
 }
 
 /// Whom requests may come from; that of a route stands for all of the filter's.
@@ -82,31 +74,23 @@ fn falls_in(fraction: Option<&RuntimeFraction>, runtime: &Runtime, random: u64) 
     fraction.is_some_and(|f| f.enabled(runtime, random))
 }
 
-impl HttpFilterConfig for CsrfConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
-        let stats = world.stats.scope(&format!("{stat_prefix}csrf."));
-        Rc::new(LiveCsrf { policy: Arc::clone(&self.policy), world: Rc::clone(world), stats })
-    }
-}
-
-/// One worker's filter.
-struct LiveCsrf {
-    policy: Arc<Policy>,
-    world: Rc<World>,
-    stats: Scope<CsrfStats>,
-}
-
-impl LiveHttpFilter for LiveCsrf {
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
-        let policy = route.own().unwrap_or_else(|| Arc::clone(&self.policy));
-        Box::new(CsrfFilter { live: self, policy })
-    }
-}
-
 /// One stream's filter.
 struct CsrfFilter {
-    live: Rc<LiveCsrf>,
+    live: Rc<Live<Self>>,
     policy: Arc<Policy>,
+}
+
+impl Framed for CsrfFilter {
+    type Settings = Policy;
+    type Stats = CsrfStats;
+
+    fn stat_prefix(_: &Policy, hcm: &str) -> String {
+        format!("{hcm}csrf.")
+    }
+
+    fn make(live: Rc<Live<Self>>, policy: Arc<Policy>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(Self { live, policy }))
+    }
 }
 
 impl HttpFilter for CsrfFilter {

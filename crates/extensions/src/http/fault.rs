@@ -1,18 +1,23 @@
 //! `envoy.filters.http.fault`: delays requests and answers them with errors, to see how their senders take it.
 
+mod slow;
+
+use super::frame::{Framed, Live, compiled, of_route};
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::config::{self, CompileContext, Fraction};
 use nuncio_core::matcher::HeaderMatcher;
-use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
-    RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
+use nuncio_downstream::route::{Action, Route};
 use nuncio_downstream::world::World;
-use nuncio_proto::pb::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
+use nuncio_proto::pb::envoy::extensions::filters::common::fault::v3::{
+    FaultDelay, FaultRateLimit, fault_delay, fault_rate_limit,
+};
 use nuncio_proto::pb::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
+use slow::Slow;
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,6 +39,14 @@ nuncio_core::stats_block! {
     }
 }
 
+nuncio_core::stats_block! {
+    /// What it counts for a cluster that requests come from, below its name.
+    struct ClientStats {
+        counter aborts_injected,
+        counter delays_injected,
+    }
+}
+
 /// Compiles the filter's message.
 pub struct FaultFactory;
 
@@ -42,8 +55,7 @@ impl HttpFilterFactory for FaultFactory {
     type PerRoute = HttpFault;
 
     fn compile(&self, message: HttpFault, cx: &CompileContext<'_>) -> Option<Compiled> {
-        let settings = Arc::new(Settings::compile(message, cx)?);
-        Some(Compiled::Filter(Arc::new(FaultConfig { settings, active: AtomicU64::new(0) })))
+        compiled::<FaultFilter>(Settings::compile(message, cx)?)
     }
 
     fn compile_route(
@@ -51,21 +63,21 @@ impl HttpFilterFactory for FaultFactory {
         message: HttpFault,
         cx: &CompileContext<'_>,
     ) -> Option<Arc<dyn Any + Send + Sync>> {
-        Some(Arc::new(Settings::compile(message, cx)?))
+        of_route(Settings::compile(message, cx)?)
     }
-}
-
-/// A compiled filter.
-struct FaultConfig {
-    settings: Arc<Settings>,
-    /// Requests that are under a fault now, on all workers.
-    active: AtomicU64,
 }
 
 /// What is done to which requests; that of a route stands for all of the filter's.
 struct Settings {
+    /// Requests that are under a fault now, on all workers; only the filter's own count.
+    active: AtomicU64,
     delay: Option<Delay>,
     abort: Option<Abort>,
+    rate: Option<Rate>,
+    /// `upstream_cluster`: only requests to it; empty: all.
+    cluster: Box<str>,
+    /// Faults are counted by the cluster that requests come from, too.
+    counts_clusters: bool,
     headers: Box<[HeaderMatcher]>,
     /// `downstream_nodes`; empty: all.
     nodes: Box<[Box<str>]>,
@@ -90,6 +102,14 @@ struct Abort {
     body: ReplyBody,
 }
 
+/// How fast a response may be.
+struct Rate {
+    /// In KiB per second; `None`: as `x-envoy-fault-throughput-response` says.
+    fixed: Option<u64>,
+    percentage: Fraction,
+    percentage_key: Box<str>,
+}
+
 #[derive(Clone, Copy)]
 enum AbortStatus {
     Http(u64),
@@ -103,15 +123,19 @@ impl Settings {
         let HttpFault {
             delay,
             abort,
+            upstream_cluster,
             headers,
             downstream_nodes,
             max_active_faults,
+            response_rate_limit,
             delay_percent_runtime,
             abort_percent_runtime,
             delay_duration_runtime,
             abort_http_status_runtime,
             abort_grpc_status_runtime,
             max_active_faults_runtime,
+            response_rate_limit_percent_runtime,
+            disable_downstream_cluster_stats,
         } = message;
         let key =
             |own: String, usual: &str| -> Box<str> { if own.is_empty() { usual.into() } else { own.into() } };
@@ -150,14 +174,35 @@ impl Settings {
                 },
             }),
         };
+        let rate = match response_rate_limit {
+            None => None,
+            Some(FaultRateLimit { percentage, limit_type }) => Some(Rate {
+                fixed: match limit_type? {
+                    fault_rate_limit::LimitType::FixedLimit(limit) => {
+                        let fault_rate_limit::FixedLimit { limit_kbps } = limit;
+                        Some(limit_kbps)
+                    }
+                    fault_rate_limit::LimitType::HeaderLimit(_) => None,
+                },
+                percentage: percentage.as_ref().map(config::fraction).unwrap_or_default(),
+                percentage_key: key(
+                    response_rate_limit_percent_runtime,
+                    "fault.http.rate_limit.response_percent",
+                ),
+            }),
+        };
         let headers = headers
             .iter()
             .enumerate()
             .map(|(i, h)| HeaderMatcher::compile(h, &cx.item("headers", i)))
             .collect::<Option<_>>()?;
         Some(Self {
+            active: AtomicU64::new(0),
             delay,
             abort,
+            rate,
+            cluster: upstream_cluster.into(),
+            counts_clusters: !disable_downstream_cluster_stats,
             headers,
             nodes: downstream_nodes.into_iter().map(Into::into).collect(),
             max_active: max_active_faults.map(u64::from),
@@ -174,44 +219,45 @@ impl Settings {
     }
 }
 
-impl HttpFilterConfig for FaultConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
-        let stats = world.stats.scope(&format!("{stat_prefix}fault."));
-        Rc::new(LiveFault { config: self, world: Rc::clone(world), stats })
-    }
-}
-
-/// One worker's filter.
-struct LiveFault {
-    config: Arc<FaultConfig>,
-    world: Rc<World>,
-    stats: Scope<FaultStats>,
-}
-
-impl LiveHttpFilter for LiveFault {
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Box<dyn HttpFilter> {
-        let settings = route.own().unwrap_or_else(|| Arc::clone(&self.config.settings));
-        Box::new(FaultFilter { live: self, settings, active: None, delay: None })
-    }
-}
-
 /// A request under a fault, counted for as long as its filter lives.
-struct Active(Rc<LiveFault>);
+struct Active(Rc<Live<FaultFilter>>);
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.config.active.fetch_sub(1, Relaxed);
+        self.0.settings.active.fetch_sub(1, Relaxed);
         self.0.stats.active_faults.dec();
     }
 }
 
 /// One stream's filter.
 struct FaultFilter {
-    live: Rc<LiveFault>,
+    live: Rc<Live<Self>>,
     settings: Arc<Settings>,
+    /// Where the request would go.
+    route: Option<Arc<Route>>,
     active: Option<Active>,
     /// What the request waits for.
     delay: Option<Pin<Box<Sleep>>>,
+    /// What slows the response down.
+    slow: Option<Slow>,
+}
+
+impl Framed for FaultFilter {
+    type Settings = Settings;
+    type Stats = FaultStats;
+
+    fn stat_prefix(_: &Settings, hcm: &str) -> String {
+        format!("{hcm}fault.")
+    }
+
+    fn make(
+        live: Rc<Live<Self>>,
+        settings: Arc<Settings>,
+        says: RouteSays<'_>,
+    ) -> Option<Box<dyn HttpFilter>> {
+        let route = says.route.filter(|_| !settings.cluster.is_empty()).map(Arc::clone);
+        Some(Box::new(Self { live, settings, route, active: None, delay: None, slow: None }))
+    }
 }
 
 /// A header's value as a number.
@@ -237,14 +283,46 @@ impl FaultFilter {
         let (live, settings) = (&self.live, &self.settings);
         let most =
             live.world.runtime.integer(&settings.max_active_key, settings.max_active.unwrap_or(u64::MAX));
-        if live.config.active.load(Relaxed) >= most {
+        if live.settings.active.load(Relaxed) >= most {
             live.stats.faults_overflow.inc();
             return false;
         }
-        live.config.active.fetch_add(1, Relaxed);
+        live.settings.active.fetch_add(1, Relaxed);
         live.stats.active_faults.inc();
         self.active = Some(Active(Rc::clone(live)));
         true
+    }
+
+    /// Whether the request goes to the cluster that faults are for, if they are for one.
+    fn leads_there(&self, head: &RequestHead) -> bool {
+        let wanted = &self.settings.cluster;
+        wanted.is_empty()
+            || self.route.as_ref().is_some_and(|route| match &route.action {
+                Action::Cluster(action) => action.cluster.name(&head.headers) == &**wanted,
+                _ => false,
+            })
+    }
+
+    /// Counts a fault for the cluster that the request comes from, if it says so.
+    fn count_client(&self, head: &RequestHead, count: impl Fn(&ClientStats)) {
+        let name = head.headers.get_str(Known::XEnvoyDownstreamServiceCluster);
+        if let Some(name) = name.filter(|name| !name.is_empty() && self.settings.counts_clusters) {
+            count(&self.live.below::<ClientStats>(&format!("{name}.")));
+        }
+    }
+
+    /// How fast the response may be, in bytes per second.
+    fn chosen_rate(&self, head: &RequestHead) -> Option<u64> {
+        let Rate { fixed, percentage, percentage_key } = self.settings.rate.as_ref()?;
+        let header = fixed.is_none().then_some("x-envoy-fault-throughput-response-percentage");
+        if !self.falls_in(head, *percentage, percentage_key, header) {
+            return None;
+        }
+        let kib = match fixed {
+            Some(kib) => *kib,
+            None => number(head, "x-envoy-fault-throughput-response")?,
+        };
+        (kib > 0).then(|| kib.saturating_mul(1024))
     }
 
     /// How long the request is to wait.
@@ -297,20 +375,32 @@ impl FaultFilter {
             return Flow::Continue;
         }
         self.live.stats.aborts_injected.inc();
+        self.count_client(head, |stats| stats.aborts_injected.inc());
         info.flags.set(ResponseFlag::FaultInjected);
         Flow::Reply(reply.with_body(abort.body.clone()))
     }
 }
 
 impl HttpFilter for FaultFilter {
+    fn sees_bodies(&self) -> bool {
+        self.settings.rate.is_some()
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
         let Request { head, info, .. } = request;
-        if !self.settings.concerns(head) {
+        if !self.leads_there(head) || !self.settings.concerns(head) {
             return Flow::Continue;
+        }
+        if let Some(rate) = self.chosen_rate(head)
+            && self.take()
+        {
+            self.live.stats.response_rl_injected.inc();
+            self.slow = Some(Slow::new(rate));
         }
         match self.chosen_delay(head) {
             Some(time) if self.take() => {
                 self.live.stats.delays_injected.inc();
+                self.count_client(head, |stats| stats.delays_injected.inc());
                 info.flags.set(ResponseFlag::DelayInjected);
                 self.delay = Some(Box::pin(tokio::time::sleep(time)));
                 Flow::Wait
@@ -324,5 +414,25 @@ impl HttpFilter for FaultFilter {
         ready!(delay.as_mut().poll(cx));
         self.delay = None;
         Poll::Ready(self.abort(request.head, request.info))
+    }
+    fn encode_data(&mut self, _: &mut Response<'_>, piece: &mut Piece) -> Flow {
+        if let Some(slow) = &mut self.slow {
+            slow.hold(piece);
+        }
+        Flow::Continue
+    }
+
+    fn encode_trailers(&mut self, _: &mut Response<'_>, _: &mut Piece) -> Flow {
+        let waits = self.slow.as_mut().is_some_and(Slow::holds_before_trailers);
+        if waits { Flow::Wait } else { Flow::Continue }
+    }
+
+    fn poll_encode(&mut self, _: &mut Response<'_>, piece: &mut Piece, cx: &mut Context<'_>) -> Poll<Flow> {
+        let Some(slow) = &mut self.slow else { return Poll::Pending };
+        slow.poll(piece, cx).map(|()| Flow::Continue)
+    }
+
+    fn held_back(&self) -> usize {
+        self.slow.as_ref().map_or(0, Slow::held)
     }
 }

@@ -135,8 +135,8 @@ struct LiveHealthCheck {
 }
 
 impl LiveHttpFilter for LiveHealthCheck {
-    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Box<dyn HttpFilter> {
-        Box::new(HealthCheckFilter { live: self, checks: false })
+    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(HealthCheckFilter { live: self, checks: false }))
     }
 }
 

@@ -1,7 +1,20 @@
 //! HTTP filters.
 
+pub mod buffer;
+pub mod cdn_loop;
+mod coding;
+pub mod compressor;
 pub mod cors;
 pub mod csrf;
+pub mod decompressor;
+pub mod ext_authz;
 pub mod fault;
+mod frame;
+pub mod grpc_http1_bridge;
+pub mod header_mutation;
 pub mod health_check;
+pub mod local_ratelimit;
+pub mod rbac;
 pub mod router;
+pub mod set_metadata;
+pub mod stateful_session;

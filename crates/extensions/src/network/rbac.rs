@@ -1,8 +1,8 @@
 //! `envoy.filters.network.rbac`: who may speak, decided when the first bytes come.
 
-mod rules;
 mod stream;
 
+use crate::rbac::{Engine, Subject};
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ConnectionInfo;
@@ -14,7 +14,6 @@ use nuncio_net::stream::ByteStream;
 use nuncio_proto::pb::envoy::extensions::filters::network::rbac::v3::{
     Rbac as Message, rbac::EnforcementType,
 };
-use rules::{Rules, Verdict};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -29,8 +28,8 @@ pub struct RbacFactory;
 struct RbacConfig {
     prefix: String,
     shadow_prefix: String,
-    rules: Option<Rules>,
-    shadow_rules: Option<Rules>,
+    rules: Option<Engine>,
+    shadow_rules: Option<Engine>,
     /// Asked again whenever bytes come.
     continuous: bool,
     /// How long a connection that is refused waits before it is closed.
@@ -80,7 +79,7 @@ impl NetworkFilterFactory for RbacFactory {
         } = config;
         let compile = |message, field| match message {
             None => Some(None),
-            Some(message) => Rules::compile(message, &cx.field(field)).map(Some),
+            Some(message) => Engine::compile(&message, &cx.field(field)).map(Some),
         };
         let (rules, shadow_rules) = (compile(rules, "rules"), compile(shadow_rules, "shadow_rules"));
         let joined = |prefix: &str| if prefix.is_empty() || prefix.ends_with('.') { "" } else { "." };
@@ -119,19 +118,20 @@ impl NetworkGate for Rbac {
 impl Rbac {
     /// Whether the connection may go on; counted, and noted for its log where it may not.
     fn allows(&self, connection: &ConnectionInfo) -> bool {
+        let subject = Subject::connection(connection);
         if let Some(shadow) = &self.config.shadow_rules {
-            match shadow.judge(connection) {
-                Verdict::Allowed => self.shadow_stats.shadow_allowed.inc(),
-                Verdict::Denied(_) => self.shadow_stats.shadow_denied.inc(),
+            match shadow.judge(&subject) {
+                (true, _) => self.shadow_stats.shadow_allowed.inc(),
+                (false, _) => self.shadow_stats.shadow_denied.inc(),
             }
         }
-        match self.config.rules.as_ref().map(|rules| rules.judge(connection)) {
+        match self.config.rules.as_ref().map(|rules| rules.judge(&subject)) {
             None => true,
-            Some(Verdict::Allowed) => {
+            Some((true, _)) => {
                 self.stats.allowed.inc();
                 true
             }
-            Some(Verdict::Denied(policy)) => {
+            Some((false, policy)) => {
                 self.stats.denied.inc();
                 let policy = policy.unwrap_or("none");
                 let details = format!("rbac_access_denied_matched_policy[{policy}]");

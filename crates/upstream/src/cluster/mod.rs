@@ -217,6 +217,11 @@ impl Cluster {
         self.core.budget_stats.as_deref()
     }
 
+    /// What its stats begin with, `cluster.NAME.`.
+    pub fn stat_prefix(&self) -> String {
+        stat_prefix(self.config())
+    }
+
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.core.config().name

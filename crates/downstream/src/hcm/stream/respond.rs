@@ -28,7 +28,11 @@ impl<D: Downstream> Stream<D> {
             // The filters have seen a response; what takes its place goes out as it is.
             self.filters = None;
         }
+        if !self.filtered {
+            self.make_filters();
+        }
         loop {
+            self.count_too_large(&reply);
             let built = self.build_reply(reply, route.take());
             if built.close {
                 self.down.close_after();
@@ -61,6 +65,15 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
+    /// A body outgrew what may wait for a filter.
+    fn count_too_large(&self, reply: &LocalReply) {
+        match &*reply.details {
+            "request_payload_too_large" => self.hcm.stats.downstream_rq_too_large.inc(),
+            "response_payload_too_large" => self.hcm.stats.rs_too_large.inc(),
+            _ => {}
+        }
+    }
+
     /// A filter answers where a response was on its way.
     pub async fn reply_instead(&mut self, reply: LocalReply) -> End {
         if !self.response_started {
@@ -71,6 +84,14 @@ impl<D: Downstream> Stream<D> {
         }
         self.info.details = Some(reply.details);
         self.abort().await
+    }
+
+    /// A reply that comes before the filters were made passes them all the same.
+    fn make_filters(&mut self) {
+        self.filtered = true;
+        if self.hcm.responder.is_none() {
+            self.filters = self.hcm.filters(&self.hcm.config.chain, self.route.as_ref());
+        }
     }
 
     fn build_reply(&mut self, reply: LocalReply, route: Option<&Route>) -> Built {

@@ -80,6 +80,7 @@ impl<D: Downstream> Stream<D> {
                 }
             }
         };
+        self.filtered = true;
         self.filters = hcm.filters(chain, self.route.as_ref());
         if self.filters.is_some() {
             match self.filter_request().await {

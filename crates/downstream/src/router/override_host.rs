@@ -1,0 +1,63 @@
+//! A host that a filter has chosen before the balancer could.
+
+use nuncio_core::stream_info::{FilterState, StreamInfo};
+use nuncio_upstream::cluster::Cluster;
+use nuncio_upstream::host::{Health, Host};
+use std::any::Any;
+use std::rc::Rc;
+
+/// The filter state in which an [`OverrideHost`] is found.
+pub const OVERRIDE_HOST: &str = "envoy.upstream.override_host";
+
+/// The host that a request shall go to. Retries are free to go elsewhere.
+#[derive(Debug)]
+pub struct OverrideHost {
+    /// Its address as logs print it.
+    pub address: Box<str>,
+    /// Nobody else may serve the request.
+    pub strict: bool,
+}
+
+impl FilterState for OverrideHost {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn serialize(&self) -> Option<String> {
+        Some(self.address.to_string())
+    }
+}
+
+/// What comes of such a choice.
+pub(super) enum Chosen {
+    /// There is none, or it leaves the choice to the balancer.
+    Nobody,
+    /// This host serves, or (`None`) nobody.
+    Only(Option<Rc<Host>>),
+}
+
+/// Looks for a host that was chosen. One that is unhealthy does not count, as by Envoy's default
+/// `override_host_status`.
+#[inline]
+pub(super) fn choose(info: &StreamInfo, cluster: &Cluster) -> Chosen {
+    match info.filter_state(OVERRIDE_HOST) {
+        None => Chosen::Nobody,
+        Some(state) => find(&*state, cluster),
+    }
+}
+
+#[cold]
+fn find(state: &dyn FilterState, cluster: &Cluster) -> Chosen {
+    let Some(OverrideHost { address, strict }) = state.as_any().downcast_ref() else { return Chosen::Nobody };
+    let host = cluster.with_hosts(|set| {
+        let serves = |host: &&Rc<Host>| {
+            host.address().to_string() == **address
+                && matches!(host.shared().health_flags().health(), Health::Healthy | Health::Degraded)
+        };
+        set.hosts().iter().find(serves).cloned()
+    });
+    match host {
+        None if !strict => Chosen::Nobody,
+        host => Chosen::Only(host),
+    }
+}

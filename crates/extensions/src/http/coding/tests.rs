@@ -1,0 +1,53 @@
+//! What is compressed comes back, however it is cut.
+
+use super::*;
+
+fn codings() -> Vec<(Coding, Decoder)> {
+    vec![
+        (Coding::Gzip { level: 6, window_bits: 12 }, Decoder::gzip(15)),
+        (
+            Coding::Brotli(Box::new(BrotliEncoderParams { quality: 3, lgwin: 18, ..Default::default() })),
+            Decoder::brotli(),
+        ),
+        (Coding::Zstd { level: 3, checksum: true, dictionary: Box::default() }, Decoder::zstd(&[]).unwrap()),
+    ]
+}
+
+#[test]
+fn every_piece_comes_out_at_once_and_the_whole_comes_back() {
+    let text: Vec<u8> = (0..60_000u32).flat_map(|n| (n % 977).to_le_bytes()).collect();
+    for (coding, mut decoder) in codings() {
+        let mut encoder = coding.encoder().unwrap();
+        let mut back = Vec::new();
+        let pieces = text.chunks(50_000).count();
+        for (n, piece) in text.chunks(50_000).enumerate() {
+            let mut data = piece.to_vec();
+            encoder.encode(&mut data, if n + 1 == pieces { Part::Last } else { Part::Middle });
+            for cut in data.chunks(7_001) {
+                let mut cut = cut.to_vec();
+                decoder.decode(&mut cut, 1 << 20).unwrap();
+                back.append(&mut cut);
+            }
+            assert_eq!(back.len(), text.len().min((n + 1) * 50_000), "{}: flushed", coding.name());
+        }
+        assert!(back == text, "{}", coding.name());
+    }
+}
+
+#[test]
+fn a_bomb_is_stopped_in_the_loop_and_garbage_is_told() {
+    for (coding, mut decoder) in codings() {
+        let mut bomb = vec![0; 10_000_000];
+        coding.encoder().unwrap().encode(&mut bomb, Part::Last);
+        assert!(bomb.len() < 20_000);
+        assert!(decoder.decode(&mut bomb, 100_000).is_err(), "{}", coding.name());
+        assert!(bomb.len() < 9_000_000, "{}: {} bytes came out", coding.name(), bomb.len());
+    }
+    for (coding, mut decoder) in codings() {
+        assert!(
+            decoder.decode(&mut b"this is none of them, is it?".to_vec(), 100_000).is_err(),
+            "{}",
+            coding.name()
+        );
+    }
+}

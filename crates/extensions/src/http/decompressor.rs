@@ -1,0 +1,270 @@
+//! `envoy.filters.http.decompressor`: bodies in a coding that it knows go on without it.
+
+use super::coding::Decoder;
+use super::frame::RuntimeFlag;
+use nuncio_codec::head::{HeaderMap, Known};
+use nuncio_core::config::CompileContext;
+use nuncio_core::stats::Scope;
+use nuncio_downstream::filter::{
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
+    Response, RouteSays,
+};
+use nuncio_downstream::world::World;
+use nuncio_proto::context::type_name;
+use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
+use nuncio_proto::pb::envoy::extensions::compression::brotli::decompressor::v3::Brotli;
+use nuncio_proto::pb::envoy::extensions::compression::gzip::decompressor::v3::Gzip;
+use nuncio_proto::pb::envoy::extensions::compression::zstd::decompressor::v3::Zstd;
+use nuncio_proto::pb::envoy::extensions::filters::http::decompressor::v3::{
+    Decompressor, decompressor as pb,
+};
+use std::rc::Rc;
+use std::sync::Arc;
+
+nuncio_core::stats_block! {
+    /// What each direction counts.
+    struct DirectionStats {
+        counter decompressed,
+        counter not_decompressed,
+        counter total_compressed_bytes,
+        counter total_uncompressed_bytes,
+    }
+}
+
+/// Compiles the filter's message.
+pub struct DecompressorFactory;
+
+impl HttpFilterFactory for DecompressorFactory {
+    type Config = Decompressor;
+    type PerRoute = Decompressor;
+
+    fn compile(&self, message: Decompressor, cx: &CompileContext<'_>) -> Option<Compiled> {
+        Some(Compiled::Filter(Arc::new(DecompressorConfig::compile(message, cx)?)))
+    }
+}
+
+/// A compiled `Decompressor`.
+struct DecompressorConfig {
+    library: Library,
+    /// `NAME.KIND.`, by the library's name and what it is.
+    stat_prefix: Box<str>,
+    requests: Direction,
+    responses: Direction,
+    advertises: bool,
+}
+
+/// A coding that is taken off.
+enum Library {
+    Gzip {
+        window_bits: u8,
+        /// Output may be so many times the input.
+        ratio: usize,
+    },
+    Brotli,
+    Zstd,
+}
+
+/// Which messages of a direction are decompressed.
+struct Direction {
+    enabled: RuntimeFlag,
+    ignores_no_transform: bool,
+}
+
+/// `max_inflate_ratio` where none is configured, and that of codings that have no such field.
+const RATIO: usize = 100;
+
+impl DecompressorConfig {
+    fn compile(message: Decompressor, cx: &CompileContext<'_>) -> Option<Self> {
+        let Decompressor { decompressor_library, request_direction_config, response_direction_config } =
+            message;
+        let pb::RequestDirectionConfig { common_config, advertise_accept_encoding } =
+            request_direction_config.unwrap_or_default();
+        let pb::ResponseDirectionConfig { common_config: of_responses } =
+            response_direction_config.unwrap_or_default();
+        let cx = cx.field("decompressor_library");
+        let TypedExtensionConfig { name, typed_config } = decompressor_library?;
+        let (library, kind) = Library::compile(&typed_config.unwrap_or_default(), &cx.field("typed_config"))?;
+        Some(Self {
+            library,
+            stat_prefix: format!("{name}.{kind}.").into(),
+            requests: Direction::compile(common_config.unwrap_or_default()),
+            responses: Direction::compile(of_responses.unwrap_or_default()),
+            advertises: advertise_accept_encoding.unwrap_or(true),
+        })
+    }
+}
+
+impl Direction {
+    fn compile(message: pb::CommonDirectionConfig) -> Self {
+        let pb::CommonDirectionConfig { enabled, ignore_no_transform_header } = message;
+        Self {
+            enabled: RuntimeFlag::compile(enabled, true),
+            ignores_no_transform: ignore_no_transform_header,
+        }
+    }
+}
+
+impl Library {
+    fn compile(config: &prost_types::Any, cx: &CompileContext<'_>) -> Option<(Self, &'static str)> {
+        match type_name(&config.type_url).strip_prefix("envoy.extensions.compression.") {
+            Some("gzip.decompressor.v3.Gzip") => {
+                let Gzip { window_bits, max_inflate_ratio } = cx.unpack(config)?;
+                let ratio = max_inflate_ratio.map_or(RATIO, |ratio| ratio as usize);
+                Some((Self::Gzip { window_bits: window_bits.unwrap_or(15) as u8, ratio }, "gzip"))
+            }
+            Some("brotli.decompressor.v3.Brotli") => {
+                let Brotli {} = cx.unpack(config)?;
+                Some((Self::Brotli, "brotli"))
+            }
+            Some("zstd.decompressor.v3.Zstd") => {
+                let Zstd {} = cx.unpack(config)?;
+                Some((Self::Zstd, "zstd"))
+            }
+            _ => {
+                cx.unsupported("only gzip, brotli and zstd decompress");
+                None
+            }
+        }
+    }
+
+    fn coding(&self) -> &'static str {
+        match self {
+            Self::Gzip { .. } => "gzip",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    fn decoder(&self) -> Option<Decoder> {
+        match self {
+            Self::Gzip { window_bits, .. } => Some(Decoder::gzip(*window_bits)),
+            Self::Brotli => Some(Decoder::brotli()),
+            Self::Zstd => Decoder::zstd(&[]),
+        }
+    }
+
+    fn ratio(&self) -> usize {
+        if let Self::Gzip { ratio, .. } = self { *ratio } else { RATIO }
+    }
+}
+
+impl HttpFilterConfig for DecompressorConfig {
+    fn start(self: Arc<Self>, world: &Rc<World>, hcm: &str) -> Rc<dyn LiveHttpFilter> {
+        let prefix = format!("{hcm}decompressor.{}", self.stat_prefix);
+        Rc::new(LiveDecompressor {
+            requests: world.stats.scope(&format!("{prefix}request.")),
+            responses: world.stats.scope(&format!("{prefix}response.")),
+            config: self,
+            world: Rc::clone(world),
+        })
+    }
+}
+
+/// One worker's filter.
+struct LiveDecompressor {
+    config: Arc<DecompressorConfig>,
+    world: Rc<World>,
+    requests: Scope<DirectionStats>,
+    responses: Scope<DirectionStats>,
+}
+
+impl LiveHttpFilter for LiveDecompressor {
+    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(DecompressorFilter { live: self, request: None, response: None }))
+    }
+}
+
+/// One stream's filter.
+struct DecompressorFilter {
+    live: Rc<LiveDecompressor>,
+    request: Option<Decoder>,
+    response: Option<Decoder>,
+}
+
+impl DecompressorFilter {
+    /// The decoder for a message with these headers, which are changed to tell of what comes out.
+    fn begin(
+        &self,
+        direction: &Direction,
+        headers: &mut HeaderMap,
+        stats: &DirectionStats,
+    ) -> Option<Decoder> {
+        let library = &self.live.config.library;
+        let coded = headers.get_str(Known::ContentEncoding).unwrap_or_default();
+        let (outer, rest) = coded.split_once(',').unwrap_or((coded, ""));
+        let outer_is_own = outer.trim().eq_ignore_ascii_case(library.coding());
+        let kept = || {
+            let control = headers.get_str(Known::CacheControl).unwrap_or_default();
+            control.split(',').any(|token| token.trim().eq_ignore_ascii_case("no-transform"))
+        };
+        let wanted = direction.enabled.is_on(&self.live.world.runtime)
+            && outer_is_own
+            && (direction.ignores_no_transform || !kept());
+        let decoder = if wanted { library.decoder() } else { None };
+        if decoder.is_none() {
+            stats.not_decompressed.inc();
+            return None;
+        }
+        stats.decompressed.inc();
+        let rest = rest.trim().to_owned();
+        if rest.is_empty() {
+            headers.remove(Known::ContentEncoding);
+        } else {
+            headers.set(Known::ContentEncoding, rest.as_bytes());
+        }
+        headers.remove(Known::ContentLength);
+        decoder
+    }
+
+    /// What cannot be decoded is dropped, as Envoy does; what came before it goes on.
+    fn decode(
+        decoder: &mut Option<Decoder>,
+        live: &LiveDecompressor,
+        stats: &DirectionStats,
+        data: &mut Vec<u8>,
+    ) {
+        let Some(stream) = decoder else { return };
+        let most = data.len().saturating_mul(live.config.library.ratio());
+        stats.total_compressed_bytes.add(data.len() as u64);
+        if stream.decode(data, most).is_err() {
+            *decoder = Some(Decoder::Done);
+        }
+        stats.total_uncompressed_bytes.add(data.len() as u64);
+    }
+}
+
+impl HttpFilter for DecompressorFilter {
+    fn sees_bodies(&self) -> bool {
+        true
+    }
+
+    fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
+        let config = &self.live.config;
+        let headers = &mut request.head.headers;
+        if config.advertises && config.responses.enabled.is_on(&self.live.world.runtime) {
+            headers.append_joined(Known::AcceptEncoding, b",", config.library.coding().as_bytes());
+        }
+        if !end_stream {
+            self.request = self.begin(&config.requests, headers, &self.live.requests);
+        }
+        Flow::Continue
+    }
+
+    fn decode_data(&mut self, _: &mut Request<'_>, piece: &mut Piece) -> Flow {
+        Self::decode(&mut self.request, &self.live, &self.live.requests, &mut piece.data);
+        Flow::Continue
+    }
+
+    fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
+        if !end_stream {
+            let config = &self.live.config;
+            self.response = self.begin(&config.responses, &mut response.head.headers, &self.live.responses);
+        }
+        Flow::Continue
+    }
+
+    fn encode_data(&mut self, _: &mut Response<'_>, piece: &mut Piece) -> Flow {
+        Self::decode(&mut self.response, &self.live, &self.live.responses, &mut piece.data);
+        Flow::Continue
+    }
+}

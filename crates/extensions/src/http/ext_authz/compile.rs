@@ -1,0 +1,187 @@
+//! The messages of ext_authz.
+
+use super::super::frame::{RuntimeFlag, string_matchers};
+use super::service::Service;
+use nuncio_core::config::{CompileContext, duration};
+use nuncio_core::matcher::StringMatcher;
+use nuncio_core::runtime::RuntimeFraction;
+use nuncio_proto::pb::envoy::config::core::v3::{HeaderValue, HttpUri, http_uri};
+use nuncio_proto::pb::envoy::extensions::filters::http::ext_authz::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
+use std::sync::Arc;
+
+/// A compiled `ExtAuthz`.
+pub(super) struct Settings {
+    pub(super) service: Arc<Service>,
+    pub(super) body: Option<Body>,
+    pub(super) allows_failures: bool,
+    /// `x-envoy-auth-failure-mode-allowed` says so to the upstream.
+    pub(super) tells_of_failures: bool,
+    pub(super) status_on_error: u16,
+    pub(super) clears_route: bool,
+    pub(super) enabled: Option<RuntimeFraction>,
+    pub(super) denies_when_disabled: RuntimeFlag,
+    /// `PREFIX.`, or nothing.
+    pub(super) stat_infix: Box<str>,
+    /// Denials count as the route's cluster's answers.
+    pub(super) charges_cluster: bool,
+    pub(super) allowed: Box<[StringMatcher]>,
+    pub(super) disallowed: Box<[StringMatcher]>,
+    /// How much of a denial's body goes to the client, in bytes.
+    pub(super) most_denied_body: usize,
+}
+
+/// A compiled `BufferSettings`.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    /// Bytes that the service sees.
+    pub(super) most: usize,
+    /// What is beyond them goes on all the same.
+    pub(super) partial: bool,
+}
+
+/// A compiled `ExtAuthzPerRoute`.
+#[derive(Default)]
+pub(super) struct Route {
+    pub(super) disabled: bool,
+    pub(super) no_body: bool,
+    pub(super) body: Option<Body>,
+    pub(super) service: Option<Arc<Service>>,
+}
+
+impl Settings {
+    pub(super) fn compile(message: pb::ExtAuthz, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::ExtAuthz {
+            services,
+            failure_mode_allow,
+            with_request_body,
+            clear_route_cache,
+            status_on_error,
+            filter_enabled,
+            deny_at_disable,
+            stat_prefix,
+            allowed_headers,
+            failure_mode_allow_header_add,
+            charge_cluster_response_stats,
+            disallowed_headers,
+            max_denied_response_body_bytes,
+        } = message;
+        let Some(pb::ext_authz::Services::HttpService(service)) = services else {
+            cx.field("http_service").error("ext_authz needs a service that it asks");
+            return None;
+        };
+        let service = compile_service(service, &cx.field("http_service"))?;
+        let HttpStatus { code } = status_on_error.unwrap_or_default();
+        Some(Self {
+            service: Arc::new(service),
+            body: with_request_body.map(Body::compile),
+            allows_failures: failure_mode_allow,
+            tells_of_failures: failure_mode_allow_header_add,
+            status_on_error: if code == 0 { 403 } else { code as u16 },
+            clears_route: clear_route_cache,
+            enabled: filter_enabled.as_ref().map(RuntimeFraction::compile),
+            denies_when_disabled: RuntimeFlag::compile(deny_at_disable, false),
+            stat_infix: if stat_prefix.is_empty() { "".into() } else { format!("{stat_prefix}.").into() },
+            charges_cluster: charge_cluster_response_stats.unwrap_or(true),
+            allowed: string_matchers(allowed_headers.as_ref(), cx, "allowed_headers")?,
+            disallowed: string_matchers(disallowed_headers.as_ref(), cx, "disallowed_headers")?,
+            most_denied_body: match max_denied_response_body_bytes {
+                0 => usize::MAX,
+                most => most as usize,
+            },
+        })
+    }
+}
+
+impl Body {
+    fn compile(message: pb::BufferSettings) -> Self {
+        let pb::BufferSettings { max_request_bytes, allow_partial_message } = message;
+        Self { most: max_request_bytes as usize, partial: allow_partial_message }
+    }
+}
+
+impl Route {
+    pub(super) fn compile(message: pb::ExtAuthzPerRoute, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::ExtAuthzPerRoute { r#override } = message;
+        let settings = match r#override? {
+            pb::ext_authz_per_route::Override::Disabled(disabled) => {
+                return Some(Self { disabled, ..Self::default() });
+            }
+            pb::ext_authz_per_route::Override::CheckSettings(settings) => settings,
+        };
+        let pb::CheckSettings { disable_request_body_buffering, with_request_body, service_override } =
+            settings;
+        let cx = cx.field("check_settings");
+        if disable_request_body_buffering && with_request_body.is_some() {
+            cx.error("only one of disable_request_body_buffering and with_request_body may be set");
+            return None;
+        }
+        let service = match service_override {
+            None => None,
+            Some(pb::check_settings::ServiceOverride::HttpService(service)) => {
+                Some(Arc::new(compile_service(service, &cx.field("http_service"))?))
+            }
+        };
+        Some(Self {
+            disabled: false,
+            no_body: disable_request_body_buffering,
+            body: with_request_body.map(Body::compile),
+            service,
+        })
+    }
+}
+
+fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<Service> {
+    let pb::HttpService {
+        server_uri,
+        path_prefix,
+        authorization_request,
+        authorization_response,
+        path_override,
+    } = message;
+    let Some(HttpUri { timeout, http_upstream_type }) = server_uri else {
+        cx.field("server_uri").error("the service's server_uri is not set");
+        return None;
+    };
+    let http_uri::HttpUpstreamType::Cluster(cluster) = http_upstream_type?;
+    if !path_prefix.is_empty() && !path_override.is_empty() {
+        cx.error("only one of path_prefix and path_override may be set");
+        return None;
+    }
+    for (field, path) in [("path_prefix", &path_prefix), ("path_override", &path_override)] {
+        if !path.is_empty() && !path.starts_with('/') {
+            cx.field(field).error(format!("{field} should start with \"/\"."));
+            return None;
+        }
+    }
+    let pb::AuthorizationRequest { allowed_headers, headers_to_add } =
+        authorization_request.unwrap_or_default();
+    let pb::AuthorizationResponse {
+        allowed_upstream_headers,
+        allowed_client_headers,
+        allowed_upstream_headers_to_append,
+        allowed_client_headers_on_success,
+        dynamic_metadata_from_headers,
+    } = authorization_response.unwrap_or_default();
+    let of_request = cx.field("authorization_request");
+    let of_response = cx.field("authorization_response");
+    let list = |list: Option<_>, field| string_matchers(Option::as_ref(&list), &of_response, field);
+    let add = headers_to_add.into_iter().map(|header| {
+        let HeaderValue { key, value, raw_value } = header;
+        let value = if value.is_empty() { raw_value.to_vec() } else { value.into_bytes() };
+        (key.to_ascii_lowercase().into(), value)
+    });
+    Some(Service {
+        cluster: cluster.into(),
+        timeout: duration(&timeout?, &cx.field("server_uri").field("timeout"))?,
+        path_prefix: path_prefix.into(),
+        path_override: path_override.into(),
+        allowed: string_matchers(allowed_headers.as_ref(), &of_request, "allowed_headers")?,
+        add: add.collect(),
+        upstream: list(allowed_upstream_headers, "allowed_upstream_headers")?,
+        append: list(allowed_upstream_headers_to_append, "allowed_upstream_headers_to_append")?,
+        client: list(allowed_client_headers, "allowed_client_headers")?,
+        client_on_success: list(allowed_client_headers_on_success, "allowed_client_headers_on_success")?,
+        metadata: list(dynamic_metadata_from_headers, "dynamic_metadata_from_headers")?,
+    })
+}

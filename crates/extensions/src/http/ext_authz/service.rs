@@ -1,0 +1,197 @@
+//! The HTTP service that is asked, and what its answers mean.
+
+use super::compile::{Body, Settings};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use nuncio_core::matcher::StringMatcher;
+use nuncio_downstream::filter::Piece;
+use nuncio_downstream::world::World;
+use nuncio_upstream::call::{self, Answer, Call};
+use std::borrow::Cow;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A compiled `HttpService`.
+pub(super) struct Service {
+    pub(super) cluster: Box<str>,
+    pub(super) timeout: Duration,
+    pub(super) path_prefix: Box<str>,
+    pub(super) path_override: Box<str>,
+    /// Request headers that it sees besides method, path, host and `authorization`.
+    pub(super) allowed: Box<[StringMatcher]>,
+    pub(super) add: Box<[(Box<str>, Vec<u8>)]>,
+    /// Headers of its answer that take the place of the request's.
+    pub(super) upstream: Box<[StringMatcher]>,
+    /// Those that are added to the request's.
+    pub(super) append: Box<[StringMatcher]>,
+    /// Those of a denial that the client sees; empty: all.
+    pub(super) client: Box<[StringMatcher]>,
+    /// Those that the client sees with the response.
+    pub(super) client_on_success: Box<[StringMatcher]>,
+    /// Those that become dynamic metadata.
+    pub(super) metadata: Box<[StringMatcher]>,
+}
+
+/// What came of a question.
+pub(super) enum Verdict {
+    /// The request may go on.
+    Ok(Allowed),
+    /// It may not: this is the answer to it.
+    Denied { status: u16, headers: Vec<(Cow<'static, str>, Vec<u8>)>, body: Vec<u8> },
+    /// There was no answer that means either.
+    Error,
+}
+
+/// Headers with their values.
+pub(super) type Headers = Vec<(Box<str>, Vec<u8>)>;
+
+/// How a request that may go on is changed.
+#[derive(Default)]
+pub(super) struct Allowed {
+    pub(super) set: Headers,
+    pub(super) append: Headers,
+    pub(super) remove: Vec<Box<str>>,
+    pub(super) for_client: Headers,
+    pub(super) metadata: Headers,
+}
+
+/// A question on its way.
+pub(super) type Asking = dyn Future<Output = Verdict>;
+
+fn any(matchers: &[StringMatcher], name: &str) -> bool {
+    matchers.iter().any(|m| m.matches(name.as_bytes()))
+}
+
+impl Service {
+    /// Asks about a request.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        world: &Rc<World>,
+        settings: &Settings,
+        head: &RequestHead,
+        piece: Option<(&Piece, Body)>,
+    ) -> impl Future<Output = Verdict> + 'static {
+        let seen = piece.map(|(piece, body)| {
+            let most = piece.data.len().min(body.most);
+            piece.data.get(..most).unwrap_or_default().to_vec()
+        });
+        let partial = piece.map(|(piece, body)| piece.data.len() > body.most);
+        let question = self.question(settings, head, seen.as_deref().unwrap_or_default(), partial);
+        let (service, most) = (Arc::clone(self), settings.most_denied_body);
+        let cluster = world.clusters.get(&service.cluster);
+        let (worker, asked) = (Rc::clone(&world.worker), world.worker.now());
+        async move {
+            let Some(cluster) = cluster else { return Verdict::Error };
+            let call = Call { head: &question, body: seen.as_deref(), keep: most };
+            let Ok(answer) = tokio::time::timeout(service.timeout, call.send(&cluster)).await else {
+                call::timed_out(&cluster);
+                return Verdict::Error;
+            };
+            let Ok(mut answer) = answer else { return Verdict::Error };
+            // What the router says of every upstream's answer.
+            let took = worker.since(asked).as_millis() as u64;
+            answer.head.headers.set_number(Known::XEnvoyUpstreamServiceTime, took);
+            service.verdict(answer)
+        }
+    }
+
+    /// The head of a question.
+    fn question(
+        &self,
+        settings: &Settings,
+        head: &RequestHead,
+        body: &[u8],
+        partial: Option<bool>,
+    ) -> RequestHead {
+        let mut question = RequestHead::new();
+        question.version = head.version;
+        let headers = &mut question.headers;
+        headers.set(Known::Method, head.method());
+        headers.set(Known::Scheme, b"http");
+        headers.set(Known::Authority, head.authority());
+        let path = match (&*self.path_prefix, &*self.path_override) {
+            ("", "") => head.path().to_vec(),
+            (prefix, "") => [prefix.as_bytes(), head.path()].concat(),
+            (_, path) => path.as_bytes().to_vec(),
+        };
+        headers.set(Known::Path, &path);
+        headers.set_number(Known::ContentLength, body.len() as u64);
+        let given = !settings.allowed.is_empty() || !self.allowed.is_empty();
+        for (name, value) in head.headers.iter() {
+            let text = std::str::from_utf8(name.as_bytes()).unwrap_or_default();
+            let shown = name.known() == Known::Authorization
+                || given && (any(&settings.allowed, text) || any(&self.allowed, text));
+            let own = text.starts_with(':') || matches!(name.known(), Known::ContentLength);
+            if shown && !own && !any(&settings.disallowed, text) {
+                headers.append(name, value);
+            }
+        }
+        for (name, value) in &self.add {
+            headers.set(&**name, value);
+        }
+        if let Some(partial) = partial {
+            let text: &[u8] = if partial { b"true" } else { b"false" };
+            headers.set("x-envoy-auth-partial-body", text);
+        }
+        headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, self.timeout.as_millis() as u64);
+        headers.set(Known::XEnvoyInternal, b"true");
+        question
+    }
+
+    /// What an answer means: 200 lets the request go on, 5xx is no answer, all else denies.
+    fn verdict(&self, answer: Answer) -> Verdict {
+        let Answer { head, body, trailers: _ } = answer;
+        match head.status {
+            200 => Verdict::Ok(self.allowed(&head.headers)),
+            500..=599 => Verdict::Error,
+            status => {
+                let mut told: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::new();
+                for (name, value) in head.headers.iter() {
+                    if let Ok(text) = std::str::from_utf8(name.as_bytes())
+                        && self.tells_client(text)
+                    {
+                        told.push((text.to_owned().into(), value.to_vec()));
+                    }
+                }
+                Verdict::Denied { status, headers: told, body }
+            }
+        }
+    }
+
+    /// Whether a header of a denial goes to the client.
+    fn tells_client(&self, name: &str) -> bool {
+        let framing =
+            name.starts_with(':') || matches!(name, "content-length" | "transfer-encoding" | "connection");
+        let usual = matches!(name, "www-authenticate" | "location");
+        !framing && name != "host" && (self.client.is_empty() || usual || any(&self.client, name))
+    }
+
+    fn allowed(&self, headers: &HeaderMap) -> Allowed {
+        let mut allowed = Allowed::default();
+        for (name, value) in headers.iter() {
+            let Ok(text) = std::str::from_utf8(name.as_bytes()) else { continue };
+            let pair = || (Box::<str>::from(text), value.to_vec());
+            if any(&self.upstream, text) {
+                allowed.set.push(pair());
+            }
+            if any(&self.append, text) {
+                allowed.append.push(pair());
+            }
+            if any(&self.client_on_success, text) {
+                allowed.for_client.push(pair());
+            }
+            if any(&self.metadata, text) {
+                allowed.metadata.push(pair());
+            }
+            if text == "x-envoy-auth-headers-to-remove" {
+                let names = String::from_utf8_lossy(value).to_ascii_lowercase();
+                let names = names.split(',').map(str::trim);
+                // Neither pseudo headers nor the host can be taken from a request.
+                let names = names.filter(|n| !n.is_empty() && !n.starts_with(':') && *n != "host");
+                allowed.remove.extend(names.map(Box::from));
+            }
+        }
+        allowed
+    }
+}

@@ -1,0 +1,168 @@
+//! What filters share: settings that a route replaces whole, stats below the connection manager's prefix, and a
+//! worker's surroundings.
+
+use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::StringMatcher;
+use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::{Block, Scope};
+use nuncio_downstream::filter::{Compiled, HttpFilter, HttpFilterConfig, LiveHttpFilter, RouteSays};
+use nuncio_downstream::world::World;
+use nuncio_proto::pb::envoy::config::core::v3::RuntimeFeatureFlag;
+use nuncio_proto::pb::envoy::r#type::matcher::v3::ListStringMatcher;
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A filter in this frame.
+pub(super) trait Framed: Sized + 'static {
+    /// What its message compiles to, and a route's.
+    type Settings: Send + Sync + 'static;
+    /// What it counts.
+    type Stats: Block + Default + 'static;
+    /// Below what it counts; `hcm` is the connection manager's prefix, `http.PREFIX.`.
+    fn stat_prefix(settings: &Self::Settings, hcm: &str) -> String;
+
+    /// The settings in force for a stream: the most specific of the route, or else the filter's own. `None` where
+    /// the filter has no part in it.
+    fn settings(live: &Live<Self>, route: RouteSays<'_>) -> Option<Arc<Self::Settings>> {
+        match route.own::<OfRoute<Self::Settings>>().as_deref() {
+            None => Some(Arc::clone(&live.settings)),
+            Some(OfRoute::Disabled) => None,
+            Some(OfRoute::Settings(settings)) => Some(Arc::clone(settings)),
+        }
+    }
+
+    /// A worker begins with the filter: what is to be counted from the start can be made here.
+    fn start(_: &Live<Self>) {}
+
+    /// An instance for one stream; `None` as above.
+    fn make(
+        live: Rc<Live<Self>>,
+        settings: Arc<Self::Settings>,
+        route: RouteSays<'_>,
+    ) -> Option<Box<dyn HttpFilter>>;
+}
+
+/// What a route says of a filter that it may replace or switch off.
+pub(super) enum OfRoute<S> {
+    /// It has no part in the route's streams.
+    Disabled,
+    /// These settings stand for all of its own.
+    Settings(Arc<S>),
+}
+
+/// A route's own settings, as a factory hands them on.
+pub(super) fn of_route<S: Send + Sync + 'static>(settings: S) -> Option<Arc<dyn Any + Send + Sync>> {
+    Some(Arc::new(OfRoute::Settings(Arc::new(settings))))
+}
+
+/// A route that switches a filter off, as a factory hands it on.
+pub(super) fn off<S: Send + Sync + 'static>() -> Option<Arc<dyn Any + Send + Sync>> {
+    Some(Arc::new(OfRoute::<S>::Disabled))
+}
+
+/// A filter's own settings, as a factory hands them on.
+pub(super) fn compiled<F: Framed>(settings: F::Settings) -> Option<Compiled> {
+    Some(Compiled::Filter(Arc::new(Config::<F> { settings: Arc::new(settings), filter: PhantomData })))
+}
+
+struct Config<F: Framed> {
+    settings: Arc<F::Settings>,
+    filter: PhantomData<fn() -> F>,
+}
+
+/// One worker's filter.
+pub(super) struct Live<F: Framed> {
+    pub(super) settings: Arc<F::Settings>,
+    pub(super) world: Rc<World>,
+    pub(super) stats: Scope<F::Stats>,
+    /// Below what it counts.
+    prefix: Box<str>,
+    /// Scopes of other names, made with their first use.
+    scopes: RefCell<HashMap<(Box<str>, TypeId), Rc<dyn Any>>>,
+}
+
+impl<F: Framed> Live<F> {
+    /// The stats of this type below the filter's own prefix and `infix`.
+    pub(super) fn below<B: Block + Default + 'static>(&self, infix: &str) -> Rc<Scope<B>> {
+        self.cluster_scope(&format!("{}{infix}", self.prefix))
+    }
+
+    /// The stats of this type below `prefix`, of which there are as many as there are clusters, say.
+    pub(super) fn cluster_scope<B: Block + Default + 'static>(&self, prefix: &str) -> Rc<Scope<B>> {
+        let mut scopes = self.scopes.borrow_mut();
+        let key = (Box::from(prefix), TypeId::of::<B>());
+        let known = scopes.get(&key).and_then(|scope| Rc::clone(scope).downcast().ok());
+        known.unwrap_or_else(|| {
+            let scope = Rc::new(self.world.stats.scope::<B>(prefix));
+            let any: Rc<dyn Any> = Rc::clone(&scope) as Rc<dyn Any>;
+            scopes.insert(key, any);
+            scope
+        })
+    }
+}
+
+impl<F: Framed> HttpFilterConfig for Config<F> {
+    fn start(self: Arc<Self>, world: &Rc<World>, hcm: &str) -> Rc<dyn LiveHttpFilter> {
+        let stats = world.stats.scope(&F::stat_prefix(&self.settings, hcm));
+        let settings = Arc::clone(&self.settings);
+        let live = Live::<F> {
+            prefix: F::stat_prefix(&settings, hcm).into(),
+            settings,
+            world: Rc::clone(world),
+            stats,
+            scopes: RefCell::default(),
+        };
+        F::start(&live);
+        Rc::new(live)
+    }
+}
+
+impl<F: Framed> LiveHttpFilter for Live<F> {
+    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+        let settings = F::settings(&self, route)?;
+        F::make(self, settings, route)
+    }
+}
+
+/// A list of string matchers, in `field`; none is an empty one.
+pub(super) fn string_matchers(
+    list: Option<&ListStringMatcher>,
+    cx: &CompileContext<'_>,
+    field: &str,
+) -> Option<Box<[StringMatcher]>> {
+    let cx = cx.field(field);
+    let patterns = list.map(|ListStringMatcher { patterns }| patterns.as_slice()).unwrap_or_default();
+    patterns
+        .iter()
+        .enumerate()
+        .map(|(i, pattern)| StringMatcher::compile(pattern, &cx.item("patterns", i)))
+        .collect()
+}
+
+/// A `RuntimeFeatureFlag`.
+pub(super) struct RuntimeFlag {
+    default: bool,
+    key: Box<str>,
+}
+
+impl RuntimeFlag {
+    /// `unset` is what holds where the message, or its default, is not there.
+    pub(super) fn compile(message: Option<RuntimeFeatureFlag>, unset: bool) -> Self {
+        let RuntimeFeatureFlag { default_value, runtime_key } = message.unwrap_or_default();
+        Self { default: default_value.unwrap_or(unset), key: runtime_key.into() }
+    }
+
+    /// Whether it is on now.
+    pub(super) fn is_on(&self, runtime: &Runtime) -> bool {
+        if self.key.is_empty() { self.default } else { runtime.boolean(&self.key, self.default) }
+    }
+}
+
+nuncio_core::stats_block! {
+    /// Of a filter that counts nothing.
+    pub(super) struct NoStats {}
+}

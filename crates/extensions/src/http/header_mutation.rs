@@ -1,0 +1,167 @@
+//! `envoy.filters.http.header_mutation`: changes headers, trailers and query parameters, one change after another.
+
+mod query;
+
+use super::frame::{Framed, Live, NoStats, compiled};
+use nuncio_codec::head::Known;
+use nuncio_core::config::CompileContext;
+use nuncio_core::format::FormatContext;
+use nuncio_core::header::{OrderedMutations, Side};
+use nuncio_downstream::filter::{
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
+};
+use nuncio_downstream::hcm::stream::header_context;
+use nuncio_proto::pb::envoy::extensions::filters::http::header_mutation::v3 as pb;
+use query::QueryMutation;
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Compiles the filter's messages.
+pub struct HeaderMutationFactory;
+
+impl HttpFilterFactory for HeaderMutationFactory {
+    type Config = pb::HeaderMutation;
+    type PerRoute = pb::HeaderMutationPerRoute;
+
+    fn compile(&self, message: pb::HeaderMutation, cx: &CompileContext<'_>) -> Option<Compiled> {
+        let pb::HeaderMutation { mutations, most_specific_header_mutations_wins } = message;
+        let mutations = Mutations::compile(mutations.unwrap_or_default(), &cx.field("mutations"))?;
+        let most_specific_last = most_specific_header_mutations_wins;
+        compiled::<MutationFilter>(Settings { mutations: Arc::new(mutations), most_specific_last })
+    }
+
+    fn compile_route(
+        &self,
+        message: pb::HeaderMutationPerRoute,
+        cx: &CompileContext<'_>,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let pb::HeaderMutationPerRoute { mutations } = message;
+        Some(Arc::new(Mutations::compile(mutations.unwrap_or_default(), &cx.field("mutations"))?))
+    }
+}
+
+struct Settings {
+    mutations: Arc<Mutations>,
+    /// `most_specific_header_mutations_wins`: the route's changes come after those of the levels above it.
+    most_specific_last: bool,
+}
+
+/// The changes of one level.
+struct Mutations {
+    request: OrderedMutations,
+    response: OrderedMutations,
+    query: Box<[QueryMutation]>,
+    request_trailers: OrderedMutations,
+    response_trailers: OrderedMutations,
+}
+
+impl Mutations {
+    fn compile(message: pb::Mutations, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::Mutations {
+            request_mutations,
+            response_mutations,
+            query_parameter_mutations,
+            response_trailers_mutations,
+            request_trailers_mutations,
+        } = message;
+        let list = |list: &[_], field| OrderedMutations::compile(list, cx, field);
+        let query = query_parameter_mutations
+            .iter()
+            .enumerate()
+            .map(|(i, m)| QueryMutation::compile(m, &cx.item("query_parameter_mutations", i)))
+            .collect::<Option<_>>();
+        Some(Self {
+            request: list(&request_mutations, "request_mutations")?,
+            response: list(&response_mutations, "response_mutations")?,
+            query: query?,
+            request_trailers: list(&request_trailers_mutations, "request_trailers_mutations")?,
+            response_trailers: list(&response_trailers_mutations, "response_trailers_mutations")?,
+        })
+    }
+}
+
+/// One stream's filter.
+struct MutationFilter {
+    live: Rc<Live<Self>>,
+    /// In the order in which they change.
+    levels: Vec<Arc<Mutations>>,
+}
+
+impl Framed for MutationFilter {
+    type Settings = Settings;
+    type Stats = NoStats;
+
+    fn stat_prefix(_: &Settings, hcm: &str) -> String {
+        format!("{hcm}header_mutation.")
+    }
+
+    fn settings(live: &Live<Self>, _: RouteSays<'_>) -> Option<Arc<Settings>> {
+        Some(Arc::clone(&live.settings))
+    }
+
+    fn make(
+        live: Rc<Live<Self>>,
+        settings: Arc<Settings>,
+        route: RouteSays<'_>,
+    ) -> Option<Box<dyn HttpFilter>> {
+        let mut levels = vec![Arc::clone(&settings.mutations)];
+        levels.extend(route.all::<Mutations>());
+        if settings.most_specific_last {
+            levels.get_mut(1..).unwrap_or_default().reverse();
+        }
+        Some(Box::new(Self { live, levels }))
+    }
+}
+
+impl HttpFilter for MutationFilter {
+    fn sees_bodies(&self) -> bool {
+        self.levels.iter().any(|m| !(m.request_trailers.is_empty() && m.response_trailers.is_empty()))
+    }
+
+    fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
+        let worker = &self.live.world.worker;
+        for level in &self.levels {
+            let cx = header_context(request.info, worker, worker.now());
+            level.request.apply_request(request.head, &cx);
+            if !level.query.is_empty() {
+                let cx = header_context(request.info, worker, worker.now());
+                let cx = FormatContext { request: Some(&request.head.headers), ..cx };
+                let path = query::change(&level.query, request.head.path(), &cx);
+                request.head.headers.set(Known::Path, &path);
+            }
+        }
+        Flow::Continue
+    }
+
+    fn decode_trailers(&mut self, request: &mut Request<'_>, _: &mut Piece) -> Flow {
+        let worker = &self.live.world.worker;
+        for level in self.levels.iter().filter(|level| !level.request_trailers.is_empty()) {
+            let cx = header_context(request.info, worker, worker.now());
+            let cx = FormatContext { request: Some(&request.head.headers), ..cx };
+            level.request_trailers.apply_trailers(request.trailers, Side::Request, &cx);
+        }
+        Flow::Continue
+    }
+
+    fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
+        let worker = &self.live.world.worker;
+        for level in &self.levels {
+            let cx = header_context(response.info, worker, worker.now());
+            let cx = FormatContext { request: Some(&response.request.headers), ..cx };
+            level.response.apply_response(response.head, &cx);
+        }
+        Flow::Continue
+    }
+
+    fn encode_trailers(&mut self, response: &mut Response<'_>, _: &mut Piece) -> Flow {
+        let worker = &self.live.world.worker;
+        for level in self.levels.iter().filter(|level| !level.response_trailers.is_empty()) {
+            let cx = header_context(response.info, worker, worker.now());
+            let of_response = Some((&response.head.headers, response.head.status));
+            let cx = FormatContext { request: Some(&response.request.headers), response: of_response, ..cx };
+            level.response_trailers.apply_trailers(response.trailers, Side::Response, &cx);
+        }
+        Flow::Continue
+    }
+}

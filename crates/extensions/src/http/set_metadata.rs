@@ -1,0 +1,107 @@
+//! `envoy.filters.http.set_metadata`: streams get dynamic metadata from the configuration.
+
+use super::frame::{Framed, Live, compiled};
+use nuncio_core::config::CompileContext;
+use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
+use nuncio_proto::pb::envoy::extensions::filters::http::set_metadata::v3::{Config, Metadata};
+use prost_types::{Struct, Value, value::Kind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+nuncio_core::stats_block! {
+    /// What the filter counts, below `http.PREFIX.set_metadata.`.
+    struct SetMetadataStats {
+        counter overwrite_denied,
+    }
+}
+
+/// Compiles the filter's message.
+pub struct SetMetadataFactory;
+
+impl HttpFilterFactory for SetMetadataFactory {
+    type Config = Config;
+    type PerRoute = Config;
+
+    #[allow(deprecated, reason = "Envoy still takes the older place of one namespace")]
+    fn compile(&self, message: Config, _: &CompileContext<'_>) -> Option<Compiled> {
+        let Config { metadata_namespace, value, metadata } = message;
+        let mut entries = Vec::new();
+        if let Some(value) = value.filter(|_| !metadata_namespace.is_empty()) {
+            entries.push(Entry { namespace: metadata_namespace, fields: value, merges: true });
+        }
+        for Metadata { metadata_namespace, allow_overwrite, value } in metadata {
+            if let Some(fields) = value {
+                entries.push(Entry { namespace: metadata_namespace, fields, merges: allow_overwrite });
+            }
+        }
+        compiled::<SetMetadataFilter>(entries.into())
+    }
+}
+
+/// What is set in one namespace.
+struct Entry {
+    namespace: String,
+    fields: Struct,
+    /// What is there is merged with it; otherwise it stays as it is.
+    merges: bool,
+}
+
+/// One stream's filter.
+struct SetMetadataFilter {
+    live: Rc<Live<Self>>,
+    entries: Arc<Box<[Entry]>>,
+}
+
+impl Framed for SetMetadataFilter {
+    type Settings = Box<[Entry]>;
+    type Stats = SetMetadataStats;
+
+    fn stat_prefix(_: &Self::Settings, hcm: &str) -> String {
+        format!("{hcm}set_metadata.")
+    }
+
+    fn make(
+        live: Rc<Live<Self>>,
+        entries: Arc<Self::Settings>,
+        _: RouteSays<'_>,
+    ) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(Self { live, entries }))
+    }
+}
+
+impl HttpFilter for SetMetadataFilter {
+    fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
+        for Entry { namespace, fields, merges } in self.entries.iter() {
+            let old = request.info.dynamic_metadata().and_then(|metadata| metadata.get(namespace));
+            let fields = match old {
+                None => fields.clone(),
+                Some(old) if *merges => merged(old, fields),
+                Some(_) => {
+                    self.live.stats.overwrite_denied.inc();
+                    continue;
+                }
+            };
+            request.info.set_dynamic_metadata(namespace, fields);
+        }
+        Flow::Continue
+    }
+}
+
+/// The fields of both: lists grow, structs merge, everything else is replaced.
+fn merged(old: &Struct, new: &Struct) -> Struct {
+    let mut fields = old.fields.clone();
+    for (key, value) in &new.fields {
+        let merged = match (fields.get(key).and_then(|v| v.kind.as_ref()), &value.kind) {
+            (Some(Kind::ListValue(old)), Some(Kind::ListValue(new))) => {
+                let values = old.values.iter().chain(&new.values).cloned().collect();
+                Value { kind: Some(Kind::ListValue(prost_types::ListValue { values })) }
+            }
+            (Some(Kind::StructValue(old)), Some(Kind::StructValue(new))) => {
+                Value { kind: Some(Kind::StructValue(merged(old, new))) }
+            }
+            _ => value.clone(),
+        };
+        fields.insert(key.clone(), merged);
+    }
+    Struct { fields }
+}

@@ -1,0 +1,275 @@
+//! `envoy.config.rbac.v3.RBAC`: policies of permissions, which look at what is asked for, and principals, which look at
+//! who asks. The HTTP filter and the network filter share it.
+
+use nuncio_codec::head::{HeaderMap, RequestHead};
+use nuncio_core::address::Address;
+use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::{CidrList, HeaderMatcher, MetadataMatcher, StringMatcher};
+use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
+use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
+use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
+use nuncio_proto::pb::envoy::r#type::v3::Int32Range;
+use std::ops::Range;
+use std::slice;
+
+/// What is done with a request that a policy takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// It alone may go on.
+    Allow,
+    /// It alone may not.
+    Deny,
+    /// It is marked for logs.
+    Log,
+}
+
+/// Who is judged: a request, or a connection of which no request is known.
+pub(crate) struct Subject<'a> {
+    head: Option<&'a RequestHead>,
+    connection: &'a ConnectionInfo,
+    remote: &'a Address,
+    metadata: Option<&'a Metadata>,
+}
+
+impl<'a> Subject<'a> {
+    /// A request.
+    pub(crate) fn request(head: &'a RequestHead, info: &'a StreamInfo) -> Self {
+        let metadata = info.dynamic_metadata();
+        Self { head: Some(head), connection: &info.connection, remote: info.remote_address(), metadata }
+    }
+
+    /// A connection.
+    pub(crate) fn connection(connection: &'a ConnectionInfo) -> Self {
+        Self { head: None, connection, remote: &connection.remote, metadata: None }
+    }
+}
+
+/// A compiled `RBAC`.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) action: Action,
+    /// In the order of their names.
+    policies: Box<[Policy]>,
+}
+
+#[derive(Debug)]
+struct Policy {
+    name: Box<str>,
+    /// One of them has to be given, and one of the principals.
+    permissions: Box<[Rule]>,
+    principals: Box<[Rule]>,
+}
+
+/// A permission or a principal.
+#[derive(Debug)]
+enum Rule {
+    All(Box<[Rule]>),
+    OneOf(Box<[Rule]>),
+    Not(Box<Rule>),
+    Any,
+    Header(Box<HeaderMatcher>),
+    /// The path without its query.
+    Path(StringMatcher),
+    Metadata(Box<MetadataMatcher>),
+    ServerName(StringMatcher),
+    Ip(Whose, CidrList),
+    DestinationPort(Range<i64>),
+    /// A client certificate was presented that has such a name; `None`: any.
+    Authenticated(Option<StringMatcher>),
+}
+
+/// Whose address is looked at.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    Destination,
+    /// The connection's peer, as a PROXY protocol header may say.
+    Source,
+    /// The peer itself.
+    DirectRemote,
+    /// The client, as `x-forwarded-for` may say.
+    Remote,
+}
+
+impl Engine {
+    pub(crate) fn compile(message: &pb::Rbac, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::Rbac { action, policies } = message;
+        let action = match pb::rbac::Action::try_from(*action).ok()? {
+            pb::rbac::Action::Allow => Action::Allow,
+            pb::rbac::Action::Deny => Action::Deny,
+            pb::rbac::Action::Log => Action::Log,
+        };
+        let of_policies = cx.field("policies");
+        let mut compiled = policies
+            .iter()
+            .map(|(name, policy)| Policy::compile(name, policy, &of_policies.key(name)))
+            .collect::<Option<Vec<_>>>()?;
+        compiled.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(Self { action, policies: compiled.into() })
+    }
+
+    /// Whether a request may go on, and the policy that takes it.
+    pub(crate) fn judge(&self, subject: &Subject<'_>) -> (bool, Option<&str>) {
+        let policy = self.policies.iter().find(|policy| policy.takes(subject));
+        let allowed = match self.action {
+            Action::Allow => policy.is_some(),
+            Action::Deny => policy.is_none(),
+            Action::Log => true,
+        };
+        (allowed, policy.map(|policy| &*policy.name))
+    }
+}
+
+impl Policy {
+    fn compile(name: &str, message: &pb::Policy, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::Policy { permissions, principals } = message;
+        Some(Self {
+            name: name.into(),
+            permissions: list(permissions, cx, "permissions", Rule::permission)?,
+            principals: list(principals, cx, "principals", Rule::principal)?,
+        })
+    }
+
+    fn takes(&self, subject: &Subject<'_>) -> bool {
+        let one_of = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(subject));
+        one_of(&self.permissions) && one_of(&self.principals)
+    }
+}
+
+/// The messages of a repeated field, compiled.
+fn list<M>(
+    messages: &[M],
+    cx: &CompileContext<'_>,
+    field: &str,
+    compile: impl Fn(&M, &CompileContext<'_>) -> Option<Rule>,
+) -> Option<Box<[Rule]>> {
+    messages.iter().enumerate().map(|(i, m)| compile(m, &cx.item(field, i))).collect()
+}
+
+fn path(message: &PathMatcher, cx: &CompileContext<'_>) -> Option<Rule> {
+    let PathMatcher { rule } = message;
+    let path_matcher::Rule::Path(matcher) = rule.as_ref()?;
+    Some(Rule::Path(StringMatcher::compile(matcher, &cx.field("path"))?))
+}
+
+fn ip(whose: Whose, range: &CidrRange, cx: &CompileContext<'_>, field: &str) -> Option<Rule> {
+    Some(Rule::Ip(whose, CidrList::compile(slice::from_ref(range), cx, field)?))
+}
+
+impl Rule {
+    fn permission(message: &pb::Permission, cx: &CompileContext<'_>) -> Option<Self> {
+        use pb::permission::{Rule as Of, Set};
+        let pb::Permission { rule } = message;
+        let set = |Set { rules }: &Set, field: &str| list(rules, &cx.field(field), "rules", Self::permission);
+        Some(match rule.as_ref()? {
+            Of::AndRules(rules) => Self::All(set(rules, "and_rules")?),
+            Of::OrRules(rules) => Self::OneOf(set(rules, "or_rules")?),
+            Of::NotRule(rule) => Self::Not(Box::new(Self::permission(rule, &cx.field("not_rule"))?)),
+            Of::Any(_) => Self::Any,
+            Of::Header(header) => {
+                Self::Header(Box::new(HeaderMatcher::compile(header, &cx.field("header"))?))
+            }
+            Of::UrlPath(matcher) => path(matcher, &cx.field("url_path"))?,
+            Of::Metadata(matcher) => {
+                Self::Metadata(Box::new(MetadataMatcher::compile(matcher, &cx.field("metadata"))?))
+            }
+            Of::RequestedServerName(name) => {
+                Self::ServerName(StringMatcher::compile(name, &cx.field("requested_server_name"))?)
+            }
+            Of::DestinationIp(range) => ip(Whose::Destination, range, cx, "destination_ip")?,
+            Of::DestinationPort(port) => {
+                let port = i64::from(*port);
+                Self::DestinationPort(port..port + 1)
+            }
+            Of::DestinationPortRange(Int32Range { start, end }) => {
+                Self::DestinationPort(i64::from(*start)..i64::from(*end))
+            }
+        })
+    }
+
+    fn principal(message: &pb::Principal, cx: &CompileContext<'_>) -> Option<Self> {
+        use pb::principal::{Authenticated, Identifier as Of, Set};
+        let pb::Principal { identifier } = message;
+        let set = |Set { ids }: &Set, field: &str| list(ids, &cx.field(field), "ids", Self::principal);
+        Some(match identifier.as_ref()? {
+            Of::AndIds(ids) => Self::All(set(ids, "and_ids")?),
+            Of::OrIds(ids) => Self::OneOf(set(ids, "or_ids")?),
+            Of::NotId(id) => Self::Not(Box::new(Self::principal(id, &cx.field("not_id"))?)),
+            Of::Any(_) => Self::Any,
+            Of::Authenticated(Authenticated { principal_name }) => {
+                Self::Authenticated(match principal_name {
+                    None => None,
+                    Some(name) => {
+                        let cx = cx.field("authenticated");
+                        Some(StringMatcher::compile(name, &cx.field("principal_name"))?)
+                    }
+                })
+            }
+            #[allow(deprecated, reason = "Envoy still takes it")]
+            Of::SourceIp(range) => ip(Whose::Source, range, cx, "source_ip")?,
+            Of::DirectRemoteIp(range) => ip(Whose::DirectRemote, range, cx, "direct_remote_ip")?,
+            Of::RemoteIp(range) => ip(Whose::Remote, range, cx, "remote_ip")?,
+            Of::Header(header) => {
+                Self::Header(Box::new(HeaderMatcher::compile(header, &cx.field("header"))?))
+            }
+            Of::UrlPath(matcher) => path(matcher, &cx.field("url_path"))?,
+            Of::Metadata(matcher) => {
+                Self::Metadata(Box::new(MetadataMatcher::compile(matcher, &cx.field("metadata"))?))
+            }
+        })
+    }
+
+    fn matches(&self, subject: &Subject<'_>) -> bool {
+        let connection = subject.connection;
+        match self {
+            Self::All(rules) => rules.iter().all(|rule| rule.matches(subject)),
+            Self::OneOf(rules) => rules.iter().any(|rule| rule.matches(subject)),
+            Self::Not(rule) => !rule.matches(subject),
+            Self::Any => true,
+            // A connection is asked as a request without headers and path would be.
+            Self::Header(matcher) => match subject.head {
+                Some(head) => matcher.matches(&head.headers),
+                None => matcher.matches(&HeaderMap::new()),
+            },
+            Self::Path(matcher) => subject.head.is_some_and(|head| {
+                let path = head.path().split(|b| matches!(b, b'?' | b'#')).next();
+                path.is_some_and(|path| matcher.matches(path))
+            }),
+            Self::Metadata(matcher) => matcher.matches(subject.metadata),
+            Self::ServerName(matcher) => {
+                let name = connection.requested_server_name.as_deref().unwrap_or_default();
+                matcher.matches(name.as_bytes())
+            }
+            Self::Ip(whose, ranges) => whose.address(subject).ip().is_some_and(|ip| ranges.contains(ip)),
+            Self::DestinationPort(range) => {
+                connection.local.port().is_some_and(|port| range.contains(&port.into()))
+            }
+            Self::Authenticated(name) => is_authenticated(connection, name.as_ref()),
+        }
+    }
+}
+
+/// The name of a peer is one of its URIs, else of its DNS names, else its subject.
+fn is_authenticated(connection: &ConnectionInfo, name: Option<&StringMatcher>) -> bool {
+    let Some(tls) = &connection.tls else { return false };
+    let Some(name) = name else { return true };
+    let certificate = tls.peer.as_ref().and_then(|peer| peer.chain.first());
+    let Some(certificate) = certificate else { return name.matches(b"") };
+    let any = |list: &[Box<str>]| list.iter().any(|text| name.matches(text.as_bytes()));
+    match (certificate.uri_sans.as_slice(), certificate.dns_sans.as_slice()) {
+        ([], []) => name.matches(certificate.subject.as_bytes()),
+        ([], names) => any(names),
+        (uris, names) => any(uris) || any(names),
+    }
+}
+
+impl Whose {
+    fn address<'a>(self, subject: &Subject<'a>) -> &'a Address {
+        match self {
+            Self::Destination => &subject.connection.local,
+            Self::Source => &subject.connection.remote,
+            Self::DirectRemote => &subject.connection.direct_remote,
+            Self::Remote => subject.remote,
+        }
+    }
+}
