@@ -77,6 +77,10 @@ pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactor
             Box::new(http::header_mutation::HeaderMutationFactory),
         ),
         (
+            "envoy.extensions.filters.http.header_to_metadata.v3.Config",
+            Box::new(http::header_to_metadata::HeaderToMetadataFactory),
+        ),
+        (
             "envoy.extensions.filters.http.health_check.v3.HealthCheck",
             Box::new(http::health_check::HealthCheckFactory),
         ),

@@ -129,6 +129,23 @@ fn timeouts() {
 }
 
 #[test]
+fn filters() {
+    let (app, authz) = (Upstream::start("app"), Upstream::start("authz"));
+    let server = Server::start(&example("filters.yaml", &[&app, &authz]), &[]);
+    let web = server.listener("web");
+    let got = request(web, "POST", "/a", &[], "hello");
+    assert_eq!((got.status, got.body.as_str()), (200, "app: POST /a HTTP/1.1hello"));
+    assert!(got.head.contains("x-path: /a"), "{}", got.head);
+    let got = request(web, "GET", "/admin", &[], "");
+    assert_eq!((got.status, got.body.as_str()), (403, "RBAC: access denied"));
+    assert!(got.head.contains("x-path: /admin"), "replies pass the filters: {}", got.head);
+    assert_eq!(request(web, "POST", "/a", &[], &"x".repeat(65)).status, 413);
+    assert_eq!(request(web, "GET", "/slow", &[], "").status, 403, "the service does not answer");
+    let reports: Vec<u16> = (0..3).map(|_| request(web, "GET", "/report", &[], "").status).collect();
+    assert_eq!(reports, [200, 200, 429]);
+}
+
+#[test]
 fn demo() {
     let out = output(&["demo", "--once"]);
     let said = text(&out.stdout);

@@ -11,7 +11,7 @@ def authz(name, respond, cfg='{}', reqs=({},), routes=None, dead=False, stats=ST
     async def _(t):
         u = await t.up('u1')
         a = t.dead('authz') if dead else await t.up('authz', respond)
-        f = http_filter('ea', 'ext_authz.v3.ExtAuthz', merge({'http_service': {'server_uri': {'uri': 'authz.example:80', 'cluster': 'ca', 'timeout': '0.3s'}}}, Y(cfg)))
+        f = http_filter('ea', 'ext_authz.v3.ExtAuthz', merge({'http_service': {'server_uri': {'uri': 'authz.example:80', 'cluster': 'ca', 'timeout': '3s'}}}, Y(cfg)))
         await t.start(simple(t, clusters=[cluster('c1', u), cluster('ca', a)], filters=[f], log=LOG, routes=routes))
         for i, k in enumerate(reqs):
             t.see('r%d' % i, await t.req(**k))

@@ -402,6 +402,9 @@ impl Downstream for H1Connection {
     }
 
     fn encode_trailers(&mut self, trailers: &HeaderMap) {
+        // Those of a protocol that always has them stop here, too.
+        let none = HeaderMap::new();
+        let trailers = if self.config.h1.enable_trailers { trailers } else { &none };
         self.out();
         let before = self.output.len();
         self.codec.encode_trailers(trailers, &mut self.output);

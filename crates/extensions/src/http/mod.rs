@@ -12,6 +12,7 @@ pub mod fault;
 mod frame;
 pub mod grpc_http1_bridge;
 pub mod header_mutation;
+pub mod header_to_metadata;
 pub mod health_check;
 pub mod local_ratelimit;
 pub mod rbac;
