@@ -146,6 +146,91 @@ fn filters() {
 }
 
 #[test]
+fn canary_weights() {
+    let (stable, canary) = (Upstream::start("stable"), Upstream::start("canary"));
+    let server = Server::start(&example("canary-weights.yaml", &[&stable, &canary]), &[]);
+    let web = server.listener("web");
+    assert_eq!(upstream_of(&request(web, "GET", "/", &["x-canary: always"], "")), "canary");
+    let share = |n: usize| {
+        let got: Vec<Got> = (0..n).map(|_| request(web, "GET", "/", &[], "")).collect();
+        assert!(got.iter().all(|g| (upstream_of(g) == "canary") == g.head.contains("x-version: canary")));
+        got.iter().filter(|g| upstream_of(g) == "canary").count()
+    };
+    // One in ten: fewer than 40 of 100 but for one time in many millions.
+    assert!(share(100) < 40);
+    for (key, value) in [("stable", 0), ("canary", 100)] {
+        let done = server.ask("POST", &format!("/runtime_modify?routing.canary.{key}={value}"));
+        assert_eq!(done.body, "OK\n");
+    }
+    assert_eq!(share(10), 10);
+}
+
+#[test]
+fn shadowing() {
+    let (app, next) = (Upstream::start("app"), Upstream::start("next"));
+    let server = Server::start(&example("shadowing.yaml", &[&app, &next]), &[]);
+    let web = server.listener("web");
+    for _ in 0..5 {
+        let got = request(web, "POST", "/order", &[], "two");
+        assert_eq!((got.status, upstream_of(&got)), (200, "app"));
+    }
+    let copied = || server.ask("GET", "/stats?filter=cluster.next.upstream_rq_200").body.contains(": 5");
+    let mut tries = 0;
+    while !copied() {
+        tries += 1;
+        assert!(tries < 2_000, "five copies");
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn fault_injection() {
+    let app = Upstream::start("app");
+    let server = Server::start(&example("fault-injection.yaml", &[&app]), &[]);
+    let web = server.listener("web");
+    assert_eq!(request(web, "GET", "/", &[], "").status, 200);
+    let got = request(web, "GET", "/", &["x-envoy-fault-abort-request: 418"], "");
+    assert_eq!((got.status, got.body.as_str()), (418, "fault filter abort"));
+    assert_eq!(request(web, "GET", "/", &["x-envoy-fault-delay-request: 1"], "").status, 200);
+    assert_eq!(request(web, "GET", "/broken/x", &[], "").status, 503);
+    let stats = server.ask("GET", "/stats?filter=fault").body;
+    assert!(
+        stats.contains("fault.aborts_injected: 2") && stats.contains("fault.delays_injected: 1"),
+        "{stats}"
+    );
+}
+
+#[test]
+fn cors() {
+    let api = Upstream::start("api");
+    let server = Server::start(&example("cors.yaml", &[&api]), &[]);
+    let web = server.listener("web");
+    let (ours, theirs) = ("origin: https://www.shop.example", "origin: https://shop.example.evil");
+    let got = request(web, "OPTIONS", "/x", &[ours, "access-control-request-method: PUT"], "");
+    assert_eq!((got.status, upstream_of(&got)), (200, "none"));
+    assert!(got.head.contains("access-control-allow-methods: GET, PUT"), "{}", got.head);
+    let got = request(web, "GET", "/x", &[ours], "");
+    assert_eq!(upstream_of(&got), "api");
+    assert!(got.head.contains("access-control-allow-origin: https://www.shop.example"), "{}", got.head);
+    let got = request(web, "GET", "/x", &[theirs], "");
+    assert_eq!(upstream_of(&got), "api");
+    assert!(!got.head.contains("access-control-allow-origin"), "{}", got.head);
+}
+
+#[test]
+fn retry_plugins() {
+    let (gone, canary, app) = (Upstream::gone(), Upstream::start("canary"), Upstream::start("app"));
+    let server = Server::start(&example("retry-plugins.yaml", &[&gone, &canary, &app]), &[]);
+    let web = server.listener("web");
+    let answers: Vec<Got> = (0..12).map(|_| request(web, "GET", "/", &[], "")).collect();
+    assert!(answers.iter().all(|g| g.status == 200), "{answers:?}");
+    let retried: Vec<&Got> =
+        answers.iter().filter(|g| !g.head.contains("x-envoy-attempt-count: 1")).collect();
+    assert!(!retried.is_empty() && retried.iter().all(|g| upstream_of(g) == "app"), "{retried:?}");
+    assert!(answers.iter().any(|g| upstream_of(g) == "canary"), "{answers:?}");
+}
+
+#[test]
 fn demo() {
     let out = output(&["demo", "--once"]);
     let said = text(&out.stdout);

@@ -38,7 +38,7 @@ def chain(name, front=UP, back=merge(dict(UP), ALLOW), h2=True, back_codec='AUTO
         if r.status == 101:
             c.send(b'hello')
             try:
-                t.see('echo', await asyncio.wait_for(c.exactly(5), 1))
+                t.see('echo', await asyncio.wait_for(c.exactly(5), 0.6))
             except (asyncio.TimeoutError, Closed) as e:
                 t.see('echo', type(e).__name__)
         c.close()

@@ -225,6 +225,11 @@ impl Upstream {
         Self { address }
     }
 
+    /// One that nobody is at.
+    pub fn gone() -> Self {
+        Self { address: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() }
+    }
+
     pub fn port(&self) -> u16 {
         self.address.port()
     }
