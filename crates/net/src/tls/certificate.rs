@@ -111,7 +111,7 @@ impl<'a> Certificate<'a> {
             let text = std::str::from_utf8(name.content).ok().filter(|t| !t.contains('\0'));
             match (name.tag & 0x1f, text) {
                 (0, _) => {
-                    if let Some(text) = other_name(name) {
+                    if let Some((_, text)) = other_name(name) {
                         each(SanType::OtherName, &text);
                     }
                 }
@@ -124,6 +124,17 @@ impl<'a> Certificate<'a> {
                     }
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Calls `each` with the type, as its DER has it, and the text of every other name that is a string.
+    pub fn for_each_other_name(&self, mut each: impl FnMut(&[u8], &str)) {
+        let Some(names) = self.extension(SUBJECT_ALT_NAME) else { return };
+        let Some(names) = Reader(names).expect(tag::SEQUENCE) else { return };
+        for name in names.inside().filter(|name| name.tag & 0x1f == 0) {
+            if let Some((oid, text)) = other_name(name) {
+                each(oid, &text);
             }
         }
     }
@@ -170,6 +181,25 @@ impl<'a> Certificate<'a> {
     }
 }
 
+/// The DER of an object identifier that is written as numbers (`1.2.840`); `None` where it is none.
+pub(super) fn oid_bytes(text: &str) -> Option<Vec<u8>> {
+    let mut numbers = text.split('.').map(|n| n.parse::<u64>().ok());
+    let (first, second) = (numbers.next()??, numbers.next()??);
+    if first > 2 || (first < 2 && second > 39) {
+        return None;
+    }
+    let mut out = Vec::new();
+    for number in std::iter::once(Some(first.checked_mul(40)?.checked_add(second)?)).chain(numbers) {
+        let number = number?;
+        let groups = (u64::BITS - number.leading_zeros()).div_ceil(7).max(1);
+        for group in (0..groups).rev() {
+            let bits = (number >> (7 * group)) as u8 & 0x7f;
+            out.push(if group > 0 { bits | 0x80 } else { bits });
+        }
+    }
+    Some(out)
+}
+
 /// Bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -191,12 +221,12 @@ fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).into())
 }
 
-/// The text of an OtherName whose value is a string.
-fn other_name(name: Value<'_>) -> Option<String> {
+/// The type of an OtherName whose value is a string, as its DER has it, and its text.
+fn other_name(name: Value<'_>) -> Option<(&[u8], String)> {
     let mut parts = name.inside();
-    parts.expect(tag::OID)?;
+    let oid = parts.expect(tag::OID)?.content;
     let value = parts.expect(tag::context(0, true))?.inside().next()?;
-    Some(text_of(value)).filter(|t| !t.is_empty() && !t.contains('\0'))
+    Some((oid, text_of(value))).filter(|(_, t)| !t.is_empty() && !t.contains('\0'))
 }
 
 /// `UTCTime` and `GeneralizedTime` as certificates have them: to the second, in UTC (RFC 5280, 4.1.2.5).

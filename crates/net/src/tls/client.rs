@@ -146,6 +146,9 @@ impl ClientSide {
             .with_custom_certificate_verifier(server_verifier)
             .with_client_cert_resolver(Arc::new(ours));
         config.alpn_protocols = common.alpn;
+        if let Some(file) = common.key_log {
+            config.key_log = file;
+        }
         config.enable_secret_extraction = true;
         let max_session_keys = MaxSessionKeys(max_session_keys);
         config.resumption = max_session_keys.resumption();

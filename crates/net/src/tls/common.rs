@@ -1,6 +1,7 @@
 //! What `DownstreamTlsContext` and `UpstreamTlsContext` have in common.
 
 use super::certificate::Certificate;
+use super::key_log::KeyFile;
 use super::material::{Identity, Source, identity, validation};
 use super::ocsp::OcspTimes;
 use super::params::Params;
@@ -31,6 +32,7 @@ pub(super) struct Common {
     pub(super) params: Params,
     pub(super) identities: Vec<Identity>,
     pub(super) alpn: Vec<Vec<u8>>,
+    pub(super) key_log: Option<Arc<KeyFile>>,
     validation: Option<(Validation, Authority)>,
     suppress_hints: bool,
 }
@@ -63,6 +65,7 @@ impl Common {
             alpn_protocols,
             validation_context_type,
             tls_certificate_sds_secret_configs,
+            key_log,
         } = message.unwrap_or_default();
         let params = Params::compile(tls_params, newest, &cx.field("tls_params"));
         if !tls_certificates.is_empty() && !tls_certificate_sds_secret_configs.is_empty() {
@@ -95,7 +98,8 @@ impl Common {
         let alpn = alpn_protocols.into_iter().map(String::into_bytes).collect();
         let suppress_hints = validation.as_ref().is_some_and(|(_, _, suppress)| *suppress);
         let validation = validation.map(|(validation, authority, _)| (validation, authority));
-        Some(Self { params: params?, identities, alpn, validation, suppress_hints })
+        let key_log = key_log.map(KeyFile::of);
+        Some(Self { params: params?, identities, alpn, key_log, validation, suppress_hints })
     }
 
     /// Whether an authority is configured.

@@ -1,6 +1,6 @@
 //! Certificates, keys and authorities from where the configuration says they are.
 
-use super::certificate::{Certificate, SanType};
+use super::certificate::{Certificate, SanType, oid_bytes};
 use super::ocsp::Ocsp;
 use super::verify::{SanMatcher, Trust, Validation};
 use nuncio_core::config::{CompileContext, data_source};
@@ -245,7 +245,7 @@ fn san_matchers(
 ) -> Option<Vec<SanMatcher>> {
     let mut matchers = Vec::new();
     for (i, message) in typed.iter().enumerate() {
-        let pb::SubjectAltNameMatcher { san_type, matcher } = message;
+        let pb::SubjectAltNameMatcher { san_type, matcher, oid } = message;
         let cx = cx.item("match_typed_subject_alt_names", i);
         let Some(matcher) = matcher else {
             cx.error("matcher: value is required");
@@ -259,7 +259,15 @@ fn san_matchers(
             Ok(PbSanType::OtherName) => SanType::OtherName,
             Ok(PbSanType::Unspecified) | Err(_) => return None,
         };
-        matchers.push(san_matcher(Some(kind), matcher, &cx.field("matcher"))?);
+        let oid = match (kind, oid_bytes(oid)) {
+            (SanType::OtherName, None) => {
+                cx.error(format!("Failed to create SAN matcher for OTHER_NAME with OID: {oid}"));
+                return None;
+            }
+            (SanType::OtherName, Some(bytes)) => Some(bytes.into_boxed_slice()),
+            _ => None,
+        };
+        matchers.push(SanMatcher { oid, ..san_matcher(Some(kind), matcher, &cx.field("matcher"))? });
     }
     if typed.is_empty() {
         for (i, message) in untyped.iter().enumerate() {
@@ -278,7 +286,7 @@ fn san_matcher(
         Some(MatchPattern::Exact(text)) => Some(text.as_str().into()),
         _ => None,
     };
-    Some(SanMatcher { kind, matcher: StringMatcher::compile(message, cx)?, exact })
+    Some(SanMatcher { kind, matcher: StringMatcher::compile(message, cx)?, oid: None, exact })
 }
 
 fn pins(

@@ -9,6 +9,7 @@ mod der;
 mod error;
 mod handshake;
 pub mod hello;
+mod key_log;
 mod material;
 mod ocsp;
 mod params;

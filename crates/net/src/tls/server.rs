@@ -130,6 +130,9 @@ impl ServerSide {
         let client_verifier: Arc<Verifier> = Arc::clone(&verifier);
         let mut base = builder.with_client_cert_verifier(client_verifier).with_cert_resolver(resolver);
         base.alpn_protocols = common.alpn;
+        if let Some(file) = common.key_log {
+            base.key_log = file;
+        }
         base.ignore_client_order = !prefer_client_ciphers;
         base.enable_secret_extraction = true;
         let context = session_context(&common.identities, &verifier);

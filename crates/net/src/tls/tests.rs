@@ -249,3 +249,20 @@ async fn a_ticket_opens_a_session_of_a_server_alike_and_of_no_other() {
         }
     }
 }
+
+#[test]
+fn object_identifiers_are_written_as_numbers() {
+    for (text, bytes) in [
+        ("1.2.3.4", Some(&[0x2a, 3, 4][..])),
+        ("2.999.1", Some(&[0x88, 0x37, 1])),
+        ("1.2.840.113549", Some(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d])),
+        ("2.5.0.128", Some(&[0x55, 0, 0x81, 0])),
+        ("3.1", None),
+        ("1.40", None),
+        ("1", None),
+        ("1.2.x", None),
+        ("", None),
+    ] {
+        assert_eq!(certificate::oid_bytes(text).as_deref(), bytes, "{text}");
+    }
+}

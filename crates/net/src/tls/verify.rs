@@ -53,13 +53,20 @@ pub(super) struct SanMatcher {
     /// `None`: of any type (`match_subject_alt_names`).
     pub(super) kind: Option<SanType>,
     pub(super) matcher: StringMatcher,
+    /// `oid`, as its DER has it: the type of other names.
+    pub(super) oid: Option<Box<[u8]>>,
     /// An exact pattern: for DNS names a wildcard in the certificate matches it.
     pub(super) exact: Option<Box<str>>,
 }
 
 impl SanMatcher {
+    /// Whether an other name of this type is wanted.
+    fn matches_other(&self, oid: &[u8], text: &str) -> bool {
+        self.oid.as_deref() == Some(oid) && self.matcher.matches(text.as_bytes())
+    }
+
     pub(super) fn matches(&self, kind: SanType, san: &str) -> bool {
-        if self.kind.is_some_and(|k| k != kind) {
+        if self.oid.is_some() || self.kind.is_some_and(|k| k != kind) {
             return false;
         }
         match (&self.exact, kind) {
@@ -183,6 +190,9 @@ impl Validation {
         if !self.sans.is_empty() {
             let mut found = false;
             parsed.for_each_san(|kind, text| found |= self.sans.iter().any(|m| m.matches(kind, text)));
+            parsed.for_each_other_name(|oid, text| {
+                found |= self.sans.iter().any(|m| m.matches_other(oid, text));
+            });
             if !found {
                 return Err(Refusal::sans(&parsed));
             }
