@@ -156,7 +156,7 @@ fn envoy_string(message: pb::StringMatcher) -> envoy::StringMatcher {
         From::Suffix(text) => To::Suffix(text),
         From::Contains(text) => To::Contains(text),
         From::SafeRegex(pb::RegexMatcher { regex, engine_type: _ }) => {
-            To::SafeRegex(envoy::RegexMatcher { regex, ..Default::default() })
+            To::SafeRegex(envoy::RegexMatcher { regex })
         }
     });
     envoy::StringMatcher { match_pattern, ignore_case }
