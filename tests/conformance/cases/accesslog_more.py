@@ -92,3 +92,29 @@ async def formatters_refused(t):
         code, _log = await t.run_to_end(simple(t, clusters=[], routes='[]', logs=[log]), args=('--mode', 'validate'))
         out['%s %d' % (fmt, len(formatters))] = code
     t.see('exit', out)
+
+
+# ---- operators with odd values around them
+ROUTES = '[{name: direct, match: {prefix: /d}, direct_response: {status: 200, body: {inline_string: hello}}}, {name: "up?", match: {prefix: /}, route: {cluster: c1}, metadata: {filter_metadata: {ns: {s: "a b", n: 5, f: 1.5, b: true, z: null, l: [1, x, {k: v}], e: "", o: {}}}}}]'
+text('odd_metadata_values', '|'.join('%%METADATA(ROUTE:ns:%s)%%' % k for k in 'snfbzleoq') + '|%METADATA(ROUTE:ns:s):1%|%METADATA(ROUTE:ns:l:0)%|%METADATA(ROUTE)%|%METADATA(ROUTE:)%|%METADATA(ROUTE:none)%', routes=ROUTES)
+js('odd_metadata_values', '{%s, t: "<%%METADATA(ROUTE:ns:n)%%>", all: "%%METADATA(ROUTE:ns)%%"}' % ', '.join('%s: "%%METADATA(ROUTE:ns:%s)%%"' % (k, k) for k in 'snfbzleoq'), routes=ROUTES)
+text('odd_common_durations', '|'.join('%%COMMON_DURATION(%s)%%' % a for a in ('DS_RX_BEG:DS_RX_BEG', 'DS_TX_END:DS_RX_BEG', 'nonsense:DS_TX_END', 'DS_RX_BEG:DS_TX_END:ns', 'US_TX_BEG:US_RX_BEG:us', 'ds_rx_beg:DS_TX_END')), [dict(path='/x'), dict(path='/d')], routes=ROUTES, post=numbers)
+text('odd_paths', '%PATH%|%PATH(WQ)%|%PATH(NQ)%|%PATH(NQ:PATH):3%|%PATH(WQ:ORIG)%|%PATH(NQ:ORIG_OR_PATH)%|%PATH(:PATH)%', [dict(path='/a/b?c=d#e'), dict(path='/r/x?y'), dict(path='/?')], routes='[{match: {prefix: /r}, route: {cluster: c1, prefix_rewrite: /new}}, {match: {prefix: /}, route: {cluster: c1}}]')
+text('odd_headers_odd', '%REQ(x-a)%|%REQ(X-A):0%|%REQ(x-a):1%|%REQ(:scheme)%|%REQ(host)%|%REQ(:method?x)%|%RESP(:status)%|%RESP(x-r):2%|%RESP(none?x-r)%|%REQ(x-empty)%|%REQ(x-empty?x-a)%|%TRAILER(none?other):3%', [H(('x-a', 'one'), ('x-a', 'two'), ('x-empty', '')), {}], respond=lambda m, n: resp(200, '', [('x-r', 'first'), ('x-r', 'second')]))
+text('odd_literals', '100%%|%%PROTOCOL%%|%%%PROTOCOL%%%|a\\tb|{}|"q"|\u00e9|%PROTOCOL%%PROTOCOL%')
+text('odd_environment', '%ENVIRONMENT(NUNCIO_NOT_SET)%|%ENVIRONMENT(NUNCIO_NOT_SET):2%|%ENVIRONMENT(=)%')
+js('odd_environment', '{a: "%ENVIRONMENT(NUNCIO_NOT_SET)%", n: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%", p: "%DOWNSTREAM_LOCAL_PORT%x", q: "%RESPONSE_FLAGS%", r: "%RESPONSE_FLAGS_LONG%", c: "%CUSTOM_FLAGS%", g: "%GRPC_STATUS%", gn: "%GRPC_STATUS_NUMBER%"}')
+js('odd_omitted', '{a: "%REQ(none)%", b: "x%REQ(none)%y", c: {d: "%REQ(none)%"}, e: ["%REQ(none)%", "%PROTOCOL%"], f: "%CUSTOM_FLAGS%", g: "", h: {}, i: []}', omit=True)
+js('odd_not_omitted', '{a: "%REQ(none)%", b: "x%REQ(none)%y", c: {d: "%REQ(none)%"}, e: ["%REQ(none)%", "%PROTOCOL%"], f: "%CUSTOM_FLAGS%", g: "", h: {}, i: []}')
+js('odd_keys', '{"b c": 1, "a\\"": "%PROTOCOL%", "\\u00e9": x, "": y, "%PROTOCOL%": z, Z: 1, a: {z: 1, y: "%RESPONSE_CODE%"}}')
+text('odd_grpc_status_forms', '%GRPC_STATUS%|%GRPC_STATUS(CAMEL_STRING)%|%GRPC_STATUS(SNAKE_STRING)%|%GRPC_STATUS(NUMBER)%|%GRPC_STATUS_NUMBER%', [H(('content-type', 'application/grpc'), path='/%s' % s, method='POST') for s in ('0', '1', '14', '16', '17', '99', 'x', '-1', '007')], respond=lambda m, n: resp(200, '', [('grpc-status', m['path'][1:]), ('content-type', 'application/grpc')]))
+text('odd_attempts', '%UPSTREAM_HOSTS_ATTEMPTED%|%UPSTREAM_HOST_NAMES_ATTEMPTED%|%UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT%|%UPSTREAM_HOST_NAME%|%UPSTREAM_HOST_NAME_WITHOUT_PORT%|%UPSTREAM_REQUEST_ATTEMPT_COUNT%|%UPSTREAM_CONNECTION_IDS_ATTEMPTED%', respond=lambda m, n: resp(503), routes='[{match: {prefix: /}, route: {cluster: c1, retry_policy: {retry_on: 5xx, num_retries: 2, retry_back_off: {base_interval: 0.001s}}}}]', post=lambda l: re.sub(r'\|[\d,]+$', lambda m: '|' + str(len(m[0].split(','))), l))
+
+# ---- filters on odd traffic
+flt('odd_response_flag_some', '{response_flag_filter: {flags: [NR, UF, DPE]}}', [dict(path='/none'), dict(path='/d'), dict(raw=b'BAD\r\n\r\n')], routes='[{match: {prefix: /d}, direct_response: {status: 200}}]')
+flt('odd_status_of_nothing', '{status_code_filter: {comparison: {op: LE, value: {default_value: 0, runtime_key: k}}}}', [dict(path='/x'), dict(raw=b'GET / HTTP/1.1\r\n', timeout=0.2)])
+flt('odd_not_equal', '{status_code_filter: {comparison: {op: NE, value: {default_value: 200, runtime_key: k}}}}', [H(('x-st', s), path='/' + s) for s in ('200', '204', '404')])
+flt('odd_header_ranges', '{header_filter: {header: {name: x-n, range_match: {start: 5, end: 10}}}}', [H(('x-n', n), path='/' + n) for n in ('4', '5', '9', '10', '5x', '-5')])
+flt('odd_and_or_nested', '{or_filter: {filters: [{and_filter: {filters: [{header_filter: {header: {name: x-a, present_match: true}}}, {status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: k}}}}]}}, {header_filter: {header: {name: x-b, present_match: true}}}]}}', [H(('x-a', '1'), path='/a'), H(('x-a', '1'), ('x-st', '404'), path='/a404'), H(('x-b', '1'), path='/b'), dict(path='/none')])
+flt('odd_log_type_excluded', '{log_type_filter: {types: [DownstreamEnd], exclude: true}}', [dict(path='/x')], opts='{access_log_options: {flush_access_log_on_new_request: true}}')
+flt('odd_grpc_excluded', '{grpc_status_filter: {statuses: [OK], exclude: true}}', [dict(path='/x'), H(('x-st', '404'), path='/y')])

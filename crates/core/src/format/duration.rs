@@ -6,7 +6,7 @@ use super::field::millis;
 use super::parse::FormatError;
 
 /// A point in a stream's life (`COMMON_DURATION`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Point {
     DownstreamRxBegin,
     DownstreamRxEnd,
@@ -80,7 +80,12 @@ pub(super) fn between(
         Point::DownstreamTxBegin => t.downstream_tx_begin,
         Point::DownstreamTxEnd => t.downstream_tx_end,
     };
-    let length = at(to?)?.checked_duration_since(at(from?)?)?;
+    let (from, to) = (from?, to?);
+    let length = at(to)?.checked_duration_since(at(from)?)?;
+    if length.is_zero() && to < from {
+        // The clock is read once a turn; what comes before in a stream's life came before.
+        return None;
+    }
     Some(match precision {
         Precision::Millis => millis(length),
         Precision::Micros => length.as_micros() as u64,

@@ -160,30 +160,21 @@ const TEXTS: &[(&str, Text)] = &[
     }),
     ("UPSTREAM_CLUSTER_RAW", |cx, out| put_named(&cx.info.upstream.cluster, out)),
     ("UPSTREAM_CONNECTION_IDS_ATTEMPTED", |cx, out| {
-        join_attempts(cx, out, |_, _, id, out| id.map(|n| write_number(n, out)).is_some())
+        attempted(cx).and_then(|up| up.connection_id).map(|n| write_number(n, out)).is_some()
     }),
     ("UPSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
         put(cx.info.upstream.host.as_ref().map(|_| &b"Normal"[..]), out)
     }),
     ("UPSTREAM_HOST", |cx, out| put_address(cx.info.upstream.host.as_ref(), out)),
-    ("UPSTREAM_HOSTS_ATTEMPTED", |cx, out| {
-        join_attempts(cx, out, |host, _, _, out| put_address(Some(host), out))
-    }),
+    ("UPSTREAM_HOSTS_ATTEMPTED", |cx, out| put_address(attempted(cx).and_then(|up| up.host.as_ref()), out)),
     ("UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", |cx, out| {
-        join_attempts(cx, out, |host, _, _, out| put_ip(Some(host), out))
+        put_ip(attempted(cx).and_then(|up| up.host.as_ref()), out)
     }),
     ("UPSTREAM_HOST_NAME", |cx, out| host_name(&cx.info.upstream, out)),
-    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |cx, out| {
-        let up = &cx.info.upstream;
-        up.host.as_ref().is_some_and(|host| write_host_name_without_port(host, up.host_name.as_deref(), out))
-    }),
-    ("UPSTREAM_HOST_NAMES_ATTEMPTED", |cx, out| {
-        join_attempts(cx, out, |host, name, _, out| {
-            put(name.map(str::as_bytes), out) || put_address(Some(host), out)
-        })
-    }),
+    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |cx, out| host_name_without_port(&cx.info.upstream, out)),
+    ("UPSTREAM_HOST_NAMES_ATTEMPTED", |cx, out| attempted(cx).is_some_and(|up| host_name(up, out))),
     ("UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", |cx, out| {
-        join_attempts(cx, out, |host, name, _, out| write_host_name_without_port(host, name, out))
+        attempted(cx).is_some_and(|up| host_name_without_port(up, out))
     }),
     ("UPSTREAM_PROTOCOL", |cx, out| put(cx.info.upstream.protocol.map(|p| p.as_str().as_bytes()), out)),
     ("UPSTREAM_SERVER_NAME", |cx, out| {
@@ -291,35 +282,18 @@ fn host_name(up: &UpstreamInfo, out: &mut Vec<u8>) -> bool {
         || put_address(up.host.as_ref(), out)
 }
 
-fn write_host_name_without_port(host: &Address, name: Option<&str>, out: &mut Vec<u8>) -> bool {
-    match name.filter(|n| !n.is_empty()) {
+fn host_name_without_port(up: &UpstreamInfo, out: &mut Vec<u8>) -> bool {
+    match up.host_name.as_deref().filter(|n| !n.is_empty()) {
         Some(name) => {
             let bare =
                 name.rsplit_once(':').filter(|(_, p)| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
             put(Some(bare.map_or(name, |(n, _)| n).as_bytes()), out)
         }
-        None => put_ip(Some(host), out),
+        None => put_ip(up.host.as_ref(), out),
     }
 }
 
-/// Calls `write` for each attempt that got a connection, with commas between; `false` when there is none.
-fn join_attempts(
-    cx: &FormatContext<'_>,
-    out: &mut Vec<u8>,
-    write: fn(&Address, Option<&str>, Option<u64>, &mut Vec<u8>) -> bool,
-) -> bool {
-    let up = &cx.info.upstream;
-    let current = up.host.as_ref().filter(|_| up.connection_id.is_some());
-    let mut any = false;
-    let earlier =
-        up.earlier_attempts.iter().map(|a| (&a.host, a.host_name.as_deref(), Some(a.connection_id)));
-    for (host, name, id) in
-        earlier.chain(current.map(|host| (host, up.host_name.as_deref(), up.connection_id)))
-    {
-        if any {
-            out.push(b',');
-        }
-        any |= write(host, name.filter(|n| !n.is_empty()), id, out);
-    }
-    any
+/// The last attempt, where it got a connection: Envoy 1.40 forgets the others with each that it begins.
+fn attempted<'a>(cx: &FormatContext<'a>) -> Option<&'a UpstreamInfo> {
+    Some(&cx.info.upstream).filter(|up| up.host.is_some() && up.connection_id.is_some())
 }

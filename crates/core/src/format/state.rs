@@ -66,7 +66,7 @@ pub(super) fn write_metadata(
     out: &mut Vec<u8>,
 ) -> bool {
     match metadata_value(cx, source, path) {
-        None => false,
+        None | Some(Found::Value(ValueKind::NullValue(_))) => false,
         Some(Found::Value(ValueKind::StringValue(s))) => {
             out.extend_from_slice(s.as_bytes());
             true

@@ -1,7 +1,7 @@
 //! Every expectation was seen from Envoy 1.40 with the same format and a like request.
 
 use super::*;
-use crate::stream_info::{ConnectionInfo, EarlierAttempt, ResponseFlag};
+use crate::stream_info::{ConnectionInfo, ResponseFlag};
 use nuncio_codec::head::Version;
 use prost_types::Struct;
 use prost_types::value::Kind as ValueKind;
@@ -250,17 +250,15 @@ fn time_specifiers_are_those_of_envoys_library() {
 }
 
 #[test]
-fn a_retried_stream_names_every_host_that_it_was_connected_to() {
+fn only_the_last_attempt_counts_and_only_if_it_was_connected() {
     let mut sample = Sample::new();
-    sample.info.upstream.earlier_attempts.push(EarlierAttempt {
-        host: address("[::1]:81"),
-        host_name: Some("one.test:81".into()),
-        connection_id: 1,
-    });
-    assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED%"), "[::1]:81,127.0.0.1:33867");
-    assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT%"), "::1,127.0.0.1");
-    assert_eq!(sample.text("%UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT%"), "one.test,127.0.0.1");
-    assert_eq!(sample.text("%UPSTREAM_CONNECTION_IDS_ATTEMPTED%"), "1,2");
+    assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED%"), "127.0.0.1:33867");
+    assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT%"), "127.0.0.1");
+    assert_eq!(sample.text("%UPSTREAM_CONNECTION_IDS_ATTEMPTED%"), "2");
+    sample.info.upstream.host_name = Some("one.test:81".into());
+    assert_eq!(sample.text("%UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT%"), "one.test");
+    sample.info.upstream.connection_id = None;
+    assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED% %UPSTREAM_HOST%"), "- 127.0.0.1:33867");
     sample.info.upstream = Default::default();
     sample.info.upstream.transport_failure = Some("delayed connect error: Connection refused".into());
     assert_eq!(

@@ -130,17 +130,6 @@ impl ByteCounts {
     }
 }
 
-/// An attempt that a later one replaced.
-#[derive(Clone, Debug)]
-pub struct EarlierAttempt {
-    /// The host's address.
-    pub host: Address,
-    /// The host's name.
-    pub host_name: Option<Arc<str>>,
-    /// The upstream connection that carried it.
-    pub connection_id: u64,
-}
-
 /// What is known of the upstream side of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamInfo {
@@ -166,8 +155,6 @@ pub struct UpstreamInfo {
     pub stale_reuse: bool,
     /// Bytes of the upstream side.
     pub bytes: ByteCounts,
-    /// The attempts before the current one that got a connection (`UPSTREAM_HOSTS_ATTEMPTED`).
-    pub earlier_attempts: Vec<EarlierAttempt>,
     /// The cluster's metadata.
     pub cluster_metadata: Option<Arc<Metadata>>,
     /// What the handshake of its connection agreed on, where it is secured.

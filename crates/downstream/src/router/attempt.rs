@@ -16,7 +16,7 @@ use crate::hcm::upgrade;
 use crate::route::{HostChoice, is_grpc, set_authority};
 use crate::why::{self, Fault};
 use nuncio_codec::head::{Known, ResponseHead};
-use nuncio_core::stream_info::{EarlierAttempt, ResponseFlag};
+use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::cluster::PickContext;
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
@@ -253,6 +253,9 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     };
     let up = &mut stream.info.upstream;
     up.transport_failure = None;
+    if flight.attempts.is_empty() {
+        up.connection_id = None;
+    }
     charge::name_host(up, &host);
     if let Some(retry) = &mut flight.retry {
         retry.attempted(&host);
@@ -435,15 +438,6 @@ pub(super) fn plan<D: Downstream>(
     delay: std::time::Duration,
     because_of_timeout: TimeoutRetry,
 ) {
-    if let Some(attempt) = at.and_then(|at| flight.attempts.get(at))
-        && let Step::Live(up) = &attempt.step
-    {
-        stream.info.upstream.earlier_attempts.push(EarlierAttempt {
-            host: attempt.host.address(),
-            host_name: Some(Rc::as_ref(&attempt.host).hostname().clone()).filter(|n| !n.is_empty()),
-            connection_id: up.connection().id,
-        });
-    }
     if let Some(at) = at {
         flight.end(at);
     }
