@@ -196,10 +196,15 @@ fn requests_allocate_nothing_in_steady_state() {
     let before = COUNT.load(Relaxed);
     thread::spawn(|| drop(std::hint::black_box(vec![1_u8; 100]))).join().unwrap();
     assert!(COUNT.load(Relaxed) > before, "the count sees other threads");
+    // Each of three histograms gets its bins of a power of ten with the first value there: a slow machine may meet
+    // 10, 100 and 1,000 ms within the rounds that are counted. That is nothing beside their 600 requests.
+    let bins = 9;
     // The two buffers of a log double until they have the size at which they are written out.
-    for (what, more, most) in
-        [("plain", "", 0), ("forwarding headers and timeouts", FORWARDING, 0), ("JSON log", JSON_LOG, 32)]
-    {
+    for (what, more, most) in [
+        ("plain", "", bins),
+        ("forwarding headers and timeouts", FORWARDING, bins),
+        ("JSON log", JSON_LOG, bins + 32),
+    ] {
         let counted = allocations(more, &requests(), 200);
         assert!(counted <= most, "{what}: {counted}");
     }
