@@ -51,7 +51,7 @@ pub struct ListenerConfig {
     /// The chain of connections that no other one takes.
     pub(super) default_chain: Option<usize>,
     /// What looks at a connection before its chain is chosen, and which connections it leaves out.
-    pub(super) listener_filters: Vec<(Arc<dyn ListenerFilterConfig>, Option<Predicate>)>,
+    pub(super) listener_filters: Vec<FilterAndPredicate>,
     /// How long that may take.
     pub(super) filters_timeout: Option<Duration>,
     /// After that time the connection goes on as it is.
@@ -238,6 +238,9 @@ impl ListenerConfig {
     }
 }
 
+/// A listener filter, and which connections it leaves out (`filter_disabled`).
+pub(super) type FilterAndPredicate = (Arc<dyn ListenerFilterConfig>, Option<Predicate>);
+
 /// The chains, what each asks of a connection, and the place of the default one.
 type Chains = (Vec<FilterChainConfig>, Vec<ChainMatch>, Option<usize>);
 
@@ -321,7 +324,7 @@ fn compile_listener_filters(
     messages: Vec<pb::ListenerFilter>,
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
-) -> Option<Vec<(Arc<dyn ListenerFilterConfig>, Option<Predicate>)>> {
+) -> Option<Vec<FilterAndPredicate>> {
     let count = messages.len();
     let mut filters = Vec::with_capacity(count);
     for (i, filter) in messages.into_iter().enumerate() {

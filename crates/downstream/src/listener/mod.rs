@@ -90,9 +90,8 @@ impl Listener {
     ) -> Rc<Self> {
         let prefix = config.stat_prefix();
         let secured = config.filter_chains.iter().any(|c| matches!(c.transport, DownstreamTransport::Tls(_)));
-        let start = |(f, disabled): &(Arc<dyn ListenerFilterConfig>, Option<Predicate>)| {
-            (Arc::clone(f).start(world), disabled.clone())
-        };
+        let start =
+            |(f, disabled): &config::FilterAndPredicate| (Arc::clone(f).start(world), disabled.clone());
         let filters: Vec<_> = config.listener_filters.iter().map(start).collect();
         let matches = config.chain_matcher.is_some() || config.matches.iter().any(|m| !m.takes_all());
         Rc::new(Self {
