@@ -15,6 +15,7 @@ pub mod matcher;
 pub mod registry;
 pub mod rng;
 pub mod runtime;
+pub mod source;
 pub mod stats;
 pub mod stream_info;
 pub mod why;

@@ -15,7 +15,7 @@ pub(crate) use tls::{handshake, no_filter_chain};
 pub(crate) use upstream::{Fault, of_stream, refused_upgrade, upstream};
 
 use crate::hcm::stream::Stream;
-use crate::route::Route;
+use crate::route::{Route, Routes};
 use nuncio_codec::head::Known;
 use nuncio_core::why::{Note, Spot, Subject, Why, tell};
 use std::hash::Hash;
@@ -30,14 +30,23 @@ pub(crate) fn subject<D>(stream: &Stream<D>) -> Subject<'_> {
     Subject::Stream(&stream.info, stream.heads.request.headers.get(Known::XRequestId))
 }
 
-/// A field of a stream's route: below the connection manager's table, where the route stands in it.
-fn spot_of_route<D>(stream: &Stream<D>, route: &Route, field: &str) -> Spot {
+/// Where the path of a stream's route table begins: in the connection manager, or in the resource that RDS gave.
+fn path_of_table<D>(stream: &Stream<D>) -> String {
     let config = &stream.hcm.config;
-    let mut path = config.places.spot("route_config").path;
-    if let Some((host, at)) = config.routes.position(route) {
+    match &config.routes {
+        Routes::Inline(_) => config.places.spot("route_config").path,
+        Routes::Rds(feed) => format!("RouteConfiguration '{}'", feed.name),
+    }
+}
+
+/// A field of a stream's route: below the table, where the route stands in it.
+fn spot_of_route<D>(stream: &Stream<D>, route: &Route, field: &str) -> Spot {
+    let table = &stream.routing.table;
+    let mut path = path_of_table(stream);
+    if let Some((host, at)) = table.position(route) {
         path.push_str(&format!(".virtual_hosts[{host}].routes[{at}]"));
     }
-    Spot { path: format!("{path}.{field}"), place: route.place.or(config.routes.place()) }
+    Spot { path: format!("{path}.{field}"), place: route.place.or(table.place()) }
 }
 
 #[cfg(test)]

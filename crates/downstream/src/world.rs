@@ -3,6 +3,7 @@
 use crate::filter::AnyHttpFilterFactory;
 use crate::listener::AnyListenerFilterFactory;
 use crate::network::AnyNetworkFilterFactory;
+use crate::route::RouteFeeds;
 use crate::router::retry::RetryPlugins;
 use nuncio_core::access_log::AccessLogFactories;
 use nuncio_core::lifecycle::Lifecycle;
@@ -43,6 +44,8 @@ pub struct CompileEnv<'a> {
     pub tls: &'a TlsManager,
     /// Access logs by the full name of their configuration message.
     pub access_logs: &'a AccessLogFactories,
+    /// Route configurations that are subscribed to.
+    pub route_feeds: &'a RouteFeeds,
     /// What may be plugged into retries.
     pub retry_plugins: &'a RetryPlugins,
     /// Whether a cluster of that name is configured.

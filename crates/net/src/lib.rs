@@ -10,4 +10,5 @@ pub mod stream;
 pub mod sys;
 pub mod timer;
 pub mod tls;
+pub mod watch;
 pub mod worker;

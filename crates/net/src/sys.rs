@@ -3,15 +3,18 @@
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
 
 use std::any::Any;
+use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::ReadBuf;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, ReadBuf};
 
 /// Receives into the room of `buf`, without waiting where the socket does not wait; how many bytes, 0 at the end.
 ///
@@ -102,6 +105,28 @@ pub(crate) fn round_trip(socket: BorrowedFd<'_>) -> io::Result<Duration> {
         )
     };
     if rc == 0 { Ok(Duration::from_micros(info.tcpi_rtt.into())) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Tells what is moved into `directory` (inotify); must be called on a runtime.
+///
+/// # Errors
+/// What the kernel answers.
+pub(crate) fn watch_moves_into(directory: &std::path::Path) -> io::Result<AsyncFd<File>> {
+    let path = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: no pointer is passed.
+    let fd = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given this descriptor, and nobody else has it.
+    let file = unsafe { File::from_raw_fd(fd) };
+    // SAFETY: the descriptor is open, and `path` ends in NUL and outlives the call.
+    let watch = unsafe { libc::inotify_add_watch(file.as_raw_fd(), path.as_ptr(), libc::IN_MOVED_TO) };
+    if watch < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the file owns its descriptor, always gives the same one, and stays with the registration.
+    unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }.map_err(|error| error.into_parts().1)
 }
 
 /// A task that ends by calling `on_panic` where it would unwind. (An `async` block around it would keep the

@@ -262,6 +262,11 @@ impl<'a> CompileContext<'a> {
         };
     }
 
+    /// Whether an error was recorded anywhere in this load.
+    pub fn has_errors(&self) -> bool {
+        self.sink.has_errors()
+    }
+
     /// How large regular expressions may be.
     pub fn regex_limits(&self) -> RegexLimits {
         self.sink.regex_limits.get()

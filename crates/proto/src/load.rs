@@ -195,6 +195,47 @@ pub fn read(sources: &[Source<'_>], allow_unknown_static_fields: bool, sink: &Si
     readable.then_some(Loaded { bootstrap, listeners, clusters, secrets })
 }
 
+/// A discovery response that was read from a text.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// The `envoy.service.discovery.v3.DiscoveryResponse`, its resources in it.
+    pub response: Resource,
+    /// How many fields the text sets that no message has.
+    pub unknown_fields: u64,
+    /// Parts of the text could not be read at all.
+    pub misread: bool,
+}
+
+/// Reads a discovery response; the sink learns what is wrong with it. `None` where the text is no YAML or JSON.
+pub fn discovery(source: &Source<'_>, allow_unknown: bool, sink: &Sink) -> Option<Discovery> {
+    let Some(message) = Message::find("envoy.service.discovery.v3.DiscoveryResponse") else {
+        sink.error(whole(None, "the schema has no discovery response".into()));
+        return None;
+    };
+    let file = FileId::of(source.name);
+    let text = match std::str::from_utf8(source.bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            sink.error(not_utf8(file, source.bytes, error.valid_up_to()));
+            return None;
+        }
+    };
+    let request = text::Request { file, text, message, allow_unknown };
+    let document = text::read(request, source.format, Vec::new());
+    let unknown_fields =
+        document.warnings.iter().filter(|w| w.kind == ErrorKind::UnknownField).count() as u64;
+    let misread = document.errors.iter().any(|e| e.kind != ErrorKind::UnknownField);
+    document.errors.into_iter().for_each(|error| sink.error(error));
+    document.warnings.into_iter().for_each(|warning| sink.warning(warning));
+    if sink.has_error_of(ErrorKind::Syntax) {
+        return None;
+    }
+    let mut response = Resource::new(message, String::new(), document.bytes, Some(document.places));
+    response.check(sink);
+    sink.end_of_reading();
+    Some(Discovery { response, unknown_fields, misread })
+}
+
 /// The items of `static_resources` stand outside of the bootstrap's bytes: their field's own state is looked at here.
 /// False where they count as absent.
 fn supported_list(field: &str, resource: &Resource, sink: &Sink) -> bool {

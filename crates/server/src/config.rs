@@ -1,6 +1,6 @@
 //! From the command line's file and text to everything that a server runs on, or to every error at once.
 
-use crate::bootstrap::{AdminConfig, BootstrapConfig};
+use crate::bootstrap::{AdminConfig, BootstrapConfig, NodeConfig};
 use crate::cli::{Options, Unsupported};
 use crate::critical;
 use crate::http::Site;
@@ -8,13 +8,15 @@ use crate::node_extensions::NodeExtensions;
 use crate::own_address::own_address;
 use crate::runtime_keys;
 use nuncio_core::access_log::{AccessLogFactories, AnyAccessLogFactory};
-use nuncio_core::config::{Errors, Sink};
+use nuncio_core::config::{Errors, RegexLimits, Sink};
 use nuncio_core::registry::{DuplicateFactory, Table};
+use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::filter::AnyHttpFilterFactory;
 use nuncio_downstream::listener::AnyListenerFilterFactory;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
+use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::access_log::{FlushOptions, LogFiles};
@@ -26,6 +28,7 @@ use nuncio_upstream::cluster::ClusterConfig;
 use nuncio_upstream::manager::ClusterSetConfig;
 use std::collections::HashSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -165,8 +168,8 @@ pub struct Compiled {
     pub listeners: Vec<Arc<ListenerConfig>>,
     /// The admin port, if there is one.
     pub admin: Option<Site>,
-    /// Its TLS contexts.
-    pub tls: TlsManager,
+    /// What compiling goes on to need.
+    pub surroundings: Surroundings,
     /// Where access logs go.
     pub log_files: Arc<LogFiles>,
     /// Everything as it was written.
@@ -238,23 +241,14 @@ fn compile(
     if let Some(config) = &mut config {
         config.node.extensions = built;
     }
-    let Extensions { http_filters, network_filters, listener_filters, access_logs, retry_plugins, log_files } =
-        extensions;
-    let env = CompileEnv {
-        http_filters: &http_filters,
-        network_filters: &network_filters,
-        listener_filters: &listener_filters,
-        tls: &tls,
-        access_logs: &AccessLogFactories::new(access_logs, runtime.clone()),
-        runtime: &runtime,
-        cluster_exists: &|name| names_lost || names.contains(name),
-        nearest_cluster: &|name| nearest(name, names.iter().copied()),
-        retry_plugins: &retry_plugins,
-        node_cluster: &node.cluster,
-        node_id: &node.id,
-        own_address: own_address(options.local_address_ip_version),
-    };
+    let (surroundings, log_files) = Surroundings::new(options, extensions, tls, (runtime, &node), sink);
+    let exists = |name: &str| names_lost || names.contains(name);
+    let near = |name: &str| nearest(name, names.iter().copied());
+    let env = surroundings.env(&exists, &near);
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
+    if surroundings.wants_node() {
+        cx.field("node").error(NODE_REQUIRED);
+    }
     let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {
         None => {
             // There will be no admin port; what is wrong with its logs is told all the same.
@@ -272,11 +266,106 @@ fn compile(
         bootstrap: config?,
         clusters: compiled_clusters,
         listeners: compiled_listeners,
-        tls: tls.clone(),
+        surroundings,
         log_files,
         dump: Dump { bootstrap: Dumped::new(bootstrap), listeners, clusters, loaded: now },
     })
 }
+
+/// What compiling a resource needs besides the clusters of the moment, at the start and for as long as resources come.
+pub struct Surroundings {
+    /// TLS secrets and contexts.
+    pub tls: TlsManager,
+    /// Route configurations that are subscribed to.
+    pub route_feeds: RouteFeeds,
+    http_filters: Table<dyn AnyHttpFilterFactory>,
+    network_filters: Table<dyn AnyNetworkFilterFactory>,
+    listener_filters: Table<dyn AnyListenerFilterFactory>,
+    access_logs: AccessLogFactories,
+    retry_plugins: RetryPlugins,
+    runtime: Runtime,
+    node_cluster: String,
+    node_id: String,
+    own_address: IpAddr,
+    unsupported: nuncio_core::config::Unsupported,
+}
+
+impl Surroundings {
+    fn new(
+        options: &Options,
+        extensions: Extensions,
+        tls: TlsManager,
+        (runtime, node): (Runtime, &NodeConfig),
+        sink: &Sink,
+    ) -> (Self, Arc<LogFiles>) {
+        let Extensions {
+            http_filters,
+            network_filters,
+            listener_filters,
+            access_logs,
+            retry_plugins,
+            log_files,
+        } = extensions;
+        let own = Self {
+            tls,
+            route_feeds: RouteFeeds::default(),
+            http_filters,
+            network_filters,
+            listener_filters,
+            access_logs: AccessLogFactories::new(access_logs, runtime.clone()),
+            retry_plugins,
+            runtime,
+            node_cluster: node.cluster.clone(),
+            node_id: node.id.clone(),
+            own_address: own_address(options.local_address_ip_version),
+            unsupported: sink.unsupported(),
+        };
+        (own, log_files)
+    }
+
+    /// All of it, with the clusters of the moment.
+    pub fn env<'a>(
+        &'a self,
+        cluster_exists: &'a dyn Fn(&str) -> bool,
+        nearest_cluster: &'a dyn Fn(&str) -> Option<String>,
+    ) -> CompileEnv<'a> {
+        CompileEnv {
+            http_filters: &self.http_filters,
+            network_filters: &self.network_filters,
+            listener_filters: &self.listener_filters,
+            tls: &self.tls,
+            access_logs: &self.access_logs,
+            runtime: &self.runtime,
+            cluster_exists,
+            nearest_cluster,
+            route_feeds: &self.route_feeds,
+            retry_plugins: &self.retry_plugins,
+            node_cluster: &self.node_cluster,
+            node_id: &self.node_id,
+            own_address: self.own_address,
+        }
+    }
+
+    /// Whether something is subscribed to and the node has no `id` or no `cluster`, which Envoy demands even for files.
+    fn wants_node(&self) -> bool {
+        (self.node_id.is_empty() || self.node_cluster.is_empty()) && !self.route_feeds.all().is_empty()
+    }
+
+    /// What becomes of what is not built.
+    pub fn unsupported(&self) -> nuncio_core::config::Unsupported {
+        self.unsupported
+    }
+
+    /// How large regular expressions may be.
+    pub fn regex_limits(&self) -> RegexLimits {
+        runtime_keys::regex_limits(&self.runtime)
+    }
+}
+
+/// Envoy's words where something is subscribed to and nobody says who subscribes.
+const NODE_REQUIRED: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration: node 'id' and 'cluster' \
+                             are required. Set it either in 'node' config or via --service-node and \
+                             --service-cluster options.";
 
 /// The tables of what is built.
 pub struct Extensions {

@@ -15,6 +15,7 @@ use nuncio_downstream::hcm::answer::Responder;
 use nuncio_downstream::hcm::{Hcm, HcmConfig};
 use nuncio_downstream::listener::{Listener, ListenerConfig};
 use nuncio_downstream::network::ListenerFacts;
+use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::world::{CompileEnv, World};
 use nuncio_net::listen::{BindError, BoundSocket, bind};
@@ -94,6 +95,7 @@ impl Site {
             tls: &TlsManager::default(),
             access_logs: &AccessLogFactories::new(Table::new(Vec::new()).ok()?, runtime.clone()),
             runtime: &runtime,
+            route_feeds: &RouteFeeds::default(),
             retry_plugins: &RetryPlugins::default(),
             cluster_exists: &|_| false,
             nearest_cluster: &|_| None,

@@ -2,8 +2,9 @@
 
 use crate::admin::{Action, Admin, ListenerFacts, State};
 use crate::cli::{Mode, Options};
-use crate::config::{self, Compiled, Refused, Source};
+use crate::config::{self, Compiled, Refused, Source, Surroundings};
 use crate::critical;
+use crate::dynamic::{Dynamic, DynamicRoutes, Permissions, Unknown};
 use crate::http::Site;
 use crate::log;
 use crate::signal::{Signal, Signals};
@@ -80,7 +81,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     write_file(&options.base_id_path, &options.base_id.to_string());
     let registry = Registry::new();
     let compiled = config::load(options, sources, &registry, clock.wall()).map_err(StartError::Refused)?;
-    let Compiled { bootstrap, clusters, listeners, admin: site, tls, log_files, dump } = compiled;
+    let Compiled { bootstrap, clusters, listeners, admin: site, surroundings, log_files, dump } = compiled;
     if bootstrap.defer_stats {
         registry.defer_creation();
     }
@@ -114,7 +115,8 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         node_bytes: bootstrap.node.completion(),
         allow_paths: bootstrap.admin.map(|a| a.allow_paths).unwrap_or_default(),
         dump,
-        tls,
+        tls: surroundings.tls.clone(),
+        routes: DynamicRoutes::default(),
         listeners: facts,
         clusters: Rc::new(RefCell::new(set)),
         runtime: bootstrap.runtime.clone(),
@@ -138,6 +140,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         () = discovery.start().wait() => {}
         () = told_to_end(&mut signals) => return Ok(()),
     }
+    follow_sources(&admin, surroundings, &main)?;
     tracing::info!(target: "config", "all dependencies initialized. starting workers");
     *threads.borrow_mut() =
         Some(Workers::start(jobs).await.map_err(|e| StartError::Io("start the workers", e))?);
@@ -167,6 +170,37 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     }
     log_files.flush();
     Ok(())
+}
+
+/// Reads what configuration names elsewhere, and follows its changes from now on.
+fn follow_sources(
+    admin: &Rc<Admin>,
+    surroundings: Surroundings,
+    worker: &Rc<Worker>,
+) -> Result<(), StartError> {
+    let options = &admin.options;
+    let permissions = Permissions {
+        unsupported: surroundings.unsupported(),
+        reject_unknown: options.reject_unknown_dynamic_fields,
+        ignore_unknown: options.ignore_unknown_dynamic_fields,
+    };
+    let dynamic = Rc::new(Dynamic {
+        surroundings,
+        clusters: Rc::clone(&admin.clusters),
+        registry: admin.registry.clone(),
+        clock: admin.clock.clone(),
+        routes: Rc::clone(&admin.routes),
+        permissions,
+    });
+    let counted = Rc::clone(admin);
+    let unknown: Rc<Unknown> = Rc::new(move |fields| {
+        if let Some(stats) = &counted.stats {
+            stats.server.dynamic_unknown_fields.add(fields);
+        }
+    });
+    dynamic
+        .start(|task| worker.spawn(task.run()), &unknown)
+        .map_err(|e| StartError::Io("watch for configuration", e))
 }
 
 /// Waits for a signal to end, before there is anything that could be ended.

@@ -77,6 +77,10 @@ class T(Normaliser):
             f.write(data)
         return p
 
+    def move_in(self, name, data):
+        """Writes a file apart and moves it into its place, as atomic updates of configuration files do."""
+        os.rename(self.write(name + '.new', data), self.path(name))
+
     def path(self, name):
         return os.path.join(self.dir, name)
 

@@ -87,6 +87,22 @@ impl Gauge {
     }
 }
 
+/// A gauge that is no level but a number of 64 bits, such as a hash: one block of its scope has it.
+#[derive(Debug, Default)]
+pub struct WholeGauge(AtomicU64);
+
+impl WholeGauge {
+    /// Sets the number.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The number.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// A distribution of values (times in milliseconds, sizes in bytes). Storage comes with the first value, and for
 /// each power of ten with the first value of that size.
 #[derive(Debug, Default)]
@@ -203,6 +219,8 @@ pub enum Kind {
     Counter,
     /// Rises and falls.
     Gauge,
+    /// A number that one block has.
+    WholeGauge,
     /// A distribution.
     Histogram,
     /// Response codes: a family of counters below one name.
@@ -227,6 +245,8 @@ pub enum Value<'a> {
     Counter(&'a Counter),
     /// A gauge.
     Gauge(&'a Gauge),
+    /// A gauge that one block has.
+    WholeGauge(&'a WholeGauge),
     /// A histogram.
     Histogram(&'a Histogram),
     /// Response codes.
@@ -301,16 +321,19 @@ macro_rules! stats_block {
     (@name $field:ident $text:literal) => { $text };
     (@type counter) => { $crate::stats::Counter };
     (@type gauge) => { $crate::stats::Gauge };
+    (@type whole_gauge) => { $crate::stats::WholeGauge };
     (@type histogram) => { $crate::stats::Histogram };
     (@type codes) => { $crate::stats::ResponseCodes };
     (@type summed_codes) => { $crate::stats::ResponseCodes };
     (@kind counter) => { $crate::stats::Kind::Counter };
     (@kind gauge) => { $crate::stats::Kind::Gauge };
+    (@kind whole_gauge) => { $crate::stats::Kind::WholeGauge };
     (@kind histogram) => { $crate::stats::Kind::Histogram };
     (@kind codes) => { $crate::stats::Kind::Codes };
     (@kind summed_codes) => { $crate::stats::Kind::SummedCodes };
     (@value counter, $e:expr) => { $crate::stats::Value::Counter($e) };
     (@value gauge, $e:expr) => { $crate::stats::Value::Gauge($e) };
+    (@value whole_gauge, $e:expr) => { $crate::stats::Value::WholeGauge($e) };
     (@value histogram, $e:expr) => { $crate::stats::Value::Histogram($e) };
     (@value codes, $e:expr) => { $crate::stats::Value::Codes($e) };
     (@value summed_codes, $e:expr) => { $crate::stats::Value::Codes($e) };

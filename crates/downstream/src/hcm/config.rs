@@ -10,7 +10,7 @@ use super::response_headers::ServerHeader;
 use super::upgrade::{UpgradeConfig, Upgrades};
 use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
-use crate::route::{CompilePerRoute, RouteOptions, RouteTable};
+use crate::route::{CompilePerRoute, RouteOptions, RouteTable, Routes};
 use crate::world::CompileEnv;
 use nuncio_codec::h1::{DecoderLimits, HeaderCase, IgnoredUpgrades, ServerOptions, UnderscoreAction};
 use nuncio_codec::h2;
@@ -18,10 +18,12 @@ use nuncio_core::access_log::AccessLog;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::header_key_format;
 use nuncio_core::matcher::StringMatcher;
+use nuncio_core::source::FileSource;
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_core::why::FieldPlaces;
 use nuncio_core::xx_hash;
 use nuncio_proto::pb::envoy::config::core::v3 as pb_core;
+use nuncio_proto::pb::envoy::config::route::v3::RouteConfiguration;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::v3::Percent;
 use nuncio_upstream::http2;
@@ -49,7 +51,7 @@ pub struct HcmConfig {
     /// What is done to every request's and response's head.
     pub policy: RequestPolicy,
     /// Where requests go.
-    pub routes: Arc<RouteTable>,
+    pub routes: Routes,
     /// The HTTP filters.
     pub chain: ChainConfig,
     /// What requests may be upgraded to.
@@ -364,7 +366,7 @@ impl HcmConfig {
                 })
             });
         let policy = policy.and_then(|policy| policy.map_err(|error| cx.error(error.to_string())).ok());
-        let routes = compile_routes(route_specifier, cx, env);
+        let routes = compile_routes(route_specifier, &stat_prefix, cx, env);
         let chain = compile_chain(http_filters, "http_filters", cx, env);
         let upgrades = compile_upgrades(upgrade_configs, cx, env);
         let access_logs = env.access_logs.compile(&access_log, cx, "access_log");
@@ -509,25 +511,46 @@ fn server_header(value: i32) -> ServerHeader {
     }
 }
 
-/// Compiles the inline route table; one that is not given answers every request 404, as in Envoy.
+/// Compiles the inline route table, or subscribes to one.
 fn compile_routes(
     specifier: Option<RouteSpecifier>,
+    stat_prefix: &str,
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
+) -> Option<Routes> {
+    match specifier {
+        Some(RouteSpecifier::RouteConfig(routes)) => {
+            compile_table(routes, &cx.field("route_config"), env, true).map(Routes::Inline)
+        }
+        Some(RouteSpecifier::Rds(pb::Rds { config_source, route_config_name })) => {
+            let cx = cx.field("rds");
+            let source = FileSource::compile(config_source.unwrap_or_default(), &cx.field("config_source"))?;
+            let prefix = format!("http.{stat_prefix}.");
+            Some(Routes::Rds(env.route_feeds.subscribe(source, route_config_name, &prefix)))
+        }
+        None => {
+            cx.error("route_specifier: value is required");
+            None
+        }
+    }
+}
+
+/// Compiles a route table; `validate` says whether its clusters have to be there where the table does not.
+pub fn compile_table(
+    message: RouteConfiguration,
+    cx: &CompileContext<'_>,
+    env: &CompileEnv<'_>,
+    validate: bool,
 ) -> Option<Arc<RouteTable>> {
-    let Some(RouteSpecifier::RouteConfig(routes)) = specifier else {
-        cx.error("route_specifier: value is required");
-        return None;
-    };
     let per_route = PerRoute(env);
     let options = RouteOptions {
         cluster_exists: env.cluster_exists,
         nearest_cluster: env.nearest_cluster,
-        validate_clusters_default: true,
+        validate_clusters_default: validate,
         per_route: &per_route,
         retry_plugins: env.retry_plugins,
     };
-    RouteTable::compile(routes, &cx.field("route_config"), &options)
+    RouteTable::compile(message, cx, &options)
 }
 
 /// Compiles the filter list: everything but the last passes on, and the last is the router.

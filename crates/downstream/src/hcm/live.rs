@@ -12,7 +12,7 @@ use super::stream::{self, Heads, StreamEnd, StreamStart};
 use crate::filter::{Chain, ChainConfig, LiveChain};
 use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
-use crate::route::{ApartStats, Route};
+use crate::route::{ApartStats, Route, RouteTable, Routes};
 use crate::world::World;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ConnectionInfo;
@@ -36,6 +36,26 @@ type StreamSlot = BoxSlot<StreamStart<Box<H1Connection>>, StreamEnd<Box<H1Connec
 /// A slot for one HTTP/2 stream.
 pub(super) type H2Slot = BoxSlot<StreamStart<H2Stream>, StreamEnd<H2Stream>>;
 
+/// A route table as one worker has it. A stream keeps the one that it was born with.
+pub struct Routing {
+    /// The table.
+    pub table: Arc<RouteTable>,
+    /// `vhost.` stats, by their numbers in the table.
+    pub apart_stats: Box<[Scope<ApartStats>]>,
+    generation: u64,
+}
+
+impl Routing {
+    fn new(routes: &Routes, registry: &Registry) -> Rc<Self> {
+        let (generation, table) = match routes {
+            Routes::Inline(table) => (0, Arc::clone(table)),
+            Routes::Rds(feed) => feed.current(),
+        };
+        let apart_stats = table.stat_prefixes().iter().map(|p| registry.scope_verbatim(p)).collect();
+        Rc::new(Self { table, apart_stats, generation })
+    }
+}
+
 /// One worker's live connection manager.
 pub struct Hcm {
     /// Its configuration.
@@ -46,8 +66,7 @@ pub struct Hcm {
     pub stats: Scope<HcmStats>,
     /// `http.PREFIX.` stats of the router.
     pub router_stats: Scope<RouterStats>,
-    /// `vhost.` stats, by their numbers in the route table.
-    pub apart_stats: Box<[Scope<ApartStats>]>,
+    routing: RefCell<Rc<Routing>>,
     /// `listener.ADDR.http.PREFIX.` stats.
     pub listener_stats: Scope<ListenerHttpStats>,
     /// `http1.` stats.
@@ -122,7 +141,7 @@ impl Hcm {
             chains: chains.map(|chain| chain.start(world, &config.stat_prefix)).collect(),
             stats: registry.scope(&config.stat_prefix),
             router_stats,
-            apart_stats: config.routes.stat_prefixes().iter().map(|p| registry.scope_verbatim(p)).collect(),
+            routing: RefCell::new(Routing::new(&config.routes, registry)),
             listener_stats: registry.scope(&format!("{}{}", config.listener_stat_prefix, config.stat_prefix)),
             codec_stats: registry.scope("http1."),
             world: Rc::clone(world),
@@ -135,6 +154,20 @@ impl Hcm {
             h2_slots: RefCell::default(),
             heads: RefCell::default(),
         })
+    }
+
+    /// The routes that hold now.
+    #[inline]
+    pub fn routing(&self) -> Rc<Routing> {
+        let present = Rc::clone(&self.routing.borrow());
+        match &self.config.routes {
+            Routes::Rds(feed) if feed.generation() != present.generation => {
+                let new = Routing::new(&self.config.routes, &self.world.stats);
+                self.routing.replace(Rc::clone(&new));
+                new
+            }
+            _ => present,
+        }
     }
 
     /// The filters of one stream through `chain`; `route` is the one taken.

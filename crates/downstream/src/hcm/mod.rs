@@ -24,5 +24,5 @@ pub mod stream;
 mod stream_limits;
 pub mod upgrade;
 
-pub use config::{HcmConfig, HcmFactory, Timeouts};
-pub use live::Hcm;
+pub use config::{HcmConfig, HcmFactory, Timeouts, compile_table};
+pub use live::{Hcm, Routing};

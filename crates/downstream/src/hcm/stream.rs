@@ -4,10 +4,10 @@ mod filtered;
 mod respond;
 mod serve;
 
-use super::Hcm;
 use super::deadlines::{Deadlines, Timeout};
 use super::exchange::{Downstream, DownstreamError, RequestEvent};
 use super::local_reply::{LocalReply, ReplyBody};
+use super::{Hcm, Routing};
 use crate::filter::Chain;
 use crate::route::{Apart, ApartStats, Followed, Route};
 use crate::why;
@@ -151,6 +151,8 @@ pub struct Stream<D> {
     pub heads: Box<Heads>,
     /// The connection manager.
     pub hcm: Rc<Hcm>,
+    /// The routes that held when it began.
+    pub routing: Rc<Routing>,
     /// What is known of the stream.
     pub info: StreamInfo,
     /// Its timers.
@@ -255,6 +257,7 @@ impl<D: Downstream> Stream<D> {
         Self {
             down,
             heads,
+            routing: hcm.routing(),
             hcm,
             info,
             deadlines,
@@ -461,7 +464,7 @@ impl<D: Downstream> Stream<D> {
     #[inline]
     pub fn count_apart(&self, count: impl Fn(&ApartStats)) {
         for number in [self.apart.virtual_cluster, self.apart.route].into_iter().flatten() {
-            if let Some(stats) = self.hcm.apart_stats.get(number as usize) {
+            if let Some(stats) = self.routing.apart_stats.get(number as usize) {
                 count(stats);
             }
         }

@@ -13,6 +13,7 @@ mod affix;
 mod compile;
 mod conditions;
 mod domains;
+mod feed;
 mod hash;
 mod index;
 mod internal_redirect;
@@ -30,6 +31,7 @@ pub use action::{
 };
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};
+pub use feed::{RouteFeed, RouteFeeds, Routes};
 pub use per_filter::{FilterOverride, PerFilter};
 pub use redirect::{RedirectAction, tls_location};
 pub use rewrite::{HostRewrite, set_authority};
@@ -200,6 +202,21 @@ impl WeightChanges {
 }
 
 impl RouteTable {
+    /// A table without virtual hosts: what holds until RDS has given one.
+    pub fn empty(name: &str) -> Self {
+        Self {
+            place: None,
+            name: name.into(),
+            domains: Domains::default(),
+            hosts: Box::default(),
+            ignore_port: false,
+            ignore_path_parameters: false,
+            host_header: None,
+            internal_only_headers: Box::default(),
+            stat_prefixes: Box::default(),
+        }
+    }
+
     /// Where it stands in the configuration.
     pub fn place(&self) -> Option<Place> {
         self.place

@@ -92,7 +92,7 @@ fn rewrite<D: Downstream>(
         runtime: &hcm.world.runtime,
         peer_certificate: PeerCertificate::of(&stream.info.connection),
     };
-    let route = match hcm.config.routes.find(&stream.heads.request, &context) {
+    let route = match stream.routing.table.find(&stream.heads.request, &context) {
         Found::Route(route) => Some(Arc::clone(&route.name)),
         Found::RedirectToTls(_) => Some("".into()),
         Found::NoRoute(_) | Found::NoVirtualHost => None,

@@ -1,6 +1,6 @@
 //! Why a request did not get to a cluster, or was out of time.
 
-use super::{spot_of_route, tell_of};
+use super::{path_of_table, spot_of_route, tell_of};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::stream::Stream;
 use crate::route::{Action, ClusterSpecifier, Found, MatchContext, PeerCertificate, Route};
@@ -52,17 +52,17 @@ pub(crate) fn upgrade_not_allowed<D>(stream: &Stream<D>, kind: &[u8]) {
 /// No route takes the request.
 #[cold]
 pub(crate) fn no_route<D>(stream: &Stream<D>) {
-    let config = &stream.hcm.config;
+    let routes = &stream.routing.table;
     let head = &stream.heads.request;
     let cx = MatchContext {
         info: &stream.info,
         runtime: &stream.hcm.world.runtime,
         peer_certificate: PeerCertificate::of(&stream.info.connection),
     };
-    let Some((at, host)) = config.routes.host_of(head) else {
+    let Some((at, host)) = routes.host_of(head) else {
         return tell_of(stream, Why::NoVirtualHost, head.authority(), || {
             let near = [without_port(head), with_other_case(head)].into_iter().flatten();
-            let near = near.filter_map(|(head, how)| Some((config.routes.host_of(&head)?.1, how))).next();
+            let near = near.filter_map(|(head, how)| Some((routes.host_of(&head)?.1, how))).next();
             let asked = format!("no virtual host has the host of {}", request(head));
             let (cause, change, field) = match near {
                 Some((host, how)) => (
@@ -74,20 +74,20 @@ pub(crate) fn no_route<D>(stream: &Stream<D>) {
                     (asked, "add the host to `domains` of a virtual host, or one with `*`", ".virtual_hosts")
                 }
             };
-            let path = format!("{}{field}", config.places.spot("route_config").path);
-            Note { cause, change: change.into(), spot: Spot { path, place: config.routes.place() } }
+            let path = format!("{}{field}", path_of_table(stream));
+            Note { cause, change: change.into(), spot: Spot { path, place: routes.place() } }
         });
     };
     tell_of(stream, Why::NoRoute, &*host.name, || {
         let mut near = String::new();
-        for (i, (route, mismatch)) in config.routes.walk(head, &cx).enumerate() {
+        for (i, (route, mismatch)) in routes.walk(head, &cx).enumerate() {
             let Some(mismatch) = mismatch.filter(|m| !m.is_path()) else { continue };
             let place = route.place.map(|p| format!(" ({p})")).unwrap_or_default();
             near = format!("; routes[{i}]{place} takes the path, but {mismatch} does not hold");
             break;
         }
         if near.is_empty() {
-            near = near_path(head, |other| match config.routes.find(other, &cx) {
+            near = near_path(head, |other| match routes.find(other, &cx) {
                 Found::Route(route) => Some(route.place.map(|p| format!(" ({p})")).unwrap_or_default()),
                 _ => None,
             });
@@ -96,8 +96,8 @@ pub(crate) fn no_route<D>(stream: &Stream<D>) {
             near = "; CONNECT has no path, so that only `connect_matcher` takes it".into();
         }
         let cause = format!("no route of virtual host '{}' takes {}{near}", host.name, request(head));
-        let path = format!("{}.virtual_hosts[{at}].routes", config.places.spot("route_config").path);
-        let spot = Spot { path, place: host.place.or(config.routes.place()) };
+        let path = format!("{}.virtual_hosts[{at}].routes", path_of_table(stream));
+        let spot = Spot { path, place: host.place.or(routes.place()) };
         Note { cause, change: "add a route that takes it, or change that one's `match`".into(), spot }
     });
 }

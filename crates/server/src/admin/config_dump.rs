@@ -4,6 +4,7 @@ use super::Admin;
 use super::request::{Body, JSON, Request, Response};
 use super::wire::{Wire, any, timestamp};
 use crate::config::Dumped;
+use crate::dynamic::DynamicRoute;
 use nuncio_core::matcher::Regex;
 use nuncio_core::stream_info::Metadata;
 use nuncio_proto::json::{self, Style};
@@ -158,13 +159,23 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
     // Envoy keeps book of routes from the first HTTP connection manager on.
     if !managers.is_empty() {
         parts.push(Part { type_name: "envoy.admin.v3.ScopedRoutesConfigDump", bytes: Wire::default() });
+        let fixed = items(2, routes.iter().filter(|r| wanted(&name_of(r))).map(|r| dated(&any(ROUTES, r))));
+        let known = admin.routes.borrow();
+        let dynamic = items(3, known.iter().filter(|r| wanted(&r.name)).map(dynamic_route));
         parts.push(Part {
             type_name: "envoy.admin.v3.RoutesConfigDump",
-            bytes: items(2, routes.iter().filter(|r| wanted(&name_of(r))).map(|r| dated(&any(ROUTES, r)))),
+            bytes: fixed.merged(dynamic.bytes()),
         });
     }
     parts.push(Part { type_name: "envoy.admin.v3.SecretsConfigDump", bytes: Wire::default() });
     parts
+}
+
+/// `RoutesConfigDump.DynamicRouteConfig`
+fn dynamic_route(route: &DynamicRoute) -> Wire {
+    text(Wire::default(), 1, &route.version)
+        .with(2, any(ROUTES, &route.bytes).bytes())
+        .with(3, timestamp(route.updated).bytes())
 }
 
 /// A message whose list `number` holds `items`.

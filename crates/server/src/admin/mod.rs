@@ -28,6 +28,7 @@ pub use stats::History;
 
 use crate::cli::Options;
 use crate::config::Dump;
+use crate::dynamic::DynamicRoutes;
 use crate::log::Log;
 use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
@@ -91,6 +92,8 @@ pub struct Admin {
     pub dump: Dump,
     /// TLS contexts.
     pub tls: TlsManager,
+    /// Route configurations that came after the start.
+    pub routes: DynamicRoutes,
     /// The listeners in the order of the configuration.
     pub listeners: Vec<ListenerFacts>,
     /// The clusters.

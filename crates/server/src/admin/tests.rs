@@ -22,6 +22,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         allow_paths: Box::default(),
         dump: dump(),
         tls: Default::default(),
+        routes: Default::default(),
         listeners: vec![ListenerFacts {
             name: "l1".into(),
             addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],

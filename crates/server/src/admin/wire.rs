@@ -74,6 +74,11 @@ pub(crate) fn any(type_name: &str, bytes: &[u8]) -> Wire {
     Wire::default().with(1, format!("type.googleapis.com/{type_name}").as_bytes()).with(2, bytes)
 }
 
+/// Milliseconds since the epoch.
+pub(crate) fn timestamp_millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
 /// `google.protobuf.Timestamp`, to the millisecond.
 pub(crate) fn timestamp(at: SystemTime) -> Wire {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();

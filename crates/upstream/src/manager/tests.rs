@@ -14,6 +14,7 @@ fn stat(registry: &Registry, wanted: &str) -> Option<u64> {
             let n = match value {
                 Value::Counter(c) => c.value(),
                 Value::Gauge(g) => g.value(),
+                Value::WholeGauge(g) => g.value(),
                 Value::Histogram(_) | Value::Codes(_) => 0,
             };
             sum = Some(sum.unwrap_or(0_u64).wrapping_add(n));

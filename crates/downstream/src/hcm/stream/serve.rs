@@ -158,7 +158,8 @@ impl<D: Downstream> Stream<D> {
     /// Looks the route up, and takes it.
     fn find_route(&mut self) -> Result<(), LocalReply> {
         let hcm = Rc::clone(&self.hcm);
-        let routes = &hcm.config.routes;
+        let routing = Rc::clone(&self.routing);
+        let routes = &routing.table;
         if !self.info.internal {
             for name in routes.internal_only_headers() {
                 self.heads.request.headers.remove(&**name);

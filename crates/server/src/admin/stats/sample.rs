@@ -144,6 +144,13 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                 let level = Gauge::sum(gauges().map(Gauge::value));
                 found(Suffix::None, Sample::Gauge(level, gauges().any(Gauge::used)));
             }
+            stats::Kind::WholeGauge => {
+                for value in values() {
+                    if let Value::WholeGauge(g) = value {
+                        found(Suffix::None, Sample::Gauge(g.value(), true));
+                    }
+                }
+            }
             stats::Kind::Histogram => {
                 let mut total = Bins::default();
                 for value in values() {
