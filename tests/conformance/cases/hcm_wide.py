@@ -652,3 +652,17 @@ replied('json', '{body_format: {json_format: {code: "%RESPONSE_CODE%", flags: "%
 replied('mapper_without_match', '{mappers: [{filter: {status_code_filter: {comparison: {op: GE, value: {default_value: 600, runtime_key: x}}}}, status_code: 200}], body_format: {text_format_source: {inline_string: "%LOCAL_REPLY_BODY%!"}, content_type: text/html}}', [dict(path='/x'), dict(path='/d')])
 replied('status_class', '{mappers: [{filter: {status_code_filter: {comparison: {op: EQ, value: {default_value: 503, runtime_key: x}}}}, status_code: 404, body: {inline_string: "gone"}}]}', [dict(path='/x'), dict(path='/x', headers=[('content-type', 'application/grpc')]), dict(path='/x', method='HEAD')])
 replied('not_matching_flag', '{mappers: [{filter: {response_flag_filter: {flags: [UT]}}, status_code: 500}, {filter: {or_filter: {filters: [{response_flag_filter: {flags: [UF]}}, {header_filter: {header: {name: x, present_match: true}}}]}}, status_code: 501}]}', [dict(path='/x'), dict(path='/d'), dict(path='/d', headers=[('x', '1')])])
+
+
+# ---- Early header mutation
+def early(name, mutations, reqs, opts='{}', routes=None, more=()):
+    extensions = [{'name': 'early', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', 'mutations': Y(m)}} for m in (mutations, *more)]
+    edge('early_' + name, {'early_header_mutation_extensions': extensions, **Y(opts)}, reqs, only=None, routes=routes, log='%REQ(:PATH)% %REQ(X-FORWARDED-FOR)% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %RESPONSE_CODE%')
+
+
+early('adds_and_removes', '[{append: {header: {key: x-new, value: "1"}}}, {remove: x-old}, {append: {header: {key: x-set, value: mine}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}}]', [H(('x-old', '1'), ('x-set', 'theirs')), H()])
+early('before_forwarded_for', '[{append: {header: {key: x-forwarded-for, value: 9.9.9.9}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}}]', [H(('x-forwarded-for', '1.2.3.4')), H()])
+early('before_sanitising', '[{append: {header: {key: x-envoy-retry-on, value: 5xx}}}, {append: {header: {key: x-envoy-internal, value: "true"}}}]', [H()], opts='{use_remote_address: true}')
+early('seen_by_routes', '[{append: {header: {key: x-route, value: "%REQ(x-from)%"}}}]', [H(('x-from', 'direct')), H()], routes='[{match: {prefix: /, headers: [{name: x-route, string_match: {exact: direct}}]}, direct_response: {status: 202}}, {match: {prefix: /}, route: {cluster: c1}}]')
+early('two_extensions', '[{append: {header: {key: x-a, value: "1"}}}]', [H(('x-a', '0'))], more=('[{append: {header: {key: x-b, value: "%REQ(x-a)%"}}}]',))
+early('remove_on_match', '[{remove_on_match: {key_matcher: {prefix: x-drop-}}}]', [H(('x-drop-a', '1'), ('x-drop-b', '2'), ('x-keep', '3'))])

@@ -272,6 +272,7 @@ impl HcmConfig {
             proxy_status_config,
             http1_safe_max_connection_duration,
             drain_timeout_jitter,
+            early_header_mutation_extensions,
         } = message;
         let common = common_http_protocol_options.unwrap_or_default();
         let common_cx = cx.field("common_http_protocol_options");
@@ -332,9 +333,10 @@ impl HcmConfig {
         let proxy_status =
             proxy_status_config.map(|message| ProxyStatus::compile(message, &server_name, env.node_id));
         let host_port = host_port(strip_matching_host_port, strip_port_mode, cx);
-        let compiled = request_ids.zip(detection).zip(internal).zip(host_port);
-        let policy =
-            compiled.map(|(((request_ids, original_ip_detection), internal_addresses), host_port)| {
+        let early = messages::early_mutations(&early_header_mutation_extensions, cx);
+        let compiled = request_ids.zip(detection).zip(internal).zip(host_port).zip(early);
+        let policy = compiled.map(
+            |((((request_ids, original_ip_detection), internal_addresses), host_port), early_mutations)| {
                 RequestPolicy::compile(PolicyFields {
                     normalization: Normalization {
                         path: normalize_path.unwrap_or_default(),
@@ -349,6 +351,7 @@ impl HcmConfig {
                     append_x_forwarded_port,
                     original_ip_detection,
                     internal_addresses,
+                    early_mutations,
                     scheme: messages::scheme_transformation(scheme_header_transformation),
                     proto_by_port: messages::proto_by_port(forward_proto_config),
                     request_ids,
@@ -364,7 +367,8 @@ impl HcmConfig {
                     node_cluster: env.node_cluster.to_owned(),
                     own_address: env.own_address,
                 })
-            });
+            },
+        );
         let policy = policy.and_then(|policy| policy.map_err(|error| cx.error(error.to_string())).ok());
         let routes = compile_routes(route_specifier, &stat_prefix, cx, env);
         let chain = compile_chain(http_filters, "http_filters", cx, env);

@@ -25,9 +25,12 @@ use super::request_id::RequestIds;
 use super::response_headers::{ResponseHeaders, ServerHeader};
 use super::sanitize;
 use nuncio_codec::head::{Known, RequestHead, ResponseHead, Version};
+use nuncio_core::format::{FormatContext, LogType};
+use nuncio_core::header::OrderedMutations;
 use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::StreamInfo;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The fields of `HttpConnectionManager` that the policy is made of, and what it needs of the server.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct PolicyFields {
     pub original_ip_detection: Vec<Detection>,
     /// `internal_address_config`.
     pub internal_addresses: InternalAddresses,
+    /// `early_header_mutation_extensions`.
+    pub early_mutations: Arc<[OrderedMutations]>,
     /// `scheme_header_transformation`.
     pub scheme: SchemeTransformation,
     /// `forward_proto_config`.
@@ -82,6 +87,7 @@ impl Default for PolicyFields {
             append_x_forwarded_port: false,
             original_ip_detection: Vec::new(),
             internal_addresses: InternalAddresses::default(),
+            early_mutations: Arc::default(),
             scheme: SchemeTransformation::default(),
             proto_by_port: ProtoByPort::default(),
             request_ids: RequestIds::default(),
@@ -121,6 +127,7 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub struct RequestPolicy {
     normalization: Normalization,
+    early_mutations: Arc<[OrderedMutations]>,
     forwarding: Forwarding,
     request_ids: RequestIds,
     user_agent: Option<UserAgent>,
@@ -149,6 +156,7 @@ impl RequestPolicy {
             append_x_forwarded_port,
             original_ip_detection,
             internal_addresses,
+            early_mutations,
             scheme,
             proto_by_port,
             request_ids,
@@ -176,6 +184,7 @@ impl RequestPolicy {
         let server_name = if server_name.is_empty() { "envoy" } else { &server_name };
         Ok(Self {
             normalization,
+            early_mutations,
             forwarding: Forwarding {
                 client,
                 internal: internal_addresses,
@@ -219,6 +228,9 @@ impl RequestPolicy {
         self.check_scheme(head, info)?;
         let port = self.normalization.apply(head, info.connection.local.port())?;
         info.connect_port = port;
+        if !self.early_mutations.is_empty() {
+            self.mutate_early(head, info, rng);
+        }
         sanitize::hop_by_hop(head);
         let client = self.forwarding.apply(head, info).map_err(Refusal::RejectedViaIpDetection)?;
         if client.internal {
@@ -235,6 +247,25 @@ impl RequestPolicy {
         self.request_ids.apply(&mut head.headers, client.edge, rng);
         self.client_cert.apply(&mut head.headers, info.connection.tls.as_deref());
         Ok(())
+    }
+
+    /// What is configured to change before anything is made of the headers.
+    #[cold]
+    fn mutate_early(&self, head: &mut RequestHead, info: &StreamInfo, rng: &Rng) {
+        let cx = FormatContext {
+            info,
+            request: None,
+            response: None,
+            trailers: None,
+            local_reply_body: b"",
+            log_type: LogType::NotSet,
+            now: info.start,
+            wall: info.start_wall,
+            rng,
+        };
+        for mutations in &*self.early_mutations {
+            mutations.apply_request(head, &cx);
+        }
     }
 
     /// A target `https://…` on a connection that is not secured: refused where the peer is the client. Behind a

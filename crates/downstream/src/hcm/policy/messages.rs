@@ -4,14 +4,17 @@ use super::super::forwarded::{InternalAddresses, ProtoByPort, Scheme, SchemeTran
 use super::super::original_ip::{Detection, XffTrust};
 use super::super::request_id::RequestIds;
 use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::header::OrderedMutations;
 use nuncio_core::matcher::CidrList;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::http::early_header_mutation::header_mutation::v3::HeaderMutation as EarlyMutation;
 use nuncio_proto::pb::envoy::extensions::http::original_ip_detection as detection_pb;
 use nuncio_proto::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
 use pb::http_connection_manager::InternalAddressConfig;
 use prost::Name;
+use std::sync::Arc;
 
 /// `internal_address_config`; `cx` is at the field.
 pub fn internal_addresses(
@@ -106,6 +109,28 @@ pub fn proto_by_port(message: Option<pb::ForwardProtoConfig>) -> ProtoByPort {
         message.unwrap_or_default();
     let ports = |list: Vec<u32>| list.into_iter().filter_map(|p| u16::try_from(p).ok()).collect();
     ProtoByPort { https: ports(https_destination_ports), http: ports(http_destination_ports) }
+}
+
+/// `early_header_mutation_extensions`; `cx` is at the connection manager.
+pub fn early_mutations(
+    list: &[core_pb::TypedExtensionConfig],
+    cx: &CompileContext<'_>,
+) -> Option<Arc<[OrderedMutations]>> {
+    let mutations = |(i, extension): (usize, &core_pb::TypedExtensionConfig)| {
+        let core_pb::TypedExtensionConfig { name, typed_config } = extension;
+        let cx = cx.item("early_header_mutation_extensions", i);
+        let found = typed_config.as_ref().map_or("", |any| type_name(&any.type_url));
+        let Some(any) = typed_config.as_ref().filter(|_| found == EarlyMutation::full_name()) else {
+            cx.error(format!(
+                "Didn't find a registered implementation for '{name}' with type URL: '{found}'"
+            ));
+            return None;
+        };
+        let cx = cx.field("typed_config");
+        let EarlyMutation { mutations } = cx.unpack(any)?;
+        OrderedMutations::compile(&mutations, &cx, "mutations")
+    };
+    list.iter().enumerate().map(mutations).collect()
 }
 
 /// `request_id_extension` on top of what the other fields say; `cx` is at the field.
