@@ -130,7 +130,6 @@ fn gzip(compress: &mut Compress, data: &mut Vec<u8>, part: Part) {
 /// A stream that is being decompressed.
 pub(super) enum Decoder {
     Gzip(Box<Decompress>),
-    Brotli(Box<brotli::DecompressorWriter<Vec<u8>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
     /// It has ended; what follows is passed over.
     Done,
@@ -140,11 +139,6 @@ impl Decoder {
     /// For gzip, with windows up to `window_bits`.
     pub(super) fn gzip(window_bits: u8) -> Self {
         Self::Gzip(Box::new(Decompress::new_gzip(window_bits)))
-    }
-
-    /// For brotli.
-    pub(super) fn brotli() -> Self {
-        Self::Brotli(Box::new(brotli::DecompressorWriter::new(Vec::new(), STEP)))
     }
 
     /// For zstd; `None` where the library has no memory for it.
@@ -163,15 +157,6 @@ impl Decoder {
             Self::Gzip(inflate) => {
                 if gunzip(inflate, &input, data, most)? {
                     *self = Self::Done;
-                }
-            }
-            Self::Brotli(writer) => {
-                for step in input.chunks(STEP) {
-                    let written = writer.write_all(step).and_then(|()| writer.flush());
-                    data.append(writer.get_mut());
-                    if written.is_err() || data.len() > most {
-                        return Err(Broken);
-                    }
                 }
             }
             Self::Zstd(decoder) => {

@@ -12,7 +12,6 @@ use nuncio_downstream::filter::{
 use nuncio_downstream::world::World;
 use nuncio_proto::context::type_name;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
-use nuncio_proto::pb::envoy::extensions::compression::brotli::decompressor::v3::Brotli;
 use nuncio_proto::pb::envoy::extensions::compression::gzip::decompressor::v3::Gzip;
 use nuncio_proto::pb::envoy::extensions::compression::zstd::decompressor::v3::Zstd;
 use nuncio_proto::pb::envoy::extensions::filters::http::decompressor::v3::{
@@ -60,7 +59,6 @@ enum Library {
         /// Output may be so many times the input.
         ratio: usize,
     },
-    Brotli,
     Zstd,
 }
 
@@ -112,16 +110,12 @@ impl Library {
                 let ratio = max_inflate_ratio.map_or(RATIO, |ratio| ratio as usize);
                 Some((Self::Gzip { window_bits: window_bits.unwrap_or(15) as u8, ratio }, "gzip"))
             }
-            Some("brotli.decompressor.v3.Brotli") => {
-                let Brotli {} = cx.unpack(config)?;
-                Some((Self::Brotli, "brotli"))
-            }
             Some("zstd.decompressor.v3.Zstd") => {
                 let Zstd {} = cx.unpack(config)?;
                 Some((Self::Zstd, "zstd"))
             }
             _ => {
-                cx.unsupported("only gzip, brotli and zstd decompress");
+                cx.unsupported("only gzip and zstd decompress");
                 None
             }
         }
@@ -130,7 +124,6 @@ impl Library {
     fn coding(&self) -> &'static str {
         match self {
             Self::Gzip { .. } => "gzip",
-            Self::Brotli => "br",
             Self::Zstd => "zstd",
         }
     }
@@ -138,7 +131,6 @@ impl Library {
     fn decoder(&self) -> Option<Decoder> {
         match self {
             Self::Gzip { window_bits, .. } => Some(Decoder::gzip(*window_bits)),
-            Self::Brotli => Some(Decoder::brotli()),
             Self::Zstd => Decoder::zstd(&[]),
         }
     }

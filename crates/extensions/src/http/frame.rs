@@ -74,6 +74,9 @@ struct Config<F: Framed> {
     filter: PhantomData<fn() -> F>,
 }
 
+/// A prefix, and what is counted below it.
+type ScopeKey = (Box<str>, TypeId);
+
 /// One worker's filter.
 pub(super) struct Live<F: Framed> {
     pub(super) settings: Arc<F::Settings>,
@@ -82,7 +85,7 @@ pub(super) struct Live<F: Framed> {
     /// Below what it counts.
     prefix: Box<str>,
     /// Scopes of other names, made with their first use.
-    scopes: RefCell<HashMap<(Box<str>, TypeId), Rc<dyn Any>>>,
+    scopes: RefCell<HashMap<ScopeKey, Rc<dyn Any>>>,
 }
 
 impl<F: Framed> Live<F> {
