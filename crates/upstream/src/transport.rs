@@ -5,7 +5,7 @@ mod options;
 mod proxy_head;
 
 pub use options::{AutoServerName, TransportOptions};
-pub(crate) use proxy_head::ProxyHeadConfig;
+pub use proxy_head::ProxyHeadConfig;
 
 use crate::host::HostSpec;
 use nuncio_core::config::{CompileContext, type_name};

@@ -448,3 +448,32 @@ async def terminate_refused_for_other_types(t):
     code, out = await t.run_to_end(simple(t, ups=[], routes='[{match: {prefix: /}, route: {cluster: c1, upgrade_configs: [{upgrade_type: websocket, connect_config: {}}]}}]'))
     t.see('code', code)
     t.see('says', 'Non-CONNECT upgrade type websocket has ConnectConfig' in out)
+
+
+for version in ('V1', 'V2'):
+    @case('terminate_tells_of_the_client_' + version.lower())
+    async def _(t, version=version):
+        async def conn(c):
+            want = 16 + 12 if version == 'V2' else None
+            head = await c.exactly(want) if want else (await c.line())
+            c.up.head = head
+            c.send(b'ready')
+            while await c.fill():
+                c.send(c.buf.upper())
+                c.buf = b''
+                await c.drain()
+        u = await t.up('u1', conn=conn)
+        await t.start(simple(t, routes=ROUTES.replace('connect_config: {}', 'connect_config: {proxy_protocol_config: {version: %s}}' % version), opts=OPTS, log=LOG))
+        c = await t.conn()
+        c.send(CONNECT)
+        t.see('r', (await c.response(method='CONNECT', timeout=2)).line)
+        t.see('ready', (await c.exactly(5)).decode())
+        head = u.head
+        me, there = c.w.get_extra_info('sockname')[1], t.l1
+        if version == 'V1':
+            t.see('head', head.decode() == 'PROXY TCP4 127.0.0.1 127.0.0.1 %d %d' % (me, there))
+        else:
+            t.see('head', head == b'\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c' + bytes([127, 0, 0, 1] * 2) + struct.pack('>HH', me, there))
+        await talk(t, c)
+        c.close()
+        t.see('log', await t.logs())

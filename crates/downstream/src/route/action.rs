@@ -10,6 +10,7 @@ use bytes::Bytes;
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_upstream::lb::Criteria;
+use nuncio_upstream::transport::ProxyHeadConfig;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,15 +71,17 @@ pub struct ClusterAction {
 }
 
 /// `UpgradeConfig.ConnectConfig`: which requests are terminated, so that their bodies go to a host as bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectConfig {
     /// `allow_post`: POST as well as CONNECT.
     pub allow_post: bool,
+    /// `proxy_protocol_config`: what the host is told of the client, before everything else.
+    pub proxy_head: Option<Arc<ProxyHeadConfig>>,
 }
 
 impl ConnectConfig {
     /// Whether a request is terminated.
-    pub fn terminates(self, request: &RequestHead) -> bool {
+    pub fn terminates(&self, request: &RequestHead) -> bool {
         match request.method() {
             b"CONNECT" => true,
             b"POST" => self.allow_post,

@@ -264,10 +264,12 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     let now = stream.now();
     stream.info.timings.upstream_pool_begin = Some(now);
     let request = &stream.heads.request;
-    let checkout = match flight.action.connect {
+    let checkout = match &flight.action.connect {
         Some(connect) if connect.terminates(request) => {
             let options = flight.cluster.config().transport_options(None, Some(&stream.info.connection));
-            flight.cluster.checkout_tcp(&host, flight.priority, options)
+            let client = Some(&*stream.info.connection);
+            let first = connect.proxy_head.as_ref().map(|head| head.head(client)).unwrap_or_default();
+            flight.cluster.checkout_tcp(&host, flight.priority, options, first)
         }
         _ if flight.cluster.config().has_transport_options() => {
             let client = Some(&*stream.info.connection);

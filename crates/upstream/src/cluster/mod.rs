@@ -339,8 +339,8 @@ impl Cluster {
         }
     }
 
-    /// A connection to `host` that carries a request's body as it is, behind an answer made here
-    /// (`connect_config`).
+    /// A connection to `host` that carries a request's body as it is, behind these first bytes, and behind an answer
+    /// made here (`connect_config`).
     ///
     /// # Errors
     /// A circuit breaker refuses, which is counted.
@@ -350,8 +350,9 @@ impl Cluster {
         host: &Rc<Host>,
         priority: Priority,
         options: Option<Rc<TransportOptions>>,
+        first: Vec<u8>,
     ) -> Result<Checkout, PoolError> {
-        tcp::checkout(&of_its_own(host, options), priority)
+        tcp::checkout(&of_its_own(host, options), priority, first)
     }
 
     /// Leave to open a raw connection; `None` where `max_connections` refuses, which is counted.

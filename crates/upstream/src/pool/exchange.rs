@@ -68,8 +68,8 @@ impl Exchange {
         Self { kind: Kind::Http2(Http2Exchange::new(connection, hold)) }
     }
 
-    pub(super) fn tcp(connection: TcpConnection) -> Self {
-        Self { kind: Kind::Tcp(Box::new(TcpExchange::new(connection))) }
+    pub(super) fn tcp(connection: TcpConnection, first: Vec<u8>) -> Self {
+        Self { kind: Kind::Tcp(Box::new(TcpExchange::new(connection, first))) }
     }
 
     /// Writes the request's head into the buffer. Call it first, once.

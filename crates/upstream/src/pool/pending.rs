@@ -76,8 +76,8 @@ pub struct PendingStream {
 enum Kind {
     /// In a pool's queue.
     Queued(Place),
-    /// For a connection of its own.
-    Connecting(Connecting),
+    /// For a connection of its own, and what goes over it before everything else.
+    Connecting(Connecting, Vec<u8>),
 }
 
 /// A connection that is being opened for one request alone.
@@ -101,8 +101,8 @@ impl PendingStream {
         Self { kind: Kind::Queued(Place { pending, host, priority, speaks }) }
     }
 
-    pub(super) fn connecting(connecting: Connecting) -> Self {
-        Self { kind: Kind::Connecting(connecting) }
+    pub(super) fn connecting(connecting: Connecting, first: Vec<u8>) -> Self {
+        Self { kind: Kind::Connecting(connecting, first) }
     }
 
     /// Ready with the stream, or with why there is none. Once ready it must not be polled again.
@@ -112,7 +112,9 @@ impl PendingStream {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Exchange, PoolError>> {
         match &mut self.kind {
             Kind::Queued(place) => place.poll(cx),
-            Kind::Connecting(connecting) => connecting.as_mut().poll(cx).map_ok(Exchange::tcp),
+            Kind::Connecting(connecting, first) => {
+                connecting.as_mut().poll(cx).map_ok(|tcp| Exchange::tcp(tcp, std::mem::take(first)))
+            }
         }
     }
 }

@@ -25,7 +25,11 @@ pub struct TcpConnection {
 ///
 /// # Errors
 /// `max_connections` or `max_pending_requests` refuses, which is counted.
-pub(crate) fn checkout(host: &Rc<Host>, priority: RequestPriority) -> Result<Checkout, PoolError> {
+pub(crate) fn checkout(
+    host: &Rc<Host>,
+    priority: RequestPriority,
+    first: Vec<u8>,
+) -> Result<Checkout, PoolError> {
     let core = host.core();
     core.shared.has_pool();
     let Some(permit) = core.try_take(priority, Resource::Connections) else {
@@ -34,7 +38,7 @@ pub(crate) fn checkout(host: &Rc<Host>, priority: RequestPriority) -> Result<Che
     };
     let host = Rc::clone(host);
     let connecting = async move { connect(&host, priority, permit).await };
-    Ok(Checkout::Wait(PendingStream::connecting(Box::pin(connecting))))
+    Ok(Checkout::Wait(PendingStream::connecting(Box::pin(connecting), first)))
 }
 
 /// Connects to `host`; `permit` is for the connection.

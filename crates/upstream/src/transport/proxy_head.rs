@@ -10,7 +10,7 @@ use nuncio_proto::pb::envoy::config::core::v3::{
 
 /// A compiled `ProxyProtocolConfig`.
 #[derive(Debug)]
-pub(crate) struct ProxyHeadConfig {
+pub struct ProxyHeadConfig {
     version: Version,
     /// Which fields of the client's own head are told; none: no field.
     passed: Option<Passed>,
@@ -34,7 +34,8 @@ impl Passed {
 }
 
 impl ProxyHeadConfig {
-    pub(super) fn compile(message: pb::ProxyProtocolConfig) -> Self {
+    /// Compiles the message.
+    pub fn compile(message: pb::ProxyProtocolConfig) -> Self {
         let pb::ProxyProtocolConfig { version, pass_through_tlvs, added_tlvs } = message;
         let passed = pass_through_tlvs.map(|ProxyProtocolPassThroughTlVs { match_type, tlv_type }| {
             match PassTlVsMatchType::try_from(match_type) {
@@ -56,7 +57,7 @@ impl ProxyHeadConfig {
     }
 
     /// What is said of a client; without one, that nothing is known.
-    pub(crate) fn head(&self, client: Option<&ConnectionInfo>) -> Vec<u8> {
+    pub fn head(&self, client: Option<&ConnectionInfo>) -> Vec<u8> {
         let mut said = Said { addresses: None, tlvs: self.added.clone() };
         if let Some(client) = client {
             if let (Address::Ip(from), Address::Ip(to)) = (&client.remote, &client.local) {

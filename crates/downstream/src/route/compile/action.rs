@@ -23,6 +23,7 @@ use nuncio_proto::pb::envoy::extensions::path::rewrite::uri_template::v3::UriTem
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as matcher;
 use nuncio_upstream::host::LB_NAMESPACE;
 use nuncio_upstream::lb::Criteria;
+use nuncio_upstream::transport::ProxyHeadConfig;
 use pb::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier};
 use prost::Name;
 use std::path::Path;
@@ -273,9 +274,12 @@ fn upgrades(configs: Vec<pb::route_action::UpgradeConfig>, cx: &CompileContext<'
             cx.error(format!("Duplicate upgrade {upgrade_type}"));
             good = false;
         }
-        if let Some(pb::route_action::upgrade_config::ConnectConfig { allow_post }) = connect_config {
+        if let Some(pb::route_action::upgrade_config::ConnectConfig { allow_post, proxy_protocol_config }) =
+            connect_config
+        {
             if upgrade_type.eq_ignore_ascii_case("CONNECT") {
-                connect = Some(ConnectConfig { allow_post });
+                let proxy_head = proxy_protocol_config.map(|m| Arc::new(ProxyHeadConfig::compile(m)));
+                connect = Some(ConnectConfig { allow_post, proxy_head });
             } else if upgrade_type.eq_ignore_ascii_case("CONNECT-UDP") {
                 cx.field("connect_config").error("CONNECT-UDP is not terminated here");
                 good = false;

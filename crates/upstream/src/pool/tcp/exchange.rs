@@ -34,15 +34,16 @@ pub(in crate::pool) struct TcpExchange {
 }
 
 impl TcpExchange {
-    pub(in crate::pool) fn new(connection: TcpConnection) -> Self {
+    /// `first` goes to the host before the body.
+    pub(in crate::pool) fn new(connection: TcpConnection, first: Vec<u8>) -> Self {
         Self {
             connection,
             answered: false,
             sending: Sending::Open,
-            out: Vec::new(),
+            bytes: ByteCounts { header_sent: first.len() as u64, ..ByteCounts::default() },
+            out: first,
             out_at: 0,
             input: InBuf::default(),
-            bytes: ByteCounts::default(),
         }
     }
 
