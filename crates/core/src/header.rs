@@ -132,6 +132,19 @@ pub fn is_joined(side: Side, name: Name<'_>) -> bool {
     }
 }
 
+/// The value of the first cookie called `name`, without surrounding double quotes. Blanks before a name are
+/// skipped; everything behind `=` up to the `;` belongs to the value.
+pub fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Option<&'h [u8]> {
+    headers.get_all(Known::Cookie).flat_map(|line| line.split(|&b| b == b';')).find_map(|pair| {
+        let pair = pair.get(pair.iter().position(|&b| b != b' ')?..)?;
+        let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(match value {
+            [b'"', inner @ .., b'"'] => inner,
+            _ => value,
+        })
+    })
+}
+
 /// The changes of one level (a route, a virtual host, …): removals, then values to add or set.
 #[derive(Debug, Default)]
 pub struct HeaderMutations {

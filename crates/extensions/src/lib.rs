@@ -85,6 +85,10 @@ pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactor
             Box::new(http::health_check::HealthCheckFactory),
         ),
         (
+            "envoy.extensions.filters.http.ip_tagging.v3.IPTagging",
+            Box::new(http::ip_tagging::IpTaggingFactory),
+        ),
+        (
             "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
             Box::new(http::local_ratelimit::LocalRateLimitFactory),
         ),

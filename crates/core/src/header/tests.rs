@@ -141,3 +141,15 @@ fn ordered_changes_see_each_other() {
     let after: Vec<_> = head.headers.iter().map(|(n, v)| (text(n.as_bytes()), text(v))).collect();
     assert_eq!(after, pairs(&[("x-a", "v"), ("x-c", "v!")]));
 }
+
+#[test]
+fn the_first_cookie_of_a_name_counts_without_its_quotes() {
+    let mut headers = HeaderMap::new();
+    headers.append(Known::Cookie, b"a=1;  b=\"two\"; c; =d; b=3; e=");
+    headers.append(Known::Cookie, b"f=x=y");
+    for (name, want) in
+        [("a", Some("1")), ("b", Some("two")), ("c", None), ("e", Some("")), ("f", Some("x=y")), ("g", None)]
+    {
+        assert_eq!(cookie(&headers, name.as_bytes()), want.map(str::as_bytes), "{name}");
+    }
+}

@@ -3,6 +3,7 @@
 use super::re2::{RegexError, Translated, translate};
 use crate::config::CompileContext;
 use ::regex::bytes::{self, RegexBuilder};
+use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
 
 /// The largest compiled program, in bytes.
 const SIZE_LIMIT: usize = 8 << 20;
@@ -107,6 +108,22 @@ pub enum SubstitutionError {
 }
 
 impl RegexRewrite {
+    /// The message, compiled. `None`: refused, and the reason is recorded in `cx`.
+    pub fn compile(message: pb::RegexMatchAndSubstitute, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::RegexMatchAndSubstitute { pattern, substitution } = message;
+        let pb::RegexMatcher { regex } = pattern.unwrap_or_default();
+        match Self::new(&regex, &substitution) {
+            Ok(rewrite) => {
+                let cx = cx.field("pattern");
+                program_fits(&regex, rewrite.program_size(), &cx.field("regex")).then_some(rewrite)
+            }
+            Err(error) => {
+                cx.error(error.to_string());
+                None
+            }
+        }
+    }
+
     /// Compiles both; `\0` to `\9` in `substitution` stand for the whole match and the groups.
     pub fn new(pattern: &str, substitution: &str) -> Result<Self, SubstitutionError> {
         let Translated { pattern, program_size } = translate(pattern)?;

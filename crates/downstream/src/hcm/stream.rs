@@ -290,6 +290,11 @@ impl<D: Downstream> Stream<D> {
         .await
     }
 
+    /// Whether there are filters before the router.
+    pub fn has_filters(&self) -> bool {
+        self.filters.is_some()
+    }
+
     /// The next piece of the request's body, through the filters: [`data`](Self::data).
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use super::MatchContext;
 use super::template::TemplateMatch;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use nuncio_core::header::cookie;
 use nuncio_core::matcher::{HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher};
 use nuncio_core::runtime::RuntimeFraction;
 use std::fmt;
@@ -171,19 +172,6 @@ impl TlsCondition {
 pub(super) fn query_of(path: &[u8]) -> &[u8] {
     let query = memchr::memchr(b'?', path).and_then(|at| path.get(at + 1..)).unwrap_or_default();
     memchr::memchr(b'#', query).and_then(|end| query.get(..end)).unwrap_or(query)
-}
-
-/// The value of the first cookie called `name`, without surrounding double quotes. Blanks before a name are
-/// skipped; everything behind `=` up to the `;` belongs to the value.
-pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Option<&'h [u8]> {
-    headers.get_all(Known::Cookie).flat_map(|line| line.split(|&b| b == b';')).find_map(|pair| {
-        let pair = pair.get(pair.iter().position(|&b| b != b' ')?..)?;
-        let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
-        Some(match value {
-            [b'"', inner @ .., b'"'] => inner,
-            _ => value,
-        })
-    })
 }
 
 /// Whether `content-type` is gRPC: `application/grpc`, alone or before `+`.

@@ -1,8 +1,9 @@
 //! `hash_policy`: what of a request decides where consistent hashing puts it.
 
-use super::conditions::{cookie, query_of};
+use super::conditions::query_of;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::config::{CompileContext, duration};
+use nuncio_core::header::cookie;
 use nuncio_core::matcher::{RegexRewrite, parameter};
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_core::xx_hash::xx_hash64;
@@ -43,15 +44,8 @@ struct HashCookie {
 }
 
 impl HashPolicies {
-    /// Compiles the list. `regex` compiles a `regex_rewrite`.
-    pub(super) fn compile(
-        list: Vec<pb::HashPolicy>,
-        cx: &CompileContext<'_>,
-        regex: impl Fn(
-            nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute,
-            &CompileContext<'_>,
-        ) -> Option<RegexRewrite>,
-    ) -> Option<Self> {
+    /// Compiles the list.
+    pub(super) fn compile(list: Vec<pb::HashPolicy>, cx: &CompileContext<'_>) -> Option<Self> {
         let policies = list.into_iter().enumerate().map(|(i, message)| {
             let cx = cx.item("hash_policy", i);
             let pb::HashPolicy { terminal, policy_specifier } = message;
@@ -62,7 +56,7 @@ impl HashPolicies {
                         None => None,
                         Some(message) => {
                             let cx = cx.field("header");
-                            Some(Box::new(regex(message, &cx.field("regex_rewrite"))?))
+                            Some(Box::new(RegexRewrite::compile(message, &cx.field("regex_rewrite"))?))
                         }
                     },
                 },

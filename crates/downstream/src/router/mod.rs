@@ -23,7 +23,7 @@ use crate::route::{Action, ClusterAction, Priority, Route};
 use crate::why;
 use charge::Charge;
 use flight::{Flight, Limits};
-use nuncio_codec::head::{Known, KnownSet};
+use nuncio_codec::head::{Known, KnownSet, RequestHead};
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::host::LB_NAMESPACE;
@@ -94,6 +94,11 @@ async fn to_cluster<D: Downstream>(
     action: &ClusterAction,
 ) -> End {
     let hcm = Rc::clone(&stream.hcm);
+    if stream.has_filters()
+        && let Some(name) = missing_header(&stream.heads.request)
+    {
+        return stream.reply_from_route(LocalReply::missing_header(name), route).await;
+    }
     let Some(cluster) = hcm.world.clusters.get(action.cluster.name(&stream.heads.request.headers)) else {
         hcm.router_stats.no_cluster.inc();
         why::cluster_not_found(stream, route);
@@ -165,6 +170,14 @@ async fn to_cluster<D: Downstream>(
         held_back: false,
     };
     attempt::run(stream, &mut flight).await
+}
+
+/// The header without which no request can be made of the head, where a filter took it away.
+fn missing_header(head: &RequestHead) -> Option<&'static str> {
+    if head.method().is_empty() {
+        return Some(":method");
+    }
+    (head.path().is_empty() && head.method() != b"CONNECT").then_some(":path")
 }
 
 /// What the host's metadata shall have: what the route says, overridden by the stream's dynamic metadata.

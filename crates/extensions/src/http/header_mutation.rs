@@ -3,7 +3,6 @@
 mod query;
 
 use super::frame::{Framed, Live, NoStats, compiled};
-use nuncio_codec::head::Known;
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::FormatContext;
 use nuncio_core::header::{OrderedMutations, Side};
@@ -12,7 +11,7 @@ use nuncio_downstream::filter::{
 };
 use nuncio_downstream::hcm::stream::header_context;
 use nuncio_proto::pb::envoy::extensions::filters::http::header_mutation::v3 as pb;
-use query::QueryMutation;
+use query::QueryMutations;
 use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ struct Settings {
 struct Mutations {
     request: OrderedMutations,
     response: OrderedMutations,
-    query: Box<[QueryMutation]>,
+    query: QueryMutations,
     request_trailers: OrderedMutations,
     response_trailers: OrderedMutations,
 }
@@ -66,11 +65,7 @@ impl Mutations {
             request_trailers_mutations,
         } = message;
         let list = |list: &[_], field| OrderedMutations::compile(list, cx, field);
-        let query = query_parameter_mutations
-            .iter()
-            .enumerate()
-            .map(|(i, m)| QueryMutation::compile(m, &cx.item("query_parameter_mutations", i)))
-            .collect::<Option<_>>();
+        let query = QueryMutations::compile(&query_parameter_mutations, cx, "query_parameter_mutations");
         Some(Self {
             request: list(&request_mutations, "request_mutations")?,
             response: list(&response_mutations, "response_mutations")?,
@@ -124,12 +119,7 @@ impl HttpFilter for MutationFilter {
         for level in &self.levels {
             let cx = header_context(request.info, worker, worker.now());
             level.request.apply_request(request.head, &cx);
-            if !level.query.is_empty() {
-                let cx = header_context(request.info, worker, worker.now());
-                let cx = FormatContext { request: Some(&request.head.headers), ..cx };
-                let path = query::change(&level.query, request.head.path(), &cx);
-                request.head.headers.set(Known::Path, &path);
-            }
+            level.query.apply(request.head, &cx);
         }
         Flow::Continue
     }

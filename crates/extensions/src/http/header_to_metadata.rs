@@ -1,247 +1,250 @@
-//! `envoy.filters.http.header_to_metadata`: values of headers and cookies become dynamic metadata.
+//! `envoy.filters.http.header_to_metadata`: headers and cookies become dynamic metadata, for logs, for the choice of
+//! a subset of hosts and for filters behind this one.
 
-use super::frame::{Framed, Live, NoStats, compiled, of_route};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use nuncio_codec::head::{HeaderMap, Known};
+mod value;
+
+use nuncio_codec::head::HeaderMap;
 use nuncio_core::config::CompileContext;
-use nuncio_core::header::HeaderName;
-use nuncio_core::matcher::RegexRewrite;
+use nuncio_core::header::{HeaderName, cookie};
+use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterFactory, Request, Response, RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, Response,
+    RouteSays,
 };
-use nuncio_proto::pb::envoy::extensions::filters::http::header_to_metadata::v3::{Config, config as pb};
-use nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
-use prost::Message;
-use prost_types::{Struct, Value, value::Kind};
+use nuncio_downstream::world::World;
+use nuncio_proto::pb::envoy::extensions::filters::http::header_to_metadata::v3::{Config as Message, config};
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use value::{Failure, Target};
 
-/// Where values go that name no place.
+/// The namespace of metadata whose rule names none.
 const NAMESPACE: &str = "envoy.filters.http.header_to_metadata";
 
-/// Longer values become no metadata, in bytes.
-const LONGEST: usize = 8 << 10;
+nuncio_core::stats_block! {
+    /// Below `http_filter_name.STAT_PREFIX.`, where the configuration gives one.
+    struct HeaderToMetadataStats {
+        counter request_rules_processed,
+        counter response_rules_processed,
+        counter request_metadata_added,
+        counter response_metadata_added,
+        counter request_header_not_found,
+        counter response_header_not_found,
+        counter base64_decode_failed,
+        counter header_value_too_long,
+        counter regex_substitution_failed,
+    }
+}
 
 /// Compiles the filter's message.
 pub struct HeaderToMetadataFactory;
 
 impl HttpFilterFactory for HeaderToMetadataFactory {
-    type Config = Config;
-    type PerRoute = Config;
+    type Config = Message;
+    type PerRoute = Message;
 
-    fn compile(&self, message: Config, cx: &CompileContext<'_>) -> Option<Compiled> {
-        compiled::<MetadataFilter>(Rules::compile(message, cx)?)
+    fn compile(&self, message: Message, cx: &CompileContext<'_>) -> Option<Compiled> {
+        Some(Compiled::Filter(Arc::new(HeaderToMetadataConfig(Arc::new(Rules::compile(message, cx)?)))))
     }
 
-    fn compile_route(&self, message: Config, cx: &CompileContext<'_>) -> Option<Arc<dyn Any + Send + Sync>> {
-        of_route(Rules::compile(message, cx)?)
+    fn compile_route(&self, message: Message, cx: &CompileContext<'_>) -> Option<Arc<dyn Any + Send + Sync>> {
+        let rules = Rules::compile(message, cx)?;
+        if rules.request.is_empty() && rules.response.is_empty() {
+            cx.error("header_to_metadata_filter: Per filter configs must at least specify either request or response rules");
+            return None;
+        }
+        Some(Arc::new(rules))
     }
 }
 
-/// A compiled `Config`.
+/// What is read from heads; a route's rules stand for all of the filter's.
 struct Rules {
     request: Box<[Rule]>,
     response: Box<[Rule]>,
+    stat_prefix: Option<Box<str>>,
 }
 
 struct Rule {
     source: Source,
     present: Option<Target>,
     missing: Option<Target>,
-    removes: bool,
+    remove: bool,
 }
 
-/// Where a value comes from.
 enum Source {
     Header(HeaderName),
     Cookie(Box<str>),
 }
 
-/// Where a value goes.
-struct Target {
-    namespace: Box<str>,
-    key: Box<str>,
-    /// Stands for what was found; empty: nothing does.
-    value: Box<str>,
-    rewrite: Option<RegexRewrite>,
-    kind: pb::ValueType,
-    base64: bool,
-}
-
 impl Rules {
-    fn compile(message: Config, cx: &CompileContext<'_>) -> Option<Self> {
-        let Config { request_rules, response_rules } = message;
-        if request_rules.is_empty() && response_rules.is_empty() {
-            cx.error("header_to_metadata_filter: Per filter configs must at least specify either request or response rules");
-            return None;
-        }
-        let list = |rules: Vec<pb::Rule>, field: &str| {
-            (0..).zip(rules).map(|(i, rule)| Rule::compile(rule, &cx.item(field, i))).collect()
+    fn compile(message: Message, cx: &CompileContext<'_>) -> Option<Self> {
+        let Message { request_rules, response_rules, stat_prefix } = message;
+        let list = |rules: Vec<config::Rule>, field: &str| {
+            let compiled: Vec<_> =
+                rules.into_iter().enumerate().map(|(i, m)| Rule::compile(m, &cx.item(field, i))).collect();
+            compiled.into_iter().collect::<Option<Box<[_]>>>()
         };
-        let request: Option<_> = list(request_rules, "request_rules");
-        let response: Option<_> = list(response_rules, "response_rules");
-        Some(Self { request: request?, response: response? })
+        let (request, response) =
+            (list(request_rules, "request_rules"), list(response_rules, "response_rules"));
+        let stat_prefix = (!stat_prefix.is_empty()).then(|| stat_prefix.into());
+        Some(Self { request: request?, response: response?, stat_prefix })
     }
 }
 
 impl Rule {
-    fn compile(message: pb::Rule, cx: &CompileContext<'_>) -> Option<Self> {
-        let pb::Rule { header, on_header_present, on_header_missing, remove, cookie } = message;
+    fn compile(message: config::Rule, cx: &CompileContext<'_>) -> Option<Self> {
+        let config::Rule { header, cookie, on_header_present, on_header_missing, remove } = message;
+        let refuse = |why: &str| {
+            cx.error(why);
+            None
+        };
         let source = match (header.is_empty(), cookie.is_empty()) {
             (false, true) => Source::Header(HeaderName::new(&header)),
-            (true, false) if remove => {
-                cx.field("remove").error("Cannot specify remove for cookie");
-                return None;
-            }
+            (true, false) if remove => return refuse("Cannot specify remove for cookie"),
             (true, false) => Source::Cookie(cookie.into()),
-            _ => {
-                cx.error("One of Cookie or Header option needs to be specified");
-                return None;
-            }
+            (false, false) => return refuse("Cannot specify both header and cookie"),
+            (true, true) => return refuse("One of Cookie or Header option needs to be specified"),
         };
-        let target = |pair: Option<_>, field| match pair {
+        if on_header_present.is_none() && on_header_missing.is_none() {
+            return refuse(
+                "header to metadata filter: rule for header has neither `on_header_present` nor `on_header_missing` set",
+            );
+        }
+        let target = |message: Option<config::KeyValuePair>, field| match message {
             None => Some(None),
-            Some(pair) => Target::compile(pair, &cx.field(field)).map(Some),
+            Some(message) => Target::compile(message, &cx.field(field)).map(Some),
         };
-        let present = target(on_header_present, "on_header_present")?;
-        let missing = target(on_header_missing, "on_header_missing")?;
-        if missing.as_ref().is_some_and(|missing| missing.value.is_empty()) {
-            cx.field("on_header_missing").error("Cannot specify on_header_missing rule with an empty value");
-            return None;
+        let present = target(on_header_present, "on_header_present");
+        let missing = target(on_header_missing, "on_header_missing");
+        let (present, missing) = (present?, missing?);
+        if missing.as_ref().is_some_and(Target::adds_nothing) {
+            return refuse("Cannot specify on_missing rule with an empty value");
         }
-        Some(Self { source, present, missing, removes: remove })
+        Some(Self { source, present, missing, remove })
     }
 
-    /// Takes its value from `headers`.
-    fn apply(&self, headers: &mut HeaderMap, found: &mut Found) {
-        let value = match &self.source {
+    /// What the rule looks at; a header that is to go is gone.
+    fn extract(&self, headers: &mut HeaderMap) -> Option<Vec<u8>> {
+        match &self.source {
+            Source::Cookie(name) => {
+                cookie(headers, name.as_bytes()).filter(|value| !value.is_empty()).map(<[u8]>::to_vec)
+            }
             Source::Header(name) => {
-                let values: Vec<&[u8]> = name.values(headers).collect();
-                (!values.is_empty()).then(|| values.join(&b","[..]))
-            }
-            Source::Cookie(name) => cookie(headers, name).map(|value| value.as_bytes().to_vec()),
-        };
-        match (value, &self.present, &self.missing) {
-            (Some(value), Some(target), _) => target.add(&value, found),
-            (None, _, Some(target)) => target.add(&[], found),
-            _ => {}
-        }
-        if let Source::Header(name) = &self.source
-            && self.removes
-        {
-            headers.remove(name.as_name());
-        }
-    }
-}
-
-/// Fields by namespace.
-type Found = BTreeMap<String, Struct>;
-
-impl Target {
-    fn compile(message: pb::KeyValuePair, cx: &CompileContext<'_>) -> Option<Self> {
-        let pb::KeyValuePair { metadata_namespace, key, value, r#type, encode, regex_value_rewrite } =
-            message;
-        let rewrite = match regex_value_rewrite {
-            None => None,
-            Some(RegexMatchAndSubstitute { pattern, substitution }) => {
-                let pattern = pattern.unwrap_or_default().regex;
-                let rewrite = RegexRewrite::new(&pattern, &substitution);
-                Some(rewrite.map_err(|e| cx.field("regex_value_rewrite").error(e.to_string())).ok()?)
-            }
-        };
-        if rewrite.is_some() && !value.is_empty() {
-            cx.error("Cannot specify both value and regex_value_rewrite");
-            return None;
-        }
-        let namespace = if metadata_namespace.is_empty() { NAMESPACE } else { metadata_namespace.as_str() };
-        Some(Self {
-            namespace: namespace.into(),
-            key: key.into(),
-            value: value.into(),
-            rewrite,
-            kind: pb::ValueType::try_from(r#type).ok()?,
-            base64: pb::ValueEncode::try_from(encode) == Ok(pb::ValueEncode::Base64),
-        })
-    }
-
-    /// Adds what was found, or what stands for it, where it is a value of the kind.
-    fn add(&self, found: &[u8], all: &mut Found) {
-        let mut text = if self.value.is_empty() { found.to_vec() } else { self.value.as_bytes().to_vec() };
-        if let Some(rewrite) = &self.rewrite {
-            let mut out = Vec::new();
-            rewrite.replace_all(&text, &mut out);
-            text = out;
-        }
-        if text.is_empty() || text.len() >= LONGEST {
-            return;
-        }
-        if self.base64 {
-            let Ok(decoded) = STANDARD.decode(&text) else { return };
-            text = decoded;
-        }
-        let kind = match self.kind {
-            pb::ValueType::String => Kind::StringValue(String::from_utf8_lossy(&text).into_owned()),
-            pb::ValueType::Number => {
-                match std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()) {
-                    Some(number) => Kind::NumberValue(number),
-                    None => return,
+                let mut values = name.values(headers);
+                let mut all = values.next()?.to_vec();
+                for value in values {
+                    all.push(b',');
+                    all.extend_from_slice(value);
                 }
+                if self.remove {
+                    headers.remove(name.as_name());
+                }
+                Some(all)
             }
-            pb::ValueType::ProtobufValue => match Value::decode(text.as_slice()) {
-                Ok(Value { kind: Some(kind) }) => kind,
-                _ => return,
-            },
-        };
-        let fields = &mut all.entry(self.namespace.to_string()).or_default().fields;
-        fields.insert(self.key.to_string(), Value { kind: Some(kind) });
+        }
     }
 }
 
-/// A cookie's value.
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let lines = headers.get_all(Known::Cookie).filter_map(|line| std::str::from_utf8(line).ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"'))
+/// A compiled filter.
+struct HeaderToMetadataConfig(Arc<Rules>);
+
+impl HttpFilterConfig for HeaderToMetadataConfig {
+    fn start(self: Arc<Self>, world: &Rc<World>, _: &str) -> Rc<dyn LiveHttpFilter> {
+        let scope = |prefix: &str| world.stats.scope(&format!("http_filter_name.{prefix}."));
+        let stats = self.0.stat_prefix.as_deref().map(scope);
+        Rc::new(LiveHeaderToMetadata { rules: Arc::clone(&self.0), stats })
+    }
+}
+
+/// One worker's filter.
+struct LiveHeaderToMetadata {
+    rules: Arc<Rules>,
+    stats: Option<Scope<HeaderToMetadataStats>>,
+}
+
+impl LiveHttpFilter for LiveHeaderToMetadata {
+    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+        let rules = route.own().unwrap_or_else(|| Arc::clone(&self.rules));
+        Some(Box::new(HeaderToMetadataFilter { live: self, rules }))
+    }
 }
 
 /// One stream's filter.
-struct MetadataFilter(Arc<Rules>);
+struct HeaderToMetadataFilter {
+    live: Rc<LiveHeaderToMetadata>,
+    rules: Arc<Rules>,
+}
 
-impl Framed for MetadataFilter {
-    type Settings = Rules;
-    type Stats = NoStats;
+/// Which rules are at work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Response,
+}
 
-    fn stat_prefix(_: &Rules, hcm: &str) -> String {
-        format!("{hcm}header_to_metadata.")
+impl HeaderToMetadataFilter {
+    fn run(&self, direction: Direction, headers: &mut HeaderMap, info: &mut StreamInfo) {
+        let rules = match direction {
+            Direction::Request => &self.rules.request,
+            Direction::Response => &self.rules.response,
+        };
+        // All rules read before anything is set: metadata of the same name takes the place of the whole value.
+        let mut found: Vec<(&Target, prost_types::Value)> = Vec::new();
+        for rule in rules {
+            self.count(direction, |s| &s.request_rules_processed, |s| &s.response_rules_processed);
+            let value = rule.extract(headers);
+            let (target, value) = match (value, &rule.present, &rule.missing) {
+                (Some(value), Some(target), _) => (target, value),
+                (None, _, Some(target)) => {
+                    self.count(direction, |s| &s.request_header_not_found, |s| &s.response_header_not_found);
+                    (target, Vec::new())
+                }
+                _ => continue,
+            };
+            match target.value(value) {
+                Ok(value) => {
+                    self.count(direction, |s| &s.request_metadata_added, |s| &s.response_metadata_added);
+                    found.push((target, value));
+                }
+                Err(failure) => self.failed(failure),
+            }
+        }
+        for (target, value) in found {
+            target.put(value, info);
+        }
     }
 
-    fn make(_: Rc<Live<Self>>, rules: Arc<Rules>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self(rules)))
+    fn count(
+        &self,
+        direction: Direction,
+        request: impl Fn(&HeaderToMetadataStats) -> &nuncio_core::stats::Counter,
+        response: impl Fn(&HeaderToMetadataStats) -> &nuncio_core::stats::Counter,
+    ) {
+        if let Some(stats) = &self.live.stats {
+            if direction == Direction::Request { request(stats) } else { response(stats) }.inc();
+        }
+    }
+
+    fn failed(&self, failure: Failure) {
+        let Some(stats) = &self.live.stats else { return };
+        match failure {
+            Failure::TooLong => stats.header_value_too_long.inc(),
+            Failure::Base64 => stats.base64_decode_failed.inc(),
+            Failure::Substitution => stats.regex_substitution_failed.inc(),
+            Failure::Empty | Failure::Kind => {}
+        }
     }
 }
 
-fn apply(rules: &[Rule], headers: &mut HeaderMap, info: &mut StreamInfo) {
-    let mut found = Found::new();
-    for rule in rules {
-        rule.apply(headers, &mut found);
-    }
-    for (namespace, fields) in found {
-        info.set_dynamic_metadata(&namespace, fields);
-    }
-}
-
-impl HttpFilter for MetadataFilter {
+impl HttpFilter for HeaderToMetadataFilter {
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
-        apply(&self.0.request, &mut request.head.headers, request.info);
+        self.run(Direction::Request, &mut request.head.headers, request.info);
         Flow::Continue
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
-        apply(&self.0.response, &mut response.head.headers, response.info);
+        self.run(Direction::Response, &mut response.head.headers, response.info);
         Flow::Continue
     }
 }

@@ -14,6 +14,7 @@ pub mod grpc_http1_bridge;
 pub mod header_mutation;
 pub mod header_to_metadata;
 pub mod health_check;
+pub mod ip_tagging;
 pub mod local_ratelimit;
 pub mod rbac;
 pub mod router;

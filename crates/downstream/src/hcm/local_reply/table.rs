@@ -114,6 +114,14 @@ impl LocalReply {
             .with_header("x-envoy-overloaded", "true")
     }
 
+    /// A filter took away a header without which there is no request.
+    pub fn missing_header(name: &str) -> Self {
+        let reason = format!("missing required header: {name}");
+        Self::new(503, format!("filter_removed_required_request_headers{{{reason}}}"))
+            .with_flag(ResponseFlag::DownstreamProtocolError)
+            .with_body(ReplyBody::Owned(reason.into_bytes()))
+    }
+
     /// A steering header that `strict_check_headers` names is malformed.
     pub fn strict_check_failed(header: &str, value: &[u8]) -> Self {
         let value = String::from_utf8_lossy(value);

@@ -15,7 +15,7 @@ use crate::route::weighted::WeightedClusters;
 use crate::route::{HashPolicies, Route, WeightChanges};
 use crate::router::retry::{RetryPlugins, RetryPolicy};
 use nuncio_core::config::{CompileContext, Fraction, data_source, duration, type_name};
-use nuncio_core::matcher::{RegexRewrite, program_fits};
+use nuncio_core::matcher::RegexRewrite;
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
@@ -195,7 +195,7 @@ fn cluster_action(
         Some(policy) => Some(InternalRedirects::compile(policy, &cx.field("internal_redirect_policy"))?),
     };
     let mirrors = mirrors(request_mirror_policies, cx, around.scope);
-    let hash = HashPolicies::compile(hash_policy, cx, self::regex_rewrite);
+    let hash = HashPolicies::compile(hash_policy, cx);
     let own = ForwardingDefaults::compile(
         retry_policy,
         hedge_policy,
@@ -341,7 +341,7 @@ fn path_rewrite(
         }
         (prefix, None, None) => PathRewrite::Prefix(prefix.into()),
         (prefix, Some(regex), None) if prefix.is_empty() => {
-            PathRewrite::Regex(Box::new(regex_rewrite(regex, &cx.field("regex_rewrite"))?))
+            PathRewrite::Regex(Box::new(RegexRewrite::compile(regex, &cx.field("regex_rewrite"))?))
         }
         (prefix, None, Some(policy)) if prefix.is_empty() => {
             let rewrite = template_rewrite(policy, &cx.field("path_rewrite_policy"), template)?;
@@ -353,21 +353,6 @@ fn path_rewrite(
         }
     };
     Some(Some(Arc::new(rewrite)))
-}
-
-fn regex_rewrite(message: matcher::RegexMatchAndSubstitute, cx: &CompileContext<'_>) -> Option<RegexRewrite> {
-    let matcher::RegexMatchAndSubstitute { pattern, substitution } = message;
-    let matcher::RegexMatcher { regex } = pattern.unwrap_or_default();
-    match RegexRewrite::new(&regex, &substitution) {
-        Ok(rewrite) => {
-            let cx = cx.field("pattern");
-            program_fits(&regex, rewrite.program_size(), &cx.field("regex")).then_some(rewrite)
-        }
-        Err(error) => {
-            cx.error(error.to_string());
-            None
-        }
-    }
 }
 
 /// `Some(None)` where the template matches nothing, so that nothing is rewritten.
@@ -419,9 +404,9 @@ fn host_choice(specifier: Option<HostRewriteSpecifier>, cx: &CompileContext<'_>)
         Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
             HostRewrite::Header(name.to_ascii_lowercase().into())
         }
-        Some(HostRewriteSpecifier::HostRewritePathRegex(regex)) => {
-            HostRewrite::PathRegex(Box::new(regex_rewrite(regex, &cx.field("host_rewrite_path_regex"))?))
-        }
+        Some(HostRewriteSpecifier::HostRewritePathRegex(regex)) => HostRewrite::PathRegex(Box::new(
+            RegexRewrite::compile(regex, &cx.field("host_rewrite_path_regex"))?,
+        )),
     };
     Some(HostChoice::Rewrite(Arc::new(rewrite)))
 }
@@ -603,7 +588,7 @@ fn redirect(
             (!text.is_empty()).then(|| PathRewrite::Prefix(text.into()))
         }
         Some(PathRewriteSpecifier::RegexRewrite(regex)) => {
-            Some(PathRewrite::Regex(Box::new(regex_rewrite(regex, &cx.field("regex_rewrite"))?)))
+            Some(PathRewrite::Regex(Box::new(RegexRewrite::compile(regex, &cx.field("regex_rewrite"))?)))
         }
     };
     Some(RedirectAction {

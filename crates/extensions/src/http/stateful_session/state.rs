@@ -2,9 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_codec::head::{RequestHead, ResponseHead};
 use nuncio_core::config::{CompileContext, duration};
-use nuncio_core::header::HeaderName;
+use nuncio_core::header::{HeaderName, cookie};
 use nuncio_proto::context::type_name;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::extensions::http::stateful_session::cookie::v3::CookieBasedSessionState;
@@ -45,8 +45,8 @@ impl Keeper {
         let cx = cx.field("typed_config");
         match type_name(&config.type_url).strip_prefix("envoy.extensions.http.stateful_session.") {
             Some("cookie.v3.CookieBasedSessionState") => {
-                let CookieBasedSessionState { cookie } = cx.unpack(&config)?;
-                let Cookie { name, ttl, path, attributes } = cookie?;
+                let CookieBasedSessionState { cookie: message } = cx.unpack(&config)?;
+                let Cookie { name, ttl, path, attributes } = message?;
                 let ttl = match ttl {
                     None => 0,
                     Some(ttl) => duration(&ttl, &cx.field("cookie").field("ttl"))?.as_secs() as i64,
@@ -91,7 +91,7 @@ impl Keeper {
                 String::from_utf8(decoded).ok().filter(|host| !host.is_empty())
             }
             Self::Cookie { name, .. } => {
-                let decoded = STANDARD.decode(cookie(head, name)?).ok()?;
+                let decoded = STANDARD.decode(cookie(&head.headers, name.as_bytes())?).ok()?;
                 let Ok(Said { address, expires }) = Said::decode(decoded.as_slice()) else {
                     // The address alone is what older versions wrote.
                     return Some(String::from_utf8_lossy(&decoded).into_owned());
@@ -115,12 +115,4 @@ impl Keeper {
             }
         }
     }
-}
-
-/// A cookie's value without its quotes.
-fn cookie<'h>(head: &'h RequestHead, name: &str) -> Option<&'h str> {
-    let lines = head.headers.get_all(Known::Cookie).filter_map(|line| std::str::from_utf8(line).ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    Some(value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
 }

@@ -1,0 +1,184 @@
+//! `envoy.filters.http.ip_tagging`: tells the upstream to which named address ranges the client belongs.
+
+use nuncio_codec::head::Known;
+use nuncio_core::config::CompileContext;
+use nuncio_core::header::HeaderName;
+use nuncio_core::matcher::CidrList;
+use nuncio_core::stats::Scope;
+use nuncio_core::stream_info::StreamInfo;
+use nuncio_downstream::filter::{
+    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, RouteSays,
+};
+use nuncio_downstream::world::World;
+use nuncio_proto::pb::envoy::extensions::filters::http::ip_tagging::v3::{IpTagging, ip_tagging as pb};
+use pb::RequestType;
+use pb::ip_tag_header::HeaderAction;
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+nuncio_core::stats_block! {
+    /// Below `http.PREFIX.ip_tagging.TAG.`.
+    struct TagStats {
+        counter hit,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// Below `http.PREFIX.ip_tagging.`: addresses without a tag.
+    struct NoHitStats {
+        counter no_hit,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// Below `http.PREFIX.ip_tagging.`: addresses looked up.
+    struct TotalStats {
+        counter total,
+    }
+}
+
+/// Compiles the filter's message.
+pub struct IpTaggingFactory;
+
+impl HttpFilterFactory for IpTaggingFactory {
+    type Config = IpTagging;
+    type PerRoute = IpTagging;
+
+    fn compile(&self, message: IpTagging, cx: &CompileContext<'_>) -> Option<Compiled> {
+        let IpTagging { request_type, ip_tags, ip_tag_header } = message;
+        if ip_tags.is_empty() {
+            cx.field("ip_tags").error(
+                "HTTP IP Tagging Filter requires either ip_tags or ip_tags_datasource to be specified.",
+            );
+            return None;
+        }
+        let count = ip_tags.len();
+        let tags: Vec<_> = ip_tags
+            .into_iter()
+            .enumerate()
+            .filter_map(|(i, message)| {
+                let pb::IpTag { ip_tag_name, ip_list } = message;
+                let ranges = CidrList::compile(&ip_list, &cx.item("ip_tags", i), "ip_list")?;
+                Some(Tag { name: ip_tag_name.into(), ranges })
+            })
+            .collect();
+        let header = ip_tag_header.map(|message| {
+            let pb::IpTagHeader { header, action } = message;
+            let adds = HeaderAction::try_from(action) == Ok(HeaderAction::AppendIfExistsOrAdd);
+            Header { name: HeaderName::new(&header), adds }
+        });
+        let concerns = RequestType::try_from(request_type).unwrap_or(RequestType::Both);
+        let good = tags.len() == count;
+        good.then(|| Compiled::Filter(Arc::new(IpTaggingConfig { concerns, tags: tags.into(), header })))
+    }
+}
+
+/// A compiled filter.
+struct IpTaggingConfig {
+    concerns: RequestType,
+    tags: Box<[Tag]>,
+    /// Where the tags go instead of `x-envoy-ip-tags`.
+    header: Option<Header>,
+}
+
+struct Tag {
+    name: Box<str>,
+    ranges: CidrList,
+}
+
+struct Header {
+    name: HeaderName,
+    /// Tags come behind what the client says; otherwise they take its place.
+    adds: bool,
+}
+
+impl HttpFilterConfig for IpTaggingConfig {
+    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
+        let hits = self.tags.iter().map(|_| OnceCell::new()).collect();
+        Rc::new(LiveIpTagging {
+            config: self,
+            world: Rc::clone(world),
+            prefix: format!("{stat_prefix}ip_tagging."),
+            hits,
+            no_hit: OnceCell::new(),
+            total: OnceCell::new(),
+        })
+    }
+}
+
+/// One worker's filter. What it counts is there from the first time on, as in Envoy.
+struct LiveIpTagging {
+    config: Arc<IpTaggingConfig>,
+    world: Rc<World>,
+    prefix: String,
+    hits: Box<[OnceCell<Scope<TagStats>>]>,
+    no_hit: OnceCell<Scope<NoHitStats>>,
+    total: OnceCell<Scope<TotalStats>>,
+}
+
+impl LiveIpTagging {
+    fn count(&self, tag: &Tag, hits: &OnceCell<Scope<TagStats>>) {
+        let prefix = || format!("{}{}.", self.prefix, tag.name);
+        hits.get_or_init(|| self.world.stats.scope(&prefix())).hit.inc();
+    }
+
+    /// Writes the tags of an address, in the order of the configuration.
+    fn tags(&self, info: &StreamInfo) -> Vec<u8> {
+        let mut out = Vec::new();
+        let Some(ip) = info.remote_address().ip() else { return out };
+        for (tag, hits) in self.config.tags.iter().zip(&self.hits) {
+            if tag.ranges.contains(ip) {
+                self.count(tag, hits);
+                if !out.is_empty() {
+                    out.push(b',');
+                }
+                out.extend_from_slice(tag.name.as_bytes());
+            }
+        }
+        let stats = &self.world.stats;
+        if out.is_empty() {
+            self.no_hit.get_or_init(|| stats.scope(&self.prefix)).no_hit.inc();
+        }
+        self.total.get_or_init(|| stats.scope(&self.prefix)).total.inc();
+        out
+    }
+}
+
+impl LiveHttpFilter for LiveIpTagging {
+    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(IpTaggingFilter(self)))
+    }
+}
+
+/// One stream's filter.
+struct IpTaggingFilter(Rc<LiveIpTagging>);
+
+impl HttpFilter for IpTaggingFilter {
+    fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
+        let config = &self.0.config;
+        let concerned = match config.concerns {
+            RequestType::Both => true,
+            RequestType::Internal => request.info.internal,
+            RequestType::External => !request.info.internal,
+        };
+        if !concerned {
+            return Flow::Continue;
+        }
+        let tags = self.0.tags(request.info);
+        let headers = &mut request.head.headers;
+        match &config.header {
+            None if tags.is_empty() => {}
+            None => headers.append_joined(Known::XEnvoyIpTags, b",", &tags),
+            Some(Header { name, adds }) => {
+                if !adds {
+                    headers.remove(name.as_name());
+                }
+                if !tags.is_empty() {
+                    headers.append_joined(name.as_name(), b",", &tags);
+                }
+            }
+        }
+        Flow::Continue
+    }
+}
