@@ -1,5 +1,7 @@
 //! The lines that say why: each failure that the configuration explains, with its identifier, the field and its place.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test that called it")]
+
 mod common;
 
 use common::{Server, request};
