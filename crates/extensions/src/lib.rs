@@ -2,6 +2,7 @@
 //! is the full name of its configuration message.
 
 pub mod access_log;
+mod filter_state;
 pub mod http;
 pub mod listener;
 pub mod network;
@@ -94,6 +95,10 @@ pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactor
         ),
         ("envoy.extensions.filters.http.rbac.v3.RBAC", Box::new(http::rbac::RbacFactory)),
         ("envoy.extensions.filters.http.router.v3.Router", Box::new(http::router::RouterFactory)),
+        (
+            "envoy.extensions.filters.http.set_filter_state.v3.Config",
+            Box::new(http::set_filter_state::SetFilterStateFactory),
+        ),
         (
             "envoy.extensions.filters.http.set_metadata.v3.Config",
             Box::new(http::set_metadata::SetMetadataFactory),

@@ -162,3 +162,18 @@ for action in ('SANITIZE', 'APPEND_IF_EXISTS_OR_ADD'):
     filt('ip_tagging_header_' + action[:6].lower(), [TAG('{ip_tag_header: {header: x-tag, action: %s}, %s}' % (action, TAGS))], [XFF('10.2.2.3', ('x-tag', 'old')), XFF('9.9.9.9', ('x-tag', 'old')), XFF('10.2.2.3')])
 verdicts('ip_tagging_verdicts', TAG('{}'), TAG('{ip_tags: [{ip_tag_name: x, ip_list: [{address_prefix: nope}]}]}'), TAG('{ip_tags: [{ip_tag_name: x}]}'), TAG('{ip_tags: [{ip_list: [{address_prefix: 1.1.1.1}]}]}'), TAG('{ip_tag_header: {header: ""}, %s}' % TAGS))
 verdicts('ip_tagging_has_no_routes', TAG('{%s}' % TAGS), routes=[{**ROUTE, **PF('tags', 'ip_tagging.v3.IPTagging', '{%s}' % TAGS)}])
+
+# ---- set_filter_state
+SFS = lambda c: http_filter('sfs', 'set_filter_state.v3.Config', {'on_request_headers': [Y(x) for x in c]} if isinstance(c, list) else c)
+OBJ = lambda key, text, **kw: {'object_key': key, 'format_string': {'text_format_source': {'inline_string': text}, **kw.pop('fmt', {})}, **kw}
+FS = '%FILTER_STATE(a:PLAIN)% %FILTER_STATE(b:PLAIN)% %FILTER_STATE(envoy.string:PLAIN)%'
+filt('set_filter_state_objects', [SFS([OBJ('a', '%REQ(x-a)%', factory_key='envoy.string'), OBJ('b', 'h%REQ(x-a)%', factory_key='envoy.hashable_string'), OBJ('envoy.string', 'own')])],
+     [H(('x-a', 'v')), H()], log=FS)
+filt('set_filter_state_empty', [SFS([OBJ('a', '%REQ(x-a)%', factory_key='envoy.string', skip_if_empty=True), OBJ('b', '%REQ(x-a)%', factory_key='envoy.string', skip_if_empty=True, fmt={'omit_empty_values': True})])],
+     [H(('x-a', 'v')), H(), H(('x-a', ''))], log=FS)
+filt('set_filter_state_twice', [SFS([OBJ('a', '1', factory_key='envoy.string'), OBJ('a', '2', factory_key='envoy.string')])], [H()], log=FS)
+filt('set_filter_state_steers_routes', [SFS({'on_request_headers': [OBJ('a', '%REQ(x-a)%', factory_key='envoy.string')], 'clear_route_cache': True})], [H(('x-a', 'v')), H()], log=FS,
+     routes=[{'match': {'prefix': '/', 'filter_state': [{'key': 'a', 'string_match': {'exact': 'v'}}]}, 'direct_response': {'status': 201}}, ROUTE])
+filt('set_filter_state_of_the_route', [SFS([OBJ('a', 'filter', factory_key='envoy.string')])], [H(path='/own'), H()], log=FS,
+     routes=[{'match': {'path': '/own'}, 'route': {'cluster': 'c1'}, **PF('sfs', 'set_filter_state.v3.Config', {'on_request_headers': [OBJ('a', 'route', factory_key='envoy.string'), OBJ('b', '%FILTER_STATE(a:PLAIN)%', factory_key='envoy.string')]})}, ROUTE])
+verdicts('set_filter_state_verdicts', SFS([]), SFS([{'factory_key': 'envoy.string'}]), SFS([OBJ('a', 'x')]), SFS([OBJ('a', 'x', factory_key='nope')]), SFS([OBJ('a', '%NOPE%', factory_key='envoy.string')]), SFS([OBJ('', 'x', factory_key='envoy.string')]))

@@ -1,6 +1,7 @@
 //! Matchers: strings, headers, query parameters, metadata, address ranges, and the regular expressions below them.
 
 mod cidr;
+mod filter_state;
 mod header;
 mod metadata;
 mod query;
@@ -10,6 +11,7 @@ mod string;
 pub mod tree;
 
 pub use cidr::CidrList;
+pub use filter_state::FilterStateMatcher;
 pub use header::{HeaderMatcher, QueryParameterMatcher, parameter};
 pub use metadata::{MetadataMatcher, ValueMatcher};
 pub use query::query_value;

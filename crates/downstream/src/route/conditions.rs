@@ -4,7 +4,9 @@ use super::MatchContext;
 use super::template::TemplateMatch;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::header::cookie;
-use nuncio_core::matcher::{HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher};
+use nuncio_core::matcher::{
+    FilterStateMatcher, HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher,
+};
 use nuncio_core::runtime::RuntimeFraction;
 use std::fmt;
 
@@ -19,6 +21,7 @@ pub(super) struct Conditions {
     pub grpc: bool,
     pub tls: Option<TlsCondition>,
     pub metadata: Box<[MetadataMatcher]>,
+    pub filter_state: Box<[FilterStateMatcher]>,
 }
 
 /// A path condition that is more than a literal.
@@ -66,6 +69,8 @@ pub enum Mismatch {
     TlsContext,
     /// The matcher of `dynamic_metadata` with this index.
     DynamicMetadata(usize),
+    /// The matcher of `filter_state` with this index.
+    FilterState(usize),
 }
 
 impl Mismatch {
@@ -87,6 +92,7 @@ impl fmt::Display for Mismatch {
             Self::Grpc => f.write_str("match.grpc"),
             Self::TlsContext => f.write_str("match.tls_context"),
             Self::DynamicMetadata(i) => write!(f, "match.dynamic_metadata[{i}]"),
+            Self::FilterState(i) => write!(f, "match.filter_state[{i}]"),
         }
     }
 }
@@ -100,7 +106,17 @@ impl Conditions {
         path: &[u8],
         cx: &MatchContext<'_>,
     ) -> Option<Mismatch> {
-        let Self { path: path_condition, runtime, headers, query, cookies, grpc, tls, metadata } = self;
+        let Self {
+            path: path_condition,
+            runtime,
+            headers,
+            query,
+            cookies,
+            grpc,
+            tls,
+            metadata,
+            filter_state,
+        } = self;
         if path_condition.as_ref().is_some_and(|p| !p.holds(head, path)) {
             return Some(Mismatch::Path);
         }
@@ -126,12 +142,15 @@ impl Conditions {
             return Some(Mismatch::TlsContext);
         }
         let dynamic = cx.info.dynamic_metadata();
-        metadata.iter().position(|m| !m.matches(dynamic)).map(Mismatch::DynamicMetadata)
+        if let Some(i) = metadata.iter().position(|m| !m.matches(dynamic)) {
+            return Some(Mismatch::DynamicMetadata(i));
+        }
+        filter_state.iter().position(|m| !m.matches(cx.info)).map(Mismatch::FilterState)
     }
 
     /// Whether nothing is asked.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { path, runtime, headers, query, cookies, grpc, tls, metadata } = self;
+        let Self { path, runtime, headers, query, cookies, grpc, tls, metadata, filter_state } = self;
         path.is_none()
             && runtime.is_none()
             && headers.is_empty()
@@ -140,6 +159,7 @@ impl Conditions {
             && !grpc
             && tls.is_none()
             && metadata.is_empty()
+            && filter_state.is_empty()
     }
 }
 

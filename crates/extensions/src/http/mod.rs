@@ -18,5 +18,6 @@ pub mod ip_tagging;
 pub mod local_ratelimit;
 pub mod rbac;
 pub mod router;
+pub mod set_filter_state;
 pub mod set_metadata;
 pub mod stateful_session;

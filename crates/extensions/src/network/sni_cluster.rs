@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::set_filter_state::Text;
+use crate::filter_state::Text;
 
 /// Compiles the filter's message.
 pub struct SniClusterFactory;

@@ -8,7 +8,7 @@ use crate::route::rewrite::Matched;
 use crate::route::template::TemplateMatch;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::{
-    HeaderMatcher, MetadataMatcher, QueryParameterMatcher, StringMatcher, compile_regex,
+    FilterStateMatcher, HeaderMatcher, MetadataMatcher, QueryParameterMatcher, StringMatcher, compile_regex,
 };
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
@@ -81,6 +81,7 @@ pub(super) fn compile(
         tls_context,
         cookies,
         dynamic_metadata,
+        filter_state,
     } = message;
     let path = path(path_specifier, case_sensitive.unwrap_or(true), cx);
     let headers = all((0..).zip(&headers).map(|(i, m)| HeaderMatcher::compile(m, &cx.item("headers", i))));
@@ -91,6 +92,9 @@ pub(super) fn compile(
     let metadata = all((0..)
         .zip(&dynamic_metadata)
         .map(|(i, m)| MetadataMatcher::compile(m, &cx.item("dynamic_metadata", i))));
+    let filter_state = all((0..)
+        .zip(&filter_state)
+        .map(|(i, m)| FilterStateMatcher::compile(m, &cx.item("filter_state", i))));
     let ((mut path, path_condition), headers) = (path?, headers?);
     path.guard = guard(&headers);
     if parameters_ignored && matches!(path_condition, Some(PathCondition::Template(_))) {
@@ -103,6 +107,7 @@ pub(super) fn compile(
         query: query?.into(),
         cookies: cookies?.into(),
         metadata: metadata?.into(),
+        filter_state: filter_state?.into(),
         grpc: grpc.is_some_and(|pb::route_match::GrpcRouteMatchOptions {}| true),
         tls: tls_context.map(|pb::route_match::TlsContextMatchOptions { presented, validated }| {
             TlsCondition { presented, validated }

@@ -1,0 +1,123 @@
+//! Objects of the filter state that configuration makes of formats
+//! (`envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue`).
+
+use nuncio_core::config::CompileContext;
+use nuncio_core::format::{FormatContext, LineFormat};
+use nuncio_core::stream_info::FilterState;
+use nuncio_core::xx_hash::xx_hash64;
+use nuncio_downstream::tcp_proxy::{CLUSTER_STATE, IDLE_STATE};
+use nuncio_proto::pb::envoy::extensions::filters::common::set_filter_state::v3 as common;
+use std::any::Any;
+use std::rc::Rc;
+
+/// Objects to be made, in the order of their list.
+#[derive(Debug)]
+pub(crate) struct Objects(Box<[Object]>);
+
+impl Objects {
+    /// `field` is the list's name in `cx`. `None`: refused, and every reason is recorded.
+    pub(crate) fn compile(
+        list: Vec<common::FilterStateValue>,
+        cx: &CompileContext<'_>,
+        field: &str,
+    ) -> Option<Self> {
+        let count = list.len();
+        let objects: Vec<_> =
+            list.into_iter().enumerate().filter_map(|(i, m)| object(m, &cx.item(field, i))).collect();
+        (objects.len() == count).then(|| Self(objects.into()))
+    }
+
+    /// They themselves: each is made and set before the next one, which may read it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Object> {
+        self.0.iter()
+    }
+}
+
+/// An object to be made.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) key: Box<str>,
+    kind: Kind,
+    format: LineFormat,
+    skip_if_empty: bool,
+}
+
+/// What makes objects of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Hashable,
+    Number,
+}
+
+/// An object that is a text.
+#[derive(Debug)]
+pub(crate) struct Text {
+    text: String,
+    hashable: bool,
+}
+
+impl Text {
+    pub(crate) fn new(text: String) -> Self {
+        Self { text, hashable: false }
+    }
+}
+
+impl FilterState for Text {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn serialize(&self) -> Option<String> {
+        Some(self.text.clone())
+    }
+
+    fn hash(&self) -> Option<u64> {
+        self.hashable.then(|| xx_hash64(self.text.as_bytes(), 0))
+    }
+}
+
+fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<Object> {
+    let common::FilterStateValue { key, value, factory_key, skip_if_empty } = message;
+    let Some(common::filter_state_value::Key::ObjectKey(key)) = key else {
+        cx.error("object_key is required");
+        return None;
+    };
+    let factory = if factory_key.is_empty() { &key } else { &factory_key };
+    let kind = match factory.as_str() {
+        "envoy.string" | CLUSTER_STATE => Kind::Text,
+        "envoy.hashable_string" => Kind::Hashable,
+        IDLE_STATE => Kind::Number,
+        other if other.starts_with("envoy.") => {
+            cx.unsupported(format!("objects of the kind {other} are not built"));
+            return None;
+        }
+        other => {
+            cx.error(format!("'{other}' does not have an object factory"));
+            return None;
+        }
+    };
+    let Some(common::filter_state_value::Value::FormatString(format)) = value else {
+        cx.error("format_string is required");
+        return None;
+    };
+    let format = LineFormat::compile(&format, &cx.field("format_string"))?;
+    Some(Object { key: key.into(), kind, format, skip_if_empty })
+}
+
+impl Object {
+    /// What it is for one stream or connection; `None` where there is to be none.
+    pub(crate) fn make(&self, context: &FormatContext<'_>) -> Option<Rc<dyn FilterState>> {
+        let mut text = Vec::new();
+        self.format.render(context, &mut text);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let wanted = match self.kind {
+            Kind::Number => text.parse::<u64>().is_ok(),
+            Kind::Text | Kind::Hashable => !(self.skip_if_empty && text.is_empty()),
+        };
+        if !wanted {
+            return None;
+        }
+        Some(Rc::new(Text { text, hashable: self.kind == Kind::Hashable }))
+    }
+}
