@@ -214,6 +214,18 @@ web('web_text', [WEB('application/grpc-web-text', base64.b64encode(b'\0\0\0\0\1x
 web('web_text_broken', [WEB('application/grpc-web-text', b'!!!!', more=[('accept', 'application/grpc-web-text')])])
 web('web_error', [WEB('application/grpc-web', b'\0\0\0\0\1x')], trailers=(('grpc-status', '5'), ('grpc-message', 'gone')))
 web('web_passes_grpc', [CALL])
+web('web_trailers_only', [WEB('application/grpc-web', b'\0\0\0\0\1x'), WEB('application/grpc-web-text', base64.b64encode(b'\0\0\0\0\1x'), more=[('accept', 'application/grpc-web-text+proto')])], head=GRPC + [('grpc-status', '3'), ('grpc-message', 'bad')], data=None, trailers=None)
+web('web_answer_is_no_grpc', [WEB('application/grpc-web', b'\0\0\0\0\1x'), WEB('application/grpc-web-text', base64.b64encode(b'\0\0\0\0\1x'), more=[('accept', 'application/grpc-web-text')])], head=[('content-type', 'text/html')], data=b'what 100% ~', trailers=None)
+web('web_answer_without_content_type', [WEB('application/grpc-web', b'\0\0\0\0\1x')], head=[], data=None, trailers=None)
+web('web_forms', [WEB('application/grpc-web-text', b'AAAAAAF'), WEB('application/grpc-web; charset=x', b'x'), WEB('Application/grpc-web', b'x'), WEB('application/grpc-web', b'', more=[('accept', 'application/grpc-web')])])
+@case()
+async def grpc_web_local_replies(t):
+    await t.start(simple(t, clusters=[cluster('c1', t.dead(), h2=True)], filters=[http_filter('w', 'grpc_web.v3.GrpcWeb')], log=LOG,
+                         routes=Y('[{match: {path: /d}, direct_response: {status: 403, body: {inline_string: no way}}}, {match: {path: /u}, route: {cluster: c1}}]')))
+    for path in ('/d', '/u', '/none'):
+        t.see(path, await t.req(path, method='POST', headers=[('content-type', 'application/grpc-web')], body=b'x'))
+    t.see('log', await t.logs())
+
 
 GST = 'cluster.c1.grpc.p.S.M.'
 for n, c, names in (('default', '{}', ()), ('all', '{stats_for_all_methods: true}', ()), ('none', '{stats_for_all_methods: false}', ()), ('some', '{individual_method_stats_allowlist: {services: [{name: p.S, method_names: [M]}]}}', ()),

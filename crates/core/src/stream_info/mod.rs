@@ -208,6 +208,8 @@ pub struct StreamInfo {
     pub upstream: UpstreamInfo,
     /// The stream is a health check that a filter answered or marked.
     pub health_check: bool,
+    /// A filter made a gRPC call of a request that was none: the proxy's own answers stay plain.
+    pub made_grpc: bool,
     /// The client is internal by `internal_address_config`.
     pub internal: bool,
     /// The request is one that a tracer would take up; the traceable log filter reads it.
@@ -243,6 +245,7 @@ impl StreamInfo {
             virtual_cluster: None,
             upstream: UpstreamInfo::default(),
             health_check: false,
+            made_grpc: false,
             internal: false,
             traceable: false,
             state: None,

@@ -118,7 +118,7 @@ impl LocalReply {
     }
 }
 
-pub use grpc::grpc_status;
+pub use grpc::{grpc_status, message as grpc_message};
 
 /// `n` in decimal digits, at the end of `digits`.
 pub(super) fn decimal(n: u64, digits: &mut [u8; 20]) -> &[u8] {

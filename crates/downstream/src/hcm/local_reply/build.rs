@@ -102,7 +102,7 @@ impl LocalReplies {
             self.rewrite(body, Rewrite { request, response, info, moment: Moment { now, wall, rng } })
         };
         let head_only = request.method() == b"HEAD";
-        let body = if is_grpc(&request.headers) {
+        let body = if is_grpc(&request.headers) && !info.made_grpc {
             grpc::convert(response, &body.text, grpc_status, head_only);
             ReplyBody::EMPTY
         } else {

@@ -33,7 +33,7 @@ pub(super) fn convert(response: &mut ResponseHead, body: &[u8], status: Option<u
 }
 
 /// Percent-encodes what is not printable ASCII, `%` and, as Envoy does, `~`.
-fn message(body: &[u8]) -> Vec<u8> {
+pub fn message(body: &[u8]) -> Vec<u8> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(body.len() + 16);
     for &b in body {
