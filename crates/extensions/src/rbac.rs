@@ -108,6 +108,12 @@ impl Engine {
         Some(Self { action, policies: compiled.into() })
     }
 
+    /// Whether a policy asks for what a connection does not have.
+    pub(crate) fn reads_headers(&self) -> bool {
+        let mut rules = self.policies.iter().flat_map(|p| p.permissions.iter().chain(&p.principals));
+        rules.any(Rule::reads_headers)
+    }
+
     /// Whether a request may go on, and the policy that takes it.
     pub(crate) fn judge(&self, subject: &Subject<'_>) -> (bool, Option<&str>) {
         let policy = self.policies.iter().find(|policy| policy.takes(subject));
@@ -217,6 +223,15 @@ impl Rule {
                 Self::Metadata(Box::new(MetadataMatcher::compile(matcher, &cx.field("metadata"))?))
             }
         })
+    }
+
+    fn reads_headers(&self) -> bool {
+        match self {
+            Self::Header(_) => true,
+            Self::All(rules) | Self::OneOf(rules) => rules.iter().any(Self::reads_headers),
+            Self::Not(rule) => rule.reads_headers(),
+            _ => false,
+        }
     }
 
     fn matches(&self, subject: &Subject<'_>) -> bool {

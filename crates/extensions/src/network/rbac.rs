@@ -79,7 +79,15 @@ impl NetworkFilterFactory for RbacFactory {
         } = config;
         let compile = |message, field| match message {
             None => Some(None),
-            Some(message) => Engine::compile(&message, &cx.field(field)).map(Some),
+            Some(message) => {
+                let cx = cx.field(field);
+                let engine = Engine::compile(&message, &cx)?;
+                if engine.reads_headers() {
+                    cx.error("Found header rule, not supported by RBAC network filter");
+                    return None;
+                }
+                Some(Some(engine))
+            }
         };
         let (rules, shadow_rules) = (compile(rules, "rules"), compile(shadow_rules, "shadow_rules"));
         let joined = |prefix: &str| if prefix.is_empty() || prefix.ends_with('.') { "" } else { "." };
