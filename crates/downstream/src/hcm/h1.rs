@@ -131,11 +131,7 @@ impl H1Connection {
         if !self.input.is_empty() {
             return Poll::Ready(());
         }
-        let filled = self.poll_fill(cx);
-        if filled.is_pending() {
-            self.input.release(self.worker.buffers());
-        }
-        filled.map(|_| ())
+        self.poll_fill(cx).map(|_| ())
     }
 
     /// Reads once. The buffer is given back when nothing came and nothing is in it.
@@ -144,7 +140,10 @@ impl H1Connection {
             return Poll::Ready(Read::Closed);
         }
         match self.input.poll_fill(cx, &*self.io, self.worker.buffers()) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                self.input.release(self.worker.buffers());
+                Poll::Pending
+            }
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.rx_total += n as u64;
                 self.bytes.wire_received += n as u64;
@@ -205,9 +204,17 @@ impl H1Connection {
         let wire_received = self.input.unread().len() as u64;
         self.bytes = ByteCounts { wire_received, ..ByteCounts::default() };
         self.input.release(self.worker.buffers());
-        if self.output.capacity() > 0 && self.buffered() == 0 {
+        if self.buffered() == 0 {
+            self.release_output();
+        }
+    }
+
+    /// All was sent: the buffer goes to whoever writes next, for this connection may be a tunnel that says nothing for hours.
+    #[inline]
+    fn release_output(&mut self) {
+        self.output_at = 0;
+        if self.output.capacity() > 0 {
             self.worker.buffers().give(std::mem::take(&mut self.output));
-            self.output_at = 0;
         }
     }
 
@@ -434,8 +441,7 @@ impl Downstream for H1Connection {
                 }
             }
         }
-        self.output.clear();
-        self.output_at = 0;
+        self.release_output();
         Poll::Ready(Ok(()))
     }
 
