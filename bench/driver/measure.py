@@ -9,16 +9,30 @@ import tempfile
 import time
 
 from .processes import Process, free_port
+from .proxies import secured
 
 
 # What h2load (nghttp2) is told for the variants that it drives, and the scheme.
-H2LOAD = {'h2-h2': (['-c', '8', '-m', '32'], 'http'), 'h2-h1': (['-c', '8', '-m', '32'], 'http'), 'tls-h1': (['-c', '64', '-m', '1', '--h1'], 'https')}
+H2LOAD = {'h2-h2': (['-c', '8', '-m', '32'], 'http'), 'h2-h1': (['-c', '8', '-m', '32'], 'http'), 'tls-h1': (['-c', '64', '-m', '1', '--h1'], 'https'),
+          'grpc': (['-c', '8', '-m', '32'], 'http'), 'handshake-ecdsa': (['--h1'], 'https'), 'handshake-rsa': (['--h1'], 'https'),
+          'bulk-h1-h1': (['-c', '8', '-m', '1', '--h1'], 'http'), 'bulk-tls-h1': (['-c', '8', '-m', '1', '--h1'], 'https'),
+          'bulk-h2-h1': (['-c', '2', '-m', '4'], 'http'), 'bulk-h2-h2': (['-c', '2', '-m', '4'], 'http')}
+# Connections that are made at once where each request has one of its own.
+AT_ONCE = 100
+# The body of a bulk variant's answer, in bytes.
+BULK = 8 << 20
 
 
-def certificate(folder):
+def worth(variant):
+    """One request of the variant is worth so many small GETs: rounds of all variants take about the same time."""
+    return {'bulk': 200, 'handshake': 20}.get(variant.split('-')[0], 1)
+
+
+def certificate(folder, variant):
     """A certificate of our own and its key, in one file and in two."""
     key, cert = os.path.join(folder, 'key.pem'), os.path.join(folder, 'cert.pem')
-    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+    kind = ['rsa:2048'] if variant.endswith('rsa') else ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', *kind, '-nodes', '-days', '2', '-subj', '/CN=localhost',
                     '-keyout', key, '-out', cert], check=True, capture_output=True, timeout=60)
     with open(os.path.join(folder, 'both.pem'), 'w') as both:
         both.write(open(cert).read() + open(key).read())
@@ -31,39 +45,64 @@ class Bench:
         self.program, self.kinds = program, kinds
         self.upstream_port = free_port()
         self.upstream = Process([program, 'upstream', str(self.upstream_port)], self.upstream_port)
-        self.http2_upstream = None
+        self.others = {}
 
     def start(self, name, variant, clusters=1, wrap=None, ready_within=20):
         """The proxy `name` with this variant's configuration; `wrap(folder)` gives a command to run it under."""
         folder, port, admin = tempfile.mkdtemp(prefix='nuncio_bench_'), free_port(), free_port()
-        upstream = self.http2_port() if variant == 'h2-h2' else self.upstream_port
-        if variant.startswith('tls'):
-            certificate(folder)
+        upstream = self.upstream_of(variant)
+        if secured(variant):
+            certificate(folder, variant)
         argv = self.kinds[name].command(variant, port, upstream, folder, admin, clusters=clusters, single_process=bool(wrap))
         proxy = Process([*(wrap(folder) if wrap else []), *argv], port, folder, ready_within)
         proxy.admin = admin
         return proxy
 
-    def http2_port(self):
-        """Port of the upstream that speaks HTTP/2: a nuncio that answers by itself, started with the first use."""
-        if not self.http2_upstream:
-            if 'nuncio' not in self.kinds:
-                raise RuntimeError('the HTTP/2 upstream is nuncio itself, which is not there')
-            folder, port, admin = tempfile.mkdtemp(prefix='nuncio_bench_'), free_port(), free_port()
-            argv = self.kinds['nuncio'].command('answers', port, 0, folder, admin)
-            self.http2_upstream = Process(argv, port, folder)
-        return self.http2_upstream.port
+    def upstream_of(self, variant):
+        """Port of the upstream of a variant, which is started with its first use."""
+        kind = {'h2-h2': 'http2', 'grpc': 'grpc', 'bulk-h2-h2': 'bulk-http2'}.get(variant) or ('bulk' if variant.startswith('bulk') else '')
+        if not kind:
+            return self.upstream_port
+        if kind not in self.others:
+            port = free_port()
+            if kind == 'grpc':
+                self.others[kind] = Process([self.program, 'grpc', str(port)], port)
+            elif kind == 'bulk':
+                self.others[kind] = Process([self.program, 'upstream', str(port), str(BULK)], port)
+            else:
+                # A nuncio that answers by itself, or has the large body from its own upstream.
+                if 'nuncio' not in self.kinds:
+                    raise RuntimeError('the HTTP/2 upstream is nuncio itself, which is not there')
+                folder = tempfile.mkdtemp(prefix='nuncio_bench_')
+                variant, behind = ('answers', 0) if kind == 'http2' else ('plain', self.upstream_of('bulk'))
+                self.others[kind] = Process(self.kinds['nuncio'].command(variant, port, behind, folder, free_port()), port, folder)
+        return self.others[kind].port
 
     def drive(self, proxy, variant, requests, limit=300):
         """Exactly `requests` requests of this variant's kind."""
         if variant not in H2LOAD:
             return self.load(proxy.port, requests, path=path_of(variant), limit=limit)
         flags, scheme = H2LOAD[variant]
+        if variant.startswith('handshake'):
+            # Each connection makes one request, after a whole handshake.
+            begun = time.monotonic()
+            for _ in range(0, requests, AT_ONCE):
+                self.h2load(proxy, scheme, [*flags, '-c', str(AT_ONCE)], AT_ONCE, limit)
+            return {'rps': requests / (time.monotonic() - begun)}
+        if variant == 'grpc':
+            body = os.path.join(self.upstream.folder, 'call')
+            with open(body, 'wb') as f:
+                f.write(b'\0\0\0\0\x0ahello, you')
+            flags = [*flags, '-d', body, '-H', 'content-type: application/grpc', '-H', 'te: trailers']
+        return {'rps': self.h2load(proxy, scheme, flags, requests, limit)}
+
+    def h2load(self, proxy, scheme, flags, requests, limit):
+        """Runs h2load; requests per second."""
         out = subprocess.run(['h2load', '-n', str(requests), *flags, '%s://127.0.0.1:%d/' % (scheme, proxy.port)], capture_output=True, text=True, timeout=limit)
         done, rps = re.search(r'(\d+) succeeded', out.stdout), re.search(r'([\d.]+) req/s', out.stdout)
         if not done or not rps or int(done[1]) != requests or not re.search(r'status codes: %d 2xx' % requests, out.stdout):
             raise RuntimeError('h2load: ' + ' '.join((out.stdout + out.stderr).split())[-300:])
-        return {'rps': float(rps[1])}
+        return float(rps[1])
 
     def load(self, port, requests, connections=64, rate=0, path='/', limit=300):
         """Exactly `requests` requests; the load generator's own numbers."""
@@ -77,9 +116,8 @@ class Bench:
         return result
 
     def close(self):
-        self.upstream.end()
-        if self.http2_upstream:
-            self.http2_upstream.end()
+        for process in (*self.others.values(), self.upstream):
+            process.end()
 
 
 def fetch(port, path):
@@ -108,6 +146,7 @@ def path_of(variant):
 
 def cpu_per_request(bench, proxy, variant, requests, warm=2000):
     """Closed loop over 64 connections: CPU microseconds per request and the load generator's numbers."""
+    requests, warm = max(requests // worth(variant), AT_ONCE), max(warm // worth(variant), AT_ONCE)
     bench.drive(proxy, variant, warm)
     before = proxy.cpu()
     result = bench.drive(proxy, variant, requests)

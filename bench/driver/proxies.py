@@ -2,7 +2,8 @@
 
 A variant names what the proxy does for each request: `plain`; `log-text` and `log-json` add a request id,
 x-forwarded-for and a file access log; `routes-N` matches the last of N prefix routes; `h2-h2` and `h2-h1` speak HTTP/2 with clients
-and HTTP/2 or HTTP/1 with the upstream; `tls-h1` is HTTP/1 over TLS with clients; `answers` answers by itself.
+and HTTP/2 or HTTP/1 with the upstream, as `grpc` and the `bulk-` variants do, whose calls and bodies differ; `tls-h1` is HTTP/1
+over TLS with clients, as are `handshake-…` and `bulk-tls-h1`; `answers` answers by itself.
 """
 import importlib.util
 import json
@@ -26,6 +27,18 @@ def find_envoy():
     spec = importlib.util.find_spec('envoy')
     path = os.path.join(os.path.dirname(spec.origin), '_bin', 'envoy') if spec and spec.origin else ''
     return path if os.path.exists(path) else None
+
+
+def secured(variant):
+    return variant.startswith(('tls', 'handshake', 'bulk-tls'))
+
+
+def http2_upstream(variant):
+    return variant in ('h2-h2', 'grpc', 'bulk-h2-h2')
+
+
+def http2_clients(variant):
+    return variant.startswith(('h2', 'grpc', 'bulk-h2'))
 
 
 def bootstrap(variant, port, upstream, folder, admin, clusters=1):
@@ -53,12 +66,12 @@ def bootstrap(variant, port, upstream, folder, admin, clusters=1):
     def cluster(i):
         made = {'name': 'c%d' % i, 'type': 'STATIC', 'connect_timeout': '5s', 'load_assignment': {'cluster_name': 'c%d' % i, 'endpoints': [
             {'lb_endpoints': [{'endpoint': {'address': address(upstream)}}]}]}}
-        if variant == 'h2-h2':
+        if http2_upstream(variant):
             options = {'@type': TYPES + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}
             made['typed_extension_protocol_options'] = {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': options}
         return made
     chain = {'filters': [{'name': 'envoy.filters.network.http_connection_manager', 'typed_config': hcm}]}
-    if variant.startswith('tls'):
+    if secured(variant):
         pair = {'certificate_chain': {'filename': os.path.join(folder, 'cert.pem')}, 'private_key': {'filename': os.path.join(folder, 'key.pem')}}
         chain['transport_socket'] = {'name': 'tls', 'typed_config': {'@type': TYPES + 'transport_sockets.tls.v3.DownstreamTlsContext', 'common_tls_context': {'tls_certificates': [pair]}}}
     return json.dumps({
@@ -83,15 +96,17 @@ def nginx_conf(variant, port, upstream, folder, single_process):
     locations = 'location / { proxy_pass http://up; }'
     if variant.startswith('routes-'):
         locations = '\n'.join('location /service-%05d/ { proxy_pass http://up; }' % i for i in range(int(variant.split('-')[1])))
+    tls = 'ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate %s/cert.pem; ssl_certificate_key %s/key.pem;' % (folder, folder) if secured(variant) else ''
+    listen = ' ssl' if secured(variant) else ' http2' if http2_clients(variant) else ''
     return '''daemon off; %s worker_processes 1; error_log %s/error.log crit; pid %s/nginx.pid; worker_rlimit_nofile 20000;
 events { worker_connections 15000; }
 http { %s
 client_body_temp_path %s/t1; proxy_temp_path %s/t2; fastcgi_temp_path %s/t3; uwsgi_temp_path %s/t4; scgi_temp_path %s/t5;
 keepalive_requests 1000000000; keepalive_timeout 3600s;
 upstream up { server 127.0.0.1:%d; keepalive 128; keepalive_requests 1000000000; }
-server { listen 127.0.0.1:%d backlog=4096; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; %s
+server { listen 127.0.0.1:%d%s backlog=4096; %s proxy_max_temp_file_size 0; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; %s
 %s } }
-''' % ('master_process off;' if single_process else '', folder, folder, log, *[folder] * 5, upstream, port, headers, locations)
+''' % ('master_process off;' if single_process else '', folder, folder, log, *[folder] * 5, upstream, port, listen, tls, headers, locations)
 
 
 def haproxy_cfg(variant, port, upstream, folder):
@@ -111,7 +126,7 @@ def haproxy_cfg(variant, port, upstream, folder):
   capture request header Host len 64
   log global
   log-format %s''' % fmt
-    bind = ' proto h2' if variant.startswith('h2') else ' ssl crt %s/both.pem' % folder if variant.startswith('tls') else ''
+    bind = ' proto h2' if http2_clients(variant) else ' ssl crt %s/both.pem' % folder if secured(variant) else ''
     if variant.startswith('routes-'):
         # HAProxy's way: one map file with prefixes, looked up as a tree.
         with open(os.path.join(folder, 'routes.map'), 'w') as f:
@@ -135,7 +150,7 @@ frontend f
   default_backend up
 backend up
   server s 127.0.0.1:%d%s
-''' % (log, port, bind, extra, upstream, ' proto h2' if variant == 'h2-h2' else '')
+''' % (log, port, bind, extra, upstream, ' proto h2' if http2_upstream(variant) else '')
 
 
 class Kind:

@@ -4,6 +4,8 @@ import os
 import platform
 import statistics
 
+from . import measure
+
 BEGIN, END = '<!-- bench:begin (written by bench/run --write) -->', '<!-- bench:end -->'
 
 
@@ -60,6 +62,13 @@ def text(results, names, versions, missing, method):
         section('CPU time per request (µs, user + system)', grid(results['cpu'], 'cpu_us', names, lambda v: '%.1f' % v), 'Scheduler time of the proxy process, median of the interleaved rounds.')
         section('Of it in user space (µs)', grid(results['cpu'], 'user_us', names, lambda v: '%.1f' % v), 'By the share of clock ticks, so coarser than the sum.')
         section('Requests per second', grid(results['cpu'], 'rps', names, lambda v: '%.0f' % v), 'Closed loop; proxy, upstream and load generator share the machine, so this is a comparison, not a limit.')
+        apart = {'bulk': ('Bulk: MB per CPU second', lambda r: measure.BULK / 1e6 / r['cpu_us'] * 1e6, 'Bodies of %d MiB to clients; `bulk-h2-…` on 2 connections of 4 streams, the others on 8 connections.' % (measure.BULK >> 20)),
+                 'handshake': ('Whole TLS handshakes per CPU second', lambda r: 1e6 / r['cpu_us'], 'TLS 1.3, X25519, a connection and one small GET each, certificates of P-256 and of RSA 2048.'),
+                 'grpc': ('Unary gRPC calls per CPU second', lambda r: 1e6 / r['cpu_us'], '8 connections of 32 streams; HTTP/2 on both sides, trailers.')}
+        for prefix, (title, worth, note) in apart.items():
+            rows = [{**r, 'worth': worth(r)} for r in results['cpu'] if r.get('variant', '').startswith(prefix) and 'cpu_us' in r]
+            if rows:
+                section(title, grid(rows, 'worth', names, lambda v: '%.0f' % v), note)
     if 'syscalls' in results:
         section('System calls per request', per_proxy(results['syscalls'], [('all', 'total', lambda v: '%.2f' % v)] + [(k, k, lambda v: '%.2f' % v) for k in ('read', 'recvfrom', 'readv', 'recvmsg', 'write', 'writev', 'sendto', 'sendmsg', 'epoll_wait', 'epoll_ctl')]))
     if 'latency' in results:

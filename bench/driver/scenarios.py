@@ -7,7 +7,10 @@ from . import loading, measure
 from .processes import NotReady
 
 # name -> variants of the configuration
-LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000'], 'protocols': ['h2-h2', 'h2-h1', 'tls-h1']}
+LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000'], 'protocols': ['h2-h2', 'h2-h1', 'tls-h1'],
+                  'grpc': ['grpc'], 'handshakes': ['handshake-ecdsa', 'handshake-rsa'], 'bulk': ['bulk-h1-h1', 'bulk-tls-h1', 'bulk-h2-h1', 'bulk-h2-h2']}
+# Of these only CPU time is counted: valgrind knows no instruction that speeds ciphers up, and bodies are the kernel's work.
+CPU_ONLY = ('handshakes', 'bulk')
 # What only programs that take an Envoy bootstrap can be asked.
 BOOTSTRAP_ONLY = ('nuncio', 'envoy')
 
@@ -23,9 +26,14 @@ def each(names, work, rows):
 
 
 def names_for(variant, names):
-    """The relay knows no paths and no logs: it is the floor of every variant but stands in `plain` only. nginx speaks no
-    HTTP/2 to upstreams, and is left out of what HTTP/2 and TLS cost."""
-    absent = {'plain': ()}.get(variant, ('relay', 'nginx') if variant in measure.H2LOAD else ('relay',))
+    """The relay knows no paths and no logs: it is the floor of every variant but stands where nothing is read. nginx speaks no
+    HTTP/2 to upstreams, and is left out of what small requests cost by HTTP/2 and TLS."""
+    if variant in ('plain', 'bulk-h1-h1'):
+        absent = ()
+    elif variant in ('h2-h2', 'h2-h1', 'tls-h1', 'grpc', 'bulk-h2-h2'):
+        absent = ('relay', 'nginx')
+    else:
+        absent = ('relay',)
     return [n for n in names if n not in absent]
 
 

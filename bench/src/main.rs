@@ -1,15 +1,17 @@
 //! The bench's own programs: a fixed upstream, a load generator, and a byte relay as the floor of what a
 //! proxy can cost.
 //!
-//! `nuncio-bench upstream PORT [BODY_BYTES]` · `nuncio-bench relay PORT UPSTREAM_PORT` · `nuncio-bench load …`
+//! `nuncio-bench upstream PORT [BODY_BYTES]` · `nuncio-bench grpc PORT` · `nuncio-bench relay PORT UPSTREAM_PORT` · `nuncio-bench load …`
 //! · `nuncio-bench idle …`; `bench/run` drives them.
 
 use std::process::ExitCode;
 
+mod grpc;
 mod idle;
 mod load;
 mod relay;
 mod response;
+mod serve;
 mod upstream;
 
 /// What can go wrong in a bench program: a wrong argument, or the sockets.
@@ -50,6 +52,7 @@ fn run(args: &[String]) -> Result<(), Error> {
             let body = args.get(2).and_then(|v| v.parse().ok()).unwrap_or(13);
             upstream::serve(port, body).map_err(Error::from)
         }
+        (Some("grpc"), Some(port)) => grpc::serve(port).map_err(Error::from),
         (Some("relay"), Some(port)) => {
             let to = number(2).ok_or(Error::Usage("relay PORT UPSTREAM_PORT"))?;
             relay::serve(port, to).map_err(Error::from)
@@ -59,7 +62,9 @@ fn run(args: &[String]) -> Result<(), Error> {
             idle::hold(port, option(args, "--connections", 10_000), option(args, "--sources", 10))
                 .map_err(Error::from)
         }
-        _ => Err(Error::Usage("upstream PORT [BODY] | relay PORT UPSTREAM | load PORT … | idle PORT …")),
+        _ => Err(Error::Usage(
+            "upstream PORT [BODY] | grpc PORT | relay PORT UPSTREAM | load PORT … | idle PORT …",
+        )),
     }
 }
 
