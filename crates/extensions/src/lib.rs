@@ -73,6 +73,10 @@ pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactor
             "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config",
             Box::new(http::grpc_http1_bridge::GrpcHttp1BridgeFactory),
         ),
+        (
+            "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+            Box::new(http::grpc_stats::GrpcStatsFactory),
+        ),
         ("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", Box::new(http::grpc_web::GrpcWebFactory)),
         (
             "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",

@@ -3,10 +3,9 @@
 mod compile;
 mod service;
 
-use super::frame::{Framed, Live, compiled};
+use super::frame::{Framed, Live, cluster_of, compiled};
 use compile::{Body, Route, Settings};
 use nuncio_core::config::CompileContext;
-use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
@@ -39,30 +38,6 @@ nuncio_core::stats_block! {
         counter ok,
     }
 }
-
-/// A counter of the request's cluster, which is there once it counts.
-macro_rules! of_cluster {
-    ($($block:ident $counter:ident),*) => {$(
-        nuncio_core::stats_block! {
-            /// One of the filter's counters for a cluster.
-            struct $block { counter $counter, }
-        }
-
-        impl OfCluster for $block {
-            fn inc(scope: &Scope<Self>) {
-                scope.$counter.inc();
-            }
-        }
-    )*};
-}
-
-trait OfCluster: nuncio_core::stats::Block + Default + 'static {
-    fn inc(scope: &Scope<Self>)
-    where
-        Self: Sized;
-}
-
-of_cluster!(Denied denied, Failed error, Waved failure_mode_allowed, Passed ok);
 
 /// Compiles the filter's messages.
 pub struct ExtAuthzFactory;
@@ -136,14 +111,14 @@ impl Framed for AuthzFilter {
 impl AuthzFilter {
     /// The cluster that the request would go to.
     fn cluster(&self, request: &Request<'_>) -> Option<Rc<Cluster>> {
-        let route::Action::Cluster(action) = &self.route.action else { return None };
-        self.live.world.clusters.get(action.cluster.name(&request.head.headers))
+        cluster_of(&self.live.world, &self.route, request.head)
     }
 
-    fn count<B: OfCluster>(&self, cluster: Option<&Cluster>) {
+    /// Counts what became of the request for the cluster that it would go to.
+    fn count(&self, cluster: Option<&Cluster>, what: &str) {
         if let Some(cluster) = cluster {
-            let prefix = format!("{}ext_authz.{}", cluster.stat_prefix(), self.settings.stat_infix);
-            B::inc(&self.live.cluster_scope::<B>(&prefix));
+            let infix = &self.settings.stat_infix;
+            self.live.count(&format!("{}ext_authz.{infix}{what}", cluster.stat_prefix()));
         }
     }
 
@@ -172,13 +147,13 @@ impl AuthzFilter {
         match verdict {
             Verdict::Ok(allowed) => {
                 self.live.stats.ok.inc();
-                self.count::<Passed>(cluster);
+                self.count(cluster, "ok");
                 self.allow(request, allowed, asked);
                 Flow::Continue
             }
             Verdict::Denied { status, headers, body } => {
                 self.live.stats.denied.inc();
-                self.count::<Denied>(cluster);
+                self.count(cluster, "denied");
                 if let Some(cluster) = cluster.filter(|_| self.settings.charges_cluster) {
                     cluster.stats().upstream_rq.inc(status);
                     cluster.stats().external_upstream_rq.inc(status);
@@ -191,12 +166,12 @@ impl AuthzFilter {
             }
             Verdict::Error => {
                 self.live.stats.error.inc();
-                self.count::<Failed>(cluster);
+                self.count(cluster, "error");
                 if !self.settings.allows_failures {
                     return self.refuse(self.settings.status_on_error);
                 }
                 self.live.stats.failure_mode_allowed.inc();
-                self.count::<Waved>(cluster);
+                self.count(cluster, "failure_mode_allowed");
                 if self.settings.tells_of_failures {
                     request.head.headers.set("x-envoy-auth-failure-mode-allowed", b"true");
                 }

@@ -1,14 +1,17 @@
 //! What filters share: settings that a route replaces whole, stats below the connection manager's prefix, and a
 //! worker's surroundings.
 
+use nuncio_codec::head::RequestHead;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Scope};
 use nuncio_downstream::filter::{Compiled, HttpFilter, HttpFilterConfig, LiveHttpFilter, RouteSays};
+use nuncio_downstream::route::{Action, Route};
 use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::config::core::v3::RuntimeFeatureFlag;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::ListStringMatcher;
+use nuncio_upstream::cluster::Cluster;
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -94,6 +97,11 @@ impl<F: Framed> Live<F> {
         self.cluster_scope(&format!("{}{infix}", self.prefix))
     }
 
+    /// Adds one to the counter of that whole name, which is there from then on.
+    pub(super) fn count(&self, name: &str) {
+        self.cluster_scope::<Lone>(name).count.inc();
+    }
+
     /// The stats of this type below `prefix`, of which there are as many as there are clusters, say.
     pub(super) fn cluster_scope<B: Block + Default + 'static>(&self, prefix: &str) -> Rc<Scope<B>> {
         let mut scopes = self.scopes.borrow_mut();
@@ -129,6 +137,22 @@ impl<F: Framed> LiveHttpFilter for Live<F> {
         let settings = F::settings(&self, route)?;
         F::make(self, settings, route)
     }
+}
+
+/// The cluster that a request would go to by its route.
+pub(super) fn cluster_of(world: &World, route: &Route, head: &RequestHead) -> Option<Rc<Cluster>> {
+    let Action::Cluster(action) = &route.action else { return None };
+    world.clusters.get(action.cluster.name(&head.headers))
+}
+
+nuncio_core::stats_block! {
+    /// A counter that is there with its first use: the prefix is its whole name.
+    pub(super) struct Lone { counter count = "" }
+}
+
+nuncio_core::stats_block! {
+    /// The same of times in milliseconds.
+    pub(super) struct LoneTime { histogram time = "" }
 }
 
 /// A list of string matchers, in `field`; none is an empty one.

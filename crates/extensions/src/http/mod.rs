@@ -11,6 +11,7 @@ pub mod ext_authz;
 pub mod fault;
 mod frame;
 pub mod grpc_http1_bridge;
+pub mod grpc_stats;
 pub mod grpc_web;
 pub mod header_mutation;
 pub mod header_to_metadata;
