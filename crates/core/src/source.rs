@@ -101,30 +101,40 @@ pub struct FileSource {
 impl FileSource {
     /// Compiles the message; the path has to exist, as in Envoy.
     pub fn compile(message: pb::ConfigSource, cx: &CompileContext<'_>) -> Option<Self> {
+        let (source, field) = Self::read(message, cx)?;
+        source.exists(&cx.field(field))
+    }
+
+    /// What the message at `cx` says, and in which field.
+    pub fn read(message: pb::ConfigSource, cx: &CompileContext<'_>) -> Option<(Self, &'static str)> {
         use pb::config_source::ConfigSourceSpecifier as Specifier;
         let pb::ConfigSource { config_source_specifier } = message;
-        let (source, cx) = match config_source_specifier {
-            Some(Specifier::Path(path)) => (Self { path: path.into(), directory: None }, cx.field("path")),
+        match config_source_specifier {
+            Some(Specifier::Path(path)) => Some((Self { path: path.into(), directory: None }, "path")),
             Some(Specifier::PathConfigSource(pb::PathConfigSource { path, watched_directory })) => {
                 let directory = watched_directory.map(|pb::WatchedDirectory { path }| path.into());
-                (Self { path: path.into(), directory }, cx.field("path_config_source"))
+                Some((Self { path: path.into(), directory }, "path_config_source"))
             }
             None => {
                 cx.error("config_source_specifier: value is required");
-                return None;
+                None
             }
-        };
-        if !source.path.exists() {
-            let path = source.path.display();
+        }
+    }
+
+    /// Itself, where there is something to be read and watched.
+    pub fn exists(self, cx: &CompileContext<'_>) -> Option<Self> {
+        if !self.path.exists() {
+            let path = self.path.display();
             cx.error(format!("paths must refer to an existing path in the system: '{path}' does not exist"));
             return None;
         }
-        if let Some(directory) = source.directory.as_deref().filter(|d| !d.is_dir()) {
+        if let Some(directory) = self.directory.as_deref().filter(|d| !d.is_dir()) {
             let path = directory.display();
             cx.error(format!("unable to add filesystem watch for file {path}/: No such file or directory"));
             return None;
         }
-        Some(source)
+        Some(self)
     }
 }
 

@@ -4,6 +4,7 @@
 //! that is written where it stands is not, since a reader could meet it half done. Envoy does the same.
 
 use crate::sys;
+use nuncio_core::source::FileSource;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,6 +24,17 @@ pub struct MoveWatch {
 const HEAD: usize = 16;
 
 impl MoveWatch {
+    /// For a file of configuration, as its source says. Must be called on a runtime.
+    ///
+    /// # Errors
+    /// Where its directory cannot be watched.
+    pub fn of(source: &FileSource) -> io::Result<Self> {
+        match &source.directory {
+            Some(directory) => Self::of_directory(directory),
+            None => Self::of_file(&source.path),
+        }
+    }
+
     /// For a file. Must be called on a runtime.
     ///
     /// # Errors

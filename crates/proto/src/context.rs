@@ -175,6 +175,11 @@ impl<'a> CompileContext<'a> {
         CompileContext { parent: None, step: Step::Root(path), tree, node, place, sink }
     }
 
+    /// The top of a resource whose positions are gone: all that is known is where it begins.
+    pub fn at(sink: &'a Sink, path: &'a str, place: Option<Place>) -> Self {
+        CompileContext { parent: None, step: Step::Root(path), tree: None, node: None, place, sink }
+    }
+
     /// A field, by its proto name.
     pub fn field<'b>(&'b self, name: &'b str) -> CompileContext<'b> {
         self.child(Step::Field(name), self.under(|tree, node| tree.child(node, key(name))))

@@ -20,7 +20,7 @@ use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::access_log::{FlushOptions, LogFiles};
-use nuncio_net::tls::TlsManager;
+use nuncio_net::tls::{SecretKind, TlsManager};
 use nuncio_proto::load::{self, Loaded, Resource};
 use nuncio_proto::near::nearest;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::Bootstrap;
@@ -246,8 +246,8 @@ fn compile(
     let near = |name: &str| nearest(name, names.iter().copied());
     let env = surroundings.env(&exists, &near);
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
-    if surroundings.wants_node() {
-        cx.field("node").error(NODE_REQUIRED);
+    if let Some(who) = surroundings.wants_node() {
+        cx.field("node").error(format!("{who}: {NODE_REQUIRED}"));
     }
     let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {
         None => {
@@ -346,9 +346,20 @@ impl Surroundings {
         }
     }
 
-    /// Whether something is subscribed to and the node has no `id` or no `cluster`, which Envoy demands even for files.
-    fn wants_node(&self) -> bool {
-        (self.node_id.is_empty() || self.node_cluster.is_empty()) && !self.route_feeds.all().is_empty()
+    /// Who subscribes to something where the node has no `id` or no `cluster`, which Envoy demands even for files.
+    fn wants_node(&self) -> Option<&'static str> {
+        if !self.node_id.is_empty() && !self.node_cluster.is_empty() {
+            return None;
+        }
+        if let Some(feed) = self.tls.feeds().first() {
+            return Some(match feed.kind {
+                SecretKind::Certificate => "TlsCertificateSdsApi",
+                SecretKind::Validation => "CertificateValidationContextSdsApi",
+                SecretKind::TicketKeys => "TlsSessionTicketKeysSdsApi",
+            });
+        }
+        let routes = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+        (!self.route_feeds.all().is_empty()).then_some(routes)
     }
 
     /// What becomes of what is not built.
@@ -363,9 +374,8 @@ impl Surroundings {
 }
 
 /// Envoy's words where something is subscribed to and nobody says who subscribes.
-const NODE_REQUIRED: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration: node 'id' and 'cluster' \
-                             are required. Set it either in 'node' config or via --service-node and \
-                             --service-cluster options.";
+const NODE_REQUIRED: &str = "node 'id' and 'cluster' are required. Set it either in 'node' config or via \
+                             --service-node and --service-cluster options.";
 
 /// The tables of what is built.
 pub struct Extensions {

@@ -4,7 +4,7 @@ use crate::admin::{Action, Admin, ListenerFacts, State};
 use crate::cli::{Mode, Options};
 use crate::config::{self, Compiled, Refused, Source, Surroundings};
 use crate::critical;
-use crate::dynamic::{Dynamic, DynamicRoutes, Permissions, Unknown};
+use crate::dynamic::{Dynamic, DynamicRoutes, DynamicSecrets, Permissions, Sds, Unknown};
 use crate::http::Site;
 use crate::log;
 use crate::signal::{Signal, Signals};
@@ -117,6 +117,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         dump,
         tls: surroundings.tls.clone(),
         routes: DynamicRoutes::default(),
+        secrets: DynamicSecrets::default(),
         listeners: facts,
         clusters: Rc::new(RefCell::new(set)),
         runtime: bootstrap.runtime.clone(),
@@ -135,12 +136,14 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     if let Some(site) = site {
         open_admin(site, &admin, &main, options)?;
     }
+    let unknown = unknown_fields(&admin);
+    follow_secrets(&admin, &surroundings, &unknown, &main)?;
     let discovery = Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()));
     tokio::select! {
         () = discovery.start().wait() => {}
         () = told_to_end(&mut signals) => return Ok(()),
     }
-    follow_sources(&admin, surroundings, &main)?;
+    follow_sources(&admin, surroundings, &unknown, &main)?;
     tracing::info!(target: "config", "all dependencies initialized. starting workers");
     *threads.borrow_mut() =
         Some(Workers::start(jobs).await.map_err(|e| StartError::Io("start the workers", e))?);
@@ -172,18 +175,52 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     Ok(())
 }
 
+/// What comes after the start may hold.
+fn permissions(surroundings: &Surroundings, options: &Options) -> Permissions {
+    Permissions {
+        unsupported: surroundings.unsupported(),
+        reject_unknown: options.reject_unknown_dynamic_fields,
+        ignore_unknown: options.ignore_unknown_dynamic_fields,
+    }
+}
+
+/// Counts fields that nobody knows.
+fn unknown_fields(admin: &Rc<Admin>) -> Rc<Unknown> {
+    let counted = Rc::clone(admin);
+    Rc::new(move |fields| {
+        if let Some(stats) = &counted.stats {
+            stats.server.dynamic_unknown_fields.add(fields);
+        }
+    })
+}
+
+/// Reads the secrets that come from files, and follows their changes from now on.
+fn follow_secrets(
+    admin: &Rc<Admin>,
+    surroundings: &Surroundings,
+    unknown: &Rc<Unknown>,
+    worker: &Rc<Worker>,
+) -> Result<(), StartError> {
+    let sds = Sds {
+        manager: surroundings.tls.clone(),
+        registry: admin.registry.clone(),
+        clock: admin.clock.clone(),
+        permissions: permissions(surroundings, &admin.options),
+        regex_limits: surroundings.regex_limits(),
+        unknown: Rc::clone(unknown),
+        book: Rc::clone(&admin.secrets),
+    };
+    sds.follow(|task| worker.spawn(task.run())).map_err(|e| StartError::Io("watch for secrets", e))
+}
+
 /// Reads what configuration names elsewhere, and follows its changes from now on.
 fn follow_sources(
     admin: &Rc<Admin>,
     surroundings: Surroundings,
+    unknown: &Rc<Unknown>,
     worker: &Rc<Worker>,
 ) -> Result<(), StartError> {
-    let options = &admin.options;
-    let permissions = Permissions {
-        unsupported: surroundings.unsupported(),
-        reject_unknown: options.reject_unknown_dynamic_fields,
-        ignore_unknown: options.ignore_unknown_dynamic_fields,
-    };
+    let permissions = permissions(&surroundings, &admin.options);
     let dynamic = Rc::new(Dynamic {
         surroundings,
         clusters: Rc::clone(&admin.clusters),
@@ -192,14 +229,8 @@ fn follow_sources(
         routes: Rc::clone(&admin.routes),
         permissions,
     });
-    let counted = Rc::clone(admin);
-    let unknown: Rc<Unknown> = Rc::new(move |fields| {
-        if let Some(stats) = &counted.stats {
-            stats.server.dynamic_unknown_fields.add(fields);
-        }
-    });
     dynamic
-        .start(|task| worker.spawn(task.run()), &unknown)
+        .start(|task| worker.spawn(task.run()), unknown)
         .map_err(|e| StartError::Io("watch for configuration", e))
 }
 

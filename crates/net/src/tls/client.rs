@@ -1,9 +1,10 @@
 //! `UpstreamTlsContext`, compiled: a cluster's side of handshakes.
 
-use super::common::{Authority, Common, Shown, TlsOwner};
+use super::common::{Authority, Common, Shown};
+use super::context::{Compile, Context, Generation, Lack};
 use super::material::Identity;
-use super::secrets::{Context, Swap};
-use super::stats::{ContextStats, Side};
+use super::secrets::Secrets;
+use super::stats::Side;
 use super::verify::{SharedVerifier, Verifier};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::CertificateInfo;
@@ -18,10 +19,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A compiled `UpstreamTlsContext`.
-pub struct ClientContext {
-    side: Swap<ClientSide>,
-    _stats: ContextStats,
-}
+pub type ClientContext = Context<ClientSide>;
 
 /// What is asked of one connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +52,7 @@ impl MaxSessionKeys {
 }
 
 /// What one generation of a context makes handshakes with.
-pub(super) struct ClientSide {
+pub struct ClientSide {
     config: Arc<ClientConfig>,
     verifier: SharedVerifier,
     identities: Vec<Identity>,
@@ -67,39 +65,21 @@ pub(super) struct ClientSide {
     with_san: Mutex<HashMap<Box<str>, Arc<ClientConfig>>>,
 }
 
-impl ClientContext {
-    /// Compiles the message. `None`: refused, and the reasons are recorded in `cx`.
-    pub fn compile(
-        message: pb::UpstreamTlsContext,
-        cx: &CompileContext<'_>,
-        owner: TlsOwner<'_>,
-    ) -> Option<Arc<Self>> {
-        let side = ClientSide::compile(message, cx, owner)?;
-        let stats = owner.manager.stats(owner.stat_prefix, Side::Client);
-        let context = Arc::new(Self { side: Swap::new(side), _stats: stats });
-        owner.manager.keep(&context, owner.stat_prefix);
-        Some(context)
-    }
-
-    /// What makes handshakes now.
-    pub(super) fn side(&self) -> Arc<ClientSide> {
-        self.side.get()
-    }
+impl Generation for ClientSide {
+    type Message = pb::UpstreamTlsContext;
+    const SIDE: Side = Side::Client;
 }
 
-impl Context for ClientContext {
+impl Compile for ClientSide {
     fn shown(&self) -> Shown {
-        let side = self.side.get();
-        Shown::of(&side.identities, &side.verifier, &side.authority)
+        Shown::of(&self.identities, &self.verifier, &self.authority)
     }
-}
 
-impl ClientSide {
     fn compile(
         message: pb::UpstreamTlsContext,
         cx: &CompileContext<'_>,
-        owner: TlsOwner<'_>,
-    ) -> Option<Self> {
+        secrets: &Secrets<'_>,
+    ) -> Result<Self, Lack> {
         let pb::UpstreamTlsContext {
             common_tls_context,
             sni,
@@ -108,12 +88,12 @@ impl ClientSide {
             auto_sni_san_validation,
         } = message;
         let common_cx = cx.field("common_tls_context");
-        let mut common = Common::compile(common_tls_context, TlsProtocol::TlSv12, &common_cx, owner.manager)?;
+        let mut common = Common::compile(common_tls_context, TlsProtocol::TlSv12, &common_cx, secrets)?;
         if common.identities.len() > 1 {
             common_cx
                 .field("tls_certificates")
                 .error("Multiple TLS certificates are not supported for client contexts");
-            return None;
+            return Err(Lack::Refused);
         }
         let sni = match sni.is_empty() {
             true => None,
@@ -121,13 +101,13 @@ impl ClientSide {
                 Ok(name) => Some(name),
                 Err(_) => {
                     cx.field("sni").error(format!("'{sni}' is no server name"));
-                    return None;
+                    return Err(Lack::Refused);
                 }
             },
         };
         if auto_sni_san_validation && !common.has_authority() {
             cx.error("'auto_sni_san_validation' was configured without configuring a trusted CA");
-            return None;
+            return Err(Lack::Refused);
         }
         let (verifier, authority) = common.verifier(false, auto_sni_san_validation);
         let built = ClientConfig::builder_with_provider(Arc::clone(&common.params.provider))
@@ -136,7 +116,7 @@ impl ClientSide {
             Ok(builder) => builder,
             Err(error) => {
                 common_cx.field("tls_params").error(error.to_string());
-                return None;
+                return Err(Lack::Refused);
             }
         };
         let ours = Ours(common.identities.first().map(|i| Arc::clone(&i.key)));
@@ -152,7 +132,7 @@ impl ClientSide {
         config.enable_secret_extraction = true;
         let max_session_keys = MaxSessionKeys(max_session_keys);
         config.resumption = max_session_keys.resumption();
-        Some(Self {
+        Ok(Self {
             config: Arc::new(config),
             verifier,
             identities: common.identities,
@@ -163,7 +143,9 @@ impl ClientSide {
             with_san: Mutex::default(),
         })
     }
+}
 
+impl ClientSide {
     /// The configuration for a connection of which this is asked.
     pub(super) fn config(&self, asked: &Asked<'_>) -> Arc<ClientConfig> {
         let Some(san) = asked.san.filter(|_| self.verifier.validation.judges()) else {

@@ -1,11 +1,12 @@
 //! What `DownstreamTlsContext` and `UpstreamTlsContext` have in common.
 
 use super::certificate::Certificate;
+use super::context::Lack;
 use super::key_log::KeyFile;
 use super::material::{Identity, Source, identity, validation};
 use super::ocsp::OcspTimes;
 use super::params::Params;
-use super::secrets::{TlsManager, merged};
+use super::secrets::{Secrets, TlsManager, merged};
 use super::verify::{SharedVerifier, Validation, Verifier};
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use nuncio_core::config::CompileContext;
@@ -57,8 +58,8 @@ impl Common {
         message: Option<pb::CommonTlsContext>,
         newest: TlsProtocol,
         cx: &CompileContext<'_>,
-        manager: &TlsManager,
-    ) -> Option<Self> {
+        secrets: &Secrets<'_>,
+    ) -> Result<Self, Lack> {
         let pb::CommonTlsContext {
             tls_params,
             tls_certificates,
@@ -71,35 +72,27 @@ impl Common {
         if !tls_certificates.is_empty() && !tls_certificate_sds_secret_configs.is_empty() {
             let side = if newest == TlsProtocol::TlSv13 { "server" } else { "client" };
             cx.error(format!("SDS and non-SDS TLS certificates may not be mixed in {side} contexts"));
-            return None;
-        }
-        let count = tls_certificates.len() + tls_certificate_sds_secret_configs.len();
-        let mut identities = Vec::new();
-        if let Some(params) = &params {
-            for (i, certificate) in tls_certificates.iter().enumerate() {
-                let cx = cx.item("tls_certificates", i);
-                identities.extend(identity(certificate, UNNAMED, &params.provider, &cx));
-            }
-            for (i, named) in tls_certificate_sds_secret_configs.iter().enumerate() {
-                let cx = cx.item("tls_certificate_sds_secret_configs", i);
-                let certificate = manager.certificate(named, &cx);
-                identities.extend(certificate.and_then(|c| identity(&c, &named.name, &params.provider, &cx)));
-            }
+            return Err(Lack::Refused);
         }
         let names = alpn_protocols.iter().map(String::len);
         if names.clone().any(|n| !(1..256).contains(&n)) || names.map(|n| n + 1).sum::<usize>() > 65_535 {
             cx.field("alpn_protocols").error("Invalid ALPN protocol string");
-            return None;
+            return Err(Lack::Refused);
         }
-        let validation = validation_of(validation_context_type, cx, manager)?;
-        if identities.len() < count {
-            return None;
+        let identities = params.as_ref().ok_or(Lack::Refused).and_then(|params| {
+            identities(&tls_certificates, &tls_certificate_sds_secret_configs, params, cx, secrets)
+        });
+        let validation = validation_of(validation_context_type, cx, secrets);
+        if validation.as_ref().is_err_and(|lack| *lack == Lack::Refused) {
+            return Err(Lack::Refused);
         }
+        let (identities, validation) = (identities?, validation?);
         let alpn = alpn_protocols.into_iter().map(String::into_bytes).collect();
         let suppress_hints = validation.as_ref().is_some_and(|(_, _, suppress)| *suppress);
         let validation = validation.map(|(validation, authority, _)| (validation, authority));
         let key_log = key_log.map(KeyFile::of);
-        Some(Self { params: params?, identities, alpn, key_log, validation, suppress_hints })
+        let params = params.ok_or(Lack::Refused)?;
+        Ok(Self { params, identities, alpn, key_log, validation, suppress_hints })
     }
 
     /// Whether an authority is configured.
@@ -126,19 +119,52 @@ impl Common {
     }
 }
 
-/// The validation context, its authority, and whether clients are not told of it. The outer `None`: refused.
-#[allow(clippy::option_option, reason = "refused, absent, present")]
+/// Our certificates. Of several secrets those are taken that are there, as in Envoy.
+fn identities(
+    certificates: &[pb::TlsCertificate],
+    named: &[pb::SdsSecretConfig],
+    params: &Params,
+    cx: &CompileContext<'_>,
+    secrets: &Secrets<'_>,
+) -> Result<Vec<Identity>, Lack> {
+    let mut identities = Vec::new();
+    let mut lack = None;
+    for (i, certificate) in certificates.iter().enumerate() {
+        match identity(certificate, UNNAMED, &params.provider, &cx.item("tls_certificates", i)) {
+            Some(identity) => identities.push(identity),
+            None => lack = Some(Lack::Refused),
+        }
+    }
+    for (i, named) in named.iter().enumerate() {
+        let cx = cx.item("tls_certificate_sds_secret_configs", i);
+        let made = secrets.certificate(named, &cx).and_then(|certificate| {
+            identity(&certificate, &named.name, &params.provider, &cx).ok_or(Lack::Refused)
+        });
+        match made {
+            Ok(identity) => identities.push(identity),
+            Err(Lack::Waiting) => lack = lack.or(Some(Lack::Waiting)),
+            Err(Lack::Refused) => lack = Some(Lack::Refused),
+        }
+    }
+    match lack {
+        Some(Lack::Waiting) if !identities.is_empty() => Ok(identities),
+        Some(lack) => Err(lack),
+        None => Ok(identities),
+    }
+}
+
+/// The validation context, its authority, and whether clients are not told of it.
 fn validation_of(
     message: Option<ValidationContextType>,
     cx: &CompileContext<'_>,
-    manager: &TlsManager,
-) -> Option<Option<(Validation, Authority, bool)>> {
+    secrets: &Secrets<'_>,
+) -> Result<Option<(Validation, Authority, bool)>, Lack> {
     let (message, label, field) = match message {
-        None => return Some(None),
+        None => return Ok(None),
         Some(ValidationContextType::ValidationContext(message)) => (message, None, "validation_context"),
         Some(ValidationContextType::ValidationContextSdsSecretConfig(named)) => {
             let field = "validation_context_sds_secret_config";
-            (manager.validation(&named, &cx.field(field))?, Some(named.name), field)
+            (secrets.validation(&named, &cx.field(field))?, Some(named.name), field)
         }
         Some(ValidationContextType::CombinedValidationContext(combined)) => {
             let field = "combined_validation_context";
@@ -148,13 +174,13 @@ fn validation_of(
             } = combined;
             let (cx, default) = (cx.field(field), default_validation_context.unwrap_or_default());
             let named = validation_context_sds_secret_config.unwrap_or_default();
-            let secret = manager.validation(&named, &cx.field("validation_context_sds_secret_config"))?;
+            let secret = secrets.validation(&named, &cx.field("validation_context_sds_secret_config"))?;
             (merged(default, secret), Some(named.name), field)
         }
     };
-    let (validation, source) = validation(&message, &cx.field(field))?;
+    let (validation, source) = validation(&message, &cx.field(field)).ok_or(Lack::Refused)?;
     let authority = Authority { source, label: label.map(String::into_boxed_str) };
-    Some(Some((validation, authority, message.suppress_client_ca_list)))
+    Ok(Some((validation, authority, message.suppress_client_ca_list)))
 }
 
 /// A context's certificates, its own and those of its authorities, as `/certs` and stats tell of them.

@@ -83,6 +83,8 @@ pub enum RefusedPeer {
     Hash,
     /// It is our own that may not be shown: it has no OCSP response that holds (`ocsp_staple_failed`).
     Staple,
+    /// It is our own that has not come (`downstream_context_secrets_not_ready`, `upstream_context_secrets_not_ready`).
+    Secrets,
 }
 
 /// The names of alerts where they are not `TLSV1_ALERT_…`, and what the others are called.
@@ -191,6 +193,12 @@ impl HandshakeError {
     pub(super) fn no_staple() -> Self {
         let text = "TLS_error:|268435646:SSL routines:OPENSSL_internal:OCSP_CB_ERROR:TLS_error_end";
         Self::Failed { text: text.into(), refused: Some(RefusedPeer::Staple) }
+    }
+
+    /// A secret of our side has not come.
+    pub(super) fn no_secrets() -> Self {
+        let text = "TLS_error: Secret is not supplied by SDS";
+        Self::Failed { text: text.into(), refused: Some(RefusedPeer::Secrets) }
     }
 
     /// The handshake cannot go on for a reason that is nobody's certificate.

@@ -39,6 +39,7 @@ pub async fn accept(
     context: &ServerContext,
     worker: &Rc<Worker>,
 ) -> Result<Secured, HandshakeError> {
+    let side = context.present().ok_or_else(HandshakeError::no_secrets)?;
     let mut wire = Wire::new(&*io, worker, first);
     let hello = loop {
         match inspect(&wire.input) {
@@ -48,7 +49,6 @@ pub async fn accept(
             Hello::NotTls => break ClientHello::default(),
         }
     };
-    let side = context.side();
     let mut connection = UnbufferedServerConnection::new(Arc::clone(side.config(&hello)))
         .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
     take_chosen();
@@ -79,7 +79,7 @@ pub async fn connect(
     asked: Asked<'_>,
     worker: &Rc<Worker>,
 ) -> Result<Secured, HandshakeError> {
-    let side = context.side();
+    let side = context.present().ok_or_else(HandshakeError::no_secrets)?;
     let name = side.server_name(&asked);
     let mut connection = UnbufferedClientConnection::new(side.config(&asked), name.clone())
         .map_err(|e| HandshakeError::from_rustls(&e, b""))?;

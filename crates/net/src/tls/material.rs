@@ -55,7 +55,8 @@ pub(super) fn identity(
     provider: &CryptoProvider,
     cx: &CompileContext<'_>,
 ) -> Option<Identity> {
-    let pb::TlsCertificate { certificate_chain, private_key, ocsp_staple } = message;
+    // What is watched is a matter of secrets that are fed.
+    let pb::TlsCertificate { certificate_chain, private_key, ocsp_staple, watched_directory: _ } = message;
     let (chain_cx, key_cx) = (cx.field("certificate_chain"), cx.field("private_key"));
     let (Some(chain_source), Some(key_source)) = (certificate_chain, private_key) else {
         cx.error("Either private_key or certificate_chain was not set in the TLS certificate");
@@ -166,6 +167,8 @@ pub(super) fn validation(
         max_verify_depth,
         // Whoever asks clients for certificates reads it.
         suppress_client_ca_list: _,
+        // A matter of secrets that are fed.
+        watched_directory: _,
     } = message;
     let mut source = None;
     let mut trust = None;

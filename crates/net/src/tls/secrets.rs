@@ -1,13 +1,18 @@
-//! Secrets by name (`static_resources.secrets`), and every context that is made of certificates.
+//! Secrets by name (`static_resources.secrets`, `sds_config`), and every context that is made of certificates.
 
 use super::common::{Shown, ShownCertificate};
+use super::context::Lack;
+use super::feed::{SecretFeed, SecretKind};
 use super::stats::{ContextStats, Side};
 use nuncio_core::config::CompileContext;
+use nuncio_core::source::FileSource;
 use nuncio_core::stats::{Registry, Scope};
+use nuncio_proto::pb::envoy::config::core::v3::ConfigSource;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
 /// The secrets and the TLS contexts of a process. Clones share them.
@@ -17,17 +22,11 @@ pub struct TlsManager(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     registry: Registry,
-    fixed: Mutex<Fixed>,
-    contexts: Mutex<Vec<Weak<dyn Context>>>,
+    /// Those of the bootstrap. A name may stand once for each kind.
+    fixed: Mutex<HashMap<(SecretKind, String), Type>>,
+    feeds: Mutex<Vec<Weak<SecretFeed>>>,
+    contexts: Mutex<Vec<Weak<dyn Shows>>>,
     expiry: Mutex<HashMap<String, Scope<Expiry>>>,
-}
-
-/// Secrets of the bootstrap. A name may stand once for each kind.
-#[derive(Default)]
-struct Fixed {
-    certificates: HashMap<String, pb::TlsCertificate>,
-    validations: HashMap<String, pb::CertificateValidationContext>,
-    ticket_keys: HashMap<String, pb::TlsSessionTicketKeys>,
 }
 
 nuncio_core::stats_block! {
@@ -35,23 +34,10 @@ nuncio_core::stats_block! {
     struct Expiry { gauge expiration_unix_time_seconds }
 }
 
-/// A context, as the manager sees it.
-pub(super) trait Context: Send + Sync {
-    /// Its certificates.
-    fn shown(&self) -> Shown;
-}
-
-/// A value that is replaced as a whole while others hold on to the one before.
-pub(super) struct Swap<T>(RwLock<Arc<T>>);
-
-impl<T> Swap<T> {
-    pub(super) fn new(value: T) -> Self {
-        Self(RwLock::new(Arc::new(value)))
-    }
-
-    pub(super) fn get(&self) -> Arc<T> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
+/// A context, as `/certs` sees it.
+pub(super) trait Shows: Send + Sync {
+    /// Its certificates; `None` while a secret is missing.
+    fn shown(&self) -> Option<Shown>;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,54 +53,47 @@ impl TlsManager {
     /// Keeps a secret of the bootstrap.
     pub fn add_static(&self, secret: pb::Secret, cx: &CompileContext<'_>) {
         let pb::Secret { name, r#type } = secret;
-        let mut fixed = lock(&self.0.fixed);
-        let (kind, twice) = match r#type {
-            Some(Type::TlsCertificate(value)) => {
-                ("TlsCertificate", fixed.certificates.insert(name.clone(), value).is_some())
+        let Some(value) = r#type else {
+            if !cx.told_of("generic_secret") {
+                cx.error("Secret type not implemented");
             }
-            Some(Type::ValidationContext(value)) => {
-                ("CertificateValidationContext", fixed.validations.insert(name.clone(), value).is_some())
-            }
-            Some(Type::SessionTicketKeys(value)) => {
-                ("TlsSessionTicketKeys", fixed.ticket_keys.insert(name.clone(), value).is_some())
-            }
-            None => {
-                if !cx.told_of("generic_secret") {
-                    cx.error("Secret type not implemented");
-                }
-                return;
-            }
+            return;
         };
-        if twice {
+        let kind = SecretKind::of(&value);
+        if lock(&self.0.fixed).insert((kind, name.clone()), value).is_some() {
+            let kind = match kind {
+                SecretKind::Certificate => "TlsCertificate",
+                SecretKind::Validation => "CertificateValidationContext",
+                SecretKind::TicketKeys => "TlsSessionTicketKeys",
+            };
             cx.field("name").error(format!("Duplicate static {kind} secret name {name}"));
         }
     }
 
-    /// The certificate of that name.
-    pub(super) fn certificate(
-        &self,
-        named: &pb::SdsSecretConfig,
-        cx: &CompileContext<'_>,
-    ) -> Option<pb::TlsCertificate> {
-        found(&lock(&self.0.fixed).certificates, named, "static secret", cx)
+    /// The subscriptions that somebody holds, in the order in which they were made.
+    pub fn feeds(&self) -> Vec<Arc<SecretFeed>> {
+        lock(&self.0.feeds).iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The validation context of that name.
-    pub(super) fn validation(
+    /// The subscription to a secret; a new one is made where there is none, unless its source is wrong.
+    fn feed(
         &self,
-        named: &pb::SdsSecretConfig,
+        kind: SecretKind,
+        name: &str,
+        source: ConfigSource,
         cx: &CompileContext<'_>,
-    ) -> Option<pb::CertificateValidationContext> {
-        found(&lock(&self.0.fixed).validations, named, "static certificate validation context", cx)
-    }
-
-    /// The ticket keys of that name.
-    pub(super) fn ticket_keys(
-        &self,
-        named: &pb::SdsSecretConfig,
-        cx: &CompileContext<'_>,
-    ) -> Option<pb::TlsSessionTicketKeys> {
-        found(&lock(&self.0.fixed).ticket_keys, named, "tls session ticket keys", cx)
+    ) -> Option<Arc<SecretFeed>> {
+        let (source, field) = FileSource::read(source, cx)?;
+        let mut feeds = lock(&self.0.feeds);
+        feeds.retain(|feed| feed.strong_count() > 0);
+        let known = feeds.iter().filter_map(Weak::upgrade);
+        let mut same = known.filter(|f| f.kind == kind && *f.name == *name && f.source == source);
+        if let Some(feed) = same.next() {
+            return Some(feed);
+        }
+        let feed = SecretFeed::new(name, source.exists(&cx.field(field))?, kind);
+        feeds.push(Arc::downgrade(&feed));
+        Some(feed)
     }
 
     /// The stats of a context whose owner's begin with `prefix`.
@@ -122,25 +101,28 @@ impl TlsManager {
         ContextStats::new(&self.0.registry, prefix, side)
     }
 
-    /// Takes a context into the list, for as long as it lives; `prefix` is its owner's in stats.
-    pub(super) fn keep<C: Context + 'static>(&self, context: &Arc<C>, prefix: &str) {
-        let Shown { own, authorities } = context.shown();
+    /// Tells when these certificates expire; `prefix` is their owner's in stats.
+    pub(super) fn tell_expiry(&self, shown: &Shown, prefix: &str) {
+        let Shown { own, authorities } = shown;
         let mut expiry = lock(&self.0.expiry);
-        for ShownCertificate { info, label, .. } in own.iter().chain(&authorities) {
+        for ShownCertificate { info, label, .. } in own.iter().chain(authorities) {
             let name = format!("{prefix}ssl.certificate.{label}.");
             let gauge = expiry.entry(name).or_insert_with_key(|name| self.0.registry.scope(name));
             let at = info.not_after.and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
             gauge.expiration_unix_time_seconds.set(at.unwrap_or_default().as_secs());
         }
+    }
+
+    /// Takes a context into the list, for as long as it lives.
+    pub(super) fn keep(&self, context: Weak<dyn Shows>) {
         let mut contexts = lock(&self.0.contexts);
         contexts.retain(|c| c.strong_count() > 0);
-        let weak: Weak<C> = Arc::downgrade(context);
-        contexts.push(weak);
+        contexts.push(context);
     }
 
     /// What each context shows, in the order in which they were made.
     pub fn shown(&self) -> Vec<Shown> {
-        lock(&self.0.contexts).iter().filter_map(Weak::upgrade).map(|c| c.shown()).collect()
+        lock(&self.0.contexts).iter().filter_map(Weak::upgrade).filter_map(|c| c.shown()).collect()
     }
 
     /// When the first certificate expires; `None` without any.
@@ -153,18 +135,80 @@ impl TlsManager {
     }
 }
 
-fn found<T: Clone>(
-    table: &HashMap<String, T>,
-    named: &pb::SdsSecretConfig,
-    what: &str,
-    cx: &CompileContext<'_>,
-) -> Option<T> {
-    let pb::SdsSecretConfig { name } = named;
-    let found = table.get(name).cloned();
-    if found.is_none() && !cx.told_of("sds_config") {
-        cx.field("name").error(format!("Unknown {what}: {name}"));
+/// Secrets by name, for one context.
+pub(super) struct Secrets<'a> {
+    manager: &'a TlsManager,
+    followed: RefCell<Vec<Arc<SecretFeed>>>,
+}
+
+impl<'a> Secrets<'a> {
+    pub(super) fn of(manager: &'a TlsManager) -> Self {
+        Self { manager, followed: RefCell::default() }
     }
-    found
+
+    /// The subscriptions that were asked.
+    pub(super) fn followed(&self) -> Vec<Arc<SecretFeed>> {
+        self.followed.borrow().clone()
+    }
+
+    /// The certificate of that name.
+    pub(super) fn certificate(
+        &self,
+        named: &pb::SdsSecretConfig,
+        cx: &CompileContext<'_>,
+    ) -> Result<pb::TlsCertificate, Lack> {
+        match self.find(SecretKind::Certificate, "static secret", named, cx)? {
+            Type::TlsCertificate(value) => Ok(value),
+            _ => Err(Lack::Waiting),
+        }
+    }
+
+    /// The validation context of that name.
+    pub(super) fn validation(
+        &self,
+        named: &pb::SdsSecretConfig,
+        cx: &CompileContext<'_>,
+    ) -> Result<pb::CertificateValidationContext, Lack> {
+        match self.find(SecretKind::Validation, "static certificate validation context", named, cx)? {
+            Type::ValidationContext(value) => Ok(value),
+            _ => Err(Lack::Waiting),
+        }
+    }
+
+    /// The ticket keys of that name.
+    pub(super) fn ticket_keys(
+        &self,
+        named: &pb::SdsSecretConfig,
+        cx: &CompileContext<'_>,
+    ) -> Result<pb::TlsSessionTicketKeys, Lack> {
+        match self.find(SecretKind::TicketKeys, "tls session ticket keys", named, cx)? {
+            Type::SessionTicketKeys(value) => Ok(value),
+            _ => Err(Lack::Waiting),
+        }
+    }
+
+    /// The value of a name; `what` is said where the bootstrap has none.
+    fn find(
+        &self,
+        kind: SecretKind,
+        what: &str,
+        named: &pb::SdsSecretConfig,
+        cx: &CompileContext<'_>,
+    ) -> Result<Type, Lack> {
+        let pb::SdsSecretConfig { name, sds_config } = named;
+        if let Some(source) = sds_config {
+            let feed = self.manager.feed(kind, name, source.clone(), &cx.field("sds_config"));
+            let feed = feed.ok_or(Lack::Refused)?;
+            self.followed.borrow_mut().push(Arc::clone(&feed));
+            let secret = feed.present().ok_or(Lack::Waiting)?;
+            return secret.r#type.clone().ok_or(Lack::Waiting);
+        }
+        let found = lock(&self.manager.0.fixed).get(&(kind, name.clone())).cloned();
+        if found.is_none() && !cx.told_of("sds_config") {
+            cx.field("name").error(format!("Unknown {what}: {name}"));
+        }
+        found.ok_or(Lack::Refused)
+    }
 }
 
 /// `default` with what `secret` sets, as protobuf merges messages: lists are joined, other fields replaced where they

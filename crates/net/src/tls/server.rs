@@ -1,11 +1,12 @@
 //! `DownstreamTlsContext`, compiled: a listener's side of handshakes.
 
 use super::choice::Resolver;
-use super::common::{Authority, Common, Shown, TlsOwner, session_context};
+use super::common::{Authority, Common, Shown, session_context};
+use super::context::{Compile, Context, Generation, Lack};
 use super::hello::ClientHello;
 use super::material::Identity;
-use super::secrets::{Context, Swap};
-use super::stats::{ContextStats, Side};
+use super::secrets::Secrets;
+use super::stats::Side;
 use super::tickets::{Lifetime, TicketKeys, Ticketer};
 use super::verify::{SharedVerifier, Verifier};
 use nuncio_core::config::{self, CompileContext};
@@ -27,13 +28,10 @@ const SESSIONS: usize = 1024;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 
 /// A compiled `DownstreamTlsContext`.
-pub struct ServerContext {
-    side: Swap<ServerSide>,
-    _stats: ContextStats,
-}
+pub type ServerContext = Context<ServerSide>;
 
 /// What one generation of a context answers handshakes with.
-pub(super) struct ServerSide {
+pub struct ServerSide {
     /// With ALPN and without it (for a client whose protocols are all others: as in Envoy it gets none), for clients
     /// that take TLS 1.3 and for others, whose tickets live for another time.
     configs: [Arc<ServerConfig>; 4],
@@ -50,39 +48,21 @@ struct Sessions {
     timeout: Duration,
 }
 
-impl ServerContext {
-    /// Compiles the message. `None`: refused, and the reasons are recorded in `cx`.
-    pub fn compile(
-        message: pb::DownstreamTlsContext,
-        cx: &CompileContext<'_>,
-        owner: TlsOwner<'_>,
-    ) -> Option<Arc<Self>> {
-        let side = ServerSide::compile(message, cx, owner)?;
-        let stats = owner.manager.stats(owner.stat_prefix, Side::Server);
-        let context = Arc::new(Self { side: Swap::new(side), _stats: stats });
-        owner.manager.keep(&context, owner.stat_prefix);
-        Some(context)
-    }
-
-    /// What answers handshakes now.
-    pub(super) fn side(&self) -> Arc<ServerSide> {
-        self.side.get()
-    }
+impl Generation for ServerSide {
+    type Message = pb::DownstreamTlsContext;
+    const SIDE: Side = Side::Server;
 }
 
-impl Context for ServerContext {
+impl Compile for ServerSide {
     fn shown(&self) -> Shown {
-        let side = self.side.get();
-        Shown::of(&side.identities, &side.verifier, &side.authority)
+        Shown::of(&self.identities, &self.verifier, &self.authority)
     }
-}
 
-impl ServerSide {
     fn compile(
         message: pb::DownstreamTlsContext,
         cx: &CompileContext<'_>,
-        owner: TlsOwner<'_>,
-    ) -> Option<Self> {
+        secrets: &Secrets<'_>,
+    ) -> Result<Self, Lack> {
         let pb::DownstreamTlsContext {
             common_tls_context,
             require_client_certificate,
@@ -102,18 +82,18 @@ impl ServerSide {
             session_timeout,
             !disable_stateful_session_resumption,
             cx,
-            owner,
+            secrets,
         );
-        let mut common = Common::compile(common_tls_context, TlsProtocol::TlSv13, &common_cx, owner.manager)?;
+        let mut common = Common::compile(common_tls_context, TlsProtocol::TlSv13, &common_cx, secrets)?;
         if common.identities.is_empty() {
             if !told {
                 cx.error("No TLS certificates found for server context");
             }
-            return None;
+            return Err(Lack::Refused);
         }
         if policy == OcspStaplePolicy::MustStaple && common.identities.iter().any(|i| i.ocsp.is_none()) {
             cx.error("Required OCSP response is missing from TLS context");
-            return None;
+            return Err(Lack::Refused);
         }
         let (verifier, authority) = common.verifier(require_client_certificate.unwrap_or(false), false);
         let scan = full_scan_certs_on_sni_mismatch.unwrap_or(false);
@@ -124,7 +104,7 @@ impl ServerSide {
             Ok(builder) => builder,
             Err(error) => {
                 common_cx.field("tls_params").error(error.to_string());
-                return None;
+                return Err(Lack::Refused);
             }
         };
         let client_verifier: Arc<Verifier> = Arc::clone(&verifier);
@@ -137,9 +117,11 @@ impl ServerSide {
         base.enable_secret_extraction = true;
         let context = session_context(&common.identities, &verifier);
         let configs = sessions?.configs(base, context);
-        Some(Self { configs, verifier, identities: common.identities, authority })
+        Ok(Self { configs, verifier, identities: common.identities, authority })
     }
+}
 
+impl ServerSide {
     /// The configuration for a client that says this.
     pub(super) fn config(&self, hello: &ClientHello) -> &Arc<ServerConfig> {
         let [with13, _, with12, _] = &self.configs;
@@ -170,11 +152,11 @@ impl Sessions {
         timeout: Option<prost_types::Duration>,
         stateful: bool,
         cx: &CompileContext<'_>,
-        owner: TlsOwner<'_>,
-    ) -> Option<Self> {
+        secrets: &Secrets<'_>,
+    ) -> Result<Self, Lack> {
         let timeout = match &timeout {
             None => SESSION_TIMEOUT,
-            Some(value) => config::duration(value, &cx.field("session_timeout"))?,
+            Some(value) => config::duration(value, &cx.field("session_timeout")).ok_or(Lack::Refused)?,
         };
         let tickets = match keys {
             None => Some(TicketKeys::random()),
@@ -183,15 +165,15 @@ impl Sessions {
                 Some(TicketKeys::random())
             }
             Some(SessionTicketKeysType::SessionTicketKeys(message)) => {
-                Some(TicketKeys::compile(&message, &cx.field("session_ticket_keys"))?)
+                Some(TicketKeys::compile(&message, &cx.field("session_ticket_keys")).ok_or(Lack::Refused)?)
             }
             Some(SessionTicketKeysType::SessionTicketKeysSdsSecretConfig(named)) => {
                 let cx = cx.field("session_ticket_keys_sds_secret_config");
-                let message = owner.manager.ticket_keys(&named, &cx)?;
-                Some(TicketKeys::compile(&message, &cx)?)
+                let message = secrets.ticket_keys(&named, &cx)?;
+                Some(TicketKeys::compile(&message, &cx).ok_or(Lack::Refused)?)
             }
         };
-        Some(Self { tickets: tickets.map(Arc::new), stateful, timeout })
+        Ok(Self { tickets: tickets.map(Arc::new), stateful, timeout })
     }
 
     /// The four configurations of [`ServerSide::configs`].

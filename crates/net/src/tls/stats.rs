@@ -4,6 +4,7 @@ use super::error::{HandshakeError, RefusedPeer};
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::TlsInfo;
 use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 nuncio_core::stats_block! {
     /// What is counted of handshakes (`listener.ADDR.ssl.`, `cluster.NAME.ssl.`).
@@ -53,17 +54,29 @@ impl Side {
 
 /// A context's own share of its owner's counters: it writes few, but they are all there as long as it is.
 pub(super) struct ContextStats {
-    _handshakes: Scope<SslCounters>,
-    _factory: Scope<FactoryCounters>,
+    registry: Registry,
+    prefix: Box<str>,
+    /// From the first generation on.
+    handshakes: OnceLock<Scope<SslCounters>>,
+    factory: Scope<FactoryCounters>,
 }
 
 impl ContextStats {
     /// Of a context whose owner's stats begin with `prefix`.
     pub(super) fn new(registry: &Registry, prefix: &str, side: Side) -> Self {
-        Self {
-            _handshakes: registry.scope(&format!("{prefix}ssl.")),
-            _factory: registry.scope(&format!("{prefix}{}_ssl_socket_factory.", side.name())),
-        }
+        let factory = registry.scope(&format!("{prefix}{}_ssl_socket_factory.", side.name()));
+        let prefix = format!("{prefix}ssl.").into();
+        Self { registry: registry.clone(), prefix, handshakes: OnceLock::new(), factory }
+    }
+
+    /// There is a generation.
+    pub(super) fn made(&self) {
+        self.handshakes.get_or_init(|| self.registry.scope(&self.prefix));
+    }
+
+    /// A secret changed.
+    pub(super) fn updated(&self) {
+        self.factory.ssl_context_update_by_sds.inc();
     }
 }
 
@@ -114,43 +127,44 @@ agreed! {
 pub struct SslStats {
     registry: Registry,
     prefix: Box<str>,
-    counters: Scope<SslCounters>,
+    side: Side,
+    /// From the first handshake on: they are those of contexts, which may wait for their secrets.
+    counters: OnceCell<Scope<SslCounters>>,
     agreed: Agreed,
-    _factory: Scope<FactoryCounters>,
+    factory: Scope<FactoryCounters>,
 }
 
 impl SslStats {
     /// The stats below `prefix`, which is the owner's (`listener.ADDR.`).
     pub fn new(registry: &Registry, prefix: &str, side: Side) -> Self {
-        let _factory = registry.scope(&format!("{prefix}{}_ssl_socket_factory.", side.name()));
-        let prefix = format!("{prefix}ssl.");
-        Self {
-            _factory,
-            counters: registry.scope(&prefix),
-            registry: registry.clone(),
-            prefix: prefix.into(),
-            agreed: Agreed::default(),
-        }
+        let factory = registry.scope(&format!("{prefix}{}_ssl_socket_factory.", side.name()));
+        let prefix = format!("{prefix}ssl.").into();
+        let (counters, agreed) = (OnceCell::new(), Agreed::default());
+        Self { registry: registry.clone(), prefix, side, counters, agreed, factory }
+    }
+
+    fn counters(&self) -> &SslCounters {
+        self.counters.get_or_init(|| self.registry.scope(&self.prefix))
     }
 
     /// A handshake succeeded.
     pub fn secured(&self, info: &TlsInfo) {
-        self.counters.handshake.inc();
+        self.counters().handshake.inc();
         if let Some(stapled) = info.stapled {
-            self.counters.ocsp_staple_requests.inc();
+            self.counters().ocsp_staple_requests.inc();
             let outcome = if stapled {
-                &self.counters.ocsp_staple_responses
+                &self.counters().ocsp_staple_responses
             } else {
-                &self.counters.ocsp_staple_omitted
+                &self.counters().ocsp_staple_omitted
             };
             outcome.inc();
         }
         if info.resumed {
-            self.counters.session_reused.inc();
+            self.counters().session_reused.inc();
         }
         match &info.peer {
-            None => self.counters.no_certificate.inc(),
-            Some(peer) if peer.distrusted => self.counters.fail_verify_error.inc(),
+            None => self.counters().no_certificate.inc(),
+            Some(peer) if peer.distrusted => self.counters().fail_verify_error.inc(),
             Some(_) => {}
         }
         for (family, name) in [("versions", info.version), ("ciphers", info.cipher), ("curves", info.group)] {
@@ -162,15 +176,19 @@ impl SslStats {
     pub fn failed(&self, error: &HandshakeError) {
         let HandshakeError::Failed { refused, .. } = error else { return };
         match refused {
-            None => self.counters.connection_error.inc(),
+            None => self.counters().connection_error.inc(),
+            Some(RefusedPeer::Secrets) => match self.side {
+                Side::Server => self.factory.downstream_context_secrets_not_ready.inc(),
+                Side::Client => self.factory.upstream_context_secrets_not_ready.inc(),
+            },
             Some(RefusedPeer::Staple) => {
-                self.counters.ocsp_staple_requests.inc();
-                self.counters.ocsp_staple_failed.inc();
+                self.counters().ocsp_staple_requests.inc();
+                self.counters().ocsp_staple_failed.inc();
             }
-            Some(RefusedPeer::NoCertificate) => self.counters.fail_verify_no_cert.inc(),
-            Some(RefusedPeer::Chain) => self.counters.fail_verify_error.inc(),
-            Some(RefusedPeer::San) => self.counters.fail_verify_san.inc(),
-            Some(RefusedPeer::Hash) => self.counters.fail_verify_cert_hash.inc(),
+            Some(RefusedPeer::NoCertificate) => self.counters().fail_verify_no_cert.inc(),
+            Some(RefusedPeer::Chain) => self.counters().fail_verify_error.inc(),
+            Some(RefusedPeer::San) => self.counters().fail_verify_san.inc(),
+            Some(RefusedPeer::Hash) => self.counters().fail_verify_cert_hash.inc(),
         }
     }
 }

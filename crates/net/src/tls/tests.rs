@@ -266,3 +266,41 @@ fn object_identifiers_are_written_as_numbers() {
         assert_eq!(certificate::oid_bytes(text).as_deref(), bytes, "{text}");
     }
 }
+
+/// A source of secrets that is there.
+fn file_source() -> nuncio_proto::pb::envoy::config::core::v3::ConfigSource {
+    use nuncio_proto::pb::envoy::config::core::v3::{ConfigSource, config_source::ConfigSourceSpecifier};
+    let own = format!("{}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
+    ConfigSource { config_source_specifier: Some(ConfigSourceSpecifier::Path(own)) }
+}
+
+fn secret(certificate: pb::TlsCertificate) -> pb::Secret {
+    pb::Secret { name: "one".into(), r#type: Some(pb::secret::Type::TlsCertificate(certificate)) }
+}
+
+#[test]
+fn a_secret_that_is_refused_leaves_the_context_as_it_was() {
+    let manager = TlsManager::default();
+    let sink = Sink::new(Unsupported::Refuse);
+    let cx = CompileContext::root(&sink, "", None);
+    let named = pb::SdsSecretConfig { name: "one".into(), sds_config: Some(file_source()) };
+    let common =
+        pb::CommonTlsContext { tls_certificate_sds_secret_configs: vec![named], ..Default::default() };
+    let message = pb::DownstreamTlsContext { common_tls_context: Some(common), ..Default::default() };
+    let owner = TlsOwner { manager: &manager, stat_prefix: "" };
+    let context = ServerContext::compile(message.clone(), &cx, owner).unwrap();
+    let other = ServerContext::compile(message, &cx, owner).unwrap();
+    assert!(context.present().is_none() && manager.shown().is_empty());
+    let feeds = manager.feeds();
+    let [feed] = &*feeds else { panic!("one subscription is shared") };
+    let (good, bad) = (identity(&["a.example"]).1, identity(&["b.example"]).1);
+    assert_eq!(feed.offer(secret(good.clone()), &cx), Ok(true));
+    assert_eq!(feed.offer(secret(good.clone()), &cx), Ok(false));
+    let before = context.present().unwrap();
+    assert!(other.present().is_some() && !sink.has_errors());
+    let mixed = pb::TlsCertificate { private_key: bad.private_key, ..good };
+    assert!(feed.offer(secret(mixed), &cx).is_err() && sink.has_errors());
+    assert!(Arc::ptr_eq(&before, &context.present().unwrap()));
+    drop((context, other, feeds));
+    assert!(manager.feeds().is_empty());
+}

@@ -4,7 +4,7 @@ use super::Admin;
 use super::request::{Body, JSON, Request, Response};
 use super::wire::{Wire, any, timestamp};
 use crate::config::Dumped;
-use crate::dynamic::DynamicRoute;
+use crate::dynamic::{DynamicRoute, DynamicSecret};
 use nuncio_core::matcher::Regex;
 use nuncio_core::stream_info::Metadata;
 use nuncio_proto::json::{self, Style};
@@ -16,6 +16,7 @@ use prost::Message as _;
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
+const SECRET: &str = "envoy.extensions.transport_sockets.tls.v3.Secret";
 const ASSIGNMENT: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
 
 /// One entry of `configs`.
@@ -167,7 +168,7 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
             bytes: fixed.merged(dynamic.bytes()),
         });
     }
-    parts.push(Part { type_name: "envoy.admin.v3.SecretsConfigDump", bytes: Wire::default() });
+    parts.push(Part { type_name: "envoy.admin.v3.SecretsConfigDump", bytes: secrets(admin, wanted) });
     parts
 }
 
@@ -176,6 +177,26 @@ fn dynamic_route(route: &DynamicRoute) -> Wire {
     text(Wire::default(), 1, &route.version)
         .with(2, any(ROUTES, &route.bytes).bytes())
         .with(3, timestamp(route.updated).bytes())
+}
+
+/// `SecretsConfigDump`. What is sensitive is taken out when it is printed.
+fn secrets(admin: &Admin, wanted: impl Fn(&str) -> bool) -> Wire {
+    let known = admin.secrets.borrow();
+    let mut out = Wire::default();
+    for DynamicSecret { feed, version, updated } in known.iter().filter(|s| wanted(&s.feed.name)) {
+        let present = feed.present();
+        let bytes = present.as_ref().map_or_else(
+            || Wire::default().with(1, feed.name.as_bytes()).bytes().to_vec(),
+            |secret| secret.encode_to_vec(),
+        );
+        let item = text(Wire::default(), 1, &feed.name);
+        let item = text(item, 2, version.as_deref().unwrap_or("uninitialized"))
+            .with(3, timestamp(*updated).bytes())
+            .with(4, any(SECRET, &bytes).bytes());
+        // `dynamic_active_secrets`, `dynamic_warming_secrets`
+        out.add(if present.is_some() { 2 } else { 3 }, item.bytes());
+    }
+    out
 }
 
 /// A message whose list `number` holds `items`.

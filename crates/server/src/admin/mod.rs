@@ -28,7 +28,7 @@ pub use stats::History;
 
 use crate::cli::Options;
 use crate::config::Dump;
-use crate::dynamic::DynamicRoutes;
+use crate::dynamic::{DynamicRoutes, DynamicSecrets};
 use crate::log::Log;
 use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
@@ -94,6 +94,8 @@ pub struct Admin {
     pub tls: TlsManager,
     /// Route configurations that came after the start.
     pub routes: DynamicRoutes,
+    /// Secrets that are subscribed to.
+    pub secrets: DynamicSecrets,
     /// The listeners in the order of the configuration.
     pub listeners: Vec<ListenerFacts>,
     /// The clusters.

@@ -23,6 +23,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         dump: dump(),
         tls: Default::default(),
         routes: Default::default(),
+        secrets: Default::default(),
         listeners: vec![ListenerFacts {
             name: "l1".into(),
             addresses: vec![Address::Ip("127.0.0.1:80".parse().unwrap()), Address::Pipe("/x".into())],

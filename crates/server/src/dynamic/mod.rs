@@ -3,9 +3,11 @@
 
 mod file;
 mod routes;
+mod secrets;
 
 pub use file::{FileFeed, Permissions};
 pub use routes::{DynamicRoute, RouteSubscriber};
+pub use secrets::{DynamicSecret, DynamicSecrets, Sds, SecretTask};
 
 use crate::config::Surroundings;
 use nuncio_core::clock::Clock;
@@ -45,10 +47,7 @@ impl Dynamic {
     /// Where a directory cannot be watched.
     pub fn start(self: &Rc<Self>, spawn: impl Fn(WatchTask), unknown: &Rc<Unknown>) -> io::Result<()> {
         for feed in self.surroundings.route_feeds.all() {
-            let watch = match &feed.source.directory {
-                Some(directory) => MoveWatch::of_directory(directory)?,
-                None => MoveWatch::of_file(&feed.source.path)?,
-            };
+            let watch = MoveWatch::of(&feed.source)?;
             let subscriber = RouteSubscriber::new(Rc::clone(self), &feed);
             let file = FileFeed {
                 path: feed.source.path.clone(),
