@@ -10,6 +10,7 @@ mod grpc;
 mod table;
 
 pub use build::{Built, LocalReplies, ReplyContext};
+pub use config::BodyFormat;
 pub use table::reason_phrase;
 
 use bytes::Bytes;
@@ -60,6 +61,8 @@ pub struct LocalReply {
     pub details: Cow<'static, str>,
     /// The body, `text/plain` unless [`headers`](Self::headers) or the configuration say otherwise.
     pub body: ReplyBody,
+    /// The body's type, whatever headers say.
+    pub content_type: Option<Cow<'static, [u8]>>,
     /// Headers of the answer, in order: lower-case names, values without control characters.
     pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
     /// The gRPC status where it is not the one that [`grpc_status`] maps the HTTP status to.
@@ -76,6 +79,7 @@ impl LocalReply {
             flag: None,
             details: details.into(),
             body: ReplyBody::EMPTY,
+            content_type: None,
             headers: Vec::new(),
             grpc_status: None,
             close: false,

@@ -21,7 +21,7 @@ pub mod sanitize;
 mod slot;
 pub mod stats;
 pub mod stream;
-mod stream_limits;
+pub(crate) mod stream_limits;
 pub mod upgrade;
 
 pub use config::{HcmConfig, HcmFactory, Timeouts, compile_table};

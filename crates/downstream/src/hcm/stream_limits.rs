@@ -1,6 +1,6 @@
 //! `max_stream_duration`, by the route, by a gRPC client's `grpc-timeout`, or by the connection manager.
 
-use crate::route::{Limit, StreamLimits, is_grpc};
+use crate::route::{GrpcTimeout, Limit, StreamLimits, is_grpc};
 use nuncio_codec::head::{HeaderMap, Known};
 use std::time::Duration;
 
@@ -25,9 +25,22 @@ pub fn duration(limits: &StreamLimits, usual: Option<Duration>, headers: &mut He
         (None, None) => usual,
     };
     if let Some(time) = time.filter(|_| grpc) {
-        headers.set(Known::GrpcTimeout, spell(time).as_bytes());
+        tell(time, headers);
     }
     time
+}
+
+/// Tells a gRPC upstream how much time it has.
+pub fn tell(time: Duration, headers: &mut HeaderMap) {
+    headers.set(Known::GrpcTimeout, spell(time).as_bytes());
+}
+
+/// The time limit of a gRPC request by what it says of itself, within the route's older limits; `None`: none. One that
+/// says nothing, or nothing that can be read, may take all the time there is.
+pub fn asked(limits: GrpcTimeout, headers: &HeaderMap) -> Option<Duration> {
+    let asked = headers.get(Known::GrpcTimeout).and_then(parse).filter(|asked| !asked.is_zero());
+    let asked = asked.map(|time| if limits.offset < time { time - limits.offset } else { time });
+    asked.map(|time| limits.max.map_or(time, |max| time.min(max))).or(limits.max)
 }
 
 /// Reads `grpc-timeout`: digits and a unit. Less than a millisecond counts as one.

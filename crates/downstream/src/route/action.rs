@@ -4,10 +4,12 @@ use super::hash::HashPolicies;
 use super::internal_redirect::InternalRedirects;
 use super::redirect::RedirectAction;
 use super::rewrite::{HostRewrite, PathRewrite};
+use crate::hcm::local_reply::BodyFormat;
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
 use nuncio_codec::head::{HeaderMap, RequestHead};
+use nuncio_core::header::OrderedMutations;
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_upstream::lb::Criteria;
 use nuncio_upstream::transport::ProxyHeadConfig;
@@ -39,6 +41,8 @@ pub struct ClusterAction {
     pub timeout: Option<Duration>,
     /// `idle_timeout`: unset leaves the connection manager's `stream_idle_timeout` in force.
     pub idle_timeout: Option<Limit>,
+    /// `max_grpc_timeout`: what a gRPC request says of its time holds instead of `timeout`.
+    pub grpc_timeout: Option<GrpcTimeout>,
     /// `max_stream_duration`, which replaces the connection manager's.
     pub stream_limits: Option<Box<StreamLimits>>,
     /// `upgrade_configs`.
@@ -97,6 +101,8 @@ pub struct MirrorPolicy {
     pub cluster: ClusterSpecifier,
     /// How often.
     pub fraction: RuntimeFraction,
+    /// `request_headers_mutations`, before the host is changed.
+    pub headers: OrderedMutations,
     /// The host of copies gets `-shadow` (not with `disable_shadow_host_suffix_append`).
     pub suffix: bool,
     /// `host_rewrite_literal`
@@ -110,6 +116,25 @@ pub enum Limit {
     Off,
     /// So long.
     After(Duration),
+}
+
+impl Limit {
+    /// The limit, where there is one.
+    pub fn time(self) -> Option<Duration> {
+        match self {
+            Self::Off => None,
+            Self::After(time) => Some(time),
+        }
+    }
+}
+
+/// How the older fields limit what `grpc-timeout` says; they hold without a `max_stream_duration` alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcTimeout {
+    /// `max_grpc_timeout`: at most this, also where the request says nothing; `None`: without a cap.
+    pub max: Option<Duration>,
+    /// `grpc_timeout_offset`, by which that time is shortened where it is longer.
+    pub offset: Duration,
 }
 
 /// `RouteAction.MaxStreamDuration`.
@@ -170,4 +195,6 @@ pub struct DirectResponseAction {
     pub status: u16,
     /// The body, read when the table was compiled.
     pub body: Bytes,
+    /// `body_format`: what is made of the body.
+    pub format: Option<Box<BodyFormat>>,
 }

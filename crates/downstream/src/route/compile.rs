@@ -1,8 +1,11 @@
 //! From a `RouteConfiguration` to a [`RouteTable`]. Every error is recorded, with its place.
 
 mod action;
+mod answer;
+mod cluster;
 mod level;
 mod matching;
+mod rewriting;
 
 use super::domains::{DomainError, DomainsBuilder};
 use super::index::PathIndexBuilder;
@@ -189,6 +192,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         retry_policy,
         hedge_policy,
         request_body_buffer_limit,
+        per_request_buffer_limit_bytes,
         request_mirror_policies,
         metadata,
         virtual_clusters,
@@ -216,7 +220,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     let defaults = action::ForwardingDefaults::compile(
         retry_policy,
         hedge_policy,
-        request_body_buffer_limit,
+        request_body_buffer_limit.or(per_request_buffer_limit_bytes.map(u64::from)),
         cx,
         scope.options.retry_plugins,
     );
@@ -275,6 +279,7 @@ fn route(
         typed_per_filter_config,
         name,
         request_body_buffer_limit,
+        per_request_buffer_limit_bytes,
         stat_prefix,
     } = message;
     let level = level::Parts {
@@ -293,7 +298,8 @@ fn route(
     let template = matched.as_ref().and_then(|m| m.template());
     let compiled = match action {
         Some(action) => {
-            let body_limit = request_body_buffer_limit.or(scope.defaults.body_limit);
+            let own = request_body_buffer_limit.or(per_request_buffer_limit_bytes.map(u64::from));
+            let body_limit = own.or(scope.defaults.body_limit);
             let defaults = action::ForwardingDefaults { body_limit, ..scope.defaults.clone() };
             let around = action::Around { scope: scope.scope, name: &name, template, defaults };
             action::compile(action, cx, &around)
@@ -322,8 +328,8 @@ fn route(
     };
     let target = match compiled {
         action::Compiled::One(action) => Target::One(Arc::new(Route { action, ..base })),
-        action::Compiled::Weighted(weighted) => {
-            Target::Weighted(Box::new(weighted.into_routes(&base, &level, scope)))
+        action::Compiled::Weighted(weighted, action) => {
+            Target::Weighted(Box::new(weighted.into_routes(&action, &base, &level, scope)))
         }
     };
     let matching::Compiled { path, conditions } = matched;

@@ -9,7 +9,7 @@ use nuncio_core::stream_info::StreamInfo;
 use nuncio_core::xx_hash::xx_hash64;
 use nuncio_proto::pb::envoy::config::route::v3::route_action as pb;
 use pb::hash_policy::{
-    ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
+    ConnectionProperties, Cookie, CookieAttribute, FilterState, Header, PolicySpecifier, QueryParameter,
 };
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ enum Source {
     Cookie(Box<HashCookie>),
     ClientAddress,
     Query(Box<str>),
+    FilterState(Box<str>),
     Nothing,
 }
 
@@ -80,6 +81,7 @@ impl HashPolicies {
                     Source::ClientAddress
                 }
                 Some(PolicySpecifier::QueryParameter(QueryParameter { name })) => Source::Query(name.into()),
+                Some(PolicySpecifier::FilterState(FilterState { key })) => Source::FilterState(key.into()),
                 Some(PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: false }))
                 | None => Source::Nothing,
             };
@@ -94,11 +96,16 @@ impl HashPolicies {
     }
 
     /// The request's hash; `None` where no policy finds anything. Cookies that the client shall be given are
-    /// appended to `cookies`, as values of `set-cookie`.
-    pub fn hash(&self, head: &RequestHead, info: &StreamInfo, cookies: &mut Vec<Vec<u8>>) -> Option<u64> {
+    /// appended to `cookies`, as values of `set-cookie`; without it none are made.
+    pub fn hash(
+        &self,
+        head: &RequestHead,
+        info: &StreamInfo,
+        mut cookies: Option<&mut Vec<Vec<u8>>>,
+    ) -> Option<u64> {
         let mut hash: Option<u64> = None;
         for policy in &self.0 {
-            if let Some(new) = policy.source.hash(head, info, cookies) {
+            if let Some(new) = policy.source.hash(head, info, cookies.as_deref_mut()) {
                 hash = Some(hash.map_or(new, |old| old.rotate_left(1) ^ new));
             }
             if policy.terminal && hash.is_some() {
@@ -110,7 +117,7 @@ impl HashPolicies {
 }
 
 impl Source {
-    fn hash(&self, head: &RequestHead, info: &StreamInfo, cookies: &mut Vec<Vec<u8>>) -> Option<u64> {
+    fn hash(&self, head: &RequestHead, info: &StreamInfo, cookies: Option<&mut Vec<Vec<u8>>>) -> Option<u64> {
         match self {
             Self::Header { name, rewrite } => header(&head.headers, name, rewrite.as_deref()),
             Self::Cookie(cookie) => cookie.hash(&head.headers, info, cookies),
@@ -124,6 +131,7 @@ impl Source {
                 let query = query_of(head.headers.get(Known::Path)?);
                 Some(xx_hash64(parameter(query, name.as_bytes())?, 0))
             }
+            Self::FilterState(key) => info.filter_state(key)?.hash(),
             Self::Nothing => None,
         }
     }
@@ -153,11 +161,16 @@ fn header(headers: &HeaderMap, name: &str, rewrite: Option<&RegexRewrite>) -> Op
 }
 
 impl HashCookie {
-    fn hash(&self, headers: &HeaderMap, info: &StreamInfo, cookies: &mut Vec<Vec<u8>>) -> Option<u64> {
+    fn hash(
+        &self,
+        headers: &HeaderMap,
+        info: &StreamInfo,
+        cookies: Option<&mut Vec<Vec<u8>>>,
+    ) -> Option<u64> {
         if let Some(value) = cookie(headers, self.name.as_bytes()).filter(|v| !v.is_empty()) {
             return Some(xx_hash64(value, 0));
         }
-        let ttl = self.ttl?;
+        let (ttl, cookies) = (self.ttl?, cookies?);
         // Both addresses of the connection: the same client gets the same cookie.
         let mut text = Vec::with_capacity(48);
         info.remote_address().write_to(&mut text);

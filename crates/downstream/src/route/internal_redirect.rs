@@ -80,6 +80,17 @@ impl InternalRedirects {
         })
     }
 
+    /// What the older `internal_redirect_action` and `max_internal_redirects` say.
+    pub(super) fn of_any(most: Option<u32>) -> Arc<Self> {
+        Arc::new(Self {
+            most: most.unwrap_or(1),
+            cross_scheme: false,
+            copied: Box::default(),
+            codes: [302].into(),
+            predicates: Box::default(),
+        })
+    }
+
     /// Whether an answer with this status is followed.
     pub fn wants(&self, status: u16) -> bool {
         self.codes.contains(&status)

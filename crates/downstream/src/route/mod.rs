@@ -26,8 +26,8 @@ mod trie;
 mod weighted;
 
 pub use action::{
-    Action, ClusterAction, ClusterSpecifier, DEFAULT_TIMEOUT, DirectResponseAction, HostChoice, Limit,
-    MirrorPolicy, Priority, StreamLimits,
+    Action, ClusterAction, ClusterSpecifier, DEFAULT_TIMEOUT, DirectResponseAction, GrpcTimeout, HostChoice,
+    Limit, MirrorPolicy, Priority, StreamLimits,
 };
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};
@@ -255,7 +255,7 @@ impl RouteTable {
         match entry.map(|e| &e.target) {
             Some(Target::One(route)) => Found::Route(route),
             Some(Target::Weighted(clusters)) => {
-                clusters.pick(cx, &head.headers).map_or(Found::NoRoute(&host.shared), Found::Route)
+                clusters.pick(cx, head).map_or(Found::NoRoute(&host.shared), Found::Route)
             }
             None => Found::NoRoute(&host.shared),
         }
@@ -408,27 +408,39 @@ impl Route {
     }
 
     /// Rewrites `:authority`, then `:path`, on the way upstream. `keep_original` (not
-    /// `suppress_envoy_headers`) puts the old ones into `x-envoy-original-host` and `-path`.
-    pub fn rewrite_request(&self, head: &mut RequestHead, keep_original: bool) {
+    /// `suppress_envoy_headers`) puts the old ones into `x-envoy-original-host` and `-path`; `cx` is what formats read
+    /// beside the head.
+    pub fn rewrite_request<'c>(
+        &self,
+        head: &mut RequestHead,
+        keep_original: bool,
+        cx: impl Fn() -> FormatContext<'c>,
+    ) {
         let Action::Cluster(action) = &self.action else { return };
         if let HostChoice::Rewrite(rewrite) = &action.host {
-            rewrite.apply(head, action.append_x_forwarded_host, keep_original);
+            rewrite.apply(head, action.append_x_forwarded_host, keep_original, &cx);
         }
         if let Some(rewrite) = &action.path {
-            rewrite.apply(head, self.matched, keep_original);
+            rewrite.apply(head, self.matched, keep_original, &cx);
         }
     }
 
     /// Appends the `location` of the answer that this route gives itself, and rewrites `:path` as a redirect
-    /// does first; `false`, and nothing appended, where the answer has none. `keep_original` as in
+    /// does first; `false`, and nothing appended, where the answer has none. `keep_original` and `cx` as in
     /// [`rewrite_request`](Self::rewrite_request).
-    pub fn location(&self, head: &mut RequestHead, keep_original: bool, out: &mut Vec<u8>) -> bool {
+    pub fn location<'c>(
+        &self,
+        head: &mut RequestHead,
+        keep_original: bool,
+        cx: impl Fn() -> FormatContext<'c>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         match &self.action {
             Action::Redirect(redirect) => {
                 if let Some(rewrite) = &redirect.rewrite {
-                    rewrite.apply(head, self.matched, keep_original);
+                    rewrite.apply(head, self.matched, keep_original, &cx);
                 }
-                redirect.write_location(head, out);
+                redirect.write_location(head, cx, out);
                 true
             }
             Action::DirectResponse(answer) if answer.status == 201 || answer.status / 100 == 3 => {

@@ -1,8 +1,9 @@
 //! `RedirectAction`: the answer that sends the client elsewhere.
 
 use super::domains::port_start;
-use super::rewrite::PathRewrite;
+use super::rewrite::{PathRewrite, render};
 use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::format::{Format, FormatContext};
 
 /// A compiled `RedirectAction`.
 #[derive(Debug)]
@@ -14,10 +15,19 @@ pub struct RedirectAction {
     pub(super) host: Box<str>,
     /// With its colon; empty: the request's, or none beside a `host_redirect`.
     pub(super) port: Box<str>,
-    /// `path_redirect`; empty: the request's path.
-    pub(super) path: Box<str>,
+    /// Where it says nothing: the request's path.
+    pub(super) path: NewPath,
     pub(super) rewrite: Option<PathRewrite>,
     pub(super) strip_query: bool,
+}
+
+/// The path that a redirect names; it may have a query.
+#[derive(Debug)]
+pub(super) enum NewPath {
+    /// `path_redirect`
+    Literal(Box<str>),
+    /// `path_rewrite`
+    Format(Box<Format>),
 }
 
 impl RedirectAction {
@@ -28,7 +38,12 @@ impl RedirectAction {
 
     /// Appends the URL of `location` to `out`, from a head whose path was rewritten already
     /// (`Route::location` does both).
-    pub(super) fn write_location(&self, head: &RequestHead, out: &mut Vec<u8>) {
+    pub(super) fn write_location<'c>(
+        &self,
+        head: &RequestHead,
+        cx: impl Fn() -> FormatContext<'c>,
+        out: &mut Vec<u8>,
+    ) {
         let scheme = if self.scheme.is_empty() { head.scheme() } else { self.scheme.as_bytes() };
         out.extend_from_slice(scheme);
         out.extend_from_slice(b"://");
@@ -38,23 +53,30 @@ impl RedirectAction {
             out.extend_from_slice(self.host.as_bytes());
         }
         out.extend_from_slice(self.port.as_bytes());
-        self.write_path(head.path(), out);
+        match &self.path {
+            NewPath::Literal(new) => self.write_path(head.path(), new.as_bytes(), out),
+            NewPath::Format(format) => {
+                let mut new = Vec::new();
+                render(format, head, &cx(), &mut new);
+                self.write_path(head.path(), &new, out);
+            }
+        }
     }
 
-    /// A query in `path_redirect` stays whatever `strip_query` says, and drops the request's. A path always
+    /// A query in a `new` path stays whatever `strip_query` says, and drops the request's. A path always
     /// begins with `/`: otherwise it would go on with the host.
-    fn write_path(&self, path: &[u8], out: &mut Vec<u8>) {
+    fn write_path(&self, path: &[u8], new: &[u8], out: &mut Vec<u8>) {
         let query_at = memchr::memchr(b'?', path).unwrap_or(path.len());
         let (before, query) = path.split_at_checked(query_at).unwrap_or_default();
-        let begin = if self.path.is_empty() { path } else { self.path.as_bytes() };
+        let begin = if new.is_empty() { path } else { new };
         if begin.first() != Some(&b'/') {
             out.push(b'/');
         }
-        if self.path.is_empty() {
+        if new.is_empty() {
             out.extend_from_slice(before);
         } else {
-            out.extend_from_slice(self.path.as_bytes());
-            if self.path.contains('?') {
+            out.extend_from_slice(new);
+            if new.contains(&b'?') {
                 return;
             }
         }

@@ -1,6 +1,7 @@
 //! How a route changes `:path` and `:authority` on the way upstream.
 
 use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::format::{Format, FormatContext};
 use nuncio_core::matcher::RegexRewrite;
 
 /// What becomes of a path, query apart.
@@ -12,6 +13,8 @@ pub(super) enum PathRewrite {
     Regex(Box<RegexRewrite>),
     /// `path_rewrite_policy` with a URI template.
     Template(Box<super::template::TemplateRewrite>),
+    /// `path_rewrite`: all of it is replaced by what the format says of the request.
+    Format(Box<Format>),
 }
 
 /// How much of a path its route matched.
@@ -31,8 +34,15 @@ pub(super) fn path_end(path: &[u8]) -> usize {
 
 impl PathRewrite {
     /// Sets `:path` to what this makes of it. `keep_original` puts the old one into `x-envoy-original-path`.
-    /// A rewrite that leaves nothing before the query, or a template that does not fit, changes nothing.
-    pub(super) fn apply(&self, head: &mut RequestHead, matched: Matched, keep_original: bool) {
+    /// A rewrite that leaves nothing before the query, or a template that does not fit, changes nothing. `cx` is what
+    /// formats read beside the head.
+    pub(super) fn apply<'c>(
+        &self,
+        head: &mut RequestHead,
+        matched: Matched,
+        keep_original: bool,
+        cx: impl Fn() -> FormatContext<'c>,
+    ) {
         let path = head.path();
         let end = path_end(path);
         let (just_path, query) = path.split_at_checked(end).unwrap_or_default();
@@ -59,6 +69,13 @@ impl PathRewrite {
                 }
                 new.extend_from_slice(query);
             }
+            Self::Format(format) => {
+                render(format, head, &cx(), &mut new);
+                if new.is_empty() {
+                    return;
+                }
+                new.extend_from_slice(query);
+            }
         }
         if keep_original {
             let old = path.to_vec();
@@ -66,6 +83,11 @@ impl PathRewrite {
         }
         head.headers.set(Known::Path, &new);
     }
+}
+
+/// Appends what a format says of a request.
+pub(super) fn render(format: &Format, head: &RequestHead, cx: &FormatContext<'_>, out: &mut Vec<u8>) {
+    format.render(&FormatContext { request: Some(&head.headers), ..*cx }, out);
 }
 
 /// What becomes of `:authority` before a host is picked.
@@ -77,11 +99,19 @@ pub enum HostRewrite {
     Header(Box<str>),
     /// `host_rewrite_path_regex`, on the path without its query.
     PathRegex(Box<RegexRewrite>),
+    /// `host_rewrite`: what the format says of the request.
+    Format(Box<Format>),
 }
 
 impl HostRewrite {
-    /// Sets `:authority` to what this says; where that is empty, nothing changes.
-    pub(super) fn apply(&self, head: &mut RequestHead, append_forwarded: bool, keep_original: bool) {
+    /// Sets `:authority` to what this says; where that is empty, nothing changes. `cx` as for [`PathRewrite::apply`].
+    pub(super) fn apply<'c>(
+        &self,
+        head: &mut RequestHead,
+        append_forwarded: bool,
+        keep_original: bool,
+        cx: impl Fn() -> FormatContext<'c>,
+    ) {
         let mut new = Vec::new();
         match self {
             Self::Literal(host) => new.extend_from_slice(host.as_bytes()),
@@ -89,6 +119,7 @@ impl HostRewrite {
             Self::PathRegex(rewrite) => {
                 rewrite.replace_all(head.path_without_query(), &mut new);
             }
+            Self::Format(format) => render(format, head, &cx(), &mut new),
         }
         if !new.is_empty() {
             set_authority(head, &new, append_forwarded, keep_original);

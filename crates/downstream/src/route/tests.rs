@@ -128,6 +128,11 @@ pub(super) fn find<'t>(table: &'t RouteTable, head: &RequestHead, random: u64) -
     table.find(head, &cx)
 }
 
+/// For what has no format that would read it.
+pub(super) fn unread<'c>() -> FormatContext<'c> {
+    unreachable!("there is no format here")
+}
+
 /// A stream with this random number.
 pub(crate) fn stream(random: u64) -> StreamInfo {
     let clock = Clock::system();

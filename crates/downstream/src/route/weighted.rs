@@ -1,7 +1,7 @@
 //! `WeightedCluster`: which of several clusters a request goes to.
 
-use super::{MatchContext, Route};
-use nuncio_codec::head::HeaderMap;
+use super::{HashPolicies, MatchContext, Route};
+use nuncio_codec::head::{HeaderMap, RequestHead};
 use std::sync::Arc;
 
 /// The compiled choice: each cluster is a route of its own, its header changes and per-filter configuration
@@ -10,19 +10,36 @@ use std::sync::Arc;
 pub(super) struct WeightedClusters {
     /// With the end of its half-open interval.
     clusters: Box<[(u64, Arc<Route>)]>,
-    /// `header_name`: its single decimal value replaces the random number.
-    header: Option<Box<str>>,
+    by: Choice,
     /// `runtime_key_prefix` and the cluster's name, which may set another weight; empty without a prefix.
     runtime_keys: Box<[Box<str>]>,
 }
 
+/// What decides between the clusters; where it says nothing, the stream's random number does.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// Chance alone.
+    Random,
+    /// `header_name`: its single decimal value.
+    Header(Box<str>),
+    /// `use_hash_policy`: the hash by the route's `hash_policy`, for which no cookie is made.
+    Hash(Arc<HashPolicies>),
+}
+
+impl Choice {
+    fn value(&self, cx: &MatchContext<'_>, head: &RequestHead) -> u64 {
+        let said = match self {
+            Self::Random => None,
+            Self::Header(name) => header_number(&head.headers, name),
+            Self::Hash(policies) => policies.hash(head, cx.info, None),
+        };
+        said.unwrap_or(cx.info.random)
+    }
+}
+
 impl WeightedClusters {
     /// `clusters` in order, each with its weight and name.
-    pub(super) fn new(
-        clusters: Vec<(u32, Arc<str>, Arc<Route>)>,
-        header: Option<Box<str>>,
-        runtime_prefix: &str,
-    ) -> Self {
+    pub(super) fn new(clusters: Vec<(u32, Arc<str>, Arc<Route>)>, by: Choice, runtime_prefix: &str) -> Self {
         let keyed = if runtime_prefix.is_empty() { &[][..] } else { &clusters };
         let runtime_keys =
             keyed.iter().map(|(_, name, _)| format!("{runtime_prefix}.{name}").into_boxed_str()).collect();
@@ -31,14 +48,12 @@ impl WeightedClusters {
             end += u64::from(weight);
             (end, route)
         });
-        Self { clusters: clusters.collect(), header, runtime_keys }
+        Self { clusters: clusters.collect(), by, runtime_keys }
     }
 
-    /// The cluster in whose interval the value falls: the header's number where there is one, else the
-    /// stream's random number.
-    pub(super) fn pick(&self, cx: &MatchContext<'_>, headers: &HeaderMap) -> Option<&Arc<Route>> {
-        let value =
-            self.header.as_deref().and_then(|name| header_number(headers, name)).unwrap_or(cx.info.random);
+    /// The cluster in whose interval the value falls that decides.
+    pub(super) fn pick(&self, cx: &MatchContext<'_>, head: &RequestHead) -> Option<&Arc<Route>> {
+        let value = self.by.value(cx, head);
         if !self.runtime_keys.is_empty() {
             return self.pick_by_runtime(cx, value);
         }

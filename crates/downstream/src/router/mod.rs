@@ -24,6 +24,7 @@ use crate::why;
 use charge::Charge;
 use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet, RequestHead};
+use nuncio_core::format::FormatContext;
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::host::LB_NAMESPACE;
@@ -74,14 +75,29 @@ pub fn name_cluster<D>(stream: &mut Stream<D>) {
 
 /// The answer that a redirect or direct-response route gives itself.
 fn own_answer<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig, route: &Route) -> LocalReply {
-    let (status, body) = match &route.action {
-        Action::DirectResponse(answer) => (answer.status, ReplyBody::Shared(answer.body.clone())),
-        Action::Redirect(redirect) => (redirect.status(), ReplyBody::EMPTY),
-        Action::Cluster(_) | Action::NonForwarding => (500, ReplyBody::EMPTY),
+    let Stream { heads, info, hcm, .. } = stream;
+    let head = &mut heads.request;
+    let context = || header_context(info, &hcm.world.worker, hcm.world.worker.now());
+    let status = match &route.action {
+        Action::DirectResponse(answer) => answer.status,
+        Action::Redirect(redirect) => redirect.status(),
+        Action::Cluster(_) | Action::NonForwarding => 500,
     };
-    let mut reply = LocalReply::new(status, "direct_response").with_body(body);
+    let mut reply = LocalReply::new(status, "direct_response");
+    if let Action::DirectResponse(answer) = &route.action {
+        reply = match &answer.format {
+            None => reply.with_body(ReplyBody::Shared(answer.body.clone())),
+            Some(format) => {
+                let (request, local_reply_body) = (Some(&head.headers), &*answer.body);
+                let mut body = Vec::new();
+                format.line.render(&FormatContext { request, local_reply_body, ..context() }, &mut body);
+                let content_type = format.content_type.clone();
+                LocalReply { content_type, ..reply.with_body(ReplyBody::Owned(body)) }
+            }
+        };
+    }
     let mut location = Vec::new();
-    if route.location(&mut stream.heads.request, !config.suppress_envoy_headers, &mut location) {
+    if route.location(head, !config.suppress_envoy_headers, context, &mut location) {
         reply = reply.with_header("location", location);
     }
     reply
@@ -122,7 +138,7 @@ async fn to_cluster<D: Downstream>(
     let hash = if action.hash.is_empty() {
         None
     } else {
-        action.hash.hash(&stream.heads.request, &stream.info, &mut cookies)
+        action.hash.hash(&stream.heads.request, &stream.info, Some(&mut cookies))
     };
     stream.deadlines.response = timeouts.global;
     if stream.request_complete {
@@ -262,6 +278,7 @@ fn prepare_request<D: Downstream>(
         authority.extend_from_slice(format!(":{port}").as_bytes());
         head.headers.set(Known::Authority, &authority);
     }
-    route.rewrite_request(head, !config.suppress_envoy_headers);
+    let context = || header_context(info, &hcm.world.worker, now);
+    route.rewrite_request(head, !config.suppress_envoy_headers, context);
     (timeouts, retry)
 }

@@ -1,7 +1,7 @@
 //! Request mirroring: copies of requests go to other clusters, whose answers nobody waits for.
 
 use crate::hcm::exchange::{Downstream, RequestEvent};
-use crate::hcm::stream::Stream;
+use crate::hcm::stream::{Stream, header_context};
 use crate::route::MirrorPolicy;
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
@@ -46,6 +46,11 @@ impl Shadows {
         let copies = copies.filter_map(|policy| {
             let cluster = world.clusters.get(policy.cluster.name(&request.headers))?;
             let mut head = request.clone();
+            if !policy.headers.is_empty() {
+                policy
+                    .headers
+                    .apply_request(&mut head, &header_context(&stream.info, &world.worker, stream.now()));
+            }
             rewrite_host(&mut head, policy);
             head.headers.set(Known::XEnvoyInternal, b"true");
             append_address(&mut head, own);

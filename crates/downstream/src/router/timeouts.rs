@@ -8,7 +8,8 @@ use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
-use crate::route::{ClusterAction, DEFAULT_TIMEOUT};
+use crate::hcm::stream_limits;
+use crate::route::{ClusterAction, DEFAULT_TIMEOUT, is_grpc};
 use crate::why;
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::stream_info::ResponseFlag;
@@ -34,6 +35,8 @@ pub(super) struct Timeouts {
     pub(super) alt_response: bool,
     /// The request's own `x-envoy-expected-rq-timeout-ms` is in force, and goes on.
     pub(super) expected: bool,
+    /// The upstream is told its time in `grpc-timeout` too.
+    pub(super) tells_grpc: bool,
 }
 
 impl Timeouts {
@@ -46,14 +49,16 @@ impl Timeouts {
         steered: bool,
     ) -> Self {
         let retry = action.retry.as_deref();
+        let grpc = action.grpc_timeout.filter(|_| is_grpc(&head.headers));
         let mut all = Self {
-            global: action.timeout,
+            global: grpc.map_or(action.timeout, |limits| stream_limits::asked(limits, &head.headers)),
             per_try: retry.and_then(|r| r.per_try_timeout),
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
             stream: cluster.config().http.max_stream_duration,
             hedge: action.hedge_on_per_try_timeout,
             alt_response: false,
             expected: false,
+            tells_grpc: grpc.is_some(),
         };
         let limit = |ms| Some(Duration::from_millis(ms)).filter(|d| !d.is_zero());
         if config.respect_expected_rq_timeout
@@ -95,12 +100,16 @@ impl Timeouts {
     /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`), `elapsed` after the request was
     /// complete.
     pub(super) fn announce(&self, config: &RouterConfig, head: &mut RequestHead, elapsed: Duration) {
+        let own = self.per_try.filter(|_| !self.hedge).or(self.global);
+        let left = self.global.map(|global| global.saturating_sub(elapsed).max(Duration::from_millis(1)));
+        let time = own.map(|own| left.map_or(own, |left| own.min(left)));
+        if let Some(time) = time.filter(|_| self.tells_grpc) {
+            stream_limits::tell(time, &mut head.headers);
+        }
         if config.suppress_envoy_headers || self.expected {
             return;
         }
-        let own = self.per_try.filter(|_| !self.hedge).or(self.global);
-        let left = self.global.map(|global| global.saturating_sub(elapsed).max(Duration::from_millis(1)));
-        match own.map(|own| left.map_or(own, |left| own.min(left))) {
+        match time {
             // What most routes have is a line at hand.
             Some(DEFAULT_TIMEOUT) if !head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs) => {
                 head.headers.append_line(Known::XEnvoyExpectedRqTimeoutMs, DEFAULT_TIMEOUT_LINE);

@@ -79,7 +79,7 @@ impl LocalReplies {
         modify: impl FnOnce(&mut ResponseHead, &StreamInfo),
     ) -> Built {
         let ReplyContext { request, response, info, now, wall, rng } = cx;
-        let LocalReply { status, flag, details, body, headers, grpc_status, close } = reply;
+        let LocalReply { status, flag, details, body, content_type, headers, grpc_status, close } = reply;
         let bad_request = status == 400 && matches!(request.version, Version::Http10 | Version::Http11);
         response.clear();
         response.status = status;
@@ -95,6 +95,9 @@ impl LocalReplies {
         // The formats of a route's headers do not see the status as that of the response yet.
         info.response_code = None;
         modify(response, info);
+        if let Some(content_type) = content_type {
+            response.headers.set(Known::ContentType, &content_type);
+        }
         info.response_code = Some(status);
         let body = if self.mappers.is_empty() && self.body_format.is_none() {
             Formed::plain(body)
@@ -146,7 +149,8 @@ impl LocalReplies {
         let mut text = Vec::new();
         format.line.render(&formats(request, Some(response), info, moment, &body), &mut text);
         let overwrite = (changed || text != *body) && !named;
-        Formed { text: ReplyBody::Owned(text), content_type: format.content_type.clone(), overwrite }
+        let content_type = format.content_type.clone().unwrap_or(TEXT_PLAIN);
+        Formed { text: ReplyBody::Owned(text), content_type, overwrite }
     }
 }
 
@@ -187,7 +191,7 @@ fn formats<'a>(
     }
 }
 
-pub(super) const TEXT_PLAIN: Cow<'static, [u8]> = Cow::Borrowed(b"text/plain");
+const TEXT_PLAIN: Cow<'static, [u8]> = Cow::Borrowed(b"text/plain");
 
 /// A body and what it is.
 struct Formed {

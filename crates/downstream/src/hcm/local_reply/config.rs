@@ -1,6 +1,5 @@
 //! The parts of `local_reply_config`, compiled.
 
-use super::build::TEXT_PLAIN;
 use bytes::Bytes;
 use nuncio_core::access_log::LogFilter;
 use nuncio_core::config::{CompileContext, data_source};
@@ -53,21 +52,21 @@ impl Mapper {
 
 /// A format of bodies, and the content type of what it makes.
 #[derive(Debug)]
-pub(super) struct BodyFormat {
+pub struct BodyFormat {
+    /// Makes the body.
     pub line: LineFormat,
-    pub content_type: Cow<'static, [u8]>,
+    /// What it is; `None`: a text that names no type.
+    pub content_type: Option<Cow<'static, [u8]>>,
 }
 
 impl BodyFormat {
-    pub(super) fn compile(
-        message: &core_pb::SubstitutionFormatString,
-        cx: &CompileContext<'_>,
-    ) -> Option<Self> {
+    /// Compiles the message. `None`: refused, and the reason is recorded in `cx`.
+    pub fn compile(message: &core_pb::SubstitutionFormatString, cx: &CompileContext<'_>) -> Option<Self> {
         let line = LineFormat::compile(message, cx)?;
         let content_type = match (&*message.content_type, &line) {
-            ("", LineFormat::Text(_)) => TEXT_PLAIN,
-            ("", LineFormat::Json(_)) => Cow::Borrowed(&b"application/json"[..]),
-            (named, _) => Cow::Owned(named.as_bytes().to_vec()),
+            ("", LineFormat::Text(_)) => None,
+            ("", LineFormat::Json(_)) => Some(Cow::Borrowed(&b"application/json"[..])),
+            (named, _) => Some(Cow::Owned(named.as_bytes().to_vec())),
         };
         Some(Self { line, content_type })
     }

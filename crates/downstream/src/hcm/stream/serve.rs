@@ -10,7 +10,7 @@ use crate::hcm::normalize::Refusal;
 use crate::hcm::policy::Outcome;
 use crate::hcm::stream_limits;
 use crate::hcm::upgrade::{self, Verdict};
-use crate::route::{Action, Found, Limit, MatchContext, PeerCertificate, Route, tls_location};
+use crate::route::{Action, Found, MatchContext, PeerCertificate, Route, tls_location};
 use crate::router;
 use crate::why;
 use nuncio_codec::head::{Known, ResponseHead};
@@ -19,15 +19,6 @@ use nuncio_core::format::{LogType, route_time_wanted};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// A limit of a route as a time.
-fn limit(limit: Limit) -> Option<Duration> {
-    match limit {
-        Limit::Off => None,
-        Limit::After(time) => Some(time),
-    }
-}
 
 impl<D: Downstream> Stream<D> {
     /// Serves a request whose head is whole.
@@ -194,7 +185,7 @@ impl<D: Downstream> Stream<D> {
         self.info.virtual_host_metadata = route.virtual_host.metadata.clone();
         if let Action::Cluster(action) = &route.action {
             if let Some(idle) = action.idle_timeout {
-                self.deadlines.idle = limit(idle);
+                self.deadlines.idle = idle.time();
             }
             if let Some(limits) = &action.stream_limits {
                 let usual = self.hcm.config.timeouts.max_stream_duration;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::route::tests::unread;
 
 fn redirect() -> RedirectAction {
     RedirectAction {
@@ -6,7 +7,7 @@ fn redirect() -> RedirectAction {
         scheme: "".into(),
         host: "".into(),
         port: "".into(),
-        path: "".into(),
+        path: NewPath::Literal("".into()),
         rewrite: None,
         strip_query: false,
     }
@@ -27,7 +28,7 @@ fn head(host: &str, forwarded: &str, path: &str) -> RequestHead {
 
 fn location(action: &RedirectAction, head: &RequestHead) -> String {
     let mut out = Vec::new();
-    action.write_location(head, &mut out);
+    action.write_location(head, unread, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -72,7 +73,8 @@ fn every_part_is_swapped_alone() {
 
 #[test]
 fn a_query_in_the_new_path_wins_and_stays() {
-    let path = |p: &str, strip_query| RedirectAction { path: p.into(), strip_query, ..redirect() };
+    let path =
+        |p: &str, strip_query| RedirectAction { path: NewPath::Literal(p.into()), strip_query, ..redirect() };
     for (action, want) in [
         (path("/np", false), "http://ex.com/np?q=1?r"),
         (path("/np?z=1", false), "http://ex.com/np?z=1"),

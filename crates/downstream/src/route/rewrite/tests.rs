@@ -1,4 +1,5 @@
 use super::*;
+use crate::route::tests::unread;
 
 fn head(path: &str, headers: &[(&str, &str)]) -> RequestHead {
     let mut head = RequestHead::new();
@@ -35,11 +36,11 @@ fn paths_are_rewritten_as_envoy_does_and_the_old_one_kept() {
         (PathRewrite::Regex(regex("^.*$", "x")), Matched::Whole, "/h2/aab?q=a", "x?q=a"),
     ] {
         let mut h = head(path, &[]);
-        rewrite.apply(&mut h, matched, true);
+        rewrite.apply(&mut h, matched, true, unread);
         assert_eq!(h.path(), want.as_bytes(), "{path}");
         assert_eq!(h.headers.get(Known::XEnvoyOriginalPath), Some(path.as_bytes()), "{path}");
         let mut h = head(path, &[]);
-        rewrite.apply(&mut h, matched, false);
+        rewrite.apply(&mut h, matched, false, unread);
         assert!(!h.headers.contains(Known::XEnvoyOriginalPath));
     }
 }
@@ -47,7 +48,7 @@ fn paths_are_rewritten_as_envoy_does_and_the_old_one_kept() {
 #[test]
 fn a_regex_rewrite_that_leaves_nothing_changes_nothing() {
     let mut h = head("/tohash/a?q", &[]);
-    PathRewrite::Regex(regex("^.*$", "")).apply(&mut h, Matched::Whole, true);
+    PathRewrite::Regex(regex("^.*$", "")).apply(&mut h, Matched::Whole, true, unread);
     assert_eq!(h.path(), b"/tohash/a?q");
     assert!(!h.headers.contains(Known::XEnvoyOriginalPath));
 }
@@ -61,7 +62,7 @@ fn hosts_are_rewritten_from_a_text_a_header_or_the_path() {
         (HostRewrite::PathRegex(regex("nomatch", "z")), "/hpn/a?q", &[], "/hpn/a"),
     ] {
         let mut h = head(path, headers);
-        rewrite.apply(&mut h, true, true);
+        rewrite.apply(&mut h, true, true, unread);
         assert_eq!(h.authority(), want.as_bytes());
         assert_eq!(h.headers.get(Known::XEnvoyOriginalHost), Some(&b"ex.com"[..]));
         assert_eq!(h.headers.get(Known::XForwardedHost), Some(&b"ex.com"[..]));
@@ -76,7 +77,7 @@ fn an_empty_host_changes_nothing() {
         (HostRewrite::PathRegex(regex("^(.*)(z?)$", r"\2")), &[]),
     ] {
         let mut h = head("/a", headers);
-        rewrite.apply(&mut h, true, true);
+        rewrite.apply(&mut h, true, true, unread);
         assert_eq!(h.authority(), b"ex.com");
         assert!(!h.headers.contains(Known::XEnvoyOriginalHost) && !h.headers.contains(Known::XForwardedHost));
     }

@@ -118,7 +118,7 @@ fn hosts_and_paths_are_rewritten_by_the_route() {
         ("/x", "ex.com", "/x", "ex.com"),
     ] {
         let mut head = get(path, &[("x-h", host)]);
-        route(find(&table, &head, 0)).rewrite_request(&mut head, true);
+        route(find(&table, &head, 0)).rewrite_request(&mut head, true, unread);
         assert_eq!((head.path(), head.authority()), (to_path.as_bytes(), to_host.as_bytes()), "{path}");
     }
 }
@@ -141,7 +141,7 @@ fn redirects_and_some_direct_responses_have_a_location() {
     ] {
         let mut head = get(path, &[]);
         let mut out = Vec::new();
-        let has = route(find(&table, &head, 0)).location(&mut head, true, &mut out);
+        let has = route(find(&table, &head, 0)).location(&mut head, true, unread, &mut out);
         assert_eq!(has.then(|| String::from_utf8(out).unwrap()).as_deref(), want, "{path}");
     }
     let Action::Redirect(redirect) = &route(find(&table, &get("/r", &[]), 0)).action else { panic!() };

@@ -201,7 +201,13 @@ impl RetryPolicy {
             rate_limited_retry_back_off,
             retriable_headers,
             retriable_request_headers,
+            retry_options_predicates,
         } = message;
+        if let Some(extension) = retry_options_predicates.first() {
+            // Neither Envoy nor nuncio has any.
+            let url = extension.typed_config.as_ref().map_or("", |any| &any.type_url);
+            return unknown(&extension.name, url, &cx.item("retry_options_predicates", 0));
+        }
         let per_try = timeout(per_try_timeout.as_ref(), None, &cx.field("per_try_timeout"));
         let per_try_idle = timeout(per_try_idle_timeout.as_ref(), None, &cx.field("per_try_idle_timeout"));
         let predicates = (0..).zip(retry_host_predicate).map(|(i, predicate)| {
