@@ -200,6 +200,81 @@ async def upstream_pushes(t):
     t.see('log', await t.logs())
 
 
+# ---- a host that speaks HTTP/1
+BAD_REQUEST = b'HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'
+
+
+async def of_http1(t, conn, **request):
+    """What comes of requests to a host that takes HTTP/2 for a broken request."""
+    u = await t.up('u1', conn=conn)
+    await t.start(simple(t, clusters=h2(u), log=LOG))
+    t.see('m', await t.h2req('/', **request))
+    t.see('again', t.hs((await t.h2req('/', **request))['headers'])[0])
+    t.see('conns', u.conns)
+    t.see('stats', await t.stats('cluster.c1.upstream_rq_502', 'cluster.c1.upstream_rq_503', 'cluster.c1.upstream_cx_protocol_error',
+                                 'cluster.c1.upstream_cx_destroy_local_with_active_rq', 'cluster.c1.upstream_cx_destroy_remote_with_active_rq'))
+    t.see('log', await t.logs())
+
+
+@case()
+async def upstream_is_http1_and_closes(t):
+    async def conn(c):
+        await c.fill()
+        c.send(BAD_REQUEST)
+        c.close()
+    await of_http1(t, conn)
+
+
+@case()
+async def upstream_is_http1_and_closes_on_a_post(t):
+    async def conn(c):
+        await c.fill()
+        c.send(BAD_REQUEST)
+        c.close()
+    await of_http1(t, conn, method='POST', body=b'hello')
+
+
+@case()
+async def upstream_is_http1_and_stays(t):
+    async def conn(c):
+        await c.fill()
+        c.send(BAD_REQUEST)
+        while await c.fill():
+            c.buf = b''
+    await of_http1(t, conn)
+
+
+@case()
+async def upstream_is_http1_and_answers_nothing(t):
+    async def conn(c):
+        await c.fill()
+        c.close()
+    await of_http1(t, conn)
+
+
+@case()
+async def upstream_is_http1_and_says_it_in_pieces(t):
+    async def conn(c):
+        await c.fill()
+        for piece in (BAD_REQUEST[:4], BAD_REQUEST[4:20], BAD_REQUEST[20:]):
+            c.send(piece)
+            await c.drain()
+            await asyncio.sleep(0.02)
+        c.close()
+    await of_http1(t, conn)
+
+
+@case()
+async def upstream_breaks_a_rule_of_frames(t):
+    """It is a protocol error of the connection, and its streams are told so before it is closed."""
+    async def conn(c):
+        await c.fill()
+        c.send(frame(4, 0, 0) + frame(0, 0, 0, b'data of no stream'))
+        while await c.fill():
+            c.buf = b''
+    await of_http1(t, conn)
+
+
 # ---- keepalive
 @case()
 async def keepalive_upstream_unanswered(t):

@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) reserved: usize,
     /// It takes no further stream, and ends with the last one.
     pub(super) last: bool,
+    /// A write failed: what the peer said before is still to be read, and then reading says that it closed.
+    write_failed: bool,
     /// Why it is closed.
     pub(super) closed: Option<Failure>,
     idle_since: Instant,
@@ -191,6 +193,7 @@ impl Http2Connection {
             count: Some(count),
             reserved: 0,
             last: false,
+            write_failed: false,
             closed: None,
             idle_since: now,
             task: None,
@@ -263,7 +266,8 @@ impl Http2Connection {
             self.send(state, cx);
             self.timers(state, cx, timer);
             if state.last && state.used() == 0 && state.codec.held_streams() == 0 {
-                self.close(state, ClosedBy::Local, Failure::new(ResetReason::ConnectionTermination));
+                let by = if state.write_failed { ClosedBy::Remote } else { ClosedBy::Local };
+                self.close(state, by, Failure::new(ResetReason::ConnectionTermination));
             }
             self.rest(state);
         }
@@ -402,7 +406,7 @@ impl Http2Connection {
 
     /// Sends what waits, and lets exchanges write that were waiting.
     fn send(&self, state: &mut State, cx: &mut Context<'_>) {
-        loop {
+        while !state.write_failed {
             state.codec.fill();
             while let Some(key) = state.codec.take_writable() {
                 if let Some(inbox) = state.inboxes.get(key.slot()) {
@@ -418,12 +422,8 @@ impl Http2Connection {
                     state.codec.sent(n);
                     self.core.stats.upstream_cx_tx_bytes_total.add(n as u64);
                 }
-                Poll::Ready(_) => {
-                    if state.closed.is_none() {
-                        self.close(state, ClosedBy::Remote, Failure::new(ResetReason::ConnectionTermination));
-                    }
-                    return;
-                }
+                // It takes no further stream either.
+                Poll::Ready(_) => (state.write_failed, state.last) = (true, true),
             }
         }
     }
@@ -481,7 +481,8 @@ impl Http2Connection {
             state.fail(key, failure);
         }
         if let Some(mut count) = state.count.take() {
-            count.closed(by, cut);
+            // A broken rule ends the streams before the connection, so that none of them counts as cut by its end.
+            count.closed(by, cut && failure.reason != ResetReason::ProtocolError);
         }
     }
 

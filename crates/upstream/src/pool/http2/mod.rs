@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use tokio::task::yield_now;
 
 /// HTTP/2 connections to one host for requests of one priority.
 pub(crate) struct Http2Pool {
@@ -114,6 +115,9 @@ impl Http2Pool {
             pool.connections.borrow_mut().push(Rc::clone(&connection));
             pool.serve(&host);
             drop(host);
+            // Those who waited write their heads first: as from Envoy, preface and requests leave in one write. A host that
+            // takes the preface for a broken request and closes has then been told all there is, and its answer is read.
+            yield_now().await;
             drive(connection, weak, priority).await;
         });
     }
