@@ -7,7 +7,9 @@ use nuncio_core::stream_info::FilterState;
 use nuncio_core::xx_hash::xx_hash64;
 use nuncio_downstream::tcp_proxy::{CLUSTER_STATE, IDLE_STATE};
 use nuncio_proto::pb::envoy::extensions::filters::common::set_filter_state::v3 as common;
+use nuncio_upstream::cluster::DESTINATION_STATE;
 use std::any::Any;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// Objects to be made, in the order of their list.
@@ -48,6 +50,8 @@ enum Kind {
     Text,
     Hashable,
     Number,
+    /// An IP address with a port.
+    Address,
 }
 
 /// An object that is a text.
@@ -88,6 +92,7 @@ fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<
         "envoy.string" | CLUSTER_STATE => Kind::Text,
         "envoy.hashable_string" => Kind::Hashable,
         IDLE_STATE => Kind::Number,
+        DESTINATION_STATE => Kind::Address,
         other if other.starts_with("envoy.") => {
             cx.unsupported(format!("objects of the kind {other} are not built"));
             return None;
@@ -113,6 +118,7 @@ impl Object {
         let text = String::from_utf8_lossy(&text).into_owned();
         let wanted = match self.kind {
             Kind::Number => text.parse::<u64>().is_ok(),
+            Kind::Address => text.parse::<SocketAddr>().is_ok(),
             Kind::Text | Kind::Hashable => !(self.skip_if_empty && text.is_empty()),
         };
         if !wanted {

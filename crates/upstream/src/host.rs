@@ -1,7 +1,7 @@
 //! Hosts: what the balancer picks.
 
 use crate::circuit::{PerPriority, RequestPriority, Resource};
-use crate::cluster::ClusterCore;
+use crate::cluster::{ClusterConfig, ClusterCore};
 use crate::health::{CheckTarget, Told};
 use crate::outlier::{HostRecord, Outcome};
 use crate::pool::{Http2Pool, HttpPool};
@@ -211,6 +211,15 @@ impl HostShared {
         self.active.load(Relaxed)
     }
 
+    /// Whether somebody is connected to it, connecting, or waits for a connection.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let blocks = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.iter().any(|c| {
+            c.cx_total.value() != c.cx_closed.value()
+                || c.rq_pending_begun.value() != c.rq_pending_done.value()
+        })
+    }
+
     /// The counters of all workers that have used it.
     pub fn counters(&self) -> Vec<Arc<HostCounters>> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -345,6 +354,12 @@ impl Host {
         if let Some(line) = self.core.shared.health_line() {
             line.tell(Told::Leaving(Arc::clone(&self.shared)));
         }
+    }
+
+    /// The configuration of its cluster, which is not always the one that was asked for it.
+    #[inline]
+    pub fn config(&self) -> &ClusterConfig {
+        self.core.config()
     }
 
     pub(crate) fn core(&self) -> &Rc<ClusterCore> {

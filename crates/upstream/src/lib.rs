@@ -9,6 +9,7 @@ pub mod health;
 pub mod host;
 pub mod http2;
 pub mod lb;
+mod line;
 pub mod manager;
 pub mod outlier;
 pub mod pool;

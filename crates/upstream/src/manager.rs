@@ -10,7 +10,7 @@ use nuncio_core::stats::Registry;
 use nuncio_net::worker::Worker;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -139,6 +139,9 @@ pub struct ClusterManager {
     worker: Rc<Worker>,
     reaper: Rc<Reaper>,
     connector: Rc<dyn Connector>,
+    /// Itself, for clusters that borrow hosts from others, and those.
+    own: Weak<Self>,
+    borrowers: RefCell<Vec<Weak<Cluster>>>,
 }
 
 impl ClusterManager {
@@ -151,7 +154,9 @@ impl ClusterManager {
     /// As [`new`](Self::new), connecting by `connector`.
     pub fn with_connector(worker: &Rc<Worker>, seat: ClusterSeat, connector: Rc<dyn Connector>) -> Rc<Self> {
         let ClusterSeat { registry, clusters, mut updates } = seat;
-        let manager = Rc::new(Self {
+        let manager = Rc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            borrowers: RefCell::default(),
             clusters: RefCell::default(),
             registry,
             worker: Rc::clone(worker),
@@ -192,10 +197,26 @@ impl ClusterManager {
     }
 
     fn live(&self, shared: Arc<ClusterShared>) -> Rc<Cluster> {
-        Cluster::new(shared, &self.registry, &self.worker, &self.reaper, &self.connector)
+        let Self { registry, worker, reaper, connector, own, .. } = self;
+        let cluster = Cluster::new(shared, registry, worker, reaper, connector, own);
+        if cluster.is_aggregate() {
+            let mut borrowers = self.borrowers.borrow_mut();
+            borrowers.retain(|b| b.strong_count() > 0);
+            borrowers.push(Rc::downgrade(&cluster));
+        }
+        cluster
     }
 
     fn apply(&self, update: Update) {
+        let name = match &update {
+            Update::Cluster(shared) => Arc::clone(&shared.config().name),
+            Update::Removed(name) | Update::Hosts(name) => Arc::clone(name),
+        };
+        self.take(update);
+        self.borrowers.borrow().iter().filter_map(Weak::upgrade).for_each(|b| b.other_changed(&name));
+    }
+
+    fn take(&self, update: Update) {
         match update {
             Update::Cluster(shared) => {
                 let name = Arc::clone(&shared.config().name);

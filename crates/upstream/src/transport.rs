@@ -4,6 +4,7 @@
 mod options;
 mod proxy_head;
 
+pub(crate) use options::Told;
 pub use options::{AutoServerName, TransportOptions};
 pub use proxy_head::ProxyHeadConfig;
 

@@ -4,6 +4,7 @@ use super::StringMatcher;
 use crate::config::CompileContext;
 use crate::stream_info::Metadata;
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::metadata::v3::{MetadataKey, metadata_key};
 use pb::double_matcher::MatchPattern as DoublePattern;
 use pb::list_matcher::MatchPattern as ListPattern;
 use pb::value_matcher::MatchPattern as ValuePattern;
@@ -12,8 +13,7 @@ use prost_types::value::Kind;
 /// A condition on one value of metadata.
 #[derive(Clone, Debug)]
 pub struct MetadataMatcher {
-    namespace: Box<str>,
-    path: Box<[Box<str>]>,
+    at: MetadataPath,
     value: ValueMatcher,
     invert: bool,
 }
@@ -34,28 +34,52 @@ impl MetadataMatcher {
             return None;
         };
         let value = ValueMatcher::compile(value, &cx.field("value"))?;
-        Some(Self { namespace: filter.as_str().into(), path: keys.collect(), value, invert: *invert })
+        let at = MetadataPath { namespace: filter.as_str().into(), path: keys.collect() };
+        Some(Self { at, value, invert: *invert })
     }
 
     /// Whether the value at the path satisfies it; a missing one is null.
     pub fn matches(&self, metadata: Option<&Metadata>) -> bool {
-        self.value.matches(find(metadata, &self.namespace, &self.path)) != self.invert
+        self.value.matches(self.at.find(metadata)) != self.invert
     }
 
     /// Whether there is a value at the path at all.
     pub fn is_found(&self, metadata: Option<&Metadata>) -> bool {
-        find(metadata, &self.namespace, &self.path).is_some()
+        self.at.find(metadata).is_some()
     }
 }
 
-fn find<'m>(metadata: Option<&'m Metadata>, namespace: &str, path: &[Box<str>]) -> Option<&'m Kind> {
-    let (first, rest) = path.split_first()?;
-    let mut value = metadata?.get(namespace)?.fields.get(&**first)?.kind.as_ref()?;
-    for key in rest {
-        let Kind::StructValue(s) = value else { return None };
-        value = s.fields.get(&**key)?.kind.as_ref()?;
+/// Where in metadata a value stands (`envoy.type.metadata.v3.MetadataKey`).
+#[derive(Clone, Debug)]
+pub struct MetadataPath {
+    namespace: Box<str>,
+    path: Box<[Box<str>]>,
+}
+
+impl MetadataPath {
+    /// The message, compiled.
+    pub fn new(message: &MetadataKey) -> Self {
+        let MetadataKey { key, path } = message;
+        let segment = |segment: &metadata_key::PathSegment| {
+            let metadata_key::PathSegment { segment } = segment;
+            match segment {
+                Some(metadata_key::path_segment::Segment::Key(key)) => key.as_str().into(),
+                None => "".into(),
+            }
+        };
+        Self { namespace: key.as_str().into(), path: path.iter().map(segment).collect() }
     }
-    Some(value)
+
+    /// The value there, if there is one.
+    pub fn find<'m>(&self, metadata: Option<&'m Metadata>) -> Option<&'m Kind> {
+        let (first, rest) = self.path.split_first()?;
+        let mut value = metadata?.get(&*self.namespace)?.fields.get(&**first)?.kind.as_ref()?;
+        for key in rest {
+            let Kind::StructValue(s) = value else { return None };
+            value = s.fields.get(&**key)?.kind.as_ref()?;
+        }
+        Some(value)
+    }
 }
 
 /// A condition on a value of any kind.

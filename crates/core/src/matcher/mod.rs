@@ -13,7 +13,7 @@ pub mod tree;
 pub use cidr::CidrList;
 pub use filter_state::FilterStateMatcher;
 pub use header::{HeaderMatcher, QueryParameterMatcher, parameter};
-pub use metadata::{MetadataMatcher, ValueMatcher};
+pub use metadata::{MetadataMatcher, MetadataPath, ValueMatcher};
 pub use query::query_value;
 pub use re2::RegexError;
 pub use regex::{Regex, RegexRewrite, SubstitutionError, program_fits};

@@ -260,20 +260,23 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     if let Some(retry) = &mut flight.retry {
         retry.attempted(&host);
     }
+    if flight.timeouts.stream_by_cluster {
+        flight.timeouts.stream = host.config().http.max_stream_duration;
+    }
     rewrite_host_automatically(stream, flight, &host);
     let now = stream.now();
     stream.info.timings.upstream_pool_begin = Some(now);
     let request = &stream.heads.request;
     let checkout = match &flight.action.connect {
         Some(connect) if connect.terminates(request) => {
-            let options = flight.cluster.config().transport_options(None, Some(&stream.info.connection));
+            let options = host.transport_options(None, Some(&stream.info.connection));
             let client = Some(&*stream.info.connection);
             let first = connect.proxy_head.as_ref().map(|head| head.head(client)).unwrap_or_default();
             flight.cluster.checkout_tcp(&host, flight.priority, options, first)
         }
-        _ if flight.cluster.config().has_transport_options() => {
+        _ if host.has_transport_options(flight.cluster.config()) => {
             let client = Some(&*stream.info.connection);
-            let options = flight.cluster.config().transport_options(Some(request), client);
+            let options = host.transport_options(Some((flight.cluster.config(), request)), client);
             flight.cluster.checkout_with(&host, flight.priority, request.version, options)
         }
         _ => flight.cluster.checkout(&host, flight.priority, request.version),

@@ -26,7 +26,7 @@ use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet, RequestHead};
 use nuncio_core::format::FormatContext;
 use nuncio_core::stream_info::StreamInfo;
-use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use nuncio_upstream::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use nuncio_upstream::host::LB_NAMESPACE;
 use nuncio_upstream::lb::Criteria;
 use replay::Replay;
@@ -165,8 +165,9 @@ async fn to_cluster<D: Downstream>(
         Shadows::new(stream, &action.mirrors, limits.replay, timeouts.global)
     };
     // Other clusters have no use for it.
-    let by_metadata = cluster.config().lb.subsets.is_some();
-    let criteria = if by_metadata { criteria(&stream.info, action) } else { None };
+    let criteria = if cluster.picks_by_metadata() { criteria(&stream.info, action) } else { None };
+    let asking = Asking { request: Some(&stream.heads.request), info: Some(&stream.info) };
+    let destination = cluster.destination(&asking);
     let mut flight = Flight {
         shadows,
         config,
@@ -180,7 +181,12 @@ async fn to_cluster<D: Downstream>(
         retry,
         attempts: SmallVec::new(),
         back_off: None,
-        pick: PickContext { hash, metadata: criteria.as_deref(), ..PickContext::default() },
+        pick: PickContext {
+            hash,
+            metadata: criteria.as_deref(),
+            destination: destination.as_ref(),
+            ..PickContext::default()
+        },
         cookies,
         failed_host: None,
         held_back: false,

@@ -6,7 +6,7 @@ use crate::route::MirrorPolicy;
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_net::timer::LazyTimer;
-use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use nuncio_upstream::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use nuncio_upstream::outlier::Outcome;
 use nuncio_upstream::pool::{Checkout, Exchange, UpstreamEvent};
 use std::future::{Future, poll_fn};
@@ -113,8 +113,10 @@ impl Shadows {
 
 /// Sends a copy and reads its answer to the end; the status, or what a client would have been told.
 async fn exchange(shadow: &Shadow, body: &[u8], bodiless: bool) -> u16 {
-    let Some(host) = shadow.cluster.pick(&PickContext::default()) else { return 503 };
-    let options = shadow.cluster.config().transport_options(Some(&shadow.head), None);
+    let destination = shadow.cluster.destination(&Asking { request: Some(&shadow.head), info: None });
+    let pick = PickContext { destination: destination.as_ref(), ..PickContext::default() };
+    let Some(host) = shadow.cluster.pick(&pick) else { return 503 };
+    let options = host.transport_options(Some((shadow.cluster.config(), &shadow.head)), None);
     let (priority, version) = (RequestPriority::Default, shadow.head.version);
     let mut up = match shadow.cluster.checkout_with(&host, priority, version, options) {
         Ok(Checkout::Ready(up)) => up,

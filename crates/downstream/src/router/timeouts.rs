@@ -26,9 +26,11 @@ pub(super) struct Timeouts {
     pub(super) per_try: Option<Duration>,
     /// Of one attempt without any event.
     pub(super) per_try_idle: Option<Duration>,
-    /// Of one attempt from its connection to its last byte: the cluster's `max_stream_duration`, or
-    /// `x-envoy-upstream-stream-duration-ms`.
+    /// Of one attempt from its connection to its last byte: `x-envoy-upstream-stream-duration-ms`, or the
+    /// `max_stream_duration` of the cluster that the host is of.
     pub(super) stream: Option<Duration>,
+    /// `stream` is not the request's own.
+    pub(super) stream_by_cluster: bool,
     /// An attempt that is out of time runs on while another one is begun beside it.
     pub(super) hedge: bool,
     /// A time-out is answered 204 without a body (`x-envoy-upstream-rq-timeout-alt-response`).
@@ -55,6 +57,7 @@ impl Timeouts {
             per_try: retry.and_then(|r| r.per_try_timeout),
             per_try_idle: retry.and_then(|r| r.per_try_idle_timeout),
             stream: cluster.config().http.max_stream_duration,
+            stream_by_cluster: true,
             hedge: action.hedge_on_per_try_timeout,
             alt_response: false,
             expected: false,
@@ -75,7 +78,7 @@ impl Timeouts {
                 all.per_try = limit(ms);
             }
             if let Some(ms) = millis(head, Known::XEnvoyUpstreamStreamDurationMs) {
-                all.stream = limit(ms);
+                (all.stream, all.stream_by_cluster) = (limit(ms), false);
             }
             all.hedge = hedging_asked(head).unwrap_or(all.hedge);
             all.alt_response = head.headers.contains(Known::XEnvoyUpstreamRqTimeoutAltResponse);

@@ -13,7 +13,7 @@ use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
 use nuncio_core::why::Subject;
 use nuncio_net::stream::ByteStream;
 use nuncio_net::timer::within;
-use nuncio_upstream::cluster::{Cluster, Permit, PickContext, RequestPriority};
+use nuncio_upstream::cluster::{Asking, Cluster, Permit, PickContext, RequestPriority};
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
@@ -121,7 +121,9 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
             log.flag(ResponseFlag::UpstreamRetryLimitExceeded);
             return Err("tcp_initializion_failure:0");
         }
-        let pick = PickContext { hash, metadata: criteria, ..PickContext::default() };
+        let destination = cluster.destination(&Asking { request: None, info: Some(&log.info) });
+        let destination = destination.as_ref();
+        let pick = PickContext { hash, metadata: criteria, destination, ..PickContext::default() };
         let Some(host) = cluster.pick(&pick) else {
             log.flag(ResponseFlag::NoHealthyUpstream);
             explain(&cluster, log, Fault::NoHost);
@@ -164,7 +166,7 @@ async fn connect(
     permit: Permit,
     log: &mut SessionLog,
 ) -> Result<TcpConnection, Failed> {
-    let options = cluster.config().transport_options(None, Some(&log.info.connection));
+    let options = host.transport_options(None, Some(&log.info.connection));
     let connected = cluster.connect_tcp(host, PRIORITY, permit, options).await;
     let connection = connected.map_err(|error| Failed::of(&error, cluster, log))?;
     charge::name_facts(&mut log.info, connection.facts());
@@ -178,7 +180,7 @@ async fn tunnel(
     log: &mut SessionLog,
 ) -> Result<Tunnel, Failed> {
     let Some(config) = &proxy.config.tunnel else { return Err(Failed { by_host: false, reason: None }) };
-    let options = cluster.config().transport_options(None, Some(&log.info.connection));
+    let options = host.transport_options(None, Some(&log.info.connection));
     let exchange = match cluster.checkout_with(host, PRIORITY, Version::Http11, options) {
         Ok(Checkout::Ready(exchange)) => Ok(exchange),
         Ok(Checkout::Wait(mut pending)) => poll_fn(|cx| pending.poll(cx)).await,

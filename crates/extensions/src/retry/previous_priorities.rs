@@ -3,9 +3,9 @@
 use nuncio_core::config::CompileContext;
 use nuncio_downstream::router::retry::{PriorityLoads, RetryPluginFactory, RetryPriority};
 use nuncio_proto::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
-use nuncio_upstream::cluster::ClusterConfig;
+use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
-use nuncio_upstream::lb::{HostSet, Loads};
+use nuncio_upstream::lb::Loads;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -46,25 +46,25 @@ impl RetryPriority for PreviousPriorities {
 }
 
 impl PriorityLoads for Tried {
-    fn loads(&mut self, attempted: &[Rc<Host>], hosts: &HostSet, cluster: &ClusterConfig) -> Option<&Loads> {
+    fn loads(&mut self, attempted: &[Rc<Host>], cluster: &Cluster) -> Option<&Loads> {
         let count = attempted.len().saturating_sub(self.forgotten);
         if count < self.update_frequency {
             return None;
         }
         if count.is_multiple_of(self.update_frequency) {
-            let counts = hosts.counts(cluster.discovery.weighted_priority_health);
+            let counts = cluster.counts();
             self.excluded.resize(counts.len(), false);
             for host in attempted.iter().skip(self.forgotten) {
-                if let Some(mark) = self.excluded.get_mut(host.shared().spec().priority as usize) {
+                let priority = cluster.priority_of(host);
+                if let Some(mark) = priority.and_then(|at| self.excluded.get_mut(at)) {
                     *mark = true;
                 }
             }
-            let factor = cluster.discovery.overprovisioning_factor;
-            self.loads = Loads::without(&counts, factor, &self.excluded);
+            self.loads = Loads::without(&counts, &self.excluded);
             if self.loads.is_none() {
                 self.excluded.fill(false);
                 self.forgotten = attempted.len();
-                self.loads = Loads::without(&counts, factor, &self.excluded);
+                self.loads = Loads::without(&counts, &self.excluded);
             }
         }
         self.loads.as_ref()

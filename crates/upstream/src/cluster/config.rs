@@ -1,12 +1,13 @@
 //! A cluster's configuration, compiled.
 
+use super::destination::OriginalDstConfig;
 use crate::circuit::{Limits, PerPriority};
 use crate::discovery::DnsConfig;
 use crate::health::HealthCheckConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
 use crate::outlier::OutlierConfig;
-use crate::transport::{AutoServerName, TransportMatch, UpstreamTransport};
+use crate::transport::{AutoServerName, Told, TransportMatch, UpstreamTransport};
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_codec::h2;
 use nuncio_core::config::CompileContext;
@@ -43,8 +44,8 @@ pub struct ClusterConfig {
     pub transport: UpstreamTransport,
     /// `transport_socket_matches`
     pub(crate) matches: Vec<TransportMatch>,
-    /// Requests may want something of their connections.
-    pub(crate) transport_options: bool,
+    /// What its connections may be told of requests.
+    pub(crate) told: Told,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
     /// What is counted beyond the usual.
@@ -108,7 +109,7 @@ impl ClusterConfig {
             connect: ConnectOptions::default(),
             transport: UpstreamTransport::default(),
             matches: Vec::new(),
-            transport_options: false,
+            told: Told::default(),
             metadata: None,
             track: Tracked::default(),
             outlier: None,
@@ -134,6 +135,13 @@ pub struct Discovery {
     pub weighted_priority_health: bool,
     /// The hosts, by priority and locality.
     pub endpoints: Vec<LocalityEndpoints>,
+}
+
+impl Discovery {
+    /// No hosts to begin with.
+    pub(crate) fn of(source: HostSource) -> Self {
+        Self { source, ..Self::default() }
+    }
 }
 
 impl Default for Discovery {
@@ -171,6 +179,20 @@ pub enum HostSource {
     StrictDns(DnsConfig),
     /// `LOGICAL_DNS`: one name, whose first address is used for new connections.
     LogicalDns(DnsConfig),
+    /// `ORIGINAL_DST`: where requests and connections want to go.
+    OriginalDst(Box<OriginalDstConfig>),
+    /// `envoy.clusters.aggregate`: none of its own; these clusters' hosts, by priority.
+    Aggregate(Box<[Arc<str>]>),
+}
+
+impl HostSource {
+    /// Whether the cluster picks hosts itself (`CLUSTER_PROVIDED`).
+    pub(crate) fn provides_hosts(&self) -> bool {
+        match self {
+            Self::OriginalDst(_) | Self::Aggregate(_) => true,
+            Self::Static | Self::StrictDns(_) | Self::LogicalDns(_) => false,
+        }
+    }
 }
 
 /// An endpoint that is known by name.

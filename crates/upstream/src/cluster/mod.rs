@@ -1,7 +1,10 @@
 //! Clusters: compiled, shared and live.
 
+mod aggregate;
 mod compile;
 mod config;
+mod destination;
+mod on_demand;
 mod shared;
 
 pub use crate::circuit::RequestPriority;
@@ -10,26 +13,30 @@ pub use config::{
     ClusterConfig, Discovery, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint,
     Tracked, UpstreamProtocol,
 };
+pub use destination::{Asking, DESTINATION_STATE, Destination, OriginalDstConfig};
 pub use shared::ClusterShared;
 
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostSnapshot};
 use crate::http2::Http2CodecStats;
-use crate::lb::{HostSet, LbPolicy, Picked, Road, Spread};
+use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread};
+use crate::manager::ClusterManager;
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{
     BudgetStats, ClusterLbStats, ClusterStats, Http1CodecStats, MaglevStats, RingStats, SizeStats,
     SubsetStats,
 };
 use crate::transport::TransportOptions;
+use aggregate::Aggregate;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_net::tls::{Side, SslStats};
 use nuncio_net::worker::Worker;
+use on_demand::WorkerHosts;
 use std::cell::{OnceCell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// What the hosts and connections of a live cluster share.
@@ -110,6 +117,13 @@ pub struct Cluster {
     core: Rc<ClusterCore>,
     hosts: RefCell<HostSet>,
     tables: Option<TableStats>,
+    provided: Option<Provided>,
+}
+
+/// How a cluster picks hosts that its balancer does not (`CLUSTER_PROVIDED`).
+enum Provided {
+    OnDemand(WorkerHosts),
+    Aggregate(Aggregate),
 }
 
 /// Gauges of a balancer that places by hash.
@@ -124,7 +138,10 @@ impl TableStats {
         match core.config().lb.policy {
             LbPolicy::RingHash(_) => Some(Self::Ring(registry.scope(&format!("{prefix}ring_hash_lb.")))),
             LbPolicy::Maglev(_) => Some(Self::Maglev(registry.scope(&format!("{prefix}maglev_lb.")))),
-            LbPolicy::RoundRobin | LbPolicy::LeastRequest(_) | LbPolicy::Random => None,
+            LbPolicy::RoundRobin
+            | LbPolicy::LeastRequest(_)
+            | LbPolicy::Random
+            | LbPolicy::ClusterProvided => None,
         }
     }
 
@@ -151,6 +168,7 @@ impl Cluster {
         worker: &Rc<Worker>,
         reaper: &Rc<Reaper>,
         connector: &Rc<dyn Connector>,
+        manager: &Weak<ClusterManager>,
     ) -> Rc<Self> {
         let (prefix, track) = (stat_prefix(shared.config()), shared.config().track);
         let (stats, lb_stats) = (registry.scope(&prefix), registry.scope(&prefix));
@@ -183,8 +201,13 @@ impl Cluster {
         if let Some(tables) = &tables {
             tables.show(&set);
         }
+        let provided = match &core.config().discovery.source {
+            HostSource::OriginalDst(_) => Some(Provided::OnDemand(WorkerHosts::default())),
+            HostSource::Aggregate(members) => Some(Provided::Aggregate(Aggregate::new(members, manager))),
+            HostSource::Static | HostSource::StrictDns(_) | HostSource::LogicalDns(_) => None,
+        };
         let hosts = RefCell::new(set);
-        Rc::new(Self { core, hosts, tables })
+        Rc::new(Self { core, hosts, tables, provided })
     }
 
     fn host_set(core: &Rc<ClusterCore>, snapshot: &HostSnapshot, known: &[Rc<Host>]) -> HostSet {
@@ -198,7 +221,12 @@ impl Cluster {
     /// connections are closed, and running exchanges end as they would have.
     pub(crate) fn update_hosts(&self) {
         let snapshot = self.core.shared.hosts();
-        let set = Self::host_set(&self.core, &snapshot, self.hosts.borrow().hosts());
+        let set = match &self.provided {
+            Some(Provided::OnDemand(own)) => Self::host_set(&self.core, &snapshot, &own.remaining(self)),
+            Some(Provided::Aggregate(_)) | None => {
+                Self::host_set(&self.core, &snapshot, self.hosts.borrow().hosts())
+            }
+        };
         if let Some(tables) = &self.tables {
             tables.show(&set);
         }
@@ -261,8 +289,58 @@ impl Cluster {
                 .hit(self.core.worker.rng().next())
     }
 
+    /// Another cluster has changed, which this one may borrow hosts from.
+    pub(crate) fn other_changed(&self, name: &str) {
+        if let Some(Provided::Aggregate(aggregate)) = &self.provided {
+            aggregate.changed(name);
+        }
+    }
+
+    /// Whether its hosts are those of other clusters.
+    pub(crate) fn is_aggregate(&self) -> bool {
+        matches!(self.provided, Some(Provided::Aggregate(_)))
+    }
+
+    /// The hosts of each priority, counted by their health.
+    pub fn counts(&self) -> Vec<Counts> {
+        match &self.provided {
+            Some(Provided::Aggregate(aggregate)) => aggregate.counts(self),
+            Some(Provided::OnDemand(_)) | None => self.hosts.borrow().counts(),
+        }
+    }
+
+    /// The priority of a host that it gave.
+    pub fn priority_of(&self, host: &Host) -> Option<usize> {
+        match &self.provided {
+            Some(Provided::Aggregate(aggregate)) => aggregate.priority_of(self, host),
+            Some(Provided::OnDemand(_)) | None => Some(host.shared().spec().priority as usize),
+        }
+    }
+
+    /// Whether a pick looks at [`PickContext::metadata`].
+    pub fn picks_by_metadata(&self) -> bool {
+        self.config().lb.subsets.is_some() || self.is_aggregate()
+    }
+
     /// The next host for a request; `None` where no host may be used (`UH`), which is counted.
     pub fn pick(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
+        let host = self.find(cx);
+        if host.is_none() {
+            self.core.stats.upstream_cx_none_healthy.inc();
+        }
+        host
+    }
+
+    /// The next host for a request.
+    fn find(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
+        match &self.provided {
+            None => self.balance(cx),
+            Some(Provided::OnDemand(own)) => own.pick(&self.core, cx.destination?),
+            Some(Provided::Aggregate(aggregate)) => aggregate.pick(self, cx),
+        }
+    }
+
+    fn balance(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
         let set = self.hosts.borrow();
         let mut attempts = cx.avoid.map_or(0, |a| a.attempts);
         let mut cx = *cx;
@@ -271,10 +349,7 @@ impl Cluster {
             if picked.panic {
                 self.core.lb_stats.lb_healthy_panic.inc();
             }
-            let Some(host) = picked.host else {
-                self.core.stats.upstream_cx_none_healthy.inc();
-                return None;
-            };
+            let host = picked.host?;
             match cx.avoid {
                 Some(avoid) if attempts > 0 && (avoid.rejects)(host) => {
                     attempts -= 1;
@@ -310,7 +385,8 @@ impl Cluster {
         priority: Priority,
         downstream: Version,
     ) -> Result<Checkout, PoolError> {
-        let http2 = match self.config().http.protocol {
+        // That of the host's own cluster, which may be another one.
+        let http2 = match host.config().http.protocol {
             UpstreamProtocol::Http1 => false,
             UpstreamProtocol::Http2 => true,
             UpstreamProtocol::Downstream => downstream == Version::Http2,
@@ -322,7 +398,7 @@ impl Cluster {
     }
 
     /// As [`checkout`](Self::checkout), for a request that wants something of its connection
-    /// ([`transport_options`](ClusterConfig::transport_options)).
+    /// ([`transport_options`](Host::transport_options)).
     ///
     /// # Errors
     /// As [`checkout`](Self::checkout).
@@ -392,3 +468,6 @@ pub(crate) type Breakers = PerPriority<crate::circuit::Breaker>;
 fn of_its_own(host: &Rc<Host>, options: Option<Rc<TransportOptions>>) -> Rc<Host> {
     options.map_or_else(|| Rc::clone(host), |options| host.detached(options))
 }
+
+#[cfg(test)]
+mod tests;

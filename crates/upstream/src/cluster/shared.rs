@@ -1,6 +1,7 @@
 //! What the workers of one cluster agree on.
 
-use super::{Breakers, ClusterConfig, Discovery};
+use super::on_demand::OnDemand;
+use super::{Breakers, ClusterConfig, Discovery, HostSource};
 use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
@@ -29,6 +30,7 @@ pub struct ClusterShared {
     outlier: Option<Box<Outlier>>,
     health: Option<Box<HealthLine>>,
     runtime: Runtime,
+    on_demand: Option<Box<OnDemand>>,
     /// In the order of `transport_socket_matches`.
     match_counts: OnceLock<Vec<Scope<MatchStats>>>,
 }
@@ -61,7 +63,10 @@ impl ClusterShared {
         if health.is_some() {
             await_first_check(&hosts.read().unwrap_or_else(PoisonError::into_inner), None);
         }
+        let on_demand =
+            matches!(config.discovery.source, HostSource::OriginalDst(_)).then(|| Box::new(OnDemand::new()));
         let shared = Arc::new(Self {
+            on_demand,
             breakers: Breakers {
                 default: Breaker::new(&config.limits.default),
                 high: Breaker::new(&config.limits.high),
@@ -142,6 +147,11 @@ impl ClusterShared {
     /// The statistics of the main thread, which is their only writer.
     pub fn main_stats(&self) -> &ClusterMainStats {
         &self.stats
+    }
+
+    /// Its hosts, where they are made on demand.
+    pub(crate) fn on_demand(&self) -> Option<&OnDemand> {
+        self.on_demand.as_deref()
     }
 
     pub(crate) fn health_line(&self) -> Option<&HealthLine> {

@@ -106,8 +106,8 @@ impl Followed {
 
     fn dns(&self) -> Option<&DnsConfig> {
         match &self.config().discovery.source {
-            HostSource::Static => None,
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => Some(config),
+            HostSource::Static | HostSource::OriginalDst(_) | HostSource::Aggregate(_) => None,
         }
     }
 

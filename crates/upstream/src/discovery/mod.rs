@@ -1,6 +1,7 @@
 //! Where the hosts of clusters come from after the configuration was read. Runs on the main thread.
 
 mod dns;
+mod original_dst;
 
 pub use dns::{DnsConfig, FailureRate};
 
@@ -68,7 +69,12 @@ impl Discovery {
     /// Begins to follow one cluster; resolves with its first hosts.
     pub fn follow(self: &Rc<Self>, cluster: Arc<ClusterShared>) -> Option<oneshot::Receiver<()>> {
         match &cluster.config().discovery.source {
-            HostSource::Static => None,
+            HostSource::Static | HostSource::Aggregate(_) => None,
+            HostSource::OriginalDst(config) => {
+                let cleanup = config.cleanup;
+                original_dst::follow(self, cluster, cleanup);
+                None
+            }
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => {
                 self.dns_stats();
                 let wait = config.wait_for_warm;

@@ -9,6 +9,7 @@ pub use config::{Check, CheckTarget, HealthCheckConfig, HttpCheck, Intervals, Tc
 use crate::cluster::ClusterShared;
 use crate::discovery::Discovery;
 use crate::host::{HealthFlags, HostShared};
+use crate::line::Line;
 use crate::pool::SocketConnector;
 use crate::stats::HealthCheckStats;
 use nuncio_core::address::Address;
@@ -19,14 +20,13 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a cluster whose hosts are checked has besides.
 pub(crate) struct HealthLine {
-    tell: mpsc::UnboundedSender<Told>,
-    told: Mutex<Option<mpsc::UnboundedReceiver<Told>>>,
+    line: Line<Told>,
     pub(crate) stats: Scope<HealthCheckStats>,
 }
 
@@ -40,17 +40,15 @@ pub(crate) enum Told {
 
 impl HealthLine {
     pub(crate) fn new(stats: Scope<HealthCheckStats>) -> Self {
-        let (tell, told) = mpsc::unbounded_channel();
-        Self { tell, told: Mutex::new(Some(told)), stats }
+        Self { line: Line::new(), stats }
     }
 
     pub(crate) fn tell(&self, told: Told) {
-        // Without a supervisor nobody checks.
-        let _ = self.tell.send(told);
+        self.line.tell(told);
     }
 
     fn listen(&self) -> Option<mpsc::UnboundedReceiver<Told>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.line.listen()
     }
 }
 

@@ -12,12 +12,13 @@ mod subset;
 
 pub(crate) use hash::is_hashing;
 pub use hash::{Hashing, Maglev, RingHash, Spread};
-pub use priority::Loads;
+pub use priority::{Counts, Loads};
 pub use set::HostSet;
 pub(crate) use set::Picked;
 pub(crate) use subset::Road;
 pub use subset::{Criteria, Fallback, Selector, SubsetConfig};
 
+use crate::cluster::Destination;
 use crate::host::Host;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
@@ -38,6 +39,8 @@ pub enum LbPolicy {
     RingHash(RingHash),
     /// By the request's hash, in a table.
     Maglev(Maglev),
+    /// The cluster picks itself (`CLUSTER_PROVIDED`).
+    ClusterProvided,
 }
 
 /// `LeastRequestLbConfig`.
@@ -118,6 +121,9 @@ pub struct PickContext<'a> {
     pub loads: Option<&'a Loads>,
     /// What the host's metadata shall have, where the cluster has subsets.
     pub metadata: Option<&'a Criteria>,
+    /// Where the request wants to go, for clusters that make their hosts of that
+    /// ([`Cluster::destination`](crate::cluster::Cluster::destination)).
+    pub destination: Option<&'a Destination>,
     /// Picks for this attempt that were rejected before.
     pub attempt: u32,
 }
@@ -149,8 +155,8 @@ pub fn make(policy: &LbPolicy, hosts: HostList, rng: &Rng) -> Box<dyn Balancer> 
     match policy {
         LbPolicy::RoundRobin => round_robin::make(hosts, rng),
         LbPolicy::LeastRequest(config) => least_request::make(config, hosts, rng),
-        // Those that hash are made with the hosts' shares, elsewhere.
-        LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) => {
+        // Those that hash are made with the hosts' shares, elsewhere; where the cluster picks nobody asks.
+        LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) | LbPolicy::ClusterProvided => {
             Box::new(random::Random::new(hosts))
         }
     }

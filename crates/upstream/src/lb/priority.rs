@@ -11,6 +11,25 @@ pub struct Counts {
     pub total: u64,
     /// All.
     pub hosts: u64,
+    /// The `overprovisioning_factor` of their cluster, in percent.
+    pub factor: u32,
+}
+
+impl Counts {
+    /// No hosts, of a cluster with this `overprovisioning_factor`.
+    pub fn none(factor: u32) -> Self {
+        Self { factor, ..Self::default() }
+    }
+
+    /// The share of the load that healthy hosts can take, in percent.
+    fn healthy_share(&self) -> u32 {
+        availability(self.healthy, self.total, self.factor)
+    }
+
+    /// The share that degraded ones can take.
+    fn degraded_share(&self) -> u32 {
+        availability(self.degraded, self.total, self.factor)
+    }
 }
 
 /// What share of the load each priority gets, in percent.
@@ -40,11 +59,10 @@ fn availability(usable: u64, total: u64, factor: u32) -> u32 {
 }
 
 impl Loads {
-    /// The loads for `counts` by priority. `factor`: `overprovisioning_factor`; `threshold`: of panic, both in
-    /// percent.
-    pub fn compute(counts: &[Counts], factor: u32, threshold: u32) -> Self {
-        let healthy: Vec<u32> = counts.iter().map(|c| availability(c.healthy, c.total, factor)).collect();
-        let degraded: Vec<u32> = counts.iter().map(|c| availability(c.degraded, c.total, factor)).collect();
+    /// The loads for `counts` by priority. `threshold`: of panic, in percent.
+    pub fn compute(counts: &[Counts], threshold: u32) -> Self {
+        let healthy: Vec<u32> = counts.iter().map(Counts::healthy_share).collect();
+        let degraded: Vec<u32> = counts.iter().map(Counts::degraded_share).collect();
         let available = healthy.iter().chain(&degraded).sum::<u32>().min(100);
         let mut loads = Self {
             healthy: vec![0; counts.len()],
@@ -72,14 +90,24 @@ impl Loads {
         loads
     }
 
+    /// All load goes to one priority of so many.
+    pub(crate) fn only(choice: Choice, priorities: usize) -> Self {
+        let none = vec![0; priorities];
+        let mut loads = Self { healthy: none.clone(), degraded: none, panic: vec![false; priorities] };
+        let list = if choice.degraded { &mut loads.degraded } else { &mut loads.healthy };
+        if let Some(load) = list.get_mut(choice.priority) {
+            *load = 100;
+        }
+        loads
+    }
+
     /// The loads where none goes to the priorities that `excluded` marks; `None` where nothing is left.
-    pub fn without(counts: &[Counts], factor: u32, excluded: &[bool]) -> Option<Self> {
-        let share = |usable: fn(&Counts) -> u64| -> Vec<u32> {
+    pub fn without(counts: &[Counts], excluded: &[bool]) -> Option<Self> {
+        let share = |of: fn(&Counts) -> u32| -> Vec<u32> {
             let marks = excluded.iter().chain(std::iter::repeat(&false));
-            let shares = counts.iter().zip(marks);
-            shares.map(|(c, out)| if *out { 0 } else { availability(usable(c), c.total, factor) }).collect()
+            counts.iter().zip(marks).map(|(c, out)| if *out { 0 } else { of(c) }).collect()
         };
-        let (healthy, degraded) = (share(|c| c.healthy), share(|c| c.degraded));
+        let (healthy, degraded) = (share(Counts::healthy_share), share(Counts::degraded_share));
         let available = healthy.iter().chain(&degraded).sum::<u32>().min(100);
         let none = vec![0; counts.len()];
         let mut loads = Self { healthy: none.clone(), degraded: none, panic: vec![false; counts.len()] };
@@ -142,7 +170,7 @@ mod tests {
     use super::*;
 
     fn hosts(healthy: u64, degraded: u64, total: u64) -> Counts {
-        Counts { healthy, degraded, total, hosts: total }
+        Counts { healthy, degraded, total, hosts: total, factor: 140 }
     }
 
     #[test]
@@ -167,8 +195,9 @@ mod tests {
             (&[], 140, 50, &[], &[], &[]),
         ];
         for (counts, factor, threshold, healthy, degraded, panic) in rows {
-            let counts: Vec<Counts> = counts.iter().map(|(h, d, t)| hosts(*h, *d, *t)).collect();
-            let loads = Loads::compute(&counts, *factor, *threshold);
+            let of = |(h, d, t): &(u64, u64, u64)| Counts { factor: *factor, ..hosts(*h, *d, *t) };
+            let counts: Vec<Counts> = counts.iter().map(of).collect();
+            let loads = Loads::compute(&counts, *threshold);
             assert_eq!(
                 (&*loads.healthy, &*loads.degraded, &*loads.panic),
                 (*healthy, *degraded, *panic),
@@ -179,8 +208,8 @@ mod tests {
 
     #[test]
     fn excluded_hosts_do_not_count_in_shares() {
-        let counts = [Counts { healthy: 1, degraded: 0, total: 1, hosts: 4 }];
-        assert_eq!(Loads::compute(&counts, 140, 50).panic, [false]);
+        let counts = [Counts { healthy: 1, degraded: 0, total: 1, hosts: 4, factor: 140 }];
+        assert_eq!(Loads::compute(&counts, 50).panic, [false]);
     }
 
     #[test]

@@ -13,8 +13,24 @@ use std::sync::Arc;
 /// The hosts of a set by priority and locality, and how their shares are worked out.
 pub(super) struct Lists {
     priorities: Vec<Vec<LocalityList>>,
+    weighing: Weighing,
+}
+
+/// How the shares of a cluster's priorities are worked out.
+#[derive(Clone, Copy)]
+struct Weighing {
+    /// `overprovisioning_factor`, in percent.
     factor: u32,
+    /// `weighted_priority_health`
     by_weight: bool,
+}
+
+impl Weighing {
+    fn count<'h>(self, hosts: impl Iterator<Item = (Health, &'h Rc<Host>)>) -> Counts {
+        let mut counts = Counts::none(self.factor);
+        hosts.for_each(|(health, host)| counts.add(health, host, self.by_weight));
+        counts
+    }
 }
 
 impl Lists {
@@ -51,6 +67,7 @@ struct Priority {
 /// Hosts by priority, with balancers and loads. Made anew when hosts or their health change.
 pub struct HostSet {
     hosts: Vec<Rc<Host>>,
+    weighing: Weighing,
     priorities: Vec<Priority>,
     loads: Loads,
     /// All load goes to one place: no need for chance.
@@ -100,28 +117,34 @@ impl HostSet {
             };
             lists.push(priority.iter().map(&mut list_of).collect::<Vec<_>>());
         }
-        let (factor, by_weight) = (snapshot.overprovisioning_factor, snapshot.weighted_priority_health);
-        let lists = Lists { priorities: lists, factor, by_weight };
+        let weighing = Weighing {
+            factor: snapshot.overprovisioning_factor,
+            by_weight: snapshot.weighted_priority_health,
+        };
+        let lists = Lists { priorities: lists, weighing };
         let subsets = config.subsets.as_ref().map(|s| Box::new(Subsets::new(s, &lists, config, rng)));
         Self { hosts, subsets, ..Self::of_lists(lists, config, rng) }
     }
 
     /// A set of these hosts, without subsets; it does not list them.
     pub(super) fn of_lists(lists: Lists, config: &LbConfig, rng: &Rng) -> Self {
-        let Lists { priorities: lists, factor, by_weight } = lists;
-        let counts: Vec<Counts> = lists.iter().map(|l| count(l, by_weight)).collect();
-        let loads = Loads::compute(&counts, factor, config.panic_threshold);
+        let Lists { priorities: lists, weighing } = lists;
+        let all = |l: &Vec<LocalityList>| {
+            weighing.count(l.iter().flat_map(|l| &l.hosts).map(|(health, host)| (*health, host)))
+        };
+        let counts: Vec<Counts> = lists.iter().map(all).collect();
+        let loads = Loads::compute(&counts, config.panic_threshold);
         let priorities = lists
             .iter()
             .zip(&loads.panic)
-            .map(|(list, panic)| Priority::new(list, factor, *panic, config, rng))
+            .map(|(list, panic)| Priority::new(list, weighing.factor, *panic, config, rng))
             .collect();
         let only = match &*loads.healthy {
             [100, ..] => Some(Choice { priority: 0, degraded: false }),
             _ => None,
         };
         let fail_in_panic = config.fail_traffic_on_panic;
-        Self { hosts: Vec::new(), priorities, loads, only, fail_in_panic, subsets: None }
+        Self { hosts: Vec::new(), weighing, priorities, loads, only, fail_in_panic, subsets: None }
     }
 
     /// How the places of the tables spread over hosts; of several priorities the last one, as Envoy's gauges tell.
@@ -145,14 +168,12 @@ impl HostSet {
     }
 
     /// The hosts of each priority, counted by their health as it is now.
-    pub fn counts(&self, by_weight: bool) -> Vec<Counts> {
-        let mut counts = vec![Counts::default(); self.priorities.len()];
-        for host in &self.hosts {
-            if let Some(counts) = counts.get_mut(host.shared().spec().priority as usize) {
-                counts.add(host.shared().health_flags().health(), host, by_weight);
-            }
-        }
-        counts
+    pub(crate) fn counts(&self) -> Vec<Counts> {
+        let of = |priority: usize| {
+            let hosts = self.hosts.iter().filter(move |h| h.shared().spec().priority as usize == priority);
+            self.weighing.count(hosts.map(|h| (h.shared().health_flags().health(), h)))
+        };
+        (0..self.priorities.len()).map(of).collect()
     }
 
     /// The loads of the priorities.
@@ -182,14 +203,6 @@ impl HostSet {
         };
         Picked { host: balancer.as_ref().and_then(|b| b.pick(cx, rng)), panic }
     }
-}
-
-fn count(localities: &[LocalityList], by_weight: bool) -> Counts {
-    let mut counts = Counts::default();
-    for (health, host) in localities.iter().flat_map(|l| &l.hosts) {
-        counts.add(*health, host, by_weight);
-    }
-    counts
 }
 
 impl Counts {

@@ -10,9 +10,10 @@ pub use config::{OutlierConfig, RateLimits};
 pub(crate) use detector::follow;
 
 use crate::host::HostShared;
+use crate::line::Line;
 use nuncio_core::runtime::Runtime;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 /// What came of a request, as far as it tells of its host.
@@ -179,15 +180,13 @@ type Told = (Arc<HostShared>, Cause);
 
 /// How workers tell the main thread.
 pub(crate) struct OutlierLine {
-    tell: mpsc::UnboundedSender<Told>,
-    told: Mutex<Option<mpsc::UnboundedReceiver<Told>>>,
+    line: Line<Told>,
     limits: Consecutive,
 }
 
 impl OutlierLine {
     pub(crate) fn new() -> Self {
-        let (tell, told) = mpsc::unbounded_channel();
-        Self { tell, told: Mutex::new(Some(told)), limits: Consecutive::default() }
+        Self { line: Line::new(), limits: Consecutive::default() }
     }
 
     /// The limits as runtime keys have them now.
@@ -197,14 +196,13 @@ impl OutlierLine {
 
     /// The main thread's end, once.
     fn listen(&self) -> Option<mpsc::UnboundedReceiver<Told>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.line.listen()
     }
 
     /// Counts what came of a request to `host`.
     pub(crate) fn count(&self, host: &Arc<HostShared>, outcome: Outcome, config: &OutlierConfig) {
         host.outlier().count(outcome, config.split, &self.limits, &mut |cause| {
-            // Without a listener nobody ejects.
-            let _ = self.tell.send((Arc::clone(host), cause));
+            self.line.tell((Arc::clone(host), cause));
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use super::UpstreamTransport;
 use crate::cluster::ClusterConfig;
+use crate::host::Host;
 use nuncio_codec::head::RequestHead;
 use nuncio_core::stream_info::ConnectionInfo;
 use std::net::IpAddr;
@@ -29,36 +30,54 @@ pub struct TransportOptions {
     pub(crate) proxy_head: Option<Box<[u8]>>,
 }
 
+/// What connections to a cluster's hosts may be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    /// A server's name: some of them are secured.
+    name: bool,
+    /// A PROXY head.
+    client: bool,
+}
+
 impl ClusterConfig {
-    /// Whether requests may want anything of their connections.
+    fn transports(&self) -> impl Iterator<Item = &UpstreamTransport> {
+        std::iter::once(&self.transport).chain(self.matches.iter().map(|m| &m.transport))
+    }
+
+    /// What [`told`](Self::told) shall say.
+    pub(crate) fn may_be_told(&self) -> Told {
+        Told {
+            name: self.transports().any(|t| t.secured.is_some()),
+            client: self.transports().any(|t| t.proxy_head.is_some()),
+        }
+    }
+}
+
+impl Host {
+    /// Whether requests to it by way of an `asked` cluster may want anything of their connections.
     #[inline]
-    pub fn has_transport_options(&self) -> bool {
-        self.transport_options
+    pub fn has_transport_options(&self, asked: &ClusterConfig) -> bool {
+        let told = self.config().told;
+        told.name && asked.http.auto_server_name.is_some() || told.client
     }
 
-    /// Whether [`has_transport_options`](Self::has_transport_options) shall say so.
-    pub(crate) fn wants_transport_options(&self) -> bool {
-        let transports = || std::iter::once(&self.transport).chain(self.matches.iter().map(|m| &m.transport));
-        let any = |is: fn(&UpstreamTransport) -> bool| transports().any(is);
-        self.http.auto_server_name.is_some() && any(|t| t.secured.is_some())
-            || any(|t| t.proxy_head.is_some())
-    }
-
-    /// What `request`, which a client's connection brought, wants of its connection; `None`: nothing.
+    /// What a request, with the cluster that was asked for the host, wants of its connection, and what the client's
+    /// connection that brought it makes of that; `None`: nothing.
     pub fn transport_options(
         &self,
-        request: Option<&RequestHead>,
+        request: Option<(&ClusterConfig, &RequestHead)>,
         client: Option<&ConnectionInfo>,
     ) -> Option<Rc<TransportOptions>> {
-        if !self.transport_options {
-            return None;
-        }
+        let config = self.config();
         let mut options = TransportOptions::default();
-        if let (Some(auto), Some(request)) = (&self.http.auto_server_name, request) {
+        if let Some((asked, request)) = request.filter(|_| config.told.name)
+            && let Some(auto) = &asked.http.auto_server_name
+        {
             options.take_name(auto, request);
         }
-        let transports = std::iter::once(&self.transport).chain(self.matches.iter().map(|m| &m.transport));
-        if let Some(head) = transports.filter_map(|t| t.proxy_head.as_ref()).next() {
+        if config.told.client
+            && let Some(head) = config.transports().find_map(|t| t.proxy_head.as_ref())
+        {
             options.proxy_head = Some(head.head(client).into());
         }
         (options != TransportOptions::default()).then(|| Rc::new(options))

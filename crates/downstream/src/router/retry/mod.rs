@@ -194,9 +194,7 @@ impl RetryState {
         if let (None, Some(plugin)) = (&priority, &policy.priority) {
             *priority = Some(plugin.begin());
         }
-        let loads = priority
-            .as_mut()
-            .and_then(|p| cluster.with_hosts(|hosts| p.loads(attempted, hosts, cluster.config())));
+        let loads = priority.as_mut().and_then(|p| p.loads(attempted, cluster));
         let rejects = |host: &Host| policy.host_predicates.iter().any(|p| p.rejects(host, attempted));
         let avoid = Avoid { rejects: &rejects, attempts: policy.host_attempts };
         cluster.pick(&PickContext { avoid: Some(avoid), loads, ..*cx })

@@ -2,9 +2,9 @@
 
 use nuncio_core::config::CompileContext;
 use nuncio_core::registry::Table;
-use nuncio_upstream::cluster::ClusterConfig;
+use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
-use nuncio_upstream::lb::{HostSet, Loads};
+use nuncio_upstream::lb::Loads;
 use prost::{Message, Name};
 use prost_types::Any;
 use std::fmt::Debug;
@@ -27,7 +27,7 @@ pub trait RetryPriority: Debug + Send + Sync {
 pub trait PriorityLoads {
     /// The loads for the next pick, given the hosts that were tried already, in their order;
     /// `None` leaves them as they are.
-    fn loads(&mut self, attempted: &[Rc<Host>], hosts: &HostSet, cluster: &ClusterConfig) -> Option<&Loads>;
+    fn loads(&mut self, attempted: &[Rc<Host>], cluster: &Cluster) -> Option<&Loads>;
 }
 
 /// Compiles the message of one plug-in.

@@ -70,6 +70,7 @@ fn locality(
     match source {
         HostSource::Static => all.hosts.reserve_exact(lb_endpoints.len()),
         HostSource::StrictDns(_) | HostSource::LogicalDns(_) => all.names.reserve_exact(lb_endpoints.len()),
+        HostSource::OriginalDst(_) | HostSource::Aggregate(_) => {}
     }
     let mut whole = true;
     for (i, endpoint) in lb_endpoints.into_iter().enumerate() {

@@ -1,5 +1,6 @@
 //! How a cluster balances, by its old fields or by `load_balancing_policy`.
 
+use crate::cluster::ClusterConfig;
 use crate::lb::{
     Criteria, Fallback, Hashing, LbConfig, LbPolicy, LeastRequest, Maglev, RingHash, Selector, SubsetConfig,
 };
@@ -110,6 +111,7 @@ pub(super) fn compile(
             };
             maglev(size, hashing, cx)?
         }
+        Ok(PolicyName::ClusterProvided) => LbPolicy::ClusterProvided,
         Ok(PolicyName::LoadBalancingPolicyConfig) => {
             cx.field("lb_policy").error("cluster: field load_balancing_policy need to be set");
             return None;
@@ -162,6 +164,26 @@ fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> Leas
     policy
 }
 
+/// A cluster that makes its hosts or borrows them picks them itself, and no other does.
+pub(super) fn check_provided(config: &ClusterConfig, cx: &CompileContext<'_>) -> Option<()> {
+    let wanted = config.lb.policy == LbPolicy::ClusterProvided;
+    if wanted && config.lb.subsets.is_some() {
+        cx.field("lb_subset_config")
+            .error("cluster: LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config");
+        return None;
+    }
+    let (specified, did) = match (wanted, config.discovery.source.provides_hosts()) {
+        (true, false) => ("specified", "did not provide one"),
+        (false, true) => ("not specified", "provided one"),
+        (true, true) | (false, false) => return Some(()),
+    };
+    cx.field("lb_policy").error(format!(
+        "cluster manager: cluster provided LB {specified} but cluster '{}' {did}. Check cluster documentation.",
+        config.name
+    ));
+    None
+}
+
 /// The first policy whose type is known counts.
 fn extension(
     policies: pb::LoadBalancingPolicy,
@@ -186,6 +208,11 @@ fn extension(
             let ext::round_robin::v3::RoundRobin { locality_lb_config } = cx.unpack(&any)?;
             config.policy = LbPolicy::RoundRobin;
             locality(locality_lb_config, config);
+            return Some(());
+        }
+        if name == ext::cluster_provided::v3::ClusterProvided::full_name() {
+            let ext::cluster_provided::v3::ClusterProvided {} = cx.unpack(&any)?;
+            config.policy = LbPolicy::ClusterProvided;
             return Some(());
         }
         if name == ext::random::v3::Random::full_name() {

@@ -5,8 +5,9 @@ mod endpoints;
 mod http;
 mod lb;
 mod options;
+mod source;
 
-use super::{ClusterConfig, HostSource, stat_prefix};
+use super::{ClusterConfig, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
@@ -16,7 +17,7 @@ use nuncio_core::config::{CompileContext, timeout};
 use nuncio_net::tls::{TlsManager, TlsOwner};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
-use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as LegacyLbConfig;
 use nuncio_proto::pb::envoy::config::core::v3::RoutingPriority;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,7 @@ impl ClusterConfig {
             track_cluster_stats,
             track_timeout_budgets,
             lb_subset_config,
+            cleanup_interval,
         } = message;
         let mut config = Self::new(&name);
         config.keep_places(cx);
@@ -90,6 +92,10 @@ impl ClusterConfig {
         config.track = super::Tracked {
             timeout_budgets: timeout_budgets || track_timeout_budgets,
             request_response_sizes,
+        };
+        let (lb_config, original_dst) = match lb_config {
+            Some(LegacyLbConfig::OriginalDstLbConfig(config)) => (None, Some(config)),
+            other => (other, None),
         };
         let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
@@ -129,31 +135,26 @@ impl ClusterConfig {
             jitter: dns_jitter,
             wait_for_warm: wait_for_warm_on_init,
         };
-        let source = discovery_type(cluster_discovery_type, cx).and_then(|kind| match kind {
-            DiscoveryType::Static => Some(HostSource::Static),
-            DiscoveryType::StrictDns => dns::compile(&rates, cx).map(HostSource::StrictDns),
-            DiscoveryType::LogicalDns => dns::compile(&rates, cx).map(HostSource::LogicalDns),
-        });
-        let discovery = source.and_then(|source| endpoints::compile(source, load_assignment, cx));
+        let source = source::Messages {
+            kind: cluster_discovery_type,
+            assignment: load_assignment,
+            dns: rates,
+            original_dst,
+            cleanup: cleanup_interval,
+            lb_policy,
+        };
+        let discovery = source::compile(source, cx);
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
         (config.outlier, config.health_check) = (outlier?, health_check?);
         config.lb.subsets = subsets?;
+        lb::check_provided(&config, cx)?;
         config.transport = transport?;
         if matches.len() < count {
             return None;
         }
         config.matches = matches;
-        config.transport_options = config.wants_transport_options();
+        config.told = config.may_be_told();
         Some(config)
-    }
-}
-
-/// `None` for the types that are not built, which the support check has refused.
-fn discovery_type(oneof: Option<ClusterDiscoveryType>, cx: &CompileContext<'_>) -> Option<DiscoveryType> {
-    match oneof {
-        None if cx.told_of("cluster_type") || cx.told_of("type") => None,
-        None => Some(DiscoveryType::Static),
-        Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(number).ok(),
     }
 }
 

@@ -112,7 +112,9 @@ pub(super) fn make(policy: &LbPolicy, localities: &[(f64, Vec<Rc<Host>>)]) -> Op
             let table = maglev::Slots::new(config.table_size, &keyed(&hosts, &config.common));
             Box::new(Hashed { table, bounded: Bounded::new(&config.common), hosts })
         }
-        LbPolicy::RoundRobin | LbPolicy::LeastRequest(_) | LbPolicy::Random => return None,
+        LbPolicy::RoundRobin | LbPolicy::LeastRequest(_) | LbPolicy::Random | LbPolicy::ClusterProvided => {
+            return None;
+        }
     })
 }
 

@@ -1,0 +1,109 @@
+//! Where a cluster's hosts come from: `type` or `cluster_type`.
+
+use super::{dns, endpoints};
+use crate::cluster::destination::OriginalDstConfig;
+use crate::cluster::{Discovery, HostSource};
+use nuncio_core::config::{CompileContext, duration, type_name};
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, LbPolicy, OriginalDstLbConfig,
+};
+use nuncio_proto::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use nuncio_proto::pb::envoy::extensions::clusters::aggregate;
+use prost::Name;
+use prost_types::{Any, Duration};
+use std::time::Duration as StdDuration;
+
+/// The fields that say where hosts come from.
+pub(super) struct Messages {
+    pub(super) kind: Option<ClusterDiscoveryType>,
+    pub(super) assignment: Option<ClusterLoadAssignment>,
+    pub(super) dns: dns::Messages,
+    pub(super) original_dst: Option<OriginalDstLbConfig>,
+    pub(super) cleanup: Option<Duration>,
+    pub(super) lb_policy: i32,
+}
+
+/// The cluster types that are known by the name of their extension alone.
+const BY_NAME: [(&str, DiscoveryType); 4] = [
+    ("envoy.cluster.static", DiscoveryType::Static),
+    ("envoy.cluster.strict_dns", DiscoveryType::StrictDns),
+    ("envoy.cluster.logical_dns", DiscoveryType::LogicalDns),
+    ("envoy.cluster.original_dst", DiscoveryType::OriginalDst),
+];
+
+/// `None` for what is not built, which the support check has refused, and for what is wrong.
+pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Discovery> {
+    let Messages { kind, assignment, dns, original_dst, cleanup, lb_policy } = messages;
+    let kind = match kind {
+        None if cx.told_of("cluster_type") || cx.told_of("type") => return None,
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(number).ok()?,
+        Some(ClusterDiscoveryType::ClusterType(CustomClusterType { name, typed_config })) => {
+            let cx = cx.field("cluster_type");
+            let any = typed_config.unwrap_or_default();
+            match type_name(&any.type_url) {
+                kind if kind == aggregate::v3::ClusterConfig::full_name() => {
+                    return aggregate(&any, &cx).map(Discovery::of);
+                }
+                _ if cx.told_of("typed_config") => return None,
+                _ => match BY_NAME.iter().find(|(known, _)| *known == name) {
+                    Some((_, kind)) => *kind,
+                    None => {
+                        unknown(&name, &cx);
+                        return None;
+                    }
+                },
+            }
+        }
+    };
+    let source = match kind {
+        DiscoveryType::Static => HostSource::Static,
+        DiscoveryType::StrictDns => HostSource::StrictDns(dns::compile(&dns, cx)?),
+        DiscoveryType::LogicalDns => HostSource::LogicalDns(dns::compile(&dns, cx)?),
+        DiscoveryType::OriginalDst => {
+            if assignment.is_some() {
+                cx.field("load_assignment")
+                    .error("ORIGINAL_DST clusters must have no load assignment configured");
+                return None;
+            }
+            return original_destination(original_dst, cleanup, lb_policy, cx).map(Discovery::of);
+        }
+    };
+    endpoints::compile(source, assignment, cx)
+}
+
+/// Names that Envoy would take, and others.
+fn unknown(name: &str, cx: &CompileContext<'_>) {
+    if name.starts_with("envoy.") {
+        cx.unsupported(format!("the cluster type {name} is not built"));
+    } else {
+        cx.error(format!("Didn't find a registered cluster factory implementation for name: '{name}'"));
+    }
+}
+
+fn aggregate(any: &Any, cx: &CompileContext<'_>) -> Option<HostSource> {
+    let aggregate::v3::ClusterConfig { clusters } = cx.field("typed_config").unpack(any)?;
+    Some(HostSource::Aggregate(clusters.into_iter().map(Into::into).collect()))
+}
+
+fn original_destination(
+    message: Option<OriginalDstLbConfig>,
+    cleanup: Option<Duration>,
+    lb_policy: i32,
+    cx: &CompileContext<'_>,
+) -> Option<HostSource> {
+    let policy = LbPolicy::try_from(lb_policy).unwrap_or(LbPolicy::RoundRobin);
+    if policy != LbPolicy::ClusterProvided {
+        cx.field("lb_policy").error(format!(
+            "cluster: LB policy {} is not valid for Cluster type ORIGINAL_DST. Only 'CLUSTER_PROVIDED' is allowed \
+             with cluster type 'ORIGINAL_DST'",
+            policy.as_str_name()
+        ));
+        return None;
+    }
+    let cleanup = match cleanup {
+        Some(cleanup) => duration(&cleanup, &cx.field("cleanup_interval"))?,
+        None => StdDuration::from_secs(5),
+    };
+    OriginalDstConfig::compile(message, cleanup, cx).map(|config| HostSource::OriginalDst(Box::new(config)))
+}

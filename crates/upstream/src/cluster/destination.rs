@@ -1,0 +1,166 @@
+//! Where a request or a connection wants to go, for clusters that make their hosts of that.
+
+use super::{Cluster, ClusterConfig, HostSource};
+use crate::host::{HealthFlags, HostSpec};
+use nuncio_codec::head::RequestHead;
+use nuncio_core::address::Address;
+use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::MetadataPath;
+use nuncio_core::stream_info::StreamInfo;
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::OriginalDstLbConfig;
+use prost_types::value::Kind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The filter state that names a destination, whatever else does.
+pub const DESTINATION_STATE: &str = "envoy.network.transport_socket.original_dst_address";
+
+/// The header that names one, where no other is configured.
+const HEADER: &str = "x-envoy-original-dst-host";
+
+/// Where a request or a connection wants to go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// To this address.
+    Address(SocketAddr),
+}
+
+impl Destination {
+    /// The host there, of a cluster with this configuration.
+    pub(super) fn host(&self, cluster: &ClusterConfig) -> HostSpec {
+        let Self::Address(address) = self;
+        HostSpec {
+            address: Address::Ip(*address),
+            // Envoy's name for it.
+            hostname: format!("{}{address}", cluster.name).into(),
+            locality: Arc::default(),
+            weight: 1,
+            priority: 0,
+            health: HealthFlags::default(),
+            metadata: None,
+            check: None,
+        }
+    }
+}
+
+/// Who asks for a host.
+#[derive(Clone, Copy, Default)]
+pub struct Asking<'a> {
+    /// The request.
+    pub request: Option<&'a RequestHead>,
+    /// What is known of it, or of the connection whose bytes go on as they are.
+    pub info: Option<&'a StreamInfo>,
+}
+
+/// What tells an `ORIGINAL_DST` cluster where to go (`OriginalDstLbConfig`), and how long hosts stay.
+#[derive(Clone, Debug)]
+pub struct OriginalDstConfig {
+    /// The header that is looked at (`use_http_header`, `http_header_name`), in lower case.
+    header: Option<Box<str>>,
+    /// `metadata_key`
+    metadata: Option<MetadataPath>,
+    /// `upstream_port_override`
+    port: Option<u16>,
+    /// `cleanup_interval`: hosts that nobody used for so long, and that have no connection, go.
+    pub(crate) cleanup: Duration,
+}
+
+impl OriginalDstConfig {
+    pub(crate) fn compile(
+        message: Option<OriginalDstLbConfig>,
+        cleanup: Duration,
+        cx: &CompileContext<'_>,
+    ) -> Option<Self> {
+        let OriginalDstLbConfig { use_http_header, http_header_name, upstream_port_override, metadata_key } =
+            message.unwrap_or_default();
+        if !http_header_name.is_empty() && !use_http_header {
+            cx.field("original_dst_lb_config").error(format!(
+                "ORIGINAL_DST cluster: invalid config http_header_name={http_header_name} and use_http_header is \
+                 false. Set use_http_header to true if http_header_name is desired."
+            ));
+            return None;
+        }
+        let name =
+            if http_header_name.is_empty() { HEADER.into() } else { http_header_name.to_ascii_lowercase() };
+        Some(Self {
+            header: use_http_header.then(|| name.into()),
+            metadata: metadata_key.as_ref().map(MetadataPath::new),
+            port: upstream_port_override.and_then(|port| port.try_into().ok()),
+            cleanup,
+        })
+    }
+
+    /// The first that names an address: filter state, metadata, the header, the destination that a listener filter
+    /// restored. `invalid` is called for each text that is no address.
+    fn find(&self, asking: &Asking<'_>, mut invalid: impl FnMut()) -> Option<SocketAddr> {
+        let mut parse = |text: &str| {
+            let address = text.trim().parse().ok();
+            if address.is_none() {
+                invalid();
+            }
+            address
+        };
+        let by_state = || asking.info?.filter_state(DESTINATION_STATE)?.serialize()?.parse().ok();
+        let found = by_state()
+            .or_else(|| self.by_metadata(asking).and_then(&mut parse))
+            .or_else(|| {
+                let value = asking.request?.headers.get(self.header.as_deref()?)?;
+                parse(std::str::from_utf8(value).unwrap_or_default())
+            })
+            .or_else(|| restored(asking.info?));
+        found.map(|address| SocketAddr::new(address.ip(), self.port.unwrap_or(address.port())))
+    }
+
+    /// A text at the configured place of the request's metadata or its connection's; of a list its first element.
+    fn by_metadata<'a>(&self, asking: &Asking<'a>) -> Option<&'a str> {
+        let (path, info) = (self.metadata.as_ref()?, asking.info?);
+        [info.dynamic_metadata(), info.connection.state.metadata.as_deref()].into_iter().find_map(
+            |metadata| {
+                let mut value = path.find(metadata)?;
+                if let Kind::ListValue(list) = value
+                    && let Some(first) = list.values.first()
+                {
+                    value = first.kind.as_ref()?;
+                }
+                match value {
+                    Kind::StringValue(text) => Some(text.as_str()),
+                    _ => None,
+                }
+            },
+        )
+    }
+}
+
+/// Where the client's connection was going before it was redirected here.
+fn restored(info: &StreamInfo) -> Option<SocketAddr> {
+    let connection = &info.connection;
+    match connection.local {
+        Address::Ip(address) if connection.local != connection.direct_local => Some(address),
+        Address::Ip(_) | Address::Pipe(_) => None,
+    }
+}
+
+impl Cluster {
+    /// Where `asking` wants to go, if this cluster makes its hosts of that: for
+    /// [`PickContext::destination`](crate::lb::PickContext::destination).
+    #[inline]
+    pub fn destination(&self, asking: &Asking<'_>) -> Option<Destination> {
+        self.provided.as_ref()?;
+        self.find_destination(asking)
+    }
+
+    #[cold]
+    fn find_destination(&self, asking: &Asking<'_>) -> Option<Destination> {
+        match &self.config().discovery.source {
+            HostSource::OriginalDst(config) => {
+                let invalid = || self.stats().original_dst_host_invalid.inc();
+                config.find(asking, invalid).map(Destination::Address)
+            }
+            HostSource::Static
+            | HostSource::StrictDns(_)
+            | HostSource::LogicalDns(_)
+            | HostSource::Aggregate(_) => None,
+        }
+    }
+}
