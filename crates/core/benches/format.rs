@@ -7,7 +7,7 @@ use nuncio_codec::head::{HeaderMap, Version};
 use nuncio_core::clock::Clock;
 use nuncio_core::format::{Commands, DEFAULT_FORMAT, FormatContext, LineFormat, LogType};
 use nuncio_core::rng::Rng;
-use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
+use nuncio_core::stream_info::{ConnectionInfo, HostInfo, StreamInfo};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn stream(clock: &Clock) -> StreamInfo {
     info.protocol = Some(Version::Http11);
     info.response_code = Some(200);
     info.bytes_sent = 1234;
-    info.upstream.host = Some(address(8080));
+    info.upstream.host = Some(Rc::new(HostInfo { address: address(8080), name: "".into(), metadata: None }));
     info.timings.complete = Some(clock.now() + Duration::from_millis(12));
     info
 }

@@ -161,10 +161,10 @@ fn write_stream(out: &mut String, info: &StreamInfo, request_id: Option<&[u8]>) 
         " request_id={} route={} cluster={}",
         or_none(id.as_deref()),
         or_none(info.route_name.as_deref()),
-        or_none(info.upstream.cluster.as_deref())
+        or_none(info.upstream.cluster.as_ref().map(|c| &*c.name))
     )?;
     match &info.upstream.host {
-        Some(host) => write!(out, " host={host}"),
+        Some(host) => write!(out, " host={}", host.address),
         None => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use crate::pool::{Http2Pool, HttpPool};
 use crate::stats::HostCounters;
 use crate::transport::TransportOptions;
 use nuncio_core::address::Address;
-use nuncio_core::stream_info::Metadata;
+use nuncio_core::stream_info::{HostInfo, Metadata};
 use prost_types::value::Kind;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -175,6 +175,12 @@ impl HostShared {
         }
     }
 
+    /// Whether it is somewhere else now.
+    #[inline]
+    fn has_moved_from(&self, address: &Address) -> bool {
+        self.moved.get().is_some() && self.address() != *address
+    }
+
     /// New connections go to another address from now on; those that stand stay.
     pub(crate) fn move_to(&self, address: Address) {
         if self.address() != address {
@@ -237,6 +243,8 @@ pub struct Host {
     shared: Arc<HostShared>,
     counters: Arc<HostCounters>,
     core: Rc<ClusterCore>,
+    /// What streams tell of it, once one was sent to it.
+    info: RefCell<Option<Rc<HostInfo>>>,
     pools: PerPriority<OnceCell<Box<HttpPool>>>,
     http2_pools: PerPriority<OnceCell<Box<Http2Pool>>>,
     /// What this variant's connections are like.
@@ -265,7 +273,8 @@ impl Host {
         options: Option<Rc<TransportOptions>>,
     ) -> Rc<Self> {
         let (pools, http2_pools) = (PerPriority::default(), PerPriority::default());
-        Rc::new(Self { shared, counters, core, pools, http2_pools, options, variants: OnceCell::new() })
+        let (info, variants) = (RefCell::default(), OnceCell::new());
+        Rc::new(Self { shared, counters, core, info, pools, http2_pools, options, variants })
     }
 
     /// The host for connections of its own, which nobody shares.
@@ -307,6 +316,23 @@ impl Host {
     #[inline]
     pub fn address(&self) -> Address {
         self.shared.address()
+    }
+
+    /// The host as streams tell of it.
+    #[inline]
+    pub fn info(&self) -> Rc<HostInfo> {
+        let mut info = self.info.borrow_mut();
+        match &*info {
+            Some(info) if !self.shared.has_moved_from(&info.address) => Rc::clone(info),
+            _ => Rc::clone(info.insert(self.new_info())),
+        }
+    }
+
+    #[cold]
+    fn new_info(&self) -> Rc<HostInfo> {
+        let HostSpec { hostname, metadata, .. } = &self.shared.spec;
+        let (name, metadata) = (Arc::clone(hostname), metadata.clone());
+        Rc::new(HostInfo { address: self.address(), name, metadata })
     }
 
     /// Its name; empty when it has none.

@@ -96,8 +96,11 @@ fn address<'a>(cx: &FormatContext<'a>, of: AddressOf) -> Option<&'a Address> {
         AddressOf::DownstreamDirectLocal => Some(&connection.direct_local),
         AddressOf::DownstreamRemote => Some(cx.info.remote_address()),
         AddressOf::DownstreamDirectRemote => Some(&connection.direct_remote),
-        AddressOf::UpstreamLocal => cx.info.upstream.local.as_ref(),
-        AddressOf::UpstreamRemote => cx.info.upstream.connection_id.and(cx.info.upstream.host.as_ref()),
+        AddressOf::UpstreamLocal => Some(&cx.info.upstream.connection.as_ref()?.local),
+        AddressOf::UpstreamRemote => {
+            cx.info.upstream.connection.as_ref()?;
+            Some(&cx.info.upstream.host.as_ref()?.address)
+        }
     }
 }
 

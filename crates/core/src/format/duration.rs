@@ -68,11 +68,12 @@ pub(super) fn between(
     precision: Precision,
 ) -> Option<u64> {
     let t = &cx.info.timings;
+    let upstream = cx.info.upstream.connection.as_ref();
     let at = |point| match point {
         Point::DownstreamRxBegin => Some(cx.info.start),
         Point::DownstreamRxEnd => t.downstream_rx_end,
-        Point::UpstreamCxBegin => t.upstream_cx_begin,
-        Point::UpstreamCxEnd => t.upstream_cx_end,
+        Point::UpstreamCxBegin => upstream.map(|c| c.connect_begin),
+        Point::UpstreamCxEnd => upstream.map(|c| c.connect_end),
         Point::UpstreamTxBegin => t.upstream_tx_begin,
         Point::UpstreamTxEnd => t.upstream_tx_end,
         Point::UpstreamRxBegin => t.upstream_rx_begin,

@@ -5,7 +5,7 @@ use super::address;
 use super::command::{Op, write_number};
 use super::tls;
 use crate::address::Address;
-use crate::stream_info::{ResponseFlag, StreamInfo, UpstreamInfo};
+use crate::stream_info::{ClusterInfo, HostInfo, ResponseFlag, StreamInfo, UpstreamConnectionInfo};
 use nuncio_codec::head::{HeaderMap, Known};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -155,30 +155,35 @@ const TEXTS: &[(&str, Text)] = &[
     ("ROUTE_NAME", |cx, out| put_named(&cx.info.route_name, out)),
     ("STREAM_ID", |cx, out| put(cx.request.and_then(|r| r.get(Known::XRequestId)), out)),
     ("UNIQUE_ID", write_unique_id),
-    ("UPSTREAM_CLUSTER", |cx, out| {
-        put_named(&cx.info.upstream.cluster_observability, out) || put_named(&cx.info.upstream.cluster, out)
-    }),
-    ("UPSTREAM_CLUSTER_RAW", |cx, out| put_named(&cx.info.upstream.cluster, out)),
+    ("UPSTREAM_CLUSTER", |cx, out| put(cluster(cx).map(|c| c.observability_name.as_bytes()), out)),
+    ("UPSTREAM_CLUSTER_RAW", |cx, out| put(cluster(cx).map(|c| c.name.as_bytes()), out)),
     ("UPSTREAM_CONNECTION_IDS_ATTEMPTED", |cx, out| {
-        attempted(cx).and_then(|up| up.connection_id).map(|n| write_number(n, out)).is_some()
+        attempted(cx).map(|(_, connection)| write_number(connection.id, out)).is_some()
     }),
     ("UPSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
         put(cx.info.upstream.host.as_ref().map(|_| &b"Normal"[..]), out)
     }),
-    ("UPSTREAM_HOST", |cx, out| put_address(cx.info.upstream.host.as_ref(), out)),
-    ("UPSTREAM_HOSTS_ATTEMPTED", |cx, out| put_address(attempted(cx).and_then(|up| up.host.as_ref()), out)),
+    ("UPSTREAM_HOST", |cx, out| put_address(cx.info.upstream.host.as_deref().map(|h| &h.address), out)),
+    ("UPSTREAM_HOSTS_ATTEMPTED", |cx, out| put_address(attempted(cx).map(|(host, _)| &host.address), out)),
     ("UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT", |cx, out| {
-        put_ip(attempted(cx).and_then(|up| up.host.as_ref()), out)
+        put_ip(attempted(cx).map(|(host, _)| &host.address), out)
     }),
-    ("UPSTREAM_HOST_NAME", |cx, out| host_name(&cx.info.upstream, out)),
-    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |cx, out| host_name_without_port(&cx.info.upstream, out)),
-    ("UPSTREAM_HOST_NAMES_ATTEMPTED", |cx, out| attempted(cx).is_some_and(|up| host_name(up, out))),
+    ("UPSTREAM_HOST_NAME", |cx, out| host_name(cx.info.upstream.host.as_deref(), out)),
+    ("UPSTREAM_HOST_NAME_WITHOUT_PORT", |cx, out| {
+        host_name_without_port(cx.info.upstream.host.as_deref(), out)
+    }),
+    ("UPSTREAM_HOST_NAMES_ATTEMPTED", |cx, out| {
+        attempted(cx).is_some_and(|(host, _)| host_name(Some(host), out))
+    }),
     ("UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", |cx, out| {
-        attempted(cx).is_some_and(|up| host_name_without_port(up, out))
+        attempted(cx).is_some_and(|(host, _)| host_name_without_port(Some(host), out))
     }),
-    ("UPSTREAM_PROTOCOL", |cx, out| put(cx.info.upstream.protocol.map(|p| p.as_str().as_bytes()), out)),
+    ("UPSTREAM_PROTOCOL", |cx, out| {
+        let protocol = cx.info.upstream.connection.as_ref().and_then(|c| c.protocol);
+        put(protocol.map(|p| p.as_str().as_bytes()), out)
+    }),
     ("UPSTREAM_SERVER_NAME", |cx, out| {
-        let name = cx.info.upstream.tls.as_ref().and_then(|t| t.server_name.as_deref());
+        let name = cx.info.upstream.tls().and_then(|t| t.server_name.as_deref());
         put(name.map(str::as_bytes), out)
     }),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
@@ -210,7 +215,7 @@ const NUMBERS: &[(&str, Number)] = &[
         Some(millis(cx.info.timings.downstream_tx_end?.saturating_duration_since(from)))
     }),
     ("ROUTE_RESOLUTION_COUNT", |cx| Some(u64::from(cx.info.route_resolutions))),
-    ("UPSTREAM_CONNECTION_ID", |cx| Some(cx.info.upstream.connection_id.unwrap_or(0))),
+    ("UPSTREAM_CONNECTION_ID", |cx| Some(cx.info.upstream.connection.as_ref().map_or(0, |c| c.id))),
     ("UPSTREAM_CONNECTION_POOL_READY_DURATION", |cx| {
         let (asked, sent) = (cx.info.timings.upstream_pool_begin?, cx.info.timings.upstream_tx_begin);
         // A connection that never came was waited for until the end.
@@ -277,23 +282,30 @@ fn write_unique_id(cx: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn host_name(up: &UpstreamInfo, out: &mut Vec<u8>) -> bool {
-    put(up.host_name.as_deref().filter(|n| !n.is_empty()).map(str::as_bytes), out)
-        || put_address(up.host.as_ref(), out)
+fn host_name(host: Option<&HostInfo>, out: &mut Vec<u8>) -> bool {
+    match host {
+        Some(host) if !host.name.is_empty() => put(Some(host.name.as_bytes()), out),
+        _ => put_address(host.map(|h| &h.address), out),
+    }
 }
 
-fn host_name_without_port(up: &UpstreamInfo, out: &mut Vec<u8>) -> bool {
-    match up.host_name.as_deref().filter(|n| !n.is_empty()) {
+fn host_name_without_port(host: Option<&HostInfo>, out: &mut Vec<u8>) -> bool {
+    match host.map(|h| &*h.name).filter(|n| !n.is_empty()) {
         Some(name) => {
             let bare =
                 name.rsplit_once(':').filter(|(_, p)| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
             put(Some(bare.map_or(name, |(n, _)| n).as_bytes()), out)
         }
-        None => put_ip(up.host.as_ref(), out),
+        None => put_ip(host.map(|h| &h.address), out),
     }
 }
 
 /// The last attempt, where it got a connection: Envoy 1.40 forgets the others with each that it begins.
-fn attempted<'a>(cx: &FormatContext<'a>) -> Option<&'a UpstreamInfo> {
-    Some(&cx.info.upstream).filter(|up| up.host.is_some() && up.connection_id.is_some())
+fn attempted<'a>(cx: &FormatContext<'a>) -> Option<(&'a HostInfo, &'a UpstreamConnectionInfo)> {
+    let up = &cx.info.upstream;
+    up.host.as_deref().zip(up.connection.as_deref())
+}
+
+fn cluster<'a>(cx: &FormatContext<'a>) -> Option<&'a ClusterInfo> {
+    cx.info.upstream.cluster.as_deref()
 }

@@ -40,8 +40,8 @@ pub(super) fn metadata_value<'a>(
 ) -> Option<Found<'a>> {
     let metadata = match source {
         MetadataSource::Dynamic => cx.info.dynamic_metadata(),
-        MetadataSource::Cluster => cx.info.upstream.cluster_metadata.as_deref(),
-        MetadataSource::Host => cx.info.upstream.host_metadata.as_deref(),
+        MetadataSource::Cluster => cx.info.upstream.cluster.as_ref()?.metadata.as_deref(),
+        MetadataSource::Host => cx.info.upstream.host.as_ref()?.metadata.as_deref(),
         MetadataSource::Route => cx.info.route_metadata.as_deref(),
         MetadataSource::Listener => cx.info.connection.listener_metadata.as_deref(),
         MetadataSource::FilterChain => cx.info.connection.filter_chain_metadata.as_deref(),

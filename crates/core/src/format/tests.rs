@@ -1,7 +1,7 @@
 //! Every expectation was seen from Envoy 1.40 with the same format and a like request.
 
 use super::*;
-use crate::stream_info::{ConnectionInfo, ResponseFlag};
+use crate::stream_info::{ClusterInfo, ConnectionInfo, HostInfo, ResponseFlag, UpstreamConnectionInfo};
 use nuncio_codec::head::Version;
 use prost_types::Struct;
 use prost_types::value::Kind as ValueKind;
@@ -28,6 +28,10 @@ fn headers(list: &[(&str, &[u8])]) -> HeaderMap {
 
 fn address(text: &str) -> crate::address::Address {
     text.parse::<std::net::SocketAddr>().unwrap().into()
+}
+
+fn host(name: &str) -> Rc<HostInfo> {
+    Rc::new(HostInfo { address: address("127.0.0.1:33867"), name: name.into(), metadata: None })
 }
 
 /// 2026-11-22T03:27:42.438073Z.
@@ -67,12 +71,17 @@ impl Sample {
         info.timings.complete = at(1013);
         info.route_name = Some("rt".into());
         let up = &mut info.upstream;
-        up.cluster = Some("c1".into());
-        up.cluster_observability = Some("alt".into());
-        up.host = Some(address("127.0.0.1:33867"));
-        up.local = Some(address("127.0.0.1:52654"));
-        up.protocol = Some(Version::Http11);
-        up.connection_id = Some(2);
+        let (name, observability_name) = ("c1".into(), "alt".into());
+        up.cluster = Some(Rc::new(ClusterInfo { name, observability_name, metadata: None }));
+        up.host = Some(host(""));
+        up.connection = Some(Rc::new(UpstreamConnectionInfo {
+            id: 2,
+            local: address("127.0.0.1:52654"),
+            protocol: Some(Version::Http11),
+            connect_begin: start,
+            connect_end: start,
+            tls: None,
+        }));
         up.attempts = 1;
         let request = headers(&[
             (":method", b"GET"),
@@ -255,9 +264,9 @@ fn only_the_last_attempt_counts_and_only_if_it_was_connected() {
     assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED%"), "127.0.0.1:33867");
     assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT%"), "127.0.0.1");
     assert_eq!(sample.text("%UPSTREAM_CONNECTION_IDS_ATTEMPTED%"), "2");
-    sample.info.upstream.host_name = Some("one.test:81".into());
+    sample.info.upstream.host = Some(host("one.test:81"));
     assert_eq!(sample.text("%UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT%"), "one.test");
-    sample.info.upstream.connection_id = None;
+    sample.info.upstream.connection = None;
     assert_eq!(sample.text("%UPSTREAM_HOSTS_ATTEMPTED% %UPSTREAM_HOST%"), "- 127.0.0.1:33867");
     sample.info.upstream = Default::default();
     sample.info.upstream.transport_failure = Some("delayed connect error: Connection refused".into());

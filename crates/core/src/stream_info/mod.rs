@@ -4,11 +4,13 @@ mod flags;
 mod proxy_protocol;
 mod state;
 mod tls;
+mod upstream;
 
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use proxy_protocol::{PROXY_PROTOCOL_STATE, ProxyProtocolState};
 pub use state::{ConnectionFilterState, FilterState, Metadata};
 pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
+pub use upstream::{ClusterInfo, HostInfo, UpstreamConnectionInfo, UpstreamInfo};
 
 use crate::address::Address;
 use nuncio_codec::head::Version;
@@ -79,10 +81,6 @@ pub struct Timings {
     pub downstream_rx_end: Option<Instant>,
     /// The last attempt asked for a connection.
     pub upstream_pool_begin: Option<Instant>,
-    /// An upstream connection was begun (`US_CX_BEG`).
-    pub upstream_cx_begin: Option<Instant>,
-    /// The upstream connection was there (`US_CX_END`).
-    pub upstream_cx_end: Option<Instant>,
     /// The first byte went upstream (`US_TX_BEG`).
     pub upstream_tx_begin: Option<Instant>,
     /// The last byte went upstream (`US_TX_END`).
@@ -128,39 +126,6 @@ impl ByteCounts {
     pub fn decompressed_sent(&self) -> u64 {
         if self.decompressed_header_sent == 0 { self.header_sent } else { self.decompressed_header_sent }
     }
-}
-
-/// What is known of the upstream side of a stream.
-#[derive(Clone, Debug, Default)]
-pub struct UpstreamInfo {
-    /// The cluster's name (`UPSTREAM_CLUSTER_RAW`).
-    pub cluster: Option<Arc<str>>,
-    /// The cluster's name for observers (`alt_stat_name`, else its name).
-    pub cluster_observability: Option<Arc<str>>,
-    /// The picked host's address.
-    pub host: Option<Address>,
-    /// The picked host's name.
-    pub host_name: Option<Arc<str>>,
-    /// Our address on the upstream connection.
-    pub local: Option<Address>,
-    /// The protocol spoken upstream.
-    pub protocol: Option<Version>,
-    /// Unique among this process's upstream connections.
-    pub connection_id: Option<u64>,
-    /// Attempts made, retries included.
-    pub attempts: u32,
-    /// What the transport said when it failed, such as `delayed connect error: Connection refused`.
-    pub transport_failure: Option<Box<str>>,
-    /// The exchange went over a reused connection that the upstream had closed meanwhile.
-    pub stale_reuse: bool,
-    /// Bytes of the upstream side.
-    pub bytes: ByteCounts,
-    /// The cluster's metadata.
-    pub cluster_metadata: Option<Arc<Metadata>>,
-    /// What the handshake of its connection agreed on, where it is secured.
-    pub tls: Option<Rc<TlsInfo>>,
-    /// The picked host's metadata.
-    pub host_metadata: Option<Arc<Metadata>>,
 }
 
 /// One stream, from the first byte of its head to the last byte of its answer.

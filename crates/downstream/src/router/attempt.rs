@@ -1,7 +1,6 @@
 //! The attempts of one request: a host, a connection, the request up and the response down; and another, where
 //! one fails and the policy wants it.
 
-use super::charge;
 use super::flight::{Alarm, Attempt, Flight, Step, TimeoutRetry};
 use super::override_host::{self, Chosen};
 use super::pump::{self, Pumped};
@@ -206,7 +205,7 @@ impl Failure {
             }
             (_, Odd::Breaker(field)) => Fault::Breaker(field),
             (FailureKind::NoHost, _) => Fault::NoHost,
-            (_, Odd::Host(oddity)) => Fault::Odd(oddity, stream.info.upstream.tls.as_deref()),
+            (_, Odd::Host(oddity)) => Fault::Odd(oddity, stream.info.upstream.tls()),
             (_, Odd::Codec(details)) if details.contains("too_") => Fault::HeadersTooLarge(details),
             (FailureKind::Reset(ResetReason::ConnectionTimeout), _) => Fault::ConnectTimeout,
             _ if self.stale_reuse => Fault::Stale,
@@ -245,7 +244,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     stream.info.upstream.attempts += 1;
     let Some(host) = host else {
         if flight.attempts.is_empty() {
-            charge::name_no_host(&mut stream.info.upstream);
+            stream.info.upstream.host = None;
         }
         let kind = FailureKind::NoHost;
         let (sent, names_host, transport, stale_reuse, odd) = (false, true, None, false, Odd::Nothing);
@@ -254,9 +253,9 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     let up = &mut stream.info.upstream;
     up.transport_failure = None;
     if flight.attempts.is_empty() {
-        up.connection_id = None;
+        up.connection = None;
     }
-    charge::name_host(up, &host);
+    up.host = Some(host.info());
     if let Some(retry) = &mut flight.retry {
         retry.attempted(&host);
     }
@@ -306,7 +305,7 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     attempt.over_by = flight.timeouts.stream.and_then(|most| now.checked_add(most));
     let progress = &mut attempt.progress;
     let Step::Live(up) = &mut attempt.step else { return Turn::Going };
-    charge::name_facts(&mut stream.info, up.connection());
+    stream.info.upstream.connection = Some(Rc::clone(up.connection()));
     attempt.host.report(Outcome::Connected);
     // No connection to a host is secured yet.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
@@ -561,7 +560,7 @@ async fn failed<D: Downstream>(
     }
     failure.explain(stream, flight);
     if !names_host {
-        charge::name_no_host(&mut stream.info.upstream);
+        stream.info.upstream.host = None;
         flight.failed_host = None;
     }
     let mut reply = match *kind {
@@ -627,7 +626,7 @@ async fn no_healthy_upstream<D: Downstream>(
     names_host: bool,
 ) -> End {
     if !names_host {
-        charge::name_no_host(&mut stream.info.upstream);
+        stream.info.upstream.host = None;
     }
     let charge = flight.charge_nobody();
     let reply = LocalReply::no_healthy_upstream();

@@ -7,12 +7,9 @@ use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
 use crate::route::{Route, is_grpc};
 use nuncio_codec::head::{HeaderMap, Known};
-use nuncio_core::stream_info::{StreamInfo, UpstreamInfo};
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
-use nuncio_upstream::pool::ConnectionFacts;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Whom an answer is counted for.
@@ -171,39 +168,6 @@ impl Charge<'_> {
     fn counts<D: Downstream>(self, stream: &Stream<D>) -> bool {
         self.config.dynamic_stats && !stream.info.health_check
     }
-}
-
-/// Notes the cluster for the log.
-pub(crate) fn name_cluster(info: &mut UpstreamInfo, cluster: &Cluster) {
-    let config = cluster.config();
-    info.cluster = Some(Arc::clone(&config.name));
-    info.cluster_observability = Some(Arc::clone(&config.observability_name));
-    info.cluster_metadata.clone_from(&config.metadata);
-}
-
-/// Notes the host of the present attempt for the log.
-pub(crate) fn name_host(info: &mut UpstreamInfo, host: &Host) {
-    info.host = Some(host.address());
-    let name = host.hostname();
-    info.host_name = (!name.is_empty()).then(|| Arc::clone(name));
-    info.host_metadata = host.metadata().map(Arc::clone);
-}
-
-/// The attempt ended before any host was in it.
-pub(super) fn name_no_host(info: &mut UpstreamInfo) {
-    info.host = None;
-    info.host_name = None;
-    info.host_metadata = None;
-}
-
-/// Notes the connection of the present attempt for the log.
-pub(crate) fn name_facts(info: &mut StreamInfo, connection: &ConnectionFacts) {
-    info.timings.upstream_cx_begin = Some(connection.connect_begin);
-    info.timings.upstream_cx_end = Some(connection.connect_end);
-    info.upstream.local = Some(connection.local.clone());
-    info.upstream.tls.clone_from(&connection.tls);
-    info.upstream.protocol = connection.protocol;
-    info.upstream.connection_id = Some(connection.id);
 }
 
 /// The HTTP status that a gRPC status counts as.

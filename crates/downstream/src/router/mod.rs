@@ -1,7 +1,7 @@
 //! The terminal filter: from a route to a cluster, a host, and back.
 
 mod attempt;
-pub(crate) mod charge;
+mod charge;
 mod config;
 mod flight;
 mod override_host;
@@ -69,7 +69,7 @@ pub fn name_cluster<D>(stream: &mut Stream<D>) {
     let Some(Action::Cluster(action)) = stream.route.as_ref().map(|r| &r.action) else { return };
     let name = action.cluster.name(&stream.heads.request.headers);
     if let Some(cluster) = stream.hcm.world.clusters.get(name) {
-        charge::name_cluster(&mut stream.info.upstream, &cluster);
+        stream.info.upstream.cluster = Some(Rc::clone(cluster.info()));
     }
 }
 
@@ -126,7 +126,7 @@ async fn to_cluster<D: Downstream>(
         stream.apart.virtual_cluster = Some(stats);
         stream.info.virtual_cluster = name.cloned();
     }
-    charge::name_cluster(&mut stream.info.upstream, &cluster);
+    stream.info.upstream.cluster = Some(Rc::clone(cluster.info()));
     if cluster.in_maintenance(&hcm.world.runtime) {
         return in_maintenance(stream, config, route, &cluster).await;
     }

@@ -4,12 +4,11 @@
 use super::TcpProxy;
 use super::log::SessionLog;
 use super::tunnel::{Refused, Tunnel};
-use crate::router::charge;
 use crate::router::retry::Interval;
 use crate::why::{self, Fault};
 use nuncio_codec::head::Version;
 use nuncio_core::format::LogType;
-use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
+use nuncio_core::stream_info::{ByteCounts, ResponseFlag, UpstreamConnectionInfo};
 use nuncio_core::why::Subject;
 use nuncio_net::stream::ByteStream;
 use nuncio_net::timer::within;
@@ -110,7 +109,7 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
             log.flag(ResponseFlag::NoClusterFound);
             return Err("tcp_initializion_failure:3");
         };
-        charge::name_cluster(&mut log.info.upstream, &cluster);
+        log.info.upstream.cluster = Some(Rc::clone(cluster.info()));
         let Some(permit) = cluster.try_connection(PRIORITY) else {
             log.flag(ResponseFlag::UpstreamOverflow);
             explain(&cluster, log, Fault::Breaker("max_connections"));
@@ -130,7 +129,7 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
             return Err("tcp_initializion_failure:1");
         };
         log.info.upstream.attempts += 1;
-        charge::name_host(&mut log.info.upstream, &host);
+        log.info.upstream.host = Some(host.info());
         let attempt = match config.tunnel {
             None => connect(&cluster, &host, permit, log).await.map(Upstream::Tcp),
             Some(_) => {
@@ -169,7 +168,7 @@ async fn connect(
     let options = host.transport_options(None, Some(&log.info.connection));
     let connected = cluster.connect_tcp(host, PRIORITY, permit, options).await;
     let connection = connected.map_err(|error| Failed::of(&error, cluster, log))?;
-    charge::name_facts(&mut log.info, connection.facts());
+    log.info.upstream.connection = Some(Rc::clone(connection.info()));
     Ok(connection)
 }
 
@@ -187,9 +186,9 @@ async fn tunnel(
         Err(error) => Err(error),
     };
     let exchange = exchange.map_err(|error| Failed::of(&error, cluster, log))?;
-    charge::name_facts(&mut log.info, exchange.connection());
     // To the log it is bytes that go over.
-    log.info.upstream.protocol = None;
+    let bytes = UpstreamConnectionInfo { protocol: None, ..(**exchange.connection()).clone() };
+    log.info.upstream.connection = Some(Rc::new(bytes));
     let request = config.request(&log.format_context(LogType::NotSet), exchange.connection());
     let peer = host.address();
     Tunnel::ask(config, exchange, &request, peer, &mut log.info).await.map_err(|Refused { status, bytes }| {

@@ -6,11 +6,11 @@ use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::{Commands, Format, FormatContext, write_json_string};
 use nuncio_core::header::{HeaderMutations, MutationFields};
-use nuncio_core::stream_info::{ByteCounts, FilterState, StreamInfo};
+use nuncio_core::stream_info::{ByteCounts, FilterState, StreamInfo, UpstreamConnectionInfo};
 use nuncio_net::stream::{ByteStream, ReadBuf};
 use nuncio_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::TunnelingConfig;
 use nuncio_upstream::error::ResetReason;
-use nuncio_upstream::pool::{ConnectionFacts, Exchange, UpstreamEvent};
+use nuncio_upstream::pool::{Exchange, UpstreamEvent};
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -64,7 +64,7 @@ impl TunnelConfig {
     }
 
     /// The request that asks for a tunnel on a connection.
-    pub(super) fn request(&self, cx: &FormatContext<'_>, on: &ConnectionFacts) -> RequestHead {
+    pub(super) fn request(&self, cx: &FormatContext<'_>, on: &UpstreamConnectionInfo) -> RequestHead {
         let mut head = RequestHead::new();
         let mut hostname = Vec::new();
         self.hostname.render(cx, &mut hostname);

@@ -110,7 +110,7 @@ impl HttpFilter for SessionFilter {
 
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
         let Some(keeper) = self.settings.keeper.as_ref().filter(|_| self.kept) else { return Flow::Continue };
-        let Some(host) = response.info.upstream.host.as_ref().map(ToString::to_string) else {
+        let Some(host) = response.info.upstream.host.as_ref().map(|host| host.address.to_string()) else {
             return Flow::Continue;
         };
         if self.known.as_ref() != Some(&host) {

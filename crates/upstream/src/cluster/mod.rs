@@ -32,6 +32,7 @@ use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
+use nuncio_core::stream_info::ClusterInfo;
 use nuncio_net::tls::{Side, SslStats};
 use nuncio_net::worker::Worker;
 use on_demand::WorkerHosts;
@@ -115,6 +116,7 @@ impl Drop for Permit {
 /// A cluster on one worker: hosts to pick from, and pools of connections to them.
 pub struct Cluster {
     core: Rc<ClusterCore>,
+    info: Rc<ClusterInfo>,
     hosts: RefCell<HostSet>,
     tables: Option<TableStats>,
     provided: Option<Provided>,
@@ -207,7 +209,10 @@ impl Cluster {
             HostSource::Static | HostSource::StrictDns(_) | HostSource::LogicalDns(_) => None,
         };
         let hosts = RefCell::new(set);
-        Rc::new(Self { core, hosts, tables, provided })
+        let ClusterConfig { name, observability_name, metadata, .. } = core.config();
+        let (name, observability_name) = (Arc::clone(name), Arc::clone(observability_name));
+        let info = Rc::new(ClusterInfo { name, observability_name, metadata: metadata.clone() });
+        Rc::new(Self { core, info, hosts, tables, provided })
     }
 
     fn host_set(core: &Rc<ClusterCore>, snapshot: &HostSnapshot, known: &[Rc<Host>]) -> HostSet {
@@ -253,6 +258,11 @@ impl Cluster {
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.core.config().name
+    }
+
+    /// The cluster as streams tell of it.
+    pub fn info(&self) -> &Rc<ClusterInfo> {
+        &self.info
     }
 
     /// Its configuration.

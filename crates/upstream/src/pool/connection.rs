@@ -7,29 +7,11 @@ use crate::host::Host;
 use crate::stats::HostCounters;
 use nuncio_codec::h1::ClientCodec;
 use nuncio_codec::head::Version;
-use nuncio_core::address::Address;
-use nuncio_core::stream_info::TlsInfo;
+use nuncio_core::stream_info::{TlsInfo, UpstreamConnectionInfo};
 use nuncio_net::stream::ByteStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What is known of an upstream connection.
-#[derive(Clone, Debug)]
-pub struct ConnectionFacts {
-    /// Unique among the process's connections.
-    pub id: u64,
-    /// Our address.
-    pub local: Address,
-    /// The protocol spoken; none where it carries bytes alone.
-    pub protocol: Option<Version>,
-    /// When the connection was begun.
-    pub connect_begin: Instant,
-    /// When it was there.
-    pub connect_end: Instant,
-    /// What its handshake agreed on, where it is secured.
-    pub tls: Option<Rc<TlsInfo>>,
-}
 
 /// Who ended a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +127,7 @@ impl Drop for ConnectionCount {
 pub(crate) struct Connection {
     pub(crate) stream: Box<dyn ByteStream>,
     pub(crate) codec: ClientCodec,
-    pub(crate) facts: Rc<ConnectionFacts>,
+    pub(crate) info: Rc<UpstreamConnectionInfo>,
     pub(crate) count: ConnectionCount,
     pub(crate) idle_since: Instant,
     /// It may not carry another request after this one.
@@ -157,7 +139,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: Box<dyn ByteStream>, count: ConnectionCount, now: Instant) -> Box<Self> {
         let worker = &count.core.worker;
-        let facts = Rc::new(ConnectionFacts {
+        let info = Rc::new(UpstreamConnectionInfo {
             id: worker.next_connection_id(),
             local: stream.local_address().clone(),
             protocol: Some(Version::Http11),
@@ -170,7 +152,7 @@ impl Connection {
             codec.set_fully_qualified_url();
         }
         let traffic = Traffic::default();
-        Box::new(Self { stream, codec, facts, count, idle_since: now, last: false, traffic })
+        Box::new(Self { stream, codec, info, count, idle_since: now, last: false, traffic })
     }
 
     /// Whether it carries its second request, or a later one.

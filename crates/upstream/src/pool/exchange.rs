@@ -1,12 +1,12 @@
 //! One request and its response on one connection, as the router drives it.
 
 use super::StreamError;
-use super::connection::{Connection, ConnectionFacts, RequestHold};
+use super::connection::{Connection, RequestHold};
 use super::http1::Http1Exchange;
 use super::http2::{Http2Connection, Http2Exchange};
 use super::tcp::{TcpConnection, TcpExchange};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
-use nuncio_core::stream_info::ByteCounts;
+use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -149,8 +149,8 @@ impl Exchange {
 
     /// The connection.
     #[inline]
-    pub fn connection(&self) -> &ConnectionFacts {
-        each!(&self.kind, x => x.facts())
+    pub fn connection(&self) -> &Rc<UpstreamConnectionInfo> {
+        each!(&self.kind, x => x.info())
     }
 
     /// Whether the connection had served requests before this one.

@@ -1,12 +1,12 @@
 //! An exchange on an HTTP/1 connection.
 
-use super::connection::{ClosedBy, Connection, ConnectionFacts, RequestHold};
+use super::connection::{ClosedBy, Connection, RequestHold};
 use super::{Oddity, ResetReason, StreamError, UpstreamEvent};
 use crate::cluster::ClusterCore;
 use nuncio_codec::h1::{Decoded, Event, ResponseError, received_header_bytes, sent_header_bytes};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::format::header_bytes_wanted;
-use nuncio_core::stream_info::ByteCounts;
+use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use nuncio_core::why::Tongue;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::poll_write_all;
@@ -47,7 +47,7 @@ pub(crate) struct Traffic {
 pub(super) struct Http1Exchange {
     /// Taken when the exchange ends.
     connection: Option<Box<Connection>>,
-    facts: Rc<ConnectionFacts>,
+    info: Rc<UpstreamConnectionInfo>,
     hold: RequestHold,
 }
 
@@ -65,12 +65,12 @@ impl Http1Exchange {
     #[inline]
     pub(super) fn new(mut connection: Box<Connection>, hold: RequestHold) -> Self {
         connection.begin_traffic();
-        Self { facts: Rc::clone(&connection.facts), connection: Some(connection), hold }
+        Self { info: Rc::clone(&connection.info), connection: Some(connection), hold }
     }
 
     #[inline]
-    pub(super) fn facts(&self) -> &ConnectionFacts {
-        &self.facts
+    pub(super) fn info(&self) -> &Rc<UpstreamConnectionInfo> {
+        &self.info
     }
 
     pub(super) fn reused(&self) -> bool {

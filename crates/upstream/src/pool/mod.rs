@@ -11,7 +11,6 @@ mod reaper;
 pub(crate) mod tcp;
 
 pub use crate::error::{Oddity, PoolError, ResetReason, StreamError};
-pub use connection::ConnectionFacts;
 pub use connector::{ConnectFuture, Connector, SocketConnector};
 pub use exchange::{Exchange, UpstreamEvent};
 pub(crate) use http2::Http2Pool;

@@ -4,19 +4,20 @@ mod exchange;
 
 pub(super) use exchange::TcpExchange;
 
-use super::connection::{ClosedBy, ConnectionCount, ConnectionFacts, RequestHold};
+use super::connection::{ClosedBy, ConnectionCount, RequestHold};
 use super::pending::{PendingCount, PendingStream};
 use super::{Checkout, PoolError, queue};
 use crate::circuit::Resource;
 use crate::cluster::{Permit, RequestPriority};
 use crate::host::Host;
+use nuncio_core::stream_info::UpstreamConnectionInfo;
 use nuncio_net::stream::ByteStream;
 use std::rc::Rc;
 
 /// A raw connection to a host. It counts as one request for as long as it lives, and dropping it closes it.
 pub struct TcpConnection {
     stream: Box<dyn ByteStream>,
-    facts: ConnectionFacts,
+    info: Rc<UpstreamConnectionInfo>,
     count: ConnectionCount,
     _hold: RequestHold,
 }
@@ -60,15 +61,15 @@ pub(crate) async fn connect(
         core.stats.upstream_rq_pending_failure_eject.inc();
     })?;
     let hold = RequestHold::take(host, priority).ok_or(PoolError::Overflow)?;
-    let facts = ConnectionFacts {
+    let info = Rc::new(UpstreamConnectionInfo {
         id: core.worker.next_connection_id(),
         local: stream.local_address().clone(),
         protocol: None,
         connect_begin: count.born(),
         connect_end,
         tls: count.tls.clone(),
-    };
-    let mut connection = TcpConnection { stream, facts, count, _hold: hold };
+    });
+    let mut connection = TcpConnection { stream, info, count, _hold: hold };
     connection.count.closed(ClosedBy::Local, true);
     Ok(connection)
 }
@@ -80,8 +81,8 @@ impl TcpConnection {
     }
 
     /// What is known of it.
-    pub fn facts(&self) -> &ConnectionFacts {
-        &self.facts
+    pub fn info(&self) -> &Rc<UpstreamConnectionInfo> {
+        &self.info
     }
 
     /// So many bytes came from the host.

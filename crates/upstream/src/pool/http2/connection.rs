@@ -2,9 +2,10 @@
 
 use crate::cluster::ClusterCore;
 use crate::error::{Oddity, ResetReason};
-use crate::pool::connection::{ClosedBy, ConnectionCount, ConnectionFacts};
+use crate::pool::connection::{ClosedBy, ConnectionCount};
 use nuncio_codec::h2::{Codec, ConnectionError, ErrorCode, Event, Incoming, Side, StreamKey};
 use nuncio_codec::head::{HeaderMap, ResponseHead, Version};
+use nuncio_core::stream_info::UpstreamConnectionInfo;
 use nuncio_core::why::Tongue;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::ByteStream;
@@ -16,7 +17,7 @@ use std::time::Instant;
 
 /// Shared by the pool, the exchanges and the task; borrowed for one call at a time.
 pub(in crate::pool) struct Http2Connection {
-    pub(super) facts: Rc<ConnectionFacts>,
+    pub(super) info: Rc<UpstreamConnectionInfo>,
     pub(super) core: Rc<ClusterCore>,
     pub(super) state: RefCell<State>,
 }
@@ -177,7 +178,7 @@ impl State {
 impl Http2Connection {
     pub(super) fn new(io: Box<dyn ByteStream>, count: ConnectionCount, now: Instant) -> Rc<Self> {
         let core = Rc::clone(&count.core);
-        let facts = Rc::new(ConnectionFacts {
+        let info = Rc::new(UpstreamConnectionInfo {
             id: core.worker.next_connection_id(),
             local: io.local_address().clone(),
             protocol: Some(Version::Http2),
@@ -203,7 +204,7 @@ impl Http2Connection {
             seen_streams: 0,
             seen_waiting: 0,
         };
-        Rc::new(Self { facts, core, state: RefCell::new(state) })
+        Rc::new(Self { info, core, state: RefCell::new(state) })
     }
 
     /// Promises a stream, if one can be had: up to the smaller of the configured and the peer's limit.
@@ -437,7 +438,7 @@ impl Http2Connection {
             let max_at = http
                 .max_connection_duration
                 .filter(|_| !state.last)
-                .and_then(|d| self.facts.connect_begin.checked_add(d));
+                .and_then(|d| self.info.connect_begin.checked_add(d));
             let codec = state.codec.deadline();
             let deadline = [idle_at, max_at, codec].into_iter().flatten().min();
             if state.closed.is_some() || timer.poll(cx, now, deadline).is_pending() {

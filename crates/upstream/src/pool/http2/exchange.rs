@@ -1,11 +1,11 @@
 //! An exchange on an HTTP/2 connection.
 
 use super::connection::{End, Failure, Head, Http2Connection, Inbox, State};
-use crate::pool::connection::{ConnectionFacts, RequestHold};
+use crate::pool::connection::RequestHold;
 use crate::pool::{Oddity, ResetReason, StreamError, UpstreamEvent};
 use nuncio_codec::h2::{Codec, EncodeError, ErrorCode, StreamKey};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
-use nuncio_core::stream_info::ByteCounts;
+use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -65,8 +65,8 @@ impl Http2Exchange {
         }
     }
 
-    pub(in crate::pool) fn facts(&self) -> &ConnectionFacts {
-        &self.connection.facts
+    pub(in crate::pool) fn info(&self) -> &Rc<UpstreamConnectionInfo> {
+        &self.connection.info
     }
 
     pub(in crate::pool) fn reused(&self) -> bool {

@@ -2,13 +2,13 @@
 //! `allow_post` says so.
 
 use super::TcpConnection;
-use crate::pool::connection::ConnectionFacts;
 use crate::pool::{ResetReason, StreamError, UpstreamEvent};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
-use nuncio_core::stream_info::ByteCounts;
+use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::poll_write_all;
 use nuncio_net::worker::BufferPool;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// What is still to be said to the host.
@@ -47,8 +47,8 @@ impl TcpExchange {
         }
     }
 
-    pub(in crate::pool) fn facts(&self) -> &ConnectionFacts {
-        self.connection.facts()
+    pub(in crate::pool) fn info(&self) -> &Rc<UpstreamConnectionInfo> {
+        self.connection.info()
     }
 
     pub(in crate::pool) fn reused(&self) -> bool {
