@@ -132,9 +132,14 @@ enum Entry {
     Live(Rc<Cluster>),
 }
 
+/// How many clusters asked for lately a manager knows without a look-up.
+const RECENT: usize = 8;
+
 /// The clusters of one worker.
 pub struct ClusterManager {
     clusters: RefCell<HashMap<Arc<str>, Entry, BuildFolding>>,
+    /// Clusters asked for lately, by where the one who asks keeps the name: most requests ask for the same few.
+    recent: RefCell<[Option<Rc<Cluster>>; RECENT]>,
     registry: Registry,
     worker: Rc<Worker>,
     reaper: Rc<Reaper>,
@@ -158,6 +163,7 @@ impl ClusterManager {
             own: Weak::clone(own),
             borrowers: RefCell::default(),
             clusters: RefCell::default(),
+            recent: RefCell::default(),
             registry,
             worker: Rc::clone(worker),
             reaper: Reaper::start(worker),
@@ -179,6 +185,20 @@ impl ClusterManager {
     /// A cluster by name; it allocates when the worker uses the cluster for the first time.
     #[inline]
     pub fn get(&self, name: &str) -> Option<Rc<Cluster>> {
+        let place = (name.as_ptr().addr() >> 4) % RECENT;
+        if let Some(Some(cluster)) = self.recent.borrow().get(place)
+            && cluster.info().name.as_bytes() == name.as_bytes()
+        {
+            return Some(Rc::clone(cluster));
+        }
+        let cluster = self.look_up(name)?;
+        if let Some(recent) = self.recent.borrow_mut().get_mut(place) {
+            *recent = Some(Rc::clone(&cluster));
+        }
+        Some(cluster)
+    }
+
+    fn look_up(&self, name: &str) -> Option<Rc<Cluster>> {
         match self.clusters.borrow().get(name)? {
             Entry::Live(cluster) => return Some(Rc::clone(cluster)),
             Entry::Unused(_) => {}
@@ -217,6 +237,9 @@ impl ClusterManager {
     }
 
     fn take(&self, update: Update) {
+        if !matches!(update, Update::Hosts(_)) {
+            drop(self.recent.take());
+        }
         match update {
             Update::Cluster(shared) => {
                 let name = Arc::clone(&shared.config().name);

@@ -65,7 +65,7 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
         }
         outcome = match pumped {
             Pumped::Connected(at) => connected(stream, flight, at),
-            Pumped::NotConnected(at, error) => Turn::failed(Failure::pool(Some(at), error)),
+            Pumped::NotConnected(at, error) => Turn::failed(Failure::pool(Some(at), *error)),
             Pumped::Upstream(at, error) => Turn::failed(Failure::stream(at, &error)),
             Pumped::Head { at, end_stream } => head(stream, flight, at, end_stream),
             Pumped::Informational => {
@@ -87,7 +87,7 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
             }
             Pumped::Downstream(error) => {
                 flight.attempts.clear();
-                return stream.downstream_failed(error).await;
+                return stream.downstream_failed(*error).await;
             }
             Pumped::Filter(reply) => Turn::Reply(reply),
             Pumped::BodyTooLarge => {

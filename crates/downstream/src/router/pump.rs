@@ -15,7 +15,7 @@ pub(super) enum Pumped {
     /// This attempt is on a connection: its head is to be sent.
     Connected(usize),
     /// This attempt got no connection.
-    NotConnected(usize, PoolError),
+    NotConnected(usize, Box<PoolError>),
     /// The response's head is in the stream's heads.
     Head {
         /// Whose it is.
@@ -28,9 +28,9 @@ pub(super) enum Pumped {
     /// The response is complete.
     Complete,
     /// This attempt failed.
-    Upstream(usize, StreamError),
+    Upstream(usize, Box<StreamError>),
     /// The downstream side failed.
-    Downstream(DownstreamError),
+    Downstream(Box<DownstreamError>),
     /// A timer of the stream ran out.
     Timeout(Timeout),
     /// A timer of the flight ran out.
@@ -57,24 +57,18 @@ pub(super) fn poll<D: Downstream>(
             Ok(moved) => moved,
             Err(end) => {
                 // What the upstream was to get before the client failed is its own; nobody waits for it.
-                flight.attempts.iter_mut().filter_map(Attempt::live).for_each(|up| drop(up.poll_flush(cx)));
+                for up in flight.attempts.iter_mut().filter_map(Attempt::live) {
+                    let _ = up.poll_flush(cx);
+                }
                 return Poll::Ready(end);
             }
         };
-        let mut failed_write = None;
         for at in 0..flight.attempts.len() {
             match poll_attempt(stream, flight, at, cx) {
                 Turn::Idle => {}
                 Turn::Moved => moved = true,
-                Turn::FailedWrite(error) => failed_write = Some((at, error)),
                 Turn::Done(pumped) => return Poll::Ready(pumped),
             }
-        }
-        // A failed write is told only where no answer is to be read: an upstream may answer early and close.
-        if let Some((at, error)) = failed_write
-            && !moved
-        {
-            return Poll::Ready(Pumped::Upstream(at, error));
         }
         if stream.filters_see_bodies()
             && let Poll::Ready(reply) = stream.poll_filters(cx)
@@ -94,7 +88,7 @@ pub(super) fn poll<D: Downstream>(
         }
         let full = stream.buffered() > flight.limits.down;
         if let Poll::Ready(Err(error)) = stream.down.poll_flush(cx) {
-            return Poll::Ready(Pumped::Downstream(error));
+            return Poll::Ready(Pumped::Downstream(Box::new(error)));
         }
         moved |= full && stream.buffered() <= flight.limits.down;
         if full || flight.held_back {
@@ -107,7 +101,7 @@ pub(super) fn poll<D: Downstream>(
     if stream.request_complete
         && let Poll::Ready(error) = stream.down.poll_disconnect(cx)
     {
-        return Poll::Ready(Pumped::Downstream(error));
+        return Poll::Ready(Pumped::Downstream(Box::new(error)));
     }
     arm(stream, flight);
     stream.poll_timers(cx).map(|timeout| expired(stream, flight, timeout))
@@ -122,7 +116,7 @@ fn give_way<D: Downstream>(
     (up, down): (bool, bool),
 ) -> Poll<Pumped> {
     if let Poll::Ready(Err(error)) = stream.down.poll_flush(cx) {
-        return Poll::Ready(Pumped::Downstream(error));
+        return Poll::Ready(Pumped::Downstream(Box::new(error)));
     }
     if up {
         count_client_pause(stream, &flight.cluster, true);
@@ -184,7 +178,6 @@ fn expired<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, timeout: Time
 enum Turn {
     Idle,
     Moved,
-    FailedWrite(StreamError),
     Done(Pumped),
 }
 
@@ -205,15 +198,14 @@ fn poll_attempt<D: Downstream>(
                     attempt.step = Step::Live(up);
                     Turn::Done(Pumped::Connected(at))
                 }
-                Poll::Ready(Err(error)) => Turn::Done(Pumped::NotConnected(at, error)),
+                Poll::Ready(Err(error)) => Turn::Done(Pumped::NotConnected(at, Box::new(error))),
             };
         }
     };
     let mut turn = Turn::Idle;
     let waiting = up.buffered();
-    let mut sent = Poll::Ready(Ok(()));
     if up.wants_flush() || attempt.backed_up {
-        sent = up.poll_flush(cx);
+        let _ = up.poll_flush(cx);
         // With room again, the request goes on.
         let backed_up = up.buffered() > flight.limits.up;
         if backed_up != attempt.backed_up {
@@ -236,10 +228,7 @@ fn poll_attempt<D: Downstream>(
             }
         }
     }
-    match sent {
-        Poll::Ready(Err(error)) if matches!(turn, Turn::Idle) => Turn::FailedWrite(error),
-        _ => turn,
-    }
+    turn
 }
 
 /// Takes the request's next piece, where there is one and those who get it have room, and hands it on.
@@ -253,7 +242,7 @@ fn poll_request<D: Downstream>(
     }
     match stream.poll_request(cx) {
         Poll::Pending => Ok(false),
-        Poll::Ready(Err(error)) => Err(Pumped::Downstream(error)),
+        Poll::Ready(Err(error)) => Err(Pumped::Downstream(Box::new(error))),
         Poll::Ready(Ok(event)) => {
             hand_up(stream, flight, event)?;
             stream.request_sent();

@@ -102,7 +102,19 @@ impl Timeouts {
 
     /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`), `elapsed` after the request was
     /// complete.
+    #[inline]
     pub(super) fn announce(&self, config: &RouterConfig, head: &mut RequestHead, elapsed: Duration) {
+        let usual = self.global == Some(DEFAULT_TIMEOUT) && self.per_try.is_none() && elapsed.is_zero();
+        let alone = !(config.suppress_envoy_headers || self.expected || self.tells_grpc);
+        if usual && alone && !head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs) {
+            // What most requests have is a line at hand.
+            head.headers.append_line(Known::XEnvoyExpectedRqTimeoutMs, DEFAULT_TIMEOUT_LINE);
+        } else {
+            self.work_out_and_announce(config, head, elapsed);
+        }
+    }
+
+    fn work_out_and_announce(&self, config: &RouterConfig, head: &mut RequestHead, elapsed: Duration) {
         let own = self.per_try.filter(|_| !self.hedge).or(self.global);
         let left = self.global.map(|global| global.saturating_sub(elapsed).max(Duration::from_millis(1)));
         let time = own.map(|own| left.map_or(own, |left| own.min(left)));
@@ -113,10 +125,6 @@ impl Timeouts {
             return;
         }
         match time {
-            // What most routes have is a line at hand.
-            Some(DEFAULT_TIMEOUT) if !head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs) => {
-                head.headers.append_line(Known::XEnvoyExpectedRqTimeoutMs, DEFAULT_TIMEOUT_LINE);
-            }
             Some(time) => {
                 head.headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, time.as_millis() as u64);
             }

@@ -276,7 +276,7 @@ impl ByteStream for Tunnel {
             inner.sent_end = true;
             inner.exchange.encode_data(b"", true);
         }
-        let _ = ready!(inner.exchange.poll_flush(cx));
+        ready!(inner.exchange.poll_flush(cx));
         if !inner.http2 && !matches!(inner.reading, Reading::Failed(_)) {
             inner.reading = Reading::Ended { trailers: false };
         }

@@ -77,7 +77,7 @@ impl Exchange {
     /// # Errors
     /// A head that cannot be written (a local reset; nothing was sent).
     #[inline]
-    pub fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
+    pub fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), Box<StreamError>> {
         each!(&mut self.kind, x => x.encode_head(head, end_stream))
     }
 
@@ -113,12 +113,9 @@ impl Exchange {
 
     /// Sends what waits; ready when nothing does. A failed write is not told here but by
     /// [`poll_event`](Self::poll_event), after whatever the upstream has answered before it closed.
-    ///
-    /// # Errors
-    /// None for HTTP/1.
     #[inline]
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        each!(&mut self.kind, x => x.poll_flush(cx).map(Ok))
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(&mut self.kind, x => x.poll_flush(cx))
     }
 
     /// The next event of the response; heads and trailers are filled in where it is one of those. Not to be
@@ -132,7 +129,7 @@ impl Exchange {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
         trailers: &mut HeaderMap,
-    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+    ) -> Poll<Result<UpstreamEvent, Box<StreamError>>> {
         each!(&mut self.kind, x => x.poll_event(cx, head, trailers))
     }
 

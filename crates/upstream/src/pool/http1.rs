@@ -101,7 +101,11 @@ impl Http1Exchange {
         on!(&self.connection, c => c.data(), &[])
     }
 
-    pub(super) fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
+    pub(super) fn encode_head(
+        &mut self,
+        head: &RequestHead,
+        end_stream: bool,
+    ) -> Result<(), Box<StreamError>> {
         on!(&mut self.connection, c => c.encode_head(head, end_stream), Ok(()))
     }
 
@@ -129,7 +133,7 @@ impl Http1Exchange {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
         trailers: &mut HeaderMap,
-    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+    ) -> Poll<Result<UpstreamEvent, Box<StreamError>>> {
         on!(&mut self.connection, c => c.poll_event(cx, head, trailers), Poll::Pending)
     }
 }
@@ -168,7 +172,7 @@ impl Connection {
         }
     }
 
-    fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), StreamError> {
+    fn encode_head(&mut self, head: &RequestHead, end_stream: bool) -> Result<(), Box<StreamError>> {
         self.borrow_out();
         let case = self.core().config().http.header_case;
         let Traffic { out, bytes, .. } = &mut self.traffic;
@@ -180,14 +184,14 @@ impl Connection {
                 }
                 Ok(())
             }
-            Err(_) => Err(StreamError {
+            Err(_) => Err(Box::new(StreamError {
                 reason: ResetReason::LocalReset,
                 codec_details: Some("http1.invalid_request_head"),
                 request_sent: false,
                 response_begun: false,
                 stale_reuse: false,
                 oddity: None,
-            }),
+            })),
         }
     }
 
@@ -281,7 +285,7 @@ impl Connection {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
         trailers: &mut HeaderMap,
-    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+    ) -> Poll<Result<UpstreamEvent, Box<StreamError>>> {
         self.traffic.input.consume(std::mem::take(&mut self.traffic.consumed));
         self.traffic.data = 0..0;
         loop {
@@ -361,7 +365,7 @@ impl Connection {
 
     /// The upstream closed its side.
     #[cold]
-    fn ended(&mut self) -> Result<UpstreamEvent, StreamError> {
+    fn ended(&mut self) -> Result<UpstreamEvent, Box<StreamError>> {
         if self.codec.upgraded() {
             // Nothing ends a tunnel in order. Envoy takes what the host said as all, and closes.
             return Err(self.failed(ResetReason::ConnectionTermination, None));
@@ -375,25 +379,25 @@ impl Connection {
     }
 
     #[cold]
-    fn malformed(&mut self, error: ResponseError) -> StreamError {
+    fn malformed(&mut self, error: ResponseError) -> Box<StreamError> {
         self.core().stats.upstream_cx_protocol_error.inc();
         let tongue = Tongue::of_server(self.traffic.input.unread()).filter(|tongue| *tongue != Tongue::Http1);
         let failed = self.failed(ResetReason::ProtocolError, Some(error.details()));
-        StreamError { oddity: tongue.map(Oddity::Speaks), ..failed }
+        Box::new(StreamError { oddity: tongue.map(Oddity::Speaks), ..*failed })
     }
 
     #[cold]
-    fn failed(&self, reason: ResetReason, codec_details: Option<&'static str>) -> StreamError {
+    fn failed(&self, reason: ResetReason, codec_details: Option<&'static str>) -> Box<StreamError> {
         let response_begun = self.traffic.bytes.wire_received > 0;
         let by_peer = reason == ResetReason::ConnectionTermination;
-        StreamError {
+        Box::new(StreamError {
             reason,
             codec_details,
             request_sent: self.traffic.bytes.wire_sent > 0,
             response_begun,
             stale_reuse: by_peer && !response_begun && self.reused(),
             oddity: None,
-        }
+        })
     }
 }
 

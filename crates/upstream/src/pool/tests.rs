@@ -5,7 +5,7 @@ use crate::testing::{Manner, Peer, World, cluster, now, run, settle};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead, Version};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -50,7 +50,7 @@ fn pending(cluster: &Cluster) -> PendingStream {
     }
 }
 
-async fn event(exchange: &mut Exchange, head: &mut ResponseHead) -> Result<UpstreamEvent, StreamError> {
+async fn event(exchange: &mut Exchange, head: &mut ResponseHead) -> Result<UpstreamEvent, Box<StreamError>> {
     let mut trailers = HeaderMap::new();
     poll_fn(|cx| {
         let _ = exchange.poll_flush(cx);
@@ -61,11 +61,11 @@ async fn event(exchange: &mut Exchange, head: &mut ResponseHead) -> Result<Upstr
 
 async fn send(exchange: &mut Exchange) {
     exchange.encode_head(&get(), true).unwrap();
-    poll_fn(|cx| exchange.poll_flush(cx)).await.unwrap();
+    poll_fn(|cx| exchange.poll_flush(cx)).await;
 }
 
 /// The whole response: status and body.
-async fn response(exchange: &mut Exchange) -> Result<(u16, Vec<u8>), StreamError> {
+async fn response(exchange: &mut Exchange) -> Result<(u16, Vec<u8>), Box<StreamError>> {
     let (mut head, mut body) = (ResponseHead::default(), Vec::new());
     loop {
         let end = match event(exchange, &mut head).await? {
@@ -205,7 +205,7 @@ fn an_answer_sent_before_the_peer_closed_survives_a_failed_write() {
         let (world, cluster) = world(|_| {});
         let mut x = open(&cluster).await.unwrap();
         x.encode_head(&post(Some("9")), false).unwrap();
-        poll_fn(|cx| x.poll_flush(cx)).await.unwrap();
+        poll_fn(|cx| x.poll_flush(cx)).await;
         world.peer(|p| p.write(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\n\r\n"));
         world.peers.accepted.borrow_mut().clear();
         x.encode_data(b"123456789", true);
@@ -393,7 +393,7 @@ fn an_exchange_that_is_dropped_early_closes_its_connection() {
         let mut x = open(&cluster).await.unwrap();
         // An answer before the request is complete.
         x.encode_head(&post(Some("5")), false).unwrap();
-        poll_fn(|cx| x.poll_flush(cx)).await.unwrap();
+        poll_fn(|cx| x.poll_flush(cx)).await;
         world.peer(|p| p.write(OK));
         assert_eq!(response(&mut x).await.unwrap().0, 200);
         drop(x);
@@ -459,9 +459,7 @@ fn large_pieces_go_out_uncopied_and_what_is_not_taken_waits() {
             let mut seen = String::new();
             while x.buffered() > 0 {
                 seen += &world.peer(|p| p.read());
-                if let Poll::Ready(Err(error)) = x.poll_flush(&mut cx) {
-                    panic!("{error}");
-                }
+                let _ = x.poll_flush(&mut cx);
             }
             seen += &world.peer(|p| p.read());
             let chunked = seen.contains("transfer-encoding: chunked");

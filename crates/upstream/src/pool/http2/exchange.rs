@@ -94,7 +94,7 @@ impl Http2Exchange {
         &mut self,
         head: &RequestHead,
         end_stream: bool,
-    ) -> Result<(), StreamError> {
+    ) -> Result<(), Box<StreamError>> {
         let now = self.connection.core.worker.now();
         self.said_all = end_stream;
         let state = &mut *self.connection.state.borrow_mut();
@@ -133,14 +133,14 @@ impl Http2Exchange {
                 let failure = Failure { details, ..Failure::new(ResetReason::LocalReset) };
                 self.step = Step::Failed(failure);
                 state.released(now);
-                Err(StreamError {
+                Err(Box::new(StreamError {
                     reason: failure.reason,
                     codec_details: details,
                     request_sent: false,
                     response_begun: false,
                     stale_reuse: false,
                     oddity: None,
-                })
+                }))
             }
         }
     }
@@ -189,7 +189,7 @@ impl Http2Exchange {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
         trailers: &mut HeaderMap,
-    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+    ) -> Poll<Result<UpstreamEvent, Box<StreamError>>> {
         let key = match self.step {
             Step::Open(key) => key,
             Step::Failed(failure) => return Poll::Ready(Err(self.error(failure, false, None))),
@@ -255,17 +255,17 @@ impl Http2Exchange {
     }
 
     /// `lacking` is what an upgrade would have needed of the peer.
-    fn error(&self, failure: Failure, response_begun: bool, lacking: Option<Oddity>) -> StreamError {
+    fn error(&self, failure: Failure, response_begun: bool, lacking: Option<Oddity>) -> Box<StreamError> {
         let cut = failure.reason == ResetReason::ConnectionTermination;
         let asked = matches!(self.upgrade, Upgrade::Asked(_));
-        StreamError {
+        Box::new(StreamError {
             oddity: failure.oddity.or(lacking.filter(|_| asked)),
             reason: failure.reason,
             codec_details: failure.details,
             request_sent: self.bytes.wire_sent > 0,
             response_begun,
             stale_reuse: cut && !response_begun && self.reused,
-        }
+        })
     }
 
     /// As [`encode_data`](Self::encode_data): the connection's task sends for all of its streams.

@@ -85,7 +85,7 @@ impl TcpExchange {
         &mut self,
         _: &RequestHead,
         end_stream: bool,
-    ) -> Result<(), StreamError> {
+    ) -> Result<(), Box<StreamError>> {
         if end_stream {
             self.sending = Sending::Ending;
         }
@@ -151,7 +151,7 @@ impl TcpExchange {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
         _: &mut HeaderMap,
-    ) -> Poll<Result<UpstreamEvent, StreamError>> {
+    ) -> Poll<Result<UpstreamEvent, Box<StreamError>>> {
         if !self.answered {
             self.answered = true;
             *head = ResponseHead::new(200);
@@ -180,14 +180,14 @@ impl TcpExchange {
             }
             Err(_) => {
                 self.connection.closed_by_host();
-                Err(StreamError {
+                Err(Box::new(StreamError {
                     reason: ResetReason::ConnectionTermination,
                     codec_details: None,
                     request_sent: self.bytes.wire_sent > 0,
                     response_begun: true,
                     stale_reuse: false,
                     oddity: None,
-                })
+                }))
             }
         })
     }
