@@ -13,6 +13,7 @@ pub use places::{FieldPlaces, Spot};
 pub use tongue::Tongue;
 
 use crate::stream_info::{ConnectionInfo, StreamInfo};
+use std::cell::RefCell;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::{self, Write};
 use std::hash::{Hash, Hasher};
@@ -92,7 +93,7 @@ pub enum Subject<'a> {
 }
 
 /// An explanation, before it is written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Note {
     /// What happened, and the cause.
     pub cause: String,
@@ -105,12 +106,33 @@ pub struct Note {
 /// Longest line in bytes: what clients send may be part of it.
 const LONGEST: usize = 2048;
 
+thread_local! {
+    /// What this thread would have told since somebody began to listen.
+    static HEARD: RefCell<Option<Vec<(Why, Note)>>> = const { RefCell::new(None) };
+}
+
+/// Runs `run`, and gives what this thread explains meanwhile instead of writing it.
+pub fn overhear<R>(run: impl FnOnce() -> R) -> (R, Vec<(Why, Note)>) {
+    let before = HEARD.replace(Some(Vec::new()));
+    let result = run();
+    (result, HEARD.replace(before).unwrap_or_default())
+}
+
 static LIMITER: Mutex<Limiter> = Mutex::new(Limiter::new());
 
 /// Writes the line that `note` makes, unless there were too many of it lately: at most [`LINES`] in [`PERIOD`] for each
 /// identifier and `about`, which is what the fault is to be looked for in, such as a cluster's name.
 #[cold]
 pub fn tell(why: Why, about: impl Hash, now: Instant, subject: Subject<'_>, note: impl FnOnce() -> Note) {
+    if HEARD.with_borrow(Option::is_some) {
+        // Made before it is kept: a note may look at much.
+        let note = note();
+        return HEARD.with_borrow_mut(|heard| {
+            if let Some(heard) = heard {
+                heard.push((why, note));
+            }
+        });
+    }
     if !tracing::event_enabled!(target: "config", tracing::Level::WARN) {
         return;
     }

@@ -1,6 +1,7 @@
 //! From an accepted socket to the router's request for a cluster, and back: listeners, the HTTP connection
 //! manager, HTTP filters, routes and the router.
 
+pub mod explain;
 pub mod filter;
 pub mod hcm;
 pub mod listener;

@@ -3,9 +3,10 @@
 //! The last one of a chain serves the connection (the HTTP connection manager does). Those before it are gates: a
 //! connection passes them one after another, and each may close it, or look at its bytes from then on.
 
+use crate::hcm::HcmConfig;
 use crate::listener::Draining;
 use crate::world::{CompileEnv, World};
-use nuncio_core::config::CompileContext;
+use nuncio_core::config::{CompileContext, Place};
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
 use prost::{Message, Name};
@@ -28,6 +29,11 @@ pub struct ListenerFacts<'a> {
 pub trait NetworkFilterConfig: Send + Sync {
     /// One worker's live form of it, for a listener that may drain.
     fn start(self: Arc<Self>, world: &Rc<World>, draining: &Rc<Draining>) -> Rc<dyn NetworkFilter>;
+
+    /// It, where it is an HTTP connection manager.
+    fn connection_manager(self: Arc<Self>) -> Option<Arc<HcmConfig>> {
+        None
+    }
 }
 
 /// One worker's network filter.
@@ -59,6 +65,12 @@ pub trait NetworkGate {
         io: Box<dyn ByteStream>,
         connection: Rc<ConnectionInfo>,
     ) -> Pin<Box<dyn Future<Output = Option<Passed>>>>;
+
+    /// Whether it may see a connection that is only explained. One that would take from what connections share
+    /// (tokens, say) may not.
+    fn rehearses(&self) -> bool {
+        true
+    }
 }
 
 /// A connection that has passed a gate.
@@ -81,6 +93,12 @@ pub enum CompiledFilter {
 pub(crate) struct Gated {
     pub(crate) gates: Vec<Rc<dyn NetworkGate>>,
     pub(crate) serving: Rc<dyn NetworkFilter>,
+}
+
+/// A network filter by its name, and where it stands.
+pub(crate) struct Named {
+    pub(crate) name: Box<str>,
+    pub(crate) place: Option<Place>,
 }
 
 impl NetworkFilter for Gated {

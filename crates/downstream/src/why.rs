@@ -6,7 +6,7 @@ mod route;
 mod tls;
 mod upstream;
 
-pub(crate) use connection::{bad_head, not_http2, refused_head};
+pub(crate) use connection::{bad_head, broken_http2, refused_head};
 pub(crate) use route::{
     body_too_large, cluster_not_found, maintenance, no_cluster_for_tcp, no_route, timed_out,
     upgrade_not_allowed,

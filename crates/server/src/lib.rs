@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod dynamic;
+pub mod explain;
 pub mod http;
 pub mod log;
 pub mod memory;
@@ -28,6 +29,7 @@ pub fn main(options: Options) -> ExitCode {
         level: match &options.command {
             // Its own lines are what the demo shows.
             Some(Command::Demo { .. }) => log::Level::Warning,
+            Some(Command::Explain { .. }) => log::Level::Error,
             _ => log::Level::parse(&options.log_level).unwrap_or(log::Level::Info),
         },
         components: options.component_log_levels().unwrap_or_default(),
@@ -54,6 +56,20 @@ pub fn main(options: Options) -> ExitCode {
             each.unsupported = *unsupported;
             each.allow_unknown_static_fields = *allow_unknown_static_fields;
             validate_all(each, files)
+        }
+        Some(Command::Explain {
+            config_path,
+            listener,
+            json,
+            unsupported,
+            allow_unknown_static_fields,
+            request,
+        }) => {
+            let mut own = options.clone();
+            own.config_path.clone_from(config_path);
+            own.unsupported = *unsupported;
+            own.allow_unknown_static_fields = *allow_unknown_static_fields;
+            explain::main(&own, request, listener.as_deref(), *json)
         }
         None if options.mode == Mode::Validate => validate(&options),
         None => match Source::of(&options) {

@@ -5,6 +5,7 @@ use crate::cli::{Mode, Options};
 use crate::config::{self, Compiled, Refused, Source, Surroundings};
 use crate::critical;
 use crate::dynamic::{Dynamic, DynamicRoutes, DynamicSecrets, Permissions, Sds, Unknown};
+use crate::explain::Explainer;
 use crate::http::Site;
 use crate::log;
 use crate::signal::{Signal, Signals};
@@ -21,7 +22,7 @@ use nuncio_net::listen::{BindError, BoundSocket, bind};
 use nuncio_net::worker::{Worker, block_on_local};
 use nuncio_upstream::discovery::Discovery;
 use nuncio_upstream::manager::ClusterSet;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -103,6 +104,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
             node_cluster: bootstrap.node.cluster.as_str().into(),
         });
     }
+    let node_cluster = bootstrap.node.cluster.clone();
     let (actions, mut asked) = unbounded_channel();
     let threads: Rc<RefCell<Option<Workers>>> = Rc::default();
     let counted = Rc::clone(&threads);
@@ -131,6 +133,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         lifecycle,
         progress: Rc::new(Cell::new(State::Initializing)),
         actions,
+        explainer: OnceCell::new(),
     });
     let main = Worker::new(workers, clock.clone(), Rng::from_os());
     if let Some(site) = site {
@@ -143,6 +146,8 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         () = discovery.start().wait() => {}
         () = told_to_end(&mut signals) => return Ok(()),
     }
+    let explainer = Explainer::new(&listeners, &main, &node_cluster);
+    let _ = admin.explainer.set(explainer);
     follow_sources(&admin, surroundings, &unknown, &main)?;
     tracing::info!(target: "config", "all dependencies initialized. starting workers");
     *threads.borrow_mut() =

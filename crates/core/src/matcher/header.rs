@@ -4,6 +4,7 @@ use super::{StringMatcher, compile_regex};
 use crate::config::CompileContext;
 use nuncio_codec::head::{HeaderMap, Known, Name};
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
+use std::fmt;
 use std::ops::Range;
 
 /// A compiled `HeaderMatcher`. Pseudo headers are entries of the map like any other.
@@ -94,6 +95,29 @@ impl HeaderMatcher {
     }
 }
 
+impl fmt::Display for HeaderMatcher {
+    /// The header's name and what is asked of it, as in `x-canary exact "yes"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.name)?;
+        match &self.test {
+            Test::Present(present) => write!(f, "present_match {present}")?,
+            Test::Value(matcher) => matcher.fmt(f)?,
+            Test::Range(range) => write!(f, "range_match [{}, {})", range.start, range.end)?,
+        }
+        if self.invert {
+            f.write_str(" (invert_match)")?;
+        }
+        if self.missing_is_empty { f.write_str(" (treat_missing_header_as_empty)") } else { Ok(()) }
+    }
+}
+
+impl HeaderMatcher {
+    /// The header that is looked at, in lower case.
+    pub fn header(&self) -> &str {
+        &self.name
+    }
+}
+
 enum Judge<'a> {
     Value(&'a StringMatcher),
     Range(&'a Range<i64>),
@@ -133,12 +157,28 @@ impl QueryParameterMatcher {
         Some(Self { name: name.as_bytes().into(), test, present })
     }
 
+    /// The parameter that is looked at.
+    pub fn parameter(&self) -> &[u8] {
+        &self.name
+    }
+
     /// Whether the query string (what follows `?`, not decoded) matches. The parameter's first value counts.
     pub fn matches(&self, query: &[u8]) -> bool {
         match (parameter(query, &self.name), &self.test) {
             (None, _) => !self.present,
             (Some(value), Some(test)) => test.matches(value),
             (Some(_), None) => self.present,
+        }
+    }
+}
+
+impl fmt::Display for QueryParameterMatcher {
+    /// The parameter's name and what is asked of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.name.escape_ascii())?;
+        match &self.test {
+            Some(test) => test.fmt(f),
+            None => write!(f, "present_match {}", self.present),
         }
     }
 }

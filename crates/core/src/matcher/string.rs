@@ -3,6 +3,7 @@
 use super::{Regex, program_fits};
 use crate::config::CompileContext;
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
+use std::fmt;
 
 /// A compiled `StringMatcher`: one pattern over bytes.
 #[derive(Clone, Debug)]
@@ -90,6 +91,21 @@ impl StringMatcher {
             Pattern::Exact(p) if !self.ignore_case => Some(p),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for StringMatcher {
+    /// Its field and text, as in `prefix "/v1"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, text): (_, &[u8]) = match &self.pattern {
+            Pattern::Exact(p) => ("exact", p),
+            Pattern::Prefix(p) => ("prefix", p),
+            Pattern::Suffix(p) => ("suffix", p),
+            Pattern::Contains(p) => ("contains", p),
+            Pattern::Regex(r) => ("safe_regex", r.pattern().as_bytes()),
+        };
+        write!(f, "{kind} \"{}\"", text.escape_ascii())?;
+        if self.ignore_case { f.write_str(" (ignore_case)") } else { Ok(()) }
     }
 }
 

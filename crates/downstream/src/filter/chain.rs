@@ -8,7 +8,9 @@ use crate::hcm::stream::Heads;
 use crate::route::Route;
 use crate::router::RouterConfig;
 use crate::world::World;
+use nuncio_core::config::Place;
 use nuncio_core::stream_info::StreamInfo;
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub struct ChainConfig {
 pub struct ChainEntry {
     /// The name by which routes refer to it.
     pub name: Arc<str>,
+    /// Where it stands.
+    pub place: Option<Place>,
     /// Its configuration.
     pub config: Arc<dyn HttpFilterConfig>,
     /// Off unless a route turns it on.
@@ -50,6 +54,7 @@ const KEEP: usize = 64;
 
 struct LiveEntry {
     name: Arc<str>,
+    place: Option<Place>,
     filter: Rc<dyn LiveHttpFilter>,
     disabled: bool,
 }
@@ -82,7 +87,7 @@ impl ChainConfig {
     pub fn start(&self, world: &Rc<World>, stat_prefix: &str) -> LiveChain {
         let live = |entry: &ChainEntry| {
             let filter = Arc::clone(&entry.config).start(world, stat_prefix);
-            LiveEntry { name: Arc::clone(&entry.name), filter, disabled: entry.disabled }
+            LiveEntry { name: Arc::clone(&entry.name), place: entry.place, filter, disabled: entry.disabled }
         };
         LiveChain { entries: self.filters.iter().map(live).collect(), spare: Rc::default() }
     }
@@ -101,13 +106,7 @@ impl LiveChain {
             self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(Chain::new(Rc::clone(&self.spare))));
         chain.limits = Limits { request: limit, response: limit, reroute: false };
         for entry in &self.entries {
-            let of_route = route.and_then(|r| r.filters.get(&entry.name));
-            let disabled =
-                of_route.and_then(|o| o.disabled()).unwrap_or(entry.disabled && of_route.is_none());
-            if disabled {
-                continue;
-            }
-            let configs = of_route.map(|o| o.configs()).unwrap_or_default();
+            let Some(configs) = entry.in_force(route) else { continue };
             if let Some(filter) = Rc::clone(&entry.filter).make(RouteSays { configs, route }) {
                 chain.sees_bodies |= filter.sees_bodies();
                 chain.filters.push(filter);
@@ -118,6 +117,56 @@ impl LiveChain {
             return None;
         }
         Some(chain)
+    }
+}
+
+impl LiveEntry {
+    /// What the route taken says to the filter; `None` where it is off.
+    #[inline]
+    fn in_force<'r>(&self, route: Option<&'r Arc<Route>>) -> Option<&'r [Arc<dyn Any + Send + Sync>]> {
+        let of_route = route.and_then(|r| r.filters.get(&self.name));
+        let disabled = of_route.and_then(|o| o.disabled()).unwrap_or(self.disabled && of_route.is_none());
+        if disabled { None } else { Some(of_route.map(|o| o.configs()).unwrap_or_default()) }
+    }
+}
+
+/// What part a filter of a chain has in a stream, for explanations.
+pub(crate) struct Standing {
+    pub(crate) name: Arc<str>,
+    pub(crate) place: Option<Place>,
+    pub(crate) state: &'static str,
+    /// Where the route's configurations of it stand.
+    pub(crate) per_route: Vec<Option<Place>>,
+    /// A stream of this route has an instance of it.
+    pub(crate) made: bool,
+    /// An instance may see requests that are explained.
+    pub(crate) rehearses: bool,
+}
+
+impl LiveChain {
+    /// Leaves out the filters of these names, and those that do not rehearse.
+    pub(crate) fn leave_out(&mut self, names: &[Arc<str>]) {
+        let entries = std::mem::take(&mut self.entries).into_vec();
+        self.entries =
+            entries.into_iter().filter(|e| e.filter.rehearses() && !names.contains(&e.name)).collect();
+    }
+
+    /// Every filter, and what part it has in a stream of this route.
+    pub(crate) fn standings(&self, route: Option<&Arc<Route>>) -> Vec<Standing> {
+        let standing = |entry: &LiveEntry| {
+            let of_route = route.and_then(|r| r.filters.get(&entry.name));
+            let (state, made) = match entry.in_force(route) {
+                None => ("off", false),
+                Some(configs) => match Rc::clone(&entry.filter).make(RouteSays { configs, route }) {
+                    None => ("has no part in this route", false),
+                    Some(_) => ("in force", true),
+                },
+            };
+            let per_route = of_route.map(|o| o.places().to_vec()).unwrap_or_default();
+            let (name, rehearses) = (Arc::clone(&entry.name), entry.filter.rehearses());
+            Standing { name, place: entry.place, state, per_route, made, rehearses }
+        };
+        self.entries.iter().map(standing).collect()
     }
 }
 
@@ -154,6 +203,11 @@ impl Chain {
         if spare.len() < KEEP {
             spare.push(self);
         }
+    }
+
+    /// The number of the filter that has the request's head; `None` where it is through.
+    pub(crate) fn holder(&self) -> Option<usize> {
+        (!self.request.is_through()).then(|| self.request.passed())
     }
 
     /// Whether one of the filters sees bodies.

@@ -230,6 +230,11 @@ impl<D: Direction> Lane<D> {
         self.state != State::Unborn
     }
 
+    /// How many filters the head has passed; the next one has it, where it waits.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed
+    }
+
     /// Whether the head has passed all filters.
     pub(crate) fn is_through(&self) -> bool {
         self.state == State::Through

@@ -10,8 +10,8 @@ mod chain;
 mod factory;
 mod lane;
 
-pub(crate) use chain::Parts;
 pub use chain::{Chain, ChainConfig, ChainEntry, LiveChain};
+pub(crate) use chain::{Parts, Standing};
 pub use factory::{AnyHttpFilterFactory, Compiled, HttpFilterFactory};
 pub(crate) use lane::{LaneEvent, Verdict};
 
@@ -166,6 +166,12 @@ pub trait HttpFilterConfig: Send + Sync {
 pub trait LiveHttpFilter {
     /// An instance for one stream; `None` where it has no part in it.
     fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>>;
+
+    /// Whether an instance may see a request that is only explained. One that would take from what streams share
+    /// (tokens, say) may not.
+    fn rehearses(&self) -> bool {
+        true
+    }
 }
 
 /// What the route taken says to a filter.

@@ -606,7 +606,8 @@ fn compile_chain(
                 good = false;
             }
             Some(Compiled::Filter(config)) => {
-                chain.filters.push(ChainEntry { name: name.into(), config, disabled });
+                let place = filter_cx.place();
+                chain.filters.push(ChainEntry { name: name.into(), place, config, disabled });
             }
         }
     }

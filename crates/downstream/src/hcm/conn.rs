@@ -106,15 +106,10 @@ async fn first_bytes(down: &mut H1Connection, hcm: &Hcm) -> Option<Codec> {
     let deadline = hcm.config.timeouts.idle.and_then(|d| since.checked_add(d));
     poll_fn(|cx| {
         loop {
-            // As Envoy: this much of the preface is enough.
-            let wanted = PREFACE.get(..SNIFF).unwrap_or_default();
-            let unread = down.unread();
-            let len = unread.len().min(SNIFF);
-            if unread.get(..len) != wanted.get(..len) {
-                return Poll::Ready(Some(Codec::Http1));
-            }
-            if len == SNIFF {
-                return Poll::Ready(Some(Codec::Http2));
+            match begins_http2(down.unread()) {
+                Some(true) => return Poll::Ready(Some(Codec::Http2)),
+                Some(false) => return Poll::Ready(Some(Codec::Http1)),
+                None => {}
             }
             match down.poll_fill(cx) {
                 Poll::Ready(Read::Bytes) => {}
@@ -130,6 +125,17 @@ async fn first_bytes(down: &mut H1Connection, hcm: &Hcm) -> Option<Codec> {
 
 /// `PRI * HTTP/2`
 const SNIFF: usize = 12;
+
+/// Whether a connection's first bytes are HTTP/2's preface, of which, as in Envoy, that much is enough; `None`: there
+/// are too few to tell.
+pub(super) fn begins_http2(bytes: &[u8]) -> Option<bool> {
+    let wanted = PREFACE.get(..SNIFF).unwrap_or_default();
+    let len = bytes.len().min(SNIFF);
+    if bytes.get(..len) != wanted.get(..len) {
+        return Some(false);
+    }
+    (len == SNIFF).then_some(true)
+}
 
 /// How a connection is closed from our side.
 enum Close {

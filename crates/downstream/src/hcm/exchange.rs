@@ -1,8 +1,10 @@
 //! The downstream half of one stream, as every protocol offers it to the stream's life.
 
+use crate::explain::Script;
 use nuncio_codec::head::{HeaderMap, ResponseHead};
 use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -103,6 +105,13 @@ pub trait Downstream {
 
     /// Bytes of this stream so far.
     fn bytes(&self) -> ByteCounts;
+
+    /// Whom the stream tells what it meets, where it is only rehearsed: then it ends before a host is connected to.
+    /// For every protocol there is nobody, so that the question is compiled away.
+    #[inline(always)]
+    fn script(&self) -> Option<&Rc<Script>> {
+        None
+    }
 }
 
 impl<D: Downstream + ?Sized> Downstream for Box<D> {
@@ -177,5 +186,10 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
 
     fn bytes(&self) -> ByteCounts {
         (**self).bytes()
+    }
+
+    #[inline(always)]
+    fn script(&self) -> Option<&Rc<Script>> {
+        (**self).script()
     }
 }

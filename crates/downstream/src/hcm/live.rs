@@ -90,6 +90,10 @@ impl NetworkFilterConfig for HcmConfig {
     fn start(self: Arc<Self>, world: &Rc<World>, draining: &Rc<Draining>) -> Rc<dyn NetworkFilter> {
         Hcm::new(self, world, Rc::clone(draining))
     }
+
+    fn connection_manager(self: Arc<Self>) -> Option<Arc<HcmConfig>> {
+        Some(self)
+    }
 }
 
 impl NetworkFilter for Hcm {
@@ -126,6 +130,21 @@ impl Hcm {
     pub fn answering(config: Arc<HcmConfig>, world: &Rc<World>, responder: Rc<dyn Responder>) -> Rc<Self> {
         let unseen = Registry::new().scope(&config.stat_prefix);
         Self::of(config, world, Draining::new(false), (unseen, None), Some(responder))
+    }
+
+    /// As [`new`](Self::new), for requests that are explained: without the filters of these names, and those that do
+    /// not rehearse.
+    pub(crate) fn new_without(
+        config: Arc<HcmConfig>,
+        world: &Rc<World>,
+        draining: Rc<Draining>,
+        names: &[Arc<str>],
+    ) -> Rc<Self> {
+        let mut hcm = Self::new(config, world, draining);
+        if let Some(own) = Rc::get_mut(&mut hcm) {
+            own.chains.iter_mut().for_each(|chain| chain.leave_out(names));
+        }
+        hcm
     }
 
     fn of(
@@ -170,6 +189,11 @@ impl Hcm {
         }
     }
 
+    /// A chain by its number.
+    pub(super) fn chain(&self, id: usize) -> Option<&LiveChain> {
+        self.chains.get(id)
+    }
+
     /// The filters of one stream through `chain`; `route` is the one taken.
     #[inline]
     pub fn filters(&self, chain: &ChainConfig, route: Option<&Arc<Route>>) -> Option<Box<Chain>> {
@@ -211,7 +235,7 @@ impl Hcm {
         }
     }
 
-    pub(super) fn take_heads(&self) -> Box<Heads> {
+    pub(crate) fn take_heads(&self) -> Box<Heads> {
         self.heads.borrow_mut().pop().unwrap_or_default()
     }
 

@@ -15,6 +15,7 @@ pub mod normalize;
 pub mod original_ip;
 pub mod policy;
 mod proxy_status;
+mod rehearse;
 pub mod request_id;
 pub mod response_headers;
 pub mod sanitize;

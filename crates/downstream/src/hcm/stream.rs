@@ -224,7 +224,7 @@ pub async fn run<D: Downstream>(start: StreamStart<D>) -> StreamEnd<D> {
 }
 
 impl<D: Downstream> Stream<D> {
-    fn new(start: StreamStart<D>) -> Self {
+    pub(crate) fn new(start: StreamStart<D>) -> Self {
         let StreamStart { down, mut heads, end_stream, started, connection, hcm, bad } = start;
         let worker = &hcm.world.worker;
         let mut info = StreamInfo::new(started, worker.wall(), connection, worker.rng().next());
@@ -288,6 +288,11 @@ impl<D: Downstream> Stream<D> {
             self.poll_timers(cx).map(|_| End::Reset)
         })
         .await
+    }
+
+    /// The number of the filter, among those made, that has the request's head.
+    pub(crate) fn waits_in(&self) -> Option<usize> {
+        self.filters.as_ref().and_then(|chain| chain.holder())
     }
 
     /// Whether there are filters before the router.
@@ -500,7 +505,7 @@ impl<D: Downstream> Stream<D> {
     }
 
     fn log(&self, log_type: LogType, now: Instant) {
-        if self.hcm.config.access_logs.is_empty() {
+        if self.hcm.config.access_logs.is_empty() || self.down.script().is_some() {
             return;
         }
         let context = self.format_context(log_type, now);

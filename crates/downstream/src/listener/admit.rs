@@ -74,7 +74,7 @@ async fn inspect(listener: &Rc<Listener>, io: &dyn ByteStream, facts: &mut Socke
 }
 
 /// How the look at the first bytes ended.
-enum Looked {
+pub(super) enum Looked {
     Done,
     Closed,
     TooLate,
@@ -83,7 +83,7 @@ enum Looked {
 /// Bytes that listener filters may look at.
 const LOOK_AT_MOST: usize = 64 * 1024;
 
-async fn look(
+pub(super) async fn look(
     listener: &Rc<Listener>,
     io: &dyn ByteStream,
     facts: &mut SocketFacts,
@@ -137,7 +137,7 @@ fn no_chain(listener: &Rc<Listener>, io: Box<dyn ByteStream>, facts: SocketFacts
 type Stream = (Box<dyn ByteStream>, Option<Rc<TlsInfo>>);
 
 /// The server's side of a handshake, within its time.
-async fn secure(
+pub(super) async fn secure(
     listener: &Rc<Listener>,
     io: Box<dyn ByteStream>,
     first: Vec<u8>,

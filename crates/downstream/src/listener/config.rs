@@ -7,7 +7,7 @@ use super::limits;
 use super::matching::{ChainMatch, find};
 use super::predicate::Predicate;
 use super::transport::DownstreamTransport;
-use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterConfig, NetworkGateConfig};
+use crate::network::{CompiledFilter, ListenerFacts, Named, NetworkFilterConfig, NetworkGateConfig};
 use crate::world::CompileEnv;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::address::Address;
@@ -86,8 +86,12 @@ pub struct FilterChainConfig {
     pub(super) connect_timeout: Option<Duration>,
     /// What serves its connections; they are closed where there is nothing.
     pub filter: Option<Arc<dyn NetworkFilterConfig>>,
+    /// Its name.
+    pub(crate) filter_name: Option<Named>,
     /// What they pass before.
     pub gates: Vec<Arc<dyn NetworkGateConfig>>,
+    /// Their names.
+    pub(crate) gate_names: Vec<Named>,
 }
 
 impl ListenerConfig {
@@ -377,6 +381,7 @@ impl FilterChainConfig {
         let count = filters.len();
         let last = count.saturating_sub(1);
         let (mut terminal, mut gates) = (None, Vec::new());
+        let (mut filter_name, mut gate_names) = (None, Vec::new());
         let mut good = true;
         for (i, filter) in filters.into_iter().enumerate() {
             let filter_cx = cx.item("filters", i);
@@ -394,8 +399,14 @@ impl FilterChainConfig {
                 continue;
             };
             match factory.compile_any(any, &typed_cx, env, facts) {
-                Some(CompiledFilter::Serving(filter)) if i == last => terminal = Some(filter),
-                Some(CompiledFilter::Gate(gate)) if i != last => gates.push(gate),
+                Some(CompiledFilter::Serving(filter)) if i == last => {
+                    terminal = Some(filter);
+                    filter_name = Some(Named { name: name.into(), place: filter_cx.place() });
+                }
+                Some(CompiledFilter::Gate(gate)) if i != last => {
+                    gates.push(gate);
+                    gate_names.push(Named { name: name.into(), place: filter_cx.place() });
+                }
                 Some(CompiledFilter::Serving(_)) => {
                     filter_cx.error(format!(
                         "Error: terminal filter named {name} of type {kind} must be the last filter in a network \
@@ -425,7 +436,9 @@ impl FilterChainConfig {
             transport: transport?,
             connect_timeout,
             filter: terminal,
+            filter_name,
             gates,
+            gate_names,
         })
     }
 }

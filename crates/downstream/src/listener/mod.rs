@@ -9,6 +9,7 @@ mod filter;
 mod limits;
 mod matching;
 mod predicate;
+mod rehearse;
 mod stats;
 mod transport;
 
@@ -19,6 +20,7 @@ pub use filter::{
     MakeListenerFilter,
 };
 pub use matching::SocketFacts;
+pub(crate) use rehearse::Rehearsed;
 pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 pub use transport::DownstreamTransport;
 

@@ -11,6 +11,7 @@ use nuncio_proto::pb::envoy::config::route::v3::route_action as pb;
 use pb::hash_policy::{
     ConnectionProperties, Cookie, CookieAttribute, FilterState, Header, PolicySpecifier, QueryParameter,
 };
+use std::fmt;
 use std::time::Duration;
 
 /// The policies of a route, in their order.
@@ -113,6 +114,31 @@ impl HashPolicies {
             }
         }
         hash
+    }
+}
+
+impl HashPolicies {
+    /// What each policy finds by itself, for explanations.
+    pub fn each(&self, head: &RequestHead, info: &StreamInfo) -> Vec<(String, Option<u64>)> {
+        let told = |policy: &HashPolicy| {
+            let terminal = if policy.terminal { " (terminal)" } else { "" };
+            let found = policy.source.hash(head, info, Some(&mut Vec::new()));
+            (format!("{}{terminal}", policy.source), found)
+        };
+        self.0.iter().map(told).collect()
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { name, .. } => write!(f, "header {name}"),
+            Self::Cookie(cookie) => write!(f, "cookie {}", cookie.name),
+            Self::ClientAddress => f.write_str("source_ip"),
+            Self::Query(name) => write!(f, "query parameter {name}"),
+            Self::FilterState(key) => write!(f, "filter state {key}"),
+            Self::Nothing => f.write_str("nothing"),
+        }
     }
 }
 

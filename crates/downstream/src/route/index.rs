@@ -131,6 +131,24 @@ impl PathIndex {
         self.suffix.walk(path, Order::Backward, Case::Exact, u32::MAX, &mut visit);
     }
 
+    /// Every route with the key that it stands under. For explanations: it walks all of them.
+    pub(super) fn each_key(&self, mut found: impl FnMut(u32, PathKey<'_>)) {
+        type Make = fn(&[u8], Reach) -> PathKey<'_>;
+        let trees: [(&Trie, Order, Make); 3] = [
+            (&self.plain, Order::Forward, |text, reach| PathKey::Literal(text, reach)),
+            (&self.folded, Order::Forward, |text, reach| PathKey::Folded(text, reach)),
+            (&self.suffix, Order::Backward, |text, _| PathKey::Suffix(text)),
+        ];
+        for (tree, order, make) in trees {
+            tree.each(order, |key, slot| {
+                let slot = self.slots.get(slot as usize);
+                for c in slot.into_iter().flat_map(Slot::candidates) {
+                    found(c.route, make(key, c.reach));
+                }
+            });
+        }
+    }
+
     fn visit(
         &self,
         slot: u32,

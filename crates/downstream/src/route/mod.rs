@@ -23,6 +23,7 @@ mod rewrite;
 mod stats;
 mod template;
 mod trie;
+mod walk;
 mod weighted;
 
 pub use action::{
@@ -36,6 +37,7 @@ pub use per_filter::{FilterOverride, PerFilter};
 pub use redirect::{RedirectAction, tls_location};
 pub use rewrite::{HostRewrite, set_authority};
 pub use stats::{Apart, ApartStats};
+pub use walk::Met;
 
 use crate::hcm::upgrade::RouteUpgrade;
 pub use hash::HashPolicies;
@@ -259,34 +261,6 @@ impl RouteTable {
             }
             None => Found::NoRoute(&host.shared),
         }
-    }
-
-    /// Every route of the virtual host that serves `head`, in list order, with the first condition that
-    /// `head` fails (`None`: it matches). For explanations: it walks the list.
-    pub fn walk<'a>(
-        &'a self,
-        head: &'a RequestHead,
-        cx: &'a MatchContext<'a>,
-    ) -> impl Iterator<Item = (&'a Arc<Route>, Option<Mismatch>)> + 'a {
-        let host = self.virtual_host(&head.headers);
-        let path = self.match_path(head.path());
-        host.into_iter().flat_map(move |host| {
-            let entries = (0_u32..).zip(host.routes.iter());
-            entries.filter_map(move |(i, entry)| {
-                let route = match &entry.target {
-                    Target::One(route) => route,
-                    Target::Weighted(clusters) => clusters.routes().next()?,
-                };
-                let mut fits = false;
-                host.index.each(path, |found| fits |= found == i);
-                let mismatch = match &entry.conditions {
-                    _ if !fits => Some(Mismatch::Path),
-                    Some(conditions) => conditions.mismatch(head, path, cx),
-                    None => None,
-                };
-                Some((route, mismatch))
-            })
-        })
     }
 
     /// The virtual host that serves `head`, and its number in the list.

@@ -1,5 +1,6 @@
 //! `typed_per_filter_config`, merged over the levels of a route table.
 
+use nuncio_core::config::Place;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ pub struct PerFilterLevel {
     pub disabled: Option<bool>,
     /// The compiled configuration; none in a bare `FilterConfig`.
     pub config: Option<Arc<dyn Any + Send + Sync>>,
+    /// Where it stands.
+    pub place: Option<Place>,
 }
 
 impl fmt::Debug for PerFilterLevel {
@@ -31,6 +34,8 @@ pub struct FilterOverride {
     filter: Arc<str>,
     disabled: Option<bool>,
     configs: Box<[Arc<dyn Any + Send + Sync>]>,
+    /// Of every level that says something.
+    places: Box<[Option<Place>]>,
 }
 
 impl FilterOverride {
@@ -48,6 +53,11 @@ impl FilterOverride {
     /// The most specific configuration.
     pub fn config(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.configs.first()
+    }
+
+    /// Where each level stands that says something of it, most specific first.
+    pub fn places(&self) -> &[Option<Place>] {
+        &self.places
     }
 
     /// The configurations of every level that has one, most specific first.
@@ -82,6 +92,7 @@ impl PerFilter {
                 filter: name.clone(),
                 disabled: entries().find_map(|e| e.disabled),
                 configs: entries().filter_map(|e| e.config.clone()).collect(),
+                places: entries().map(|e| e.place).collect(),
             }
         });
         Self(overrides.collect())

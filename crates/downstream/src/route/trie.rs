@@ -90,6 +90,24 @@ impl Trie {
         }
     }
 
+    /// Visits every entry with its key as `order` reads it; in no promised order.
+    pub(super) fn each(&self, order: Order, mut visit: impl FnMut(&[u8], u32)) {
+        let mut left: Vec<(u32, Vec<u8>)> = vec![(0, Vec::new())];
+        while let Some((id, before)) = left.pop() {
+            let Some(node) = self.nodes.get(id as usize) else { continue };
+            let key = match order {
+                Order::Forward => [&before, self.label(node)].concat(),
+                Order::Backward => [self.label(node), &before].concat(),
+            };
+            if node.value != NONE {
+                visit(&key, node.value);
+            }
+            let (at, len) = (node.kids_at as usize, node.kids_len as usize);
+            let kids = self.kid_nodes.get(at..at + len).unwrap_or_default();
+            left.extend(kids.iter().map(|kid| (*kid, key.clone())));
+        }
+    }
+
     #[inline]
     fn label(&self, node: &Node) -> &[u8] {
         let at = node.label_at as usize;

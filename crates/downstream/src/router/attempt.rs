@@ -5,6 +5,7 @@ use super::flight::{Alarm, Attempt, Flight, Step, TimeoutRetry};
 use super::override_host::{self, Chosen};
 use super::pump::{self, Pumped};
 use super::redirect;
+use super::rehearse;
 use super::retry::{Decision, RetryWorld};
 use super::timeouts;
 use crate::hcm::deadlines::Timeout;
@@ -45,7 +46,7 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 }
             },
             Turn::Failed(failure) => Some(*failure),
-            Turn::Redirected => {
+            Turn::Redirected | Turn::Rehearsed => {
                 flight.attempts.clear();
                 return End::Complete;
             }
@@ -110,6 +111,8 @@ enum Turn {
     Reply(Box<LocalReply>),
     /// The response is followed: this request ends, and the stream has the next one.
     Redirected,
+    /// The request is explained: its host is known, and nothing is sent.
+    Rehearsed,
 }
 
 impl Turn {
@@ -263,6 +266,10 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         flight.timeouts.stream = host.config().http.max_stream_duration;
     }
     rewrite_host_automatically(stream, flight, &host);
+    if let Some(script) = stream.down.script().cloned() {
+        rehearse::tell(&script, stream, flight, &host);
+        return Turn::Rehearsed;
+    }
     let now = stream.now();
     stream.info.timings.upstream_pool_begin = Some(now);
     let request = &stream.heads.request;

@@ -7,6 +7,7 @@ mod flight;
 mod override_host;
 mod pump;
 mod redirect;
+mod rehearse;
 mod replay;
 pub mod retry;
 mod shadow;
@@ -159,7 +160,7 @@ async fn to_cluster<D: Downstream>(
         replay: action.body_limit.unwrap_or(hcm.config.buffer_limit),
     };
     let keep = retry.as_ref().is_some_and(|r| r.enabled()) || action.redirects.is_some();
-    let shadows = if action.mirrors.is_empty() {
+    let shadows = if action.mirrors.is_empty() || stream.down.script().is_some() {
         None
     } else {
         Shadows::new(stream, &action.mirrors, limits.replay, timeouts.global)

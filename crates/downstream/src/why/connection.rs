@@ -3,7 +3,7 @@
 use crate::hcm::Hcm;
 use crate::hcm::config::CodecType;
 use nuncio_codec::h1::RequestError;
-use nuncio_codec::h2::MessageError;
+use nuncio_codec::h2::{ConnectionError, MessageError};
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_core::why::{Note, Spot, Subject, Tongue, Why, shown, tell};
 
@@ -58,9 +58,18 @@ pub(crate) fn bad_head(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8], err
     }
 }
 
-/// What came first on a connection that is to be HTTP/2 is not its preface.
+/// An HTTP/2 connection cannot go on; `bytes` are what is unread.
 #[cold]
-pub(crate) fn not_http2(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8]) {
+pub(crate) fn broken_http2(hcm: &Hcm, connection: &ConnectionInfo, error: ConnectionError, bytes: &[u8]) {
+    match error {
+        ConnectionError::Message { error, .. } => refused_head(hcm, connection, error),
+        ConnectionError::Preface => not_http2(hcm, connection, bytes),
+        _ => {}
+    }
+}
+
+/// What came first on a connection that is to be HTTP/2 is not its preface.
+fn not_http2(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8]) {
     match Tongue::of_client(bytes) {
         Some(Tongue::Tls) if connection.tls.is_none() => tls_to_clear(hcm, connection),
         Some(Tongue::Http1) => tell_of(hcm, connection, Why::Http1ToHttp2Listener, || {

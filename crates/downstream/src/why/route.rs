@@ -80,10 +80,10 @@ pub(crate) fn no_route<D>(stream: &Stream<D>) {
     };
     tell_of(stream, Why::NoRoute, &*host.name, || {
         let mut near = String::new();
-        for (i, (route, mismatch)) in routes.walk(head, &cx).enumerate() {
-            let Some(mismatch) = mismatch.filter(|m| !m.is_path()) else { continue };
-            let place = route.place.map(|p| format!(" ({p})")).unwrap_or_default();
-            near = format!("; routes[{i}]{place} takes the path, but {mismatch} does not hold");
+        for met in routes.walk(head, &cx) {
+            let Some(mismatch) = met.mismatch.filter(|m| !m.is_path()) else { continue };
+            let place = met.route.place.map(|p| format!(" ({p})")).unwrap_or_default();
+            near = format!("; routes[{}]{place} takes the path, but {mismatch} does not hold", met.at);
             break;
         }
         if near.is_empty() {

@@ -25,6 +25,9 @@ pub(super) trait Framed: Sized + 'static {
     type Settings: Send + Sync + 'static;
     /// What it counts.
     type Stats: Block + Default + 'static;
+    /// Instances may see requests that are only explained.
+    const REHEARSES: bool = true;
+
     /// Below what it counts; `hcm` is the connection manager's prefix, `http.PREFIX.`.
     fn stat_prefix(settings: &Self::Settings, hcm: &str) -> String;
 
@@ -136,6 +139,10 @@ impl<F: Framed> LiveHttpFilter for Live<F> {
     fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
         let settings = F::settings(&self, route)?;
         F::make(self, settings, route)
+    }
+
+    fn rehearses(&self) -> bool {
+        F::REHEARSES
     }
 }
 

@@ -167,6 +167,9 @@ impl Framed for RateLimitFilter {
     type Settings = Settings;
     type Stats = RateLimitStats;
 
+    /// It would take a token.
+    const REHEARSES: bool = false;
+
     fn stat_prefix(settings: &Settings, _: &str) -> String {
         format!("{}.http_local_rate_limit.", settings.stat_prefix)
     }

@@ -150,6 +150,11 @@ impl NetworkGate for LocalRateLimit {
         state.local_close.set(Some("local_ratelimit_close_over_limit"));
         Box::pin(ready(None))
     }
+
+    /// It would take a token.
+    fn rehearses(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -121,6 +121,15 @@ impl Compile for ServerSide {
     }
 }
 
+impl ServerContext {
+    /// Whether `protocol` is one of `alpn_protocols`.
+    pub fn speaks(&self, protocol: &[u8]) -> bool {
+        let side = self.present();
+        let with_alpn = side.as_ref().and_then(|side| side.configs.first());
+        with_alpn.is_some_and(|with| with.alpn_protocols.iter().any(|own| own.as_slice() == protocol))
+    }
+}
+
 impl ServerSide {
     /// The configuration for a client that says this.
     pub(super) fn config(&self, hello: &ClientHello) -> &Arc<ServerConfig> {

@@ -17,7 +17,7 @@ pub(super) fn not_found() -> Response {
 
 fn list() -> String {
     let mut out = String::from("admin commands are:\n");
-    for e in ENDPOINTS {
+    for e in ENDPOINTS.iter().filter(|e| e.listed) {
         let post = if e.method == Method::Post { " (POST)" } else { "" };
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  {}{post}: {}", e.path, e.help);
@@ -35,7 +35,7 @@ fn list() -> String {
 /// `/`: a page with a form for each endpoint.
 pub(super) fn home(_: &Admin, _: &Request) -> Response {
     let mut out = String::from(HEAD);
-    for (i, e) in ENDPOINTS.iter().filter(|e| e.path != "/").enumerate() {
+    for (i, e) in ENDPOINTS.iter().filter(|e| e.listed && e.path != "/").enumerate() {
         row(&mut out, e, if i % 2 == 1 { " class='gray'" } else { "" });
     }
     out.push_str("</tbody>\n</table>\n</body>\n</html>\n");

@@ -29,6 +29,7 @@ pub use stats::History;
 use crate::cli::Options;
 use crate::config::Dump;
 use crate::dynamic::{DynamicRoutes, DynamicSecrets};
+use crate::explain::Explainer;
 use crate::log::Log;
 use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
@@ -39,7 +40,7 @@ use nuncio_core::stats::{Registry, StatsConfig};
 use nuncio_net::tls::TlsManager;
 use nuncio_upstream::manager::ClusterSet;
 use serde_json::Value;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
@@ -122,6 +123,8 @@ pub struct Admin {
     pub progress: Rc<Cell<State>>,
     /// Where actions go.
     pub actions: UnboundedSender<Action>,
+    /// What explains requests, once the server is up.
+    pub explainer: OnceCell<Explainer>,
 }
 
 impl Admin {

@@ -2,6 +2,7 @@
 
 use super::request::{Request, Response};
 use super::{Admin, actions, certs, clusters, config_dump, help, info, listeners, logging, runtime, stats};
+use crate::explain;
 
 /// Whether an endpoint changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Endpoint {
     pub(super) method: Method,
     pub(super) params: &'static [Param],
     pub(super) run: fn(&Admin, &Request) -> Response,
+    /// It stands in the lists, which are Envoy's.
+    pub(super) listed: bool,
 }
 
 const fn get(
@@ -42,7 +45,7 @@ const fn get(
     params: &'static [Param],
     run: fn(&Admin, &Request) -> Response,
 ) -> Endpoint {
-    Endpoint { path, help, method: Method::Get, params, run }
+    Endpoint { path, help, method: Method::Get, params, run, listed: true }
 }
 
 const fn post(
@@ -51,7 +54,7 @@ const fn post(
     params: &'static [Param],
     run: fn(&Admin, &Request) -> Response,
 ) -> Endpoint {
-    Endpoint { path, help, method: Method::Post, params, run }
+    Endpoint { path, help, method: Method::Post, params, run, listed: true }
 }
 
 const fn flag(name: &'static str, help: &'static str) -> Param {
@@ -118,6 +121,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         actions::drain_listeners,
     ),
+    Endpoint {
+        path: "/explain",
+        help: "explain what would become of a request",
+        method: Method::Get,
+        params: &[],
+        run: explain::endpoint,
+        listed: false,
+    },
     post("/healthcheck/fail", "cause the server to fail health checks", &[], actions::healthcheck_fail),
     post("/healthcheck/ok", "cause the server to pass health checks", &[], actions::healthcheck_ok),
     get("/heap_dump", "dump current Envoy heap (if supported)", &[], info::no_heap_dump),

@@ -181,6 +181,27 @@ pub enum Command {
         #[arg(long)]
         allow_unknown_static_fields: bool,
     },
+    /// Say what would become of a request, and why (docs/explain.md)
+    Explain {
+        /// The configuration file
+        #[arg(short = 'c', long, value_name = "FILE")]
+        config_path: String,
+        /// The listener; without it the one at the URL's port, or the only one
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// What to do with a known field that is not built
+        #[arg(long, value_name = "WHAT", default_value = "refuse")]
+        unsupported: Unsupported,
+        /// Allow unknown fields
+        #[arg(long)]
+        allow_unknown_static_fields: bool,
+        /// The words of a curl command, or the name of a file with a request
+        #[arg(required = true, value_name = "REQUEST", trailing_var_arg = true, allow_hyphen_values = true)]
+        request: Vec<String>,
+    },
 }
 
 /// `--mode`.

@@ -14,6 +14,7 @@ pub use crate::error::{Oddity, PoolError, ResetReason, StreamError};
 pub use connector::{ConnectFuture, Connector, SocketConnector};
 pub use exchange::{Exchange, UpstreamEvent};
 pub(crate) use http2::Http2Pool;
+pub use http2::extended_connect;
 pub use pending::PendingStream;
 pub(crate) use queue::HttpPool;
 pub use reaper::Reaper;

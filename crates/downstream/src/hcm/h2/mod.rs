@@ -5,6 +5,8 @@ mod link;
 mod premature;
 mod stream;
 
+pub(super) use stream::take_connect;
+
 pub(super) use stream::H2Stream;
 
 use super::Hcm;
@@ -330,15 +332,9 @@ impl Driver {
             flag: ResponseFlag::DownstreamProtocolError,
             details: format!("codec_error:{text}").into(),
         };
+        why::broken_http2(&self.hcm, &self.connection, error, self.input.unread());
         let at_fault = match error {
-            ConnectionError::Message { stream, error } => {
-                why::refused_head(&self.hcm, &self.connection, error);
-                Some((stream, failed_stream(Some(error))))
-            }
-            ConnectionError::Preface => {
-                why::not_http2(&self.hcm, &self.connection, self.input.unread());
-                None
-            }
+            ConnectionError::Message { stream, error } => Some((stream, failed_stream(Some(error)))),
             ConnectionError::EmptyFramesFlood { stream } => {
                 let flag = ResponseFlag::DownstreamProtocolError;
                 let details = "http2.inbound_empty_frames_flood".into();

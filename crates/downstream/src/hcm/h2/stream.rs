@@ -28,7 +28,7 @@ pub(in crate::hcm) struct H2Stream {
 
 /// Whether the stream is a tunnel, or may become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tunnel {
+pub(in crate::hcm) enum Tunnel {
     /// It is an ordinary request.
     None,
     /// It was asked for by CONNECT: what follows the head is not read until it is granted.
@@ -40,7 +40,7 @@ pub(super) enum Tunnel {
 }
 
 /// Makes an upgrade, as HTTP/1 has them, of an extended CONNECT (RFC 8441).
-pub(super) fn take_connect(head: &mut RequestHead) -> Tunnel {
+pub(in crate::hcm) fn take_connect(head: &mut RequestHead) -> Tunnel {
     if head.method() != b"CONNECT" {
         return Tunnel::None;
     }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 impl<D: Downstream> Stream<D> {
     /// Serves a request whose head is whole.
-    pub(super) async fn serve(&mut self) -> End {
+    pub(crate) async fn serve(&mut self) -> End {
         let hcm = Rc::clone(&self.hcm);
         let worker = &hcm.world.worker;
         let request = &mut self.heads.request;
@@ -41,6 +41,9 @@ impl<D: Downstream> Stream<D> {
         }
         if let Some(responder) = &hcm.responder {
             return answer::serve(self, &**responder).await;
+        }
+        if let Some(script) = self.down.script() {
+            script.stage("connection manager", &self.heads.request);
         }
         let found = self.find_route();
         if hcm.config.log_times.on_new_request {
@@ -71,6 +74,9 @@ impl<D: Downstream> Stream<D> {
                 }
             }
         };
+        if let Some(script) = self.down.script() {
+            script.through(chain.id);
+        }
         self.filtered = true;
         self.filters = hcm.filters(chain, self.route.as_ref());
         if self.filters.is_some() {
@@ -86,6 +92,9 @@ impl<D: Downstream> Stream<D> {
             {
                 return self.reply(reply).await;
             }
+        }
+        if let Some(script) = self.down.script() {
+            script.stage("filters", &self.heads.request);
         }
         match &chain.router {
             Some(config) => router::forward(self, config).await,
@@ -164,6 +173,9 @@ impl<D: Downstream> Stream<D> {
         let clock = route_time_wanted().then(|| hcm.world.worker.clock());
         let begun = clock.map(Clock::now);
         let found = routes.find(&self.heads.request, &context);
+        if let Some(script) = self.down.script() {
+            script.looked_up(routes, &self.heads.request, &context, &found);
+        }
         if let (Some(clock), Some(begun)) = (clock, begun) {
             self.info.route_resolution = clock.now().saturating_duration_since(begun);
         }

@@ -79,14 +79,14 @@ fn per_filter(
     cx: &CompileContext<'_>,
     per_route: &dyn CompilePerRoute,
 ) -> Option<Option<PerFilterLevel>> {
-    let filter: Arc<str> = name.into();
+    let (filter, place): (Arc<str>, _) = (name.into(), cx.place());
     if type_name(&any.type_url) != FilterConfig::full_name() {
         let config = per_route.compile(name, any, cx)?;
-        return Some(Some(PerFilterLevel { filter, disabled: None, config: Some(config) }));
+        return Some(Some(PerFilterLevel { filter, disabled: None, config: Some(config), place }));
     }
     let FilterConfig { config, is_optional, disabled } = cx.unpack::<FilterConfig>(any)?;
     if disabled {
-        return Some(Some(PerFilterLevel { filter, disabled: Some(true), config: None }));
+        return Some(Some(PerFilterLevel { filter, disabled: Some(true), config: None, place }));
     }
     let Some(config) = config else {
         cx.error(format!("Empty route/virtual host per filter configuration for {name} filter"));
@@ -94,11 +94,11 @@ fn per_filter(
     };
     if config.type_url.is_empty() {
         // It only says that the filter is on.
-        return Some(Some(PerFilterLevel { filter, disabled: Some(false), config: None }));
+        return Some(Some(PerFilterLevel { filter, disabled: Some(false), config: None, place }));
     }
     if is_optional && !per_route.knows(&config) {
         return Some(None);
     }
     let config = per_route.compile(name, &config, &cx.field("config"))?;
-    Some(Some(PerFilterLevel { filter, disabled: Some(false), config: Some(config) }))
+    Some(Some(PerFilterLevel { filter, disabled: Some(false), config: Some(config), place }))
 }

@@ -386,7 +386,7 @@ fn a_walk_says_why_each_route_was_passed_over() {
     let info = stream(0);
     let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
     let head = get("/b", &[]);
-    let got: Vec<_> = table.walk(&head, &cx).map(|(r, m)| (r.name.to_string(), m)).collect();
+    let got: Vec<_> = table.walk(&head, &cx).map(|m| (m.route.name.to_string(), m.mismatch)).collect();
     let want = [("a", Some(Mismatch::Path)), ("b", Some(Mismatch::Header(1))), ("c", None)];
     assert_eq!(got, want.map(|(n, m)| (n.to_string(), m)));
 }

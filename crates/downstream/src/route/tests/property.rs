@@ -59,9 +59,9 @@ fn random_tables_find_the_first_route_that_matches_alone() {
             let want = want.map_or("-".into(), |t| name_for(t, &head));
             found += usize::from(want != "-");
             assert_eq!(name_for(&table, &head), want, "{path} {headers:?} in {matches:?}");
-            let walked = table.walk(&head, &cx).find(|(_, mismatch)| mismatch.is_none());
+            let walked = table.walk(&head, &cx).find(|met| met.mismatch.is_none());
             assert_eq!(
-                walked.map_or("-".into(), |(r, _)| r.name.to_string()),
+                walked.map_or("-".into(), |met| met.route.name.to_string()),
                 want,
                 "{path} {headers:?} walked"
             );

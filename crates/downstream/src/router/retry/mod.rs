@@ -8,7 +8,9 @@ pub use plugin::{
 };
 pub use policy::{RetryOn, RetryPolicy};
 
+use crate::explain::Fact;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_core::config::Place;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use nuncio_upstream::cluster::{Avoid, Cluster, Permit, PickContext, RequestPriority};
@@ -99,6 +101,35 @@ impl RetryState {
     /// Whether another try is possible at all: then the request's body is kept.
     pub(super) fn enabled(&self) -> bool {
         !self.on.is_empty()
+    }
+
+    /// The plan, for explanations; the policy stands, with its route, at `place`.
+    pub(super) fn told(&self, place: Option<Place>) -> Vec<Fact> {
+        let Self { policy, on, left, more_codes, back_off, .. } = self;
+        let mut facts = vec![
+            Fact::new("retry_on", on.names().collect::<Vec<_>>().join(","), place),
+            Fact::new("num_retries", left.to_string(), place),
+        ];
+        if on.any(RetryOn::STATUS_CODES) {
+            let codes: Vec<String> =
+                policy.status_codes.iter().chain(more_codes).map(ToString::to_string).collect();
+            facts.push(Fact::new("retriable_status_codes", codes.join(","), place));
+        }
+        let Interval { next, max } = *back_off;
+        let back_off = format!("by chance below {next:?}, doubled up to {max:?}");
+        facts.push(Fact::new("retry_back_off", back_off, place));
+        if !policy.host_predicates.is_empty() {
+            let value = format!(
+                "{} predicates, {} picks at most",
+                policy.host_predicates.len(),
+                policy.host_attempts
+            );
+            facts.push(Fact::new("retry_host_predicate", value, place));
+        }
+        if policy.priority.is_some() {
+            facts.push(Fact::new("retry_priority", "load moves to other priorities", place));
+        }
+        facts
     }
 
     /// Whether this response's head is a reason to try again.

@@ -53,6 +53,13 @@ impl RetryOn {
         ("unavailable", 14),
     ];
 
+    /// Its conditions by their names.
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        let own = Self::NAMES.into_iter().filter(move |(_, on)| self.any(*on)).map(|(name, _)| name);
+        let grpc = Self::GRPC_NAMES.into_iter().filter(move |(_, status)| self.any(Self::of_grpc(*status)));
+        own.chain(grpc.map(|(name, _)| name))
+    }
+
     /// Whether a value of `x-envoy-retry-on` names nothing but conditions.
     pub fn names_conditions(value: &[u8]) -> bool {
         Self::only(value, |name| Self::NAMES.iter().any(|(n, _)| n.as_bytes() == name))

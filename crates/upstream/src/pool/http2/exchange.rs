@@ -292,8 +292,8 @@ fn lacks_connect(codec: &Codec) -> Option<Oddity> {
     (codec.peer_spoke() && !codec.peer_takes_connect()).then_some(Oddity::WithoutConnect)
 }
 
-/// The extended CONNECT of an upgrade, and its protocol.
-fn extended_connect(head: &RequestHead) -> Option<(RequestHead, Box<[u8]>)> {
+/// The extended CONNECT (RFC 8441) of an upgrade, and its protocol; `None` where no upgrade is asked for.
+pub fn extended_connect(head: &RequestHead) -> Option<(RequestHead, Box<[u8]>)> {
     let protocol = head.headers.get(Known::Upgrade)?;
     let mut connect = head.clone();
     connect.headers.set(Known::Method, b"CONNECT");

@@ -3,6 +3,8 @@
 mod connection;
 mod exchange;
 
+pub use exchange::extended_connect;
+
 pub(super) use connection::Http2Connection;
 pub(super) use exchange::Http2Exchange;
 

@@ -1,0 +1,197 @@
+//! A request that is explained and not sent: what the router knows when the host is picked.
+
+use super::flight::Flight;
+use crate::explain::{Fact, Script};
+use crate::hcm::exchange::Downstream;
+use crate::hcm::stream::Stream;
+use crate::route::{HostChoice, Limit};
+use nuncio_core::why::Spot;
+use nuncio_upstream::cluster::{Cluster, HostSource, UpstreamProtocol};
+use nuncio_upstream::host::{Health, Host};
+use nuncio_upstream::lb::LbPolicy;
+use std::time::Duration;
+
+/// The request stands before its host: tells of it all.
+#[cold]
+pub(super) fn tell<D: Downstream>(script: &Script, stream: &mut Stream<D>, flight: &Flight<'_>, host: &Host) {
+    // No connection to a host is secured yet, where heads go out.
+    stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
+    let upstream = upstream(stream, flight, host);
+    let timeouts = timeouts(stream, flight);
+    let retries = retries(stream, flight);
+    script.forwarded(&stream.heads.request, [upstream, timeouts, retries]);
+}
+
+fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host) -> Vec<Fact> {
+    let Flight { cluster, route, action, .. } = flight;
+    let config = cluster.config();
+    let at = config.places.whole().place;
+    let mut facts = vec![Fact::new("cluster", &*config.name, at)];
+    let request = &stream.heads.request;
+    let upgrade = stream.upgrading && !action.connect.as_ref().is_some_and(|c| c.terminates(request));
+    let protocol = match (config.http.protocol, upgrade) {
+        (UpstreamProtocol::Http1, _) => "HTTP/1.1",
+        (UpstreamProtocol::Http2, false) => "HTTP/2",
+        (UpstreamProtocol::Http2, true) => {
+            "HTTP/2, the upgrade as extended CONNECT (RFC 8441): the host has to allow it (allow_connect, and \
+             upgrade_configs)"
+        }
+        (UpstreamProtocol::Downstream, _) => "that of the client",
+    };
+    facts.push(Fact::new("protocol", protocol, at));
+    facts.push(Fact::new("lb_policy", policy_name(&config.lb.policy), at));
+    facts.push(Fact::new("discovery type", discovery_name(&config.discovery.source), at));
+    facts.push(Fact::new("hosts", hosts(cluster), config.places.spot("load_assignment").place));
+    for (policy, found) in action.hash.each(request, &stream.info) {
+        let found = found.map_or_else(|| "nothing found".into(), |hash| format!("{hash:016x}"));
+        facts.push(Fact::new("hash_policy", format!("{policy}: {found}"), route.place));
+    }
+    if let Some(hash) = flight.pick.hash {
+        facts.push(Fact::new("hash", format!("{hash:016x}"), route.place));
+    }
+    facts.extend(
+        flight
+            .cookies
+            .iter()
+            .map(|cookie| Fact::new("set-cookie", String::from_utf8_lossy(cookie).into_owned(), route.place)),
+    );
+    let name = host.hostname();
+    let named = if name.is_empty() { String::new() } else { format!(" ({name})") };
+    facts.push(Fact::new(
+        "host",
+        format!("{}{named}", host.address()),
+        config.places.spot("load_assignment").place,
+    ));
+    facts.push(Fact::new("chosen by", chosen_by(&config.lb.policy, flight), at));
+    if let HostChoice::Automatic = action.host {
+        facts.push(Fact::new("auto_host_rewrite", "the host's own name, if it has one", route.place));
+    }
+    for mirror in action.mirrors.iter() {
+        let (name, runtime) = (mirror.cluster.name(&request.headers), &stream.hcm.world.runtime);
+        let chosen = mirror.fraction.enabled(runtime, stream.info.random);
+        let chosen = if chosen { "this time" } else { "not this time" };
+        facts.push(Fact::new(
+            "request_mirror_policies",
+            format!("a copy to '{name}', {chosen}"),
+            route.place,
+        ));
+    }
+    facts
+}
+
+fn policy_name(policy: &LbPolicy) -> &'static str {
+    match policy {
+        LbPolicy::RoundRobin => "ROUND_ROBIN",
+        LbPolicy::LeastRequest(_) => "LEAST_REQUEST",
+        LbPolicy::Random => "RANDOM",
+        LbPolicy::RingHash(_) => "RING_HASH",
+        LbPolicy::Maglev(_) => "MAGLEV",
+        LbPolicy::ClusterProvided => "CLUSTER_PROVIDED",
+    }
+}
+
+fn discovery_name(source: &HostSource) -> &'static str {
+    match source {
+        HostSource::Static => "STATIC",
+        HostSource::StrictDns(_) => "STRICT_DNS",
+        HostSource::LogicalDns(_) => "LOGICAL_DNS",
+        HostSource::OriginalDst(_) => "ORIGINAL_DST",
+        HostSource::Aggregate(_) => "envoy.clusters.aggregate",
+    }
+}
+
+/// How many hosts there are, and how many of them are healthy.
+fn hosts(cluster: &Cluster) -> String {
+    cluster.with_hosts(|set| {
+        let all = set.hosts();
+        let healthy = all.iter().filter(|h| h.shared().health_flags().health() == Health::Healthy).count();
+        format!("{} ({healthy} healthy)", all.len())
+    })
+}
+
+/// Whether the next request goes to the same host, and if not, why.
+fn chosen_by(policy: &LbPolicy, flight: &Flight<'_>) -> &'static str {
+    let by_hash = matches!(policy, LbPolicy::RingHash(_) | LbPolicy::Maglev(_));
+    match (by_hash, flight.pick.hash, flight.action.hash.is_empty()) {
+        (true, Some(_), _) => "the hash: the same hash goes to the same host",
+        (true, None, true) => "chance: the route has no hash_policy",
+        (true, None, false) => "chance: no hash_policy found anything in the request",
+        (false, Some(_), _) => {
+            "its turn or chance: this lb_policy looks at no hash, so that hash_policy is idle"
+        }
+        (false, None, _) => "its turn or chance: the next request may go elsewhere",
+    }
+}
+
+/// A time as configurations write it.
+fn seconds(time: Duration) -> String {
+    format!("{}s", time.as_secs_f64())
+}
+
+fn limited(time: Option<Duration>) -> String {
+    time.map_or_else(|| "no limit".into(), seconds)
+}
+
+fn timeouts<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> {
+    let Flight { route, action, timeouts, cluster, .. } = flight;
+    let places = &stream.hcm.config.places;
+    let spot = |field: &str| places.spot(field).place;
+    let mut facts = vec![Fact::new("timeout", limited(timeouts.global), route.place)];
+    if timeouts.per_try.is_some() {
+        facts.push(Fact::new("per_try_timeout", limited(timeouts.per_try), route.place));
+    }
+    if timeouts.per_try_idle.is_some() {
+        facts.push(Fact::new("per_try_idle_timeout", limited(timeouts.per_try_idle), route.place));
+    }
+    facts.push(match action.idle_timeout {
+        Some(Limit::Off) => Fact::new("idle_timeout", "no limit", route.place),
+        Some(Limit::After(time)) => Fact::new("idle_timeout", seconds(time), route.place),
+        None => {
+            let time = stream.hcm.config.timeouts.stream_idle;
+            Fact::new("stream_idle_timeout", limited(time), spot("stream_idle_timeout"))
+        }
+    });
+    if let Some(until) = stream.deadlines.max_duration {
+        let (field, place) = match &action.stream_limits {
+            Some(_) => ("max_stream_duration", route.place),
+            None => ("max_stream_duration", spot("common_http_protocol_options/max_stream_duration")),
+        };
+        facts.push(Fact::new(field, seconds(until.saturating_duration_since(stream.info.start)), place));
+    }
+    if let Some(time) = stream.hcm.config.timeouts.request {
+        facts.push(Fact::new("request_timeout", seconds(time), spot("request_timeout")));
+    }
+    if timeouts.stream.is_some() {
+        let place = cluster.config().places.whole().place;
+        facts.push(Fact::new("upstream max_stream_duration", limited(timeouts.stream), place));
+    }
+    let Spot { place, .. } = cluster.config().places.spot("connect_timeout");
+    facts.push(Fact::new("connect_timeout", seconds(cluster.config().connect_timeout), place));
+    facts
+}
+
+fn retries<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> {
+    let Flight { route, action, cluster, retry, .. } = flight;
+    let Some(retry) = retry.as_deref().filter(|retry| retry.enabled()) else {
+        let why = match &action.retry {
+            None => "none: neither route nor virtual host has a retry_policy, and no header asks for one",
+            Some(_) => "none: no condition of the retry_policy is in force for this request",
+        };
+        return vec![Fact::new("retries", why, route.place)];
+    };
+    let mut facts = retry.told(route.place);
+    let limits = cluster.config().limits.get(flight.priority);
+    let bound = match &limits.retry_budget {
+        Some(budget) => format!("a retry_budget of {}%", budget.percent),
+        None => format!("max_retries {} at once", limits.max_retries),
+    };
+    facts.push(Fact::new("circuit breaker", bound, cluster.config().places.spot("circuit_breakers").place));
+    if flight.timeouts.hedge {
+        facts.push(Fact::new("hedge_on_per_try_timeout", "another attempt beside the first", route.place));
+    }
+    let kept = if stream.request_complete { 0 } else { flight.limits.replay };
+    if kept > 0 {
+        facts.push(Fact::new("request_body_buffer_limit", format!("{kept} bytes"), route.place));
+    }
+    facts
+}

@@ -1,0 +1,182 @@
+//! `nuncio explain` and `/explain`: what would become of a request, by the code that serves.
+
+mod curl;
+mod json;
+mod text;
+
+use crate::admin::{Admin, Request, Response};
+use crate::cli::Options;
+use crate::config::{self, Compiled, Refused, Source};
+use curl::Asked;
+use nuncio_core::clock::Clock;
+use nuncio_core::lifecycle::Lifecycle;
+use nuncio_core::rng::Rng;
+use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Registry;
+use nuncio_downstream::explain::{Explanation, explain};
+use nuncio_downstream::listener::ListenerConfig;
+use nuncio_downstream::world::World;
+use nuncio_net::dns::SystemResolver;
+use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions};
+use nuncio_net::worker::{Worker, block_on_local};
+use nuncio_upstream::discovery::Discovery;
+use nuncio_upstream::manager::{ClusterManager, ClusterSeat, ClusterSet};
+use nuncio_upstream::pool::{ConnectFuture, Connector};
+use std::cell::{OnceCell, RefCell};
+use std::fmt::Write;
+use std::future::pending;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a question's own arguments or the configuration are at fault: the exit code of clap's mistakes, too.
+const MISTAKE: u8 = 1;
+
+/// Routes that are listed as passed over, on the command line and on the admin port.
+const ROUTES: usize = 10_000;
+const ROUTES_ON_ADMIN: usize = 500;
+
+/// How long the names of a file's DNS clusters may take.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Opens no connection: an explanation ends before.
+struct NoConnector;
+
+impl Connector for NoConnector {
+    fn connect<'a>(
+        &'a self,
+        _: &'a nuncio_core::address::Address,
+        _: &'a ConnectOptions,
+    ) -> ConnectFuture<'a> {
+        Box::pin(pending::<Result<Box<dyn ByteStream>, ConnectError>>())
+    }
+}
+
+/// Clusters that connect to nowhere.
+fn clusters_of(worker: &Rc<Worker>, seat: ClusterSeat) -> Rc<ClusterManager> {
+    ClusterManager::with_connector(worker, seat, Rc::new(NoConnector))
+}
+
+/// Surroundings of one question, in which nothing shows: its stats go with it.
+fn surroundings(
+    worker: &Rc<Worker>,
+    clusters: Rc<ClusterManager>,
+    runtime: &Runtime,
+    node_cluster: &str,
+) -> Rc<World> {
+    Rc::new(World {
+        worker: Rc::clone(worker),
+        clusters,
+        lifecycle: Lifecycle::new(),
+        stats: Registry::new(),
+        runtime: runtime.clone(),
+        node_cluster: node_cluster.into(),
+    })
+}
+
+/// `nuncio explain`: prints what would become of the request that `words` are. 0 when it would go to a host or be
+/// answered below 400, 2 when it would not, 1 for a mistake.
+pub fn main(options: &Options, words: &[String], listener: Option<&str>, as_json: bool) -> ExitCode {
+    let explained = curl::parse(words)
+        .map_err(|mistake| Refused::whole("", mistake))
+        .and_then(|asked| answer(options, asked, listener));
+    match explained {
+        Ok(told) => {
+            let text = if as_json { json::render(&told) } else { text::render(&told) };
+            // Whoever closed the pipe has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            if text::is_well(&told) { ExitCode::SUCCESS } else { ExitCode::from(2) }
+        }
+        Err(Refused { name, faults }) => {
+            let mut out = String::new();
+            for fault in faults {
+                let at = if name.is_empty() { String::new() } else { format!("{name}: ") };
+                // Writing to a string cannot fail.
+                let _ = writeln!(out, "error: {at}{fault}");
+            }
+            let _ = std::io::stderr().write_all(out.as_bytes());
+            ExitCode::from(MISTAKE)
+        }
+    }
+}
+
+/// The answer by a file, whose DNS names are looked up first.
+fn answer(options: &Options, asked: Asked, listener: Option<&str>) -> Result<Explanation, Refused> {
+    let clock = Clock::system();
+    let registry = Registry::new();
+    let sources = Source::of(options)?;
+    let Compiled { bootstrap, clusters, listeners, .. } =
+        config::load(options, sources, &registry, clock.wall())?;
+    let question = asked.question(listener.map(str::to_owned));
+    let runtime = bootstrap.runtime;
+    let explained = block_on_local(async {
+        let worker = Worker::new(0, clock, Rng::from_os());
+        let set = Rc::new(RefCell::new(ClusterSet::new(&clusters, &registry, &runtime)));
+        let discovery = Discovery::new(&set, &worker, Rc::new(SystemResolver::new()));
+        // What is not known by then has no hosts, and the answer says so.
+        let _ = tokio::time::timeout(RESOLVE_WITHIN, discovery.start().wait()).await;
+        let seat = set.borrow_mut().seat();
+        let world = surroundings(&worker, clusters_of(&worker, seat), &runtime, &bootstrap.node.cluster);
+        explain(&listeners, &world, &question, ROUTES)
+    });
+    match explained {
+        Ok(explained) => explained.map_err(|error| Refused::whole("", error.to_string())),
+        Err(error) => Err(Refused::whole("", format!("cannot make a runtime: {error}"))),
+    }
+}
+
+/// What explains requests by the live configuration.
+pub struct Explainer {
+    listeners: Vec<Arc<ListenerConfig>>,
+    worker: Rc<Worker>,
+    node_cluster: String,
+    /// Made with the first question.
+    clusters: OnceCell<Rc<ClusterManager>>,
+}
+
+impl Explainer {
+    /// Of these listeners, on the thread of `worker`.
+    pub fn new(listeners: &[Arc<ListenerConfig>], worker: &Rc<Worker>, node_cluster: &str) -> Self {
+        Self {
+            listeners: listeners.to_vec(),
+            worker: Rc::clone(worker),
+            node_cluster: node_cluster.to_owned(),
+            clusters: OnceCell::new(),
+        }
+    }
+
+    fn world(&self, admin: &Admin) -> Rc<World> {
+        let clusters = self.clusters.get_or_init(|| {
+            let seat = admin.clusters.borrow_mut().seat();
+            clusters_of(&self.worker, seat)
+        });
+        surroundings(&self.worker, Rc::clone(clusters), &admin.runtime, &self.node_cluster)
+    }
+}
+
+/// `/explain?request=…`: the same by the live configuration. It changes nothing.
+pub fn endpoint(admin: &Admin, request: &Request) -> Response {
+    let Some(words) = request.non_empty("request") else {
+        return Response::error(
+            400,
+            "usage: /explain?request=CURL-LIKE-WORDS[&listener=NAME][&format=json]\n",
+        );
+    };
+    let Some(explainer) = admin.explainer.get() else {
+        return Response::error(503, "the server is not up yet\n");
+    };
+    let asked = curl::split(words).and_then(|words| curl::parse_inline(&words));
+    let listener = request.non_empty("listener").map(str::to_owned);
+    let told = asked.and_then(|asked| {
+        let question = asked.question(listener);
+        explain(&explainer.listeners, &explainer.world(admin), &question, ROUTES_ON_ADMIN)
+            .map_err(|error| error.to_string())
+    });
+    match told {
+        Ok(told) if request.get("format") == Some("json") => Response::json(json::render(&told)),
+        Ok(told) => Response::text(text::render(&told)),
+        Err(mistake) => Response::error(400, format!("{mistake}\n")),
+    }
+}
