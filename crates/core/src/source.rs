@@ -4,10 +4,12 @@
 //! [`Subscriber`], which takes it whole or refuses it whole. What it refused leaves the last good configuration in
 //! place, and the reason goes back to the feed: into its log and counters, and to a server as a NACK.
 
-use crate::config::{CompileContext, Errors};
+use crate::config::{CompileContext, Errors, type_name};
 use crate::stats::Scope;
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
+use prost::{Message, Name};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 crate::stats_block! {
@@ -20,6 +22,7 @@ crate::stats_block! {
         counter update_success,
         gauge update_time,
         whole_gauge version,
+        text version_text,
         histogram update_duration,
     }
 }
@@ -51,6 +54,30 @@ pub struct Update<'a> {
     pub cx: &'a CompileContext<'a>,
 }
 
+impl Update<'_> {
+    /// The resource of a subscription (`what`, such as `EDS`) to a single one: `None` where the response has none.
+    ///
+    /// # Errors
+    /// There are several, or it is of another type, or no such message.
+    pub fn single<M: Message + Name + Default>(&self, what: &str) -> Result<Option<M>, Rejected> {
+        let [resource] = self.resources else {
+            if self.resources.is_empty() {
+                return Ok(None);
+            }
+            return Err(Rejected::because(format!(
+                "Unexpected {what} resource length: {}",
+                self.resources.len()
+            )));
+        };
+        let type_name = type_name(&resource.type_url);
+        if type_name != M::full_name() {
+            return Err(Rejected::because(format!("Unexpected {what} resource type: {type_name}")));
+        }
+        let message = self.cx.item("resources", 0).decode(&resource.value);
+        message.map(Some).ok_or(Rejected { resource: None, why: None })
+    }
+}
+
 /// Why an update was refused. What has a place is in the update's sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
@@ -61,6 +88,11 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// For a reason that concerns the response as a whole.
+    pub fn because(why: String) -> Self {
+        Self { resource: None, why: Some(why) }
+    }
+
     /// The whole reason in one line, as logs and a NACK's `error_detail` have it.
     pub fn detail(&self, errors: &Errors) -> String {
         let reasons: Vec<String> =
@@ -87,6 +119,33 @@ pub struct Feed {
     pub stats: Scope<SubscriptionStats>,
     /// Who is told.
     pub subscriber: Box<dyn Subscriber>,
+}
+
+/// Whoever serves subscriptions: what reads files today.
+pub trait Sources {
+    /// Feeds from `source` from now on; what is there already is handed on before this returns.
+    ///
+    /// # Errors
+    /// The source cannot be followed.
+    fn subscribe(&self, source: &FileSource, feed: Feed) -> io::Result<Subscription>;
+}
+
+/// A subscription, which ends when this is dropped.
+pub struct Subscription(Option<Box<dyn FnOnce()>>);
+
+impl Subscription {
+    /// One that `end` ends.
+    pub fn new(end: impl FnOnce() + 'static) -> Self {
+        Self(Some(Box::new(end)))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(end) = self.0.take() {
+            end();
+        }
+    }
 }
 
 /// A compiled `envoy.config.core.v3.ConfigSource` that is a file.

@@ -24,7 +24,7 @@ use nuncio_net::tls::{SecretKind, TlsManager};
 use nuncio_proto::load::{self, Loaded, Resource};
 use nuncio_proto::near::nearest;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::Bootstrap;
-use nuncio_upstream::cluster::ClusterConfig;
+use nuncio_upstream::cluster::{ClusterConfig, HostSource};
 use nuncio_upstream::manager::ClusterSetConfig;
 use std::collections::HashSet;
 use std::fmt;
@@ -246,7 +246,7 @@ fn compile(
     let near = |name: &str| nearest(name, names.iter().copied());
     let env = surroundings.env(&exists, &near);
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
-    if let Some(who) = surroundings.wants_node() {
+    if let Some(who) = surroundings.wants_node(&compiled_clusters) {
         cx.field("node").error(format!("{who}: {NODE_REQUIRED}"));
     }
     let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {
@@ -347,7 +347,7 @@ impl Surroundings {
     }
 
     /// Who subscribes to something where the node has no `id` or no `cluster`, which Envoy demands even for files.
-    fn wants_node(&self) -> Option<&'static str> {
+    fn wants_node(&self, clusters: &ClusterSetConfig) -> Option<&'static str> {
         if !self.node_id.is_empty() && !self.node_cluster.is_empty() {
             return None;
         }
@@ -357,6 +357,9 @@ impl Surroundings {
                 SecretKind::Validation => "CertificateValidationContextSdsApi",
                 SecretKind::TicketKeys => "TlsSessionTicketKeysSdsApi",
             });
+        }
+        if clusters.clusters.iter().any(|c| matches!(c.discovery.source, HostSource::Eds(_))) {
+            return Some("type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment");
         }
         let routes = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
         (!self.route_feeds.all().is_empty()).then_some(routes)

@@ -4,7 +4,7 @@ use crate::admin::{Action, Admin, ListenerFacts, State};
 use crate::cli::{Mode, Options};
 use crate::config::{self, Compiled, Refused, Source, Surroundings};
 use crate::critical;
-use crate::dynamic::{Dynamic, DynamicRoutes, DynamicSecrets, Permissions, Sds, Unknown};
+use crate::dynamic::{Dynamic, DynamicRoutes, DynamicSecrets, Files, Sds};
 use crate::explain::Explainer;
 use crate::http::Site;
 use crate::log;
@@ -14,6 +14,7 @@ use crate::worker::{Job, Which, Workers};
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
+use nuncio_core::source::Sources;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_extensions::access_log::LogFiles;
@@ -139,16 +140,18 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     if let Some(site) = site {
         open_admin(site, &admin, &main, options)?;
     }
-    let unknown = unknown_fields(&admin);
-    follow_secrets(&admin, &surroundings, &unknown, &main)?;
-    let discovery = Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()));
+    let files = files(&admin, &surroundings);
+    follow_secrets(&admin, &surroundings, &files, &main)?;
+    let sources: Rc<dyn Sources> = Rc::new(files);
+    let discovery =
+        Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()), Rc::clone(&sources));
     tokio::select! {
         () = discovery.start().wait() => {}
         () = told_to_end(&mut signals) => return Ok(()),
     }
     let explainer = Explainer::new(&listeners, &main, &node_cluster);
     let _ = admin.explainer.set(explainer);
-    follow_sources(&admin, surroundings, &unknown, &main)?;
+    let _dynamic = follow_sources(&admin, surroundings, sources)?;
     tracing::info!(target: "config", "all dependencies initialized. starting workers");
     *threads.borrow_mut() =
         Some(Workers::start(jobs).await.map_err(|e| StartError::Io("start the workers", e))?);
@@ -180,19 +183,10 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     Ok(())
 }
 
-/// What comes after the start may hold.
-fn permissions(surroundings: &Surroundings, options: &Options) -> Permissions {
-    Permissions {
-        unsupported: surroundings.unsupported(),
-        reject_unknown: options.reject_unknown_dynamic_fields,
-        ignore_unknown: options.ignore_unknown_dynamic_fields,
-    }
-}
-
-/// Counts fields that nobody knows.
-fn unknown_fields(admin: &Rc<Admin>) -> Rc<Unknown> {
+/// What reads the files that configuration names.
+fn files(admin: &Rc<Admin>, surroundings: &Surroundings) -> Files {
     let counted = Rc::clone(admin);
-    Rc::new(move |fields| {
+    Files::new(surroundings, &admin.options, &admin.clock, move |fields| {
         if let Some(stats) = &counted.stats {
             stats.server.dynamic_unknown_fields.add(fields);
         }
@@ -203,40 +197,31 @@ fn unknown_fields(admin: &Rc<Admin>) -> Rc<Unknown> {
 fn follow_secrets(
     admin: &Rc<Admin>,
     surroundings: &Surroundings,
-    unknown: &Rc<Unknown>,
+    files: &Files,
     worker: &Rc<Worker>,
 ) -> Result<(), StartError> {
-    let sds = Sds {
-        manager: surroundings.tls.clone(),
-        registry: admin.registry.clone(),
-        clock: admin.clock.clone(),
-        permissions: permissions(surroundings, &admin.options),
-        regex_limits: surroundings.regex_limits(),
-        unknown: Rc::clone(unknown),
-        book: Rc::clone(&admin.secrets),
-    };
+    let (manager, registry) = (surroundings.tls.clone(), admin.registry.clone());
+    let sds = Sds { manager, registry, files: files.clone(), book: Rc::clone(&admin.secrets) };
     sds.follow(|task| worker.spawn(task.run())).map_err(|e| StartError::Io("watch for secrets", e))
 }
 
-/// Reads what configuration names elsewhere, and follows its changes from now on.
+/// Reads what configuration names elsewhere, and follows its changes for as long as the answer lives.
 fn follow_sources(
     admin: &Rc<Admin>,
     surroundings: Surroundings,
-    unknown: &Rc<Unknown>,
-    worker: &Rc<Worker>,
-) -> Result<(), StartError> {
-    let permissions = permissions(&surroundings, &admin.options);
+    sources: Rc<dyn Sources>,
+) -> Result<Rc<Dynamic>, StartError> {
     let dynamic = Rc::new(Dynamic {
         surroundings,
         clusters: Rc::clone(&admin.clusters),
         registry: admin.registry.clone(),
         clock: admin.clock.clone(),
         routes: Rc::clone(&admin.routes),
-        permissions,
+        sources,
+        subscriptions: RefCell::default(),
     });
-    dynamic
-        .start(|task| worker.spawn(task.run()), unknown)
-        .map_err(|e| StartError::Io("watch for configuration", e))
+    dynamic.start().map_err(|e| StartError::Io("watch for configuration", e))?;
+    Ok(dynamic)
 }
 
 /// Waits for a signal to end, before there is anything that could be ended.

@@ -74,21 +74,6 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
-    /// `cluster_manager.`
-    pub struct ClusterManagerStats {
-        counter cluster_added,
-        counter cluster_modified,
-        counter cluster_removed,
-        counter cluster_updated,
-        counter cluster_updated_via_merge,
-        counter update_merge_cancelled,
-        counter update_out_of_merge_window,
-        gauge active_clusters,
-        gauge warming_clusters,
-    }
-}
-
-nuncio_core::stats_block! {
     /// `runtime.`
     pub struct RuntimeStats {
         counter deprecated_feature_use,
@@ -124,8 +109,6 @@ pub struct ProcessStats {
     pub server: Scope<ServerStats>,
     /// `listener_manager.`
     pub listeners: Scope<ListenerManagerStats>,
-    /// `cluster_manager.`
-    pub clusters: Scope<ClusterManagerStats>,
     /// `runtime.`
     pub runtime: Scope<RuntimeStats>,
     _watchdogs: Vec<Scope<WatchdogStats>>,
@@ -178,7 +161,6 @@ impl ProcessStats {
         let stats = Self {
             server,
             listeners: registry.scope("listener_manager."),
-            clusters: registry.scope("cluster_manager."),
             runtime: registry.scope("runtime."),
             _watchdogs: watchdogs,
             _async_client: registry.scope("http.async-client."),
@@ -189,10 +171,7 @@ impl ProcessStats {
         // Envoy has written these by the time it serves, which `usedonly` tells.
         stats.server.fips_mode.set(0);
         stats.server.stats_recent_lookups.set(0);
-        stats.clusters.warming_clusters.set(0);
         stats.listeners.total_listeners_warming.set(0);
-        stats.clusters.cluster_added.add(clusters);
-        stats.clusters.active_clusters.set(clusters);
         stats
     }
 

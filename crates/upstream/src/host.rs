@@ -59,6 +59,11 @@ impl HealthFlags {
     pub const ACTIVE_HC_TIMEOUT: Self = Self(1 << 8);
     /// The endpoint's configured status is `DRAINING`.
     pub const EDS_STATUS_DRAINING: Self = Self(1 << 9);
+    /// New, and not counted before its first active check (`ignore_new_hosts_until_first_hc`). It has no text.
+    pub(crate) const NOT_COUNTED_YET: Self = Self(1 << 10);
+    /// All that an endpoint's configured status raises.
+    pub(crate) const OF_EDS: Self =
+        Self(Self::FAILED_EDS_HEALTH.0 | Self::DEGRADED_EDS_HEALTH.0 | Self::EDS_STATUS_DRAINING.0);
 
     /// Their texts in `/clusters`, in Envoy's order.
     const TEXTS: [(Self, &'static str); 10] = [
@@ -85,11 +90,16 @@ impl HealthFlags {
         Self(self.0 | other.0)
     }
 
+    /// Those of these flags that `other` has too.
+    pub(crate) fn among(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// How balancers see a host with these flags.
     pub fn health(self) -> Health {
         const UNHEALTHY: u32 = 0b111 | HealthFlags::EDS_STATUS_DRAINING.0;
         const DEGRADED: u32 = 0b11 << 3;
-        if self.contains(Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL) {
+        if self.0 & (Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0 | Self::NOT_COUNTED_YET.0) != 0 {
             Health::Excluded
         } else if self.0 & UNHEALTHY != 0 {
             Health::Unhealthy
@@ -104,7 +114,7 @@ impl HealthFlags {
 impl fmt::Display for HealthFlags {
     /// As `/clusters` prints them: `healthy`, or each flag with a slash before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 {
+        if self.0 & !Self::NOT_COUNTED_YET.0 == 0 {
             return f.write_str("healthy");
         }
         Self::TEXTS.iter().filter(|(flag, _)| self.contains(*flag)).try_for_each(|(_, t)| f.write_str(t))
@@ -148,7 +158,12 @@ pub struct HostSpec {
 /// What is exact across workers of one host.
 #[derive(Debug)]
 pub struct HostShared {
+    /// As it was named first; what may change under it stands below.
     spec: HostSpec,
+    weight: AtomicU32,
+    priority: AtomicU32,
+    /// Its metadata, once it was named with others.
+    metadata: OnceLock<Box<RwLock<Option<Arc<Metadata>>>>>,
     health: AtomicU32,
     active: AtomicU32,
     /// Where a logical host is now, once it has moved.
@@ -162,8 +177,54 @@ impl HostShared {
     /// A host that nobody has used.
     pub fn new(spec: HostSpec) -> Arc<Self> {
         let health = AtomicU32::new(spec.health.0);
+        let (weight, priority) = (AtomicU32::new(spec.weight), AtomicU32::new(spec.priority));
         let (active, moved, outlier) = (AtomicU32::new(0), OnceLock::new(), OnceLock::new());
-        Arc::new(Self { spec, health, active, moved, outlier, counters: Mutex::default() })
+        let (metadata, counters) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { spec, weight, priority, metadata, health, active, moved, outlier, counters })
+    }
+
+    /// Whether an endpoint that is named now is this host: it listens and is checked at the same addresses, and stands
+    /// where the host stands. All else may change while the host stays.
+    pub(crate) fn is_at(&self, named: &HostSpec) -> bool {
+        let checked_at = |spec: &HostSpec| spec.check.as_ref().map(|c| (c.address.clone(), c.port));
+        self.spec.address == named.address
+            && self.spec.locality == named.locality
+            && checked_at(&self.spec) == checked_at(named)
+    }
+
+    /// Takes over what is said of the host now; whether balancers have to know.
+    pub(crate) fn take_over(&self, named: &HostSpec) -> bool {
+        let moved = self.priority.swap(named.priority, Relaxed) != named.priority;
+        let weighs = self.weight.swap(named.weight, Relaxed) != named.weight;
+        let health = self.health_flags().among(HealthFlags::OF_EDS) != named.health;
+        if health {
+            self.set_health(HealthFlags::OF_EDS, false);
+            self.set_health(named.health, true);
+        }
+        let described = self.metadata() != named.metadata;
+        if described {
+            let now = self.metadata.get_or_init(Box::default);
+            now.write().unwrap_or_else(PoisonError::into_inner).clone_from(&named.metadata);
+        }
+        moved | weighs | health | described
+    }
+
+    /// `load_balancing_weight`, from 1.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Its priority, from 0.
+    pub fn priority(&self) -> u32 {
+        self.priority.load(Relaxed)
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> Option<Arc<Metadata>> {
+        match self.metadata.get() {
+            None => self.spec.metadata.clone(),
+            Some(now) => now.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// Where it is now. Only a logical host (`LOGICAL_DNS`) ever moves from its first address.
@@ -175,10 +236,11 @@ impl HostShared {
         }
     }
 
-    /// Whether it is somewhere else now.
+    /// Whether it is somewhere else now, or has other metadata.
     #[inline]
-    fn has_moved_from(&self, address: &Address) -> bool {
-        self.moved.get().is_some() && self.address() != *address
+    fn differs_from(&self, told: &HostInfo) -> bool {
+        (self.moved.get().is_some() && self.address() != told.address)
+            || (self.metadata.get().is_some() && self.metadata() != told.metadata)
     }
 
     /// New connections go to another address from now on; those that stand stay.
@@ -189,7 +251,7 @@ impl HostShared {
         }
     }
 
-    /// The endpoint.
+    /// The endpoint as it was named first; its weight, priority and metadata now are asked of the host itself.
     pub fn spec(&self) -> &HostSpec {
         &self.spec
     }
@@ -323,15 +385,14 @@ impl Host {
     pub fn info(&self) -> Rc<HostInfo> {
         let mut info = self.info.borrow_mut();
         match &*info {
-            Some(info) if !self.shared.has_moved_from(&info.address) => Rc::clone(info),
+            Some(info) if !self.shared.differs_from(info) => Rc::clone(info),
             _ => Rc::clone(info.insert(self.new_info())),
         }
     }
 
     #[cold]
     fn new_info(&self) -> Rc<HostInfo> {
-        let HostSpec { hostname, metadata, .. } = &self.shared.spec;
-        let (name, metadata) = (Arc::clone(hostname), metadata.clone());
+        let (name, metadata) = (Arc::clone(self.hostname()), self.metadata());
         Rc::new(HostInfo { address: self.address(), name, metadata })
     }
 
@@ -346,14 +407,19 @@ impl Host {
     }
 
     /// Its metadata.
-    pub fn metadata(&self) -> Option<&Arc<Metadata>> {
-        self.shared.spec.metadata.as_ref()
+    pub fn metadata(&self) -> Option<Arc<Metadata>> {
+        self.shared.metadata()
     }
 
     /// Whether its metadata calls it a canary.
     pub fn canary(&self) -> bool {
-        let canary = self.metadata().and_then(|m| m.get(LB_NAMESPACE)?.fields.get("canary")?.kind.as_ref());
-        matches!(canary, Some(Kind::BoolValue(true)))
+        self.lb_value("canary", |kind| matches!(kind, Kind::BoolValue(true))).unwrap_or(false)
+    }
+
+    /// What `read` makes of a value that concerns balancing, where its metadata has it.
+    pub(crate) fn lb_value<R>(&self, key: &str, read: impl FnOnce(&Kind) -> R) -> Option<R> {
+        let metadata = self.metadata()?;
+        metadata.get(LB_NAMESPACE)?.fields.get(key)?.kind.as_ref().map(read)
     }
 
     /// What is exact across workers.

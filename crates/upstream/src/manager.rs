@@ -4,9 +4,10 @@ use crate::cluster::{Cluster, ClusterConfig, ClusterShared};
 use crate::host::HostSnapshot;
 use crate::lb::is_hashing;
 use crate::pool::{Connector, Reaper, SocketConnector};
+use crate::stats::ClusterManagerStats;
 use nuncio_core::hash::BuildFolding;
 use nuncio_core::runtime::Runtime;
-use nuncio_core::stats::Registry;
+use nuncio_core::stats::{Registry, Scope};
 use nuncio_net::worker::Worker;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ pub struct ClusterSet {
     runtime: Runtime,
     clusters: Vec<Arc<ClusterShared>>,
     workers: Vec<mpsc::UnboundedSender<Update>>,
+    stats: Scope<ClusterManagerStats>,
 }
 
 /// What a worker needs to have its own manager: made on the main thread, taken to the worker's.
@@ -53,7 +55,11 @@ impl ClusterSet {
     pub fn new(config: &ClusterSetConfig, registry: &Registry, runtime: &Runtime) -> Self {
         let shared = |c: &Arc<ClusterConfig>| ClusterShared::new(Arc::clone(c), registry, runtime);
         let clusters = config.clusters.iter().map(shared).collect();
-        Self { registry: registry.clone(), runtime: runtime.clone(), clusters, workers: Vec::new() }
+        let stats: Scope<ClusterManagerStats> = registry.scope("cluster_manager.");
+        stats.warming_clusters.set(0);
+        stats.cluster_added.add(config.clusters.len() as u64);
+        stats.active_clusters.set(config.clusters.len() as u64);
+        Self { registry: registry.clone(), runtime: runtime.clone(), clusters, workers: Vec::new(), stats }
     }
 
     /// Takes limits over as runtime keys have them now. To be called after the admin port changed a key.
@@ -118,9 +124,19 @@ impl ClusterSet {
         self.tell(&Update::Hosts(Arc::clone(&cluster.config().name)));
     }
 
-    /// Publishes a cluster's hosts to all workers. Hosts that stay must be the same `Arc`s as before.
-    pub fn set_hosts(&mut self, cluster: &Arc<ClusterShared>, hosts: HostSnapshot) {
-        cluster.set_hosts(hosts);
+    /// Publishes a cluster's hosts to all workers. Hosts that stay must be the same `Arc`s as before. `memberships`:
+    /// in so many priorities hosts have come or gone. `warm`: the cluster had its first hosts before.
+    pub fn set_hosts(
+        &mut self,
+        cluster: &Arc<ClusterShared>,
+        hosts: HostSnapshot,
+        memberships: u64,
+        warm: bool,
+    ) {
+        cluster.set_hosts(hosts, memberships);
+        if warm {
+            self.stats.cluster_updated.inc();
+        }
         self.tell(&Update::Hosts(Arc::clone(&cluster.config().name)));
     }
 }

@@ -130,6 +130,21 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
+    /// `cluster_manager.`
+    pub struct ClusterManagerStats {
+        counter cluster_added,
+        counter cluster_modified,
+        counter cluster_removed,
+        counter cluster_updated,
+        counter cluster_updated_via_merge,
+        counter update_merge_cancelled,
+        counter update_out_of_merge_window,
+        gauge active_clusters,
+        gauge warming_clusters,
+    }
+}
+
+nuncio_core::stats_block! {
     /// What the main thread knows of a cluster: one writer, whatever the number of workers.
     pub struct ClusterMainStats {
         counter assignment_stale,

@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a worker on virtual time, scripted peers, clusters by a few words.
 
 use crate::cluster::{Cluster, ClusterConfig, LocalityEndpoints};
+use crate::health::{Check, HealthCheckConfig, Intervals, TcpCheck};
 use crate::host::{HealthFlags, HostSpec, Locality};
 use crate::manager::{ClusterManager, ClusterSet, ClusterSetConfig};
 use crate::pool::{ConnectFuture, Connector};
@@ -8,6 +9,7 @@ use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
+use nuncio_core::source::{Feed, FileSource, Sources, Subscription};
 use nuncio_core::stats::Registry;
 use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions, MemoryStream, pair, poll_read_vec};
 use nuncio_net::worker::Worker;
@@ -17,7 +19,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs a test on a `LocalRuntime` whose time stands still while anything can be done.
 pub(crate) fn run<F: Future>(test: F) -> F::Output {
@@ -168,4 +170,36 @@ pub(crate) fn cluster(ports: &[u16]) -> ClusterConfig {
     let hosts = ports.iter().map(|p| host(*p, 1, HealthFlags::default())).collect();
     config.discovery.endpoints.push(locality(0, None, hosts));
     config
+}
+
+/// Feeds nothing.
+pub(crate) struct NoSources;
+
+impl Sources for NoSources {
+    fn subscribe(&self, _: &FileSource, _: Feed) -> io::Result<Subscription> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// TCP checks that need so many good or bad answers in a row.
+pub(crate) fn checks(healthy: u32, unhealthy: u32) -> HealthCheckConfig {
+    let s = Duration::from_secs;
+    HealthCheckConfig {
+        timeout: s(1),
+        intervals: Intervals {
+            healthy: s(1),
+            healthy_edge: s(2),
+            unhealthy: s(3),
+            unhealthy_edge: s(4),
+            no_traffic: s(5),
+            no_traffic_healthy: s(6),
+        },
+        initial_jitter: Duration::ZERO,
+        interval_jitter: Duration::ZERO,
+        interval_jitter_percent: 0,
+        unhealthy_threshold: unhealthy,
+        healthy_threshold: healthy,
+        reuse_connection: true,
+        check: Check::Tcp(TcpCheck::default()),
+    }
 }

@@ -8,8 +8,9 @@ pub(crate) use options::Told;
 pub use options::{AutoServerName, TransportOptions};
 pub use proxy_head::ProxyHeadConfig;
 
-use crate::host::HostSpec;
+use crate::host::HostShared;
 use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::stream_info::Metadata;
 use nuncio_net::tls::{ClientContext, TlsOwner};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
 use nuncio_proto::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
@@ -98,8 +99,8 @@ impl TransportMatch {
         Some(Self { name: name.into(), criteria: r#match.unwrap_or_default(), transport })
     }
 
-    fn takes(&self, host: &HostSpec) -> bool {
-        let of_host = host.metadata.as_ref().and_then(|m| m.get(MATCHED));
+    fn takes(&self, host: Option<&Metadata>) -> bool {
+        let of_host = host.and_then(|m| m.get(MATCHED));
         self.criteria
             .fields
             .iter()
@@ -108,15 +109,19 @@ impl TransportMatch {
 }
 
 /// The first of `matches` that takes a host: its place.
-pub(crate) fn matching(matches: &[TransportMatch], host: &HostSpec) -> Option<usize> {
-    matches.iter().position(|m| m.takes(host))
+pub(crate) fn matching(matches: &[TransportMatch], host: &HostShared) -> Option<usize> {
+    if matches.is_empty() {
+        return None;
+    }
+    let metadata = host.metadata();
+    matches.iter().position(|m| m.takes(metadata.as_deref()))
 }
 
 /// What carries the bytes of a host's connections: that of the first match, else `default`.
 pub(crate) fn for_host<'a>(
     matches: &'a [TransportMatch],
     default: &'a UpstreamTransport,
-    host: &HostSpec,
+    host: &HostShared,
 ) -> &'a UpstreamTransport {
     matching(matches, host).and_then(|at| matches.get(at)).map_or(default, |m| &m.transport)
 }

@@ -1,7 +1,7 @@
 //! The stats themselves, and the macro that puts them into blocks.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A count that only grows. One thread writes, any thread reads.
 #[derive(Debug, Default)]
@@ -100,6 +100,22 @@ impl WholeGauge {
     /// The number.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// A text, such as a version: one block of its scope has it. It is written seldom.
+#[derive(Debug, Default)]
+pub struct Text(Mutex<Box<str>>);
+
+impl Text {
+    /// Sets the text.
+    pub fn set(&self, text: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
+    }
+
+    /// The text.
+    pub fn value(&self) -> Box<str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -221,6 +237,8 @@ pub enum Kind {
     Gauge,
     /// A number that one block has.
     WholeGauge,
+    /// A text that one block has.
+    Text,
     /// A distribution.
     Histogram,
     /// Response codes: a family of counters below one name.
@@ -247,6 +265,8 @@ pub enum Value<'a> {
     Gauge(&'a Gauge),
     /// A gauge that one block has.
     WholeGauge(&'a WholeGauge),
+    /// A text that one block has.
+    Text(&'a Text),
     /// A histogram.
     Histogram(&'a Histogram),
     /// Response codes.
@@ -322,18 +342,21 @@ macro_rules! stats_block {
     (@type counter) => { $crate::stats::Counter };
     (@type gauge) => { $crate::stats::Gauge };
     (@type whole_gauge) => { $crate::stats::WholeGauge };
+    (@type text) => { $crate::stats::Text };
     (@type histogram) => { $crate::stats::Histogram };
     (@type codes) => { $crate::stats::ResponseCodes };
     (@type summed_codes) => { $crate::stats::ResponseCodes };
     (@kind counter) => { $crate::stats::Kind::Counter };
     (@kind gauge) => { $crate::stats::Kind::Gauge };
     (@kind whole_gauge) => { $crate::stats::Kind::WholeGauge };
+    (@kind text) => { $crate::stats::Kind::Text };
     (@kind histogram) => { $crate::stats::Kind::Histogram };
     (@kind codes) => { $crate::stats::Kind::Codes };
     (@kind summed_codes) => { $crate::stats::Kind::SummedCodes };
     (@value counter, $e:expr) => { $crate::stats::Value::Counter($e) };
     (@value gauge, $e:expr) => { $crate::stats::Value::Gauge($e) };
     (@value whole_gauge, $e:expr) => { $crate::stats::Value::WholeGauge($e) };
+    (@value text, $e:expr) => { $crate::stats::Value::Text($e) };
     (@value histogram, $e:expr) => { $crate::stats::Value::Histogram($e) };
     (@value codes, $e:expr) => { $crate::stats::Value::Codes($e) };
     (@value summed_codes, $e:expr) => { $crate::stats::Value::Codes($e) };

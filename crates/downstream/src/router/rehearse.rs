@@ -95,6 +95,7 @@ fn discovery_name(source: &HostSource) -> &'static str {
         HostSource::Static => "STATIC",
         HostSource::StrictDns(_) => "STRICT_DNS",
         HostSource::LogicalDns(_) => "LOGICAL_DNS",
+        HostSource::Eds(_) => "EDS",
         HostSource::OriginalDst(_) => "ORIGINAL_DST",
         HostSource::Aggregate(_) => "envoy.clusters.aggregate",
     }

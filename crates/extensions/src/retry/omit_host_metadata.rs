@@ -32,7 +32,8 @@ impl RetryPluginFactory for OmitHostMetadataFactory {
 impl RetryHostPredicate for OmitHostMetadata {
     fn rejects(&self, candidate: &Host, _: &[Rc<Host>]) -> bool {
         // A host without metadata is never left out, nor is any where nothing is asked.
-        let Some(own) = candidate.metadata().and_then(|m| m.get(LB_NAMESPACE)) else { return false };
+        let metadata = candidate.metadata();
+        let Some(own) = metadata.as_ref().and_then(|m| m.get(LB_NAMESPACE)) else { return false };
         !self.0.is_empty()
             && self.0.iter().all(|(key, wanted)| own.fields.get(key).is_some_and(|v| v.kind == *wanted))
     }

@@ -7,7 +7,7 @@ use super::request::{Request, Response};
 use super::search::Search;
 use nuncio_core::stats::Counter;
 use nuncio_upstream::circuit::{Limits, RequestPriority};
-use nuncio_upstream::cluster::ClusterShared;
+use nuncio_upstream::cluster::{ClusterShared, HostSource};
 use nuncio_upstream::host::{HealthFlags, HostShared};
 use nuncio_upstream::outlier::SuccessRates;
 use serde_json::{Value, json};
@@ -100,6 +100,9 @@ fn cluster_text(cluster: &ClusterShared, out: &mut String) {
         }
     }
     line("added_via_api", &false);
+    if let Some(service) = service_name(cluster) {
+        line("eds_service_name", &service);
+    }
     for host in cluster.hosts().hosts() {
         let (spec, counts) = (host.spec(), Counts::of(host));
         let mut line = |key: &str, value: &dyn std::fmt::Display| {
@@ -116,14 +119,22 @@ fn cluster_text(cluster: &ClusterShared, out: &mut String) {
         line("rq_total", &counts.rq_total);
         line("hostname", &spec.hostname);
         line("health_flags", &host.health_flags());
-        line("weight", &spec.weight);
+        line("weight", &host.weight());
         line("region", &spec.locality.region);
         line("zone", &spec.locality.zone);
         line("sub_zone", &spec.locality.sub_zone);
         line("canary", &false);
-        line("priority", &spec.priority);
+        line("priority", &host.priority());
         line("success_rate", &-1);
         line("local_origin_success_rate", &-1);
+    }
+}
+
+/// The name by which EDS knows the cluster, where it has one of its own.
+fn service_name(cluster: &ClusterShared) -> Option<&str> {
+    match &cluster.config().discovery.source {
+        HostSource::Eds(config) => Some(&*config.service_name).filter(|name| !name.is_empty()),
+        _ => None,
     }
 }
 
@@ -144,6 +155,7 @@ fn cluster_json(cluster: &ClusterShared) -> Value {
         ("local_origin_success_rate_ejection_threshold", threshold(local)),
         ("circuit_breakers", Some(json!({ "thresholds": thresholds }))),
         ("observability_name", Some((*config.observability_name).into())),
+        ("eds_service_name", service_name(cluster).map(Into::into)),
     ])
 }
 
@@ -172,9 +184,9 @@ fn host_json(host: &HostShared) -> Value {
             ])),
         ),
         ("health_status", Some(health(host.health_flags()))),
-        ("weight", number(spec.weight.into())),
+        ("weight", number(host.weight().into())),
         ("hostname", part(&spec.hostname)),
-        ("priority", number(spec.priority.into())),
+        ("priority", number(host.priority().into())),
         (
             "locality",
             Some(object([

@@ -253,8 +253,13 @@ fn managers(listener: &[u8]) -> Vec<&[u8]> {
 /// The hosts of a cluster as `ClusterLoadAssignment`, with their health now.
 fn assignment(cluster: &ClusterShared) -> Wire {
     let hosts = cluster.hosts();
-    let resolved = !matches!(cluster.config().discovery.source, HostSource::Static);
-    let mut out = Wire::default().with(1, cluster.config().name.as_bytes());
+    let source = &cluster.config().discovery.source;
+    let resolved = matches!(source, HostSource::StrictDns(_) | HostSource::LogicalDns(_));
+    let name = match source {
+        HostSource::Eds(eds) if !eds.service_name.is_empty() => &eds.service_name,
+        _ => &cluster.config().name,
+    };
+    let mut out = Wire::default().with(1, name.as_bytes());
     for (priority, localities) in (0_u64..).zip(&hosts.priorities) {
         for l in localities.iter().filter(|l| !l.hosts.is_empty()) {
             let locality = text(
@@ -294,10 +299,10 @@ fn endpoint(host: &HostShared, resolved: bool) -> Wire {
         Health::Unhealthy | Health::Excluded => 2,
         Health::Degraded => 5,
     };
-    let weight = Wire::default().number(1, spec.weight.into());
+    let weight = Wire::default().number(1, host.weight().into());
     let out = Wire::default().with(1, inner.bytes()).number(2, status);
-    let out = match &spec.metadata {
-        Some(metadata) => out.with(3, namespaces(metadata).bytes()),
+    let out = match host.metadata() {
+        Some(metadata) => out.with(3, namespaces(&metadata).bytes()),
         None if resolved => out.with(3, &[]),
         None => out,
     };

@@ -1,15 +1,19 @@
 //! Discovery responses in files.
 
-use super::Unknown;
+use crate::cli::Options;
+use crate::config::Surroundings;
 use nuncio_core::clock::Clock;
 use nuncio_core::config::{CompileContext, RegexLimits, Sink, Unsupported};
-use nuncio_core::source::{Feed, Rejected, Update};
+use nuncio_core::source::{Feed, FileSource, Rejected, Sources, Subscription, Update};
 use nuncio_core::xx_hash::xx_hash64;
+use nuncio_net::watch::MoveWatch;
 use nuncio_proto::load::{self, Source};
 use nuncio_proto::pb::envoy::service::discovery::v3::DiscoveryResponse;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
+use tokio::task::spawn_local;
 
 /// What a dynamic resource may hold.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +26,14 @@ pub struct Permissions {
     pub ignore_unknown: bool,
 }
 
-/// A subscription that a file feeds.
-pub struct FileFeed {
-    /// The file.
-    pub path: PathBuf,
-    /// Who subscribes.
-    pub feed: Feed,
-    /// What the file may hold.
+/// Told how many fields of a text nobody knows.
+pub type Unknown = dyn Fn(u64);
+
+/// Files that feed subscriptions. Each is read when it is subscribed to, and anew whenever something is moved into its
+/// place.
+#[derive(Clone)]
+pub struct Files {
+    /// What files may hold.
     pub permissions: Permissions,
     /// How large regular expressions may be.
     pub regex_limits: RegexLimits,
@@ -36,6 +41,44 @@ pub struct FileFeed {
     pub clock: Clock,
     /// Told how many fields nobody knows.
     pub unknown: Rc<Unknown>,
+}
+
+impl Files {
+    /// Files of a server with these options; `unknown` is told how many fields of a file nobody knows.
+    pub fn new(
+        surroundings: &Surroundings,
+        options: &Options,
+        clock: &Clock,
+        unknown: impl Fn(u64) + 'static,
+    ) -> Self {
+        let permissions = Permissions {
+            unsupported: surroundings.unsupported(),
+            reject_unknown: options.reject_unknown_dynamic_fields,
+            ignore_unknown: options.ignore_unknown_dynamic_fields,
+        };
+        let (regex_limits, clock) = (surroundings.regex_limits(), clock.clone());
+        Self { permissions, regex_limits, clock, unknown: Rc::new(unknown) }
+    }
+}
+
+impl Sources for Files {
+    fn subscribe(&self, source: &FileSource, feed: Feed) -> io::Result<Subscription> {
+        let watch = MoveWatch::of(source)?;
+        let file = FileFeed { path: source.path.clone(), feed, files: self.clone() };
+        file.refresh();
+        let task = spawn_local(file.follow(watch)).abort_handle();
+        Ok(Subscription::new(move || task.abort()))
+    }
+}
+
+/// A subscription that a file feeds.
+pub(super) struct FileFeed {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Who subscribes.
+    pub(super) feed: Feed,
+    /// What files may hold.
+    pub(super) files: Files,
 }
 
 /// Why nothing came of an attempt.
@@ -47,18 +90,30 @@ enum Failure {
 }
 
 impl FileFeed {
+    /// Reads the file anew whenever something is moved into its place, for ever.
+    async fn follow(self, watch: MoveWatch) {
+        loop {
+            if let Err(error) = watch.moved().await {
+                tracing::error!(target: "config", "{} is no longer watched: {error}", self.path.display());
+                return;
+            }
+            self.refresh();
+        }
+    }
+
     /// Reads the file and hands it on. What cannot be read or is refused leaves everything as it was.
-    pub fn refresh(&self) {
-        let stats = &self.feed.stats;
-        let began = self.clock.now();
+    pub(super) fn refresh(&self) {
+        let (stats, clock) = (&self.feed.stats, &self.files.clock);
+        let began = clock.now();
         stats.update_attempt.inc();
         let outcome = self.attempt();
-        stats.update_duration.record(self.clock.now().duration_since(began).as_millis() as u64);
+        stats.update_duration.record(clock.now().duration_since(began).as_millis() as u64);
         match outcome {
             Ok(version) => {
-                let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
                 stats.update_time.set(since.as_millis() as u64);
                 stats.version.set(xx_hash64(version.as_bytes(), 0));
+                stats.version_text.set(&version);
                 stats.update_success.inc();
             }
             Err(Failure::NoUpdate(why)) => {
@@ -77,14 +132,15 @@ impl FileFeed {
         let name = self.path.to_string_lossy();
         let bytes =
             std::fs::read(&self.path).map_err(|e| Failure::NoUpdate(format!("Invalid path: {name}: {e}")))?;
-        let sink = Sink::new(self.permissions.unsupported);
-        sink.set_regex_limits(self.regex_limits);
-        let read = load::discovery(&Source::file(&name, &bytes), !self.permissions.reject_unknown, &sink);
+        let Files { permissions, regex_limits, unknown, .. } = &self.files;
+        let sink = Sink::new(permissions.unsupported);
+        sink.set_regex_limits(*regex_limits);
+        let read = load::discovery(&Source::file(&name, &bytes), !permissions.reject_unknown, &sink);
         let Some(read) = read else {
             return Err(Failure::NoUpdate(told(None, sink)));
         };
-        if read.unknown_fields > 0 && !self.permissions.ignore_unknown {
-            (self.unknown)(read.unknown_fields);
+        if read.unknown_fields > 0 && !permissions.ignore_unknown {
+            (unknown)(read.unknown_fields);
         }
         let cx = read.response.context(&sink);
         let response: Option<DiscoveryResponse> = cx.decode(read.response.bytes());
@@ -99,7 +155,7 @@ impl FileFeed {
             return Err(Failure::Rejected(told(outcome.err(), sink)));
         }
         let (_, warnings) = sink.finish();
-        if !self.permissions.ignore_unknown {
+        if !permissions.ignore_unknown {
             warnings.iter().for_each(|w| tracing::warn!(target: "config", "{w}"));
         }
         Ok(version_info)

@@ -5,15 +5,14 @@ mod file;
 mod routes;
 mod secrets;
 
-pub use file::{FileFeed, Permissions};
+pub use file::Files;
 pub use routes::{DynamicRoute, RouteSubscriber};
 pub use secrets::{DynamicSecret, DynamicSecrets, Sds, SecretTask};
 
 use crate::config::Surroundings;
 use nuncio_core::clock::Clock;
-use nuncio_core::source::Feed;
+use nuncio_core::source::{Feed, Sources, Subscription};
 use nuncio_core::stats::Registry;
-use nuncio_net::watch::MoveWatch;
 use nuncio_upstream::manager::ClusterSet;
 use std::cell::RefCell;
 use std::io;
@@ -35,8 +34,10 @@ pub struct Dynamic {
     pub clock: Clock,
     /// What is there, for `/config_dump`.
     pub routes: DynamicRoutes,
-    /// What texts may hold.
-    pub permissions: Permissions,
+    /// What feeds.
+    pub sources: Rc<dyn Sources>,
+    /// What is being fed.
+    pub subscriptions: RefCell<Vec<Subscription>>,
 }
 
 impl Dynamic {
@@ -45,23 +46,12 @@ impl Dynamic {
     ///
     /// # Errors
     /// Where a directory cannot be watched.
-    pub fn start(self: &Rc<Self>, spawn: impl Fn(WatchTask), unknown: &Rc<Unknown>) -> io::Result<()> {
+    pub fn start(self: &Rc<Self>) -> io::Result<()> {
         for feed in self.surroundings.route_feeds.all() {
-            let watch = MoveWatch::of(&feed.source)?;
-            let subscriber = RouteSubscriber::new(Rc::clone(self), &feed);
-            let file = FileFeed {
-                path: feed.source.path.clone(),
-                feed: Feed {
-                    stats: self.registry.scope(&feed.stat_prefix),
-                    subscriber: Box::new(subscriber),
-                },
-                permissions: self.permissions,
-                regex_limits: self.surroundings.regex_limits(),
-                clock: self.clock.clone(),
-                unknown: Rc::clone(unknown),
-            };
-            file.refresh();
-            spawn(WatchTask { watch, file });
+            let subscriber = Box::new(RouteSubscriber::new(Rc::clone(self), &feed));
+            let stats = self.registry.scope(&feed.stat_prefix);
+            let subscription = self.sources.subscribe(&feed.source, Feed { stats, subscriber })?;
+            self.subscriptions.borrow_mut().push(subscription);
         }
         Ok(())
     }
@@ -69,27 +59,5 @@ impl Dynamic {
     /// The wall clock.
     pub fn wall(&self) -> SystemTime {
         self.clock.wall()
-    }
-}
-
-/// Told how many fields of a text nobody knows.
-pub type Unknown = dyn Fn(u64);
-
-/// A file and the watch over it.
-pub struct WatchTask {
-    watch: MoveWatch,
-    file: FileFeed,
-}
-
-impl WatchTask {
-    /// Reads the file anew whenever something is moved into its place, for ever.
-    pub async fn run(self) {
-        loop {
-            if let Err(error) = self.watch.moved().await {
-                tracing::error!(target: "config", "{} is no longer watched: {error}", self.file.path.display());
-                return;
-            }
-            self.file.refresh();
-        }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Dynamic;
 use crate::admin::wire::timestamp_millis;
-use nuncio_core::config::type_name;
 use nuncio_core::source::{Rejected, ResourceId, Subscriber, Update};
 use nuncio_core::stats::Scope;
 use nuncio_downstream::hcm::compile_table;
@@ -78,26 +77,16 @@ impl RouteSubscriber {
 
 impl Subscriber for RouteSubscriber {
     fn update(&self, update: &Update<'_>) -> Result<(), Rejected> {
-        let whole = |why: String| Rejected { resource: None, why: Some(why) };
-        let [resource] = update.resources else {
-            if update.resources.is_empty() {
-                self.stats.update_empty.inc();
-                return Ok(());
-            }
-            return Err(whole(format!("Unexpected RDS resource length: {}", update.resources.len())));
+        let message: Option<RouteConfiguration> = update.single("RDS")?;
+        let (Some(message), Some(resource)) = (message, update.resources.first()) else {
+            self.stats.update_empty.inc();
+            return Ok(());
         };
-        let type_name = type_name(&resource.type_url);
-        if type_name != ROUTES {
-            return Err(whole(format!("Unexpected RDS resource type: {type_name}")));
-        }
         let cx = update.cx.item("resources", 0);
         let id =
             |name: &str| ResourceId { type_name: ROUTES, name: name.into(), version: update.version.into() };
-        let Some(message): Option<RouteConfiguration> = cx.decode(&resource.value) else {
-            return Err(Rejected { resource: Some(id("")), why: None });
-        };
         if *message.name != *self.feed.name {
-            return Err(whole(format!(
+            return Err(Rejected::because(format!(
                 "Unexpected RDS configuration (expecting {}): {}",
                 self.feed.name, message.name
             )));

@@ -1,8 +1,9 @@
 //! SDS: secrets.
 
-use super::{FileFeed, Permissions, Unknown};
+use super::Files;
+use super::file::FileFeed;
 use nuncio_core::clock::Clock;
-use nuncio_core::config::{RegexLimits, Sink, type_name};
+use nuncio_core::config::{Sink, type_name};
 use nuncio_core::source::{Feed, Rejected, ResourceId, Subscriber, Update};
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_net::tls::{SecretFeed, TlsManager, WatchedFiles};
@@ -43,14 +44,8 @@ pub struct Sds {
     pub manager: TlsManager,
     /// Where stats are registered.
     pub registry: Registry,
-    /// The machine's time.
-    pub clock: Clock,
-    /// What texts may hold.
-    pub permissions: Permissions,
-    /// How large regular expressions may be.
-    pub regex_limits: RegexLimits,
-    /// Told how many fields nobody knows.
-    pub unknown: Rc<Unknown>,
+    /// What reads.
+    pub files: Files,
     /// What is there, for `/config_dump`.
     pub book: DynamicSecrets,
 }
@@ -73,20 +68,17 @@ impl Sds {
 
     fn task(&self, feed: &Arc<SecretFeed>) -> io::Result<SecretTask> {
         let prefix = format!("sds.{}.", feed.name);
-        let updated = self.clock.wall();
+        let updated = self.files.clock.wall();
         self.book.borrow_mut().push(DynamicSecret { feed: Arc::clone(feed), version: None, updated });
         let subscriber = SecretSubscriber {
             feed: Arc::clone(feed),
             book: Rc::clone(&self.book),
-            clock: self.clock.clone(),
+            clock: self.files.clock.clone(),
         };
         let file = FileFeed {
             path: feed.source.path.clone(),
             feed: Feed { stats: self.registry.scope(&prefix), subscriber: Box::new(subscriber) },
-            permissions: self.permissions,
-            regex_limits: self.regex_limits,
-            clock: self.clock.clone(),
-            unknown: Rc::clone(&self.unknown),
+            files: self.files.clone(),
         };
         let response = MoveWatch::of(&feed.source)?;
         let stats = self.registry.scope(&prefix);
@@ -221,8 +213,8 @@ impl SecretTask {
 
     /// Takes the new content of files, or goes on with the old one.
     fn rotate(&self, at: usize) {
-        let sink = Sink::new(self.file.permissions.unsupported);
-        sink.set_regex_limits(self.file.regex_limits);
+        let sink = Sink::new(self.file.files.permissions.unsupported);
+        sink.set_regex_limits(self.file.files.regex_limits);
         if self.feed.reread(&sink).is_ok() {
             return;
         }

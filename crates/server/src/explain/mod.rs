@@ -7,6 +7,7 @@ mod text;
 use crate::admin::{Admin, Request, Response};
 use crate::cli::Options;
 use crate::config::{self, Compiled, Refused, Source};
+use crate::dynamic::Files;
 use curl::Asked;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
@@ -107,14 +108,15 @@ fn answer(options: &Options, asked: Asked, listener: Option<&str>) -> Result<Exp
     let clock = Clock::system();
     let registry = Registry::new();
     let sources = Source::of(options)?;
-    let Compiled { bootstrap, clusters, listeners, .. } =
+    let Compiled { bootstrap, clusters, listeners, surroundings: known, .. } =
         config::load(options, sources, &registry, clock.wall())?;
     let question = asked.question(listener.map(str::to_owned));
+    let files = Rc::new(Files::new(&known, options, &clock, |_| {}));
     let runtime = bootstrap.runtime;
     let explained = block_on_local(async {
         let worker = Worker::new(0, clock, Rng::from_os());
         let set = Rc::new(RefCell::new(ClusterSet::new(&clusters, &registry, &runtime)));
-        let discovery = Discovery::new(&set, &worker, Rc::new(SystemResolver::new()));
+        let discovery = Discovery::new(&set, &worker, Rc::new(SystemResolver::new()), files);
         // What is not known by then has no hosts, and the answer says so.
         let _ = tokio::time::timeout(RESOLVE_WITHIN, discovery.start().wait()).await;
         let seat = set.borrow_mut().seat();

@@ -64,7 +64,7 @@ impl Aggregate {
 
     /// Which of all priorities a member's host is of.
     pub(super) fn priority_of(&self, own: &Cluster, host: &Host) -> Option<usize> {
-        let priority = host.shared().spec().priority as usize;
+        let priority = host.shared().priority() as usize;
         let of_host = |step: &Step| step.priority == priority && Rc::ptr_eq(&step.cluster.core, host.core());
         self.order(own)?.steps.iter().position(of_host)
     }

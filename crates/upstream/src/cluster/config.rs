@@ -2,7 +2,7 @@
 
 use super::destination::OriginalDstConfig;
 use crate::circuit::{Limits, PerPriority};
-use crate::discovery::DnsConfig;
+use crate::discovery::{DnsConfig, EdsConfig};
 use crate::health::HealthCheckConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
@@ -54,6 +54,17 @@ pub struct ClusterConfig {
     pub outlier: Option<Box<OutlierConfig>>,
     /// `health_checks`
     pub health_check: Option<Box<HealthCheckConfig>>,
+    /// How checked hosts come and go.
+    pub turnover: Turnover,
+}
+
+/// How hosts that are actively checked come and go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turnover {
+    /// `ignore_health_on_host_removal`: a host that is no longer named goes at once, though its checks find it well.
+    pub goes_at_once: bool,
+    /// `common_lb_config.ignore_new_hosts_until_first_hc`: a new host does not count before its first check.
+    pub counts_once_checked: bool,
 }
 
 /// `track_cluster_stats`, and the older `track_timeout_budgets`.
@@ -114,6 +125,7 @@ impl ClusterConfig {
             track: Tracked::default(),
             outlier: None,
             health_check: None,
+            turnover: Turnover::default(),
         }
     }
 
@@ -133,6 +145,8 @@ pub struct Discovery {
     pub overprovisioning_factor: u32,
     /// `weighted_priority_health`
     pub weighted_priority_health: bool,
+    /// `endpoint_stale_after`: how long the hosts hold that EDS named, where nothing follows.
+    pub stale_after: Option<Duration>,
     /// The hosts, by priority and locality.
     pub endpoints: Vec<LocalityEndpoints>,
 }
@@ -150,6 +164,7 @@ impl Default for Discovery {
             source: HostSource::Static,
             overprovisioning_factor: 140,
             weighted_priority_health: false,
+            stale_after: None,
             endpoints: Vec::new(),
         }
     }
@@ -179,6 +194,8 @@ pub enum HostSource {
     StrictDns(DnsConfig),
     /// `LOGICAL_DNS`: one name, whose first address is used for new connections.
     LogicalDns(DnsConfig),
+    /// `EDS`
+    Eds(EdsConfig),
     /// `ORIGINAL_DST`: where requests and connections want to go.
     OriginalDst(Box<OriginalDstConfig>),
     /// `envoy.clusters.aggregate`: none of its own; these clusters' hosts, by priority.
@@ -190,7 +207,7 @@ impl HostSource {
     pub(crate) fn provides_hosts(&self) -> bool {
         match self {
             Self::OriginalDst(_) | Self::Aggregate(_) => true,
-            Self::Static | Self::StrictDns(_) | Self::LogicalDns(_) => false,
+            Self::Static | Self::StrictDns(_) | Self::LogicalDns(_) | Self::Eds(_) => false,
         }
     }
 }

@@ -160,6 +160,7 @@ impl Cluster {
             HostSource::Static
             | HostSource::StrictDns(_)
             | HostSource::LogicalDns(_)
+            | HostSource::Eds(_)
             | HostSource::Aggregate(_) => None,
         }
     }

@@ -7,11 +7,13 @@ mod destination;
 mod on_demand;
 mod shared;
 
+pub(crate) use compile::assignment;
+
 pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
 pub use config::{
     ClusterConfig, Discovery, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint,
-    Tracked, UpstreamProtocol,
+    Tracked, Turnover, UpstreamProtocol,
 };
 pub use destination::{Asking, DESTINATION_STATE, Destination, OriginalDstConfig};
 pub use shared::ClusterShared;
@@ -206,7 +208,10 @@ impl Cluster {
         let provided = match &core.config().discovery.source {
             HostSource::OriginalDst(_) => Some(Provided::OnDemand(WorkerHosts::default())),
             HostSource::Aggregate(members) => Some(Provided::Aggregate(Aggregate::new(members, manager))),
-            HostSource::Static | HostSource::StrictDns(_) | HostSource::LogicalDns(_) => None,
+            HostSource::Static
+            | HostSource::StrictDns(_)
+            | HostSource::LogicalDns(_)
+            | HostSource::Eds(_) => None,
         };
         let hosts = RefCell::new(set);
         let ClusterConfig { name, observability_name, metadata, .. } = core.config();
@@ -323,7 +328,7 @@ impl Cluster {
     pub fn priority_of(&self, host: &Host) -> Option<usize> {
         match &self.provided {
             Some(Provided::Aggregate(aggregate)) => aggregate.priority_of(self, host),
-            Some(Provided::OnDemand(_)) | None => Some(host.shared().spec().priority as usize),
+            Some(Provided::OnDemand(_)) | None => Some(host.shared().priority() as usize),
         }
     }
 

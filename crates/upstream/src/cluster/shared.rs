@@ -1,7 +1,7 @@
 //! What the workers of one cluster agree on.
 
 use super::on_demand::OnDemand;
-use super::{Breakers, ClusterConfig, Discovery, HostSource};
+use super::{Breakers, ClusterConfig, Discovery, HostSource, Turnover, stat_prefix};
 use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
@@ -14,6 +14,7 @@ use crate::stats::{
 use crate::transport;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
@@ -61,7 +62,8 @@ impl ClusterShared {
             .is_some()
             .then(|| Box::new(HealthLine::new(registry.scope(&format!("{prefix}health_check.")))));
         if health.is_some() {
-            await_first_check(&hosts.read().unwrap_or_else(PoisonError::into_inner), None);
+            let hosts = hosts.read().unwrap_or_else(PoisonError::into_inner);
+            await_first_check(&hosts, None, config.turnover);
         }
         let on_demand =
             matches!(config.discovery.source, HostSource::OriginalDst(_)).then(|| Box::new(OnDemand::new()));
@@ -133,6 +135,11 @@ impl ClusterShared {
         &self.config
     }
 
+    /// What its stats begin with, `cluster.NAME.`.
+    pub(crate) fn stat_prefix(&self) -> String {
+        stat_prefix(&self.config)
+    }
+
     /// The counts of one priority.
     #[inline]
     pub fn breaker(&self, priority: RequestPriority) -> &Breaker {
@@ -188,15 +195,15 @@ impl ClusterShared {
     }
 
     /// Publishes hosts. Workers must be told ([`ClusterSet`](crate::manager::ClusterSet) does).
-    pub(crate) fn set_hosts(&self, hosts: HostSnapshot) {
+    pub(crate) fn set_hosts(&self, hosts: HostSnapshot, memberships: u64) {
         if let Some(health) = &self.health {
-            await_first_check(&hosts, Some(&self.hosts()));
+            await_first_check(&hosts, Some(&self.hosts()), self.config.turnover);
             health.tell(Told::Hosts);
         }
         let before = self.hosts();
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
         self.count_matches(Some(&before));
-        self.stats.membership_change.inc();
+        self.stats.membership_change.add(memberships);
         self.count_members();
     }
 
@@ -205,9 +212,9 @@ impl ClusterShared {
         if self.config.matches.is_empty() {
             return;
         }
-        let is_known = |host| known.is_some_and(|k| k.hosts().any(|h| Arc::ptr_eq(h, host)));
-        for host in self.hosts().hosts().filter(|host| !is_known(host)) {
-            let at = transport::matching(&self.config.matches, host.spec());
+        let known: HashSet<_> = known.into_iter().flat_map(HostSnapshot::hosts).map(Arc::as_ptr).collect();
+        for host in self.hosts().hosts().filter(|host| !known.contains(&Arc::as_ptr(host))) {
+            let at = transport::matching(&self.config.matches, host);
             match at.and_then(|at| self.match_counts.get()?.get(at)) {
                 Some(scope) => scope.total_match_count.inc(),
                 None => self.stats.default_total_match_count.inc(),
@@ -220,7 +227,7 @@ impl ClusterShared {
         let hosts = self.hosts();
         for host in hosts.hosts() {
             total += 1;
-            heaviest = heaviest.max(host.spec().weight);
+            heaviest = heaviest.max(host.weight());
             match host.health_flags().health() {
                 Health::Healthy => healthy += 1,
                 Health::Degraded => degraded += 1,
@@ -232,11 +239,15 @@ impl ClusterShared {
         self.stats.membership_healthy.set(healthy);
         self.stats.membership_degraded.set(degraded);
         self.stats.membership_excluded.set(excluded);
-        // Envoy's gauge stays 0 where no host weighs more than another.
-        self.stats.max_host_weight.follow(if heaviest > 1 { u64::from(heaviest) } else { 0 });
+        // Envoy's gauge stays 0 where no host of a static cluster weighs more than another.
+        let fed = matches!(self.config.discovery.source, HostSource::Eds(_));
+        self.stats.max_host_weight.follow(if heaviest > 1 || fed { u64::from(heaviest.max(1)) } else { 0 });
         self.stats.warming_state.set(0);
     }
 }
+
+/// What a subscription counts itself, under the same names.
+const OF_SUBSCRIPTIONS: [&str; 4] = ["update_attempt", "update_failure", "update_success", "version"];
 
 impl Block for ClusterShared {
     fn defs(&self) -> &'static [Def] {
@@ -247,7 +258,9 @@ impl Block for ClusterShared {
         if i == 0 {
             refresh(&self.stats, &self.breakers, self.used.load(Relaxed));
         }
-        self.stats.value(i)
+        let counted_by_feed = matches!(self.config.discovery.source, HostSource::Eds(_))
+            && self.stats.defs().get(i).is_some_and(|def| OF_SUBSCRIPTIONS.contains(&def.name));
+        (!counted_by_feed).then(|| self.stats.value(i)).flatten()
     }
 
     /// What workers count, of which each makes its own with its first use of the cluster.
@@ -293,10 +306,14 @@ impl Block for Remaining {
 }
 
 /// Hosts that `known` has not get no traffic before their first check.
-fn await_first_check(hosts: &HostSnapshot, known: Option<&HostSnapshot>) {
-    let is_known = |host| known.is_some_and(|k| k.hosts().any(|h| Arc::ptr_eq(h, host)));
-    for host in hosts.hosts().filter(|h| is_checked(h) && !is_known(h)) {
-        host.set_health(HealthFlags::FAILED_ACTIVE_HC.with(HealthFlags::PENDING_ACTIVE_HC), true);
+fn await_first_check(hosts: &HostSnapshot, known: Option<&HostSnapshot>, turnover: Turnover) {
+    let known: HashSet<_> = known.into_iter().flat_map(HostSnapshot::hosts).map(Arc::as_ptr).collect();
+    let mut flags = HealthFlags::FAILED_ACTIVE_HC.with(HealthFlags::PENDING_ACTIVE_HC);
+    if turnover.counts_once_checked {
+        flags = flags.with(HealthFlags::NOT_COUNTED_YET);
+    }
+    for host in hosts.hosts().filter(|h| is_checked(h) && !known.contains(&Arc::as_ptr(h))) {
+        host.set_health(flags, true);
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::discovery::Discovery as Followed;
 use crate::host::HealthFlags;
-use crate::testing::{World, cluster, host, locality, run, settle};
+use crate::testing::{NoSources, World, cluster, host, locality, run, settle};
 use nuncio_core::config::{CompileContext, Sink, Unsupported};
 use nuncio_net::dns::SystemResolver;
 use std::time::Duration;
@@ -29,7 +29,8 @@ fn a_destination_has_one_host_until_nobody_wants_it_any_more() {
     run(async {
         let world = World::new(vec![original_dst()]);
         let shared = Arc::clone(world.set.borrow().get("c").unwrap());
-        drop(Followed::new(&world.set, &world.worker, Rc::new(SystemResolver::new())).start());
+        let resolver = Rc::new(SystemResolver::new());
+        drop(Followed::new(&world.set, &world.worker, resolver, Rc::new(NoSources)).start());
         let cluster = world.cluster();
         assert!(pick(&cluster, None).is_none());
         let first = pick(&cluster, Some(&to(1))).unwrap();

@@ -1,7 +1,7 @@
 //! `STRICT_DNS`: every address of every name is a host. `LOGICAL_DNS`: one host, whose first address is used
 //! for new connections.
 
-use super::Discovery;
+use super::{Discovery, update};
 use crate::cluster::{ClusterConfig, ClusterShared, HostSource, NamedEndpoint};
 use crate::host::{HostShared, HostSnapshot, HostSpec};
 use nuncio_core::address::Address;
@@ -107,7 +107,10 @@ impl Followed {
     fn dns(&self) -> Option<&DnsConfig> {
         match &self.config().discovery.source {
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => Some(config),
-            HostSource::Static | HostSource::OriginalDst(_) | HostSource::Aggregate(_) => None,
+            HostSource::Static
+            | HostSource::Eds(_)
+            | HostSource::OriginalDst(_)
+            | HostSource::Aggregate(_) => None,
         }
     }
 
@@ -180,7 +183,7 @@ impl Followed {
             if logical {
                 logical_host(hosts, endpoint, answer)
             } else {
-                strict_hosts(hosts, endpoint, answer)
+                strict_hosts(hosts, endpoint, answer, |host| update::stays(self.config(), host))
             }
         };
         if changed {
@@ -204,7 +207,8 @@ impl Followed {
             *index += 1;
         }
         let snapshot = HostSnapshot { priorities, ..(*old).clone() };
-        self.discovery.set.borrow_mut().set_hosts(&self.cluster, snapshot);
+        let warm = self.waiting.get() == 0;
+        self.discovery.set.borrow_mut().set_hosts(&self.cluster, snapshot, 1, warm);
     }
 }
 
@@ -212,8 +216,13 @@ fn spec_at(endpoint: &NamedEndpoint, ip: IpAddr) -> HostSpec {
     HostSpec { address: Address::Ip(SocketAddr::new(ip, endpoint.port)), ..endpoint.spec.clone() }
 }
 
-/// One host per address; whether there was a change.
-fn strict_hosts(hosts: &mut Vec<Arc<HostShared>>, endpoint: &NamedEndpoint, answer: &Answer) -> bool {
+/// One host per address, and those that are no longer named and stay for now; whether there was a change.
+fn strict_hosts(
+    hosts: &mut Vec<Arc<HostShared>>,
+    endpoint: &NamedEndpoint,
+    answer: &Answer,
+    stays: impl Fn(&HostShared) -> bool,
+) -> bool {
     let mut new: Vec<Arc<HostShared>> = Vec::with_capacity(answer.addresses.len());
     for ip in &answer.addresses {
         let address = Address::Ip(SocketAddr::new(*ip, endpoint.port));
@@ -221,8 +230,14 @@ fn strict_hosts(hosts: &mut Vec<Arc<HostShared>>, endpoint: &NamedEndpoint, answ
             continue;
         }
         let known = hosts.iter().find(|h| h.spec().address == address).cloned();
+        if let Some(known) = &known {
+            update::is_named(known);
+        }
         new.push(known.unwrap_or_else(|| HostShared::new(spec_at(endpoint, *ip))));
     }
+    let gone = |host: &&Arc<HostShared>| !new.iter().any(|n| Arc::ptr_eq(n, host));
+    let kept: Vec<_> = hosts.iter().filter(gone).filter(|host| stays(host)).cloned().collect();
+    new.extend(kept);
     let same = new.len() == hosts.len() && new.iter().all(|n| hosts.iter().any(|h| Arc::ptr_eq(h, n)));
     if !same {
         *hosts = new;

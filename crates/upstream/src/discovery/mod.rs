@@ -1,19 +1,24 @@
 //! Where the hosts of clusters come from after the configuration was read. Runs on the main thread.
 
 mod dns;
+mod eds;
 mod original_dst;
+pub(crate) mod update;
 
 pub use dns::{DnsConfig, FailureRate};
+pub use eds::EdsConfig;
 
 use crate::cluster::{ClusterShared, HostSource};
 use crate::health;
 use crate::manager::ClusterSet;
 use crate::outlier;
 use crate::stats::DnsStats;
+use nuncio_core::source::{Sources, Subscription};
 use nuncio_core::stats::Scope;
 use nuncio_net::dns::Resolve;
 use nuncio_net::worker::Worker;
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -23,6 +28,10 @@ pub struct Discovery {
     pub(crate) set: Rc<RefCell<ClusterSet>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) resolver: Rc<dyn Resolve>,
+    /// What feeds clusters whose hosts are fed.
+    sources: Rc<dyn Sources>,
+    /// The feeds of clusters that stand in the set.
+    fed: RefCell<HashMap<Arc<str>, Subscription>>,
     dns_stats: OnceCell<Scope<DnsStats>>,
 }
 
@@ -42,18 +51,30 @@ impl Warming {
 
 impl Discovery {
     /// For the clusters of `set`, on the runtime of `worker`, which is the main thread's.
-    pub fn new(set: &Rc<RefCell<ClusterSet>>, worker: &Rc<Worker>, resolver: Rc<dyn Resolve>) -> Rc<Self> {
-        Rc::new(Self { set: Rc::clone(set), worker: Rc::clone(worker), resolver, dns_stats: OnceCell::new() })
+    pub fn new(
+        set: &Rc<RefCell<ClusterSet>>,
+        worker: &Rc<Worker>,
+        resolver: Rc<dyn Resolve>,
+        sources: Rc<dyn Sources>,
+    ) -> Rc<Self> {
+        let (set, worker) = (Rc::clone(set), Rc::clone(worker));
+        let (fed, dns_stats) = (RefCell::default(), OnceCell::new());
+        Rc::new(Self { set, worker, resolver, sources, fed, dns_stats })
+    }
+
+    /// Feeds a cluster for as long as it stands in the set.
+    fn keep(&self, cluster: &Arc<ClusterShared>, subscription: Subscription) {
+        let before = self.fed.borrow_mut().insert(Arc::clone(&cluster.config().name), subscription);
+        drop(before);
     }
 
     /// Begins to follow every cluster that needs it; what is to be waited for before traffic is taken
     /// (`wait_for_warm_on_init`).
     pub fn start(self: &Rc<Self>) -> Warming {
         let clusters = self.set.borrow().clusters().to_vec();
-        clusters.iter().for_each(|cluster| outlier::follow(self, cluster));
-        let checked: Vec<_> = clusters.iter().filter_map(|cluster| health::follow(self, cluster)).collect();
-        let found = clusters.into_iter().filter_map(|cluster| self.follow(cluster));
-        Warming(checked.into_iter().chain(found).collect())
+        let mut warming = Warming::default();
+        clusters.iter().for_each(|cluster| warming.0.extend(self.follow(cluster).0));
+        warming
     }
 
     /// What look-ups count; there as soon as a cluster needs them.
@@ -66,22 +87,27 @@ impl Discovery {
         self.set.borrow().clusters().iter().any(|c| Arc::ptr_eq(c, cluster))
     }
 
-    /// Begins to follow one cluster; resolves with its first hosts.
-    pub fn follow(self: &Rc<Self>, cluster: Arc<ClusterShared>) -> Option<oneshot::Receiver<()>> {
-        match &cluster.config().discovery.source {
+    /// Begins to follow one cluster: its hosts, and how they are.
+    pub fn follow(self: &Rc<Self>, cluster: &Arc<ClusterShared>) -> Warming {
+        let found = match &cluster.config().discovery.source {
             HostSource::Static | HostSource::Aggregate(_) => None,
             HostSource::OriginalDst(config) => {
-                let cleanup = config.cleanup;
-                original_dst::follow(self, cluster, cleanup);
+                original_dst::follow(self, Arc::clone(cluster), config.cleanup);
                 None
             }
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => {
                 self.dns_stats();
                 let wait = config.wait_for_warm;
-                let first = dns::follow(self, cluster);
+                let first = dns::follow(self, Arc::clone(cluster));
                 wait.then_some(first)
             }
-        }
+            HostSource::Eds(config) => {
+                eds::follow(self, cluster, config);
+                None
+            }
+        };
+        outlier::follow(self, cluster);
+        Warming(health::follow(self, cluster).into_iter().chain(found).collect())
     }
 }
 

@@ -45,7 +45,7 @@ async fn keep_up(
         if came || on_demand.sweep() {
             let known = cluster.hosts();
             let hosts = on_demand.still(known.hosts().cloned().chain(hosts));
-            discovery.set.borrow_mut().set_hosts(&cluster, one_list(hosts));
+            discovery.set.borrow_mut().set_hosts(&cluster, one_list(hosts), 1, true);
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cluster::{ClusterConfig, HostSource, NamedEndpoint};
-use crate::testing::{World, cluster, host, locality, run, settle};
+use crate::testing::{NoSources, World, cluster, host, locality, run, settle};
 use nuncio_net::dns::{Answer, DnsError, Family, LookupFuture};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn hosts(world: &World) -> Vec<String> {
 
 fn follow(world: &World, book: &Rc<Book>) -> Warming {
     let resolver: Rc<dyn Resolve> = book.clone();
-    Discovery::new(&world.set, &world.worker, resolver).start()
+    Discovery::new(&world.set, &world.worker, resolver, Rc::new(NoSources)).start()
 }
 
 const REFRESH: Duration = Duration::from_secs(5);

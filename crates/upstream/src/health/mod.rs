@@ -6,8 +6,9 @@ mod session;
 
 pub use config::{Check, CheckTarget, HealthCheckConfig, HttpCheck, Intervals, TcpCheck};
 
-use crate::cluster::ClusterShared;
+use crate::cluster::{ClusterShared, HostSource};
 use crate::discovery::Discovery;
+use crate::discovery::update::without_failed;
 use crate::host::{HealthFlags, HostShared};
 use crate::line::Line;
 use crate::pool::SocketConnector;
@@ -171,7 +172,7 @@ impl Checks {
     ) {
         let stats = &line.stats;
         let before = host.health_flags();
-        host.set_health(HealthFlags::PENDING_ACTIVE_HC, false);
+        host.set_health(HealthFlags::PENDING_ACTIVE_HC.with(HealthFlags::NOT_COUNTED_YET), false);
         host.set_health(HealthFlags::FAILED_ACTIVE_HC, session.failed);
         host.set_health(HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, leaving);
         match verdict {
@@ -215,7 +216,13 @@ impl Checks {
             line.stats.healthy.set(checked - with(HealthFlags::FAILED_ACTIVE_HC));
             line.stats.degraded.set(with(HealthFlags::DEGRADED_ACTIVE_HC));
         }
-        self.discovery.set.borrow_mut().health_changed(&self.cluster);
+        let mut set = self.discovery.set.borrow_mut();
+        // What EDS no longer names was kept for its health alone; with DNS the next answer decides.
+        let fed = matches!(self.cluster.config().discovery.source, HostSource::Eds(_));
+        match fed.then(|| without_failed(&hosts)).flatten() {
+            Some(left) => set.set_hosts(&self.cluster, left, 1, true),
+            None => set.health_changed(&self.cluster),
+        }
     }
 
     /// Whether the cluster ever had a connection.

@@ -1,29 +1,8 @@
 use super::probe::contains_in_order;
 use super::*;
+use crate::testing::checks;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::{Layer, Runtime};
-
-fn config(healthy: u32, unhealthy: u32) -> HealthCheckConfig {
-    let s = Duration::from_secs;
-    HealthCheckConfig {
-        timeout: s(1),
-        intervals: Intervals {
-            healthy: s(1),
-            healthy_edge: s(2),
-            unhealthy: s(3),
-            unhealthy_edge: s(4),
-            no_traffic: s(5),
-            no_traffic_healthy: s(6),
-        },
-        initial_jitter: Duration::ZERO,
-        interval_jitter: Duration::ZERO,
-        interval_jitter_percent: 0,
-        unhealthy_threshold: unhealthy,
-        healthy_threshold: healthy,
-        reuse_connection: true,
-        check: Check::Tcp(TcpCheck::default()),
-    }
-}
 
 const GOOD: Verdict = Verdict::Good { degraded: false };
 
@@ -42,7 +21,7 @@ fn the_first_verdict_decides_and_later_ones_need_their_number() {
     for (verdicts, failed) in rows {
         let mut session = Session::new();
         for (verdict, change) in *verdicts {
-            assert_eq!(session.take(*verdict, &config(2, 2)), *change, "{verdicts:?}");
+            assert_eq!(session.take(*verdict, &checks(2, 2)), *change, "{verdicts:?}");
         }
         assert_eq!(session.failed, *failed, "{verdicts:?}");
     }
@@ -50,7 +29,7 @@ fn the_first_verdict_decides_and_later_ones_need_their_number() {
 
 #[test]
 fn each_state_has_its_interval() {
-    let (config, rng) = (config(1, 1), Rng::seeded(1));
+    let (config, rng) = (checks(1, 1), Rng::seeded(1));
     for (traffic, good, change, seconds) in [
         (true, true, Change::None, 1),
         (true, true, Change::Pending, 2),

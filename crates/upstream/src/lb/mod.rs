@@ -163,7 +163,7 @@ pub fn make(policy: &LbPolicy, hosts: HostList, rng: &Rng) -> Box<dyn Balancer> 
 }
 
 fn weight(host: &Host) -> u32 {
-    host.shared().spec().weight.max(1)
+    host.shared().weight().max(1)
 }
 
 /// Whether all hosts weigh the same.

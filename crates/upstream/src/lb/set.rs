@@ -170,7 +170,7 @@ impl HostSet {
     /// The hosts of each priority, counted by their health as it is now.
     pub(crate) fn counts(&self) -> Vec<Counts> {
         let of = |priority: usize| {
-            let hosts = self.hosts.iter().filter(move |h| h.shared().spec().priority as usize == priority);
+            let hosts = self.hosts.iter().filter(move |h| h.shared().priority() as usize == priority);
             self.weighing.count(hosts.map(|h| (h.shared().health_flags().health(), h)))
         };
         (0..self.priorities.len()).map(of).collect()

@@ -2,7 +2,7 @@
 
 use super::set::{HostSet, Lists, Picked};
 use super::{LbConfig, PickContext};
-use crate::host::{Host, LB_NAMESPACE};
+use crate::host::Host;
 use nuncio_core::rng::Rng;
 use prost_types::Struct;
 use prost_types::value::Kind;
@@ -47,14 +47,13 @@ impl Criteria {
 
 /// The values of a host's key: several where a list stands for any of its elements.
 fn values(host: &Host, key: &str, list_as_any: bool) -> Vec<Box<str>> {
-    let kind = host.metadata().and_then(|m| m.get(LB_NAMESPACE)?.fields.get(key)?.kind.as_ref());
-    match kind {
-        None => Vec::new(),
-        Some(Kind::ListValue(list)) if list_as_any => {
+    let values = host.lb_value(key, |kind| match kind {
+        Kind::ListValue(list) if list_as_any => {
             list.values.iter().filter_map(|v| v.kind.as_ref()).map(text).collect()
         }
-        Some(kind) => vec![text(kind)],
-    }
+        kind => vec![text(kind)],
+    });
+    values.unwrap_or_default()
 }
 
 /// A compiled `LbSubsetConfig`.

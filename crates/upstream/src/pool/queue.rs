@@ -276,7 +276,7 @@ pub(super) async fn connect(
     let peer = host.address();
     let opening = async {
         let stream = core.connector.connect(&peer, &config.connect).await.map_err(NoStream::Connect)?;
-        let transport = transport::for_host(&config.matches, &config.transport, host.shared().spec());
+        let transport = transport::for_host(&config.matches, &config.transport, host.shared());
         if let Some(head) = &transport.proxy_head {
             say(&*stream, host.options(), head).await.map_err(NoStream::Connect)?;
         }

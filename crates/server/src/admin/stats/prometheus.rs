@@ -128,9 +128,10 @@ pub(super) fn print(
         places.resize(first.defs().len(), [None; 3]);
         let row = families.row(tagged.labels);
         read(blocks, &mut |Read { place, name, suffix, sample }| {
-            if !filter.takes_kind(sample.kind()) {
+            // Texts are no series.
+            let Some(kind) = kind_of(&sample, buckets).filter(|_| filter.takes_kind(sample.kind())) else {
                 return;
-            }
+            };
             full.clear();
             if !all_names || !by_prefix || history.needs_name(&sample, config) {
                 full.push_str(prefix);
@@ -144,9 +145,9 @@ pub(super) fn print(
             if filter.used_only && !sample.used() {
                 return;
             }
-            let kind = kind_of(&sample, buckets);
             let value = match sample {
                 Sample::Counter(n, _) | Sample::Gauge(n, _) => Shown::Number(n),
+                Sample::Text(_) => return,
                 Sample::Histogram(d) => Shown::Histogram(Box::new(d)),
             };
             if !by_prefix {
@@ -255,12 +256,14 @@ fn class_in(name: &'static str) -> Option<(&'static str, u16)> {
     Some((stem, class.parse().ok()?))
 }
 
-fn kind_of(sample: &Sample, buckets: Option<Buckets>) -> Type {
+/// `None` for what has no place in this format.
+fn kind_of(sample: &Sample, buckets: Option<Buckets>) -> Option<Type> {
     match sample {
-        Sample::Counter(..) => Type::Counter,
-        Sample::Gauge(..) => Type::Gauge,
-        Sample::Histogram(_) if buckets == Some(Buckets::Summary) => Type::Summary,
-        Sample::Histogram(_) => Type::Histogram,
+        Sample::Counter(..) => Some(Type::Counter),
+        Sample::Gauge(..) => Some(Type::Gauge),
+        Sample::Text(_) => None,
+        Sample::Histogram(_) if buckets == Some(Buckets::Summary) => Some(Type::Summary),
+        Sample::Histogram(_) => Some(Type::Histogram),
     }
 }
 

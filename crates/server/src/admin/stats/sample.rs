@@ -14,9 +14,8 @@ pub(super) enum Kind {
     Counter,
     Gauge,
     Histogram,
-    /// There are none; the filter may still ask for them.
     Text,
-    /// As for texts.
+    /// There are none; the filter may still ask for them.
     Hidden,
 }
 
@@ -27,6 +26,7 @@ pub(super) enum Sample {
     Counter(u64, bool),
     /// The level, and whether it was ever written.
     Gauge(u64, bool),
+    Text(Box<str>),
     Histogram(Distribution),
 }
 
@@ -46,6 +46,7 @@ impl Sample {
         match self {
             Self::Counter(..) => Kind::Counter,
             Self::Gauge(..) => Kind::Gauge,
+            Self::Text(_) => Kind::Text,
             Self::Histogram(_) => Kind::Histogram,
         }
     }
@@ -54,6 +55,7 @@ impl Sample {
     pub(super) fn used(&self) -> bool {
         match self {
             Self::Counter(_, used) | Self::Gauge(_, used) => *used,
+            Self::Text(text) => !text.is_empty(),
             Self::Histogram(d) => !d.total.is_empty(),
         }
     }
@@ -151,6 +153,13 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                     }
                 }
             }
+            stats::Kind::Text => {
+                for value in values() {
+                    if let Value::Text(text) = value {
+                        found(Suffix::None, Sample::Text(text.value()));
+                    }
+                }
+            }
             stats::Kind::Histogram => {
                 let mut total = Bins::default();
                 for value in values() {
@@ -231,7 +240,7 @@ impl History {
     pub(super) fn needs_name(&self, sample: &Sample, config: &StatsConfig) -> bool {
         match sample {
             Sample::Counter(..) => !self.counters.is_empty(),
-            Sample::Gauge(..) => false,
+            Sample::Gauge(..) | Sample::Text(_) => false,
             Sample::Histogram(d) => !d.total.is_empty() || config.has_buckets(),
         }
     }
@@ -243,7 +252,7 @@ impl History {
             Sample::Counter(n, used) if !self.counters.is_empty() => {
                 Sample::Counter(n.wrapping_sub(self.counters.get(name).copied().unwrap_or(0)), used)
             }
-            Sample::Counter(..) | Sample::Gauge(..) => sample,
+            Sample::Counter(..) | Sample::Gauge(..) | Sample::Text(_) => sample,
             Sample::Histogram(d) => {
                 let (total, interval) = match d.total.is_empty() {
                     true => (d.total, d.interval),

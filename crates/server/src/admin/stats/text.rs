@@ -8,10 +8,13 @@ use std::fmt::Write;
 
 type Samples = [(String, Sample)];
 
-/// Counters and gauges by name, then histograms by name.
+/// Texts by name, then counters and gauges by name, then histograms by name.
 pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
+    for (name, text) in texts(samples) {
+        let _ = writeln!(out, "{name}: \"{}\"", sanitised(text));
+    }
     for (name, sample) in samples {
         if let Sample::Counter(n, _) | Sample::Gauge(n, _) = sample {
             let _ = writeln!(out, "{name}: {n}");
@@ -54,6 +57,19 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
     out
 }
 
+fn texts(samples: &Samples) -> impl Iterator<Item = (&str, &str)> {
+    samples.iter().filter_map(|(name, sample)| match sample {
+        Sample::Text(text) => Some((name.as_str(), &**text)),
+        _ => None,
+    })
+}
+
+/// A text that does no harm on a page.
+fn sanitised(text: &str) -> String {
+    let escapes = [("&", "&amp;"), ("\"", "&quot;"), ("'", "&#39;"), ("<", "&lt;"), (">", "&gt;")];
+    escapes.iter().fold(text.to_owned(), |text, (raw, escape)| text.replace(raw, escape))
+}
+
 fn histograms(samples: &Samples) -> impl Iterator<Item = (&str, &Distribution)> {
     samples.iter().filter_map(|(name, sample)| match sample {
         Sample::Histogram(d) => Some((name.as_str(), d)),
@@ -90,6 +106,9 @@ fn counts(bins: &Bins, bounds: &[Bound], buckets: Buckets) -> Vec<u64> {
 /// `{"stats":[…]}`, histograms together at the end.
 pub(super) fn json(samples: &Samples, buckets: Buckets) -> String {
     let mut items = Vec::new();
+    for (name, text) in texts(samples) {
+        items.push(format!("{{\"name\":{},\"value\":{}}}", quoted(name), quoted(text)));
+    }
     for (name, sample) in samples {
         if let Sample::Counter(n, _) | Sample::Gauge(n, _) = sample {
             items.push(format!("{{\"name\":{},\"value\":{n}}}", quoted(name)));

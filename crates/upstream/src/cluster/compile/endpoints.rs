@@ -4,7 +4,7 @@ use crate::cluster::{Discovery, HostSource, LocalityEndpoints, NamedEndpoint};
 use crate::health::CheckTarget;
 use crate::host::{HealthFlags, HostSpec, Locality};
 use nuncio_core::address::Address;
-use nuncio_core::config::{CompileContext, address, name_and_port};
+use nuncio_core::config::{CompileContext, address, duration, name_and_port};
 use nuncio_proto::pb::envoy::config::core::v3::address::Address as AddressKind;
 use nuncio_proto::pb::envoy::config::core::v3::{Address as PbAddress, HealthStatus, Locality as PbLocality};
 use nuncio_proto::pb::envoy::config::endpoint::v3 as pb;
@@ -20,28 +20,41 @@ pub(super) fn compile(
     cx: &CompileContext<'_>,
 ) -> Option<Discovery> {
     let cx = cx.field("load_assignment");
-    let mut discovery = Discovery { source, ..Discovery::default() };
-    let mut whole = true;
-    if let Some(message) = message {
-        // Only EDS asks for the assignment by name.
-        let pb::ClusterLoadAssignment { cluster_name: _, endpoints, policy } = message;
-        if let Some(Policy { overprovisioning_factor, weighted_priority_health }) = policy {
-            discovery.overprovisioning_factor = overprovisioning_factor.unwrap_or(140);
-            discovery.weighted_priority_health = weighted_priority_health;
-        }
-        discovery.endpoints.reserve_exact(endpoints.len());
-        for (i, endpoints) in endpoints.into_iter().enumerate() {
-            match locality(endpoints, &discovery.source, &cx.item("endpoints", i)) {
-                Some(endpoints) => discovery.endpoints.push(endpoints),
-                None => whole = false,
-            }
-        }
-    }
-    if matches!(discovery.source, HostSource::LogicalDns(_)) && whole {
+    let message = message.unwrap_or_default();
+    let discovery = assignment(source, message, &cx)?;
+    if matches!(discovery.source, HostSource::LogicalDns(_)) {
         let names: Vec<usize> = discovery.endpoints.iter().map(|l| l.names.len()).collect();
         if names != [1] {
             cx.error("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint");
             return None;
+        }
+    }
+    Some(discovery)
+}
+
+/// The hosts that an assignment names, or the names where the source looks them up.
+pub(crate) fn assignment(
+    source: HostSource,
+    message: pb::ClusterLoadAssignment,
+    cx: &CompileContext<'_>,
+) -> Option<Discovery> {
+    let mut discovery = Discovery { source, ..Discovery::default() };
+    let mut whole = true;
+    // Only EDS asks for the assignment by name.
+    let pb::ClusterLoadAssignment { cluster_name: _, endpoints, policy } = message;
+    if let Some(Policy { overprovisioning_factor, weighted_priority_health, endpoint_stale_after }) = policy {
+        discovery.overprovisioning_factor = overprovisioning_factor.unwrap_or(140);
+        discovery.weighted_priority_health = weighted_priority_health;
+        if let Some(after) = endpoint_stale_after {
+            let after = duration(&after, &cx.field("policy").field("endpoint_stale_after"))?;
+            discovery.stale_after = (!after.is_zero()).then_some(after);
+        }
+    }
+    discovery.endpoints.reserve_exact(endpoints.len());
+    for (i, endpoints) in endpoints.into_iter().enumerate() {
+        match locality(endpoints, &discovery.source, &cx.item("endpoints", i)) {
+            Some(endpoints) => discovery.endpoints.push(endpoints),
+            None => whole = false,
         }
     }
     whole.then_some(discovery)
@@ -68,7 +81,7 @@ fn locality(
         names: Vec::new(),
     };
     match source {
-        HostSource::Static => all.hosts.reserve_exact(lb_endpoints.len()),
+        HostSource::Static | HostSource::Eds(_) => all.hosts.reserve_exact(lb_endpoints.len()),
         HostSource::StrictDns(_) | HostSource::LogicalDns(_) => all.names.reserve_exact(lb_endpoints.len()),
         HostSource::OriginalDst(_) | HostSource::Aggregate(_) => {}
     }
@@ -77,9 +90,14 @@ fn locality(
         let cx = cx.item("lb_endpoints", i);
         let spec = host(endpoint, priority, &all.locality, &cx);
         whole &= match (spec, source) {
-            (Some((spec, to)), HostSource::Static) => static_host(spec, &to, &cx).map(|h| all.hosts.push(h)),
-            (Some((spec, to)), _) => named_host(spec, &to, &cx).map(|n| all.names.push(n)),
-            (None, _) => None,
+            (Some((spec, to)), HostSource::Static | HostSource::Eds(_)) => {
+                static_host(spec, &to, &cx).map(|h| all.hosts.push(h))
+            }
+            (Some((spec, to)), HostSource::StrictDns(_) | HostSource::LogicalDns(_)) => {
+                named_host(spec, &to, &cx).map(|n| all.names.push(n))
+            }
+            // Whoever makes hosts of its own has no assignment.
+            (Some(_), HostSource::OriginalDst(_) | HostSource::Aggregate(_)) | (None, _) => None,
         }
         .is_some();
     }

@@ -49,6 +49,8 @@ pub(super) fn compile(
         healthy_panic_threshold,
         consistent_hashing_lb_config,
         locality_config_specifier,
+        // That is about hosts, whatever the policy.
+        ignore_new_hosts_until_first_hc: _,
     }) = common
     {
         if let Some(LegacyHashing { use_hostname_for_hashing, hash_balance_factor }) =

@@ -7,7 +7,9 @@ mod lb;
 mod options;
 mod source;
 
-use super::{ClusterConfig, stat_prefix};
+pub(crate) use endpoints::assignment;
+
+use super::{ClusterConfig, Turnover, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
@@ -74,6 +76,8 @@ impl ClusterConfig {
             track_timeout_budgets,
             lb_subset_config,
             cleanup_interval,
+            eds_cluster_config,
+            ignore_health_on_host_removal,
         } = message;
         let mut config = Self::new(&name);
         config.keep_places(cx);
@@ -92,6 +96,10 @@ impl ClusterConfig {
         config.track = super::Tracked {
             timeout_budgets: timeout_budgets || track_timeout_budgets,
             request_response_sizes,
+        };
+        config.turnover = Turnover {
+            goes_at_once: ignore_health_on_host_removal,
+            counts_once_checked: common_lb_config.as_ref().is_some_and(|c| c.ignore_new_hosts_until_first_hc),
         };
         let (lb_config, original_dst) = match lb_config {
             Some(LegacyLbConfig::OriginalDstLbConfig(config)) => (None, Some(config)),
@@ -138,6 +146,7 @@ impl ClusterConfig {
         let source = source::Messages {
             kind: cluster_discovery_type,
             assignment: load_assignment,
+            eds: eds_cluster_config,
             dns: rates,
             original_dst,
             cleanup: cleanup_interval,

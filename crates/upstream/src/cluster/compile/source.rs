@@ -3,9 +3,10 @@
 use super::{dns, endpoints};
 use crate::cluster::destination::OriginalDstConfig;
 use crate::cluster::{Discovery, HostSource};
+use crate::discovery::EdsConfig;
 use nuncio_core::config::{CompileContext, duration, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CustomClusterType, DiscoveryType, LbPolicy, OriginalDstLbConfig,
+    ClusterDiscoveryType, CustomClusterType, DiscoveryType, EdsClusterConfig, LbPolicy, OriginalDstLbConfig,
 };
 use nuncio_proto::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use nuncio_proto::pb::envoy::extensions::clusters::aggregate;
@@ -17,6 +18,7 @@ use std::time::Duration as StdDuration;
 pub(super) struct Messages {
     pub(super) kind: Option<ClusterDiscoveryType>,
     pub(super) assignment: Option<ClusterLoadAssignment>,
+    pub(super) eds: Option<EdsClusterConfig>,
     pub(super) dns: dns::Messages,
     pub(super) original_dst: Option<OriginalDstLbConfig>,
     pub(super) cleanup: Option<Duration>,
@@ -24,7 +26,8 @@ pub(super) struct Messages {
 }
 
 /// The cluster types that are known by the name of their extension alone.
-const BY_NAME: [(&str, DiscoveryType); 4] = [
+const BY_NAME: [(&str, DiscoveryType); 5] = [
+    ("envoy.cluster.eds", DiscoveryType::Eds),
     ("envoy.cluster.static", DiscoveryType::Static),
     ("envoy.cluster.strict_dns", DiscoveryType::StrictDns),
     ("envoy.cluster.logical_dns", DiscoveryType::LogicalDns),
@@ -33,7 +36,7 @@ const BY_NAME: [(&str, DiscoveryType); 4] = [
 
 /// `None` for what is not built, which the support check has refused, and for what is wrong.
 pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Discovery> {
-    let Messages { kind, assignment, dns, original_dst, cleanup, lb_policy } = messages;
+    let Messages { kind, assignment, eds, dns, original_dst, cleanup, lb_policy } = messages;
     let kind = match kind {
         None if cx.told_of("cluster_type") || cx.told_of("type") => return None,
         None => DiscoveryType::Static,
@@ -56,7 +59,13 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Dis
             }
         }
     };
+    if eds.is_some() && kind != DiscoveryType::Eds {
+        cx.field("eds_cluster_config").error("eds_cluster_config set in a non-EDS cluster");
+        return None;
+    }
     let source = match kind {
+        // A load assignment beside it counts for nothing, as in Envoy.
+        DiscoveryType::Eds => return EdsConfig::compile(eds, cx).map(HostSource::Eds).map(Discovery::of),
         DiscoveryType::Static => HostSource::Static,
         DiscoveryType::StrictDns => HostSource::StrictDns(dns::compile(&dns, cx)?),
         DiscoveryType::LogicalDns => HostSource::LogicalDns(dns::compile(&dns, cx)?),

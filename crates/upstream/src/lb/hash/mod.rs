@@ -6,7 +6,7 @@ mod murmur;
 mod ring;
 
 use super::{Balancer, LbPolicy, PickContext};
-use crate::host::{Host, LB_NAMESPACE};
+use crate::host::Host;
 use bounded::Bounded;
 use nuncio_core::rng::Rng;
 use prost_types::value::Kind;
@@ -139,11 +139,12 @@ fn keyed(hosts: &Weighted, config: &Hashing) -> Vec<(Vec<u8>, f64)> {
 
 /// `hash_key` of the host's metadata, else its name where that is wanted, else its address.
 fn key(host: &Host, config: &Hashing) -> Vec<u8> {
-    let own = host.metadata().and_then(|m| m.get(LB_NAMESPACE)?.fields.get("hash_key")?.kind.as_ref());
-    if let Some(Kind::StringValue(own)) = own
-        && !own.is_empty()
-    {
-        return own.clone().into_bytes();
+    let own = host.lb_value("hash_key", |kind| match kind {
+        Kind::StringValue(own) if !own.is_empty() => Some(own.clone().into_bytes()),
+        _ => None,
+    });
+    if let Some(own) = own.flatten() {
+        return own;
     }
     if config.use_hostname {
         return host.hostname().as_bytes().to_vec();
