@@ -1,7 +1,7 @@
 //! Hosts: what the balancer picks.
 
 use crate::circuit::{PerPriority, RequestPriority, Resource};
-use crate::cluster::{ClusterConfig, ClusterCore};
+use crate::cluster::{ClusterConfig, ClusterCore, UpstreamProtocol};
 use crate::health::{CheckTarget, Told};
 use crate::outlier::{HostRecord, Outcome};
 use crate::pool::{Http2Pool, HttpPool};
@@ -483,10 +483,13 @@ impl Host {
 
     #[cold]
     fn new_http2_pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&Http2Pool> {
-        let Some(permit) = self.core.try_take(priority, Resource::Pools) else {
+        // Where handshakes decide, both pools of a host are one to the breaker.
+        let auto = self.core.config().http.protocol == UpstreamProtocol::Auto;
+        let permit = if auto { None } else { self.core.try_take(priority, Resource::Pools) };
+        if permit.is_none() && !auto {
             self.core.stats.upstream_cx_pool_overflow.inc();
             return None;
-        };
+        }
         self.core.shared.has_pool();
         Some(self.http2_pools.get(priority).get_or_init(|| Box::new(Http2Pool::new(priority, permit))))
     }

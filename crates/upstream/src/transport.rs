@@ -99,6 +99,10 @@ impl TransportMatch {
         Some(Self { name: name.into(), criteria: r#match.unwrap_or_default(), transport })
     }
 
+    pub(crate) fn transport(&self) -> &UpstreamTransport {
+        &self.transport
+    }
+
     fn takes(&self, host: Option<&Metadata>) -> bool {
         let of_host = host.and_then(|m| m.get(MATCHED));
         self.criteria

@@ -37,6 +37,7 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
              upgrade_configs)"
         }
         (UpstreamProtocol::Downstream, _) => "that of the client",
+        (UpstreamProtocol::Auto, _) => "HTTP/2 or HTTP/1.1, as the handshake decides",
     };
     facts.push(Fact::new("protocol", protocol, at));
     facts.push(Fact::new("lb_policy", policy_name(&config.lb.policy), at));

@@ -32,10 +32,41 @@ pub struct Asked<'a> {
     pub server_name: Option<&'a str>,
     /// A name of which its certificate must be, where certificates are checked at all.
     pub san: Option<&'a str>,
+    /// What is offered by ALPN where `alpn_protocols` is empty.
+    pub offer: Offer,
 }
 
-/// Configurations for names of their own that are kept at most.
-const SANS: usize = 256;
+/// What is going to be spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Offer {
+    /// Nobody knows.
+    #[default]
+    Nothing,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// The one or the other, as the server likes.
+    Either,
+}
+
+impl Offer {
+    /// The protocols' names, the best one first.
+    fn names(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Nothing => &[],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Either => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+/// Configurations by what is offered and the name that is looked at beside (empty: none).
+type ByWish = HashMap<(Offer, Box<str>), Arc<ClientConfig>>;
+
+/// Configurations for names and offers of their own that are kept at most.
+const CONFIGS: usize = 256;
 
 /// `max_session_keys`
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +92,8 @@ pub struct ClientSide {
     /// `auto_host_sni`
     host_sni: bool,
     max_session_keys: MaxSessionKeys,
-    /// Configurations that look at a name beside.
-    with_san: Mutex<HashMap<Box<str>, Arc<ClientConfig>>>,
+    /// Configurations that look at a name beside, or offer what the context does not name.
+    asked: Mutex<ByWish>,
 }
 
 impl Generation for ClientSide {
@@ -140,7 +171,7 @@ impl Compile for ClientSide {
             sni,
             host_sni: auto_host_sni,
             max_session_keys,
-            with_san: Mutex::default(),
+            asked: Mutex::default(),
         })
     }
 }
@@ -148,24 +179,30 @@ impl Compile for ClientSide {
 impl ClientSide {
     /// The configuration for a connection of which this is asked.
     pub(super) fn config(&self, asked: &Asked<'_>) -> Arc<ClientConfig> {
-        let Some(san) = asked.san.filter(|_| self.verifier.validation.judges()) else {
+        let san = asked.san.filter(|san| self.verifier.validation.judges() && !san.is_empty());
+        let offer = if self.config.alpn_protocols.is_empty() { asked.offer } else { Offer::Nothing };
+        if san.is_none() && offer == Offer::Nothing {
             return Arc::clone(&self.config);
-        };
-        let mut kept = self.with_san.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = kept.get(san) {
+        }
+        let key = (offer, Box::from(san.unwrap_or_default()));
+        let mut kept = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = kept.get(&key) {
             return Arc::clone(config);
         }
-        let mut verifier = Verifier::clone(&self.verifier);
-        verifier.san = Some(san.into());
         let mut config = ClientConfig::clone(&self.config);
-        // A session that was begun without looking at the name is not resumed where the name counts.
-        config.resumption = self.max_session_keys.resumption();
-        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config.alpn_protocols.extend(offer.names().iter().map(|name| name.to_vec()));
+        if let Some(san) = san {
+            let mut verifier = Verifier::clone(&self.verifier);
+            verifier.san = Some(san.into());
+            // A session that was begun without looking at the name is not resumed where the name counts.
+            config.resumption = self.max_session_keys.resumption();
+            config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        }
         let config = Arc::new(config);
-        if kept.len() >= SANS {
+        if kept.len() >= CONFIGS {
             kept.clear();
         }
-        kept.insert(san.into(), Arc::clone(&config));
+        kept.insert(key, Arc::clone(&config));
         config
     }
 

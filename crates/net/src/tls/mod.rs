@@ -24,7 +24,7 @@ mod stream;
 mod tickets;
 mod verify;
 
-pub use client::{Asked, ClientContext};
+pub use client::{Asked, ClientContext, Offer};
 pub use common::{Shown, ShownCertificate, TlsOwner};
 pub use context::Context;
 pub use error::{HandshakeError, RefusedPeer, TlsError};

@@ -257,6 +257,15 @@ pub enum UpstreamProtocol {
     Http2,
     /// What the client speaks.
     Downstream,
+    /// What each connection's handshake agrees on: HTTP/2, else HTTP/1.1.
+    Auto,
+}
+
+impl HttpUpstream {
+    /// Streams that an HTTP/2 connection is expected to carry, before its peer says how many.
+    pub(crate) fn streams_of_a_connection(&self) -> usize {
+        self.h2.max_concurrent_streams.min(self.max_requests.unwrap_or(u32::MAX)).max(1) as usize
+    }
 }
 
 impl Default for HttpUpstream {

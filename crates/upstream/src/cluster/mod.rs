@@ -405,6 +405,14 @@ impl Cluster {
             UpstreamProtocol::Http1 => false,
             UpstreamProtocol::Http2 => true,
             UpstreamProtocol::Downstream => downstream == Version::Http2,
+            UpstreamProtocol::Auto => {
+                if let Some(pool) = host.existing_http2_pool(priority)
+                    && let Some(ready) = pool.ready(host)?
+                {
+                    return Ok(ready);
+                }
+                false
+            }
         };
         if http2 {
             return host.http2_pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host);

@@ -41,20 +41,9 @@ impl ConnectionCount {
         let counters = Arc::clone(host.counters());
         core.stats.upstream_cx_total.inc();
         core.stats.upstream_cx_active.inc();
-        match speaks {
-            Some(Version::Http2) => {
-                core.stats.upstream_cx_http2_total.inc();
-                core.http2_stats().nghttp2_upstream_connections.inc();
-            }
-            Some(_) => {
-                core.stats.upstream_cx_http1_total.inc();
-                let _ = core.http1_stats();
-            }
-            None => {}
-        }
         counters.cx_total.inc();
         let born = core.worker.now();
-        Self {
+        let mut count = Self {
             core,
             counters,
             born,
@@ -62,9 +51,34 @@ impl ConnectionCount {
             closed_by: ClosedBy::Local,
             with_request: false,
             tls: None,
-            speaks,
+            speaks: None,
             _permit: permit,
+        };
+        if let Some(version) = speaks {
+            count.speaks(version);
         }
+        count
+    }
+
+    /// This is spoken over it.
+    fn speaks(&mut self, version: Version) {
+        self.speaks = Some(version);
+        if version == Version::Http2 {
+            self.core.stats.upstream_cx_http2_total.inc();
+            self.core.http2_stats().nghttp2_upstream_connections.inc();
+        } else {
+            self.core.stats.upstream_cx_http1_total.inc();
+            let _ = self.core.http1_stats();
+        }
+    }
+
+    /// What its handshake agreed on is spoken over it from now on. Envoy counts another connection for that.
+    pub(crate) fn agreed(&mut self) -> Version {
+        let http2 = self.tls.as_ref().is_some_and(|tls| &*tls.alpn == b"h2");
+        let version = if http2 { Version::Http2 } else { Version::Http11 };
+        self.core.stats.upstream_cx_total.inc();
+        self.speaks(version);
+        version
     }
 
     /// When the connection was begun.

@@ -2,17 +2,18 @@
 
 use super::connection::{ClosedBy, Connection, ConnectionCount, RequestHold};
 use super::exchange::Exchange;
+use super::http2::{self, Http2Pool};
 use super::pending::{Granted, Pending, PendingStream};
 use super::reaper::{PoolKey, PoolWatch};
 use super::{Checkout, PoolError};
 use crate::circuit::Resource;
-use crate::cluster::{ClusterCore, Permit, RequestPriority};
+use crate::cluster::{ClusterCore, Permit, RequestPriority, UpstreamProtocol};
 use crate::host::Host;
 use crate::transport::{self, ProxyHeadConfig, TransportOptions};
 use nuncio_codec::head::Version;
 use nuncio_core::stream_info::TlsInfo;
 use nuncio_net::stream::{ByteStream, ConnectError, poll_write_all};
-use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError};
+use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError, Offer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -90,14 +91,32 @@ impl HttpPool {
         Ok(PendingStream::new(pending, Rc::clone(host), self.priority, Version::Http11))
     }
 
-    /// Opens a connection for each waiting request that none is on its way for. Where `max_connections`
-    /// refuses, one is opened all the same if the pool has none at all, so that nobody waits for ever.
-    fn open_as_needed(&self, host: &Rc<Host>) {
-        while self.pending.borrow().len() > self.connecting.get() {
-            let core = host.core();
+    /// Whether a request waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.pending.borrow().is_empty()
+    }
+
+    /// Takes the first request that waits.
+    pub(super) fn next_pending(&self) -> Option<Rc<Pending>> {
+        self.pending.borrow_mut().pop_front()
+    }
+
+    /// Opens a connection for each waiting request that none is on its way for; where handshakes decide what is spoken,
+    /// for as many as HTTP/2 would carry. Where `max_connections` refuses, one is opened all the same if the pool has
+    /// none at all, so that nobody waits for ever.
+    pub(super) fn open_as_needed(&self, host: &Rc<Host>) {
+        let core = host.core();
+        let http = &core.config().http;
+        let each = match http.protocol {
+            UpstreamProtocol::Auto => http.streams_of_a_connection(),
+            _ => 1,
+        };
+        while self.pending.borrow().len() > self.connecting.get().saturating_mul(each) {
             let permit = core.try_take(self.priority, Resource::Connections).or_else(|| {
                 core.stats.upstream_cx_overflow.inc();
-                let none = self.connecting.get() + self.busy.get() == 0 && self.idle.borrow().is_empty();
+                let other = host.existing_http2_pool(self.priority).is_none_or(Http2Pool::is_empty);
+                let none =
+                    self.connecting.get() + self.busy.get() == 0 && self.idle.borrow().is_empty() && other;
                 none.then(|| core.take_anyway(self.priority, Resource::Connections))
             });
             let Some(permit) = permit else { return };
@@ -108,16 +127,27 @@ impl HttpPool {
     fn open(&self, host: &Rc<Host>, permit: Permit) {
         self.connecting.set(self.connecting.get() + 1);
         let (host, priority) = (Rc::clone(host), self.priority);
-        let count = ConnectionCount::new(&host, permit, Some(Version::Http11));
+        let auto = host.core().config().http.protocol == UpstreamProtocol::Auto;
+        let (speaks, offer) =
+            if auto { (None, Offer::Either) } else { (Some(Version::Http11), Offer::Http1) };
+        let count = ConnectionCount::new(&host, permit, speaks);
         let worker = Rc::clone(&host.core().worker);
         worker.spawn(async move {
             // Lowered again even if connecting panics.
             let connecting = Connecting { host: &host, priority };
-            let outcome = connect(host.core(), &host, count).await;
+            let outcome = connect(host.core(), &host, count, offer).await;
             drop(connecting);
             let Some(pool) = host.existing_pool(priority) else { return };
             match outcome {
-                Ok((stream, count, now)) => pool.give(&host, Connection::new(stream, count, now)),
+                Ok((stream, mut count, now)) => {
+                    if auto && count.agreed() == Version::Http2 {
+                        return http2::carry(host, priority, (stream, count, now)).await;
+                    }
+                    pool.give(&host, Connection::new(stream, count, now));
+                    if auto {
+                        pool.open_as_needed(&host);
+                    }
+                }
                 Err(error) => pool.fail_all(&host, &error),
             }
         });
@@ -271,6 +301,7 @@ pub(super) async fn connect(
     core: &Rc<ClusterCore>,
     host: &Rc<Host>,
     mut count: ConnectionCount,
+    offer: Offer,
 ) -> Result<(Box<dyn ByteStream>, ConnectionCount, Instant), PoolError> {
     let config = core.config();
     let peer = host.address();
@@ -282,7 +313,7 @@ pub(super) async fn connect(
         }
         match &transport.secured {
             None => Ok((stream, None)),
-            Some(context) => secure(core, host, context, stream).await.map_err(NoStream::Handshake),
+            Some(context) => secure(core, host, context, offer, stream).await.map_err(NoStream::Handshake),
         }
     };
     match tokio::time::timeout(config.connect_timeout, opening).await {
@@ -345,6 +376,7 @@ async fn secure(
     core: &Rc<ClusterCore>,
     host: &Rc<Host>,
     context: &ClientContext,
+    offer: Offer,
     stream: Box<dyn ByteStream>,
 ) -> Result<(Box<dyn ByteStream>, Option<Rc<TlsInfo>>), HandshakeError> {
     let ip = stream.peer_address().ip();
@@ -354,6 +386,7 @@ async fn secure(
         host: ip,
         server_name: options.and_then(|o| o.server_name.as_deref()),
         san: options.and_then(|o| o.san.as_deref()),
+        offer,
     };
     let (stream, info) = tls::connect(stream, context, asked, &core.worker).await?;
     core.ssl_stats().secured(&info);

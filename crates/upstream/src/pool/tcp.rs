@@ -12,6 +12,7 @@ use crate::cluster::{Permit, RequestPriority};
 use crate::host::Host;
 use nuncio_core::stream_info::UpstreamConnectionInfo;
 use nuncio_net::stream::ByteStream;
+use nuncio_net::tls::Offer;
 use std::rc::Rc;
 
 /// A raw connection to a host. It counts as one request for as long as it lives, and dropping it closes it.
@@ -55,7 +56,7 @@ pub(crate) async fn connect(
     };
     let pending = PendingCount::new(host, pending);
     let count = ConnectionCount::new(host, permit, None);
-    let outcome = queue::connect(core, host, count).await;
+    let outcome = queue::connect(core, host, count, Offer::Nothing).await;
     drop(pending);
     let (stream, count, connect_end) = outcome.inspect_err(|_| {
         core.stats.upstream_rq_pending_failure_eject.inc();

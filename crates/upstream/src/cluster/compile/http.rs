@@ -12,7 +12,7 @@ use nuncio_proto::pb::envoy::config::core::v3::{
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
 };
 use prost_types::Any;
 use std::collections::BTreeMap;
@@ -66,12 +66,16 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
                 }
             }
             Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(both)) => {
-                let cx = cx.field("use_downstream_protocol_config");
                 let UseDownstreamHttpConfig { http_protocol_options, http2_protocol_options } = both;
                 http.protocol = UpstreamProtocol::Downstream;
-                http1_options(http_protocol_options, &mut http, &cx.field("http_protocol_options"))?;
-                let http2 = http2_protocol_options.unwrap_or_default();
-                http2_options(http2, &mut http, &cx.field("http2_protocol_options"));
+                let cx = cx.field("use_downstream_protocol_config");
+                both_options(http_protocol_options, http2_protocol_options, &mut http, &cx)?;
+            }
+            Some(UpstreamProtocolOptions::AutoConfig(both)) => {
+                let AutoHttpConfig { http_protocol_options, http2_protocol_options } = both;
+                http.protocol = UpstreamProtocol::Auto;
+                let cx = cx.field("auto_config");
+                both_options(http_protocol_options, http2_protocol_options, &mut http, &cx)?;
             }
             None => {
                 cx.error("a protocol is required");
@@ -93,6 +97,17 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
     }
     http.h2.limits.max_headers = http.h1.limits.max_headers;
     Some(http)
+}
+
+fn both_options(
+    http1: Option<Http1ProtocolOptions>,
+    http2: Option<Http2ProtocolOptions>,
+    http: &mut HttpUpstream,
+    cx: &CompileContext<'_>,
+) -> Option<()> {
+    http1_options(http1, http, &cx.field("http_protocol_options"))?;
+    http2_options(http2.unwrap_or_default(), http, &cx.field("http2_protocol_options"));
+    Some(())
 }
 
 /// What a host's name is used for; nothing where neither is asked for.

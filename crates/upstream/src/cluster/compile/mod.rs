@@ -11,6 +11,7 @@ pub(crate) use endpoints::assignment;
 
 use super::{ClusterConfig, Turnover, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
+use crate::cluster::UpstreamProtocol;
 use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
@@ -162,6 +163,15 @@ impl ClusterConfig {
             return None;
         }
         config.matches = matches;
+        let mut transports =
+            std::iter::once(&config.transport).chain(config.matches.iter().map(|m| m.transport()));
+        if config.http.protocol == UpstreamProtocol::Auto && transports.any(|t| t.secured.is_none()) {
+            cx.error(format!(
+                "ALPN configured for cluster {} which has a transport socket without ALPN; auto_config asks for TLS",
+                config.name
+            ));
+            return None;
+        }
         config.told = config.may_be_told();
         Some(config)
     }

@@ -10,17 +10,20 @@ pub(super) use exchange::Http2Exchange;
 
 use super::connection::{ConnectionCount, RequestHold};
 use super::pending::{Granted, Pending, PendingStream};
-use super::queue::connect;
+use super::queue::{HttpPool, connect};
 use super::{Checkout, Exchange, PoolError};
 use crate::circuit::Resource;
-use crate::cluster::{Permit, RequestPriority};
+use crate::cluster::{Permit, RequestPriority, UpstreamProtocol};
 use crate::host::Host;
 use nuncio_codec::head::Version;
+use nuncio_net::stream::ByteStream;
 use nuncio_net::timer::LazyTimer;
+use nuncio_net::tls::Offer;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use std::time::Instant;
 use tokio::task::yield_now;
 
 /// HTTP/2 connections to one host for requests of one priority.
@@ -30,11 +33,11 @@ pub(crate) struct Http2Pool {
     connections: RefCell<Vec<Rc<Http2Connection>>>,
     pending: RefCell<VecDeque<Rc<Pending>>>,
     connecting: Cell<usize>,
-    _permit: Permit,
+    _permit: Option<Permit>,
 }
 
 impl Http2Pool {
-    pub(crate) fn new(priority: RequestPriority, permit: Permit) -> Self {
+    pub(crate) fn new(priority: RequestPriority, permit: Option<Permit>) -> Self {
         Self {
             priority,
             connections: RefCell::default(),
@@ -51,16 +54,24 @@ impl Http2Pool {
 
     /// See [`Cluster::checkout`](crate::cluster::Cluster::checkout).
     pub(crate) fn checkout(&self, host: &Rc<Host>) -> Result<Checkout, PoolError> {
-        if self.pending.borrow().is_empty()
-            && let Some(connection) = self.reserve()
-        {
-            let Some(hold) = RequestHold::take(host, self.priority) else {
-                connection.unreserve();
-                return Err(PoolError::Overflow);
-            };
-            return Ok(Checkout::Ready(Exchange::http2(connection, hold)));
+        match self.ready(host)? {
+            Some(ready) => Ok(ready),
+            None => self.enqueue(host).map(Checkout::Wait),
         }
-        self.enqueue(host).map(Checkout::Wait)
+    }
+
+    /// A stream that can be had at once.
+    #[inline]
+    pub(crate) fn ready(&self, host: &Rc<Host>) -> Result<Option<Checkout>, PoolError> {
+        if !self.pending.borrow().is_empty() {
+            return Ok(None);
+        }
+        let Some(connection) = self.reserve() else { return Ok(None) };
+        let Some(hold) = RequestHold::take(host, self.priority) else {
+            connection.unreserve();
+            return Err(PoolError::Overflow);
+        };
+        Ok(Some(Checkout::Ready(Exchange::http2(connection, hold))))
     }
 
     /// A connection that has promised a stream.
@@ -85,8 +96,7 @@ impl Http2Pool {
     /// opened all the same if the pool has none at all, so that nobody waits for ever.
     fn open_as_needed(&self, host: &Rc<Host>) {
         let core = host.core();
-        let http = &core.config().http;
-        let each = http.h2.max_concurrent_streams.min(http.max_requests.unwrap_or(u32::MAX)).max(1) as usize;
+        let each = core.config().http.streams_of_a_connection();
         while self.pending.borrow().len() > self.connecting.get().saturating_mul(each) {
             let permit = core.try_take(self.priority, Resource::Connections).or_else(|| {
                 core.stats.upstream_cx_overflow.inc();
@@ -100,35 +110,33 @@ impl Http2Pool {
 
     fn open(&self, host: &Rc<Host>, permit: Permit) {
         self.connecting.set(self.connecting.get() + 1);
-        let (weak, priority) = (Rc::downgrade(host), self.priority);
+        let priority = self.priority;
         let count = ConnectionCount::new(host, permit, Some(Version::Http2));
         let worker = Rc::clone(&host.core().worker);
         let host = Rc::clone(host);
         worker.spawn(async move {
             // Lowered again even if connecting panics.
             let connecting = Connecting { host: &host, priority };
-            let outcome = connect(host.core(), &host, count).await;
+            let outcome = connect(host.core(), &host, count, Offer::Http2).await;
             drop(connecting);
             let Some(pool) = host.existing_http2_pool(priority) else { return };
-            let connection = match outcome {
-                Ok((stream, count, now)) => Http2Connection::new(stream, count, now),
-                Err(error) => return pool.fail_all(&host, &error),
-            };
-            pool.connections.borrow_mut().push(Rc::clone(&connection));
-            pool.serve(&host);
-            drop(host);
-            // Those who waited write their heads first: as from Envoy, preface and requests leave in one write. A host that
-            // takes the preface for a broken request and closes has then been told all there is, and its answer is read.
-            yield_now().await;
-            drive(connection, weak, priority).await;
+            match outcome {
+                Ok(connected) => carry(host, priority, connected).await,
+                Err(error) => pool.fail_all(&host, &error),
+            }
         });
     }
 
     /// Gives streams to those who wait, as far as there are any; what ends is forgotten.
     pub(super) fn serve(&self, host: &Rc<Host>) {
-        while !self.pending.borrow().is_empty() {
+        // Where handshakes decide, requests wait beside the HTTP/1 pool.
+        let auto = host.core().config().http.protocol == UpstreamProtocol::Auto;
+        let other = host.existing_pool(self.priority).filter(|_| auto);
+        let is_awaited = || !self.pending.borrow().is_empty() || other.is_some_and(HttpPool::is_awaited);
+        while is_awaited() {
             let Some(connection) = self.reserve() else { break };
-            let Some(pending) = self.pending.borrow_mut().pop_front() else {
+            let own = self.pending.borrow_mut().pop_front();
+            let Some(pending) = own.or_else(|| other.and_then(HttpPool::next_pending)) else {
                 connection.unreserve();
                 break;
             };
@@ -142,6 +150,9 @@ impl Http2Pool {
         }
         if !self.pending.borrow().is_empty() {
             self.open_as_needed(host);
+        }
+        if let Some(other) = other {
+            other.open_as_needed(host);
         }
     }
 
@@ -167,6 +178,24 @@ impl Drop for Http2Pool {
             connection.abandon();
         }
     }
+}
+
+/// Carries requests over a connection to a host until it is closed.
+pub(super) async fn carry(
+    host: Rc<Host>,
+    priority: RequestPriority,
+    (stream, count, now): (Box<dyn ByteStream>, ConnectionCount, Instant),
+) {
+    let Some(pool) = host.http2_pool(priority) else { return };
+    let connection = Http2Connection::new(stream, count, now);
+    pool.connections.borrow_mut().push(Rc::clone(&connection));
+    pool.serve(&host);
+    let weak = Rc::downgrade(&host);
+    drop(host);
+    // Those who waited write their heads first: as from Envoy, preface and requests leave in one write. A host that
+    // takes the preface for a broken request and closes has then been told all there is, and its answer is read.
+    yield_now().await;
+    drive(connection, weak, priority).await;
 }
 
 /// Reads and writes a connection until it is closed.
