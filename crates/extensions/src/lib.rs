@@ -8,6 +8,7 @@ pub mod listener;
 pub mod network;
 mod rbac;
 pub mod retry;
+mod token_bucket;
 
 use nuncio_core::access_log::AnyAccessLogFactory;
 use nuncio_core::registry::{DuplicateFactory, Table};

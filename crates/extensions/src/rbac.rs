@@ -1,17 +1,21 @@
 //! `envoy.config.rbac.v3.RBAC`: policies of permissions, which look at what is asked for, and principals, which look at
-//! who asks. The HTTP filter and the network filter share it.
+//! who asks; and matcher trees that take their place. The HTTP filter and the network filter share it.
+
+mod tree;
 
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::{CidrList, HeaderMatcher, MetadataMatcher, StringMatcher};
-use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
+use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
 use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use nuncio_proto::pb::envoy::r#type::v3::Int32Range;
+use nuncio_proto::pb::xds::r#type::matcher::v3::Matcher;
 use std::ops::Range;
 use std::slice;
+use tree::Tree;
 
 /// What is done with a request that a policy takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,33 +28,56 @@ pub(crate) enum Action {
     Log,
 }
 
+impl Action {
+    fn of(number: i32) -> Option<Self> {
+        Some(match pb::rbac::Action::try_from(number).ok()? {
+            pb::rbac::Action::Allow => Self::Allow,
+            pb::rbac::Action::Deny => Self::Deny,
+            pb::rbac::Action::Log => Self::Log,
+        })
+    }
+}
+
 /// Who is judged: a request, or a connection of which no request is known.
 pub(crate) struct Subject<'a> {
     head: Option<&'a RequestHead>,
     connection: &'a ConnectionInfo,
     remote: &'a Address,
-    metadata: Option<&'a Metadata>,
+    info: Option<&'a StreamInfo>,
 }
 
 impl<'a> Subject<'a> {
     /// A request.
     pub(crate) fn request(head: &'a RequestHead, info: &'a StreamInfo) -> Self {
-        let metadata = info.dynamic_metadata();
-        Self { head: Some(head), connection: &info.connection, remote: info.remote_address(), metadata }
+        let remote = info.remote_address();
+        Self { head: Some(head), connection: &info.connection, remote, info: Some(info) }
     }
 
     /// A connection.
     pub(crate) fn connection(connection: &'a ConnectionInfo) -> Self {
-        Self { head: None, connection, remote: &connection.remote, metadata: None }
+        Self { head: None, connection, remote: &connection.remote, info: None }
     }
 }
 
-/// A compiled `RBAC`.
+/// Rules, or the tree that takes their place.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    pub(crate) action: Action,
-    /// In the order of their names.
-    policies: Box<[Policy]>,
+pub(crate) struct Engine(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// A compiled `RBAC`; the policies are in the order of their names.
+    Policies(Action, Box<[Policy]>),
+    Tree(Tree),
+}
+
+/// What an engine says.
+pub(crate) struct Judgement<'e> {
+    /// It may go on.
+    pub(crate) allowed: bool,
+    /// What decided that, where something did.
+    pub(crate) policy: Option<&'e str>,
+    /// Whether logs shall have it, where that is asked (`access_log_hint`).
+    pub(crate) hint: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -92,37 +119,58 @@ enum Whose {
 }
 
 impl Engine {
-    pub(crate) fn compile(message: &pb::Rbac, cx: &CompileContext<'_>) -> Option<Self> {
-        let pb::Rbac { action, policies } = message;
-        let action = match pb::rbac::Action::try_from(*action).ok()? {
-            pb::rbac::Action::Allow => Action::Allow,
-            pb::rbac::Action::Deny => Action::Deny,
-            pb::rbac::Action::Log => Action::Log,
+    /// The engine of a tree, where there is one, or else of rules; `fields` are their names. `heads`: it judges requests,
+    /// which have headers. `Some(None)`: there is neither.
+    pub(crate) fn compile(
+        rules: Option<&pb::Rbac>,
+        matcher: Option<Matcher>,
+        fields: [&str; 2],
+        heads: bool,
+        cx: &CompileContext<'_>,
+    ) -> Option<Option<Self>> {
+        let [rules_field, matcher_field] = fields;
+        let rules = match rules {
+            None => None,
+            Some(rules) => Some(Kind::rules(rules, heads, &cx.field(rules_field))?),
         };
+        let kind = match matcher {
+            None => rules,
+            Some(matcher) => Some(Kind::Tree(Tree::compile(matcher, heads, &cx.field(matcher_field))?)),
+        };
+        Some(kind.map(Self))
+    }
+
+    /// Whether a request may go on, and why.
+    pub(crate) fn judge(&self, subject: &Subject<'_>) -> Judgement<'_> {
+        let (action, policies) = match &self.0 {
+            Kind::Tree(tree) => return tree.judge(subject),
+            Kind::Policies(action, policies) => (*action, policies),
+        };
+        let policy = policies.iter().find(|policy| policy.takes(subject)).map(|policy| &*policy.name);
+        let allowed = match action {
+            Action::Allow => policy.is_some(),
+            Action::Deny => policy.is_none(),
+            Action::Log => true,
+        };
+        Judgement { allowed, policy, hint: (action == Action::Log).then_some(policy.is_some()) }
+    }
+}
+
+impl Kind {
+    fn rules(message: &pb::Rbac, heads: bool, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::Rbac { action, policies } = message;
         let of_policies = cx.field("policies");
         let mut compiled = policies
             .iter()
             .map(|(name, policy)| Policy::compile(name, policy, &of_policies.key(name)))
             .collect::<Option<Vec<_>>>()?;
+        let mut rules = compiled.iter().flat_map(|p| p.permissions.iter().chain(&p.principals));
+        if !heads && rules.any(Rule::reads_headers) {
+            cx.error("Found header rule, not supported by RBAC network filter");
+            return None;
+        }
         compiled.sort_by(|a, b| a.name.cmp(&b.name));
-        Some(Self { action, policies: compiled.into() })
-    }
-
-    /// Whether a policy asks for what a connection does not have.
-    pub(crate) fn reads_headers(&self) -> bool {
-        let mut rules = self.policies.iter().flat_map(|p| p.permissions.iter().chain(&p.principals));
-        rules.any(Rule::reads_headers)
-    }
-
-    /// Whether a request may go on, and the policy that takes it.
-    pub(crate) fn judge(&self, subject: &Subject<'_>) -> (bool, Option<&str>) {
-        let policy = self.policies.iter().find(|policy| policy.takes(subject));
-        let allowed = match self.action {
-            Action::Allow => policy.is_some(),
-            Action::Deny => policy.is_none(),
-            Action::Log => true,
-        };
-        (allowed, policy.map(|policy| &*policy.name))
+        Some(Self::Policies(Action::of(*action)?, compiled.into()))
     }
 }
 
@@ -250,7 +298,7 @@ impl Rule {
                 let path = head.path().split(|b| matches!(b, b'?' | b'#')).next();
                 path.is_some_and(|path| matcher.matches(path))
             }),
-            Self::Metadata(matcher) => matcher.matches(subject.metadata),
+            Self::Metadata(matcher) => matcher.matches(subject.info.and_then(StreamInfo::dynamic_metadata)),
             Self::ServerName(matcher) => {
                 let name = connection.requested_server_name.as_deref().unwrap_or_default();
                 matcher.matches(name.as_bytes())

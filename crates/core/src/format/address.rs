@@ -120,21 +120,26 @@ pub(super) fn write(cx: &FormatContext<'_>, of: AddressOf, form: AddressForm, ou
     true
 }
 
-/// `10.1.0.0/16`; a pipe has no network.
-fn write_network(address: &Address, bits: u32, out: &mut Vec<u8>) {
-    let (ip, bits) = match address.ip() {
-        None => return address.write_ip_to(out),
-        Some(IpAddr::V4(ip)) => {
+/// The network around an address by the length of its prefix, which is cut to the address's own.
+pub fn mask_ip(ip: IpAddr, bits: u32) -> (IpAddr, u32) {
+    match ip {
+        IpAddr::V4(ip) => {
             let bits = bits.min(32);
             let kept = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
             (IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & kept)), bits)
         }
-        Some(IpAddr::V6(ip)) => {
+        IpAddr::V6(ip) => {
             let bits = bits.min(128);
             let kept = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
             (IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & kept)), bits)
         }
-    };
+    }
+}
+
+/// `10.1.0.0/16`; a pipe has no network.
+fn write_network(address: &Address, bits: u32, out: &mut Vec<u8>) {
+    let Some(ip) = address.ip() else { return address.write_ip_to(out) };
+    let (ip, bits) = mask_ip(ip, bits);
     Address::Ip((ip, 0).into()).write_ip_to(out);
     out.push(b'/');
     write_number(u64::from(bits), out);

@@ -18,6 +18,7 @@ mod time;
 mod tls;
 mod xfcc;
 
+pub use address::mask_ip;
 pub use compile::LineFormat;
 pub use field::{header_bytes_wanted, round_trip_wanted, route_time_wanted};
 pub(crate) use header::grpc_status_of;

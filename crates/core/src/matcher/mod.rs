@@ -3,6 +3,7 @@
 mod cidr;
 mod filter_state;
 mod header;
+mod inputs;
 mod metadata;
 mod query;
 mod re2;
@@ -13,6 +14,7 @@ pub mod tree;
 pub use cidr::CidrList;
 pub use filter_state::FilterStateMatcher;
 pub use header::{HeaderMatcher, QueryParameterMatcher, parameter};
+pub use inputs::{NetworkFacts, NetworkInput};
 pub use metadata::{MetadataMatcher, MetadataPath, ValueMatcher};
 pub use query::query_value;
 pub use re2::RegexError;

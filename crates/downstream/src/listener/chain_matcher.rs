@@ -2,9 +2,9 @@
 
 use super::SocketFacts;
 use super::matching::is_local;
-use nuncio_core::address::Address;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::tree::{MatcherTree, Value, Vocabulary};
+use nuncio_core::matcher::{NetworkFacts, NetworkInput};
 use nuncio_proto::pb::envoy::extensions::matching::common_inputs::network::v3 as inputs;
 use nuncio_proto::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Name;
@@ -17,17 +17,10 @@ pub(super) struct ChainMatcher(MatcherTree<Input, Box<str>>);
 /// What is looked at.
 #[derive(Debug)]
 enum Input {
-    DestinationIp,
-    DestinationPort,
-    SourceIp,
-    SourcePort,
-    DirectSourceIp,
+    Network(NetworkInput),
     SourceType,
-    ServerName,
     TransportProtocol,
     ApplicationProtocol,
-    /// `FilterStateInput`: a key, and a field of its object.
-    FilterState(String, String),
 }
 
 /// The inputs and actions of listeners.
@@ -39,23 +32,16 @@ impl Vocabulary for Words {
 
     fn input(&self, any: &Any, cx: &CompileContext<'_>) -> Option<Input> {
         let kind = type_name(&any.type_url);
-        let plain: [(String, Input); 9] = [
-            (inputs::DestinationIpInput::full_name(), Input::DestinationIp),
-            (inputs::DestinationPortInput::full_name(), Input::DestinationPort),
-            (inputs::SourceIpInput::full_name(), Input::SourceIp),
-            (inputs::SourcePortInput::full_name(), Input::SourcePort),
-            (inputs::DirectSourceIpInput::full_name(), Input::DirectSourceIp),
+        let plain: [(String, Input); 3] = [
             (inputs::SourceTypeInput::full_name(), Input::SourceType),
-            (inputs::ServerNameInput::full_name(), Input::ServerName),
             (inputs::TransportProtocolInput::full_name(), Input::TransportProtocol),
             (inputs::ApplicationProtocolInput::full_name(), Input::ApplicationProtocol),
         ];
         if let Some((_, input)) = plain.into_iter().find(|(name, _)| name == kind) {
             return Some(input);
         }
-        if kind == inputs::FilterStateInput::full_name() {
-            let inputs::FilterStateInput { key, field } = cx.unpack(any)?;
-            return Some(Input::FilterState(key, field));
+        if let Some(input) = NetworkInput::compile(any, cx)? {
+            return Some(Input::Network(input));
         }
         cx.unsupported(format!("the matching input {} is not built", any.type_url));
         None
@@ -87,16 +73,15 @@ impl ChainMatcher {
 }
 
 fn value<'f>(input: &Input, facts: &'f SocketFacts) -> Value<'f> {
-    let ip = |address: &Address| address.ip().map(|ip| Cow::Owned(ip.to_string()));
-    let port = |address: &Address| address.port().map(|port| Cow::Owned(port.to_string()));
     match input {
-        Input::DestinationIp => ip(&facts.local),
-        Input::DestinationPort => port(&facts.local),
-        Input::SourceIp => ip(&facts.remote),
-        Input::SourcePort => port(&facts.remote),
-        Input::DirectSourceIp => ip(&facts.direct_remote),
+        Input::Network(input) => input.value(&NetworkFacts {
+            local: &facts.local,
+            remote: &facts.remote,
+            direct_remote: &facts.direct_remote,
+            server_name: facts.server_name.as_deref(),
+            state: &|key| facts.filter_state.get(key),
+        }),
         Input::SourceType => is_local(facts).then_some(Cow::Borrowed("local")),
-        Input::ServerName => facts.server_name.as_deref().map(Cow::Borrowed),
         Input::TransportProtocol => Some(Cow::Borrowed(facts.transport_protocol)),
         Input::ApplicationProtocol => {
             let quoted: Vec<String> = facts
@@ -105,11 +90,6 @@ fn value<'f>(input: &Input, facts: &'f SocketFacts) -> Value<'f> {
                 .map(|p| format!("'{}'", String::from_utf8_lossy(p)))
                 .collect();
             (!quoted.is_empty()).then(|| Cow::Owned(quoted.join(",")))
-        }
-        Input::FilterState(key, field) => {
-            let state = facts.filter_state.get(key)?;
-            let text = if field.is_empty() { state.serialize() } else { state.field(field) };
-            text.map(Cow::Owned)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::hash::HashPolicies;
 use super::internal_redirect::InternalRedirects;
+use super::rate_limit::RateLimits;
 use super::redirect::RedirectAction;
 use super::rewrite::{HostRewrite, PathRewrite};
 use crate::hcm::local_reply::BodyFormat;
@@ -71,6 +72,10 @@ pub struct ClusterAction {
     pub body_limit: Option<usize>,
     /// `internal_redirect_policy`
     pub redirects: Option<Arc<InternalRedirects>>,
+    /// `rate_limits`
+    pub rate_limits: RateLimits,
+    /// `include_vh_rate_limits`: the virtual host's are added to them.
+    pub include_host_rate_limits: bool,
     pub(super) path: Option<Arc<PathRewrite>>,
 }
 

@@ -10,6 +10,7 @@ mod rewriting;
 use super::domains::{DomainError, DomainsBuilder};
 use super::index::PathIndexBuilder;
 use super::per_filter::PerFilter;
+use super::rate_limit::RateLimits;
 use super::stats::{StatPrefixes, VirtualClusters};
 use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
 use crate::router::retry::RetryPlugins;
@@ -196,7 +197,9 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         request_mirror_policies,
         metadata,
         virtual_clusters,
+        rate_limits,
     } = message;
+    let rate_limits = RateLimits::compile(rate_limits, cx, "rate_limits");
     let virtual_clusters = VirtualClusters::compile(virtual_clusters, &name, cx, &scope.stat_prefixes);
     let clusters_good = virtual_clusters.is_some();
     let mirrors = action::mirrors(request_mirror_policies, cx, scope);
@@ -216,6 +219,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         include_attempt_count_in_response,
         include_is_timeout_retry_header,
         virtual_clusters: virtual_clusters.unwrap_or_default(),
+        rate_limits: rate_limits.clone().unwrap_or_default(),
     });
     let defaults = action::ForwardingDefaults::compile(
         retry_policy,
@@ -224,7 +228,8 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         cx,
         scope.options.retry_plugins,
     );
-    let failed = level.is_none() || defaults.is_none() || mirrors.is_none() || !clusters_good;
+    let failed =
+        level.is_none() || defaults.is_none() || mirrors.is_none() || !clusters_good || rate_limits.is_none();
     let mut defaults = defaults.unwrap_or_default();
     defaults.mirrors = mirrors.flatten().or_else(|| scope.mirrors.clone());
     let level = level.unwrap_or_default();

@@ -18,6 +18,7 @@ mod hash;
 mod index;
 mod internal_redirect;
 mod per_filter;
+mod rate_limit;
 mod redirect;
 mod rewrite;
 mod stats;
@@ -34,6 +35,7 @@ pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};
 pub use feed::{RouteFeed, RouteFeeds, Routes};
 pub use per_filter::{FilterOverride, PerFilter};
+pub use rate_limit::{Descriptor, Hits, RateLimits, Subject};
 pub use redirect::{RedirectAction, tls_location};
 pub use rewrite::{HostRewrite, set_authority};
 pub use stats::{Apart, ApartStats};
@@ -161,6 +163,8 @@ pub struct VirtualHost {
     pub include_attempt_count_in_response: bool,
     /// Retries carry `x-envoy-is-timeout-retry`.
     pub include_is_timeout_retry_header: bool,
+    /// `VirtualHost.rate_limits`
+    pub rate_limits: RateLimits,
     virtual_clusters: stats::VirtualClusters,
 }
 

@@ -100,6 +100,11 @@ impl<F: Framed> Live<F> {
         self.cluster_scope(&format!("{}{infix}", self.prefix))
     }
 
+    /// Below what the filter counts.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Adds one to the counter of that whole name, which is there from then on.
     pub(super) fn count(&self, name: &str) {
         self.cluster_scope::<Lone>(name).count.inc();

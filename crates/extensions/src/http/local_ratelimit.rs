@@ -1,10 +1,11 @@
-//! `envoy.filters.http.local_ratelimit`: a token bucket of this process decides how many requests go on.
+//! `envoy.filters.http.local_ratelimit`: token buckets of this process decide how many requests go on.
 
-mod bucket;
+mod limiter;
 
 use super::frame::{Framed, Live, compiled, of_route};
-use bucket::Bucket;
-use nuncio_core::config::{CompileContext, duration};
+use crate::token_bucket::TokenBucket;
+use limiter::{Limiter, Purse, Verdict};
+use nuncio_core::config::CompileContext;
 use nuncio_core::header::{HeaderMutations, MutationFields};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_core::stats::Scope;
@@ -14,10 +15,13 @@ use nuncio_downstream::filter::{
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::hcm::stream::header_context;
+use nuncio_downstream::route::{Action, Descriptor, Hits, RateLimits, Route, Subject};
 use nuncio_proto::pb::envoy::config::core::v3::HeaderValueOption;
-use nuncio_proto::pb::envoy::extensions::common::ratelimit::v3::XRateLimitHeadersRfcVersion;
+use nuncio_proto::pb::envoy::extensions::common::ratelimit::v3::{
+    VhRateLimitsOptions, XRateLimitHeadersRfcVersion,
+};
 use nuncio_proto::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
-use nuncio_proto::pb::envoy::r#type::v3::{HttpStatus, TokenBucket};
+use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
 use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,8 +66,13 @@ impl HttpFilterFactory for LocalRateLimitFactory {
 struct Settings {
     stat_prefix: Box<str>,
     status: u16,
-    /// `None`: nothing is limited.
-    limit: Option<Limit>,
+    /// The buckets of all requests.
+    limiter: Limiter,
+    /// `rate_limits` of the filter itself; empty: those of the route say what descriptors requests have.
+    limits: RateLimits,
+    /// Which of the route's limits are for this filter.
+    stage: u32,
+    host_limits: HostLimits,
     enabled: Option<RuntimeFraction>,
     enforced: Option<RuntimeFraction>,
     reply_headers: HeaderMutations,
@@ -73,18 +82,23 @@ struct Settings {
     per_connection: bool,
     /// `x-ratelimit-limit`, `-remaining` and `-reset` tell clients.
     tells: bool,
+    /// `retry-after` tells those that are refused.
+    tells_when: bool,
     /// gRPC clients see RESOURCE_EXHAUSTED.
     as_exhausted: bool,
 }
 
-/// A compiled `TokenBucket`.
-struct Limit {
-    most: u32,
-    /// Tokens per second.
-    rate: f64,
-    /// The bucket of all requests.
-    shared: Bucket,
+/// What the virtual host's limits are to a route (`vh_rate_limits`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HostLimits {
+    /// They stand in for a route without any.
+    Default,
+    Beside,
+    Ignored,
 }
+
+/// Combinations of a descriptor with wildcards that are kept where `max_dynamic_descriptors` does not say.
+const MOST_DYNAMIC: u32 = 20;
 
 impl Settings {
     fn compile(message: LocalRateLimit, cx: &CompileContext<'_>) -> Option<Self> {
@@ -99,12 +113,28 @@ impl Settings {
             local_rate_limit_per_downstream_connection,
             enable_x_ratelimit_headers,
             rate_limited_as_resource_exhausted,
+            descriptors,
+            stage,
+            vh_rate_limits,
+            always_consume_default_token_bucket,
+            rate_limits,
+            max_dynamic_descriptors,
+            enable_retry_after_header,
         } = message;
         let HttpStatus { code } = status.unwrap_or_default();
-        let limit = match token_bucket {
+        let default = match token_bucket {
             None => None,
-            Some(bucket) => Some(Limit::compile(bucket, &cx.field("token_bucket"))?),
+            Some(bucket) => {
+                Some(TokenBucket::compile(&bucket, &cx.field("token_bucket"), "local rate limit")?)
+            }
         };
+        let always = always_consume_default_token_bucket.unwrap_or(true);
+        let most = max_dynamic_descriptors.unwrap_or(MOST_DYNAMIC) as usize;
+        let limiter = Limiter::compile(default, &descriptors, always, most, cx)?;
+        if rate_limits.iter().any(|limit| limit.stage.is_some() || !limit.disable_key.is_empty()) {
+            cx.field("rate_limits").error("'stage' field and 'disable_key' field are not supported");
+            return None;
+        }
         let headers = |list: &[HeaderValueOption], field| {
             HeaderMutations::compile(list, &[], cx, MutationFields { add: field, remove: "" })
         };
@@ -112,7 +142,14 @@ impl Settings {
         Some(Self {
             stat_prefix: stat_prefix.into(),
             status: if code < 400 { 429 } else { code as u16 },
-            limit,
+            limiter,
+            limits: RateLimits::compile(rate_limits, cx, "rate_limits")?,
+            stage,
+            host_limits: match VhRateLimitsOptions::try_from(vh_rate_limits) {
+                Ok(VhRateLimitsOptions::Include) => HostLimits::Beside,
+                Ok(VhRateLimitsOptions::Ignore) => HostLimits::Ignored,
+                Ok(VhRateLimitsOptions::Override) | Err(_) => HostLimits::Default,
+            },
             enabled: filter_enabled.as_ref().map(RuntimeFraction::compile),
             enforced: filter_enforced.as_ref().map(RuntimeFraction::compile),
             reply_headers: headers(&response_headers_to_add, "response_headers_to_add")?,
@@ -122,28 +159,15 @@ impl Settings {
             )?,
             per_connection: local_rate_limit_per_downstream_connection,
             tells: tells == Ok(XRateLimitHeadersRfcVersion::DraftVersion03),
+            tells_when: enable_retry_after_header,
             as_exhausted: rate_limited_as_resource_exhausted,
         })
     }
 }
 
-impl Limit {
-    fn compile(message: TokenBucket, cx: &CompileContext<'_>) -> Option<Self> {
-        let TokenBucket { max_tokens, tokens_per_fill, fill_interval } = message;
-        let cx = cx.field("fill_interval");
-        let interval = duration(&fill_interval?, &cx)?;
-        if interval.as_millis() < 50 {
-            cx.error("local rate limit token bucket fill timer must be >= 50ms");
-            return None;
-        }
-        let rate = f64::from(tokens_per_fill.unwrap_or(1)) / interval.as_secs_f64();
-        Some(Self { most: max_tokens, rate, shared: Bucket::new(max_tokens, rate) })
-    }
-}
-
-/// A connection's own bucket.
+/// A connection's own buckets.
 #[derive(Debug)]
-struct OfConnection(Bucket);
+struct OfConnection(Limiter);
 
 impl FilterState for OfConnection {
     fn as_any(&self) -> &dyn Any {
@@ -155,12 +179,20 @@ impl FilterState for OfConnection {
     }
 }
 
+/// The name of a connection's buckets: the first filter that asks makes them for all, as in Envoy.
+const OF_CONNECTION: &str = "per_connection_local_rate_limiter";
+
 /// One stream's filter.
 struct RateLimitFilter {
     live: Rc<Live<Self>>,
     settings: Arc<Settings>,
-    /// What is left for whoever comes next, and when there is more, in seconds.
-    left: Option<(u32, u64)>,
+    /// The route, whose limits say what descriptors requests have.
+    route: Option<Arc<Route>>,
+    /// Whose bucket clients are told of.
+    purse: Option<Arc<Purse>>,
+    /// Whether they are told; `None`: as the settings say.
+    tells: Option<bool>,
+    refused: bool,
 }
 
 impl Framed for RateLimitFilter {
@@ -174,9 +206,15 @@ impl Framed for RateLimitFilter {
         format!("{}.http_local_rate_limit.", settings.stat_prefix)
     }
 
-    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        settings.limit.as_ref()?;
-        Some(Box::new(Self { live, settings, left: None }))
+    fn make(
+        live: Rc<Live<Self>>,
+        settings: Arc<Settings>,
+        says: RouteSays<'_>,
+    ) -> Option<Box<dyn HttpFilter>> {
+        settings.enabled.as_ref()?;
+        let wants_route = settings.limiter.has_descriptors() && says.forwards();
+        let route = says.route.filter(|_| wants_route).map(Arc::clone);
+        Some(Box::new(Self { live, settings, route, purse: None, tells: None, refused: false }))
     }
 }
 
@@ -191,25 +229,53 @@ impl RateLimitFilter {
         }
     }
 
-    /// Takes a token, where there is one.
-    fn take(&mut self, request: &Request<'_>, limit: &Limit) -> bool {
-        let now = self.live.world.worker.now();
-        if !self.settings.per_connection {
-            let taken = limit.shared.take(now);
-            self.left = Some(limit.shared.left(now));
-            return taken;
+    /// What the request is told apart by.
+    fn descriptors(&self, request: &Request<'_>) -> Vec<Descriptor> {
+        let mut found = Vec::new();
+        if !self.settings.limiter.has_descriptors() {
+            return found;
         }
-        let key = format!("local_ratelimit.{:p}", Arc::as_ptr(&self.settings));
+        let route = self.route.as_deref();
+        let node_cluster = &self.live.world.node_cluster;
+        let subject = Subject { head: request.head, info: request.info, route, node_cluster };
+        if !self.settings.limits.is_empty() {
+            self.settings.limits.descriptors(0, &subject, &mut found);
+            return found;
+        }
+        let Some(route) = route else { return found };
+        let Action::Cluster(action) = &route.action else { return found };
+        action.rate_limits.descriptors(self.settings.stage, &subject, &mut found);
+        let with_host = match self.settings.host_limits {
+            _ if action.include_host_rate_limits => true,
+            HostLimits::Beside => true,
+            HostLimits::Default => action.rate_limits.is_empty(),
+            HostLimits::Ignored => false,
+        };
+        if with_host {
+            route.virtual_host.rate_limits.descriptors(self.settings.stage, &subject, &mut found);
+        }
+        for descriptor in &mut found {
+            // Envoy does not read `hits_addend` of a route's limits.
+            descriptor.hits = Hits::Take(1);
+        }
+        found
+    }
+
+    /// Lets the request pay.
+    fn ask(&self, request: &Request<'_>) -> Verdict {
+        let now = self.live.world.worker.now();
+        let descriptors = self.descriptors(request);
+        if !self.settings.per_connection {
+            return self.settings.limiter.ask(&descriptors, now);
+        }
         let states = &request.info.connection.state.filter_state;
-        let state = states.get(&key).unwrap_or_else(|| {
-            let fresh: Rc<dyn FilterState> = Rc::new(OfConnection(Bucket::new(limit.most, limit.rate)));
-            states.set(&key, Rc::clone(&fresh));
+        let state = states.get(OF_CONNECTION).unwrap_or_else(|| {
+            let fresh: Rc<dyn FilterState> = Rc::new(OfConnection(self.settings.limiter.fresh()));
+            states.set(OF_CONNECTION, Rc::clone(&fresh));
             fresh
         });
-        let Some(OfConnection(bucket)) = state.as_any().downcast_ref() else { return true };
-        let taken = bucket.take(now);
-        self.left = Some(bucket.left(now));
-        taken
+        let own = state.as_any().downcast_ref::<OfConnection>();
+        own.map_or(&self.settings.limiter, |own| &own.0).ask(&descriptors, now)
     }
 
     /// The answer to a request that is too many.
@@ -239,16 +305,23 @@ impl HttpFilter for RateLimitFilter {
         let settings = Arc::clone(&self.settings);
         let (runtime, random) = (&self.live.world.runtime, request.info.random);
         let falls_in = |f: &Option<RuntimeFraction>| f.as_ref().is_some_and(|f| f.enabled(runtime, random));
-        let Some(limit) = settings.limit.as_ref().filter(|_| falls_in(&settings.enabled)) else {
+        if !falls_in(&settings.enabled) {
             return Flow::Continue;
-        };
+        }
         let enforced = falls_in(&settings.enforced);
         self.count(|stats| stats.enabled.inc());
-        if self.take(request, limit) {
+        let Verdict { allowed, purse, tells } = self.ask(request);
+        let shadow = purse.as_ref().is_some_and(|purse| purse.shadow);
+        (self.purse, self.tells) = (purse, tells);
+        if allowed {
             self.count(|stats| stats.ok.inc());
             return Flow::Continue;
         }
         self.count(|stats| stats.rate_limited.inc());
+        if shadow {
+            self.count(|stats| stats.shadow_mode.inc());
+            return Flow::Continue;
+        }
         if !enforced {
             let worker = &self.live.world.worker;
             let cx = header_context(request.info, worker, worker.now());
@@ -256,21 +329,25 @@ impl HttpFilter for RateLimitFilter {
             return Flow::Continue;
         }
         self.count(|stats| stats.enforced.inc());
+        self.refused = true;
         Flow::Reply(self.refuse(request))
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
-        if let Some((left, more_in)) = self.left
-            && let Some(limit) = self.settings.limit.as_ref().filter(|_| self.settings.tells)
-        {
-            let headers = &mut response.head.headers;
+        let Some(purse) = &self.purse else { return Flow::Continue };
+        let headers = &mut response.head.headers;
+        let (left, more_in) = purse.bucket.left(self.live.world.worker.now());
+        if self.tells.unwrap_or(self.settings.tells) {
             for (name, value) in [
-                ("x-ratelimit-limit", u64::from(limit.most)),
+                ("x-ratelimit-limit", u64::from(purse.bucket.most())),
                 ("x-ratelimit-remaining", left.into()),
                 ("x-ratelimit-reset", more_in),
             ] {
                 headers.append(name, value.to_string().as_bytes());
             }
+        }
+        if self.refused && self.settings.tells_when {
+            headers.set("retry-after", more_in.to_string().as_bytes());
         }
         Flow::Continue
     }

@@ -1,7 +1,7 @@
 //! `envoy.filters.http.rbac`: policies say who may do what.
 
 use super::frame::{Framed, Live, NoStats, compiled, of_route, off};
-use crate::rbac::{Action, Engine, Subject};
+use crate::rbac::{Engine, Judgement, Subject};
 use nuncio_core::config::CompileContext;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
@@ -59,36 +59,49 @@ impl HttpFilterFactory for RbacFactory {
 
 /// A compiled `RBAC`.
 struct Settings {
-    rules: Option<Engine>,
-    shadow: Option<Engine>,
+    rules: Half,
+    shadow: Half,
+    /// `track_per_rule_stats`: policies have counters of their own.
+    counts_policies: bool,
+}
+
+/// Rules, or those whose word is only noted.
+struct Half {
+    engine: Option<Engine>,
     /// `PREFIX.`, or nothing, in the names of stats.
-    rules_infix: Box<str>,
-    shadow_infix: Box<str>,
+    infix: Box<str>,
     /// What the keys of its metadata begin with.
-    rules_prefix: Box<str>,
-    shadow_prefix: Box<str>,
+    prefix: Box<str>,
+}
+
+impl Half {
+    fn new(engine: Option<Engine>, prefix: String) -> Self {
+        let infix = match prefix.trim_end_matches('.') {
+            "" => "".into(),
+            prefix => format!("{prefix}.").into(),
+        };
+        Self { engine, infix, prefix: prefix.into() }
+    }
 }
 
 impl Settings {
     fn compile(message: Rbac, cx: &CompileContext<'_>) -> Option<Self> {
-        let Rbac { rules, shadow_rules, shadow_rules_stat_prefix, rules_stat_prefix } = message;
-        let engine = |rules: Option<_>, field| match &rules {
-            None => Some(None),
-            Some(rules) => Engine::compile(rules, &cx.field(field)).map(Some),
-        };
-        let infix = |prefix: &str| -> Box<str> {
-            match prefix.trim_end_matches('.') {
-                "" => "".into(),
-                prefix => format!("{prefix}.").into(),
-            }
-        };
+        let Rbac {
+            rules,
+            shadow_rules,
+            shadow_rules_stat_prefix,
+            rules_stat_prefix,
+            matcher,
+            shadow_matcher,
+            track_per_rule_stats,
+        } = message;
+        let enforced = Engine::compile(rules.as_ref(), matcher, ["rules", "matcher"], true, cx);
+        let fields = ["shadow_rules", "shadow_matcher"];
+        let shadow = Engine::compile(shadow_rules.as_ref(), shadow_matcher, fields, true, cx);
         Some(Self {
-            rules: engine(rules, "rules")?,
-            shadow: engine(shadow_rules, "shadow_rules")?,
-            rules_infix: infix(&rules_stat_prefix),
-            shadow_infix: infix(&shadow_rules_stat_prefix),
-            rules_prefix: rules_stat_prefix.into(),
-            shadow_prefix: shadow_rules_stat_prefix.into(),
+            rules: Half::new(enforced?, rules_stat_prefix),
+            shadow: Half::new(shadow?, shadow_rules_stat_prefix),
+            counts_policies: track_per_rule_stats,
         })
     }
 }
@@ -109,8 +122,8 @@ impl Framed for RbacFilter {
 
     fn start(live: &Live<Self>) {
         // They stand at 0 before anything is judged.
-        live.below::<RuleStats>(&live.settings.rules_infix);
-        live.below::<ShadowStats>(&live.settings.shadow_infix);
+        live.below::<RuleStats>(&live.settings.rules.infix);
+        live.below::<ShadowStats>(&live.settings.shadow.infix);
     }
 
     fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
@@ -130,29 +143,49 @@ fn tell(request: &mut Request<'_>, prefix: &str, kind: &str, allowed: bool, poli
     request.info.set_dynamic_metadata(NAMESPACE, Struct { fields: fields.into_iter().collect() });
 }
 
+impl RbacFilter {
+    /// What the keys of metadata begin with: the route's prefix, or else the filter's own.
+    fn prefix<'a>(of_route: &'a Half, own: &'a Half) -> &'a str {
+        if of_route.prefix.is_empty() { &own.prefix } else { &of_route.prefix }
+    }
+
+    /// Counts for a policy, where each has counters of its own.
+    fn count_policy(&self, own: &Half, policy: Option<&str>, what: &str) {
+        if let Some(policy) = policy.filter(|_| self.settings.counts_policies) {
+            self.live.count(&format!("{}{}policy.{policy}.{what}", self.live.prefix(), own.infix));
+        }
+    }
+
+    /// What the shadow rules would have said.
+    fn judge_in_shadow(&self, request: &mut Request<'_>) {
+        let (shadow, own) = (&self.settings.shadow, &self.live.settings.shadow);
+        let Some(engine) = &shadow.engine else { return };
+        let Judgement { allowed, policy, .. } = engine.judge(&Subject::request(request.head, request.info));
+        let stats = self.live.below::<ShadowStats>(&own.infix);
+        if allowed {
+            stats.shadow_allowed.inc();
+        } else {
+            stats.shadow_denied.inc();
+        }
+        self.count_policy(own, policy, if allowed { "shadow_allowed" } else { "shadow_denied" });
+        tell(request, Self::prefix(shadow, own), "shadow", allowed, policy);
+    }
+}
+
 impl HttpFilter for RbacFilter {
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
-        let Settings { rules, shadow, rules_prefix, shadow_prefix, .. } = &*self.settings;
-        let own = &self.live.settings;
-        if let Some(engine) = shadow {
-            let (allowed, policy) = engine.judge(&Subject::request(request.head, request.info));
-            let stats = self.live.below::<ShadowStats>(&own.shadow_infix);
-            if allowed {
-                stats.shadow_allowed.inc()
-            } else {
-                stats.shadow_denied.inc()
-            }
-            tell(request, shadow_prefix, "shadow", allowed, policy);
-        }
-        let Some(engine) = rules else { return Flow::Continue };
-        let (allowed, policy) = engine.judge(&Subject::request(request.head, request.info));
-        if engine.action == Action::Log {
-            let hint = Value { kind: Some(Kind::BoolValue(policy.is_some())) };
+        self.judge_in_shadow(request);
+        let (rules, own) = (&self.settings.rules, &self.live.settings.rules);
+        let Some(engine) = &rules.engine else { return Flow::Continue };
+        let Judgement { allowed, policy, hint } = engine.judge(&Subject::request(request.head, request.info));
+        if let Some(hint) = hint {
+            let hint = Value { kind: Some(Kind::BoolValue(hint)) };
             let fields = [("access_log_hint".to_owned(), hint)].into_iter().collect();
             request.info.set_dynamic_metadata(LOG_NAMESPACE, Struct { fields });
         }
-        tell(request, rules_prefix, "enforced", allowed, policy);
-        let stats = self.live.below::<RuleStats>(&own.rules_infix);
+        tell(request, Self::prefix(rules, own), "enforced", allowed, policy);
+        self.count_policy(own, policy, if allowed { "allowed" } else { "denied" });
+        let stats = self.live.below::<RuleStats>(&own.infix);
         if allowed {
             stats.allowed.inc();
             return Flow::Continue;

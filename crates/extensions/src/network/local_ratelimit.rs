@@ -2,7 +2,8 @@
 //! tokens that all workers share.
 
 use super::Switch;
-use nuncio_core::config::{CompileContext, duration};
+use crate::token_bucket::TokenBucket;
+use nuncio_core::config::CompileContext;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag};
 use nuncio_downstream::network::{
@@ -11,58 +12,26 @@ use nuncio_downstream::network::{
 use nuncio_downstream::world::{CompileEnv, World};
 use nuncio_net::stream::ByteStream;
 use nuncio_proto::pb::envoy::extensions::filters::network::local_ratelimit::v3::LocalRateLimit as Message;
-use nuncio_proto::pb::envoy::r#type::v3::TokenBucket;
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
-
-/// Buckets are filled no quicker than this.
-const MIN_FILL_INTERVAL: Duration = Duration::from_millis(50);
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Compiles the filter's message; keeps the buckets that several filters share (`share_key`).
 #[derive(Default)]
 pub struct LocalRateLimitFactory {
-    shared: Mutex<BTreeMap<String, Arc<Bucket>>>,
+    shared: Mutex<BTreeMap<ShareKey, Arc<TokenBucket>>>,
 }
+
+/// A `share_key`, and the size and rate (its bits) of the bucket: only those that are alike are one.
+type ShareKey = (String, u32, u64);
 
 /// A compiled `LocalRateLimit`.
 struct LocalRateLimitConfig {
     prefix: String,
-    bucket: Arc<Bucket>,
+    bucket: Arc<TokenBucket>,
     enabled: Switch,
-}
-
-/// A bucket of tokens, filled as time goes by.
-struct Bucket {
-    max: u64,
-    per_fill: u64,
-    interval: Duration,
-    state: Mutex<Level>,
-    begun: OnceLock<Instant>,
-}
-
-/// Tokens that are left, and how many fills went into them.
-struct Level {
-    tokens: u64,
-    fills: u64,
-}
-
-impl Bucket {
-    /// Takes a token, if one is left at `now`.
-    fn take(&self, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(*self.begun.get_or_init(|| now));
-        let fills = elapsed.as_nanos().checked_div(self.interval.as_nanos()).unwrap_or(0) as u64;
-        let mut level = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = fills.saturating_sub(level.fills);
-        level.fills = level.fills.max(fills);
-        level.tokens = level.tokens.saturating_add(new.saturating_mul(self.per_fill)).min(self.max);
-        let taken = level.tokens > 0;
-        level.tokens -= u64::from(taken);
-        taken
-    }
 }
 
 nuncio_core::stats_block! {
@@ -89,22 +58,7 @@ impl NetworkFilterFactory for LocalRateLimitFactory {
         _: ListenerFacts<'_>,
     ) -> Option<CompiledFilter> {
         let Message { stat_prefix, token_bucket, runtime_enabled, share_key } = config;
-        let bucket_cx = cx.field("token_bucket");
-        let TokenBucket { max_tokens, tokens_per_fill, fill_interval } = token_bucket?;
-        let interval = duration(&fill_interval?, &bucket_cx.field("fill_interval"))?;
-        if interval < MIN_FILL_INTERVAL {
-            bucket_cx
-                .field("fill_interval")
-                .error("local rate limit token bucket fill timer must be >= 50ms");
-            return None;
-        }
-        let bucket = Bucket {
-            max: max_tokens.into(),
-            per_fill: tokens_per_fill.unwrap_or(1).into(),
-            interval,
-            state: Mutex::new(Level { tokens: max_tokens.into(), fills: 0 }),
-            begun: OnceLock::new(),
-        };
+        let bucket = TokenBucket::compile(&token_bucket?, &cx.field("token_bucket"), "local rate limit")?;
         Some(CompiledFilter::Gate(Arc::new(LocalRateLimitConfig {
             prefix: format!("local_rate_limit.{stat_prefix}."),
             bucket: self.shared(share_key, bucket),
@@ -114,12 +68,13 @@ impl NetworkFilterFactory for LocalRateLimitFactory {
 }
 
 impl LocalRateLimitFactory {
-    /// The bucket of that key; this one where it is the first.
-    fn shared(&self, key: String, bucket: Bucket) -> Arc<Bucket> {
+    /// The bucket of that key and kind; this one where it is the first.
+    fn shared(&self, key: String, bucket: TokenBucket) -> Arc<TokenBucket> {
         if key.is_empty() {
             return Arc::new(bucket);
         }
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (key, bucket.most(), bucket.rate().to_bits());
         Arc::clone(shared.entry(key).or_insert_with(|| Arc::new(bucket)))
     }
 }
@@ -138,7 +93,7 @@ impl NetworkGate for LocalRateLimit {
         connection: Rc<ConnectionInfo>,
     ) -> Pin<Box<dyn Future<Output = Option<Passed>>>> {
         let off = !self.config.enabled.is_on(&self.world.runtime);
-        if off || self.config.bucket.take(self.world.worker.now()) {
+        if off || self.config.bucket.take(self.world.worker.now(), 1) {
             return Box::pin(ready(Some(Passed { io, hold: None })));
         }
         self.stats.rate_limited.inc();
@@ -154,26 +109,5 @@ impl NetworkGate for LocalRateLimit {
     /// It would take a token.
     fn rehearses(&self) -> bool {
         false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nuncio_core::clock::Clock;
-
-    #[test]
-    fn a_bucket_gives_what_it_holds_and_what_time_fills() {
-        let bucket = Bucket {
-            max: 2,
-            per_fill: 1,
-            interval: Duration::from_secs(1),
-            state: Mutex::new(Level { tokens: 2, fills: 0 }),
-            begun: OnceLock::new(),
-        };
-        let start = Clock::system().now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let taken = [0, 0, 0, 999, 1000, 1001, 9000, 9000, 9000].map(|ms| bucket.take(at(ms)));
-        assert_eq!(taken, [true, true, false, false, true, false, true, true, false]);
     }
 }

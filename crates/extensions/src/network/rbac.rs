@@ -2,7 +2,7 @@
 
 mod stream;
 
-use crate::rbac::{Engine, Subject};
+use crate::rbac::{Engine, Judgement, Subject};
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ConnectionInfo;
@@ -76,20 +76,12 @@ impl NetworkFilterFactory for RbacFactory {
             enforcement_type,
             shadow_rules_stat_prefix,
             delay_deny,
+            matcher,
+            shadow_matcher,
         } = config;
-        let compile = |message, field| match message {
-            None => Some(None),
-            Some(message) => {
-                let cx = cx.field(field);
-                let engine = Engine::compile(&message, &cx)?;
-                if engine.reads_headers() {
-                    cx.error("Found header rule, not supported by RBAC network filter");
-                    return None;
-                }
-                Some(Some(engine))
-            }
-        };
-        let (rules, shadow_rules) = (compile(rules, "rules"), compile(shadow_rules, "shadow_rules"));
+        let enforced = Engine::compile(rules.as_ref(), matcher, ["rules", "matcher"], false, cx);
+        let fields = ["shadow_rules", "shadow_matcher"];
+        let shadow = Engine::compile(shadow_rules.as_ref(), shadow_matcher, fields, false, cx);
         let joined = |prefix: &str| if prefix.is_empty() || prefix.ends_with('.') { "" } else { "." };
         let prefix = format!("{stat_prefix}{}rbac.", joined(&stat_prefix));
         let shadow_prefix =
@@ -97,8 +89,8 @@ impl NetworkFilterFactory for RbacFactory {
         Some(CompiledFilter::Gate(Arc::new(RbacConfig {
             prefix,
             shadow_prefix,
-            rules: rules?,
-            shadow_rules: shadow_rules?,
+            rules: enforced?,
+            shadow_rules: shadow?,
             continuous: EnforcementType::try_from(enforcement_type) == Ok(EnforcementType::Continuous),
             delay_deny: config::timeout(delay_deny.as_ref(), None, &cx.field("delay_deny")),
         })))
@@ -128,18 +120,18 @@ impl Rbac {
     fn allows(&self, connection: &ConnectionInfo) -> bool {
         let subject = Subject::connection(connection);
         if let Some(shadow) = &self.config.shadow_rules {
-            match shadow.judge(&subject) {
-                (true, _) => self.shadow_stats.shadow_allowed.inc(),
-                (false, _) => self.shadow_stats.shadow_denied.inc(),
+            match shadow.judge(&subject).allowed {
+                true => self.shadow_stats.shadow_allowed.inc(),
+                false => self.shadow_stats.shadow_denied.inc(),
             }
         }
         match self.config.rules.as_ref().map(|rules| rules.judge(&subject)) {
             None => true,
-            Some((true, _)) => {
+            Some(Judgement { allowed: true, .. }) => {
                 self.stats.allowed.inc();
                 true
             }
-            Some((false, policy)) => {
+            Some(Judgement { policy, .. }) => {
                 self.stats.denied.inc();
                 let policy = policy.unwrap_or("none");
                 let details = format!("rbac_access_denied_matched_policy[{policy}]");

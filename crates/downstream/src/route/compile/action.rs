@@ -11,6 +11,7 @@ use crate::route::action::{
     MirrorPolicy, Priority, StreamLimits,
 };
 use crate::route::internal_redirect::InternalRedirects;
+use crate::route::rate_limit::RateLimits;
 use crate::route::template::TemplateMatch;
 use crate::router::retry::{RetryPlugins, RetryPolicy};
 use nuncio_core::config::{CompileContext, Fraction, duration, type_name};
@@ -179,7 +180,10 @@ fn cluster_action(
         grpc_timeout_offset,
         path_rewrite: path_format,
         early_data_policy,
+        rate_limits,
+        include_vh_rate_limits,
     } = message;
+    let rate_limits = RateLimits::compile(rate_limits, cx, "rate_limits");
     if !early_data_policy.is_none_or(|policy| knows_early_data(policy, &cx.field("early_data_policy"))) {
         return None;
     }
@@ -252,6 +256,8 @@ fn cluster_action(
         append_x_forwarded_host,
         path: path?,
         redirects,
+        rate_limits: rate_limits?,
+        include_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
     };
     Some(match specifier? {
         Specifier::One(cluster) => {
