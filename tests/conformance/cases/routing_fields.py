@@ -208,3 +208,15 @@ answered('direct_response_format_beside_a_type_of_the_route', """
 - {match: {prefix: /n}, direct_response: {status: 200, body: {inline_string: x}}, response_headers_to_add: [{header: {key: content-type, value: own/x}}]}
 - {match: {prefix: /v}, direct_response: {status: 200, body: {inline_string: x}, body_format: {text_format_source: {inline_string: "%RESPONSE_FLAGS%/%UPSTREAM_HOST%/%ROUTE_NAME%/%DOWNSTREAM_LOCAL_ADDRESS%/%DURATION%/%REQ(x-request-id)%"}}}}
 """, ['/t', '/j', '/n'])
+
+
+@case('path_parameters_ignored_in_every_segment')
+async def _(t):
+    rc = {'ignore_path_parameters_in_path_matching': True}
+    routes = [{'match': m, 'route': {'cluster': 'c1', **r}, 'response_headers_to_add': [{'header': {'key': 'x-route', 'value': str(i)}}]} for i, (m, r) in enumerate([
+        ({'path': '/a/b'}, {'prefix_rewrite': '/n'}), ({'safe_regex': {'regex': '/a{2,3}/c'}}, {}), ({'path_separated_prefix': '/a/x'}, {'prefix_rewrite': '/p'}), ({'prefix': '/a/y'}, {'prefix_rewrite': '/q'}), ({'path': '/a'}, {}), ({'path': '/a/'}, {}), ({'prefix': '/'}, {})])]
+    u = await t.up('u1')
+    await t.start(simple(t, vhosts=[{'name': 'v', 'domains': ['*'], 'routes': routes}], route_config=rc))
+    paths = ['/a;p/b', '/a;p=1/b;q', '/a;p;r/b?x;y', '/;p/a/b', '/aa;x/c;y', '/a;1/x;2/z;3', '/a;1/y;2/z;3', '/a;x', '/a;x/', '/a/;x', '/a;x/b/', ';a', '/a/b;/']
+    t.see('by_path', {p: (await t.req(p)).h('x-route') for p in paths})
+    t.see('up', [m.path for m in u.reqs])

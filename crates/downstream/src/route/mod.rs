@@ -55,6 +55,7 @@ use nuncio_core::header::HeaderMutations;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
 use rewrite::{Matched, path_end};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use weighted::WeightedClusters;
 
@@ -87,6 +88,9 @@ impl PeerCertificate {
         Self { presented: peer.is_some(), validated: peer.is_some_and(|p| p.validated) }
     }
 }
+
+/// A path without parameters.
+type Shortened = SmallVec<[u8; 256]>;
 
 /// The outcome of a look-up.
 #[derive(Clone, Copy, Debug)]
@@ -254,8 +258,9 @@ impl RouteTable {
         if host.redirects_to_tls(forwarded, &head.headers) {
             return Found::RedirectToTls(&host.shared);
         }
+        let mut shortened = Shortened::new();
         let entry = match head.headers.get(Known::Path) {
-            Some(path) => self.entry(host, head, self.match_path(path), cx),
+            Some(path) => self.entry(host, head, self.match_path(path, &mut shortened), cx),
             None => host.pathless.iter().find_map(|&i| host.passing(i, head, b"", cx)),
         };
         match entry.map(|e| &e.target) {
@@ -299,14 +304,22 @@ impl RouteTable {
         self.hosts.get(found? as usize)
     }
 
-    /// What routes are matched on: the path without query and fragment, and without `;…` where that is
-    /// ignored.
-    fn match_path<'p>(&self, path: &'p [u8]) -> &'p [u8] {
+    /// What routes are matched on: the path without query and fragment; where parameters are ignored, each of its
+    /// segments without `;…`, which is made in `shortened`.
+    #[inline]
+    fn match_path<'p>(&self, path: &'p [u8], shortened: &'p mut Shortened) -> &'p [u8] {
         let path = path.get(..path_end(path)).unwrap_or_default();
-        if !self.ignore_path_parameters {
+        if !self.ignore_path_parameters || memchr::memchr(b';', path).is_none() {
             return path;
         }
-        memchr::memchr(b';', path).and_then(|at| path.get(..at)).unwrap_or(path)
+        for segment in path.split_inclusive(|b| *b == b'/') {
+            let end = memchr::memchr(b';', segment).unwrap_or(segment.len());
+            shortened.extend_from_slice(segment.get(..end).unwrap_or_default());
+            if end < segment.len() && segment.ends_with(b"/") {
+                shortened.push(b'/');
+            }
+        }
+        shortened
     }
 
     fn entry<'a>(

@@ -3,7 +3,7 @@
 
 use super::conditions::{Conditions, PathCondition, query_of};
 use super::index::{PathKey, Reach};
-use super::{MatchContext, Mismatch, Route, RouteTable, Target};
+use super::{MatchContext, Mismatch, Route, RouteTable, Shortened, Target};
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::header::cookie;
 use nuncio_core::matcher::parameter;
@@ -30,12 +30,13 @@ impl RouteTable {
         cx: &'a MatchContext<'a>,
     ) -> impl Iterator<Item = Met<'a>> + 'a {
         let host = self.virtual_host(&head.headers);
-        let path = self.match_path(head.path());
+        let mut shortened = Shortened::new();
+        let path: Box<[u8]> = self.match_path(head.path(), &mut shortened).into();
         let mut fits = HashSet::new();
         if let Some(host) = host {
             match head.headers.get(Known::Path) {
                 None => fits.extend(host.pathless.iter().copied()),
-                Some(_) => host.index.each(path, |found| {
+                Some(_) => host.index.each(&path, |found| {
                     fits.insert(found);
                 }),
             }
@@ -49,7 +50,7 @@ impl RouteTable {
             let conditions = entry.conditions.as_deref();
             let mismatch = match conditions {
                 _ if !fits.contains(&number) => Some(Mismatch::Path),
-                Some(conditions) => conditions.mismatch(head, path, cx),
+                Some(conditions) => conditions.mismatch(head, &path, cx),
                 None => None,
             };
             Some(Met { at: number as usize, route, mismatch, conditions })
