@@ -1,12 +1,13 @@
-//! Requests of the proxy's own to a cluster: one head, one body, one answer.
+//! Requests of the proxy's own to a cluster: one head, one body (whole, or as it comes), one answer.
 
-use crate::cluster::{Cluster, PickContext, RequestPriority};
+use crate::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use crate::outlier::Outcome;
 use crate::pool::{Checkout, Exchange, UpstreamEvent};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// A request of the proxy's own.
 pub struct Call<'a> {
@@ -17,6 +18,19 @@ pub struct Call<'a> {
     /// How much of the answer's body is kept, in bytes; what is beyond it is read and dropped.
     pub keep: usize,
 }
+
+/// A body that comes while it is sent.
+pub trait BodySource {
+    /// Gives `up` what has come. Ready when that was the body's end; pending arranges for a wake-up when there is more.
+    ///
+    /// # Errors
+    /// The rest will not come: the request is given up.
+    fn poll_into(&self, cx: &mut Context<'_>, up: &mut Exchange) -> Poll<Result<(), GivenUp>>;
+}
+
+/// A body will not be complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp;
 
 /// What came back.
 #[derive(Debug, Default)]
@@ -36,14 +50,35 @@ impl Call<'_> {
     /// # Errors
     /// There is none: no host, no connection, or it broke off. Dropping the future gives the request up.
     pub async fn send(&self, cluster: &Rc<Cluster>) -> Result<Answer, NoAnswer> {
-        let answer = self.exchange(cluster).await;
+        let answer = self.exchange(cluster, None).await;
         count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
         answer
     }
 
-    async fn exchange(&self, cluster: &Rc<Cluster>) -> Result<Answer, NoAnswer> {
-        let host = cluster.pick(&PickContext::default()).ok_or(NoAnswer)?;
-        let checkout = cluster.checkout(&host, RequestPriority::Default, self.head.version);
+    /// The same with a body that comes from `source` instead of `body`. A request that is given up before it was
+    /// answered is not counted.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), and where the source breaks off.
+    pub async fn stream(&self, cluster: &Rc<Cluster>, source: &dyn BodySource) -> Result<Answer, NoAnswer> {
+        let sending = Sending { source, over: Cell::new(None) };
+        let answer = self.exchange(cluster, Some(&sending)).await;
+        if answer.is_ok() || sending.over.get() != Some(Err(GivenUp)) {
+            count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
+        }
+        answer
+    }
+
+    async fn exchange(
+        &self,
+        cluster: &Rc<Cluster>,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<Answer, NoAnswer> {
+        let destination = cluster.destination(&Asking { request: Some(self.head), info: None });
+        let pick = PickContext { destination: destination.as_ref(), ..PickContext::default() };
+        let host = cluster.pick(&pick).ok_or(NoAnswer)?;
+        let options = host.transport_options(Some((cluster.config(), self.head)), None);
+        let checkout = cluster.checkout_with(&host, RequestPriority::Default, self.head.version, options);
         let mut up = match checkout.map_err(|_| NoAnswer)? {
             Checkout::Ready(up) => up,
             Checkout::Wait(mut pending) => match poll_fn(|cx| pending.poll(cx)).await {
@@ -54,11 +89,15 @@ impl Call<'_> {
                 }
             },
         };
-        up.encode_head(self.head, self.body.is_none()).map_err(|_| NoAnswer)?;
+        let head_only = self.body.is_none() && sending.is_none();
+        up.encode_head(self.head, head_only).map_err(|_| NoAnswer)?;
         if let Some(body) = self.body {
             up.encode_data(body, true);
         }
-        let (answer, whole) = self.read(&mut up).await;
+        let (answer, whole) = self.read(&mut up, sending).await;
+        if sending.is_some_and(|s| s.over.get() == Some(Err(GivenUp))) {
+            return Err(NoAnswer);
+        }
         host.report(if answer.head.status == 0 {
             Outcome::Failed
         } else {
@@ -67,14 +106,20 @@ impl Call<'_> {
         if whole { Ok(answer) } else { Err(NoAnswer) }
     }
 
-    /// Reads the answer; whether it came to its end.
-    async fn read(&self, up: &mut Exchange) -> (Answer, bool) {
+    /// Sends what comes of the body and reads the answer; whether it came to its end.
+    async fn read(&self, up: &mut Exchange, sending: Option<&Sending<'_>>) -> (Answer, bool) {
         let mut answer = Answer::default();
         answer.head.status = 0;
         let whole = poll_fn(|cx| {
             loop {
                 // A failed write shows in reading.
                 let _ = up.poll_flush(cx);
+                if let Some(sending) = sending {
+                    if sending.poll(cx, up).is_err() {
+                        return Poll::Ready(false);
+                    }
+                    let _ = up.poll_flush(cx);
+                }
                 match up.poll_event(cx, &mut answer.head, &mut answer.trailers) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
@@ -101,6 +146,23 @@ impl Call<'_> {
         })
         .await;
         (answer, whole)
+    }
+}
+
+/// A body while it is sent, and how it ended.
+struct Sending<'a> {
+    source: &'a dyn BodySource,
+    over: Cell<Option<Result<(), GivenUp>>>,
+}
+
+impl Sending<'_> {
+    fn poll(&self, cx: &mut Context<'_>, up: &mut Exchange) -> Result<(), GivenUp> {
+        if self.over.get().is_none()
+            && let Poll::Ready(over) = self.source.poll_into(cx, up)
+        {
+            self.over.set(Some(over));
+        }
+        self.over.get().unwrap_or(Ok(()))
     }
 }
 

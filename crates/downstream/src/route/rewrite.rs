@@ -24,6 +24,31 @@ pub(super) enum Matched {
     Bytes(usize),
     /// All of it, query apart.
     Whole,
+    /// So many bytes of what is left without parameters (`ignore_path_parameters_in_path_matching`).
+    WithoutParameters(usize),
+}
+
+impl Matched {
+    /// The same of a path whose parameters were ignored.
+    pub(super) fn without_parameters(self) -> Self {
+        match self {
+            Self::Bytes(n) => Self::WithoutParameters(n),
+            other => other,
+        }
+    }
+
+    /// How many bytes of `path` that is; `None` where parameters stand in between, so that `path` itself does not begin
+    /// with what was matched.
+    fn within(self, path: &[u8]) -> Option<usize> {
+        match self {
+            Self::Bytes(n) => Some(n.min(path.len())),
+            Self::Whole => Some(path.len()),
+            Self::WithoutParameters(n) => {
+                let begins = memchr::memchr(b';', path).is_none_or(|at| n <= at);
+                begins.then_some(n)
+            }
+        }
+    }
 }
 
 /// Where the query or fragment of `path` begins; its length where it has none.
@@ -49,10 +74,7 @@ impl PathRewrite {
         let mut new = Vec::with_capacity(path.len() + 32);
         match self {
             Self::Prefix(to) => {
-                let from = match matched {
-                    Matched::Bytes(n) => n.min(path.len()),
-                    Matched::Whole => end,
-                };
+                let Some(from) = matched.within(just_path) else { return };
                 new.extend_from_slice(to.as_bytes());
                 new.extend_from_slice(path.get(from..).unwrap_or_default());
             }

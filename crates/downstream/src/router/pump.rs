@@ -273,7 +273,7 @@ fn hand_up<D: Downstream>(
     event: RequestEvent,
 ) -> Result<(), Pumped> {
     if let Some(shadows) = &mut flight.shadows
-        && !shadows.see(event, stream.data(), &stream.hcm.world)
+        && !shadows.see(event, stream.data(), &stream.heads.request_trailers)
     {
         flight.shadows = None;
     }

@@ -1,38 +1,57 @@
 //! Request mirroring: copies of requests go to other clusters, whose answers nobody waits for.
+//!
+//! A copy is a task of its own. It is given the body as that comes, and holds as much of it as the buffers of either side
+//! may: one that falls further behind is given up. So a copy neither slows nor fails the request that it is of.
 
 use crate::hcm::exchange::{Downstream, RequestEvent};
 use crate::hcm::stream::{Stream, header_context};
 use crate::route::MirrorPolicy;
 use crate::world::World;
-use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_net::timer::LazyTimer;
-use nuncio_upstream::cluster::{Asking, Cluster, PickContext, RequestPriority};
-use nuncio_upstream::outlier::Outcome;
-use nuncio_upstream::pool::{Checkout, Exchange, UpstreamEvent};
+use nuncio_upstream::call::{self, BodySource, Call, GivenUp};
+use nuncio_upstream::cluster::Cluster;
+use nuncio_upstream::pool::Exchange;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// The copies of one request, until its body is there.
-pub(super) struct Shadows {
-    copies: Vec<Shadow>,
-    body: Vec<u8>,
-    /// Of the body, in bytes.
-    limit: usize,
-    timeout: Option<Duration>,
-}
+/// The copies of one request while its body comes. Dropped before its end, they are given up.
+pub(super) struct Shadows(Vec<Shadow>);
 
+/// A copy as the main request sees it.
 struct Shadow {
     cluster: Rc<Cluster>,
-    head: RequestHead,
+    body: Rc<Body>,
+}
+
+/// A body between the main request and a copy.
+struct Body {
+    /// What the copy has not taken yet.
+    waiting: RefCell<Vec<u8>>,
+    state: RefCell<State>,
+    waker: RefCell<Option<Waker>>,
+    /// Of what waits, in bytes.
+    limit: usize,
+    /// Of what waits at the upstream's connection, in bytes.
+    room: usize,
+}
+
+/// How far the main request's body is.
+enum State {
+    Coming,
+    Ended,
+    Trailers(HeaderMap),
+    Broken,
 }
 
 impl Shadows {
-    /// Copies of the stream's request as it goes upstream, by those of `policies` that chance chooses; `None`
-    /// where none does.
+    /// Sends copies of the stream's request as it goes upstream, by those of `policies` that chance chooses; `None`
+    /// where none of them waits for a body. `limit` is how much of a body each may hold, in bytes, where its cluster's connections hold less.
     pub(super) fn new<D: Downstream>(
         stream: &Stream<D>,
         policies: &[MirrorPolicy],
@@ -41,131 +60,155 @@ impl Shadows {
     ) -> Option<Box<Self>> {
         let world = &stream.hcm.world;
         let request = &stream.heads.request;
+        if request.method() == b"CONNECT" {
+            return None;
+        }
         let own = stream.hcm.config.policy.own_address();
-        let copies = policies.iter().filter(|p| p.fraction.enabled(&world.runtime, stream.info.random));
-        let copies = copies.filter_map(|policy| {
-            let cluster = world.clusters.get(policy.cluster.name(&request.headers))?;
+        let mut copies = Vec::new();
+        for policy in policies.iter().filter(|p| p.fraction.enabled(&world.runtime, stream.info.random)) {
+            let Some(cluster) = world.clusters.get(policy.cluster.name(&request.headers)) else { continue };
             let mut head = request.clone();
             if !policy.headers.is_empty() {
-                policy
-                    .headers
-                    .apply_request(&mut head, &header_context(&stream.info, &world.worker, stream.now()));
+                let context = header_context(&stream.info, &world.worker, stream.now());
+                policy.headers.apply_request(&mut head, &context);
             }
             rewrite_host(&mut head, policy);
             head.headers.set(Known::XEnvoyInternal, b"true");
             append_address(&mut head, own);
-            Some(Shadow { cluster, head })
-        });
-        let copies: Vec<Shadow> = copies.collect();
-        let mut shadows = Box::new(Self { copies, body: Vec::new(), limit, timeout });
-        if shadows.copies.is_empty() {
-            return None;
+            let body = (!stream.request_complete).then(|| Rc::new(Body::new(limit, &cluster)));
+            send(world, Rc::clone(&cluster), head, body.clone(), timeout);
+            copies.extend(body.map(|body| Shadow { cluster, body }));
         }
-        if stream.request_complete {
-            shadows.send(world, true);
-            return None;
-        }
-        Some(shadows)
+        (!copies.is_empty()).then(|| Box::new(Self(copies)))
     }
 
     /// A piece of the request came; `false` where nothing more is wanted.
-    pub(super) fn see(&mut self, event: RequestEvent, data: &[u8], world: &Rc<World>) -> bool {
-        if let RequestEvent::Data { .. } = event {
-            if self.body.len() + data.len() > self.limit {
-                // The main request goes on; a copy without its end would mean something else.
-                return false;
+    pub(super) fn see(&mut self, event: RequestEvent, data: &[u8], trailers: &HeaderMap) -> bool {
+        self.0.retain(|shadow| {
+            let kept = match event {
+                RequestEvent::Data { end_stream } => shadow.body.push(data, end_stream),
+                RequestEvent::Trailers => shadow.body.end(State::Trailers(trailers.clone())),
+                RequestEvent::End => shadow.body.end(State::Ended),
+            };
+            if !kept {
+                shadow.cluster.stats().retry_or_shadow_abandoned.inc();
             }
-            self.body.extend_from_slice(data);
-        }
-        if matches!(event, RequestEvent::Data { end_stream: false }) {
-            return true;
-        }
-        self.send(world, false);
-        false
+            kept
+        });
+        !self.0.is_empty() && matches!(event, RequestEvent::Data { end_stream: false })
     }
+}
 
-    /// The copies go, each in a task of its own.
-    fn send(&mut self, world: &Rc<World>, bodiless: bool) {
-        let body: Rc<[u8]> = std::mem::take(&mut self.body).into();
-        for shadow in std::mem::take(&mut self.copies) {
-            let body = Rc::clone(&body);
-            let worker = Rc::clone(&world.worker);
-            let deadline = self.timeout.and_then(|limit| worker.now().checked_add(limit));
-            world.worker.spawn(async move {
-                let mut copy = pin!(exchange(&shadow, &body, bodiless));
-                let mut timer = LazyTimer::new();
-                let status = poll_fn(|cx| match copy.as_mut().poll(cx) {
-                    Poll::Ready(status) => Poll::Ready(Some(status)),
-                    Poll::Pending => timer.poll(cx, worker.now(), deadline).map(|_| None),
-                });
-                let status = status.await;
-                let stats = shadow.cluster.stats();
-                if status.is_none() {
-                    stats.upstream_rq_timeout.inc();
-                }
-                let status = status.unwrap_or(504);
-                stats.upstream_rq.inc(status);
-                stats.internal_upstream_rq.inc(status);
-            });
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        if !self.body.is_complete() {
+            self.body.end(State::Broken);
         }
     }
 }
 
-/// Sends a copy and reads its answer to the end; the status, or what a client would have been told.
-async fn exchange(shadow: &Shadow, body: &[u8], bodiless: bool) -> u16 {
-    let destination = shadow.cluster.destination(&Asking { request: Some(&shadow.head), info: None });
-    let pick = PickContext { destination: destination.as_ref(), ..PickContext::default() };
-    let Some(host) = shadow.cluster.pick(&pick) else { return 503 };
-    let options = host.transport_options(Some((shadow.cluster.config(), &shadow.head)), None);
-    let (priority, version) = (RequestPriority::Default, shadow.head.version);
-    let mut up = match shadow.cluster.checkout_with(&host, priority, version, options) {
-        Ok(Checkout::Ready(up)) => up,
-        Ok(Checkout::Wait(mut pending)) => match poll_fn(|cx| pending.poll(cx)).await {
-            Ok(up) => up,
-            Err(_) => {
-                host.report(Outcome::Failed);
-                return 503;
-            }
-        },
-        Err(_) => return 503,
-    };
-    if up.encode_head(&shadow.head, bodiless).is_err() {
-        return 503;
+impl Body {
+    fn new(limit: usize, cluster: &Cluster) -> Self {
+        let room = cluster.config().buffer_limit();
+        Self {
+            waiting: RefCell::default(),
+            state: RefCell::new(State::Coming),
+            waker: RefCell::default(),
+            limit: limit.max(room),
+            room,
+        }
     }
-    if !bodiless {
-        up.encode_data(body, true);
+
+    /// Takes a piece; `false` where too much waits already, and the copy is given up.
+    fn push(&self, data: &[u8], last: bool) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() + data.len() > self.limit {
+            return false;
+        }
+        waiting.extend_from_slice(data);
+        drop(waiting);
+        if last {
+            return self.end(State::Ended);
+        }
+        self.wake();
+        true
     }
-    let status = answer(&mut up).await;
-    host.report(status.map_or(Outcome::Failed, Outcome::Response));
-    status.unwrap_or(503)
+
+    fn end(&self, state: State) -> bool {
+        *self.state.borrow_mut() = state;
+        self.wake();
+        true
+    }
+
+    /// Whether all of the main request has come.
+    fn is_complete(&self) -> bool {
+        !matches!(*self.state.borrow(), State::Coming)
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
-/// Reads the answer; `None` where it broke off before its head.
-async fn answer(up: &mut Exchange) -> Option<u16> {
-    let (mut head, mut trailers, mut status) = (ResponseHead::default(), HeaderMap::new(), None);
-    poll_fn(|cx| {
-        loop {
-            // A failed write shows in reading.
-            let _ = up.poll_flush(cx);
-            match up.poll_event(cx, &mut head, &mut trailers) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(UpstreamEvent::Head { end_stream })) => {
-                    status = Some(head.status);
-                    if end_stream {
-                        return Poll::Ready(());
-                    }
-                }
-                Poll::Ready(Ok(UpstreamEvent::Informational)) => head.clear(),
-                Poll::Ready(Ok(UpstreamEvent::Data { end_stream: false })) => {}
-                Poll::Ready(Ok(
-                    UpstreamEvent::Data { end_stream: true } | UpstreamEvent::Trailers | UpstreamEvent::End,
-                )) => return Poll::Ready(()),
-            }
+impl BodySource for Body {
+    fn poll_into(&self, cx: &mut Context<'_>, up: &mut Exchange) -> Poll<Result<(), GivenUp>> {
+        if matches!(*self.state.borrow(), State::Broken) {
+            return Poll::Ready(Err(GivenUp));
         }
-    })
-    .await;
-    status
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        if up.buffered() > self.room {
+            // The flush before has arranged for a wake-up when there is room again.
+            return Poll::Pending;
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        let state = self.state.borrow();
+        let last = matches!(*state, State::Ended);
+        if !waiting.is_empty() || last {
+            up.encode_data(&waiting, last);
+            waiting.clear();
+        }
+        if let State::Trailers(trailers) = &*state {
+            up.encode_trailers(trailers);
+        }
+        if matches!(*state, State::Coming) { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+/// A copy goes, in a task of its own. Its time begins when it has the whole request.
+fn send(
+    world: &World,
+    cluster: Rc<Cluster>,
+    head: RequestHead,
+    body: Option<Rc<Body>>,
+    timeout: Option<Duration>,
+) {
+    let worker = Rc::clone(&world.worker);
+    world.worker.spawn(async move {
+        let call = Call { head: &head, body: None, keep: 0 };
+        let mut copy = pin!(async {
+            match &body {
+                None => call.send(&cluster).await,
+                Some(body) => call.stream(&cluster, &**body).await,
+            }
+        });
+        let mut complete = body.is_none().then(|| worker.now());
+        let mut timer = LazyTimer::new();
+        let in_time = poll_fn(|cx| {
+            if copy.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if complete.is_none() && body.as_ref().is_some_and(|body| body.is_complete()) {
+                complete = Some(worker.now());
+            }
+            let deadline = complete.zip(timeout).and_then(|(at, limit)| at.checked_add(limit));
+            timer.poll(cx, worker.now(), deadline).map(|_| false)
+        });
+        if !in_time.await {
+            call::timed_out(&cluster);
+        }
+    });
 }
 
 /// The copy's host: a literal one, or the request's with `-shadow` before its port.

@@ -97,8 +97,12 @@ pub(super) fn compile(
         .map(|(i, m)| FilterStateMatcher::compile(m, &cx.item("filter_state", i))));
     let ((mut path, path_condition), headers) = (path?, headers?);
     path.guard = guard(&headers);
-    if parameters_ignored && matches!(path_condition, Some(PathCondition::Template(_))) {
-        path.text.clear();
+    if parameters_ignored {
+        if matches!(path_condition, Some(PathCondition::Template(_))) {
+            path.text.clear();
+        } else {
+            path.matched = path.matched.without_parameters();
+        }
     }
     let conditions = Conditions {
         path: path_condition,

@@ -98,3 +98,18 @@ fn the_old_host_is_appended_unless_it_is_the_last_already() {
         assert!(!h.headers.contains(Known::XEnvoyOriginalHost));
     }
 }
+
+#[test]
+fn a_prefix_that_was_matched_without_parameters_is_replaced_only_where_the_path_has_it() {
+    for (path, matched, want) in [
+        ("/a/b;q?x", Matched::Bytes(4), "/n;q?x"),
+        ("/a;p/b", Matched::Bytes(4), "/a;p/b"),
+        ("/a;p/b", Matched::Bytes(2), "/n;p/b"),
+        ("/a;p/b", Matched::Whole, "/n"),
+        ("/a/b", Matched::Whole, "/n"),
+    ] {
+        let mut h = head(path, &[]);
+        PathRewrite::Prefix("/n".into()).apply(&mut h, matched.without_parameters(), false, unread);
+        assert_eq!(h.path(), want.as_bytes(), "{path}");
+    }
+}

@@ -364,7 +364,8 @@ virtual_hosts:
     for (path, want) in [
         ("/exact;v=1?q", "exact"),
         ("/exact/;v", "-"),
-        ("/rxa;b/c", "regex"),
+        ("/rxa;b", "regex"),
+        ("/rxa;b/c", "-"),
         ("/rxab", "-"),
         ("/t;a/b", "template"),
         ("/t/b", "-"),
