@@ -9,5 +9,6 @@ pub mod network;
 pub mod route;
 pub mod router;
 pub mod tcp_proxy;
+pub mod tracing;
 mod why;
 pub mod world;

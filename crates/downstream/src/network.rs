@@ -23,6 +23,8 @@ pub struct ListenerFacts<'a> {
     pub stat_prefix: &'a str,
     /// `per_connection_buffer_limit_bytes`.
     pub buffer_limit: u32,
+    /// `traffic_direction: OUTBOUND`.
+    pub outbound: bool,
 }
 
 /// A compiled network filter, shared by all workers.

@@ -79,7 +79,11 @@ impl Site {
             delayed_close_timeout: off(),
             ..Default::default()
         };
-        let facts = ListenerFacts { stat_prefix: listener.stat_prefix(), buffer_limit: BUFFER_LIMIT };
+        let facts = ListenerFacts {
+            stat_prefix: listener.stat_prefix(),
+            buffer_limit: BUFFER_LIMIT,
+            outbound: false,
+        };
         let manager = HcmConfig::compile(message, cx, env, facts)?;
         let (runtime, lifecycle) = Default::default();
         Some(Self { listener, manager: Arc::new(manager), runtime, lifecycle })

@@ -8,7 +8,7 @@ use nuncio_core::runtime::features::{Effect, feature, names_a_feature};
 use nuncio_core::runtime::{Layer, Runtime};
 
 /// What keys begin with that Envoy reads and nothing here does.
-const UNBUILT: [&str; 3] = ["upstream.zone_routing.", "tracing.", "health_check.verify_cluster"];
+const UNBUILT: [&str; 2] = ["upstream.zone_routing.", "health_check.verify_cluster"];
 
 /// Numbers that Envoy keeps among its features.
 const NUMBERS: [&str; 5] = [

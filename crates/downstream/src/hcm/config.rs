@@ -11,6 +11,7 @@ use super::upgrade::{UpgradeConfig, Upgrades};
 use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
 use crate::route::{CompilePerRoute, RouteOptions, RouteTable, Routes};
+use crate::tracing::TracingConfig;
 use crate::world::CompileEnv;
 use nuncio_codec::h1::{DecoderLimits, HeaderCase, IgnoredUpgrades, ServerOptions, UnderscoreAction};
 use nuncio_codec::h2;
@@ -72,6 +73,8 @@ pub struct HcmConfig {
     pub buffer_limit: usize,
     /// `Expect: 100-continue` and its answer go through instead of being answered here.
     pub proxy_100_continue: bool,
+    /// `tracing`
+    pub tracing: Option<TracingConfig>,
 }
 
 /// `codec_type`
@@ -273,6 +276,7 @@ impl HcmConfig {
             http1_safe_max_connection_duration,
             drain_timeout_jitter,
             early_header_mutation_extensions,
+            tracing,
         } = message;
         let common = common_http_protocol_options.unwrap_or_default();
         let common_cx = cx.field("common_http_protocol_options");
@@ -428,6 +432,7 @@ impl HcmConfig {
             max_requests_per_connection: max_requests_per_connection.filter(|n| *n > 0).map(u64::from),
             buffer_limit: listener.buffer_limit as usize,
             proxy_100_continue,
+            tracing: tracing.map(|message| TracingConfig::compile(message, listener.outbound)),
         })
     }
 }

@@ -77,7 +77,7 @@ pub struct Hcm {
     chains: Box<[LiveChain]>,
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
-    pub(super) tracing_stats: Option<Scope<TracingStats>>,
+    pub(crate) tracing_stats: Option<Scope<TracingStats>>,
     h2_codec_stats: OnceCell<Scope<Http2CodecStats>>,
     slots: RefCell<Vec<StreamSlot>>,
     h2_slots: RefCell<Vec<H2Slot>>,

@@ -309,6 +309,11 @@ impl RequestPolicy {
         }
     }
 
+    /// What is done about request ids.
+    pub fn request_ids(&self) -> &RequestIds {
+        &self.request_ids
+    }
+
     /// This machine's address, which stands for it in `x-forwarded-for`.
     pub fn own_address(&self) -> IpAddr {
         self.forwarding.own_address

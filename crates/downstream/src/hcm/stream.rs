@@ -171,6 +171,8 @@ pub struct Stream<D> {
     cut_short: bool,
     /// The route taken.
     pub route: Option<Arc<Route>>,
+    /// What the client is told that the operation is, where it is traced.
+    operation: Option<Arc<str>>,
     /// What it is counted for apart from its cluster.
     pub apart: Apart,
     /// What earlier requests of this stream left, which were answered by redirects that were followed.
@@ -268,6 +270,7 @@ impl<D: Downstream> Stream<D> {
             continued: false,
             cut_short: false,
             route: None,
+            operation: None,
             apart: Apart::default(),
             again: None,
             filters: None,

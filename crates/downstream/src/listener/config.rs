@@ -136,6 +136,7 @@ impl ListenerConfig {
         let facts = ListenerFacts {
             stat_prefix: &stat_prefix,
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
+            outbound: TrafficDirection::try_from(traffic_direction) == Ok(TrafficDirection::Outbound),
         };
         let by_name = filter_chain_matcher.is_some();
         let chain_matcher = match filter_chain_matcher {

@@ -14,6 +14,7 @@ use super::rate_limit::RateLimits;
 use super::stats::{StatPrefixes, VirtualClusters};
 use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
 use crate::router::retry::RetryPlugins;
+use crate::tracing::{Decorator, RouteTracing};
 use level::Level;
 use nuncio_core::config::CompileContext;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
@@ -286,6 +287,8 @@ fn route(
         request_body_buffer_limit,
         per_request_buffer_limit_bytes,
         stat_prefix,
+        tracing,
+        decorator,
     } = message;
     let level = level::Parts {
         request_add: request_headers_to_add,
@@ -320,6 +323,8 @@ fn route(
         .then(|| scope.scope.stat_prefixes.number(format!("vhost.{}.route.{stat_prefix}.", scope.host.name)));
     let base = Route {
         stats,
+        tracing: tracing.map(|message| Arc::new(RouteTracing::compile(message))),
+        decorator: decorator.map(|message| Arc::new(Decorator::compile(message))),
         place: cx.place(),
         name: name.as_str().into(),
         virtual_host: scope.host.clone(),

@@ -42,6 +42,7 @@ pub use stats::{Apart, ApartStats};
 pub use walk::Met;
 
 use crate::hcm::upgrade::RouteUpgrade;
+use crate::tracing::{Decorator, RouteTracing};
 pub use hash::HashPolicies;
 pub use internal_redirect::{Followed, InternalRedirects};
 
@@ -185,6 +186,10 @@ pub struct Route {
     pub metadata: Option<Arc<Metadata>>,
     /// The number of its own stats (`stat_prefix`).
     pub stats: Option<u32>,
+    /// `tracing`
+    pub tracing: Option<Arc<RouteTracing>>,
+    /// `decorator`
+    pub decorator: Option<Arc<Decorator>>,
     /// What becomes of the request.
     pub action: Action,
     /// Per-filter configuration, merged over all levels.

@@ -1,5 +1,6 @@
 use super::*;
-use nuncio_core::config::fraction;
+use nuncio_core::config::{Fraction, fraction};
+use nuncio_core::runtime::Runtime;
 use nuncio_proto::pb::envoy::r#type::v3::FractionalPercent;
 
 #[test]
@@ -78,34 +79,37 @@ fn sampling_takes_the_first_eight_digits() {
 #[test]
 fn the_trace_decision_follows_the_id_the_headers_and_the_samplings() {
     let never = fraction(&FractionalPercent { numerator: 0, denominator: 0 });
-    let all = Sampling::default();
-    let none = Sampling { random: never, ..all };
-    let ids = RequestIds::default();
+    let always = Fraction::ALWAYS;
+    let all = Sampling::new(always, always, always);
+    let none = Sampling::new(always, never, always);
+    let no_client = Sampling::new(never, never, always);
+    let not_at_all = Sampling::new(always, always, never);
+    let (ids, runtime) = (RequestIds::default(), Runtime::default());
     let no_sampling = RequestIds { trace_sampling: false, ..ids };
     let sampled = "00000000-0000-9000-8000-000000000000";
     let plain = "00000000-0000-4000-8000-000000000000";
     // Sampling, configuration of ids, id, further header, reason, digit in the id.
     for (sampling, ids, id, header, want, digit) in [
-        (all, ids, plain, "", TraceReason::Sampling, "9"),
-        (none, ids, plain, "", TraceReason::NotTraceable, "4"),
-        (none, ids, sampled, "", TraceReason::Sampling, "9"),
-        (none, ids, plain, "x-client-trace-id", TraceReason::ClientForced, "b"),
-        (Sampling { client: never, ..none }, ids, plain, "x-client-trace-id", TraceReason::NotTraceable, "4"),
-        (none, ids, plain, "x-envoy-force-trace", TraceReason::ServiceForced, "a"),
-        (Sampling { overall: never, ..all }, ids, plain, "", TraceReason::NotTraceable, "4"),
-        (Sampling { overall: never, ..all }, ids, sampled, "", TraceReason::NotTraceable, "4"),
-        (all, RequestIds { pack_trace_reason: false, ..ids }, plain, "", TraceReason::Sampling, "4"),
-        (none, no_sampling, plain, "", TraceReason::Sampling, "4"),
-        (all, ids, "not-hexadecimal", "", TraceReason::NotTraceable, "c"),
+        (&all, ids, plain, "", TraceReason::Sampling, "9"),
+        (&none, ids, plain, "", TraceReason::NotTraceable, "4"),
+        (&none, ids, sampled, "", TraceReason::Sampling, "9"),
+        (&none, ids, plain, "x-client-trace-id", TraceReason::ClientForced, "b"),
+        (&no_client, ids, plain, "x-client-trace-id", TraceReason::NotTraceable, "4"),
+        (&none, ids, plain, "x-envoy-force-trace", TraceReason::ServiceForced, "a"),
+        (&not_at_all, ids, plain, "", TraceReason::NotTraceable, "4"),
+        (&not_at_all, ids, sampled, "", TraceReason::NotTraceable, "4"),
+        (&all, RequestIds { pack_trace_reason: false, ..ids }, plain, "", TraceReason::Sampling, "4"),
+        (&none, no_sampling, plain, "", TraceReason::Sampling, "4"),
+        (&all, ids, "not-hexadecimal", "", TraceReason::NotTraceable, "c"),
     ] {
         let mut headers = HeaderMap::new();
         headers.append(Known::XRequestId, id.as_bytes());
         if !header.is_empty() {
             headers.append(header, b"1");
         }
-        assert_eq!(sampling.decide(&ids, &mut headers, 0), want, "{id} {header}");
+        assert_eq!(sampling.decide(&ids, &mut headers, &runtime, 0), want, "{id} {header}");
         let id = headers.get_str(Known::XRequestId).unwrap();
         assert_eq!(id.get(14..15).unwrap_or("c"), if id.len() == 36 { digit } else { "l" }, "{id} {header}");
     }
-    assert_eq!(all.decide(&ids, &mut HeaderMap::new(), 0), TraceReason::NotTraceable);
+    assert_eq!(all.decide(&ids, &mut HeaderMap::new(), &runtime, 0), TraceReason::NotTraceable);
 }

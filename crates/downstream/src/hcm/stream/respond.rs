@@ -137,6 +137,9 @@ impl<D: Downstream> Stream<D> {
             status.tell(response, &self.info);
         }
         hcm.config.policy.on_response(response, request, date.as_bytes());
+        if let Some(tracing) = &hcm.config.tracing {
+            tracing.respond(&mut response.headers, self.operation.as_ref());
+        }
         if !received {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();
             self.down.close_after();

@@ -46,6 +46,10 @@ impl<D: Downstream> Stream<D> {
             script.stage("connection manager", &self.heads.request);
         }
         let found = self.find_route();
+        if let Some(tracing) = &hcm.config.tracing {
+            let (headers, again) = (&mut self.heads.request.headers, self.again.is_some());
+            self.operation = tracing.begin(&hcm, headers, &mut self.info, self.route.as_ref(), again);
+        }
         if hcm.config.log_times.on_new_request {
             router::name_cluster(self);
             self.info.bytes = self.down.bytes();

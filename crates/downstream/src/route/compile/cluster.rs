@@ -175,6 +175,8 @@ impl Weighted {
                     WeightChanges { request_headers: own.request, response_headers: own.response, host };
                 let route = Route {
                     stats: base.stats,
+                    tracing: base.tracing.clone(),
+                    decorator: base.decorator.clone(),
                     place: base.place,
                     name: base.name.clone(),
                     virtual_host: base.virtual_host.clone(),
