@@ -7,7 +7,7 @@ use nuncio_core::stream_info::FilterState;
 use nuncio_core::xx_hash::xx_hash64;
 use nuncio_downstream::tcp_proxy::{CLUSTER_STATE, IDLE_STATE};
 use nuncio_proto::pb::envoy::extensions::filters::common::set_filter_state::v3 as common;
-use nuncio_upstream::cluster::DESTINATION_STATE;
+use nuncio_upstream::cluster::{DESTINATION_STATE, DYNAMIC_HOST_STATE, DYNAMIC_PORT_STATE};
 use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -89,9 +89,9 @@ fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<
     };
     let factory = if factory_key.is_empty() { &key } else { &factory_key };
     let kind = match factory.as_str() {
-        "envoy.string" | CLUSTER_STATE => Kind::Text,
+        "envoy.string" | CLUSTER_STATE | DYNAMIC_HOST_STATE => Kind::Text,
         "envoy.hashable_string" => Kind::Hashable,
-        IDLE_STATE => Kind::Number,
+        IDLE_STATE | DYNAMIC_PORT_STATE => Kind::Number,
         DESTINATION_STATE => Kind::Address,
         other if other.starts_with("envoy.") => {
             cx.unsupported(format!("objects of the kind {other} are not built"));

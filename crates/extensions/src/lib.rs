@@ -20,6 +20,7 @@ use nuncio_downstream::router::retry::{
     AnyRetryPluginFactory, RetryHostPredicate, RetryPlugins, RetryPriority,
 };
 use nuncio_downstream::tcp_proxy::TcpProxyFactory;
+use nuncio_upstream::dns_cache::DnsCaches;
 use std::sync::Arc;
 
 /// Access logs, sorted by message name; `files` is where their lines go.
@@ -47,11 +48,11 @@ pub fn access_logs(
     ])
 }
 
-/// HTTP filters, sorted by message name.
+/// HTTP filters, sorted by message name; `dns_caches` are those that clusters share with them.
 ///
 /// # Errors
 /// Two factories of one message.
-pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
+pub fn http_filters(dns_caches: &DnsCaches) -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
     Table::new(vec![
         (
             "envoy.extensions.filters.http.buffer.v3.Buffer",
@@ -67,6 +68,10 @@ pub fn http_filters() -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactor
         (
             "envoy.extensions.filters.http.decompressor.v3.Decompressor",
             Box::new(http::decompressor::DecompressorFactory),
+        ),
+        (
+            "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
+            Box::new(http::dynamic_forward_proxy::DynamicForwardProxyFactory(dns_caches.clone())),
         ),
         ("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", Box::new(http::ext_authz::ExtAuthzFactory)),
         ("envoy.extensions.filters.http.fault.v3.HTTPFault", Box::new(http::fault::FaultFactory)),

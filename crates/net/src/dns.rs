@@ -32,17 +32,30 @@ pub enum Family {
 pub struct Answer {
     /// In the order in which they came.
     pub addresses: Vec<IpAddr>,
-    /// The shortest time to live among them.
+    /// The shortest time to live among them; 0 where they have none.
     pub ttl: Duration,
+    /// Why there are none, as Envoy names it.
+    pub details: &'static str,
 }
 
 /// The lookup failed: no server answered, or not usefully.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsError(pub String);
+pub struct DnsError {
+    text: String,
+    /// As Envoy names it.
+    pub details: &'static str,
+}
+
+impl DnsError {
+    /// It is no name that could be looked up.
+    pub fn misformatted(text: impl Into<String>) -> Self {
+        Self { text: text.into(), details: "cares_failure:Misformatted domain name" }
+    }
+}
 
 impl std::fmt::Display for DnsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -89,17 +102,44 @@ impl SystemResolver {
     }
 
     async fn ask(&self, name: &str, family: Family) -> Result<Answer, DnsError> {
-        let failed = |error: NetError| DnsError(error.to_string());
+        let failed = |error: NetError| DnsError {
+            details: match error {
+                NetError::Timeout => "cares_failure:Timeout while contacting DNS servers",
+                _ => "cares_failure:Could not contact DNS servers",
+            },
+            text: error.to_string(),
+        };
+        if !is_name(name) {
+            return Err(DnsError::misformatted(format!("{name} is no name")));
+        }
         let resolver = self.resolver(family).map_err(failed)?;
         match resolver.lookup_ip(name).await {
             Ok(found) => {
                 let ttl = found.as_lookup().answers().iter().map(|r| r.ttl).min().unwrap_or(0);
-                Ok(Answer { addresses: found.iter().collect(), ttl: Duration::from_secs(ttl.into()) })
+                let ttl = if ttl == HOSTS_FILE_TTL { 0 } else { ttl };
+                let addresses = found.iter().collect();
+                Ok(Answer { addresses, ttl: Duration::from_secs(ttl.into()), details: "" })
             }
-            Err(error) if error.is_nx_domain() || error.is_no_records_found() => Ok(Answer::default()),
+            Err(error) if error.is_nx_domain() => {
+                Ok(Answer { details: "cares_norecords:Domain name not found", ..Answer::default() })
+            }
+            Err(error) if error.is_no_records_found() => Ok(Answer {
+                details: "cares_norecords:DNS server returned answer with no data",
+                ..Answer::default()
+            }),
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// The day that hickory gives names of the hosts file, which have no time to live.
+const HOSTS_FILE_TTL: u32 = 86_400;
+
+/// Whether DNS could know such a name.
+fn is_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let fits = |label: &str| (1..64).contains(&label.len()) && !label.contains([':', '[', ']']);
+    name.len() < 254 && name.split('.').all(fits)
 }
 
 impl Resolve for SystemResolver {

@@ -24,7 +24,8 @@ use nuncio_net::tls::{SecretKind, TlsManager};
 use nuncio_proto::load::{self, Loaded, Resource};
 use nuncio_proto::near::nearest;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::Bootstrap;
-use nuncio_upstream::cluster::{ClusterConfig, HostSource};
+use nuncio_upstream::cluster::{ClusterConfig, ClusterSurroundings, HostSource};
+use nuncio_upstream::dns_cache::DnsCaches;
 use nuncio_upstream::manager::ClusterSetConfig;
 use std::collections::HashSet;
 use std::fmt;
@@ -233,7 +234,8 @@ fn compile(
             tls.add_static(secret, &cx);
         }
     }
-    let (compiled_clusters, clusters) = clusters_of(clusters, sink, &tls);
+    let around = ClusterSurroundings { tls: tls.clone(), dns_caches: extensions.dns_caches.clone() };
+    let (compiled_clusters, clusters) = clusters_of(clusters, sink, &around);
     // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
     let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
     let names: HashSet<&str> = clusters.iter().map(|c| c.name.as_str()).collect();
@@ -276,6 +278,8 @@ fn compile(
 pub struct Surroundings {
     /// TLS secrets and contexts.
     pub tls: TlsManager,
+    /// Names that requests want to go to.
+    pub dns_caches: DnsCaches,
     /// Route configurations that are subscribed to.
     pub route_feeds: RouteFeeds,
     http_filters: Table<dyn AnyHttpFilterFactory>,
@@ -305,9 +309,11 @@ impl Surroundings {
             access_logs,
             retry_plugins,
             log_files,
+            dns_caches,
         } = extensions;
         let own = Self {
             tls,
+            dns_caches,
             route_feeds: RouteFeeds::default(),
             http_filters,
             network_filters,
@@ -388,6 +394,7 @@ pub struct Extensions {
     access_logs: Table<dyn AnyAccessLogFactory>,
     retry_plugins: RetryPlugins,
     log_files: Arc<LogFiles>,
+    dns_caches: DnsCaches,
 }
 
 impl Extensions {
@@ -401,13 +408,15 @@ impl Extensions {
             min_bytes: options.file_flush_min_size_kb as usize * 1024,
         };
         let log_files = Arc::new(LogFiles::new(registry, workers, flush));
+        let dns_caches = DnsCaches::default();
         Ok(Self {
-            http_filters: nuncio_extensions::http_filters()?,
+            http_filters: nuncio_extensions::http_filters(&dns_caches)?,
             network_filters: nuncio_extensions::network_filters()?,
             listener_filters: nuncio_extensions::listener_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,
             retry_plugins: nuncio_extensions::retry_plugins()?,
             log_files,
+            dns_caches,
         })
     }
 
@@ -473,7 +482,11 @@ fn listener(
 }
 
 /// The clusters that can be compiled, and all of them as they were written; the sink knows of the others.
-fn clusters_of(resources: Vec<Resource>, sink: &Sink, tls: &TlsManager) -> (ClusterSetConfig, Vec<Dumped>) {
+fn clusters_of(
+    resources: Vec<Resource>,
+    sink: &Sink,
+    around: &ClusterSurroundings,
+) -> (ClusterSetConfig, Vec<Dumped>) {
     let mut names = HashSet::new();
     let mut clusters = Vec::with_capacity(resources.len());
     let each = |resource: Resource| {
@@ -482,7 +495,7 @@ fn clusters_of(resources: Vec<Resource>, sink: &Sink, tls: &TlsManager) -> (Clus
             cx.field("name").error(format!("cluster manager: duplicate cluster '{}'", resource.name()));
         }
         let message = cx.decode(resource.bytes());
-        clusters.extend(message.and_then(|m| ClusterConfig::compile(m, &cx, tls)).map(Arc::new));
+        clusters.extend(message.and_then(|m| ClusterConfig::compile(m, &cx, around)).map(Arc::new));
         Dumped::new(resource)
     };
     let mut dumped: Vec<Dumped> = resources.into_iter().map(each).collect();

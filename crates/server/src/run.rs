@@ -145,6 +145,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     let sources: Rc<dyn Sources> = Rc::new(files);
     let discovery =
         Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()), Rc::clone(&sources));
+    discovery.keep_caches(&surroundings.dns_caches);
     tokio::select! {
         () = discovery.start().wait() => {}
         () = told_to_end(&mut signals) => return Ok(()),

@@ -17,7 +17,8 @@ fn each_file_is_valid_and_has_a_test_here() {
     names.sort();
     let here = include_str!("examples.rs");
     // What needs clients and servers that are not here.
-    let elsewhere = include_str!("../../../tests/chain/run");
+    let elsewhere =
+        concat!(include_str!("../../../tests/chain/run"), include_str!("../../../tests/interception/run"));
     for name in &names {
         let path = root().join("examples").join(name);
         let (tested, files) = if path.is_dir() {

@@ -4,6 +4,7 @@ pub mod call;
 pub mod circuit;
 pub mod cluster;
 pub mod discovery;
+pub mod dns_cache;
 pub mod error;
 pub mod health;
 pub mod host;

@@ -636,7 +636,10 @@ async fn no_healthy_upstream<D: Downstream>(
         stream.info.upstream.host = None;
     }
     let charge = flight.charge_nobody();
-    let reply = LocalReply::no_healthy_upstream();
+    let mut reply = LocalReply::no_healthy_upstream();
+    if let Some(unresolved) = &flight.unresolved {
+        reply.details = unresolved.details().into();
+    }
     charge.abort(stream, reply.status);
     let reply = charge.with_attempts(stream, reply);
     flight.attempts.clear();

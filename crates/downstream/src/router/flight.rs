@@ -8,6 +8,7 @@ use super::shadow::Shadows;
 use super::timeouts::Timeouts;
 use crate::route::{ClusterAction, Route};
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
+use nuncio_upstream::dns_cache::Unresolved;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::pool::{Exchange, PendingStream};
 use smallvec::SmallVec;
@@ -115,6 +116,8 @@ pub(super) struct Flight<'a> {
     pub(super) cookies: Vec<Vec<u8>>,
     /// The host of an attempt that ended before it had a place.
     pub(super) failed_host: Option<Rc<Host>>,
+    /// Why there is no host, where a name had to be looked up.
+    pub(super) unresolved: Option<Unresolved>,
     /// The client does not read, so that no upstream is read either.
     pub(super) held_back: bool,
 }

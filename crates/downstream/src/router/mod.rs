@@ -169,6 +169,10 @@ async fn to_cluster<D: Downstream>(
     let criteria = if cluster.picks_by_metadata() { criteria(&stream.info, action) } else { None };
     let asking = Asking { request: Some(&stream.heads.request), info: Some(&stream.info) };
     let destination = cluster.destination(&asking);
+    let unresolved = match destination.as_ref().and_then(|to| cluster.arrival(to)) {
+        None => None,
+        Some(arrival) => arrival.await.err(),
+    };
     let mut flight = Flight {
         shadows,
         config,
@@ -190,6 +194,7 @@ async fn to_cluster<D: Downstream>(
         },
         cookies,
         failed_host: None,
+        unresolved,
         held_back: false,
     };
     attempt::run(stream, &mut flight).await

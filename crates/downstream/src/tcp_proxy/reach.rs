@@ -122,6 +122,10 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
         }
         let destination = cluster.destination(&Asking { request: None, info: Some(&log.info) });
         let destination = destination.as_ref();
+        if let Some(arrival) = destination.and_then(|to| cluster.arrival(to)) {
+            // Without an address there is no host, which is told below.
+            let _ = arrival.await;
+        }
         let pick = PickContext { hash, metadata: criteria, destination, ..PickContext::default() };
         let Some(host) = cluster.pick(&pick) else {
             log.flag(ResponseFlag::NoHealthyUpstream);

@@ -3,6 +3,7 @@
 use super::destination::OriginalDstConfig;
 use crate::circuit::{Limits, PerPriority};
 use crate::discovery::{DnsConfig, EdsConfig};
+use crate::dns_cache::DnsCache;
 use crate::health::HealthCheckConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
@@ -198,15 +199,26 @@ pub enum HostSource {
     Eds(EdsConfig),
     /// `ORIGINAL_DST`: where requests and connections want to go.
     OriginalDst(Box<OriginalDstConfig>),
+    /// `envoy.clusters.dynamic_forward_proxy`: the names that requests want to go to.
+    ForwardProxy(Forwarding),
     /// `envoy.clusters.aggregate`: none of its own; these clusters' hosts, by priority.
     Aggregate(Box<[Arc<str>]>),
+}
+
+/// A cluster whose hosts are names that requests want to go to.
+#[derive(Clone, Debug)]
+pub struct Forwarding {
+    /// `dns_cache_config`
+    pub cache: Arc<DnsCache>,
+    /// `allow_insecure_cluster_options`
+    pub(crate) insecure: bool,
 }
 
 impl HostSource {
     /// Whether the cluster picks hosts itself (`CLUSTER_PROVIDED`).
     pub(crate) fn provides_hosts(&self) -> bool {
         match self {
-            Self::OriginalDst(_) | Self::Aggregate(_) => true,
+            Self::OriginalDst(_) | Self::ForwardProxy(_) | Self::Aggregate(_) => true,
             Self::Static | Self::StrictDns(_) | Self::LogicalDns(_) | Self::Eds(_) => false,
         }
     }

@@ -1,6 +1,7 @@
 //! Where a request or a connection wants to go, for clusters that make their hosts of that.
 
 use super::{Cluster, ClusterConfig, HostSource};
+use crate::dns_cache::{Arrival, DnsCache};
 use crate::host::{HealthFlags, HostSpec};
 use nuncio_codec::head::RequestHead;
 use nuncio_core::address::Address;
@@ -9,12 +10,18 @@ use nuncio_core::matcher::MetadataPath;
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::OriginalDstLbConfig;
 use prost_types::value::Kind;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The filter state that names a destination, whatever else does.
 pub const DESTINATION_STATE: &str = "envoy.network.transport_socket.original_dst_address";
+
+/// The filter states that name a host to look up, and its port.
+pub const DYNAMIC_HOST_STATE: &str = "envoy.upstream.dynamic_host";
+/// See [`DYNAMIC_HOST_STATE`].
+pub const DYNAMIC_PORT_STATE: &str = "envoy.upstream.dynamic_port";
 
 /// The header that names one, where no other is configured.
 const HEADER: &str = "x-envoy-original-dst-host";
@@ -24,23 +31,36 @@ const HEADER: &str = "x-envoy-original-dst-host";
 pub enum Destination {
     /// To this address.
     Address(SocketAddr),
+    /// To a name with a port, as a DNS cache calls it.
+    Name(Arc<str>),
 }
 
 impl Destination {
+    /// Where it is now, for a cluster with this configuration; `None` for a name without an address.
+    pub(super) fn address(&self, cluster: &ClusterConfig) -> Option<Address> {
+        match (self, &cluster.discovery.source) {
+            (Self::Address(address), _) => Some(Address::Ip(*address)),
+            (Self::Name(key), HostSource::ForwardProxy(f)) => f.cache.address(key).map(Address::Ip),
+            (Self::Name(_), _) => None,
+        }
+    }
+
     /// The host there, of a cluster with this configuration.
-    pub(super) fn host(&self, cluster: &ClusterConfig) -> HostSpec {
-        let Self::Address(address) = self;
-        HostSpec {
-            address: Address::Ip(*address),
-            // Envoy's name for it.
-            hostname: format!("{}{address}", cluster.name).into(),
+    pub(super) fn host(&self, cluster: &ClusterConfig) -> Option<HostSpec> {
+        Some(HostSpec {
+            address: self.address(cluster)?,
+            hostname: match self {
+                // Envoy's name for it.
+                Self::Address(address) => format!("{}{address}", cluster.name).into(),
+                Self::Name(key) => Arc::clone(key),
+            },
             locality: Arc::default(),
             weight: 1,
             priority: 0,
             health: HealthFlags::default(),
             metadata: None,
             check: None,
-        }
+        })
     }
 }
 
@@ -141,7 +161,40 @@ fn restored(info: &StreamInfo) -> Option<SocketAddr> {
     }
 }
 
+/// The name that a request wants to go to, as a DNS cache calls it: that of the filter state, where it `may_be_set`
+/// there, of the authority, or that of the handshake.
+pub fn forwarded(asking: &Asking<'_>, default_port: u16, may_be_set: bool) -> Option<Arc<str>> {
+    let state = |name: &str| asking.info.filter(|_| may_be_set)?.filter_state(name)?.serialize();
+    let port = state(DYNAMIC_PORT_STATE).and_then(|port| port.parse().ok()).unwrap_or(default_port);
+    if let Some(name) = state(DYNAMIC_HOST_STATE).filter(|name| !name.is_empty()) {
+        return Some(DnsCache::key(&name, port));
+    }
+    let name = match asking.request {
+        Some(request) => std::str::from_utf8(request.authority()).ok()?,
+        None => asking.info?.connection.requested_server_name.as_deref()?,
+    };
+    (!name.is_empty()).then(|| DnsCache::key(name, port))
+}
+
+impl ClusterConfig {
+    /// The port of names that come without one.
+    pub fn default_port(&self) -> u16 {
+        if self.transport.secured.is_some() { 443 } else { 80 }
+    }
+}
+
 impl Cluster {
+    /// What is to be waited for before a host can be picked for a destination: a name that is looked up for the first
+    /// time. `None` where there is nothing to wait for.
+    pub fn arrival(&self, to: &Destination) -> Option<Arrival> {
+        match (to, &self.config().discovery.source) {
+            (Destination::Name(key), HostSource::ForwardProxy(f)) if f.cache.address(key).is_none() => {
+                f.cache.ask(key).unwrap_or_else(|e| Some(Box::pin(ready(Err(e)))))
+            }
+            _ => None,
+        }
+    }
+
     /// Where `asking` wants to go, if this cluster makes its hosts of that: for
     /// [`PickContext::destination`](crate::lb::PickContext::destination).
     #[inline]
@@ -156,6 +209,10 @@ impl Cluster {
             HostSource::OriginalDst(config) => {
                 let invalid = || self.stats().original_dst_host_invalid.inc();
                 config.find(asking, invalid).map(Destination::Address)
+            }
+            HostSource::ForwardProxy(_) => {
+                let named = forwarded(asking, self.config().default_port(), true)?;
+                Some(Destination::Name(named))
             }
             HostSource::Static
             | HostSource::StrictDns(_)

@@ -11,11 +11,16 @@ pub(crate) use compile::assignment;
 
 pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
+pub use compile::ClusterSurroundings;
 pub use config::{
-    ClusterConfig, Discovery, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints, NamedEndpoint,
-    Tracked, Turnover, UpstreamProtocol,
+    ClusterConfig, Discovery, Forwarding, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints,
+    NamedEndpoint, Tracked, Turnover, UpstreamProtocol,
 };
-pub use destination::{Asking, DESTINATION_STATE, Destination, OriginalDstConfig};
+pub use destination::{
+    Asking, DESTINATION_STATE, DYNAMIC_HOST_STATE, DYNAMIC_PORT_STATE, Destination, OriginalDstConfig,
+    forwarded,
+};
+pub(crate) use on_demand::Demand;
 pub use shared::ClusterShared;
 
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
@@ -206,7 +211,9 @@ impl Cluster {
             tables.show(&set);
         }
         let provided = match &core.config().discovery.source {
-            HostSource::OriginalDst(_) => Some(Provided::OnDemand(WorkerHosts::default())),
+            HostSource::OriginalDst(_) | HostSource::ForwardProxy(_) => {
+                Some(Provided::OnDemand(WorkerHosts::default()))
+            }
             HostSource::Aggregate(members) => Some(Provided::Aggregate(Aggregate::new(members, manager))),
             HostSource::Static
             | HostSource::StrictDns(_)

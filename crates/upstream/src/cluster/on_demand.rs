@@ -1,8 +1,8 @@
 //! Hosts that are made when somebody wants to go there.
 
 use super::destination::Destination;
-use super::{Cluster, ClusterCore};
-use crate::host::{Host, HostShared};
+use super::{Cluster, ClusterCore, ClusterShared};
+use crate::host::{Host, HostShared, HostSpec};
 use crate::line::Line;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,7 +17,15 @@ const MOST: usize = 1 << 16;
 /// The hosts of a cluster that makes them on demand, and the line on which workers tell of new ones.
 pub(crate) struct OnDemand {
     hosts: Mutex<HashMap<Destination, Arc<Demanded>>>,
-    line: Line<Arc<HostShared>>,
+    line: Line<Demand>,
+}
+
+/// What happened to the hosts of a cluster that makes them on demand.
+pub(crate) enum Demand {
+    /// Somebody wants to go to this one.
+    Came(Arc<HostShared>),
+    /// Some are forgotten.
+    Went,
 }
 
 /// A host, and whether it was picked since somebody last looked.
@@ -31,8 +39,8 @@ impl OnDemand {
         Self { hosts: Mutex::default(), line: Line::new() }
     }
 
-    /// The line of new hosts, for the main thread, once.
-    pub(crate) fn line(&self) -> &Line<Arc<HostShared>> {
+    /// The line on which the main thread is told.
+    pub(crate) fn line(&self) -> &Line<Demand> {
         &self.line
     }
 
@@ -41,7 +49,7 @@ impl OnDemand {
     }
 
     /// The host of a destination, made by `make` if it is the first time; `None` where there are too many.
-    fn take(&self, to: &Destination, make: impl FnOnce() -> Arc<HostShared>) -> Option<Arc<Demanded>> {
+    fn take(&self, to: &Destination, make: impl FnOnce() -> Option<HostSpec>) -> Option<Arc<Demanded>> {
         let mut hosts = self.hosts();
         if let Some(known) = hosts.get(to) {
             return Some(Arc::clone(known));
@@ -49,9 +57,9 @@ impl OnDemand {
         if hosts.len() >= MOST {
             return None;
         }
-        let demanded = Arc::new(Demanded { host: make(), used: AtomicBool::new(true) });
+        let demanded = Arc::new(Demanded { host: HostShared::new(make()?), used: AtomicBool::new(true) });
         hosts.insert(to.clone(), Arc::clone(&demanded));
-        self.line.tell(Arc::clone(&demanded.host));
+        self.line.tell(Demand::Came(Arc::clone(&demanded.host)));
         Some(demanded)
     }
 
@@ -63,11 +71,33 @@ impl OnDemand {
         hosts.len() < before
     }
 
+    /// Forgets the host of a destination.
+    pub(crate) fn remove(&self, to: &Destination) {
+        let gone = self.hosts().remove(to);
+        if gone.is_some() {
+            self.line.tell(Demand::Went);
+        }
+    }
+
     /// Those of `hosts` that are not forgotten.
     pub(crate) fn still(&self, hosts: impl Iterator<Item = Arc<HostShared>>) -> Vec<Arc<HostShared>> {
         let known = self.hosts();
         let known: std::collections::HashSet<_> = known.values().map(|d| Arc::as_ptr(&d.host)).collect();
         hosts.filter(|host| known.contains(&Arc::as_ptr(host))).collect()
+    }
+}
+
+impl ClusterShared {
+    /// The host of a destination, if the cluster makes hosts of those.
+    fn demand(&self, to: &Destination) -> Option<Arc<Demanded>> {
+        let demanded = self.on_demand()?.take(to, || to.host(self.config()))?;
+        demanded.used.store(true, Relaxed);
+        Some(demanded)
+    }
+
+    /// Sees to it that there is a host for a destination.
+    pub(crate) fn has_demand(&self, to: &Destination) {
+        self.demand(to);
     }
 }
 
@@ -83,10 +113,13 @@ impl WorkerHosts {
     pub(super) fn pick(&self, core: &Rc<ClusterCore>, to: &Destination) -> Option<Rc<Host>> {
         if let Some((host, demanded)) = self.0.borrow().get(to) {
             demanded.used.store(true, Relaxed);
+            if let Destination::Name(_) = to {
+                // The name may lead elsewhere by now, or nowhere.
+                host.shared().move_to(to.address(core.config())?);
+            }
             return Some(Rc::clone(host));
         }
-        let demanded = core.shared.on_demand()?.take(to, || HostShared::new(to.host(core.config())))?;
-        demanded.used.store(true, Relaxed);
+        let demanded = core.shared.demand(to)?;
         let host = Host::new(Arc::clone(&demanded.host), Rc::clone(core));
         self.0.borrow_mut().insert(to.clone(), (Rc::clone(&host), demanded));
         Some(host)

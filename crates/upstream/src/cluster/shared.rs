@@ -66,7 +66,8 @@ impl ClusterShared {
             await_first_check(&hosts, None, config.turnover);
         }
         let on_demand =
-            matches!(config.discovery.source, HostSource::OriginalDst(_)).then(|| Box::new(OnDemand::new()));
+            matches!(config.discovery.source, HostSource::OriginalDst(_) | HostSource::ForwardProxy(_))
+                .then(|| Box::new(OnDemand::new()));
         let shared = Arc::new(Self {
             on_demand,
             breakers: Breakers {

@@ -55,7 +55,7 @@ pub struct FailureRate {
 
 impl DnsConfig {
     /// How long to wait after a lookup; `failures` of them in a row have failed.
-    fn wait(&self, answer: Option<&Answer>, failures: u32, rng: &Rng) -> Duration {
+    pub(super) fn wait(&self, answer: Option<&Answer>, failures: u32, rng: &Rng) -> Duration {
         let wait = match (answer, self.failure) {
             (Some(answer), _) if self.respect_ttl && !answer.ttl.is_zero() => answer.ttl,
             (None, Some(rate)) => {
@@ -110,6 +110,7 @@ impl Followed {
             HostSource::Static
             | HostSource::Eds(_)
             | HostSource::OriginalDst(_)
+            | HostSource::ForwardProxy(_)
             | HostSource::Aggregate(_) => None,
         }
     }
@@ -146,7 +147,7 @@ impl Followed {
     async fn look_up(&self, endpoint: &NamedEndpoint, dns: &DnsConfig) -> Result<Answer, DnsError> {
         self.cluster.main_stats().update_attempt.inc();
         if let Ok(ip) = endpoint.name.parse::<IpAddr>() {
-            return Ok(Answer { addresses: vec![ip], ttl: Duration::ZERO });
+            return Ok(Answer { addresses: vec![ip], ..Answer::default() });
         }
         let stats = self.discovery.dns_stats();
         stats.resolve_total.inc();
@@ -267,7 +268,7 @@ mod wait_tests {
     #[test]
     fn waits_follow_ttl_failures_and_jitter() {
         let (rng, ttl) = (Rng::seeded(3), Duration::from_secs(60));
-        let answer = Answer { addresses: Vec::new(), ttl };
+        let answer = Answer { ttl, ..Answer::default() };
         let mut config = DnsConfig { refresh: Duration::from_secs(7), ..DnsConfig::default() };
         assert_eq!(config.wait(Some(&answer), 0, &rng), config.refresh);
         assert_eq!(config.wait(None, 3, &rng), config.refresh);

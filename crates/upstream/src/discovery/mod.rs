@@ -1,18 +1,21 @@
 //! Where the hosts of clusters come from after the configuration was read. Runs on the main thread.
 
 mod dns;
+mod dns_cache;
 mod eds;
-mod original_dst;
+mod on_demand;
 pub(crate) mod update;
 
 pub use dns::{DnsConfig, FailureRate};
 pub use eds::EdsConfig;
 
 use crate::cluster::{ClusterShared, HostSource};
+use crate::dns_cache::{DnsCache, DnsCaches};
 use crate::health;
 use crate::manager::ClusterSet;
 use crate::outlier;
 use crate::stats::DnsStats;
+use dns_cache::Keeper;
 use nuncio_core::source::{Sources, Subscription};
 use nuncio_core::stats::Scope;
 use nuncio_net::dns::Resolve;
@@ -33,6 +36,7 @@ pub struct Discovery {
     /// The feeds of clusters that stand in the set.
     fed: RefCell<HashMap<Arc<str>, Subscription>>,
     dns_stats: OnceCell<Scope<DnsStats>>,
+    caches: RefCell<Vec<Rc<Keeper>>>,
 }
 
 /// Clusters that have not yet learned their first hosts.
@@ -58,8 +62,8 @@ impl Discovery {
         sources: Rc<dyn Sources>,
     ) -> Rc<Self> {
         let (set, worker) = (Rc::clone(set), Rc::clone(worker));
-        let (fed, dns_stats) = (RefCell::default(), OnceCell::new());
-        Rc::new(Self { set, worker, resolver, sources, fed, dns_stats })
+        let (fed, dns_stats, caches) = (RefCell::default(), OnceCell::new(), RefCell::default());
+        Rc::new(Self { set, worker, resolver, sources, fed, dns_stats, caches })
     }
 
     /// Feeds a cluster for as long as it stands in the set.
@@ -77,6 +81,21 @@ impl Discovery {
         warming
     }
 
+    /// Begins to look up what is asked of DNS caches, those that no cluster lives on among them.
+    pub fn keep_caches(self: &Rc<Self>, caches: &DnsCaches) {
+        caches.all().iter().for_each(|cache| drop(self.keep_cache(cache)));
+    }
+
+    fn keep_cache(self: &Rc<Self>, cache: &Arc<DnsCache>) -> Rc<Keeper> {
+        let known = |keepers: &[Rc<Keeper>]| keepers.iter().find(|k| Arc::ptr_eq(&k.cache, cache)).cloned();
+        if let Some(keeper) = known(&self.caches.borrow()) {
+            return keeper;
+        }
+        let keeper = Keeper::new(self, Arc::clone(cache));
+        self.caches.borrow_mut().push(Rc::clone(&keeper));
+        keeper
+    }
+
     /// What look-ups count; there as soon as a cluster needs them.
     fn dns_stats(&self) -> &DnsStats {
         self.dns_stats.get_or_init(|| self.set.borrow().registry().scope("dns.cares."))
@@ -92,7 +111,12 @@ impl Discovery {
         let found = match &cluster.config().discovery.source {
             HostSource::Static | HostSource::Aggregate(_) => None,
             HostSource::OriginalDst(config) => {
-                original_dst::follow(self, Arc::clone(cluster), config.cleanup);
+                on_demand::follow(self, Arc::clone(cluster), Some(config.cleanup));
+                None
+            }
+            HostSource::ForwardProxy(forwarding) => {
+                self.keep_cache(&forwarding.cache).followed_by(cluster);
+                on_demand::follow(self, Arc::clone(cluster), None);
                 None
             }
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => {

@@ -13,8 +13,8 @@ impl Resolve for Book {
     fn lookup<'a>(&'a self, name: &'a str, _: Family) -> LookupFuture<'a> {
         let addresses = self.0.borrow().get(name).map(|all| all.iter().map(|ip| (*ip).into()).collect());
         let answer = addresses
-            .map(|addresses| Answer { addresses, ttl: Duration::ZERO })
-            .ok_or_else(|| DnsError("no answer".into()));
+            .map(|addresses| Answer { addresses, ..Answer::default() })
+            .ok_or_else(|| DnsError::misformatted("no answer"));
         Box::pin(std::future::ready(answer))
     }
 }

@@ -84,7 +84,11 @@ impl<D: Downstream> Stream<D> {
         self.filtered = true;
         self.filters = hcm.filters(chain, self.route.as_ref());
         if self.filters.is_some() {
-            match self.filter_request().await {
+            let filtered = self.filter_request().await;
+            if matches!(filtered, Filtered::Reply(_) | Filtered::ReplyAtEnd(_)) {
+                router::name_cluster(self);
+            }
+            match filtered {
                 Filtered::Through => {}
                 Filtered::Reply(reply) => return self.reply(reply).await,
                 Filtered::ReplyAtEnd(reply) => return self.reply_at_end(reply).await,

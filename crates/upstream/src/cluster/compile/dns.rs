@@ -1,9 +1,12 @@
 //! The fields that say how names are looked up.
 
+use crate::cluster::HostSource;
 use crate::discovery::{DnsConfig, FailureRate};
 use nuncio_core::config::{CompileContext, duration};
 use nuncio_net::dns::Family;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{DnsLookupFamily, RefreshRate};
+use nuncio_proto::pb::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as TypedFamily;
+use nuncio_proto::pb::envoy::extensions::clusters::dns::v3::{DnsCluster, dns_cluster};
 use prost_types::Duration;
 
 /// What a cluster says of DNS.
@@ -21,13 +24,7 @@ pub(super) fn compile(messages: &Messages, cx: &CompileContext<'_>) -> Option<Dn
     let mut config = DnsConfig {
         respect_ttl: *respect_ttl,
         wait_for_warm: wait_for_warm.unwrap_or(true),
-        family: match DnsLookupFamily::try_from(*family) {
-            Ok(DnsLookupFamily::Auto) | Err(_) => Family::Auto,
-            Ok(DnsLookupFamily::V4Only) => Family::V4Only,
-            Ok(DnsLookupFamily::V6Only) => Family::V6Only,
-            Ok(DnsLookupFamily::V4Preferred) => Family::V4Preferred,
-            Ok(DnsLookupFamily::All) => Family::All,
-        },
+        family: DnsLookupFamily::try_from(*family).map_or(Family::Auto, DnsConfig::family),
         ..DnsConfig::default()
     };
     if let Some(refresh) = refresh {
@@ -36,20 +33,79 @@ pub(super) fn compile(messages: &Messages, cx: &CompileContext<'_>) -> Option<Dn
     if let Some(jitter) = jitter {
         config.jitter = duration(jitter, &cx.field("dns_jitter"))?;
     }
-    if let Some(RefreshRate { base_interval: Some(base), max_interval }) = failure {
-        let cx = cx.field("dns_failure_refresh_rate");
-        let base = duration(base, &cx.field("base_interval"))?;
-        let max = match max_interval {
-            Some(max) => duration(max, &cx.field("max_interval"))?,
-            None => base * 10,
-        };
-        if max < base {
-            cx.error(
-                "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval",
-            );
-            return None;
-        }
-        config.failure = Some(FailureRate { base, max });
+    config.failure = DnsConfig::failure_rate(failure.clone(), cx)?;
+    if config.failure.is_some_and(|rate| rate.max < rate.base) {
+        cx.field("dns_failure_refresh_rate").error(
+            "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval",
+        );
+        return None;
     }
     Some(config)
+}
+
+impl DnsConfig {
+    /// `dns_lookup_family`
+    pub(crate) fn family(family: DnsLookupFamily) -> Family {
+        match family {
+            DnsLookupFamily::Auto => Family::Auto,
+            DnsLookupFamily::V4Only => Family::V4Only,
+            DnsLookupFamily::V6Only => Family::V6Only,
+            DnsLookupFamily::V4Preferred => Family::V4Preferred,
+            DnsLookupFamily::All => Family::All,
+        }
+    }
+
+    /// `dns_failure_refresh_rate`
+    #[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+    pub(crate) fn failure_rate(
+        message: Option<RefreshRate>,
+        cx: &CompileContext<'_>,
+    ) -> Option<Option<FailureRate>> {
+        let Some(RefreshRate { base_interval: Some(base), max_interval }) = message else {
+            return Some(None);
+        };
+        let cx = cx.field("dns_failure_refresh_rate");
+        let base = duration(&base, &cx.field("base_interval"))?;
+        let max = match max_interval {
+            Some(max) => duration(&max, &cx.field("max_interval"))?,
+            None => base * 10,
+        };
+        Some(Some(FailureRate { base, max }))
+    }
+}
+
+/// `envoy.cluster.dns`: both kinds of clusters that look names up.
+pub(super) fn typed(message: DnsCluster, cx: &CompileContext<'_>) -> Option<HostSource> {
+    let DnsCluster {
+        dns_refresh_rate,
+        dns_failure_refresh_rate,
+        respect_dns_ttl,
+        dns_jitter,
+        dns_lookup_family,
+        all_addresses_in_single_endpoint,
+    } = message;
+    let family = match TypedFamily::try_from(dns_lookup_family) {
+        Ok(TypedFamily::Unspecified | TypedFamily::Auto) | Err(_) => DnsLookupFamily::Auto,
+        Ok(TypedFamily::V4Only) => DnsLookupFamily::V4Only,
+        Ok(TypedFamily::V6Only) => DnsLookupFamily::V6Only,
+        Ok(TypedFamily::V4Preferred) => DnsLookupFamily::V4Preferred,
+        Ok(TypedFamily::All) => DnsLookupFamily::All,
+    };
+    let failure = dns_failure_refresh_rate.map(|dns_cluster::RefreshRate { base_interval, max_interval }| {
+        RefreshRate { base_interval, max_interval }
+    });
+    let messages = Messages {
+        refresh: dns_refresh_rate,
+        failure,
+        respect_ttl: respect_dns_ttl,
+        family: family as i32,
+        jitter: dns_jitter,
+        wait_for_warm: None,
+    };
+    let config = compile(&messages, cx)?;
+    Some(if all_addresses_in_single_endpoint {
+        HostSource::LogicalDns(config)
+    } else {
+        HostSource::StrictDns(config)
+    })
 }

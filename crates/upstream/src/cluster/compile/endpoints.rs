@@ -83,7 +83,7 @@ fn locality(
     match source {
         HostSource::Static | HostSource::Eds(_) => all.hosts.reserve_exact(lb_endpoints.len()),
         HostSource::StrictDns(_) | HostSource::LogicalDns(_) => all.names.reserve_exact(lb_endpoints.len()),
-        HostSource::OriginalDst(_) | HostSource::Aggregate(_) => {}
+        HostSource::OriginalDst(_) | HostSource::ForwardProxy(_) | HostSource::Aggregate(_) => {}
     }
     let mut whole = true;
     for (i, endpoint) in lb_endpoints.into_iter().enumerate() {
@@ -97,7 +97,11 @@ fn locality(
                 named_host(spec, &to, &cx).map(|n| all.names.push(n))
             }
             // Whoever makes hosts of its own has no assignment.
-            (Some(_), HostSource::OriginalDst(_) | HostSource::Aggregate(_)) | (None, _) => None,
+            (
+                Some(_),
+                HostSource::OriginalDst(_) | HostSource::ForwardProxy(_) | HostSource::Aggregate(_),
+            )
+            | (None, _) => None,
         }
         .is_some();
     }

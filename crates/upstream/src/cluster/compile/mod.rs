@@ -9,9 +9,10 @@ mod source;
 
 pub(crate) use endpoints::assignment;
 
-use super::{ClusterConfig, Turnover, stat_prefix};
+use super::{ClusterConfig, HTTP_OPTIONS, Turnover, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::cluster::UpstreamProtocol;
+use crate::dns_cache::DnsCaches;
 use crate::health::HealthCheckConfig;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
@@ -25,15 +26,24 @@ use nuncio_proto::pb::envoy::config::core::v3::RoutingPriority;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What compiling a cluster needs beyond its message: what it shares with others.
+#[derive(Clone, Default)]
+pub struct ClusterSurroundings {
+    /// TLS secrets and contexts.
+    pub tls: TlsManager,
+    /// Names that requests want to go to.
+    pub dns_caches: DnsCaches,
+}
+
 impl ClusterSetConfig {
     /// Compiles one more cluster and keeps it; errors go to the context's sink.
-    pub fn add(&mut self, message: pb::Cluster, cx: &CompileContext<'_>, tls: &TlsManager) {
+    pub fn add(&mut self, message: pb::Cluster, cx: &CompileContext<'_>, around: &ClusterSurroundings) {
         let name = message.name.clone();
         if self.clusters.iter().any(|c| *c.name == *name) {
             cx.field("name").error(format!("cluster manager: duplicate cluster '{name}'"));
             return;
         }
-        if let Some(cluster) = ClusterConfig::compile(message, cx, tls) {
+        if let Some(cluster) = ClusterConfig::compile(message, cx, around) {
             self.clusters.push(Arc::new(cluster));
         }
     }
@@ -41,7 +51,11 @@ impl ClusterSetConfig {
 
 impl ClusterConfig {
     /// Compiles a cluster; `None` where that is not possible, with errors in the context's sink.
-    pub fn compile(message: pb::Cluster, cx: &CompileContext<'_>, tls: &TlsManager) -> Option<Self> {
+    pub fn compile(
+        message: pb::Cluster,
+        cx: &CompileContext<'_>,
+        around: &ClusterSurroundings,
+    ) -> Option<Self> {
         let pb::Cluster {
             name,
             cluster_discovery_type,
@@ -110,6 +124,7 @@ impl ClusterConfig {
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers);
         }
+        let has_options = typed_extension_protocol_options.contains_key(HTTP_OPTIONS);
         let http = http::compile(
             http::Messages {
                 common: common_http_protocol_options,
@@ -122,7 +137,7 @@ impl ClusterConfig {
             cx,
         );
         let stat_prefix = stat_prefix(&config);
-        let owner = TlsOwner { manager: tls, stat_prefix: &stat_prefix };
+        let owner = TlsOwner { manager: &around.tls, stat_prefix: &stat_prefix };
         let transport = UpstreamTransport::compile(transport_socket, cx, owner);
         let count = transport_socket_matches.len();
         let each = transport_socket_matches.into_iter().enumerate();
@@ -153,11 +168,12 @@ impl ClusterConfig {
             cleanup: cleanup_interval,
             lb_policy,
         };
-        let discovery = source::compile(source, cx);
+        let discovery = source::compile(source, cx, around);
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
         (config.outlier, config.health_check) = (outlier?, health_check?);
         config.lb.subsets = subsets?;
         lb::check_provided(&config, cx)?;
+        source::secure_names(&mut config, has_options, cx)?;
         config.transport = transport?;
         if matches.len() < count {
             return None;

@@ -1,15 +1,19 @@
 //! Where a cluster's hosts come from: `type` or `cluster_type`.
 
+use super::ClusterSurroundings;
 use super::{dns, endpoints};
 use crate::cluster::destination::OriginalDstConfig;
-use crate::cluster::{Discovery, HostSource};
+use crate::cluster::{ClusterConfig, Discovery, Forwarding, HostSource};
 use crate::discovery::EdsConfig;
+use crate::transport::AutoServerName;
 use nuncio_core::config::{CompileContext, duration, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CustomClusterType, DiscoveryType, EdsClusterConfig, LbPolicy, OriginalDstLbConfig,
 };
 use nuncio_proto::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use nuncio_proto::pb::envoy::extensions::clusters::aggregate;
+use nuncio_proto::pb::envoy::extensions::clusters::dns::v3::DnsCluster;
+use nuncio_proto::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3::cluster_config::ClusterImplementationSpecifier;
+use nuncio_proto::pb::envoy::extensions::clusters::{aggregate, dynamic_forward_proxy as forward_proxy};
 use prost::Name;
 use prost_types::{Any, Duration};
 use std::time::Duration as StdDuration;
@@ -35,18 +39,34 @@ const BY_NAME: [(&str, DiscoveryType); 5] = [
 ];
 
 /// `None` for what is not built, which the support check has refused, and for what is wrong.
-pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Discovery> {
+pub(super) fn compile(
+    messages: Messages,
+    cx: &CompileContext<'_>,
+    around: &ClusterSurroundings,
+) -> Option<Discovery> {
     let Messages { kind, assignment, eds, dns, original_dst, cleanup, lb_policy } = messages;
     let kind = match kind {
         None if cx.told_of("cluster_type") || cx.told_of("type") => return None,
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(number).ok()?,
         Some(ClusterDiscoveryType::ClusterType(CustomClusterType { name, typed_config })) => {
-            let cx = cx.field("cluster_type");
+            let (outer, cx) = (cx, cx.field("cluster_type"));
             let any = typed_config.unwrap_or_default();
             match type_name(&any.type_url) {
                 kind if kind == aggregate::v3::ClusterConfig::full_name() => {
                     return aggregate(&any, &cx).map(Discovery::of);
+                }
+                kind if kind == forward_proxy::v3::ClusterConfig::full_name() => {
+                    return forwarding(&any, &cx, around).map(Discovery::of);
+                }
+                kind if kind == DnsCluster::full_name() => {
+                    let source =
+                        dns::typed(cx.field("typed_config").unpack(&any)?, &cx.field("typed_config"))?;
+                    return endpoints::compile(source, assignment, outer);
+                }
+                "" if name == "envoy.cluster.dns" => {
+                    let source = dns::typed(DnsCluster::default(), &cx)?;
+                    return endpoints::compile(source, assignment, outer);
                 }
                 _ if cx.told_of("typed_config") => return None,
                 _ => match BY_NAME.iter().find(|(known, _)| *known == name) {
@@ -93,6 +113,47 @@ fn unknown(name: &str, cx: &CompileContext<'_>) {
 fn aggregate(any: &Any, cx: &CompileContext<'_>) -> Option<HostSource> {
     let aggregate::v3::ClusterConfig { clusters } = cx.field("typed_config").unpack(any)?;
     Some(HostSource::Aggregate(clusters.into_iter().map(Into::into).collect()))
+}
+
+fn forwarding(any: &Any, cx: &CompileContext<'_>, around: &ClusterSurroundings) -> Option<HostSource> {
+    let cx = cx.field("typed_config");
+    let forward_proxy::v3::ClusterConfig { cluster_implementation_specifier, allow_insecure_cluster_options } =
+        cx.unpack(any)?;
+    let Some(ClusterImplementationSpecifier::DnsCacheConfig(message)) = cluster_implementation_specifier
+    else {
+        if !cx.told_of("sub_clusters_config") {
+            cx.unsupported("a dynamic_forward_proxy cluster without dns_cache_config is not built");
+        }
+        return None;
+    };
+    let cache = around.dns_caches.compile(message, &cx.field("dns_cache_config"))?;
+    Some(HostSource::ForwardProxy(Forwarding { cache, insecure: allow_insecure_cluster_options }))
+}
+
+/// A cluster whose hosts clients choose asks each for its certificate. Where `HttpProtocolOptions` are set they have
+/// to say so, unless `allow_insecure_cluster_options` lets them not.
+pub(super) fn secure_names(
+    config: &mut ClusterConfig,
+    has_options: bool,
+    cx: &CompileContext<'_>,
+) -> Option<()> {
+    let HostSource::ForwardProxy(Forwarding { insecure, .. }) = config.discovery.source else {
+        return Some(());
+    };
+    if !has_options {
+        let auto = AutoServerName { server_name: true, san: true, ..AutoServerName::default() };
+        config.http.auto_server_name = Some(Box::new(auto));
+        return Some(());
+    }
+    let secure = config.http.auto_server_name.as_ref().is_some_and(|auto| auto.server_name && auto.san);
+    if !secure && !insecure {
+        cx.error(
+            "dynamic_forward_proxy cluster must have auto_sni and auto_san_validation true unless \
+             allow_insecure_cluster_options is set.",
+        );
+        return None;
+    }
+    Some(())
 }
 
 fn original_destination(
