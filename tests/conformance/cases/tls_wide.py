@@ -814,6 +814,18 @@ async def upstream_auto_sni_without_tls(t):
 
 
 @case()
+async def upstream_scheme_follows_its_socket(t):
+    """match_upstream: the scheme of a request is that of the connection to the host."""
+    secured, plain = await t.up('u1', tls=server_ctx('up', None)), await t.up('u2')
+    routes = '[{match: {prefix: /s}, route: {cluster: c1}}, {match: {prefix: /}, route: {cluster: c2}}]'
+    clusters = [cluster('c1', secured, up({})), cluster('c2', plain)]
+    extra = {'scheme_header_transformation': {'match_upstream': True}}
+    await t.start(cfg(t, [chain(t, tag=None, routes=routes, log='%REQ(:SCHEME)% %REQ(X-FORWARDED-PROTO)%', opts=extra)], clusters))
+    t.see('status', [(await t.req(path)).status for path in ('/s', '/p')])
+    t.see('log', await t.logs())
+
+
+@case()
 async def upstream_alpn(t):
     """What is offered follows the protocol where nothing is configured."""
     got = {}

@@ -314,8 +314,8 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     let Step::Live(up) = &mut attempt.step else { return Turn::Going };
     stream.info.upstream.connection = Some(Rc::clone(up.connection()));
     attempt.host.report(Outcome::Connected);
-    // No connection to a host is secured yet.
-    stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
+    let secured = up.connection().tls.is_some();
+    stream.hcm.config.policy.on_upstream(&mut stream.heads.request, secured);
     stream.begin_upstream();
     stream.count_apart(|apart| apart.upstream_rq_total.inc());
     let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
