@@ -61,8 +61,8 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
             return end;
         }
         let pumped = poll_fn(|cx| pump::poll(stream, flight, cx)).await;
-        if let [Attempt { step: Step::Live(up), .. }, ..] = flight.attempts.as_slice() {
-            stream.info.upstream.bytes = up.bytes();
+        if !matches!(pumped, Pumped::Connected(_) | Pumped::Complete) {
+            note_bytes(stream, flight);
         }
         outcome = match pumped {
             Pumped::Connected(at) => connected(stream, flight, at),
@@ -496,12 +496,20 @@ fn respond<D: Downstream>(
 /// # Errors
 /// A filter answers in the upstream's stead.
 async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Result<End, LocalReply> {
+    note_bytes(stream, flight);
     let charge = flight.charge(0);
     charge.sizes(stream, &flight.timeouts);
     charge.complete(stream);
     flight.attempts.clear();
     stream.info.timings.upstream_rx_end = Some(stream.now());
     stream.settle().await
+}
+
+/// What the first attempt has carried so far, for the log.
+fn note_bytes<D>(stream: &mut Stream<D>, flight: &Flight<'_>) {
+    if let [Attempt { step: Step::Live(up), .. }, ..] = flight.attempts.as_slice() {
+        stream.info.upstream.bytes = up.bytes();
+    }
 }
 
 /// A WebSocket handshake that the upstream answers with less than an error, but no 101, has failed: what goes on of
