@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::stream_info::Metadata;
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
+use nuncio_proto::pb::envoy::config::core::v3::socket_address::Protocol;
 use nuncio_proto::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -98,7 +99,13 @@ pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> 
         Some(pb::address::Address::SocketAddress(socket)) => {
             socket_address(socket, &cx.field("socket_address")).map(Address::Ip)
         }
-        Some(pb::address::Address::Pipe(pb::Pipe { path })) => Some(Address::Pipe(path.as_str().into())),
+        Some(pb::address::Address::Pipe(pb::Pipe { path, mode })) => {
+            if path.starts_with('@') && *mode != 0 {
+                cx.field("pipe").field("mode").error("Cannot set mode for Abstract AF_UNIX sockets");
+                return None;
+            }
+            Some(Address::Pipe(path.as_str().into()))
+        }
         None => {
             cx.error("value is required");
             None
@@ -106,9 +113,28 @@ pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> 
     }
 }
 
+/// As [`address`], where datagrams go, which `protocol: UDP` may say.
+pub fn datagram_address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> {
+    match &value.address {
+        Some(pb::address::Address::SocketAddress(socket)) => {
+            let streams = pb::SocketAddress { protocol: Protocol::Tcp as i32, ..socket.clone() };
+            socket_address(&streams, &cx.field("socket_address")).map(Address::Ip)
+        }
+        Some(pb::address::Address::Pipe(_)) | None => address(value, cx),
+    }
+}
+
 /// Whether a listening IPv6 socket at this address takes IPv4 peers too (`SocketAddress.ipv4_compat`).
 pub fn ipv4_compat(value: &pb::Address) -> bool {
     matches!(&value.address, Some(pb::address::Address::SocketAddress(socket)) if socket.ipv4_compat)
+}
+
+/// The access bits of a listening Unix socket's path (`Pipe.mode`); 0 where nothing says so.
+pub fn pipe_mode(value: &pb::Address) -> u32 {
+    match &value.address {
+        Some(pb::address::Address::Pipe(pipe)) => pipe.mode,
+        _ => 0,
+    }
 }
 
 /// An `envoy.config.core.v3.SocketAddress` that is an IP address and port.
@@ -128,8 +154,12 @@ pub fn socket_address(value: &pb::SocketAddress, cx: &CompileContext<'_>) -> Opt
 
 /// An `envoy.config.core.v3.SocketAddress` whose host may be a name that is to be looked up.
 pub fn name_and_port<'a>(value: &'a pb::SocketAddress, cx: &CompileContext<'_>) -> Option<(&'a str, u16)> {
-    // TCP is the only protocol that is built; whoever binds asks `ipv4_compat`.
-    let pb::SocketAddress { protocol: _, address, port_specifier, ipv4_compat: _ } = value;
+    // Whoever binds asks `ipv4_compat`.
+    let pb::SocketAddress { protocol, address, port_specifier, ipv4_compat: _ } = value;
+    if *protocol == Protocol::Udp as i32 {
+        cx.field("protocol").unsupported("UDP is not supported here yet");
+        return None;
+    }
     if ["protocol", "resolver_name", "network_namespace_filepath"].into_iter().any(|field| cx.told_of(field))
     {
         // Each of them says what the address means.

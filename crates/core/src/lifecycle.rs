@@ -11,12 +11,61 @@ pub struct Lifecycle(Arc<State>);
 struct State {
     health_check_failed: AtomicBool,
     open_connections: Arc<AtomicU64>,
+    connection_limit: Option<ConnectionLimit>,
+}
+
+/// A number of connections that may be open at once, exact on all threads (the overload manager's
+/// `global_downstream_max_connections`).
+#[derive(Debug)]
+pub struct ConnectionLimit {
+    most: u64,
+    open: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl ConnectionLimit {
+    /// Counts a connection; false, and counted as refused, where there are as many as may be.
+    pub fn try_take(&self) -> bool {
+        let below = |open: u64| (open < self.most).then_some(open + 1);
+        let taken = self.open.fetch_update(Relaxed, Relaxed, below).is_ok();
+        if !taken {
+            self.refused.fetch_add(1, Relaxed);
+        }
+        taken
+    }
+
+    /// Counts a connection that is let in whatever the limit.
+    pub fn take(&self) {
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    /// A connection that was counted has ended.
+    pub fn give_back(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// How many were refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
 }
 
 impl Lifecycle {
     /// A server that is healthy.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`new`](Self::new), with so many downstream connections at most.
+    pub fn with_connection_limit(most: Option<u64>) -> Self {
+        let limit = |most| ConnectionLimit { most, open: AtomicU64::new(0), refused: AtomicU64::new(0) };
+        Self(Arc::new(State { connection_limit: most.map(limit), ..State::default() }))
+    }
+
+    /// The limit of downstream connections, where there is one.
+    #[inline]
+    pub fn connection_limit(&self) -> Option<&ConnectionLimit> {
+        self.0.connection_limit.as_ref()
     }
 
     /// A state of its own that counts its connections with this one's.

@@ -1,7 +1,7 @@
 //! What one worker offers to everything downstream, and what compiling needs from the server.
 
 use crate::filter::AnyHttpFilterFactory;
-use crate::listener::AnyListenerFilterFactory;
+use crate::listener::{AnyListenerFilterFactory, Reachable};
 use crate::network::AnyNetworkFilterFactory;
 use crate::route::RouteFeeds;
 use crate::router::retry::RetryPlugins;
@@ -30,6 +30,8 @@ pub struct World {
     pub runtime: Runtime,
     /// `node.cluster` of the bootstrap.
     pub node_cluster: Arc<str>,
+    /// The worker's listeners by address.
+    pub listeners: Reachable,
 }
 
 /// What compiling a listener needs to know beyond its message.

@@ -1,6 +1,7 @@
 //! Sockets: byte streams, listeners, worker threads and timers. The only crate with `unsafe` in it, and that
 //! in [`sys`] alone.
 
+pub mod datagram;
 pub mod dns;
 pub mod drain;
 pub mod inbuf;

@@ -3,18 +3,25 @@
 use crate::admin::object;
 use crate::admin::wire::Wire;
 use crate::cli::{self, Options};
+use crate::log::Pattern;
 use crate::node_extensions::NodeExtensions;
 use crate::runtime_keys;
-use nuncio_core::address::Address;
+use crate::sinks::{SinkConfig, SinkEnv};
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::{Layer, Runtime};
 use nuncio_core::stats::StatsConfig;
+use nuncio_net::listen::{ListenSpec, SocketOption};
 use nuncio_proto::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::bootstrap::StatsFlush;
+use nuncio_proto::pb::envoy::config::bootstrap::v3::bootstrap::application_log_config::log_format::LogFormat;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
+use nuncio_proto::pb::envoy::config::overload::v3::{OverloadManager, ResourceMonitor, resource_monitor};
+use nuncio_proto::pb::envoy::extensions::regex_engines::v3::GoogleRe2;
+use nuncio_proto::pb::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
+use prost::Name as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -32,6 +39,14 @@ pub struct BootstrapConfig {
     pub runtime: Runtime,
     /// Which stats are shown, and what in their names is a tag (`stats_config`).
     pub stats: StatsConfig,
+    /// Who is told of the stats at each flush (`stats_sinks`).
+    pub sinks: Vec<SinkConfig>,
+    /// The shape of the process's own log lines (`application_log_config`).
+    pub log_pattern: Option<Pattern>,
+    /// What `server.version` shows (`stats_server_version_override`).
+    pub version_override: Option<u64>,
+    /// Downstream connections that may be open at once (the overload manager's `global_downstream_max_connections`).
+    pub connection_limit: Option<u64>,
     /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
     pub defer_stats: bool,
 }
@@ -39,10 +54,8 @@ pub struct BootstrapConfig {
 /// The admin port.
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
-    /// Where it listens.
-    pub address: Address,
-    /// On an IPv6 address, it takes IPv4 peers too.
-    pub ipv4_compat: bool,
+    /// Where it listens, and what it asks of the kernel.
+    pub listen: ListenSpec,
     /// Targets that are served; empty: all.
     pub allow_paths: Box<[StringMatcher]>,
     /// What is written about its requests, to be compiled with the listeners' logs.
@@ -70,7 +83,12 @@ pub struct NodeConfig {
 
 impl BootstrapConfig {
     /// Compiles the message. `None`: refused, with every reason recorded in `cx`.
-    pub fn compile(message: pb::Bootstrap, cx: &CompileContext<'_>, options: &Options) -> Option<Self> {
+    pub fn compile(
+        message: pb::Bootstrap,
+        cx: &CompileContext<'_>,
+        options: &Options,
+        cluster_exists: &dyn Fn(&str) -> bool,
+    ) -> Option<Self> {
         // The items of static_resources are compiled one at a time, apart from the message.
         let pb::Bootstrap {
             node,
@@ -81,7 +99,29 @@ impl BootstrapConfig {
             layered_runtime,
             stats_flush,
             deferred_stat_options,
+            stats_sinks,
+            application_log_config,
+            default_regex_engine,
+            stats_server_version_override,
+            overload_manager,
         } = message;
+        let connection_limit = match overload_manager {
+            None => Some(None),
+            Some(message) => connection_limit(message, &cx.field("overload_manager")),
+        };
+        if stats_flush.is_some() && stats_flush_interval.is_some() {
+            cx.error("Only one of stats_flush_interval or stats_flush_on_admin should be set!");
+        }
+        if let Some(engine) = default_regex_engine {
+            check_regex_engine(engine, &cx.field("default_regex_engine"));
+        }
+        let node = NodeConfig::compile(node.unwrap_or_default(), options);
+        let env = SinkEnv { node_is_named: !node.id.is_empty() && !node.cluster.is_empty(), cluster_exists };
+        let sinks = SinkConfig::compile_all(stats_sinks, cx, &env);
+        let log_pattern = match application_log_config {
+            None => Some(None),
+            Some(message) => log_pattern(message, &cx.field("application_log_config"), options).map(Some),
+        };
         let pb::bootstrap::DeferredStatOptions { enable_deferred_creation_stats } =
             deferred_stat_options.unwrap_or_default();
         let admin = admin.map_or(Some(None), |m| AdminConfig::compile(m, &cx.field("admin")));
@@ -95,7 +135,7 @@ impl BootstrapConfig {
         };
         let runtime = runtime(layered_runtime.unwrap_or_default(), &cx.field("layered_runtime"));
         Some(Self {
-            node: NodeConfig::compile(node.unwrap_or_default(), options),
+            node,
             admin: admin?,
             stats_flush_interval: match stats_flush {
                 Some(StatsFlush::StatsFlushOnAdmin(true)) => None,
@@ -103,9 +143,81 @@ impl BootstrapConfig {
             },
             runtime: runtime?,
             stats: stats?,
+            sinks: sinks?,
+            log_pattern: log_pattern?,
+            version_override: stats_server_version_override,
+            connection_limit: connection_limit?,
             defer_stats: enable_deferred_creation_stats,
         })
     }
+}
+
+/// The name by which the overload manager finds the monitor of downstream connections.
+pub(crate) const CONNECTIONS_MONITOR: &str = "envoy.resource_monitors.global_downstream_max_connections";
+
+/// The limit that the overload manager's monitor of connections sets. `None`: refused, and the reason is recorded.
+fn connection_limit(message: OverloadManager, cx: &CompileContext<'_>) -> Option<Option<u64>> {
+    let OverloadManager { resource_monitors } = message;
+    let mut limit = None;
+    for (i, ResourceMonitor { name, config_type }) in resource_monitors.into_iter().enumerate() {
+        let cx = cx.item("resource_monitors", i);
+        if cx.told_of("typed_config") {
+            continue;
+        }
+        let any = config_type.map(|resource_monitor::ConfigType::TypedConfig(any)| any);
+        let Some(any) = any.filter(|_| name == CONNECTIONS_MONITOR) else {
+            cx.error(format!("Didn't find a registered implementation for '{name}'"));
+            return None;
+        };
+        let DownstreamConnectionsConfig { max_active_downstream_connections } =
+            cx.field("typed_config").unpack(&any)?;
+        if limit.replace(u64::try_from(max_active_downstream_connections).unwrap_or(0)).is_some() {
+            cx.error(format!("Duplicate resource monitor {name}"));
+            return None;
+        }
+    }
+    Some(limit)
+}
+
+/// RE2 is the engine of all regular expressions, whatever it is called here.
+fn check_regex_engine(engine: core_pb::TypedExtensionConfig, cx: &CompileContext<'_>) {
+    let core_pb::TypedExtensionConfig { name, typed_config } = engine;
+    let kind = typed_config.map(|any| config::type_name(&any.type_url).to_owned()).unwrap_or_default();
+    if kind != GoogleRe2::full_name() && !cx.told_of("typed_config") {
+        cx.error(format!("Didn't find a registered implementation for '{name}' with type URL: '{kind}'"));
+    }
+}
+
+/// The shape of log lines that the bootstrap asks for. `None`: refused, and the reason is recorded.
+fn log_pattern(
+    message: pb::bootstrap::ApplicationLogConfig,
+    cx: &CompileContext<'_>,
+    options: &Options,
+) -> Option<Pattern> {
+    let pb::bootstrap::ApplicationLogConfig { log_format } = message;
+    let Some(pb::bootstrap::application_log_config::LogFormat { log_format }) = log_format else {
+        return Some(Pattern::compile(options.log_format()));
+    };
+    if options.log_format.is_some() {
+        cx.error("Only one of ApplicationLogConfig.log_format or CLI option --log-format can be specified.");
+        return None;
+    }
+    let text = match log_format? {
+        LogFormat::TextFormat(text) => text,
+        LogFormat::JsonFormat(fields) => {
+            let text = struct_json(fields, Fractions::AsText).to_string();
+            for flag in ["%v", "%_"] {
+                if text.contains(flag) {
+                    cx.field("log_format").field("json_format").error(format!(
+                        "setJsonLogFormat error: INVALID_ARGUMENT: Usage of {flag} is unavailable for JSON log formats"
+                    ));
+                    return None;
+                }
+            }
+            text
+        }
+    };
+    Some(Pattern::compile(&text))
 }
 
 /// The layers of `layered_runtime`. `None`: refused, with every reason recorded.
@@ -160,18 +272,23 @@ fn meaningless(fields: &prost_types::Struct) -> Option<&str> {
 impl AdminConfig {
     /// Compiles the message; without an address there is no admin port.
     fn compile(message: pb::Admin, cx: &CompileContext<'_>) -> Option<Option<Self>> {
-        let pb::Admin { address, mut access_log, access_log_path, allow_paths, ignore_global_conn_limit } =
-            message;
+        let pb::Admin {
+            address,
+            mut access_log,
+            access_log_path,
+            allow_paths,
+            ignore_global_conn_limit,
+            socket_options,
+        } = message;
         let allowed = |(i, m)| StringMatcher::compile(m, &cx.item("allow_paths", i));
         let allow_paths = allow_paths.iter().enumerate().map(allowed).collect::<Option<Box<[_]>>>()?;
         if !access_log_path.is_empty() {
             access_log.push(file_log(&access_log_path));
         }
         let Some(address) = address else { return Some(None) };
-        let ipv4_compat = config::ipv4_compat(&address);
-        let address = config::address(&address, &cx.field("address"))?;
-        let ignores_global_limit = ignore_global_conn_limit;
-        Some(Some(Self { address, ipv4_compat, allow_paths, access_log, ignores_global_limit }))
+        let listen = ListenSpec::compile(&address, &cx.field("address"))?;
+        let listen = ListenSpec { options: SocketOption::compile_all(socket_options, cx)?, ..listen };
+        Some(Some(Self { listen, allow_paths, access_log, ignores_global_limit: ignore_global_conn_limit }))
     }
 }
 
@@ -195,7 +312,7 @@ impl NodeConfig {
             cluster: or(&options.service_cluster, cluster),
             zone: or(&options.service_zone, zone),
             extensions: NodeExtensions::default(),
-            metadata: metadata.map(struct_json),
+            metadata: metadata.map(|m| struct_json(m, Fractions::AsNumbers)),
             region,
             sub_zone,
             has_locality,
@@ -290,20 +407,33 @@ fn build_version(defaults: bool) -> Value {
     })
 }
 
-/// A `google.protobuf.Struct` in JSON.
-fn struct_json(value: prost_types::Struct) -> Value {
-    Value::Object(value.fields.into_iter().map(|(k, v)| (k, value_json(v))).collect())
+/// What becomes of numbers that are no 32-bit integers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fractions {
+    AsNumbers,
+    /// As in log formats.
+    AsText,
 }
 
-fn value_json(value: prost_types::Value) -> Value {
+/// A `google.protobuf.Struct` in JSON.
+fn struct_json(value: prost_types::Struct, fractions: Fractions) -> Value {
+    Value::Object(value.fields.into_iter().map(|(k, v)| (k, value_json(v, fractions))).collect())
+}
+
+fn value_json(value: prost_types::Value, fractions: Fractions) -> Value {
     use prost_types::value::Kind;
     match value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(b)) => b.into(),
+        Some(Kind::NumberValue(n))
+            if fractions == Fractions::AsText && (n.fract() != 0.0 || n.abs() >= 2147483648.0) =>
+        {
+            n.to_string().into()
+        }
         Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() < 9e15 => (n as i64).into(),
         Some(Kind::NumberValue(n)) => n.into(),
         Some(Kind::StringValue(s)) => s.into(),
-        Some(Kind::ListValue(l)) => l.values.into_iter().map(value_json).collect(),
-        Some(Kind::StructValue(s)) => struct_json(s),
+        Some(Kind::ListValue(l)) => l.values.into_iter().map(|v| value_json(v, fractions)).collect(),
+        Some(Kind::StructValue(s)) => struct_json(s, fractions),
     }
 }

@@ -8,6 +8,7 @@ use crate::node_extensions::NodeExtensions;
 use crate::own_address::own_address;
 use crate::runtime_keys;
 use nuncio_core::access_log::{AccessLogFactories, AnyAccessLogFactory};
+use nuncio_core::address::Address;
 use nuncio_core::config::{Errors, RegexLimits, Sink};
 use nuncio_core::registry::{DuplicateFactory, Table};
 use nuncio_core::runtime::Runtime;
@@ -220,10 +221,11 @@ fn compile(
     let message: Option<Bootstrap> = cx.decode(bootstrap.bytes());
     let admin_logs =
         message.iter().flat_map(|m| &m.admin).flat_map(|a| a.access_log.clone()).collect::<Vec<_>>();
-    let mut config = message.and_then(|m| BootstrapConfig::compile(m, &cx, options));
     // A name that could not be read may be any.
     let names_lost = sink.told_of("static_resources.clusters")
         || clusters.iter().any(|c| c.context(sink).told_of("name") && c.name().is_empty());
+    let is_cluster = |name: &str| names_lost || clusters.iter().any(|c| c.name() == name);
+    let mut config = message.and_then(|m| BootstrapConfig::compile(m, &cx, options, &is_cluster));
     if let Some(config) = &config {
         sink.set_regex_limits(runtime_keys::regex_limits(&config.runtime));
     }
@@ -257,10 +259,9 @@ fn compile(
             env.access_logs.compile(&admin_logs, &cx.field("admin"), "access_log");
             None
         }
-        Some(AdminConfig { address, ipv4_compat, allow_paths: _, access_log, ignores_global_limit }) => {
-            let cx = cx.field("admin");
-            let says = (*ipv4_compat, *ignores_global_limit);
-            Some(Site::compile("admin", address.clone(), says, access_log.clone(), &cx, &env)?)
+        Some(AdminConfig { listen, allow_paths: _, access_log, ignores_global_limit }) => {
+            let (cx, logs) = (cx.field("admin"), access_log.clone());
+            Some(Site::compile("admin", listen.clone(), *ignores_global_limit, logs, &cx, &env)?)
         }
     };
     Some(Compiled {
@@ -469,11 +470,16 @@ fn listener(
     let cx = resource.context(sink);
     let message = cx.decode(resource.bytes());
     if let Some(config) = message.and_then(|m| ListenerConfig::compile(m, &cx, env)) {
-        let address = &config.address;
         // Port 0 is a port of its own each time.
-        if address.port() != Some(0) && listeners.iter().any(|l| l.address == *address) {
+        let taken = |address: &Address| {
+            let has = |l: &Arc<ListenerConfig>| l.listen_specs().iter().any(|s| s.address == *address);
+            address.port() != Some(0) && listeners.iter().any(has)
+        };
+        let addresses = || config.listen_specs().iter().map(|s| &s.address);
+        if addresses().any(taken) {
+            let all = addresses().map(ToString::to_string).collect::<Vec<_>>().join(",");
             cx.field("address").error(format!(
-                "error adding listener: '{}' has duplicate address '{address}' as existing listener",
+                "error adding listener: '{}' has duplicate address '{all}' as existing listener",
                 config.name
             ));
         }

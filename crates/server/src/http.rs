@@ -13,12 +13,12 @@ use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::hcm::answer::Responder;
 use nuncio_downstream::hcm::{Hcm, HcmConfig};
-use nuncio_downstream::listener::{Listener, ListenerConfig};
+use nuncio_downstream::listener::{Listener, ListenerConfig, Reachable};
 use nuncio_downstream::network::ListenerFacts;
 use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::world::{CompileEnv, World};
-use nuncio_net::listen::{BindError, BoundSocket, bind};
+use nuncio_net::listen::{BindError, BoundSocket, ListenSpec, bind};
 use nuncio_net::tls::TlsManager;
 use nuncio_net::worker::Worker;
 use nuncio_proto::pb::envoy::config::accesslog::v3::AccessLog;
@@ -49,13 +49,13 @@ impl Site {
     /// `access_log` of `cx`. `None`: refused, with every reason recorded in `cx`.
     pub fn compile(
         name: &str,
-        address: Address,
-        (ipv4_compat, ignores_global_limit): (bool, bool),
+        spec: ListenSpec,
+        ignores_global_limit: bool,
         logs: Vec<AccessLog>,
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
     ) -> Option<Self> {
-        let listener = ListenerConfig::own(name, address, ipv4_compat, ignores_global_limit);
+        let listener = ListenerConfig::own(name, spec, ignores_global_limit);
         let off = || Some(prost_types::Duration::default());
         let message = hcm::HttpConnectionManager {
             stat_prefix: name.to_owned(),
@@ -109,8 +109,8 @@ impl Site {
         };
         Self::compile(
             name,
-            address,
-            (false, false),
+            ListenSpec::new(address),
+            false,
             Vec::new(),
             &CompileContext::root(&sink, name, None),
             &env,
@@ -128,10 +128,11 @@ impl Site {
     /// # Errors
     /// The address cannot be had.
     pub fn bind(&self) -> Result<BoundSocket, BindError> {
-        let spec = self.listener.listen_spec();
-        let none =
-            || BindError { address: spec.address.clone(), error: io::ErrorKind::AddrNotAvailable.into() };
-        bind(spec, 1)?.pop().ok_or_else(none)
+        let none = || BindError {
+            address: self.listener.address.clone(),
+            error: io::ErrorKind::AddrNotAvailable.into(),
+        };
+        bind(self.listener.listen_specs().first().ok_or_else(none)?, 1)?.pop().ok_or_else(none)
     }
 
     /// Accepts for ever on the thread of `worker`. Drop the future to stop accepting.
@@ -160,6 +161,7 @@ impl Site {
             stats: stats.clone(),
             runtime,
             node_cluster: "".into(),
+            listeners: Reachable::default(),
         });
         Hcm::answering(manager, &world, responder)
     }

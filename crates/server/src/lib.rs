@@ -15,6 +15,7 @@ pub mod own_address;
 pub mod run;
 pub mod runtime_keys;
 pub mod signal;
+pub mod sinks;
 pub mod stats;
 pub mod worker;
 
@@ -33,7 +34,7 @@ pub fn main(options: Options) -> ExitCode {
             _ => log::Level::parse(&options.log_level).unwrap_or(log::Level::Info),
         },
         components: options.component_log_levels().unwrap_or_default(),
-        pattern: log::Pattern::compile(&options.log_format),
+        pattern: log::Pattern::compile(options.log_format()),
         escaped: options.log_format_escaped,
         // A file is checked without touching another, as in Envoy.
         path: (options.mode != Mode::Validate && !options.log_path.is_empty())

@@ -9,6 +9,7 @@ use crate::explain::Explainer;
 use crate::http::Site;
 use crate::log;
 use crate::signal::{Signal, Signals};
+use crate::sinks::Sinks;
 use crate::stats::ProcessStats;
 use crate::worker::{Job, Which, Workers};
 use nuncio_core::clock::Clock;
@@ -84,16 +85,23 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     let registry = Registry::new();
     let compiled = config::load(options, sources, &registry, clock.wall()).map_err(StartError::Refused)?;
     let Compiled { bootstrap, clusters, listeners, admin: site, surroundings, log_files, dump } = compiled;
+    if let (Some(pattern), Some(log)) = (bootstrap.log_pattern, log::installed()) {
+        log.reshape(pattern);
+    }
     if bootstrap.defer_stats {
         registry.defer_creation();
     }
     let workers = options.concurrency();
     let stats = ProcessStats::new(&registry, options, clusters.clusters.len() as u64);
+    if let Some(version) = bootstrap.version_override {
+        stats.server.version.set(version);
+    }
+    stats.monitor_connections(&registry, bootstrap.connection_limit.is_some());
     let mut set = ClusterSet::new(&clusters, &registry, &bootstrap.runtime);
     let (facts, sockets) = bind_listeners(&listeners, workers as usize)?;
     stats.count_listeners(facts.len() as u64);
 
-    let lifecycle = Lifecycle::new();
+    let lifecycle = Lifecycle::with_connection_limit(bootstrap.connection_limit);
     let mut jobs: Vec<Job> = Vec::with_capacity(workers as usize);
     for sockets in sockets {
         jobs.push(Job {
@@ -126,6 +134,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         runtime: bootstrap.runtime.clone(),
         registry: registry.clone(),
         history: RefCell::default(),
+        sinks: RefCell::default(),
         lookups: Cell::default(),
         flush_interval: bootstrap.stats_flush_interval,
         stats_config: bootstrap.stats,
@@ -153,6 +162,9 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     let explainer = Explainer::new(&listeners, &main, &node_cluster);
     let _ = admin.explainer.set(explainer);
     let _dynamic = follow_sources(&admin, surroundings, sources)?;
+    let sinks = Sinks::start(bootstrap.sinks, &mut admin.clusters.borrow_mut(), &main)
+        .map_err(|e| StartError::Io("open a stats sink", e))?;
+    admin.sinks.replace(sinks);
     tracing::info!(target: "config", "all dependencies initialized. starting workers");
     *threads.borrow_mut() =
         Some(Workers::start(jobs).await.map_err(|e| StartError::Io("start the workers", e))?);
@@ -176,6 +188,8 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         }
     }
     tracing::info!(target: "main", "shutting down server instance");
+    // What was counted since the last flush is told to sinks.
+    admin.flush();
     let threads = threads.borrow_mut().take();
     if threads.is_some_and(|workers| !workers.stop()) {
         tracing::error!(target: "main", "a worker had ended by a panic");
@@ -235,22 +249,28 @@ async fn told_to_end(signals: &mut Signals) {
     }
 }
 
-/// Where each listener listens, and each worker's sockets, one per listener.
-type Bound = (Vec<ListenerFacts>, Vec<Vec<BoundSocket>>);
+/// Where each listener listens, and each worker's sockets, for each listener one per address.
+type Bound = (Vec<ListenerFacts>, Vec<Vec<Vec<BoundSocket>>>);
 
 /// Binds every listener once per worker; the first that cannot be had ends it.
 fn bind_listeners(listeners: &[Arc<ListenerConfig>], workers: usize) -> Result<Bound, StartError> {
     let mut facts = Vec::with_capacity(listeners.len());
-    let mut per_worker: Vec<Vec<BoundSocket>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut per_worker: Vec<Vec<Vec<BoundSocket>>> = (0..workers).map(|_| Vec::new()).collect();
     for listener in listeners {
-        let sockets = bind(listener.listen_spec(), workers).map_err(StartError::Bind)?;
-        facts.push(ListenerFacts {
-            name: listener.name.to_string(),
-            addresses: sockets.first().map(|s| s.address().clone()).into_iter().collect(),
-        });
-        for (own, socket) in per_worker.iter_mut().zip(sockets) {
-            own.push(socket);
+        per_worker.iter_mut().for_each(|own| own.push(Vec::new()));
+        let mut addresses = Vec::with_capacity(listener.listen_specs().len());
+        for spec in listener.listen_specs() {
+            if !listener.binds {
+                addresses.push(spec.address.clone());
+                continue;
+            }
+            let sockets = bind(spec, workers).map_err(StartError::Bind)?;
+            addresses.extend(sockets.first().map(|s| s.address().clone()));
+            for (own, socket) in per_worker.iter_mut().filter_map(|own| own.last_mut()).zip(sockets) {
+                own.push(socket);
+            }
         }
+        facts.push(ListenerFacts { name: listener.name.to_string(), addresses });
     }
     Ok((facts, per_worker))
 }

@@ -1,9 +1,10 @@
 //! The threads that proxy: each with its own sockets, clusters and connections.
 
+use nuncio_core::address::Address;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
-use nuncio_downstream::listener::{Listener, ListenerConfig};
+use nuncio_downstream::listener::{Entered, Listener, ListenerConfig, Reachable};
 use nuncio_downstream::world::World;
 use nuncio_net::drain::Pace;
 use nuncio_net::listen::BoundSocket;
@@ -19,8 +20,8 @@ use tokio::task::{AbortHandle, spawn_local};
 
 /// What a worker takes with it to its thread.
 pub struct Job {
-    /// Its listeners, each with a socket of its own.
-    pub listeners: Vec<(Arc<ListenerConfig>, BoundSocket)>,
+    /// Its listeners, each with its own socket for each of its addresses; with none where it has none.
+    pub listeners: Vec<(Arc<ListenerConfig>, Vec<BoundSocket>)>,
     /// Its place among the clusters.
     pub clusters: ClusterSeat,
     /// Where stats are registered.
@@ -116,11 +117,39 @@ impl Workers {
     }
 }
 
-/// A listener, and the task whose life its socket shares.
+/// A listener, and the tasks whose lives its sockets share.
 struct Accepting {
     config: Arc<ListenerConfig>,
     listener: Rc<Listener>,
-    task: AbortHandle,
+    tasks: Vec<AbortHandle>,
+    /// While it takes new connections.
+    reachable: Option<Entered>,
+}
+
+impl Accepting {
+    /// Starts to accept on the sockets, in the order of the listener's addresses.
+    fn start(config: Arc<ListenerConfig>, sockets: Vec<BoundSocket>, world: &Rc<World>) -> Self {
+        let listener = Listener::new(Arc::clone(&config), world);
+        let bound: Vec<Address> = sockets.iter().map(|s| s.address().clone()).collect();
+        let accept = |socket| {
+            let accepts = Rc::clone(&listener);
+            let task = spawn_local(async move {
+                if let Err(error) = accepts.run(socket).await {
+                    tracing::error!(target: "main", "a listener cannot accept: {error}");
+                }
+            });
+            task.abort_handle()
+        };
+        let tasks = sockets.into_iter().map(accept).collect();
+        let reachable = Some(listener.reachable(&bound));
+        Self { config, listener, tasks, reachable }
+    }
+
+    /// Closes the sockets; nothing is handed to it any more.
+    fn stop(&mut self) {
+        self.tasks.drain(..).for_each(|task| task.abort());
+        self.reachable = None;
+    }
 }
 
 /// A worker's life.
@@ -133,21 +162,17 @@ async fn work(
 ) {
     let Job { listeners, clusters, stats, lifecycle, runtime, node_cluster } = job;
     let clusters = ClusterManager::new(&worker, clusters);
-    let world =
-        Rc::new(World { worker: Rc::clone(&worker), clusters, lifecycle, stats, runtime, node_cluster });
-    let accepting: Vec<Accepting> = listeners
-        .into_iter()
-        .map(|(config, socket)| {
-            let listener = Listener::new(Arc::clone(&config), &world);
-            let accepts = Rc::clone(&listener);
-            let task = spawn_local(async move {
-                if let Err(error) = accepts.run(socket).await {
-                    tracing::error!(target: "main", "a listener cannot accept: {error}");
-                }
-            });
-            Accepting { config, listener, task: task.abort_handle() }
-        })
-        .collect();
+    let world = Rc::new(World {
+        worker: Rc::clone(&worker),
+        clusters,
+        lifecycle,
+        stats,
+        runtime,
+        node_cluster,
+        listeners: Reachable::default(),
+    });
+    let start = |(config, sockets)| Accepting::start(config, sockets, &world);
+    let mut accepting: Vec<Accepting> = listeners.into_iter().map(start).collect();
     // Nobody waits any more when the server gave up starting.
     let _ = up.send(Ok(Arc::clone(worker.shared())));
     let stopped = stop.wait();
@@ -157,9 +182,9 @@ async fn work(
             () = &mut stopped => break,
             Some(order) = orders.recv() => {
                 let (Order::StopListening(which) | Order::Drain(which, _)) = order;
-                for meant in accepting.iter().filter(|a| which.takes(&a.config)) {
+                for meant in accepting.iter_mut().filter(|a| which.takes(&a.config)) {
                     match order {
-                        Order::StopListening(_) => meant.task.abort(),
+                        Order::StopListening(_) => meant.stop(),
                         Order::Drain(_, pace) => meant.listener.drain(pace),
                     }
                 }

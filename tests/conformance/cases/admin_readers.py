@@ -21,12 +21,22 @@ def place(t, s):
 
 
 def quoted_ports(s):
-    return re.sub(r'("port_value": )(\d+)', r'\1"\2"', s)
+    return re.sub(r'("port_value": )(\d+)', r'\1"\2"', re.sub(r'/[^"]*nuncio_certs_[^/"]*', '<certs>', s))
 
 
-async def read_all(t, paths=('/a', '/b')):
+# Of a certificate that each run makes anew.
+OF_A_RUN = ('path', 'serial_number', 'days_until_expiration', 'valid_from', 'expiration_time')
+
+
+def shape_of_certs(o):
+    if isinstance(o, dict):
+        return {k: '<%s>' % type(v).__name__ if k in OF_A_RUN else shape_of_certs(v) for k, v in o.items()}
+    return [shape_of_certs(x) for x in o] if isinstance(o, list) else o
+
+
+async def read_all(t, paths=('/a', '/b'), ssl=None):
     for p in paths:
-        await t.req(p)
+        await t.req(p, ssl=ssl, sni='a.example' if ssl else None)
     await asyncio.sleep(0.3)            # a flush
     st, b = await t.admin('/config_dump')
     t.see('config_dump', lasting(json.loads(t.mask(quoted_ports(b)))))
@@ -39,6 +49,11 @@ async def read_all(t, paths=('/a', '/b')):
     t.see('clusters_text', sorted((re.sub(r'(cx_active::)\d+', r'\1N', t.mask(l)) for l in b.splitlines()), key=lambda l: l.split('::')[0]))
     st, b = await t.admin('/listeners?format=json')
     t.see('listeners', json.loads(t.mask(quoted_ports(b))))
+    st, b = await t.admin('/certs')
+    t.see('certs', shape_of_certs(json.loads(b)))
+    st, b = await t.admin('/server_info')
+    info = json.loads(b)
+    t.see('server_info', {**{k: type(v).__name__ for k, v in info.items()}, 'state': info['state'], 'node': sorted(info['node']), 'command_line_options': {k: type(v).__name__ for k, v in info['command_line_options'].items()}})
     st, b = await t.admin('/stats')
     t.see('stats', [n for n in (place(t, l.split(': ')[0]) for l in b.splitlines()) if not OWN_STATS.search(n)])
     st, b = await t.admin('/stats/prometheus')
@@ -49,13 +64,13 @@ async def read_all(t, paths=('/a', '/b')):
 FLUSH = {'stats_flush_interval': '0.1s'}
 
 
-def reader(name):
+def reader(name, tls=None, up_tls=None):
     def wrap(f):
         @case('readers_' + name)
         async def _(t):
-            await t.up('u1')
+            await t.up('u1', **({'tls': up_tls()} if up_tls else {}))
             await t.start(merge(f(t), dict(FLUSH)))
-            await read_all(t)
+            await read_all(t, ssl=tls() if tls else None)
     return wrap
 
 
@@ -148,3 +163,69 @@ most_specific_header_mutations_wins: true
 @reader('health_check_filter')
 def _(t):
     return simple(t, filters=[http_filter('hc', 'health_check.v3.HealthCheck', '{pass_through_mode: false, headers: [{name: ":path", string_match: {exact: /hc}}]}')])
+
+
+# ---- TLS
+
+TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.'
+
+
+def pem(name):
+    return {'filename': os.path.join(certs(), name)}
+
+
+def pair(name):
+    return {'certificate_chain': pem(name + '.crt'), 'private_key': pem(name + '.key')}
+
+
+def trusting(cert=None):
+    c = ssl.create_default_context(cafile=os.path.join(certs(), 'ca.crt'))
+    if cert:
+        c.load_cert_chain(os.path.join(certs(), cert + '.crt'), os.path.join(certs(), cert + '.key'))
+    return c
+
+
+def serving(cert):
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    c.load_cert_chain(os.path.join(certs(), cert + '.crt'), os.path.join(certs(), cert + '.key'))
+    return c
+
+
+def secured(t, common, extra=None):
+    l = listener(t, [hcm(t, routes='[{match: {prefix: /}, direct_response: {status: 200}}]')], extra='{stat_prefix: tls}')
+    l['filter_chains'][0]['transport_socket'] = {'name': 'tls', 'typed_config': {'@type': TLS + 'DownstreamTlsContext', 'common_tls_context': common, **(extra or {})}}
+    return l
+
+
+@reader('tls', tls=trusting)
+def _(t):
+    return config(t, [secured(t, {'tls_certificates': [pair('a')]})], [])
+
+
+@reader('tls_two_certificates_and_a_ca', tls=lambda: trusting('client'))
+def _(t):
+    common = {'tls_certificates': [pair('a'), pair('b')], 'validation_context': {'trusted_ca': pem('ca.crt')}, 'alpn_protocols': ['h2', 'http/1.1']}
+    return config(t, [secured(t, common, {'require_client_certificate': True})], [])
+
+
+@reader('tls_static_secrets', tls=trusting)
+def _(t):
+    cfg = config(t, [secured(t, {'tls_certificate_sds_secret_configs': [{'name': 'own'}], 'validation_context_sds_secret_config': {'name': 'trust'}})], [])
+    cfg['static_resources']['secrets'] = [{'name': 'own', 'tls_certificate': pair('a')}, {'name': 'trust', 'validation_context': {'trusted_ca': pem('ca.crt')}}]
+    return cfg
+
+
+@reader('tls_upstream', up_tls=lambda: serving('up'))
+def _(t):
+    sock = {'name': 'tls', 'typed_config': {'@type': TLS + 'UpstreamTlsContext', 'sni': 'up.example', 'common_tls_context': {'validation_context': {'trusted_ca': pem('ca.crt')}}}}
+    return simple(t, clusters=[cluster('c1', t.ups[0], {'transport_socket': sock})])
+
+
+@reader('listener_of_several_addresses')
+def _(t):
+    return simple(t, lextra={'additional_addresses': [{'address': {'socket_address': {'address': '127.0.0.1', 'port_value': t.port('more')}}}], 'stat_prefix': 'several'})
+
+
+@reader('stats_of_hosts')
+def _(t):
+    return simple(t, copts='{track_cluster_stats: {per_endpoint_stats: true, request_response_sizes: true, timeout_budgets: true}}')

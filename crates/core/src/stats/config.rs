@@ -7,7 +7,7 @@ use nuncio_proto::pb::envoy::config::metrics::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::ListStringMatcher;
 use pb::stats_matcher::StatsMatcher as Choice;
 use pb::tag_specifier::TagValue;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The compiled message.
 #[derive(Clone, Debug)]
@@ -187,13 +187,7 @@ impl StatsConfig {
         }
         let mut gone = vec![false; name.len()];
         let first = name.split('.').next().unwrap_or_default();
-        let defaults;
-        let rules = if self.rules.is_empty() && self.default_tags {
-            defaults = in_order(true, Vec::new(), false);
-            &defaults
-        } else {
-            &*self.rules
-        };
+        let rules = if self.has_default_tags_only() { &**DEFAULT_RULES } else { &*self.rules };
         for rule in rules.iter().filter(|r| r.applies(first)) {
             if tags.iter().any(|t| t.name == rule.tag) {
                 continue;
@@ -221,6 +215,9 @@ impl StatsConfig {
         Tagged { rest, tags }
     }
 }
+
+/// The rules of Envoy's default tags, in order.
+static DEFAULT_RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| in_order(true, Vec::new(), false));
 
 impl Names {
     fn compile(message: &pb::StatsMatcher, cx: &CompileContext<'_>) -> Option<Self> {

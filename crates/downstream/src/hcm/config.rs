@@ -148,6 +148,8 @@ fn jitter(percent: Option<Percent>) -> f64 {
 pub struct LogTimes {
     /// Once the route of a new request is known (`DownstreamStart`).
     pub on_new_request: bool,
+    /// Once an upgrade or a CONNECT has made it a tunnel (`DownstreamTunnelSuccessfullyEstablished`).
+    pub on_tunnel: bool,
     /// Again and again after this time (`DownstreamPeriodic`).
     pub interval: Option<Duration>,
 }
@@ -165,10 +167,16 @@ impl LogTimes {
             cx.field(field).error(text);
             None
         };
+        let mut on_tunnel = false;
         let (on_new_request, interval, cx) = match options {
             Some(_) if on_new_request => return clash("flush_access_log_on_new_request"),
             Some(_) if interval.is_some() => return clash("access_log_flush_interval"),
-            Some(HcmAccessLogOptions { access_log_flush_interval, flush_access_log_on_new_request }) => {
+            Some(HcmAccessLogOptions {
+                access_log_flush_interval,
+                flush_access_log_on_new_request,
+                flush_log_on_tunnel_successfully_established,
+            }) => {
+                on_tunnel = flush_log_on_tunnel_successfully_established;
                 (flush_access_log_on_new_request, access_log_flush_interval, &cx.field("access_log_options"))
             }
             None => (on_new_request, interval, cx),
@@ -177,7 +185,7 @@ impl LogTimes {
             None => None,
             Some(interval) => Some(config::duration(&interval, &cx.field("access_log_flush_interval"))?),
         };
-        Some(Self { on_new_request, interval })
+        Some(Self { on_new_request, on_tunnel, interval })
     }
 }
 

@@ -15,10 +15,20 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Serves a connection of a listener from its first byte until it is closed.
-pub(super) async fn admit(permit: Permit, io: Box<dyn ByteStream>, accepted: Instant) {
-    let listener = Rc::clone(permit.listener());
+pub(super) async fn admit(mut permit: Permit, io: Box<dyn ByteStream>, accepted: Instant) {
     let mut facts = SocketFacts::of(io.local_address(), io.peer_address());
-    let Some(first) = inspect(&listener, &*io, &mut facts).await else { return };
+    let mut first = Vec::new();
+    if !inspect(permit.listener(), &*io, &mut facts, &mut first).await {
+        return;
+    }
+    if let Some(other) = handed_to(permit.listener(), &*io, &facts) {
+        permit = Permit::of_handed(&other);
+        facts.forget_states();
+        if !inspect(&other, &*io, &mut facts, &mut first).await {
+            return;
+        }
+    }
+    let listener = Rc::clone(permit.listener());
     let config = &listener.config;
     let Some(at) = config.chain_of(&facts) else {
         return no_chain(&listener, io, facts, accepted);
@@ -49,28 +59,38 @@ pub(super) async fn admit(permit: Permit, io: Box<dyn ByteStream>, accepted: Ins
     drop(guard);
 }
 
-/// Runs the listener filters; the bytes that they have looked at, or `None` where the connection is closed.
-async fn inspect(listener: &Rc<Listener>, io: &dyn ByteStream, facts: &mut SocketFacts) -> Option<Vec<u8>> {
+/// The listener that takes a connection in the place of `listener` (`use_original_dst`): the one at the address that the
+/// connection was going to, where a listener filter has found that out. That one hands nothing on itself.
+fn handed_to(listener: &Rc<Listener>, io: &dyn ByteStream, facts: &SocketFacts) -> Option<Rc<Listener>> {
+    if !listener.config.hands_off || facts.local == *io.local_address() {
+        return None;
+    }
+    listener.world.listeners.find(&facts.local).filter(|other| !Rc::ptr_eq(other, listener))
+}
+
+/// Runs the listener filters on the `bytes` that have come, and on more; false where the connection is to be closed.
+async fn inspect(
+    listener: &Rc<Listener>,
+    io: &dyn ByteStream,
+    facts: &mut SocketFacts,
+    bytes: &mut Vec<u8>,
+) -> bool {
     if listener.filters.is_empty() {
-        return Some(Vec::new());
+        return true;
     }
     let stats = &listener.stats;
     stats.downstream_pre_cx_active.inc();
-    let mut bytes = Vec::new();
-    let looking = look(listener, io, facts, &mut bytes);
+    let looking = look(listener, io, facts, bytes);
     let end = within(listener.config.filters_timeout, looking).await.unwrap_or(Looked::TooLate);
     stats.downstream_pre_cx_active.dec();
     match end {
-        Looked::Done => {}
-        Looked::Closed => return None,
+        Looked::Done => true,
+        Looked::Closed => false,
         Looked::TooLate => {
             stats.downstream_pre_cx_timeout.inc();
-            if !listener.config.continue_on_filters_timeout {
-                return None;
-            }
+            listener.config.continue_on_filters_timeout
         }
     }
-    Some(bytes)
 }
 
 /// How the look at the first bytes ended.

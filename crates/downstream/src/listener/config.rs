@@ -6,6 +6,7 @@ use super::filter::ListenerFilterConfig;
 use super::limits;
 use super::matching::{ChainMatch, find};
 use super::predicate::Predicate;
+use super::sockets::SocketFields;
 use super::transport::DownstreamTransport;
 use crate::network::{CompiledFilter, ListenerFacts, Named, NetworkFilterConfig, NetworkGateConfig};
 use crate::world::CompileEnv;
@@ -20,6 +21,10 @@ use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::listener::v3::{
     self as pb, filter, listener::DrainType, listener_filter,
 };
+use nuncio_proto::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use nuncio_proto::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
+use prost::Name as _;
+use prost_types::Any;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -36,7 +41,7 @@ pub struct ListenerConfig {
     pub places: FieldPlaces,
     /// Its name; that of its address where it has none.
     pub name: Arc<str>,
-    /// Where it listens.
+    /// Where it listens; its first address, where it has several.
     pub address: Address,
     /// Whose traffic it takes, for `/drain_listeners?inboundonly`.
     pub direction: TrafficDirection,
@@ -68,8 +73,12 @@ pub struct ListenerConfig {
     pub(super) limit_key: Box<str>,
     /// Its open connections, on all workers.
     pub(super) open: AtomicU64,
+    /// Whether it has sockets (`bind_to_port`); without them others hand connections to it.
+    pub binds: bool,
+    /// `use_original_dst`: connections that were going elsewhere are handed to who listens there.
+    pub(super) hands_off: bool,
     stat_prefix: String,
-    spec: ListenSpec,
+    specs: Vec<ListenSpec>,
 }
 
 /// A compiled filter chain.
@@ -119,19 +128,38 @@ impl ListenerConfig {
             continue_on_listener_filters_timeout,
             ignore_global_conn_limit,
             filter_chain_matcher,
+            max_connections_to_accept_per_socket_event,
+            additional_addresses,
+            bind_to_port,
+            deprecated_v1,
+            use_original_dst,
+            socket_options,
+            tcp_keepalive,
+            freebind,
+            transparent,
+            tcp_fast_open_queue_length,
+            enable_mptcp,
         } = message;
-        let ipv4_compat = address.as_ref().is_some_and(config::ipv4_compat);
-        let address_cx = cx.field("address");
-        let address = match &address {
-            Some(address) => config::address(address, &address_cx),
-            None if cx.told_of("internal_listener") => None,
-            None => {
-                address_cx.error("value is required");
-                None
-            }
+        let sockets = SocketFields {
+            address,
+            additional_addresses,
+            reuse_port: enable_reuse_port,
+            backlog: tcp_backlog_size,
+            socket_options,
+            keepalive: tcp_keepalive,
+            freebind,
+            transparent,
+            fast_open: tcp_fast_open_queue_length,
+            mptcp: enable_mptcp,
         };
+        let specs = sockets.compile(&name, cx);
         // What is wrong with the filters is told even where the address is wrong.
+        let address = specs.as_ref().and_then(|all| all.first()).map(|first| first.address.clone());
         let text = address.as_ref().map(ToString::to_string).unwrap_or_default();
+        let pb::listener::DeprecatedV1 { bind_to_port: bound_by_old_field } =
+            deprecated_v1.unwrap_or_default();
+        let hands_off = use_original_dst.unwrap_or(false);
+        let proxied = filter_chains.first().is_some_and(|c| c.use_proxy_proto == Some(true));
         let stat_prefix = format!("listener.{}.", if stat_prefix.is_empty() { &text } else { &stat_prefix });
         let facts = ListenerFacts {
             stat_prefix: &stat_prefix,
@@ -147,7 +175,7 @@ impl ListenerConfig {
             check_names(&filter_chains, &text, cx);
         }
         let chains = compile_chains((filter_chains, by_name), default_filter_chain, &text, cx, env, facts);
-        let filters = compile_listener_filters(listener_filters, cx, env);
+        let filters = compile_listener_filters(listener_filters, (hands_off, proxied), cx, env);
         let filters_timeout = config::timeout(
             listener_filters_timeout.as_ref(),
             Some(LISTENER_FILTERS_TIMEOUT),
@@ -157,12 +185,6 @@ impl ListenerConfig {
         let (address, (filter_chains, matches, default_chain), access_logs) =
             (address?, chains?, access_logs?);
         let listener_filters = filters?;
-        let mut spec = ListenSpec::new(address.clone());
-        spec.ipv4_compat = ipv4_compat;
-        spec.reuse_port = enable_reuse_port.unwrap_or(true);
-        if let Some(backlog) = tcp_backlog_size {
-            spec.backlog = backlog;
-        }
         Some(Arc::new(Self {
             places: FieldPlaces::new(cx, &["filter_chains"]),
             limit_key: limits::key(&name),
@@ -181,25 +203,24 @@ impl ListenerConfig {
             continue_on_filters_timeout: continue_on_listener_filters_timeout,
             access_logs,
             metadata: metadata.map(config::metadata),
-            max_accepts_per_turn: u32::MAX,
+            max_accepts_per_turn: max_connections_to_accept_per_socket_event.unwrap_or(u32::MAX),
+            binds: bind_to_port.or(bound_by_old_field).unwrap_or(true),
+            hands_off,
             stat_prefix,
-            spec,
+            specs: specs?,
         }))
     }
 
     /// A listener of the process's own, such as the admin port: it has no chains and, for logs, no name;
     /// `listener.NAME.` stands before its stats.
-    pub fn own(name: &str, address: Address, ipv4_compat: bool, ignores_global_limit: bool) -> Arc<Self> {
-        let mut spec = ListenSpec::new(address.clone());
-        spec.ipv4_compat = ipv4_compat;
-        spec.reuse_port = false;
+    pub fn own(name: &str, spec: ListenSpec, ignores_global_limit: bool) -> Arc<Self> {
         Arc::new(Self {
             places: FieldPlaces::default(),
             ignores_global_limit,
             limit_key: limits::key(name),
             open: AtomicU64::new(0),
             name: "".into(),
-            address,
+            address: spec.address.clone(),
             direction: TrafficDirection::Unspecified,
             modify_only: false,
             filter_chains: Vec::new(),
@@ -212,8 +233,10 @@ impl ListenerConfig {
             access_logs: Vec::new(),
             metadata: None,
             max_accepts_per_turn: 1,
+            binds: true,
+            hands_off: false,
             stat_prefix: format!("listener.{name}."),
-            spec,
+            specs: vec![ListenSpec { reuse_port: false, ..spec }],
         })
     }
 
@@ -237,9 +260,9 @@ impl ListenerConfig {
         &self.stat_prefix
     }
 
-    /// How its sockets are bound.
-    pub fn listen_spec(&self) -> &ListenSpec {
-        &self.spec
+    /// Where it listens and how its sockets are bound, `address` first.
+    pub fn listen_specs(&self) -> &[ListenSpec] {
+        &self.specs
     }
 }
 
@@ -325,8 +348,11 @@ fn compile_chains(
     good.then_some((chains, matches, default_chain))
 }
 
+/// The listener filters: those of the list, then those that other fields stand for. `use_original_dst` of the listener
+/// and `use_proxy_proto` of its first chain are `injected`.
 fn compile_listener_filters(
     messages: Vec<pb::ListenerFilter>,
+    injected: (bool, bool),
     cx: &CompileContext<'_>,
     env: &CompileEnv<'_>,
 ) -> Option<Vec<FilterAndPredicate>> {
@@ -345,15 +371,33 @@ fn compile_listener_filters(
             }
             continue;
         };
-        let cx = cx.field("typed_config");
-        match env.listener_filters.get(&any.type_url) {
-            Some(factory) => filters.extend(factory.compile_any(&any, &cx).zip(disabled)),
-            None => {
-                cx.unsupported(format!("the listener filter {} is not built", any.type_url));
-            }
+        filters.extend(compile_listener_filter(&any, &cx.field("typed_config"), env).zip(disabled));
+    }
+    let complete = filters.len() == count;
+    for (wanted, field, kind) in [
+        (injected.0, "use_original_dst", OriginalDst::full_name()),
+        (injected.1, "filter_chains", ProxyProtocol::full_name()),
+    ] {
+        if wanted {
+            let any = Any { type_url: format!("type.googleapis.com/{kind}"), value: Vec::new() };
+            filters.push((compile_listener_filter(&any, &cx.field(field), env)?, None));
         }
     }
-    (filters.len() == count).then_some(filters)
+    complete.then_some(filters)
+}
+
+fn compile_listener_filter(
+    any: &Any,
+    cx: &CompileContext<'_>,
+    env: &CompileEnv<'_>,
+) -> Option<Arc<dyn ListenerFilterConfig>> {
+    match env.listener_filters.get(&any.type_url) {
+        Some(factory) => factory.compile_any(any, cx),
+        None => {
+            cx.unsupported(format!("the listener filter {} is not built", any.type_url));
+            None
+        }
+    }
 }
 
 impl FilterChainConfig {
@@ -369,6 +413,8 @@ impl FilterChainConfig {
             metadata,
             // The default chain's criteria, which nobody asks; those of the others were taken.
             filter_chain_match: _,
+            // A listener filter, which that of the first chain brings in for all.
+            use_proxy_proto: _,
             transport_socket,
             transport_socket_connect_timeout,
         } = message;

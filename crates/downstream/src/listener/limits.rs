@@ -1,6 +1,7 @@
 //! How many connections may be open: of a listener, and of the whole process.
 
 use super::Listener;
+use nuncio_core::lifecycle::ConnectionLimit;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -23,9 +24,28 @@ impl Permit {
         if !world.runtime.is_empty() && is_full(listener) {
             return None;
         }
+        if let Some(limit) = monitored(listener)
+            && !limit.try_take()
+        {
+            listener.stats.downstream_global_cx_overflow.inc();
+            return None;
+        }
+        Some(Self::counted(listener))
+    }
+
+    /// Counts a connection that another listener hands on; limits are asked where it was accepted.
+    pub(super) fn of_handed(listener: &Rc<Listener>) -> Self {
+        if let Some(limit) = monitored(listener) {
+            limit.take();
+        }
+        Self::counted(listener)
+    }
+
+    #[inline]
+    fn counted(listener: &Rc<Listener>) -> Self {
         listener.config.open.fetch_add(1, Relaxed);
-        world.lifecycle.open_connections().fetch_add(1, Relaxed);
-        Some(Self(Rc::clone(listener)))
+        listener.world.lifecycle.open_connections().fetch_add(1, Relaxed);
+        Self(Rc::clone(listener))
     }
 
     /// Whose connection it is.
@@ -36,16 +56,27 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some(limit) = monitored(&self.0) {
+            limit.give_back();
+        }
         self.0.config.open.fetch_sub(1, Relaxed);
         self.0.world.lifecycle.open_connections().fetch_sub(1, Relaxed);
     }
+}
+
+/// The limit of the overload manager, where there is one that counts this listener's connections.
+#[inline]
+fn monitored(listener: &Listener) -> Option<&ConnectionLimit> {
+    listener.world.lifecycle.connection_limit().filter(|_| !listener.config.ignores_global_limit)
 }
 
 #[cold]
 fn is_full(listener: &Listener) -> bool {
     let (config, runtime) = (&listener.config, &listener.world.runtime);
     let open = listener.world.lifecycle.open_connections().load(Relaxed);
-    if !config.ignores_global_limit && open >= runtime.integer(GLOBAL, u64::MAX) {
+    // The overload manager's limit stands in the place of the key.
+    let by_key = !config.ignores_global_limit && listener.world.lifecycle.connection_limit().is_none();
+    if by_key && open >= runtime.integer(GLOBAL, u64::MAX) {
         listener.stats.downstream_global_cx_overflow.inc();
         return true;
     }

@@ -67,6 +67,12 @@ impl SocketFacts {
             filter_state: ConnectionFilterState::default(),
         }
     }
+
+    /// Another listener takes the connection: what listener filters left beside the socket is gone.
+    pub(super) fn forget_states(&mut self) {
+        self.metadata = Metadata::new();
+        self.filter_state = ConnectionFilterState::default();
+    }
 }
 
 impl ChainMatch {

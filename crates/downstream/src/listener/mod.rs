@@ -9,7 +9,9 @@ mod filter;
 mod limits;
 mod matching;
 mod predicate;
+mod reachable;
 mod rehearse;
+mod sockets;
 mod stats;
 mod transport;
 
@@ -20,6 +22,7 @@ pub use filter::{
     MakeListenerFilter,
 };
 pub use matching::SocketFacts;
+pub use reachable::{Entered, Reachable};
 pub(crate) use rehearse::Rehearsed;
 pub use stats::{ListenerDiscoveryStats, ListenerStats, ListenerWorkerStats};
 pub use transport::DownstreamTransport;
@@ -29,6 +32,7 @@ use self::limits::Permit;
 use self::predicate::Predicate;
 use crate::network::{Gated, NetworkFilter};
 use crate::world::World;
+use nuncio_core::address::Address;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ConnectionInfo, ConnectionState, TlsInfo};
 use nuncio_net::drain::Pace;
@@ -125,6 +129,17 @@ impl Listener {
         let turn = |n: u32| self.stats.connections_accepted_per_socket_event.record(n.into());
         socket.accept_loop(per_turn, |accepted| self.accept(accepted.into_stream()), turn).await;
         Ok(())
+    }
+
+    /// While the answer lives, other listeners of the worker hand it the connections that were going to `bound`, or,
+    /// where it has no sockets (`bind_to_port: false`), to where it would listen.
+    pub fn reachable(self: &Rc<Self>, bound: &[Address]) -> Entered {
+        let specs = self.config.listen_specs();
+        let entries = specs.iter().enumerate().map(|(i, spec)| {
+            let address = bound.get(i).unwrap_or(&spec.address);
+            (address.clone(), spec.ipv4_compat)
+        });
+        Reachable::enter(self, entries)
     }
 
     /// Takes a connection: a task of its own serves it until it is closed.

@@ -1,69 +1,16 @@
 //! Making sockets that listen.
 
+use super::options::{Keepalive, OptionState, SocketOption, apply_options};
 use crate::sys;
 use nuncio_core::address::Address;
+use nuncio_core::config::{self, CompileContext};
+use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
-
-/// TCP keepalive (`envoy.config.core.v3.TcpKeepalive`); unset parts are the kernel's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Probes without an answer before the connection is dropped.
-    pub probes: Option<u32>,
-    /// Idle time before the first probe.
-    pub time: Option<Duration>,
-    /// Time between probes.
-    pub interval: Option<Duration>,
-}
-
-impl Keepalive {
-    /// Sets it on a socket.
-    ///
-    /// # Errors
-    /// What the kernel answers.
-    pub fn apply(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        let mut keepalive = socket2::TcpKeepalive::new();
-        if let Some(probes) = self.probes {
-            keepalive = keepalive.with_retries(probes);
-        }
-        if let Some(time) = self.time {
-            keepalive = keepalive.with_time(time);
-        }
-        if let Some(interval) = self.interval {
-            keepalive = keepalive.with_interval(interval);
-        }
-        socket.set_tcp_keepalive(&keepalive)
-    }
-}
-
-/// When a socket option is set (`SocketOption.SocketState`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OptionState {
-    /// Before the socket is bound.
-    Prebind,
-    /// After it is bound, before it listens.
-    Bound,
-    /// Once it listens.
-    Listening,
-}
-
-/// A socket option by number (`envoy.config.core.v3.SocketOption`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketOption {
-    /// `level` of setsockopt.
-    pub level: i32,
-    /// `optname` of setsockopt.
-    pub name: i32,
-    /// Its value, an `int` in native order or bytes.
-    pub value: Box<[u8]>,
-    /// When.
-    pub state: OptionState,
-}
 
 /// How to listen at one address.
 #[derive(Clone, Debug)]
@@ -84,6 +31,8 @@ pub struct ListenSpec {
     pub fast_open: Option<u32>,
     /// TCP keepalive of accepted connections.
     pub keepalive: Option<Keepalive>,
+    /// `enable_mptcp`: a Multipath TCP socket, which takes plain TCP connections too.
+    pub mptcp: bool,
     /// Options by number.
     pub options: Vec<SocketOption>,
     /// Access bits of a Unix socket's path; 0 leaves what the process's mask gives.
@@ -91,6 +40,16 @@ pub struct ListenSpec {
 }
 
 impl ListenSpec {
+    /// Compiles the address of a listener; its other fields are still to be set. `None`: refused, and the reason is
+    /// recorded in `cx`.
+    pub fn compile(address: &pb::Address, cx: &CompileContext<'_>) -> Option<Self> {
+        Some(Self {
+            ipv4_compat: config::ipv4_compat(address),
+            mode: config::pipe_mode(address),
+            ..Self::new(config::address(address, cx)?)
+        })
+    }
+
     /// What a listener without further fields has.
     pub fn new(address: Address) -> Self {
         Self {
@@ -102,6 +61,7 @@ impl ListenSpec {
             transparent: false,
             fast_open: None,
             keepalive: None,
+            mptcp: false,
             options: Vec::new(),
             mode: 0,
         }
@@ -169,9 +129,14 @@ fn bind_tcp(spec: &ListenSpec, mut address: SocketAddr, workers: usize) -> io::R
 }
 
 fn tcp_socket(spec: &ListenSpec, address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let protocol = if spec.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
+    if let Some(keepalive) = &spec.keepalive {
+        // Accepted sockets inherit it. Options by number come later and win.
+        keepalive.apply(&SockRef::from(&socket))?;
+    }
     if spec.reuse_port {
         socket.set_reuse_port(true)?;
     }
@@ -204,28 +169,9 @@ fn tcp_socket(spec: &ListenSpec, address: SocketAddr) -> io::Result<Socket> {
         let queue = i32::try_from(queue).unwrap_or(i32::MAX).to_ne_bytes();
         sys::set_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_FASTOPEN, &queue)?;
     }
-    if let Some(keepalive) = &spec.keepalive {
-        // Accepted sockets inherit it.
-        keepalive.apply(&SockRef::from(&socket))?;
-    }
     socket.listen(i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
     apply_options(&socket, &spec.options, OptionState::Listening)?;
     Ok(socket)
-}
-
-/// Sets those of `options` that are due in `state`.
-///
-/// # Errors
-/// What the kernel answers to the first that fails.
-pub(crate) fn apply_options(
-    socket: &impl AsFd,
-    options: &[SocketOption],
-    state: OptionState,
-) -> io::Result<()> {
-    options
-        .iter()
-        .filter(|o| o.state == state)
-        .try_for_each(|o| sys::set_option(socket.as_fd(), o.level, o.name, &o.value))
 }
 
 fn bind_unix(spec: &ListenSpec, path: &str, workers: usize) -> io::Result<Vec<BoundSocket>> {

@@ -2,11 +2,14 @@
 
 mod accept;
 mod bind;
+mod options;
 
 pub use accept::{Accepted, Listener, ListenerCounts};
-pub use bind::{BindError, BoundSocket, Keepalive, ListenSpec, OptionState, SocketOption, bind};
+pub use bind::{BindError, BoundSocket, ListenSpec, bind};
+pub use options::{Keepalive, OptionState, SocketOption};
 
-pub(crate) use bind::{apply_options, unix_sock_addr};
+pub(crate) use bind::unix_sock_addr;
+pub(crate) use options::apply_options;
 
 #[cfg(test)]
 mod tests;

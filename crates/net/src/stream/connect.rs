@@ -13,14 +13,34 @@ use tokio::net::{TcpStream, UnixStream};
 /// How to leave the machine (`upstream_bind_config`, `upstream_connection_options`).
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
-    /// The source address; port 0 lets the kernel choose one at connect.
-    pub source: Option<SocketAddr>,
+    /// Where connections may come from: the address of the peer's family is taken, else the first. None: the kernel
+    /// chooses.
+    pub sources: Vec<LocalAddress>,
     /// `freebind`: the source address need not exist.
     pub freebind: bool,
     /// TCP keepalive.
     pub keepalive: Option<Keepalive>,
-    /// Options by number.
+    /// Options by number, of connections whose source has none of its own.
     pub options: Vec<SocketOption>,
+}
+
+/// An address that connections come from.
+#[derive(Clone, Debug)]
+pub struct LocalAddress {
+    /// The address; port 0 lets the kernel choose one at connect.
+    pub address: SocketAddr,
+    /// Options by number, in the place of those that all connections have.
+    pub options: Option<Vec<SocketOption>>,
+}
+
+impl ConnectOptions {
+    /// The source of a connection to `peer`, and the options that go with it.
+    fn source_for(&self, peer: SocketAddr) -> (Option<SocketAddr>, &[SocketOption]) {
+        let of_family = self.sources.iter().find(|s| s.address.is_ipv4() == peer.is_ipv4());
+        let source = of_family.or(self.sources.first());
+        let own = source.and_then(|s| s.options.as_deref());
+        (source.map(|s| s.address), own.unwrap_or(&self.options))
+    }
 }
 
 /// Why there is no connection.
@@ -95,8 +115,9 @@ fn tcp_socket(peer: SocketAddr, options: &ConnectOptions) -> io::Result<Socket> 
     if let Some(keepalive) = &options.keepalive {
         keepalive.apply(&SockRef::from(&socket))?;
     }
-    apply_options(&socket, &options.options, OptionState::Prebind)?;
-    if let Some(source) = options.source {
+    let (source, by_number) = options.source_for(peer);
+    apply_options(&socket, by_number, OptionState::Prebind)?;
+    if let Some(source) = source {
         match source {
             SocketAddr::V4(_) if options.freebind => socket.set_freebind_v4(true)?,
             SocketAddr::V6(_) if options.freebind => socket.set_freebind_v6(true)?,
@@ -111,7 +132,7 @@ fn tcp_socket(peer: SocketAddr, options: &ConnectOptions) -> io::Result<Socket> 
         }
         socket.bind(&source.into())?;
     }
-    apply_options(&socket, &options.options, OptionState::Bound)?;
+    apply_options(&socket, by_number, OptionState::Bound)?;
     Ok(socket)
 }
 

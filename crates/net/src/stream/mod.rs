@@ -6,7 +6,7 @@ mod memory;
 mod rewind;
 mod socket;
 
-pub use connect::{ConnectError, ConnectOptions, connect};
+pub use connect::{ConnectError, ConnectOptions, LocalAddress, connect};
 pub use memory::{MemoryStream, pair};
 pub use rewind::Rewind;
 pub use socket::{TcpByteStream, UnixByteStream};

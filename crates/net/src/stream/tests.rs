@@ -82,7 +82,7 @@ async fn connect_errors_tell_at_once_from_later() {
         missing.transport_failure(&path),
         "immediate connect error: No such file or directory|remote address:/no/such/socket"
     );
-    let source = Some("192.0.2.1:0".parse().unwrap());
-    let options = ConnectOptions { source, ..ConnectOptions::default() };
+    let sources = vec![LocalAddress { address: "192.0.2.1:0".parse().unwrap(), options: None }];
+    let options = ConnectOptions { sources, ..ConnectOptions::default() };
     assert!(connect(&address.into(), &options).await.err().unwrap().is_local());
 }

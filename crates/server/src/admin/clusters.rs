@@ -49,20 +49,20 @@ fn limits(limits: &Limits) -> [(&'static str, u32); 4] {
 }
 
 /// What all workers counted of a host.
-struct Counts {
-    cx_active: u64,
-    cx_connect_fail: u64,
-    cx_total: u64,
-    rq_active: u64,
-    rq_error: u64,
-    rq_pending_active: u64,
-    rq_success: u64,
-    rq_timeout: u64,
-    rq_total: u64,
+pub(super) struct Counts {
+    pub(super) cx_active: u64,
+    pub(super) cx_connect_fail: u64,
+    pub(super) cx_total: u64,
+    pub(super) rq_active: u64,
+    pub(super) rq_error: u64,
+    pub(super) rq_pending_active: u64,
+    pub(super) rq_success: u64,
+    pub(super) rq_timeout: u64,
+    pub(super) rq_total: u64,
 }
 
 impl Counts {
-    fn of(host: &HostShared) -> Self {
+    pub(super) fn of(host: &HostShared) -> Self {
         let blocks = host.counters();
         let sum = |pick: fn(&nuncio_upstream::stats::HostCounters) -> &Counter| {
             blocks.iter().fold(0_u64, |n, b| n.wrapping_add(pick(b).value()))

@@ -134,7 +134,7 @@ fn command_line(o: &Options) -> Value {
         },
         "log_level": o.log_level,
         "component_log_level": o.component_log_level,
-        "log_format": o.log_format,
+        "log_format": o.log_format(),
         "log_path": o.log_path,
         "service_cluster": o.service_cluster,
         "service_node": o.service_node,

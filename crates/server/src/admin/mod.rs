@@ -31,6 +31,7 @@ use crate::config::Dump;
 use crate::dynamic::{DynamicRoutes, DynamicSecrets};
 use crate::explain::Explainer;
 use crate::log::Log;
+use crate::sinks::Sinks;
 use crate::stats::ProcessStats;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
@@ -107,6 +108,8 @@ pub struct Admin {
     pub registry: Registry,
     /// Resets of counters, intervals of histograms.
     pub history: RefCell<History>,
+    /// Who is told of the stats at each flush.
+    pub sinks: RefCell<Sinks>,
     /// Whether `/stats/recentlookups` was enabled.
     pub lookups: Cell<bool>,
     /// How often histograms are flushed; none: whenever stats are asked for.
@@ -133,11 +136,23 @@ impl Admin {
         table::dispatch(self, request)
     }
 
-    /// Ends an interval of the histograms, and sets the gauges that follow at flushes only.
+    /// Ends an interval of the histograms, sets the gauges that follow at flushes only, and tells the sinks.
     pub fn flush(&self) {
-        self.history.borrow_mut().flush(&self.registry);
+        let mut history = self.history.borrow_mut();
+        history.flush(&self.registry);
         if let Some(stats) = &self.stats {
             stats.flush(self.state());
+        }
+        let mut sinks = self.sinks.borrow_mut();
+        if !sinks.is_empty() {
+            stats::refresh(self);
+            let config = &self.stats_config;
+            history.tell(&self.registry, config, &mut |name, told| sinks.tell(name, None, told, config));
+            let clusters = self.clusters.borrow();
+            stats::tell_endpoints(&clusters, &mut history, config, &mut |name, tagged, told| {
+                sinks.tell(name, Some(tagged), told, config);
+            });
+            sinks.flush();
         }
     }
 

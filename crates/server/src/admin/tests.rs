@@ -36,6 +36,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         runtime: Runtime::default(),
         registry: Registry::new(),
         history: RefCell::default(),
+        sinks: RefCell::default(),
         lookups: Cell::default(),
         flush_interval: None,
         stats_config: Default::default(),

@@ -40,8 +40,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE", default_value = "", hide_default_value = true)]
     pub log_path: String,
     /// Log line format in spdlog's pattern syntax
-    #[arg(long, value_name = "FORMAT", default_value = log::DEFAULT_FORMAT)]
-    pub log_format: String,
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
     /// Escape C-style escape sequences in the log lines
     #[arg(long)]
     pub log_format_escaped: bool,
@@ -321,6 +321,11 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// `--log-format`, or the shape of a log line without it.
+    pub fn log_format(&self) -> &str {
+        self.log_format.as_deref().unwrap_or(log::DEFAULT_FORMAT)
     }
 
     /// `--component-log-level` taken apart.

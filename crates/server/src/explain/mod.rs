@@ -15,7 +15,7 @@ use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::explain::{Explanation, explain};
-use nuncio_downstream::listener::ListenerConfig;
+use nuncio_downstream::listener::{ListenerConfig, Reachable};
 use nuncio_downstream::world::World;
 use nuncio_net::dns::SystemResolver;
 use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions};
@@ -74,6 +74,7 @@ fn surroundings(
         stats: Registry::new(),
         runtime: runtime.clone(),
         node_cluster: node_cluster.into(),
+        listeners: Reachable::default(),
     })
 }
 

@@ -144,8 +144,11 @@ fn write_flag(flag: char, l: &Line<'_>, out: &mut String) {
         'R' => write!(out, "{h:02}:{mi:02}"),
         'T' | 'X' => write!(out, "{h:02}:{mi:02}:{s:02}"),
         'z' => write!(out, "+00:00"),
-        // Colour ranges: there are no colours here.
-        '^' | '$' => Ok(()),
+        // The message without the tags of a connection or stream, and those tags, which no line of ours has.
+        '+' => write!(out, "{}", l.text),
+        '*' => Ok(()),
+        // Colour ranges: there are no colours here; variables of the context, as in spdlog.
+        '^' | '$' | '&' => Ok(()),
         other => write!(out, "%{other}"),
     };
 }

@@ -36,6 +36,8 @@ pub struct Settings {
 pub struct Log {
     levels: Vec<AtomicU8>,
     pattern: Pattern,
+    /// The pattern of the bootstrap, which comes when some lines are written already.
+    configured: OnceLock<Pattern>,
     escaped: bool,
     path: Option<PathBuf>,
     out: Mutex<Option<File>>,
@@ -64,6 +66,7 @@ impl Log {
         let log = Self {
             levels: component::components().iter().map(|_| AtomicU8::new(settings.level as u8)).collect(),
             pattern: settings.pattern,
+            configured: OnceLock::new(),
             escaped: settings.escaped,
             path: settings.path,
             out: Mutex::new(out),
@@ -99,6 +102,11 @@ impl Log {
         }
     }
 
+    /// Lines have this shape from now on (`application_log_config`). The first call decides.
+    pub fn reshape(&self, pattern: Pattern) {
+        let _ = self.configured.set(pattern);
+    }
+
     /// Opens the file of `--log-path` anew, so that it may be rotated; keeps the old one where that fails.
     pub fn reopen(&self) -> io::Result<()> {
         if let Some(path) = &self.path {
@@ -126,13 +134,10 @@ impl Log {
         let metadata = event.metadata();
         let mut visitor = Text::default();
         event.record(&mut visitor);
-        if self.escaped {
-            visitor.text = pattern::escape(&visitor.text);
-        }
         let component = component::index(metadata.target());
         let wall = Clock::system().wall();
         let mut out = String::with_capacity(visitor.text.len() + 96);
-        self.pattern.write(
+        self.configured.get().unwrap_or(&self.pattern).write(
             &Line {
                 at: Civil::of(wall),
                 unix_seconds: wall.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
@@ -145,6 +150,9 @@ impl Log {
             },
             &mut out,
         );
+        if self.escaped {
+            out = pattern::escape(&out);
+        }
         out.push('\n');
         out
     }

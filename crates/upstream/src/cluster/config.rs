@@ -75,6 +75,8 @@ pub struct Tracked {
     pub timeout_budgets: bool,
     /// How large heads and bodies are.
     pub request_response_sizes: bool,
+    /// Each host's own stats.
+    pub per_endpoint: bool,
 }
 
 /// The key under which `HttpProtocolOptions` stand among a cluster's `typed_extension_protocol_options`.

@@ -7,7 +7,7 @@ use crate::hcm::stats::count_class;
 use crate::hcm::upgrade;
 use crate::route::Route;
 use nuncio_codec::head::{Known, Version};
-use nuncio_core::format::FormatContext;
+use nuncio_core::format::{FormatContext, LogType};
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
@@ -179,5 +179,9 @@ impl<D: Downstream> Stream<D> {
             response.headers.append(Known::Connection, value);
         }
         self.response_started = true;
+        if switches && self.hcm.config.log_times.on_tunnel {
+            self.info.bytes = self.down.bytes();
+            self.log(LogType::DownstreamTunnelSuccessfullyEstablished, now);
+        }
     }
 }

@@ -158,6 +158,15 @@ impl Bins {
         })
     }
 
+    /// A value for each bin in use, and how many samples it stands for: the value itself below 100, the middle of the
+    /// bin above.
+    pub(super) fn samples(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.iter().map(|(lower, width, n)| {
+            let value = if width > 1.0 { lower + width / 2.0 } else { lower };
+            (value as u64, n)
+        })
+    }
+
     /// The value below which a share `q` of the samples lies; none without samples.
     pub(super) fn quantile(&self, q: f64) -> Option<f64> {
         let total = self.count();

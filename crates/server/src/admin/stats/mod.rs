@@ -1,12 +1,14 @@
 //! `/stats`, `/stats/prometheus` and `/reset_counters`.
 
 mod bins;
+mod endpoints;
 mod prometheus;
 mod protobuf;
 mod sample;
 mod tags;
 mod text;
 
+pub(super) use endpoints::tell as tell_endpoints;
 pub use sample::History;
 
 use super::Admin;
@@ -14,6 +16,7 @@ use super::certs::days_until;
 use super::request::{Body, Request, Response};
 use super::search::Search;
 use crate::stats::Moment;
+use nuncio_core::lifecycle::ConnectionLimit;
 use nuncio_core::stats::StatsConfig;
 use sample::Kind;
 
@@ -114,7 +117,12 @@ impl<'a> Query<'a> {
 
 impl Filter<'_> {
     fn takes_name(&self, name: &str) -> bool {
-        self.config.shows(name) && self.search.as_ref().is_none_or(|s| s.is_match(name) != self.invert)
+        self.config.shows(name) && self.finds_name(name)
+    }
+
+    /// As [`takes_name`](Self::takes_name), for stats that `stats_matcher` does not know.
+    fn finds_name(&self, name: &str) -> bool {
+        self.search.as_ref().is_none_or(|s| s.is_match(name) != self.invert)
     }
 
     /// Whether no name is left out.
@@ -140,7 +148,8 @@ pub(super) fn stats(admin: &Admin, request: &Request) -> Response {
         return Response::error(400, "Invalid histogram_buckets type for non prometheus stats type");
     }
     refresh(admin);
-    let samples = sample::collect(&admin.registry, &admin.history.borrow(), &filter);
+    let mut samples = sample::collect(&admin.registry, &admin.history.borrow(), &filter);
+    endpoints::append(&admin.clusters.borrow(), &filter, &mut samples);
     flush_on_admin(admin);
     let buckets = buckets.unwrap_or(Buckets::Summary);
     match format {
@@ -177,8 +186,9 @@ fn exposition(admin: &Admin, request: &Request, filter: Filter<'_>, buckets: Opt
     // All types are shown, whichever is asked for.
     let kind = filter.kind.filter(|k| *k == Kind::Hidden);
     let filter = Filter { kind, ..filter };
-    let out =
+    let mut out =
         prometheus::print(&admin.registry, &admin.history.borrow(), &filter, buckets, &admin.stats_config);
+    endpoints::print(&admin.clusters.borrow(), &filter, &mut out);
     flush_on_admin(admin);
     if as_protobuf {
         let body = Body::Pieces(Box::new(out.protobuf()));
@@ -201,12 +211,13 @@ fn flush_on_admin(admin: &Admin) {
 }
 
 /// Brings the gauges that describe the process up to date.
-fn refresh(admin: &Admin) {
+pub(super) fn refresh(admin: &Admin) {
     if let Some(stats) = &admin.stats {
         stats.refresh(Moment {
             uptime: admin.clock.now().duration_since(admin.started),
             state: admin.state(),
             connections: (admin.connections)(),
+            refused: admin.lifecycle.connection_limit().map_or(0, ConnectionLimit::refused),
             days_left: admin.tls.first_expiry().map(|end| days_until(Some(end), admin.clock.wall())),
         });
     }

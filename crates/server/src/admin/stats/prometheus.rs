@@ -185,6 +185,19 @@ pub(super) fn print(
 }
 
 impl Printer {
+    /// Puts a family of plain numbers behind all others: its name with dots, and the labels and value of each series.
+    pub(super) fn append(&mut self, dotted: &str, kind: Type, series: impl Iterator<Item = (String, u64)>) {
+        let (name, mut lines) = (sanitised(dotted), Vec::new());
+        for (labels, n) in series {
+            self.rows.push(labels);
+            let row = self.rows.len() as u32 - 1;
+            lines.push(Line { row, suffix: Suffix::None, value: Shown::Number(n) });
+        }
+        if !lines.is_empty() {
+            self.families.push(Family { kind, dotted: dotted.to_owned(), name, lines });
+        }
+    }
+
     /// The same in the protobuf format.
     pub(super) fn protobuf(self) -> impl Iterator<Item = Vec<u8>> {
         let Self { families, rows, .. } = self;

@@ -2,6 +2,7 @@
 
 use super::Filter;
 use super::bins::{Bins, Bounds, bounds, default_bounds};
+use crate::sinks::Told;
 use nuncio_core::stats::{self, Block, Gauge, Registry, StatsConfig, Value};
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
@@ -203,6 +204,8 @@ pub struct History {
     flushed: HashMap<String, Bins>,
     /// What they gained in the interval before it.
     intervals: HashMap<String, Bins>,
+    /// What counters showed when sinks were last told.
+    told: HashMap<String, u64>,
 }
 
 impl History {
@@ -234,6 +237,38 @@ impl History {
             .filter(|(_, gained)| !gained.is_empty())
             .collect();
         self.flushed = now;
+    }
+
+    /// Calls `tell` with each stat in use that `config` shows: what counters have gained since the last call, the
+    /// levels of gauges, and what histograms gained in the interval that the last [`flush`](Self::flush) ended.
+    pub(crate) fn tell(
+        &mut self,
+        registry: &Registry,
+        config: &StatsConfig,
+        tell: &mut dyn FnMut(&str, Told),
+    ) {
+        each(registry, &mut |name, sample| {
+            if !sample.used() || !config.shows(name) {
+                return;
+            }
+            match sample {
+                Sample::Counter(n, _) => tell(name, Told::Counter(self.gained(name, n))),
+                Sample::Gauge(n, _) => tell(name, Told::Gauge(n)),
+                Sample::Histogram(_) | Sample::Text(_) => {}
+            }
+        });
+        for (name, bins) in self.intervals.iter().filter(|(name, _)| config.shows(name)) {
+            bins.samples().for_each(|(value, count)| tell(name, Told::Samples { value, count }));
+        }
+    }
+
+    /// What a counter that is now `n` has gained since this was asked last.
+    pub(super) fn gained(&mut self, name: &str, n: u64) -> u64 {
+        let before = match self.told.get_mut(name) {
+            Some(before) => std::mem::replace(before, n),
+            None => self.told.insert(name.to_owned(), n).unwrap_or(0),
+        };
+        n.wrapping_sub(before)
     }
 
     /// Whether [`shown`](Self::shown) has to know the sample's name.

@@ -13,7 +13,8 @@ pub(super) struct Tagged {
 }
 
 impl Tagged {
-    fn label(&mut self, name: &str, value: &str) {
+    /// Adds a label behind the others.
+    pub(super) fn label(&mut self, name: &str, value: &str) {
         let comma = if self.labels.is_empty() { "" } else { "," };
         // Writing to a String cannot fail.
         let _ = write!(self.labels, "{comma}{name}=\"{}\"", escape(value));

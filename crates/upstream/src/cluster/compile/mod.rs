@@ -106,11 +106,12 @@ impl ClusterConfig {
         let connect = timeout(connect_timeout.as_ref(), default, &cx.field("connect_timeout"));
         config.connect_timeout = connect.unwrap_or(Duration::from_millis(1));
         config.metadata = metadata.map(nuncio_core::config::metadata);
-        let pb::TrackClusterStats { timeout_budgets, request_response_sizes } =
+        let pb::TrackClusterStats { timeout_budgets, request_response_sizes, per_endpoint_stats } =
             track_cluster_stats.unwrap_or_default();
         config.track = super::Tracked {
             timeout_budgets: timeout_budgets || track_timeout_budgets,
             request_response_sizes,
+            per_endpoint: per_endpoint_stats,
         };
         config.turnover = Turnover {
             goes_at_once: ignore_health_on_host_removal,
@@ -144,7 +145,7 @@ impl ClusterConfig {
         let matches: Vec<_> = each
             .filter_map(|(i, m)| TransportMatch::compile(m, &cx.item("transport_socket_matches", i), owner))
             .collect();
-        let connect = options::compile(upstream_bind_config, upstream_connection_options, cx);
+        let connect = options::compile(&name, upstream_bind_config, upstream_connection_options, cx);
         let subsets = lb::subsets(lb_subset_config, cx);
         let health_check = HealthCheckConfig::compile(health_checks, cx);
         let outlier = match outlier_detection {

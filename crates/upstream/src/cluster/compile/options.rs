@@ -1,71 +1,118 @@
 //! How connections leave the machine.
 
-use nuncio_core::config::{CompileContext, socket_address};
-use nuncio_net::listen::{Keepalive, OptionState, SocketOption};
-use nuncio_net::stream::ConnectOptions;
+use nuncio_core::config::{CompileContext, socket_address, type_name};
+use nuncio_net::listen::{Keepalive, SocketOption};
+use nuncio_net::stream::{ConnectOptions, LocalAddress};
 use nuncio_proto::pb::envoy::config::cluster::v3::UpstreamConnectionOptions;
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
-use nuncio_proto::pb::envoy::config::core::v3::socket_option::{SocketState, Value};
-use std::time::Duration;
+use nuncio_proto::pb::envoy::config::upstream::local_address_selector::v3::DefaultLocalAddressSelector;
+use prost::Name as _;
 
+/// Compiles what cluster `name` says of its connections.
 pub(super) fn compile(
+    name: &str,
     bind: Option<pb::BindConfig>,
     connection: Option<UpstreamConnectionOptions>,
     cx: &CompileContext<'_>,
 ) -> Option<ConnectOptions> {
-    let mut options = ConnectOptions::default();
+    let mut options = match bind {
+        None => ConnectOptions::default(),
+        Some(bind) => compile_bind(name, bind, &cx.field("upstream_bind_config"))?,
+    };
     if let Some(UpstreamConnectionOptions { tcp_keepalive }) = connection {
-        options.keepalive = tcp_keepalive.map(keepalive);
-    }
-    if let Some(pb::BindConfig { source_address, freebind, socket_options }) = bind {
-        let cx = cx.field("upstream_bind_config");
-        if let Some(source) = source_address {
-            options.source = Some(socket_address(&source, &cx.field("source_address"))?);
-        }
-        options.freebind = freebind.unwrap_or(false);
-        for (i, option) in socket_options.into_iter().enumerate() {
-            options.options.push(socket_option(option, &cx.item("socket_options", i))?);
-        }
+        options.keepalive = tcp_keepalive.and_then(Keepalive::compile);
     }
     Some(options)
 }
 
-/// 0 leaves the kernel's value, as in Envoy.
-fn keepalive(message: pb::TcpKeepalive) -> Keepalive {
-    let pb::TcpKeepalive { keepalive_probes, keepalive_time, keepalive_interval } = message;
-    let seconds = |value: Option<u32>| value.filter(|v| *v > 0).map(|s| Duration::from_secs(s.into()));
-    Keepalive {
-        probes: keepalive_probes.filter(|n| *n > 0),
-        time: seconds(keepalive_time),
-        interval: seconds(keepalive_interval),
-    }
-}
-
-fn socket_option(message: pb::SocketOption, cx: &CompileContext<'_>) -> Option<SocketOption> {
-    let pb::SocketOption { level, name, value, state } = message;
-    let number = |value: i64, field: &str| {
-        let number = i32::try_from(value).ok();
-        if number.is_none() {
-            cx.field(field).error(format!("{value} is no number of a socket option"));
-        }
-        number
-    };
-    let value: Box<[u8]> = match value {
-        Some(Value::IntValue(value)) => Box::new(number(value, "int_value")?.to_ne_bytes()),
-        Some(Value::BufValue(bytes)) => bytes.into(),
-        None => {
-            cx.error("a value is required");
+fn compile_bind(name: &str, bind: pb::BindConfig, cx: &CompileContext<'_>) -> Option<ConnectOptions> {
+    let pb::BindConfig {
+        source_address,
+        freebind,
+        socket_options,
+        additional_source_addresses,
+        extra_source_addresses,
+        local_address_selector,
+    } = bind;
+    if let Some(pb::TypedExtensionConfig { name: _, typed_config }) = local_address_selector {
+        let kind = typed_config.map(|any| type_name(&any.type_url).to_owned()).unwrap_or_default();
+        if kind != DefaultLocalAddressSelector::full_name() {
+            cx.field("local_address_selector").error(format!(
+                "Didn't find a registered implementation for the selector with type URL: '{kind}'"
+            ));
             return None;
         }
-    };
-    Some(SocketOption {
-        level: number(level, "level")?,
-        name: number(name, "name")?,
-        value,
-        state: match SocketState::try_from(state) {
-            Ok(SocketState::StatePrebind) | Err(_) => OptionState::Prebind,
-            Ok(SocketState::StateBound) => OptionState::Bound,
-            Ok(SocketState::StateListening) => OptionState::Listening,
-        },
+    }
+    let of_cluster = format!("Cluster {name}'s upstream binding config");
+    if !additional_source_addresses.is_empty() && !extra_source_addresses.is_empty() {
+        cx.error(format!(
+            "Can't specify both `extra_source_addresses` and `additional_source_addresses` in the {of_cluster}"
+        ));
+        return None;
+    }
+    let further = compile_further(extra_source_addresses, &additional_source_addresses, cx)?;
+    let mut sources = Vec::new();
+    match source_address {
+        Some(source) => sources.push(LocalAddress {
+            address: socket_address(&source, &cx.field("source_address"))?,
+            options: None,
+        }),
+        None if further.is_empty() => {}
+        None => {
+            cx.error(format!(
+                "{of_cluster} has extra/additional source addresses but no source_address. Extra/additional \
+                 addresses cannot be specified if source_address is not set."
+            ));
+            return None;
+        }
+    }
+    if further.len() > 1 {
+        cx.error(format!(
+            "{of_cluster} has more than one extra/additional source addresses. Only one extra/additional source can \
+             be supported in BindConfig's extra_source_addresses/additional_source_addresses field"
+        ));
+        return None;
+    }
+    sources.extend(further);
+    if let [first, second] = &*sources
+        && first.address.is_ipv4() == second.address.is_ipv4()
+    {
+        cx.error(format!(
+            "{of_cluster} has two same IP version source addresses. Only two different IP version source addresses \
+             can be supported in BindConfig's source_address and extra_source_addresses/additional_source_addresses \
+             fields"
+        ));
+        return None;
+    }
+    Some(ConnectOptions {
+        sources,
+        freebind: freebind.unwrap_or(false),
+        keepalive: None,
+        options: SocketOption::compile_all(socket_options, cx)?,
     })
+}
+
+/// The source addresses beside the first, by either name of the field.
+fn compile_further(
+    extra: Vec<pb::ExtraSourceAddress>,
+    additional: &[pb::SocketAddress],
+    cx: &CompileContext<'_>,
+) -> Option<Vec<LocalAddress>> {
+    let mut sources = Vec::with_capacity(extra.len() + additional.len());
+    for (i, pb::ExtraSourceAddress { address, socket_options }) in extra.into_iter().enumerate() {
+        let cx = cx.item("extra_source_addresses", i);
+        let options = match socket_options {
+            None => None,
+            Some(pb::SocketOptionsOverride { socket_options }) => {
+                Some(SocketOption::compile_all(socket_options, &cx.field("socket_options"))?)
+            }
+        };
+        let address = socket_address(&address.unwrap_or_default(), &cx.field("address"))?;
+        sources.push(LocalAddress { address, options });
+    }
+    for (i, address) in additional.iter().enumerate() {
+        let address = socket_address(address, &cx.item("additional_source_addresses", i))?;
+        sources.push(LocalAddress { address, options: None });
+    }
+    Some(sources)
 }
