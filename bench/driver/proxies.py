@@ -1,7 +1,7 @@
 """The proxies beside each other: how each is started with an equivalent configuration.
 
 A variant names what the proxy does for each request: `plain`; `log-text` and `log-json` add a request id,
-x-forwarded-for and a file access log; `routes-N` matches the last of N prefix routes; `h2-h2` and `h2-h1` speak HTTP/2 with clients
+x-forwarded-for and a file access log; `routes-N` matches the last of N prefix routes, `routes-N-KIND` of others (exact paths, regexes, an exact header each); `h2-h2` and `h2-h1` speak HTTP/2 with clients
 and HTTP/2 or HTTP/1 with the upstream, as `grpc` and the `bulk-` variants do, whose calls and bodies differ; `tls-h1` is HTTP/1
 over TLS with clients, as are `handshake-…` and `bulk-tls-h1`; `answers` answers by itself.
 """
@@ -41,12 +41,22 @@ def http2_clients(variant):
     return variant.startswith(('h2', 'grpc', 'bulk-h2'))
 
 
+def route_list(variant):
+    """(how many routes, of what kind) of `routes-N` (by prefix) or `routes-N-KIND`."""
+    _, n, *kind = variant.split('-')
+    return int(n), kind[0] if kind else 'prefix'
+
+
 def bootstrap(variant, port, upstream, folder, admin, clusters=1):
     """The Envoy v3 bootstrap of a variant, as JSON (which is YAML too)."""
     routes = [{'match': {'prefix': '/'}, 'route': {'cluster': 'c0'}}]
     if variant.startswith('routes-'):
-        n = int(variant.split('-')[1])
-        routes = [{'match': {'prefix': '/service-%05d/' % i}, 'route': {'cluster': 'c0'}} for i in range(n)]
+        n, kind = route_list(variant)
+        match = {'prefix': lambda i: {'prefix': '/service-%05d/' % i},
+                 'exact': lambda i: {'path': '/service-%05d/x' % i},
+                 'regex': lambda i: {'safe_regex': {'regex': '/service-%05d/[a-z]+' % i}},
+                 'header': lambda i: {'prefix': '/', 'headers': [{'name': ':path', 'string_match': {'exact': '/service-%05d/x' % i}}]}}[kind]
+        routes = [{'match': match(i), 'route': {'cluster': 'c0'}} for i in range(n)]
     if variant == 'answers':
         routes = [{'match': {'prefix': '/'}, 'direct_response': {'status': 200, 'body': {'inline_string': 'hello, bench'}}}]
     hcm = {'@type': TYPES + 'filters.network.http_connection_manager.v3.HttpConnectionManager', 'stat_prefix': 'bench', 'codec_type': 'AUTO',
@@ -95,7 +105,9 @@ def nginx_conf(variant, port, upstream, folder, single_process):
         headers = 'proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Request-Id $request_id;'
     locations = 'location / { proxy_pass http://up; }'
     if variant.startswith('routes-'):
-        locations = '\n'.join('location /service-%05d/ { proxy_pass http://up; }' % i for i in range(int(variant.split('-')[1])))
+        n, kind = route_list(variant)
+        place = {'prefix': '/service-%05d/', 'regex': '~ ^/service-%05d/[a-z]+$'}.get(kind, '= /service-%05d/x')
+        locations = '\n'.join('location %s { proxy_pass http://up; }' % (place % i) for i in range(n))
     tls = 'ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate %s/cert.pem; ssl_certificate_key %s/key.pem;' % (folder, folder) if secured(variant) else ''
     listen = ' ssl' if secured(variant) else ' http2' if http2_clients(variant) else ''
     return '''daemon off; %s worker_processes 1; error_log %s/error.log crit; pid %s/nginx.pid; worker_rlimit_nofile 20000;
@@ -128,10 +140,12 @@ def haproxy_cfg(variant, port, upstream, folder):
   log-format %s''' % fmt
     bind = ' proto h2' if http2_clients(variant) else ' ssl crt %s/both.pem' % folder if secured(variant) else ''
     if variant.startswith('routes-'):
-        # HAProxy's way: one map file with prefixes, looked up as a tree.
+        # HAProxy's way: one map file, looked up as a tree; regexes one after another.
+        n, kind = route_list(variant)
+        line, find = {'prefix': ('/service-%05d/ up\n', 'beg'), 'regex': ('^/service-%05d/[a-z]+$ up\n', 'reg')}.get(kind, ('/service-%05d/x up\n', 'str'))
         with open(os.path.join(folder, 'routes.map'), 'w') as f:
-            f.writelines('/service-%05d/ up\n' % i for i in range(int(variant.split('-')[1])))
-        extra = 'use_backend %%[path,map_beg(%s/routes.map)]' % folder
+            f.writelines(line % i for i in range(n))
+        extra = 'use_backend %%[path,map_%s(%s/routes.map)]' % (find, folder)
     return '''global
   nbthread 1
   maxconn 15000

@@ -7,7 +7,7 @@ from . import loading, measure
 from .processes import NotReady
 
 # name -> variants of the configuration
-LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000'], 'protocols': ['h2-h2', 'h2-h1', 'tls-h1'],
+LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000', 'routes-2000-exact', 'routes-2000-header', 'routes-2000-regex'], 'protocols': ['h2-h2', 'h2-h1', 'tls-h1'],
                   'grpc': ['grpc'], 'handshakes': ['handshake-ecdsa', 'handshake-rsa'], 'bulk': ['bulk-h1-h1', 'bulk-tls-h1', 'bulk-h2-h1', 'bulk-h2-h2']}
 # Of these only CPU time is counted: valgrind knows no instruction that speeds ciphers up, and bodies are the kernel's work.
 CPU_ONLY = ('handshakes', 'bulk')

@@ -1,4 +1,4 @@
-"""Mirrored requests while they stream, and what the router's own configuration says of headers and counts."""
+"""Mirrored requests while they stream, and tunnels whose client talks early."""
 from harness import *
 
 LOG = '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%'
@@ -124,3 +124,19 @@ async def _(t):
     await t.stat_until('cluster.cs.upstream_rq_200', lambda v: v == 2)
     await t.stat_until('cluster.c1.upstream_rq_200', lambda v: v == 2)
     t.see('hosts', sorted((m.h('host'), body_repr(m.body)) for m in u.reqs + s.reqs))
+
+
+@case('connect_early_data_passes')
+async def _(t):
+    """A CONNECT whose client talks before it is answered."""
+    async def h(s):
+        s.respond(200)
+    u = await t.h2up('u1', h)
+    routes = [{'match': {'connect_matcher': {}}, 'route': {'cluster': 'c1', 'upgrade_configs': [{'upgrade_type': 'CONNECT'}]}}]
+    await t.start(simple(t, clusters=[cluster('c1', u, h2=True)], routes=routes, log='%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%', opts='{upgrade_configs: [{upgrade_type: CONNECT}]}'))
+    conn = await t.conn()
+    conn.send(b'CONNECT a.example:80 HTTP/1.1\r\nhost: a.example:80\r\n\r\nearly')
+    t.see('status', (await conn.response(method='CONNECT')).status)
+    conn.close()
+    await t.stat_until('http.in.downstream_rq_active', lambda v: v == 0)
+    t.see('log', await t.logs())
