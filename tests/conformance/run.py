@@ -234,7 +234,7 @@ async def main():
     if not chosen:
         sys.exit('no case matches')
     start = time.monotonic()
-    if any(c.group == 'tls' for c in chosen):
+    if any('tls' in c.id for c in chosen):
         harness.certs()
     try:
         if a.record or a.check:

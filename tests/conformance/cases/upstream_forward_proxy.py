@@ -1,4 +1,7 @@
 """Dynamic forward proxy: the request's host is looked up, and is the host."""
+import os
+import ssl
+
 from harness import *
 
 LOG = '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_HOST% %UPSTREAM_HOST_NAME% %UPSTREAM_CLUSTER%'
@@ -233,3 +236,47 @@ async def forward_proxy_refused_configurations(t):
         'failure_max_below_base': await refused(t, [dfp(dns=cache('{dns_failure_refresh_rate: {base_interval: 2s, max_interval: 1s}}'))]),
         'empty_filter': await refused(t, [dfp()], [http_filter('f', 'dynamic_forward_proxy.v3.FilterConfig')]),
     })
+
+
+# ---- secured
+
+async def secured(t, seen):
+    """An upstream with a certificate for up.example, and a cluster that trusts its issuer."""
+    d = certs()
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ctx.load_cert_chain(os.path.join(d, 'up.crt'), os.path.join(d, 'up.key'))
+    ctx.sni_callback = lambda _, name, __: seen.append(name)
+    tls = {'name': 'tls', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', 'common_tls_context': {'validation_context': {'trusted_ca': {'filename': os.path.join(d, 'ca.crt')}}}}}
+    return await t.up('a', tls=ctx), dfp(extra={'transport_socket': tls})
+
+
+@case()
+async def forward_proxy_tls_certificate_of_another(t):
+    """Without any options the host's name is asked for, and its certificate has to be for it."""
+    seen = []
+    a, c = await secured(t, seen)
+    await t.start(simple(t, clusters=[c], filters=[flt()], log='%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_HOST_NAME%'))
+    t.see('r', (await t.req('/', host=at(a))).status)
+    t.see('sni', seen)
+    t.see('log', await t.logs())
+
+
+@case()
+async def forward_proxy_tls_by_the_hosts_name(t):
+    """The name is that of the request, wherever the filter state leads it."""
+    seen = []
+    a, c = await secured(t, seen)
+    objs = [{'object_key': 'envoy.upstream.dynamic_' + k, 'format_string': {'text_format_source': {'inline_string': v}}} for k, v in (('host', 'localhost'), ('port', str(a.port)))]
+    f = http_filter('fs', 'set_filter_state.v3.Config', {'on_request_headers': objs})
+    await t.start(simple(t, clusters=[c], filters=[f, flt(extra='{allow_dynamic_host_from_filter_state: true}')], log='%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_HOST_NAME%'))
+    t.see('r', (await t.req('/', host='up.example')).status)
+    t.see('sni', seen)
+    t.see('log', await t.logs())
+
+
+@case()
+async def forward_proxy_tls_default_port(t):
+    _, c = await secured(t, [])
+    await t.start(simple(t, clusters=[c], filters=[flt()], log='%RESPONSE_FLAGS% %UPSTREAM_HOST%'))
+    t.see('r', (await t.req('/', host='127.0.0.1')).status)
+    t.see('log', await t.logs())
