@@ -156,6 +156,8 @@ pub struct Dump {
     pub listeners: Vec<Dumped>,
     /// Static clusters in order.
     pub clusters: Vec<Dumped>,
+    /// Static secrets in order.
+    pub secrets: Vec<Dumped>,
     /// When they were loaded.
     pub loaded: SystemTime,
 }
@@ -230,12 +232,14 @@ fn compile(
         sink.set_regex_limits(runtime_keys::regex_limits(&config.runtime));
     }
     let tls = TlsManager::new(registry);
-    for resource in secrets {
+    let keep = |resource: Resource| {
         let cx = resource.context(sink);
         if let Some(secret) = cx.decode(resource.bytes()) {
             tls.add_static(secret, &cx);
         }
-    }
+        Dumped::new(resource)
+    };
+    let secrets: Vec<Dumped> = secrets.into_iter().map(keep).collect();
     let around = ClusterSurroundings { tls: tls.clone(), dns_caches: extensions.dns_caches.clone() };
     let (compiled_clusters, clusters) = clusters_of(clusters, sink, &around);
     // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
@@ -271,7 +275,7 @@ fn compile(
         listeners: compiled_listeners,
         surroundings,
         log_files,
-        dump: Dump { bootstrap: Dumped::new(bootstrap), listeners, clusters, loaded: now },
+        dump: Dump { bootstrap: Dumped::new(bootstrap), listeners, clusters, secrets, loaded: now },
     })
 }
 
@@ -363,6 +367,7 @@ impl Surroundings {
                 SecretKind::Certificate => "TlsCertificateSdsApi",
                 SecretKind::Validation => "CertificateValidationContextSdsApi",
                 SecretKind::TicketKeys => "TlsSessionTicketKeysSdsApi",
+                SecretKind::Generic => "GenericSecretSdsApi",
             });
         }
         if clusters.clusters.iter().any(|c| matches!(c.discovery.source, HostSource::Eds(_))) {

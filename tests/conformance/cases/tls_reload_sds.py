@@ -617,3 +617,31 @@ refused('file_is_not_there', lambda t: {'tls_certificate_sds_secret_configs': [s
 refused('directory_is_not_there', lambda t: {'tls_certificate_sds_secret_configs': [sds(t, watched='/nonexistent/x')]})
 refused('beside_a_certificate', lambda t: {'tls_certificates': [pair('a')], 'tls_certificate_sds_secret_configs': [sds(t)]})
 refused('nothing_wrong', lambda t: {'tls_certificate_sds_secret_configs': [sds(t)]})
+
+
+# ---- static secrets in the dump
+
+def dumped(name, *secrets):
+    @case('static_secret_in_config_dump_' + name)
+    async def f(t):
+        c = config(t, [tls_listener(t, {'tls_certificates': [pair('a')]})], [], NODE)
+        c['static_resources']['secrets'] = list(secrets)
+        await t.start(c)
+        t.see('dump', steady((await t.admin('/config_dump?resource=static_secrets'))[1]))
+        boot = steady((await t.admin('/config_dump?mask=bootstrap'))[1])
+        t.see('bootstrap', boot['configs'][0]['bootstrap']['static_resources'].get('secrets'))
+
+
+dumped('certificate', {'name': 's', 'tls_certificate': {'certificate_chain': {'inline_string': 'no matter'}, 'private_key': {'inline_string': 'secret'}}})
+dumped('authority', {'name': 's', 'validation_context': {'trusted_ca': {'inline_string': 'no matter'}}})
+dumped('ticket_keys', {'name': 's', 'session_ticket_keys': {'keys': [{'inline_string': 'k'}]}})
+dumped('generic', {'name': 's', 'generic_secret': {'secret': {'inline_string': 'hush'}}})
+dumped('of_every_name', {'name': 'b', 'generic_secret': {'secret': {'inline_bytes': 'aHVzaA=='}}}, {'name': 'a', 'generic_secret': {'secret': {'environment_variable': 'HOME'}}})
+
+
+@case()
+async def refused_duplicate_generic_secret(t):
+    c = config(t, [tls_listener(t, None)], [], NODE)
+    c['static_resources']['secrets'] = [{'name': 's', 'generic_secret': {'secret': {'inline_string': 'x'}}}] * 2
+    code, _ = await t.run_to_end(c, args=['--mode', 'validate'])
+    t.see('code', code)

@@ -19,6 +19,8 @@ pub enum SecretKind {
     Validation,
     /// `session_ticket_keys`
     TicketKeys,
+    /// `generic_secret`
+    Generic,
 }
 
 impl SecretKind {
@@ -28,6 +30,7 @@ impl SecretKind {
             Type::TlsCertificate(_) => Self::Certificate,
             Type::ValidationContext(_) => Self::Validation,
             Type::SessionTicketKeys(_) => Self::TicketKeys,
+            Type::GenericSecret(_) => Self::Generic,
         }
     }
 
@@ -37,6 +40,7 @@ impl SecretKind {
             Self::Certificate => "tls_certificate",
             Self::Validation => "validation_context",
             Self::TicketKeys => "session_ticket_keys",
+            Self::Generic => "generic_secret",
         }
     }
 }
@@ -192,7 +196,9 @@ impl SecretFeed {
             }
             Some(Type::ValidationContext(v)) => (&v.watched_directory, vec![&v.trusted_ca, &v.crl]),
             // As in Envoy, they are read once.
-            Some(Type::SessionTicketKeys(_)) | None => return Vec::new(),
+            Some(Type::SessionTicketKeys(_)) => return Vec::new(),
+            // No context is made of them.
+            Some(Type::GenericSecret(_)) | None => return Vec::new(),
         };
         let mut watched: Vec<WatchedFiles> = Vec::new();
         let mut add = |directory: &Path| match watched.iter_mut().find(|w| w.directory == directory) {
@@ -234,7 +240,7 @@ fn resolved(secret: &pb::Secret, cx: &CompileContext<'_>) -> Result<pb::Secret, 
                 resolve_one(key, &cx.item("keys", i))?;
             }
         }
-        None => {}
+        Some(Type::GenericSecret(_)) | None => {}
     }
     Ok(secret)
 }
@@ -266,7 +272,7 @@ fn checked(secret: &pb::Secret, cx: &CompileContext<'_>) -> Result<(), Reported>
         Some(Type::SessionTicketKeys(value)) => {
             TicketKeys::compile(value, &cx.field("session_ticket_keys")).is_some()
         }
-        None => true,
+        Some(Type::GenericSecret(_)) | None => true,
     };
     if good { Ok(()) } else { Err(Reported) }
 }

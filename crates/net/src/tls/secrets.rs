@@ -54,9 +54,7 @@ impl TlsManager {
     pub fn add_static(&self, secret: pb::Secret, cx: &CompileContext<'_>) {
         let pb::Secret { name, r#type } = secret;
         let Some(value) = r#type else {
-            if !cx.told_of("generic_secret") {
-                cx.error("Secret type not implemented");
-            }
+            cx.error("Secret type not implemented");
             return;
         };
         let kind = SecretKind::of(&value);
@@ -65,6 +63,7 @@ impl TlsManager {
                 SecretKind::Certificate => "TlsCertificate",
                 SecretKind::Validation => "CertificateValidationContext",
                 SecretKind::TicketKeys => "TlsSessionTicketKeys",
+                SecretKind::Generic => "GenericSecret",
             };
             cx.field("name").error(format!("Duplicate static {kind} secret name {name}"));
         }

@@ -183,6 +183,12 @@ fn dynamic_route(route: &DynamicRoute) -> Wire {
 fn secrets(admin: &Admin, wanted: impl Fn(&str) -> bool) -> Wire {
     let known = admin.secrets.borrow();
     let mut out = Wire::default();
+    for secret in admin.dump.secrets.iter().filter(|s| wanted(&s.name)) {
+        // As in Envoy, without the time at which it was loaded.
+        let item = text(Wire::default(), 1, &secret.name).with(3, any(SECRET, &secret.bytes).bytes());
+        // `static_secrets`
+        out.add(1, item.bytes());
+    }
     for DynamicSecret { feed, version, updated } in known.iter().filter(|s| wanted(&s.feed.name)) {
         let present = feed.present();
         let bytes = present.as_ref().map_or_else(
@@ -211,6 +217,7 @@ fn bootstrap(admin: &Admin) -> Wire {
     let mut resources = Wire::default();
     dump.listeners.iter().for_each(|l| resources.add(1, &l.bytes));
     dump.clusters.iter().for_each(|c| resources.add(2, &c.bytes));
+    dump.secrets.iter().for_each(|s| resources.add(3, &s.bytes));
     let mut out = Wire::default().merged(bytes);
     out.add(1, &admin.node_bytes);
     if !resources.bytes().is_empty() {
