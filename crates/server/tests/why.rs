@@ -263,6 +263,21 @@ fn limits_of_size_and_time() {
     explains(&file, GET, "route-timeout", &["GET /x", "routes[0].route.timeout", "response_timeout"]);
     let idle = config("stream_idle_timeout: 0.05s", TO_C, &cluster("c", address, ""));
     explains(&idle, GET, "stream-timeout", &[&format!("{HCM}.stream_idle_timeout"), "bootstrap.yaml:12:11"]);
+    let late = config("request_headers_timeout: 0.05s", TO_C, &cluster("c", address, ""));
+    explains(
+        &late,
+        b"GET / HTTP/1.1\r\n",
+        "stream-timeout",
+        &["head was not complete", &format!("{HCM}.request_headers_timeout"), "bootstrap.yaml:12:11"],
+    );
+    let slashes =
+        config("path_with_escaped_slashes_action: REJECT_REQUEST", TO_C, &cluster("c", address, ""));
+    explains(
+        &slashes,
+        b"GET /a%2Fb HTTP/1.1\r\nhost: a.example\r\n\r\n",
+        "path-refused",
+        &["GET /a", "escaped slash", &format!("{HCM}.path_with_escaped_slashes_action")],
+    );
     let small = config("max_request_headers_kb: 1", TO_C, &cluster("c", address, ""));
     let large = format!("GET / HTTP/1.1\r\nhost: a.example\r\nx: {}\r\n\r\n", "y".repeat(2000));
     explains(

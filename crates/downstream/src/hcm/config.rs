@@ -206,6 +206,8 @@ const EXPLAINED: &[&str] = &[
     "stream_idle_timeout",
     "request_timeout",
     "request_headers_timeout",
+    "path_with_escaped_slashes_action",
+    "normalize_path",
 ];
 
 /// The network filter `envoy.filters.network.http_connection_manager`.

@@ -126,7 +126,7 @@ pub enum Outcome {
 /// The compiled policy, shared by all workers.
 #[derive(Clone, Debug)]
 pub struct RequestPolicy {
-    normalization: Normalization,
+    pub(crate) normalization: Normalization,
     early_mutations: Arc<[OrderedMutations]>,
     forwarding: Forwarding,
     request_ids: RequestIds,

@@ -2,6 +2,7 @@
 
 use super::{path_of_table, spot_of_route, tell_of};
 use crate::hcm::deadlines::Timeout;
+use crate::hcm::normalize::EscapedSlashes;
 use crate::hcm::stream::Stream;
 use crate::route::{Action, ClusterSpecifier, Found, MatchContext, PeerCertificate, Route};
 use nuncio_codec::head::{Known, RequestHead};
@@ -197,6 +198,41 @@ pub(crate) fn maintenance<D>(stream: &Stream<D>, cluster: &str) {
         cause: format!("cluster '{cluster}' is in maintenance mode"),
         change: format!("unset the runtime key `upstream.maintenance_mode.{cluster}`"),
         spot: Spot { path: "layered_runtime".into(), place: None },
+    });
+}
+
+/// The request's head was not complete in time.
+#[cold]
+pub(crate) fn late_head<D>(stream: &Stream<D>) {
+    let field = "request_headers_timeout";
+    tell_of(stream, Why::StreamTimeout, field, || Note {
+        cause: "the request's head was not complete in time".into(),
+        change: "raise it, or set it to 0s for no limit".into(),
+        spot: stream.hcm.config.places.spot(field),
+    });
+}
+
+/// A request's path is none that may go on.
+#[cold]
+pub(crate) fn path_refused<D>(stream: &Stream<D>) {
+    let path = stream.heads.request.path();
+    let slashes = stream.hcm.config.policy.normalization.escaped_slashes;
+    let (what, field, change) = if path.contains(&b'#') {
+        ("has a fragment", "", "let the client leave it out")
+    } else if slashes != EscapedSlashes::KeepUnchanged {
+        // What was unescaped is no longer to be told from what came so.
+        (
+            "had an escaped slash, or cannot be normalised",
+            "path_with_escaped_slashes_action",
+            "set it to UNESCAPE_AND_FORWARD or KEEP_UNCHANGED, if hosts read such paths as the routes do",
+        )
+    } else {
+        ("cannot be normalised", "normalize_path", "let the client send a path that stays below `/`")
+    };
+    tell_of(stream, Why::PathRefused, field, || Note {
+        cause: format!("the path of {} {what}", request(&stream.heads.request)),
+        change: change.into(),
+        spot: stream.hcm.config.places.spot(field),
     });
 }
 

@@ -25,7 +25,16 @@ type Meaning = (Why, &'static str, &'static str, &'static str);
 /// What it means, by its text in the log.
 pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
     let client = side == Side::Client;
-    let rows: [(&str, Meaning); 22] = [
+    let rows: [(&str, Meaning); 23] = [
+        (
+            "Secret is not supplied by SDS",
+            (
+                Why::SecretMissing,
+                "a secret that the TLS context names has not come, or what came was refused",
+                "",
+                "look in this log for `Filesystem config update` of its file, and at `sds.NAME.update_rejected`",
+            ),
+        ),
         (
             "certificate has expired",
             (

@@ -129,10 +129,12 @@ impl<D: Downstream> Stream<D> {
             }
             Refusal::FailedPathNormalization(reply) => {
                 stats.downstream_rq_failed_path_normalization.inc();
+                why::path_refused(self);
                 reply
             }
             Refusal::RedirectedWithNormalizedPath(reply) => {
                 stats.downstream_rq_redirected_with_normalized_path.inc();
+                why::path_refused(self);
                 reply
             }
             Refusal::RejectedViaIpDetection(reply) => {
@@ -157,6 +159,7 @@ impl<D: Downstream> Stream<D> {
             }
             BadHead::HeadersTimeout => {
                 self.hcm.stats.downstream_rq_header_timeout.inc();
+                why::late_head(self);
                 self.reply(LocalReply::request_headers_timeout()).await
             }
             BadHead::Timeout(timeout) => self.timed_out(timeout).await,
