@@ -138,5 +138,6 @@ async def per_endpoint_to_sinks(t):
     cfg['stats_sinks'] = [{'name': 's', 'typed_config': {'@type': 'type.googleapis.com/envoy.config.metrics.v3.DogStatsdSink', 'address': {'socket_address': {'address': '127.0.0.1', 'port_value': port}}}}]
     await t.start(cfg)
     await t.req('/')
-    await t.until(lambda: any('endpoint.rq_total:1' in l for l in got))
+    # Ten stats of each of two hosts, at one flush after the request.
+    await t.until(lambda: any('endpoint.rq_total:1' in l for l in got) and len({l.split(':')[0] + l.partition('|')[2] for l in got if 'endpoint' in l}) == 20)
     t.see('names', sorted({t.mask(re.sub(r':\d+\|', ':<n>|', l)) for l in got if 'endpoint' in l}))
