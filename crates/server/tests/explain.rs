@@ -153,6 +153,17 @@ fn the_admin_port_explains_and_leaves_no_trace() {
         assert_eq!(json["routing"][2]["name"], "route", "{json}");
     }
     assert_eq!(stats(), before);
+    let state = |path: &str, filter: &str| {
+        let got = server.ask("GET", &format!("/explain?request=http://x{path}&listener=web&format=json"));
+        let json: serde_json::Value = serde_json::from_str(&got.body).unwrap();
+        let filters = json["filters"].as_array().unwrap();
+        let found = filters.iter().find(|f| f["name"] == filter).unwrap_or_else(|| panic!("{json}"));
+        (found["state"].as_str().unwrap().to_owned(), found["per_route"].as_array().unwrap().len())
+    };
+    assert_eq!(state("/report", "limit"), ("left out: it takes from what requests share".into(), 1));
+    assert_eq!(state("/report", "authz"), ("has no part in this route".into(), 1));
+    assert_eq!(state("/", "authz"), ("left out: it waits for something".into(), 0));
+    assert_eq!(state("/", "rules"), ("in force".into(), 0));
     for (target, status, part) in [
         ("/explain", 400, "usage"),
         ("/explain?request=-Zzz", 400, "not known"),

@@ -366,10 +366,14 @@ fn converse(
 }
 
 impl FilterFact {
-    /// A filter of the chain, and what the route says of it.
-    pub(crate) fn new(standing: Standing, left_out: bool) -> Self {
-        let Standing { name, place, state, per_route, made: _, rehearses: _ } = standing;
-        let state = if left_out { "left out: it waits, or takes from what others share" } else { state };
+    /// A filter of the chain, and what the route says of it. `waits`: it was left out because it waits.
+    pub(crate) fn new(standing: Standing, waits: bool) -> Self {
+        let Standing { name, place, state, per_route, made, rehearses } = standing;
+        let state = match (made, rehearses, waits) {
+            (true, false, _) => "left out: it takes from what requests share",
+            (true, true, true) => "left out: it waits for something",
+            _ => state,
+        };
         Self { name: name.to_string(), place, state, per_route }
     }
 }

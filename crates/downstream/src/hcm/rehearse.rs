@@ -82,18 +82,18 @@ impl Hcm {
         }
     }
 
-    /// The filters of a chain, and what part they have in a stream of this route; those of these names were left out.
+    /// The filters of a chain, and what part they have in a stream of this route; those of these names were left out, for they wait.
     pub(crate) fn filter_facts(
         &self,
         chain: Option<usize>,
         route: Option<&Arc<Route>>,
-        left_out: &[Arc<str>],
+        waiting: &[Arc<str>],
     ) -> Vec<FilterFact> {
         let whole = Self::new(Arc::clone(&self.config), &self.world, Rc::clone(&self.draining));
         let standings = chain.and_then(|id| whole.chain(id)).map(|chain| chain.standings(route));
         let facts = standings.into_iter().flatten().map(|standing| {
-            let left_out = standing.made && (!standing.rehearses || left_out.contains(&standing.name));
-            FilterFact::new(standing, left_out)
+            let waits = waiting.contains(&standing.name);
+            FilterFact::new(standing, waits)
         });
         facts.collect()
     }
