@@ -66,6 +66,10 @@ pub fn http_filters(dns_caches: &DnsCaches) -> Result<Table<dyn AnyHttpFilterFac
         ("envoy.extensions.filters.http.cors.v3.Cors", Box::new(http::cors::CorsFactory)),
         ("envoy.extensions.filters.http.csrf.v3.CsrfPolicy", Box::new(http::csrf::CsrfFactory)),
         (
+            "envoy.extensions.filters.http.custom_response.v3.CustomResponse",
+            Box::new(http::custom_response::CustomResponseFactory),
+        ),
+        (
             "envoy.extensions.filters.http.decompressor.v3.Decompressor",
             Box::new(http::decompressor::DecompressorFactory),
         ),
@@ -104,6 +108,7 @@ pub fn http_filters(dns_caches: &DnsCaches) -> Result<Table<dyn AnyHttpFilterFac
             "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
             Box::new(http::local_ratelimit::LocalRateLimitFactory),
         ),
+        ("envoy.extensions.filters.http.on_demand.v3.OnDemand", Box::new(http::on_demand::OnDemandFactory)),
         ("envoy.extensions.filters.http.rbac.v3.RBAC", Box::new(http::rbac::RbacFactory)),
         ("envoy.extensions.filters.http.router.v3.Router", Box::new(http::router::RouterFactory)),
         (

@@ -147,6 +147,25 @@ fn filters() {
 }
 
 #[test]
+fn limits_and_rules() {
+    let app = Upstream::start("app");
+    let server = Server::start(&example("limits-and-rules.yaml", &[&app]), &[]);
+    let web = server.listener("web");
+    let ask = |method: &str, customer: &str| request(web, method, "/", &[customer], "");
+    let statuses = |customer: &str| -> Vec<u16> { (0..4).map(|_| ask("GET", customer).status).collect() };
+    assert_eq!(statuses("x-customer: one"), [200, 429, 429, 429]);
+    assert_eq!(statuses("x-customer: pays"), [200, 200, 200, 429]);
+    let got = ask("GET", "x-customer: one");
+    assert_eq!((got.status, got.body.as_str()), (429, "Come back in a minute.\n"));
+    assert_eq!(ask("POST", "x-other: x").body, "RBAC: access denied");
+    let call = ["content-type: application/grpc", "x-customer: two"];
+    assert_eq!(request(web, "GET", "/a.Service/Method", &call, "").status, 200);
+    let stats = server.ask("GET", "/stats").body;
+    assert!(stats.contains("http.web.rbac.policy.readers.allowed: 5"), "{stats}");
+    assert!(stats.contains("all.http_local_rate_limit.rate_limited: 5"), "{stats}");
+}
+
+#[test]
 fn canary_weights() {
     let (stable, canary) = (Upstream::start("stable"), Upstream::start("canary"));
     let server = Server::start(&example("canary-weights.yaml", &[&stable, &canary]), &[]);

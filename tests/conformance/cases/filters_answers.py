@@ -1,7 +1,8 @@
 """custom_response and on_demand: other answers in place of the upstream's or the proxy's own."""
 from harness import *
 
-LOG = '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%'
+LOG = '%RESPONSE_CODE% %RESPONSE_FLAGS%'
+DETAILS = LOG + ' %RESPONSE_CODE_DETAILS%'
 H = lambda *hs, **k: dict(headers=list(hs), **k)
 T = 'type.googleapis.com/'
 LOCAL = lambda **k: {'action': {'name': 'a', 'typed_config': {'@type': T + 'envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy', **k}}}
@@ -22,11 +23,11 @@ def answer(m, n):
     return resp(code, 'of the upstream', [('x-r', '1'), ('content-type', 'text/html')])
 
 
-def answered(name, cfg, reqs, routes=None, filters=(), after=(), opts=None, respond=answer):
+def answered(name, cfg, reqs, routes=None, filters=(), after=(), opts=None, respond=answer, log=LOG):
     @case('custom_response_' + name)
     async def _(t):
         u = await t.up('u1', respond)
-        await t.start(simple(t, filters=[*filters, CR(cfg), *after], routes=routes, log=LOG, opts=opts))
+        await t.start(simple(t, filters=[*filters, CR(cfg), *after], routes=routes, log=log, opts=opts))
         for i, k in enumerate(reqs):
             t.see('%d' % i, await t.req(**k))
         t.see('up', u.reqs, only={'x-q'})
@@ -41,6 +42,9 @@ answered('local_without_body', LIST((IS(CODE, '503'), LOCAL(status_code=418))), 
 answered('local_headers', LIST((IS(CODE, '503'), LOCAL(body=TEXT('sorry'), response_headers_to_add=[{'header': {'key': 'x-a', 'value': '%RESPONSE_CODE%'}}, {'header': {'key': 'x-r', 'value': '2'}}, {'header': {'key': 'content-type', 'value': 'text/x'}, 'append_action': 'OVERWRITE_IF_EXISTS_OR_ADD'}]))), [H(path='/503')])
 answered('local_format', LIST((IS(CODE, '503'), LOCAL(body=TEXT('old'), body_format={'text_format_source': TEXT('%RESPONSE_CODE% %LOCAL_REPLY_BODY% %REQ(:path)%')}))), [H(path='/503')])
 answered('local_format_json', LIST((IS(CODE, '503'), LOCAL(status_code=500, body_format={'json_format': {'code': '%RESPONSE_CODE%', 'path': '%REQ(:path)%'}}))), [H(path='/503')])
+answered('details_kept', LIST((IS(CODE, '503'), LOCAL(body=TEXT('sorry'), preserve_response_code_details=True))), [H(path='/503'), H(path='/d')], routes=[{'match': {'path': '/d'}, 'direct_response': {'status': 503}}, AT('/')], log=DETAILS)
+answered('details_none', PLAIN, [H(path='/503')], log=DETAILS)
+answered('details_own', LIST((IS(CODE, '503'), LOCAL(body=TEXT('sorry'), response_code_details='my own %RESPONSE_CODE%'))), [H(path='/503')], log=DETAILS)
 answered('of_a_class', LIST((IS(CLASS, '5xx'), LOCAL(body=TEXT('five'))), (IS(CLASS, '4xx'), LOCAL(body=TEXT('four')))), [H(path='/503'), H(path='/404'), H(path='/200')])
 answered('by_a_response_header', LIST((IS(RH, '1'), LOCAL(status_code=201, body=TEXT('by header')))), [H(path='/200')])
 answered('of_local_replies', LIST((IS(CODE, '404'), LOCAL(body=TEXT('none'))), (IS(CODE, '403'), LOCAL(body=TEXT('no')))), [H(path='/d'), H(path='/none')], routes=[{'match': {'path': '/d'}, 'direct_response': {'status': 403}}])

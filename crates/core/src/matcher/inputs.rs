@@ -1,14 +1,22 @@
-//! What matcher trees look at of a connection (`envoy.extensions.matching.common_inputs.network.v3`).
+//! What matcher trees look at: connections (`envoy.extensions.matching.common_inputs.network.v3`) and headers.
 
 use super::tree::Value;
 use crate::address::Address;
 use crate::config::{CompileContext, type_name};
 use crate::stream_info::FilterState;
+use nuncio_codec::head::HeaderMap;
 use nuncio_proto::pb::envoy::extensions::matching::common_inputs::network::v3 as pb;
 use prost::Name;
 use prost_types::Any;
 use std::borrow::Cow;
 use std::rc::Rc;
+
+/// All values of a header, joined by commas, as matcher trees see it; `None` where there is none.
+pub fn joined_values<'v>(headers: &HeaderMap, name: &str) -> Value<'v> {
+    let mut values = headers.get_all(name);
+    let first = String::from_utf8_lossy(values.next()?).into_owned();
+    Some(Cow::Owned(values.fold(first, |all, next| all + "," + &String::from_utf8_lossy(next))))
+}
 
 /// An input that connections and their streams have.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ mod state;
 
 use super::frame::{Framed, Live, NoStats, compiled, of_route, off};
 use nuncio_core::config::CompileContext;
+use nuncio_core::stats::Scope;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Request, Response, RouteSays,
 };
@@ -48,16 +49,37 @@ struct Settings {
     keeper: Option<Keeper>,
     /// Where the host is gone nobody else serves.
     strict: bool,
+    /// The status of the answer then; 0: that which it has.
+    strict_status: u16,
+    /// Where it counts; empty: nowhere.
+    stat_prefix: Box<str>,
+}
+
+nuncio_core::stats_block! {
+    /// What a filter with a `stat_prefix` counts, below `http.PREFIX.stateful_session.OWN.`; a route's own settings
+    /// count below `stateful_session.OWN.`, as in Envoy.
+    struct SessionStats {
+        counter failed_closed,
+        counter failed_open,
+        counter no_session,
+        counter routed,
+    }
 }
 
 impl Settings {
     fn compile(message: pb::StatefulSession, cx: &CompileContext<'_>) -> Option<Self> {
-        let pb::StatefulSession { session_state, strict } = message;
+        let pb::StatefulSession {
+            session_state,
+            strict,
+            stat_prefix,
+            status_on_strict_destination_not_found,
+        } = message;
         let keeper = match session_state {
             None => None,
             Some(state) => Some(Keeper::compile(state, &cx.field("session_state"))?),
         };
-        Some(Self { keeper, strict })
+        let strict_status = u16::try_from(status_on_strict_destination_not_found).unwrap_or_default();
+        Some(Self { keeper, strict, strict_status, stat_prefix: stat_prefix.into() })
     }
 }
 
@@ -79,6 +101,10 @@ impl Framed for SessionFilter {
         format!("{hcm}stateful_session.")
     }
 
+    fn start(live: &Live<Self>) {
+        Self::stats(live, &live.settings);
+    }
+
     fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
         settings.keeper.as_ref()?;
         Some(Box::new(Self { live, settings, known: None, kept: false }))
@@ -86,6 +112,22 @@ impl Framed for SessionFilter {
 }
 
 impl SessionFilter {
+    /// Where these settings count.
+    fn stats(live: &Live<Self>, settings: &Arc<Settings>) -> Option<Rc<Scope<SessionStats>>> {
+        let own = &settings.stat_prefix;
+        if own.is_empty() {
+            return None;
+        }
+        let below = if Arc::ptr_eq(settings, &live.settings) { live.prefix() } else { "stateful_session." };
+        Some(live.cluster_scope(&format!("{below}{own}.")))
+    }
+
+    fn count(&self, count: impl Fn(&SessionStats)) {
+        if let Some(stats) = Self::stats(&self.live, &self.settings) {
+            count(&stats);
+        }
+    }
+
     /// Seconds since 1970.
     fn now(&self) -> i64 {
         let wall = self.live.world.worker.wall();
@@ -98,6 +140,7 @@ impl HttpFilter for SessionFilter {
         let Some(keeper) = &self.settings.keeper else { return Flow::Continue };
         self.kept = keeper.keeps(request.head);
         if !self.kept {
+            self.count(|stats| stats.no_session.inc());
             return Flow::Continue;
         }
         self.known = keeper.host(request.head, self.now());
@@ -111,9 +154,21 @@ impl HttpFilter for SessionFilter {
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
         let Some(keeper) = self.settings.keeper.as_ref().filter(|_| self.kept) else { return Flow::Continue };
         let Some(host) = response.info.upstream.host.as_ref().map(|host| host.address.to_string()) else {
+            if self.settings.strict && self.known.is_some() {
+                self.count(|stats| stats.failed_closed.inc());
+                if self.settings.strict_status != 0 {
+                    response.head.status = self.settings.strict_status;
+                }
+            }
             return Flow::Continue;
         };
-        if self.known.as_ref() != Some(&host) {
+        let same = self.known.as_ref() == Some(&host);
+        match (same, self.settings.strict) {
+            (true, _) => self.count(|stats| stats.routed.inc()),
+            (false, false) => self.count(|stats| stats.failed_open.inc()),
+            (false, true) => {}
+        }
+        if !same {
             keeper.tell(response.head, &host, self.now());
         }
         Flow::Continue

@@ -3,7 +3,7 @@
 use super::{Action, Judgement, Subject};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::tree::{MatcherTree, Value, Vocabulary};
-use nuncio_core::matcher::{NetworkFacts, NetworkInput};
+use nuncio_core::matcher::{NetworkFacts, NetworkInput, joined_values};
 use nuncio_core::stream_info::CertificateInfo;
 use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::matching::common_inputs::ssl::v3 as ssl;
@@ -108,12 +108,7 @@ impl Input {
     fn value<'s>(&self, subject: &Subject<'s>) -> Value<'s> {
         let connection = subject.connection;
         match self {
-            Self::Header(name) => {
-                let mut values = subject.head?.headers.get_all(&**name);
-                let first = String::from_utf8_lossy(values.next()?).into_owned();
-                let joined = values.fold(first, |all, next| all + "," + &String::from_utf8_lossy(next));
-                Some(Cow::Owned(joined))
-            }
+            Self::Header(name) => joined_values(&subject.head?.headers, name),
             Self::Network(input) => input.value(&NetworkFacts {
                 local: &connection.local,
                 remote: subject.remote,
