@@ -1,7 +1,7 @@
 //! Long and broken exchanges over real sockets: bodies both ways at once, readers and writers that stop, pipelines,
 //! clients that go away at every byte. Memory stays bounded, nothing is stuck, and the counters add up.
 //!
-//! `NUNCIO_STRESS=1` runs the long form: bodies of 1 GiB and 100,000 pipelined requests.
+//! `NUNCIO_STRESS=1` runs the long form: bodies of 1 GiB, 64 of 100 MiB at once over HTTP/2, and 100,000 pipelined requests.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,8 @@
 )]
 
 mod common;
+#[path = "streams/http2.rs"]
+mod http2;
 
 use common::Server;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};

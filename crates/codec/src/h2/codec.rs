@@ -203,6 +203,9 @@ impl Codec {
     /// So many of them were.
     #[inline]
     pub fn sent(&mut self, n: usize) {
+        if n == 0 {
+            return;
+        }
         let end = self.out_at + n;
         if end >= self.out.len() {
             self.out.clear();

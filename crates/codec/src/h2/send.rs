@@ -7,13 +7,26 @@ use super::hpack::{Encoder, Sensitivity};
 use super::streams::{Receive, Send, StreamKey};
 use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead};
 use crate::scan;
+use smallvec::SmallVec;
+use std::io::IoSlice;
 use std::time::Instant;
 
 /// With this much in the output, further body bytes wait for their turn, so that streams take turns and not whole
 /// bodies.
 const OUT_LIMIT: usize = 64 * 1024;
+/// Pieces of a body up to this size are copied into the output; larger ones may be written from where they lie.
+const COPY_MAX: usize = 4096;
+/// As much of a body is offered to one write.
+const GATHER: usize = 4 * MAX_PAYLOAD;
 /// A caller that waits is told when no more than this waits on its stream.
 const LOW: usize = 32 * 1024;
+
+/// A DATA frame whose payload lies with the caller.
+struct Frame<'a> {
+    header: [u8; frame::HEADER],
+    piece: &'a [u8],
+    end_stream: bool,
+}
 
 /// What speaks of an HTTP/1 connection, and what a head says otherwise here.
 const NOT_WRITTEN: KnownSet = KnownSet::of(&[
@@ -169,6 +182,81 @@ impl Codec {
             stream.queued = true;
             self.ready.push_back(key);
         }
+    }
+
+    /// As [`encode_data`](Self::encode_data), but what may go at once is offered to `write` where it lies, behind what
+    /// waits: only what `write` leaves, which answers how many bytes it took, is copied.
+    pub fn send_data(
+        &mut self,
+        key: StreamKey,
+        data: &[u8],
+        end_stream: bool,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> usize,
+    ) {
+        let mut rest = data;
+        while rest.len() > COPY_MAX && self.may_pass(key) {
+            let n = self.offer(key, rest, end_stream, &mut write);
+            rest = rest.get(n..).unwrap_or_default();
+            if n == 0 || !self.unsent().is_empty() {
+                break;
+            }
+        }
+        if !rest.is_empty() || data.is_empty() {
+            self.encode_data(key, rest, end_stream);
+        }
+    }
+
+    /// Whether the stream's body may go out before anything that waits: nothing does.
+    fn may_pass(&self, key: StreamKey) -> bool {
+        self.ready.is_empty()
+            && self.streams.get(key).is_some_and(|s| s.send == Send::Body && s.waiting() == 0)
+    }
+
+    /// Offers as many frames as windows and one write let through; how many bytes of `data` are in them. All of them are
+    /// written or in the output then.
+    fn offer(
+        &mut self,
+        key: StreamKey,
+        data: &[u8],
+        end_stream: bool,
+        write: &mut impl FnMut(&[IoSlice<'_>]) -> usize,
+    ) -> usize {
+        let window = self.streams.get(key).map_or(0, |s| s.send_window).min(self.send_window);
+        let len = if self.room(key) == 0 { 0 } else { data.len().min(window.max(0) as usize).min(GATHER) };
+        let ends = end_stream && len == data.len();
+        let gathered = data.get(..len).unwrap_or_default();
+        let mut frames: SmallVec<[Frame<'_>; GATHER / MAX_PAYLOAD]> = SmallVec::new();
+        let mut pieces = gathered.chunks(MAX_PAYLOAD).peekable();
+        while let Some(piece) = pieces.next() {
+            let end_stream = ends && pieces.peek().is_none();
+            let flags = if end_stream { flag::END_STREAM } else { 0 };
+            let header = FrameHeader { len: piece.len(), kind: kind::DATA, flags, stream: key.id() }.bytes();
+            frames.push(Frame { header, piece, end_stream });
+        }
+        if frames.is_empty() {
+            return 0;
+        }
+        let mut taken = {
+            let mut slices: SmallVec<[IoSlice<'_>; 1 + 2 * (GATHER / MAX_PAYLOAD)]> = SmallVec::new();
+            slices.push(IoSlice::new(self.unsent()));
+            for frame in &frames {
+                slices.extend([IoSlice::new(&frame.header), IoSlice::new(frame.piece)]);
+            }
+            write(&slices)
+        };
+        let before = taken.min(self.unsent().len());
+        taken -= before;
+        self.sent(before);
+        for Frame { piece, end_stream, .. } in frames {
+            if taken >= frame::HEADER + piece.len() {
+                taken -= frame::HEADER + piece.len();
+                self.data_written(key, piece.len(), end_stream);
+            } else {
+                self.data_frame(key, piece, end_stream);
+                self.sent(std::mem::take(&mut taken));
+            }
+        }
+        len
     }
 
     /// How long a frame of the stream may be now.

@@ -6,7 +6,7 @@ mod heads;
 mod pair;
 mod protocol;
 
-use super::frame::{FrameHeader, flag, kind};
+use super::frame::{self, FrameHeader, MAX_PAYLOAD, flag, kind};
 use super::hpack::{Encoder, Sensitivity};
 use super::*;
 use crate::head::{HeaderMap, Known, RequestHead, ResponseHead};

@@ -244,7 +244,7 @@ fn poll_request<D: Downstream>(
         Poll::Pending => Ok(false),
         Poll::Ready(Err(error)) => Err(Pumped::Downstream(Box::new(error))),
         Poll::Ready(Ok(event)) => {
-            hand_up(stream, flight, event)?;
+            hand_up(stream, flight, event, cx)?;
             stream.request_sent();
             Ok(true)
         }
@@ -271,6 +271,7 @@ fn hand_up<D: Downstream>(
     stream: &mut Stream<D>,
     flight: &mut Flight<'_>,
     event: RequestEvent,
+    cx: &mut Context<'_>,
 ) -> Result<(), Pumped> {
     if let Some(shadows) = &mut flight.shadows
         && !shadows.see(event, stream.data(), &stream.heads.request_trailers)
@@ -282,7 +283,7 @@ fn hand_up<D: Downstream>(
         && let Step::Live(up) = &mut attempt.step
     {
         match event {
-            RequestEvent::Data { end_stream } => up.encode_data(stream.data(), end_stream),
+            RequestEvent::Data { end_stream } => up.send_data(cx, stream.data(), end_stream),
             RequestEvent::Trailers => up.encode_trailers(&stream.heads.request_trailers),
             RequestEvent::End => up.encode_data(&[], true),
         }

@@ -131,6 +131,39 @@ fn streams_take_turns_when_there_is_more_than_fits() {
 }
 
 #[test]
+fn a_large_piece_is_written_from_where_it_lies_and_only_what_is_left_is_copied() {
+    let (mut codec, keys) = responder(1 << 20, 2);
+    codec.send_window = 1 << 20;
+    let big = vec![b'x'; 40_000];
+    let all = big.len() + 3 * frame::HEADER;
+    codec.send_data(keys[0], &big, false, |pieces| {
+        assert!(pieces[2].as_ptr() == big.as_ptr() && pieces[6].len() == 40_000 - 2 * MAX_PAYLOAD);
+        pieces.iter().map(|piece| piece.len()).sum()
+    });
+    assert_eq!((codec.unsent().len(), codec.send_window), (0, (1 << 20) - 40_000));
+    let mut calls = 0;
+    codec.send_data(keys[0], &big, true, |_| {
+        calls += 1;
+        20_000
+    });
+    // Of a frame that has begun all stays, and what was taken of it is not sent again.
+    assert_eq!((calls, codec.unsent().len(), codec.waiting_bytes()), (1, all - 20_000, 0));
+    codec.sent(all - 20_000);
+    codec.send_data(keys[1], b"small", false, |_| unreachable!());
+    assert_eq!(output(&mut codec), "DATA3/0:5 ");
+}
+
+#[test]
+fn a_piece_does_not_pass_streams_that_wait() {
+    let (mut codec, keys) = responder(1 << 20, 2);
+    codec.send_window = 1 << 30;
+    let big = vec![b'x'; 300_000];
+    codec.encode_data(keys[0], &big, true);
+    codec.send_data(keys[1], &big, true, |_| unreachable!());
+    assert_eq!(codec.waiting(keys[1]), 300_000);
+}
+
+#[test]
 fn a_caller_that_waits_is_told_when_its_bytes_are_gone() {
     let (mut codec, keys) = responder(1 << 20, 1);
     codec.encode_data(keys[0], &vec![b'x'; 100_000], false);

@@ -23,6 +23,16 @@ fn carry(rng: &mut Rng, from: &mut Codec, pipe: &mut Vec<u8>) {
     from.sent(n);
 }
 
+/// Sends a body, of which the socket takes any part at once.
+fn send(rng: &mut Rng, codec: &mut Codec, key: StreamKey, body: &[u8], end_stream: bool, pipe: &mut Vec<u8>) {
+    codec.send_data(key, body, end_stream, |pieces| {
+        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+        let n = [0, rng.below(all.len() + 1), all.len()][rng.below(3)];
+        pipe.extend_from_slice(&all[..n]);
+        n
+    });
+}
+
 #[derive(Default)]
 struct Peer {
     bodies: BTreeMap<u32, (Vec<u8>, bool)>,
@@ -71,8 +81,8 @@ fn whatever_is_sent_through_small_windows_arrives_whole_and_leaves_nothing_behin
     for seed in 1..25 {
         let mut rng = Rng(seed * 0x9e37_79b9);
         let options = Options {
-            initial_stream_window: [1, 100, 70_000][rng.below(3)],
-            initial_connection_window: 65_535,
+            initial_stream_window: [1, 100, 70_000, 200_000][rng.below(4)],
+            initial_connection_window: [65_535, 300_000][rng.below(2)],
             max_concurrent_streams: 4,
             flood: FloodLimits { window_updates_per_data_frame: 1000, ..FloodLimits::default() },
             ..Options::default()
@@ -81,13 +91,13 @@ fn whatever_is_sent_through_small_windows_arrives_whole_and_leaves_nothing_behin
             (Codec::new(Side::Client, &options, now()), Codec::new(Side::Server, &options, now()));
         let (mut up, mut down) = (Vec::new(), Vec::new());
         let (mut at_server, mut at_client) = (Peer::default(), Peer::default());
-        let size = if options.initial_stream_window < 100 { 60 } else { 40_000 };
+        let size = [60, 40_000, 150_000][options.initial_stream_window.ilog(100) as usize];
         let (mut sent, mut keys) = (BTreeMap::new(), Vec::new());
         for turn in 0..20_000 {
             if client.openable() > 0 && keys.len() < 12 && !client.awaits_settings() {
                 let body: Vec<u8> = (0..rng.below(size)).map(|i| (i * 7) as u8).collect();
                 let key = client.open(now(), &request(POST), false).unwrap();
-                client.encode_data(key, &body, true);
+                send(&mut rng, &mut client, key, &body, true, &mut up);
                 sent.insert(key.id(), body);
                 keys.push(key);
             }
@@ -99,7 +109,7 @@ fn whatever_is_sent_through_small_windows_arrives_whole_and_leaves_nothing_behin
                 server.encode_response(key, &ResponseHead::new(200), false).unwrap();
                 let mut trailers = HeaderMap::new();
                 trailers.append("x-sum", b"1");
-                server.encode_data(key, &at_server.bodies[&key.id()].0, false);
+                send(&mut rng, &mut server, key, &at_server.bodies[&key.id()].0, false, &mut down);
                 server.encode_trailers(key, &trailers);
                 server.finish(key, None);
             }

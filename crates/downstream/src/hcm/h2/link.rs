@@ -3,12 +3,14 @@
 use crate::hcm::exchange::DownstreamError;
 use nuncio_codec::h2::{Codec, StreamKey};
 use nuncio_codec::head::HeaderMap;
+use nuncio_net::stream::ByteStream;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Shared by the connection's task and its streams, which that task polls: it is borrowed for one call at a time.
 pub(super) struct Link {
+    pub(super) io: Box<dyn ByteStream>,
     pub(super) state: RefCell<State>,
 }
 
@@ -18,6 +20,8 @@ pub(super) struct State {
     pub(super) inboxes: Vec<Inbox>,
     /// No stream's deadline is before this.
     pub(super) next_deadline: Option<Instant>,
+    /// Bytes that streams wrote themselves, not counted yet.
+    pub(super) written: u64,
     /// Since when the connection drains.
     pub(super) draining: Option<Instant>,
 }
@@ -68,9 +72,9 @@ impl Inbox {
 }
 
 impl Link {
-    pub(super) fn new(codec: Codec) -> Rc<Self> {
-        let state = State { codec, inboxes: Vec::new(), next_deadline: None, draining: None };
-        Rc::new(Self { state: RefCell::new(state) })
+    pub(super) fn new(io: Box<dyn ByteStream>, codec: Codec) -> Rc<Self> {
+        let state = State { codec, inboxes: Vec::new(), next_deadline: None, written: 0, draining: None };
+        Rc::new(Self { io, state: RefCell::new(state) })
     }
 }
 

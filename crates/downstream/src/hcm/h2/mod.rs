@@ -34,7 +34,6 @@ use std::time::Instant;
 
 /// What serves a connection until it ends.
 struct Driver {
-    io: Box<dyn ByteStream>,
     input: InBuf,
     link: Rc<Link>,
     hcm: Rc<Hcm>,
@@ -91,9 +90,8 @@ pub(super) async fn serve(
     let now = hcm.world.worker.now();
     let codec = Codec::new(Side::Server, &hcm.config.h2, now);
     let mut driver = Driver {
-        io,
         input,
-        link: Link::new(codec),
+        link: Link::new(io, codec),
         connection,
         places: Vec::new(),
         mailbox: Mailbox::new(),
@@ -128,6 +126,7 @@ impl Driver {
     /// One turn of the task.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         self.mailbox.register(cx.waker());
+        self.link.state.borrow_mut().codec.lend(|| self.hcm.world.worker.buffers().take());
         loop {
             let read = self.over.is_none() && self.receive(cx);
             self.collect();
@@ -153,7 +152,7 @@ impl Driver {
         if self.link.state.borrow().codec.unsent().len() > OUT_LIMIT {
             return false;
         }
-        match self.input.poll_fill(cx, &*self.io, self.hcm.world.worker.buffers()) {
+        match self.input.poll_fill(cx, &*self.link.io, self.hcm.world.worker.buffers()) {
             Poll::Pending => return false,
             Poll::Ready(Ok(n)) if n > 0 => self.hcm.stats.downstream_cx_rx_bytes_total.add(n as u64),
             Poll::Ready(_) => {
@@ -281,7 +280,7 @@ impl Driver {
         bad: Option<BadHead>,
     ) -> StreamStart<H2Stream> {
         if round_trip_wanted() {
-            self.connection.state.round_trip.set(self.io.round_trip());
+            self.connection.state.round_trip.set(self.link.io.round_trip());
         }
         let (connection, hcm) = (Rc::clone(&self.connection), Rc::clone(&self.hcm));
         StreamStart { down, heads, end_stream, started, connection, hcm, bad }
@@ -461,7 +460,7 @@ impl Driver {
             if state.codec.unsent().is_empty() {
                 break;
             }
-            match self.io.poll_write(cx, state.codec.unsent()) {
+            match link.io.poll_write(cx, state.codec.unsent()) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(n)) if n > 0 => {
                     state.codec.sent(n);
@@ -567,6 +566,7 @@ impl Driver {
         if let Some(buffer) = state.codec.take_buffer() {
             worker.buffers().give(buffer);
         }
+        self.hcm.stats.downstream_cx_tx_bytes_total.add(std::mem::take(&mut state.written));
         let stats = self.hcm.h2_codec_stats();
         stats.add(state.codec.take_counters());
         gauge(&stats.streams_active, &mut self.streams_seen, state.codec.open_streams() as u64);
@@ -591,7 +591,7 @@ impl Driver {
         }
         loop {
             self.input.clear();
-            match self.input.poll_fill(cx, &*self.io, self.hcm.world.worker.buffers()) {
+            match self.input.poll_fill(cx, &*self.link.io, self.hcm.world.worker.buffers()) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(()),

@@ -177,10 +177,17 @@ impl Downstream for H2Stream {
         });
     }
 
-    fn encode_data(&mut self, _: &mut Context<'_>, data: &[u8], end_stream: bool) {
+    fn encode_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
         let n = data.len() as u64;
         self.sent.wire_sent += n + FRAME * n.div_ceil(FRAME_BODY).max(u64::from(end_stream));
-        self.with(|state, key| state.codec.encode_data(key, data, end_stream));
+        self.with(|State { codec, written, .. }, key| {
+            codec.send_data(key, data, end_stream, |pieces| {
+                // What the socket does not take now, or never, is the connection's task's concern.
+                let Poll::Ready(Ok(n)) = self.link.io.poll_write_vectored(cx, pieces) else { return 0 };
+                *written += n as u64;
+                n
+            });
+        });
     }
 
     fn encode_trailers(&mut self, trailers: &HeaderMap) {

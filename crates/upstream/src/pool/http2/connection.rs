@@ -24,7 +24,7 @@ pub(in crate::pool) struct Http2Connection {
 
 pub(super) struct State {
     pub(super) codec: Codec,
-    io: Box<dyn ByteStream>,
+    pub(super) io: Box<dyn ByteStream>,
     input: InBuf,
     pub(super) inboxes: Vec<Inbox>,
     /// Taken when the connection is closed.
@@ -95,6 +95,9 @@ pub(super) struct Inbox {
     pub(super) wire: u64,
     pub(super) header: u64,
 }
+
+/// How often a connection is read before its streams have their turn.
+const READS_PER_TURN: usize = 8;
 
 /// Storage above this many bytes does not stay with an inbox.
 const KEEP_BYTES: usize = 16 * 1024;
@@ -263,7 +266,15 @@ impl Http2Connection {
             if !state.task.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
                 state.task = Some(cx.waker().clone());
             }
-            while state.closed.is_none() && self.receive(state, cx) {}
+            let mut reads = 0;
+            while state.closed.is_none() && self.receive(state, cx) {
+                reads += 1;
+                if reads == READS_PER_TURN {
+                    // Those whom it is for take it away first, while it is in the processor's cache.
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+            }
             self.send(state, cx);
             self.timers(state, cx, timer);
             if state.last && state.used() == 0 && state.codec.held_streams() == 0 {

@@ -6,6 +6,8 @@ use crate::pool::{Oddity, ResetReason, StreamError, UpstreamEvent};
 use nuncio_codec::h2::{Codec, EncodeError, ErrorCode, StreamKey};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
+use nuncio_net::stream::ByteStream;
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -146,13 +148,28 @@ impl Http2Exchange {
     }
 
     pub(in crate::pool) fn encode_data(&mut self, data: &[u8], end_stream: bool) {
+        self.encode(data, end_stream, |_, _| 0);
+    }
+
+    /// Encodes a piece of the body; large frames are offered to `write`, which says how many bytes it took.
+    fn encode(
+        &mut self,
+        data: &[u8],
+        end_stream: bool,
+        mut write: impl FnMut(&dyn ByteStream, &[IoSlice<'_>]) -> usize,
+    ) {
         let n = data.len() as u64;
         self.said_all |= end_stream;
         self.bytes.wire_sent += n + FRAME * n.div_ceil(FRAME_BODY).max(u64::from(end_stream));
-        let buffers = self.connection.core.worker.buffers();
+        let core = &self.connection.core;
         self.with(|state, key| {
-            state.codec.lend(|| buffers.take());
-            state.codec.encode_data(key, data, end_stream);
+            let State { codec, io, .. } = state;
+            codec.lend(|| core.worker.buffers().take());
+            codec.send_data(key, data, end_stream, |pieces| {
+                let n = write(&**io, pieces);
+                core.stats.upstream_cx_tx_bytes_total.add(n as u64);
+                n
+            });
             state.wake_task();
         });
     }
@@ -268,9 +285,13 @@ impl Http2Exchange {
         })
     }
 
-    /// As [`encode_data`](Self::encode_data): the connection's task sends for all of its streams.
-    pub(in crate::pool) fn send_data(&mut self, _: &mut Context<'_>, data: &[u8], end_stream: bool) {
-        self.encode_data(data, end_stream);
+    /// As [`encode_data`](Self::encode_data), but what the socket takes at once is not copied.
+    pub(in crate::pool) fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        self.encode(data, end_stream, |io, pieces| match io.poll_write_vectored(cx, pieces) {
+            Poll::Ready(Ok(n)) => n,
+            // The connection's task finds out.
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        });
     }
 
     pub(in crate::pool) fn upgraded(&self) -> bool {
