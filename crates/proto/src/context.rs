@@ -127,6 +127,11 @@ impl Sink {
         self.regex_limits.set(limits);
     }
 
+    /// How many errors are recorded.
+    pub fn error_count(&self) -> usize {
+        self.errors.borrow().len()
+    }
+
     /// True once an error is recorded.
     pub fn has_errors(&self) -> bool {
         !self.errors.borrow().is_empty()

@@ -10,6 +10,7 @@ use crate::sinks::{SinkConfig, SinkEnv};
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::{Layer, Runtime};
+use nuncio_core::source::FileSource;
 use nuncio_core::stats::StatsConfig;
 use nuncio_net::listen::{ListenSpec, SocketOption};
 use nuncio_proto::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
@@ -47,6 +48,8 @@ pub struct BootstrapConfig {
     pub version_override: Option<u64>,
     /// Downstream connections that may be open at once (the overload manager's `global_downstream_max_connections`).
     pub connection_limit: Option<u64>,
+    /// Where clusters come from besides (`dynamic_resources.cds_config`).
+    pub cds: Option<FileSource>,
     /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
     pub defer_stats: bool,
 }
@@ -93,6 +96,7 @@ impl BootstrapConfig {
         let pb::Bootstrap {
             node,
             static_resources: _,
+            dynamic_resources,
             stats_flush_interval,
             admin,
             stats_config,
@@ -124,6 +128,14 @@ impl BootstrapConfig {
         };
         let pb::bootstrap::DeferredStatOptions { enable_deferred_creation_stats } =
             deferred_stat_options.unwrap_or_default();
+        let pb::bootstrap::DynamicResources { cds_config } = dynamic_resources.unwrap_or_default();
+        let cds = match cds_config {
+            None => Some(None),
+            Some(message) => {
+                let cx = cx.field("dynamic_resources");
+                FileSource::compile(message, &cx.field("cds_config")).map(Some)
+            }
+        };
         let admin = admin.map_or(Some(None), |m| AdminConfig::compile(m, &cx.field("admin")));
         let stats_flush_interval = match &stats_flush_interval {
             None => Some(Duration::from_secs(5)),
@@ -147,6 +159,7 @@ impl BootstrapConfig {
             log_pattern: log_pattern?,
             version_override: stats_server_version_override,
             connection_limit: connection_limit?,
+            cds: cds?,
             defer_stats: enable_deferred_creation_stats,
         })
     }

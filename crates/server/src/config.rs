@@ -254,7 +254,7 @@ fn compile(
     let near = |name: &str| nearest(name, names.iter().copied());
     let env = surroundings.env(&exists, &near);
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
-    if let Some(who) = surroundings.wants_node(&compiled_clusters) {
+    if let Some(who) = surroundings.wants_node(&compiled_clusters, config.as_ref()) {
         cx.field("node").error(format!("{who}: {NODE_REQUIRED}"));
     }
     let admin = match config.as_ref().and_then(|c| c.admin.as_ref()) {
@@ -358,7 +358,11 @@ impl Surroundings {
     }
 
     /// Who subscribes to something where the node has no `id` or no `cluster`, which Envoy demands even for files.
-    fn wants_node(&self, clusters: &ClusterSetConfig) -> Option<&'static str> {
+    fn wants_node(
+        &self,
+        clusters: &ClusterSetConfig,
+        bootstrap: Option<&BootstrapConfig>,
+    ) -> Option<&'static str> {
         if !self.node_id.is_empty() && !self.node_cluster.is_empty() {
             return None;
         }
@@ -373,8 +377,16 @@ impl Surroundings {
         if clusters.clusters.iter().any(|c| matches!(c.discovery.source, HostSource::Eds(_))) {
             return Some("type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment");
         }
+        if bootstrap.is_some_and(|b| b.cds.is_some()) {
+            return Some("type.googleapis.com/envoy.config.cluster.v3.Cluster");
+        }
         let routes = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
         (!self.route_feeds.all().is_empty()).then_some(routes)
+    }
+
+    /// What clusters are compiled with.
+    pub fn of_clusters(&self) -> ClusterSurroundings {
+        ClusterSurroundings { tls: self.tls.clone(), dns_caches: self.dns_caches.clone() }
     }
 
     /// What becomes of what is not built.

@@ -4,7 +4,7 @@ use crate::admin::{Action, Admin, ListenerFacts, State};
 use crate::cli::{Mode, Options};
 use crate::config::{self, Compiled, Refused, Source, Surroundings};
 use crate::critical;
-use crate::dynamic::{Dynamic, DynamicRoutes, DynamicSecrets, Files, Sds};
+use crate::dynamic::{Dynamic, DynamicClusters, DynamicRoutes, DynamicSecrets, Files, Sds};
 use crate::explain::Explainer;
 use crate::http::Site;
 use crate::log;
@@ -15,7 +15,7 @@ use crate::worker::{Job, Which, Workers};
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
-use nuncio_core::source::Sources;
+use nuncio_core::source::{FileSource, Sources};
 use nuncio_core::stats::Registry;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_extensions::access_log::LogFiles;
@@ -128,6 +128,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         dump,
         tls: surroundings.tls.clone(),
         routes: DynamicRoutes::default(),
+        dynamic_clusters: DynamicClusters::default(),
         secrets: DynamicSecrets::default(),
         listeners: facts,
         clusters: Rc::new(RefCell::new(set)),
@@ -150,18 +151,30 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         open_admin(site, &admin, &main, options)?;
     }
     let files = files(&admin, &surroundings);
-    follow_secrets(&admin, &surroundings, &files, &main)?;
+    let secrets = follow_secrets(&admin, &surroundings, &files, &main)?;
     let sources: Rc<dyn Sources> = Rc::new(files);
     let discovery =
         Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()), Rc::clone(&sources));
     discovery.keep_caches(&surroundings.dns_caches);
+    let dynamic = Rc::new(Dynamic {
+        surroundings,
+        clusters: Rc::clone(&admin.clusters),
+        registry: admin.registry.clone(),
+        clock: admin.clock.clone(),
+        routes: Rc::clone(&admin.routes),
+        book: Rc::clone(&admin.dynamic_clusters),
+        discovery,
+        secrets,
+        sources,
+        subscriptions: RefCell::default(),
+    });
     tokio::select! {
-        () = discovery.start().wait() => {}
+        told = warm_clusters(&dynamic, bootstrap.cds.as_ref()) => told?,
         () = told_to_end(&mut signals) => return Ok(()),
     }
     let explainer = Explainer::new(&listeners, &main, &node_cluster);
     let _ = admin.explainer.set(explainer);
-    let _dynamic = follow_sources(&admin, surroundings, sources)?;
+    dynamic.start().map_err(|e| StartError::Io("watch for configuration", e))?;
     let sinks = Sinks::start(bootstrap.sinks, &mut admin.clusters.borrow_mut(), &main)
         .map_err(|e| StartError::Io("open a stats sink", e))?;
     admin.sinks.replace(sinks);
@@ -214,29 +227,21 @@ fn follow_secrets(
     surroundings: &Surroundings,
     files: &Files,
     worker: &Rc<Worker>,
-) -> Result<(), StartError> {
+) -> Result<Sds, StartError> {
     let (manager, registry) = (surroundings.tls.clone(), admin.registry.clone());
     let sds = Sds { manager, registry, files: files.clone(), book: Rc::clone(&admin.secrets) };
-    sds.follow(|task| worker.spawn(task.run())).map_err(|e| StartError::Io("watch for secrets", e))
+    sds.follow(|task| worker.spawn(task.run())).map_err(|e| StartError::Io("watch for secrets", e))?;
+    Ok(sds)
 }
 
-/// Reads what configuration names elsewhere, and follows its changes for as long as the answer lives.
-fn follow_sources(
-    admin: &Rc<Admin>,
-    surroundings: Surroundings,
-    sources: Rc<dyn Sources>,
-) -> Result<Rc<Dynamic>, StartError> {
-    let dynamic = Rc::new(Dynamic {
-        surroundings,
-        clusters: Rc::clone(&admin.clusters),
-        registry: admin.registry.clone(),
-        clock: admin.clock.clone(),
-        routes: Rc::clone(&admin.routes),
-        sources,
-        subscriptions: RefCell::default(),
-    });
-    dynamic.start().map_err(|e| StartError::Io("watch for configuration", e))?;
-    Ok(dynamic)
+/// Waits for the hosts of the static clusters, then for CDS and the hosts of its clusters.
+async fn warm_clusters(dynamic: &Rc<Dynamic>, cds: Option<&FileSource>) -> Result<(), StartError> {
+    dynamic.discovery.start().wait().await;
+    if let Some(source) = cds {
+        dynamic.follow_clusters(source).map_err(|e| StartError::Io("watch for clusters", e))?;
+        dynamic.discovery.all_warm().await;
+    }
+    Ok(())
 }
 
 /// Waits for a signal to end, before there is anything that could be ended.

@@ -38,6 +38,8 @@ pub struct ClusterSet {
     registry: Registry,
     runtime: Runtime,
     clusters: Vec<Arc<ClusterShared>>,
+    /// Those that will be among them as soon as they know their hosts.
+    warming: Vec<Arc<ClusterShared>>,
     workers: Vec<mpsc::UnboundedSender<Update>>,
     stats: Scope<ClusterManagerStats>,
 }
@@ -59,12 +61,13 @@ impl ClusterSet {
         stats.warming_clusters.set(0);
         stats.cluster_added.add(config.clusters.len() as u64);
         stats.active_clusters.set(config.clusters.len() as u64);
-        Self { registry: registry.clone(), runtime: runtime.clone(), clusters, workers: Vec::new(), stats }
+        let (registry, runtime) = (registry.clone(), runtime.clone());
+        Self { registry, runtime, clusters, warming: Vec::new(), workers: Vec::new(), stats }
     }
 
     /// Takes limits over as runtime keys have them now. To be called after the admin port changed a key.
     pub fn runtime_changed(&self) {
-        for cluster in &self.clusters {
+        for cluster in self.clusters.iter().chain(&self.warming) {
             cluster.take_runtime();
         }
     }
@@ -96,26 +99,74 @@ impl ClusterSet {
         self.workers.retain(|worker| worker.send(update.clone()).is_ok());
     }
 
-    /// Adds a cluster, or puts it in the place of the one with its name.
-    pub fn set(&mut self, config: Arc<ClusterConfig>) -> &Arc<ClusterShared> {
-        let cluster = ClusterShared::new(config, &self.registry, &self.runtime);
-        self.tell(&Update::Cluster(Arc::clone(&cluster)));
-        let name = &cluster.config().name;
-        let at = match self.clusters.iter().position(|c| c.config().name == *name) {
-            Some(at) => at,
-            None => self.clusters.len(),
-        };
-        self.clusters.splice(at..(at + 1).min(self.clusters.len()), [cluster]);
-        #[allow(clippy::indexing_slicing, reason = "spliced in at this index just above")]
-        &self.clusters[at]
+    /// Clusters that wait for their first hosts.
+    pub fn warming(&self) -> &[Arc<ClusterShared>] {
+        &self.warming
     }
 
-    /// Removes a cluster; whether there was one of this name.
+    /// Whether this very cluster stands among them, or is about to.
+    pub(crate) fn has(&self, cluster: &Arc<ClusterShared>) -> bool {
+        self.clusters.iter().chain(&self.warming).any(|c| Arc::ptr_eq(c, cluster))
+    }
+
+    /// Makes a cluster that is to be added, or to take the place of the one with its name; until it is
+    /// [`activated`](Self::activate) that one serves.
+    pub fn warm(&mut self, config: Arc<ClusterConfig>) -> Arc<ClusterShared> {
+        let name = Arc::clone(&config.name);
+        let given_up = self.take_warming(&name);
+        let cluster = ClusterShared::new(config, &self.registry, &self.runtime);
+        if self.get(&name).is_some() {
+            cluster.hide();
+        }
+        match given_up || self.get(&name).is_some() {
+            true => self.stats.cluster_modified.inc(),
+            false => self.stats.cluster_added.inc(),
+        }
+        self.warming.push(Arc::clone(&cluster));
+        self.count();
+        cluster
+    }
+
+    /// A cluster that was warming serves from now on, unless another one was given its name meanwhile.
+    pub fn activate(&mut self, cluster: &Arc<ClusterShared>) {
+        let Some(at) = self.warming.iter().position(|c| Arc::ptr_eq(c, cluster)) else { return };
+        let cluster = self.warming.remove(at);
+        self.tell(&Update::Cluster(Arc::clone(&cluster)));
+        match self.clusters.iter_mut().find(|c| c.config().name == cluster.config().name) {
+            Some(place) => {
+                let old = std::mem::replace(place, Arc::clone(&cluster));
+                cluster.succeed(&old);
+                old.retire();
+            }
+            None => self.clusters.push(cluster),
+        }
+        self.count();
+    }
+
+    /// Removes a cluster, be it one that is warming; whether there was one of this name.
     pub fn remove(&mut self, name: &str) -> bool {
-        let Some(at) = self.clusters.iter().position(|c| &*c.config().name == name) else { return false };
-        let gone = self.clusters.remove(at);
-        self.tell(&Update::Removed(Arc::clone(&gone.config().name)));
+        let was_warming = self.take_warming(name);
+        let at = self.clusters.iter().position(|c| &*c.config().name == name);
+        if let Some(at) = at {
+            let gone = self.clusters.remove(at);
+            gone.retire();
+            self.tell(&Update::Removed(Arc::clone(&gone.config().name)));
+        }
+        let was_there = was_warming || at.is_some();
+        self.stats.cluster_removed.add(was_there.into());
+        self.count();
+        was_there
+    }
+
+    fn take_warming(&mut self, name: &str) -> bool {
+        let Some(at) = self.warming.iter().position(|c| &*c.config().name == name) else { return false };
+        self.warming.remove(at).retire();
         true
+    }
+
+    fn count(&self) {
+        self.stats.active_clusters.set(self.clusters.len() as u64);
+        self.stats.warming_clusters.set(self.warming.len() as u64);
     }
 
     /// The health of some of a cluster's hosts has changed: gauges and balancers follow.

@@ -81,6 +81,13 @@ impl Gauge {
         self.0.load(Relaxed) & USED != 0
     }
 
+    /// Adds another one's share.
+    pub(super) fn merge(&self, other: &Self) {
+        if other.used() {
+            self.add(other.value());
+        }
+    }
+
     /// The level of which `shares` are the blocks' own.
     pub fn sum(shares: impl IntoIterator<Item = u64>) -> u64 {
         shares.into_iter().fold(0, u64::wrapping_add) & !USED
@@ -169,6 +176,22 @@ impl Histogram {
         found(1 + PER_DECADE * DECADES, &bins.beyond);
     }
 
+    /// Adds what another one has counted.
+    pub(super) fn merge(&self, other: &Self) {
+        let Some(theirs) = other.0.get() else { return };
+        let own = self.0.get_or_init(Box::default);
+        let add =
+            |to: &AtomicU64, n: &AtomicU64| to.store(to.load(Relaxed).wrapping_add(n.load(Relaxed)), Relaxed);
+        add(&own.sum, &theirs.sum);
+        add(&own.zeros, &theirs.zeros);
+        add(&own.beyond, &theirs.beyond);
+        for (own, theirs) in own.decades.iter().zip(&theirs.decades) {
+            let Some(theirs) = theirs.get() else { continue };
+            let own = own.get_or_init(|| Box::new([const { AtomicU64::new(0) }; PER_DECADE]));
+            own.iter().zip(theirs.iter()).for_each(|(own, n)| add(own, n));
+        }
+    }
+
     /// The sum of all values.
     pub fn sum(&self) -> u64 {
         self.0.get().map_or(0, |bins| bins.sum.load(Relaxed))
@@ -213,6 +236,20 @@ impl ResponseCodes {
         if let Some(n) = codes.get(usize::from(code % 100)) {
             bump(n);
         }
+    }
+
+    /// Adds what another one has counted.
+    pub(super) fn merge(&self, other: &Self) {
+        other.visit(&mut |code, n| {
+            let Some(codes) = self.0.get_or_init(Box::default).get(usize::from(code / 100).wrapping_sub(1))
+            else {
+                return;
+            };
+            let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
+            if let Some(own) = codes.get(usize::from(code % 100)) {
+                own.store(own.load(Relaxed).wrapping_add(n), Relaxed);
+            }
+        });
     }
 
     /// Calls `visit` with each code that occurred and its count.

@@ -9,7 +9,7 @@ crate::stats_block! {
 }
 
 #[test]
-fn blocks_of_one_scope_are_seen_by_name_and_forgotten_when_dropped() {
+fn blocks_of_one_scope_are_seen_by_name_and_forgotten_when_the_last_one_is_dropped() {
     let registry = Registry::new();
     let (a, b) =
         (registry.scope::<ThingStats>("x.127.0.0.1:80."), registry.scope::<ThingStats>("x.127.0.0.1:80."));
@@ -36,7 +36,9 @@ fn blocks_of_one_scope_are_seen_by_name_and_forgotten_when_dropped() {
     };
     assert_eq!(read(), (2, 3, 0, vec![(204, 1)]));
     drop(b);
-    assert_eq!(read(), (1, 2, 1, vec![]));
+    assert_eq!(read(), (2, 3, 0, vec![(204, 1)]));
+    drop(a);
+    assert_eq!(read(), (0, 0, 0, vec![]));
 }
 
 #[test]
@@ -49,4 +51,49 @@ fn a_histogram_counts_by_two_digits_and_keeps_the_sum() {
     h.visit(&mut |bin, n| seen.push((bin, n)));
     let bins = [(0, 1), (1, 1), (81, 1), (91, 1), (100, 1), (180, 1), (181, 2), (1080, 1), (1081, 2)];
     assert_eq!(seen, bins);
+}
+
+crate::stats_block! {
+    /// A block of every kind that is summed.
+    struct Summed {
+        counter total,
+        gauge active,
+        histogram ms,
+        codes rq = "rq",
+    }
+}
+
+#[test]
+fn what_a_writer_has_counted_stays_as_long_as_its_name_lives() {
+    let registry = Registry::new();
+    let read = || {
+        let mut sums = (0, 0, 0, 0);
+        registry.visit(&mut |_, _, value| match value {
+            Value::Counter(c) => sums.0 += c.value(),
+            Value::Gauge(g) => sums.1 += g.value(),
+            Value::Histogram(h) => sums.2 += h.sum(),
+            Value::Codes(c) => c.visit(&mut |_, n| sums.3 += n),
+            Value::WholeGauge(_) | Value::Text(_) => {}
+        });
+        sums
+    };
+    let count = |scope: &Scope<Summed>| {
+        scope.total.inc();
+        scope.active.inc();
+        scope.ms.record(20);
+        scope.rq.inc(200);
+    };
+    let living: Scope<Summed> = registry.scope("a.");
+    for n in 1..4 {
+        let other = registry.scope("a.");
+        count(&other);
+        drop(other);
+        assert_eq!(read(), (n, n, 20 * n, n));
+    }
+    count(&living);
+    assert_eq!(read(), (4, 4, 80, 4));
+    drop(living);
+    assert_eq!(read(), (0, 0, 0, 0));
+    let next: Scope<Summed> = registry.scope("a.");
+    assert_eq!((read(), next.total.value()), ((0, 0, 0, 0), 0));
 }

@@ -28,12 +28,12 @@ pub(super) fn clusters(admin: &Admin, request: &Request) -> Response {
         .collect();
     chosen.sort_by(|a, b| a.config().name.cmp(&b.config().name));
     if request.get("format") == Some("json") {
-        let statuses = chosen.iter().map(|c| cluster_json(c)).collect();
+        let statuses = chosen.iter().map(|c| cluster_json(admin, c)).collect();
         return Response::json(pretty(&object([("cluster_statuses", list(statuses))])));
     }
     let mut out = String::new();
     for cluster in chosen {
-        cluster_text(cluster, &mut out);
+        cluster_text(admin, cluster, &mut out);
     }
     Response::text(out)
 }
@@ -82,7 +82,7 @@ impl Counts {
     }
 }
 
-fn cluster_text(cluster: &ClusterShared, out: &mut String) {
+fn cluster_text(admin: &Admin, cluster: &ClusterShared, out: &mut String) {
     let config = cluster.config();
     let name = &config.name;
     // Writing to a String cannot fail.
@@ -99,7 +99,7 @@ fn cluster_text(cluster: &ClusterShared, out: &mut String) {
             line(&format!("{}_priority::{limit}", priority.as_str()), &value);
         }
     }
-    line("added_via_api", &false);
+    line("added_via_api", &via_api(admin, cluster));
     if let Some(service) = service_name(cluster) {
         line("eds_service_name", &service);
     }
@@ -130,6 +130,11 @@ fn cluster_text(cluster: &ClusterShared, out: &mut String) {
     }
 }
 
+/// Whether the cluster came by CDS.
+fn via_api(admin: &Admin, cluster: &ClusterShared) -> bool {
+    admin.dynamic_clusters.borrow().get(&cluster.config().name).is_some()
+}
+
 /// The name by which EDS knows the cluster, where it has one of its own.
 fn service_name(cluster: &ClusterShared) -> Option<&str> {
     match &cluster.config().discovery.source {
@@ -138,7 +143,7 @@ fn service_name(cluster: &ClusterShared) -> Option<&str> {
     }
 }
 
-fn cluster_json(cluster: &ClusterShared) -> Value {
+fn cluster_json(admin: &Admin, cluster: &ClusterShared) -> Value {
     let config = cluster.config();
     let thresholds = RequestPriority::ALL.map(|priority| {
         let [a, b, c, d] = limits(config.limits.get(priority)).map(|(name, n)| (name, Some(n.into())));
@@ -150,6 +155,7 @@ fn cluster_json(cluster: &ClusterShared) -> Value {
         |rates: SuccessRates| (rates.threshold >= 0.0).then(|| json!({ "value": rates.threshold }));
     object([
         ("name", Some((*config.name).into())),
+        ("added_via_api", via_api(admin, cluster).then_some(Value::Bool(true))),
         ("success_rate_ejection_threshold", threshold(external)),
         ("host_statuses", list(cluster.hosts().hosts().map(|h| host_json(h)).collect())),
         ("local_origin_success_rate_ejection_threshold", threshold(local)),

@@ -4,7 +4,7 @@ use super::Admin;
 use super::request::{Body, JSON, Request, Response};
 use super::wire::{Wire, any, timestamp};
 use crate::config::Dumped;
-use crate::dynamic::{DynamicRoute, DynamicSecret};
+use crate::dynamic::{ClusterBook, DynamicCluster, DynamicRoute, DynamicSecret};
 use nuncio_core::matcher::Regex;
 use nuncio_core::stream_info::Metadata;
 use nuncio_proto::json::{self, Style};
@@ -13,7 +13,9 @@ use nuncio_proto::wire::{Reader, Wire as Field};
 use nuncio_upstream::cluster::{ClusterShared, HostSource};
 use nuncio_upstream::host::HostShared;
 use prost::Message as _;
+use std::sync::Arc;
 
+const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 const SECRET: &str = "envoy.extensions.transport_sockets.tls.v3.Secret";
@@ -130,19 +132,32 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
         vec![Part { type_name: "envoy.admin.v3.BootstrapConfigDump", bytes: dated(&bootstrap(admin)) }];
     let mut clusters: Vec<&Dumped> = dump.clusters.iter().filter(|c| wanted(&c.name)).collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    let fixed = items(2, clusters.iter().map(|c| dated(&any(c.type_name, &c.bytes))));
+    let (set, book) = (admin.clusters.borrow(), &*admin.dynamic_clusters.borrow());
+    let warms = |c: &&DynamicCluster| set.warming().iter().any(|w| *w.config().name == *c.name);
+    let fed = || book.clusters.iter().filter(|c| wanted(&c.name));
+    let active = items(3, fed().filter(|c| !warms(c)).map(dynamic_cluster));
+    let warming = items(4, fed().filter(warms).map(dynamic_cluster));
     parts.push(Part {
         type_name: "envoy.admin.v3.ClustersConfigDump",
-        bytes: items(2, clusters.iter().map(|c| dated(&any(c.type_name, &c.bytes)))),
+        bytes: text(Wire::default(), 1, &book.version)
+            .merged(fixed.bytes())
+            .merged(active.bytes())
+            .merged(warming.bytes()),
     });
-    let set = admin.clusters.borrow();
     if endpoints && !set.clusters().is_empty() {
-        let chosen = set.clusters().iter().filter(|c| wanted(&c.config().name));
+        let chosen = |via_api: bool| {
+            let of = move |c: &&Arc<ClusterShared>| book_has(book, c) == via_api;
+            set.clusters().iter().filter(|c| wanted(&c.config().name)).filter(of)
+        };
+        let dump = |number| {
+            move |c: &Arc<ClusterShared>| {
+                Wire::default().with(number, any(ASSIGNMENT, assignment(c).bytes()).bytes())
+            }
+        };
         parts.push(Part {
             type_name: "envoy.admin.v3.EndpointsConfigDump",
-            bytes: items(
-                2,
-                chosen.map(|c| Wire::default().with(1, any(ASSIGNMENT, assignment(c).bytes()).bytes())),
-            ),
+            bytes: items(2, chosen(false).map(dump(1))).merged(items(3, chosen(true).map(dump(2))).bytes()),
         });
     }
     parts.push(Part {
@@ -170,6 +185,18 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
     }
     parts.push(Part { type_name: "envoy.admin.v3.SecretsConfigDump", bytes: secrets(admin, wanted) });
     parts
+}
+
+/// Whether a cluster came by CDS.
+fn book_has(book: &ClusterBook, cluster: &ClusterShared) -> bool {
+    book.get(&cluster.config().name).is_some()
+}
+
+/// `ClustersConfigDump.DynamicCluster`
+fn dynamic_cluster(cluster: &DynamicCluster) -> Wire {
+    text(Wire::default(), 1, &cluster.version)
+        .with(2, any(CLUSTER, &cluster.bytes).bytes())
+        .with(3, timestamp(cluster.updated).bytes())
 }
 
 /// `RoutesConfigDump.DynamicRouteConfig`

@@ -28,7 +28,7 @@ pub use stats::History;
 
 use crate::cli::Options;
 use crate::config::Dump;
-use crate::dynamic::{DynamicRoutes, DynamicSecrets};
+use crate::dynamic::{DynamicClusters, DynamicRoutes, DynamicSecrets};
 use crate::explain::Explainer;
 use crate::log::Log;
 use crate::sinks::Sinks;
@@ -94,6 +94,8 @@ pub struct Admin {
     pub dump: Dump,
     /// TLS contexts.
     pub tls: TlsManager,
+    /// Clusters that came after the start.
+    pub dynamic_clusters: DynamicClusters,
     /// Route configurations that came after the start.
     pub routes: DynamicRoutes,
     /// Secrets that are subscribed to.

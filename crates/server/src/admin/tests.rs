@@ -22,6 +22,7 @@ fn admin(args: &[&str]) -> (Admin, UnboundedReceiver<Action>) {
         allow_paths: Box::default(),
         dump: dump(),
         tls: Default::default(),
+        dynamic_clusters: Default::default(),
         routes: Default::default(),
         secrets: Default::default(),
         listeners: vec![ListenerFacts {

@@ -24,6 +24,8 @@ pub struct ClusterShared {
     breakers: Breakers,
     hosts: RwLock<Arc<HostSnapshot>>,
     stats: ClusterMainStats,
+    /// Another cluster of its name counts: it has taken this one's place, or this one is about to take its.
+    hidden: AtomicBool,
     /// Somebody has had a pool of connections to one of its hosts.
     used: AtomicBool,
     /// Keeps the blocks of `track_remaining` registered.
@@ -77,6 +79,7 @@ impl ClusterShared {
             config,
             hosts,
             stats: ClusterMainStats::default(),
+            hidden: AtomicBool::new(false),
             used: AtomicBool::new(false),
             remaining: RwLock::default(),
             outlier,
@@ -117,6 +120,32 @@ impl ClusterShared {
         }
         if let (Some(outlier), Some(config)) = (&self.outlier, &self.config.outlier) {
             outlier.line.take_runtime(config, &self.runtime);
+        }
+    }
+
+    /// Its stats are not shown while another one of its name shows them.
+    pub(crate) fn hide(&self) {
+        self.hidden.store(true, Relaxed);
+    }
+
+    /// Takes the place of another one, which counts no more: it goes on from there.
+    pub(crate) fn succeed(&self, other: &Self) {
+        other.hide();
+        for i in 0..self.stats.defs().len() {
+            if let (Some(Value::Counter(own)), Some(Value::Counter(theirs))) =
+                (self.stats.value(i), other.stats.value(i))
+            {
+                own.add(theirs.value());
+            }
+        }
+        self.hidden.store(false, Relaxed);
+    }
+
+    /// It is no longer among the clusters: whoever looks after it ends.
+    pub(crate) fn retire(&self) {
+        self.hide();
+        if let Some(health) = &self.health {
+            health.tell(Told::Hosts);
         }
     }
 
@@ -261,7 +290,7 @@ impl Block for ClusterShared {
         }
         let counted_by_feed = matches!(self.config.discovery.source, HostSource::Eds(_))
             && self.stats.defs().get(i).is_some_and(|def| OF_SUBSCRIPTIONS.contains(&def.name));
-        (!counted_by_feed).then(|| self.stats.value(i)).flatten()
+        (!counted_by_feed && !self.hidden.load(Relaxed)).then(|| self.stats.value(i)).flatten()
     }
 
     /// What workers count, of which each makes its own with its first use of the cluster.

@@ -9,7 +9,7 @@ pub(crate) mod update;
 pub use dns::{DnsConfig, FailureRate};
 pub use eds::EdsConfig;
 
-use crate::cluster::{ClusterShared, HostSource};
+use crate::cluster::{ClusterConfig, ClusterShared, HostSource};
 use crate::dns_cache::{DnsCache, DnsCaches};
 use crate::health;
 use crate::manager::ClusterSet;
@@ -21,9 +21,9 @@ use nuncio_core::stats::Scope;
 use nuncio_net::dns::Resolve;
 use nuncio_net::worker::Worker;
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Follows the names of clusters for as long as they stand in the set.
@@ -34,10 +34,13 @@ pub struct Discovery {
     /// What feeds clusters whose hosts are fed.
     sources: Rc<dyn Sources>,
     /// The feeds of clusters that stand in the set.
-    fed: RefCell<HashMap<Arc<str>, Subscription>>,
+    fed: RefCell<Vec<(Arc<ClusterShared>, Subscription)>>,
     dns_stats: OnceCell<Scope<DnsStats>>,
     caches: RefCell<Vec<Rc<Keeper>>>,
 }
+
+/// How often it is looked whether clusters are still warming, at the start alone.
+const WARMING_POLL: Duration = Duration::from_millis(2);
 
 /// Clusters that have not yet learned their first hosts.
 #[derive(Default)]
@@ -68,8 +71,48 @@ impl Discovery {
 
     /// Feeds a cluster for as long as it stands in the set.
     fn keep(&self, cluster: &Arc<ClusterShared>, subscription: Subscription) {
-        let before = self.fed.borrow_mut().insert(Arc::clone(&cluster.config().name), subscription);
-        drop(before);
+        self.fed.borrow_mut().push((Arc::clone(cluster), subscription));
+    }
+
+    /// Adds a cluster, or puts it in the place of the one with its name, as soon as its hosts are known: often at once.
+    pub fn add(self: &Rc<Self>, config: Arc<ClusterConfig>) {
+        let cluster = self.set.borrow_mut().warm(config);
+        let warming = self.follow(&cluster);
+        if warming.0.is_empty() {
+            self.activate(&cluster);
+            return;
+        }
+        let own = Rc::clone(self);
+        self.worker.spawn(async move {
+            warming.wait().await;
+            own.activate(&cluster);
+        });
+    }
+
+    fn activate(&self, cluster: &Arc<ClusterShared>) {
+        self.set.borrow_mut().activate(cluster);
+        self.forget();
+    }
+
+    /// Removes a cluster; whether there was one of this name.
+    pub fn remove(&self, name: &str) -> bool {
+        let was_there = self.set.borrow_mut().remove(name);
+        self.forget();
+        was_there
+    }
+
+    /// Ends the feeds of clusters that are gone.
+    fn forget(&self) {
+        let gone: Vec<_> =
+            self.fed.borrow_mut().extract_if(.., |(cluster, _)| !self.is_current(cluster)).collect();
+        drop(gone);
+    }
+
+    /// Resolves when no cluster is warming any more.
+    pub async fn all_warm(&self) {
+        while !self.set.borrow().warming().is_empty() {
+            tokio::time::sleep(WARMING_POLL).await;
+        }
     }
 
     /// Begins to follow every cluster that needs it; what is to be waited for before traffic is taken
@@ -103,7 +146,7 @@ impl Discovery {
 
     /// Whether the set still has this very cluster.
     pub(crate) fn is_current(&self, cluster: &Arc<ClusterShared>) -> bool {
-        self.set.borrow().clusters().iter().any(|c| Arc::ptr_eq(c, cluster))
+        self.set.borrow().has(cluster)
     }
 
     /// Begins to follow one cluster: its hosts, and how they are.

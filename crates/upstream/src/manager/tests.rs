@@ -30,7 +30,8 @@ fn workers_follow_the_main_threads_clusters() {
         assert!(world.manager.get("other").is_none());
         let mut other = cluster(&[2]);
         other.name = "other".into();
-        world.set.borrow_mut().set(Arc::new(other));
+        let warming = world.set.borrow_mut().warm(Arc::new(other));
+        world.set.borrow_mut().activate(&warming);
         settle().await;
         assert!(world.manager.get("other").is_some());
         assert!(world.set.borrow_mut().remove("other"));

@@ -148,17 +148,14 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                 found(Suffix::None, Sample::Gauge(level, gauges().any(Gauge::used)));
             }
             stats::Kind::WholeGauge => {
-                for value in values() {
-                    if let Value::WholeGauge(g) = value {
-                        found(Suffix::None, Sample::Gauge(g.value(), true));
-                    }
+                // That of the block that came last.
+                if let Some(Value::WholeGauge(g)) = values().next_back() {
+                    found(Suffix::None, Sample::Gauge(g.value(), true));
                 }
             }
             stats::Kind::Text => {
-                for value in values() {
-                    if let Value::Text(text) = value {
-                        found(Suffix::None, Sample::Text(text.value()));
-                    }
+                if let Some(Value::Text(text)) = values().next_back() {
+                    found(Suffix::None, Sample::Text(text.value()));
                 }
             }
             stats::Kind::Histogram => {
