@@ -69,10 +69,19 @@ enum Finder {
 const BEFORE_CONFIG: &str = "filesystem.";
 
 /// Envoy's default tags of the scopes that are built, in its order: tag, pattern.
-const DEFAULTS: [(&str, &str); 13] = [
+const DEFAULTS: [(&str, &str); 22] = [
     ("envoy.response_code", r"_rq(_(\d{3}))$"),
     ("envoy.response_code_class", r"_rq_((\d))xx$"),
     ("envoy.worker_id", r"(?:^server|^thread_local_cluster_manager|^listener\..*)\.worker_((\d+)\.)"),
+    ("envoy.ssl_cipher", r"^listener\..*?\.ssl\.ciphers(\.(.+))$"),
+    ("cipher_suite", r"^cluster\..*?\.ssl\.ciphers(\.(.+))$"),
+    ("envoy.ssl_curve", r"^listener\..*?\.ssl\.curves(\.(.+))$"),
+    ("envoy.ssl_curve", r"^cluster\..*?\.ssl\.curves(\.(.+))$"),
+    ("envoy.ssl_sigalg", r"^(?:listener|cluster)\..*?\.ssl\.sigalgs(\.(.+))$"),
+    ("envoy.ssl_version", r"^listener\..*?\.ssl\.versions(\.(.+))$"),
+    ("envoy.ssl_version", r"^cluster\..*?\.ssl\.versions(\.(.+))$"),
+    ("envoy.tls_certificate", r"^listener\..*?\.ssl\.certificate\.((.*)\.)[^.]+$"),
+    ("envoy.tls_certificate", r"^cluster\..*?\.ssl\.certificate\.((.*)\.)[^.]+$"),
     ("envoy.virtual_cluster", r"^vhost\.[^.]+\.vcluster\.(([^.]+)\.)"),
     ("envoy.virtual_host", r"^vhost\.(([^.]+)\.)"),
     ("envoy.route", r"^vhost\.[^.]+\.route\.(([^.]+)\.)"),

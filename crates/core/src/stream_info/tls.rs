@@ -15,6 +15,9 @@ pub struct TlsInfo {
     pub cipher: &'static str,
     /// The group of the key exchange, such as `X25519`; empty where none was made.
     pub group: &'static str,
+    /// How the peer signed, such as `rsa_pss_rsae_sha256`; empty where it showed no certificate or the session was
+    /// resumed.
+    pub signature: &'static str,
     /// The protocol agreed by ALPN; empty where none was.
     pub alpn: Box<[u8]>,
     /// The server name that the client asked for, on a client's side the one that we asked for.

@@ -6,11 +6,11 @@ use super::choice::{Chosen, Staple, take_chosen};
 use super::client::{Asked, ClientContext};
 use super::error::HandshakeError;
 use super::hello::{ClientHello, Hello, inspect};
-use super::params::{cipher_name, group_name};
+use super::params::{cipher_name, group_name, signature_name};
 use super::record::RecordKey;
 use super::server::ServerContext;
 use super::session::{Kernel, Session};
-use super::verify::{Verdict, Verifier};
+use super::verify::{Verdict, Verifier, take_signed};
 use crate::stream::{ByteStream, poll_read_vec, poll_write_all};
 use crate::worker::Worker;
 use nuncio_core::stream_info::{CertificateInfo, PeerInfo, TlsInfo};
@@ -18,7 +18,7 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{CommonState, ExtractedSecrets, HandshakeKind, ProtocolVersion};
+use rustls::{CommonState, ExtractedSecrets, HandshakeKind, ProtocolVersion, SignatureScheme};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,6 +59,7 @@ pub async fn accept(
     driven?;
     let mut info = info_of(&connection, side.verifier(), KeyUsage::client_auth());
     info.local = wire.chosen.and_then(|chosen| side.identity(chosen.at));
+    info.signature = wire.signed.map_or("", signature_name);
     info.stapled = wire.chosen.filter(|_| hello.wants_status).map(|c| c.staple == Staple::Sent);
     info.server_name = hello.server_name;
     let (early, rest) = wire.finish();
@@ -86,6 +87,7 @@ pub async fn connect(
     let mut wire = Wire::new(&*io, worker, Vec::new());
     wire.drive(&mut connection).await?;
     let mut info = info_of(&connection, side.verifier(), KeyUsage::server_auth());
+    info.signature = wire.signed.map_or("", signature_name);
     info.local = side.identity();
     info.server_name = match &name {
         ServerName::DnsName(name) => Some(name.as_ref().into()),
@@ -126,6 +128,7 @@ fn info_of(connection: &CommonState, verifier: &Verifier, usage: KeyUsage) -> Tl
         },
         cipher: connection.negotiated_cipher_suite().map_or("", |s| cipher_name(s.suite())),
         group: connection.negotiated_key_exchange_group().map_or("", |g| group_name(g.name())),
+        signature: "",
         alpn: connection.alpn_protocol().unwrap_or_default().into(),
         server_name: None,
         local: None,
@@ -209,6 +212,8 @@ struct Wire<'a> {
     first: [u8; 5],
     /// The certificate that a server showed.
     chosen: Option<Chosen>,
+    /// How the peer signed.
+    signed: Option<SignatureScheme>,
 }
 
 /// Bytes of a handshake that were not understood yet at most.
@@ -226,6 +231,7 @@ impl<'a> Wire<'a> {
             early: Vec::new(),
             first: [0; 5],
             chosen: None,
+            signed: None,
         }
     }
 
@@ -308,6 +314,7 @@ impl<'a> Wire<'a> {
             Err(error) => Next::Failed(error),
         };
         self.chosen = take_chosen().or(self.chosen);
+        self.signed = take_signed().or(self.signed);
         self.input.drain(..discard.min(self.input.len()));
         match next {
             // A server may send before the client has finished; we wait for it.

@@ -6,7 +6,7 @@ use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_paramet
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
 /// The cipher suites of TLS 1.2 that rustls has, by their names in OpenSSL, in Envoy's order.
@@ -80,6 +80,23 @@ pub fn cipher_name(suite: CipherSuite) -> &'static str {
 /// A group's name as logs and stats show it.
 pub fn group_name(group: NamedGroup) -> &'static str {
     GROUPS.iter().find(|(_, g)| g.name() == group).map_or("", |(name, _)| name)
+}
+
+/// The name of a signature scheme as stats show it (RFC 8446 section 4.2.3).
+pub(super) fn signature_name(scheme: SignatureScheme) -> &'static str {
+    match scheme {
+        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256",
+        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384",
+        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512",
+        SignatureScheme::RSA_PKCS1_SHA256 => "rsa_pkcs1_sha256",
+        SignatureScheme::RSA_PKCS1_SHA384 => "rsa_pkcs1_sha384",
+        SignatureScheme::RSA_PKCS1_SHA512 => "rsa_pkcs1_sha512",
+        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256",
+        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384",
+        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512",
+        SignatureScheme::ED25519 => "ed25519",
+        _ => "",
+    }
 }
 
 impl Params {

@@ -121,6 +121,16 @@ agreed! {
     x25519 X25519 = "curves.X25519",
     p256 P256 = "curves.P-256",
     p384 P384 = "curves.P-384",
+    pss_sha256 PssSha256 = "sigalgs.rsa_pss_rsae_sha256",
+    pss_sha384 PssSha384 = "sigalgs.rsa_pss_rsae_sha384",
+    pss_sha512 PssSha512 = "sigalgs.rsa_pss_rsae_sha512",
+    pkcs1_sha256 Pkcs1Sha256 = "sigalgs.rsa_pkcs1_sha256",
+    pkcs1_sha384 Pkcs1Sha384 = "sigalgs.rsa_pkcs1_sha384",
+    pkcs1_sha512 Pkcs1Sha512 = "sigalgs.rsa_pkcs1_sha512",
+    ecdsa_p256 EcdsaP256 = "sigalgs.ecdsa_secp256r1_sha256",
+    ecdsa_p384 EcdsaP384 = "sigalgs.ecdsa_secp384r1_sha384",
+    ecdsa_p521 EcdsaP521 = "sigalgs.ecdsa_secp521r1_sha512",
+    ed25519 Ed25519 = "sigalgs.ed25519",
 }
 
 /// One worker's `ssl.` stats of a listener or a cluster.
@@ -167,7 +177,12 @@ impl SslStats {
             Some(peer) if peer.distrusted => self.counters().fail_verify_error.inc(),
             Some(_) => {}
         }
-        for (family, name) in [("versions", info.version), ("ciphers", info.cipher), ("curves", info.group)] {
+        for (family, name) in [
+            ("versions", info.version),
+            ("ciphers", info.cipher),
+            ("curves", info.group),
+            ("sigalgs", info.signature),
+        ] {
             self.agreed.count(&self.registry, &self.prefix, &format!("{family}.{name}"));
         }
     }

@@ -11,6 +11,7 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -338,6 +339,16 @@ fn chain_refusal(error: &webpki::Error, leaf: &Certificate<'_>, now: SystemTime)
     }
 }
 
+thread_local! {
+    /// How the peer of this thread's present step of a handshake signed: rustls tells its verifier alone.
+    static SIGNED: Cell<Option<SignatureScheme>> = const { Cell::new(None) };
+}
+
+/// How the peer signed, if the step of a handshake that has just been made checked its signature.
+pub(super) fn take_signed() -> Option<SignatureScheme> {
+    SIGNED.take()
+}
+
 /// A verifier of either side.
 #[derive(Clone, Debug)]
 pub(super) struct Verifier {
@@ -354,12 +365,23 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
+    fn tls12(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        SIGNED.set(Some(dss.scheme));
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
     fn tls13(
         &self,
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        SIGNED.set(Some(dss.scheme));
         let parsed = Certificate::parse(cert).ok_or(CertificateError::BadEncoding)?;
         let key = SubjectPublicKeyInfoDer::from(parsed.spki);
         verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms)
@@ -389,7 +411,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        self.tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -437,7 +459,7 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        self.tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(

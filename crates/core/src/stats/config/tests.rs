@@ -40,6 +40,12 @@ fn default_tags_leave_names_as_in_envoy() {
             "envoy.response_code_class=2 envoy.cluster_name=c1",
         ),
         ("cluster.c1.upstream_rq_completed", "cluster.upstream_rq_completed", "envoy.cluster_name=c1"),
+        ("cluster.c1.ssl.ciphers.A-B", "cluster.ssl.ciphers", "cipher_suite=A-B envoy.cluster_name=c1"),
+        (
+            "listener.a.ssl.versions.TLSv1.3",
+            "listener.ssl.versions",
+            "envoy.ssl_version=TLSv1.3 envoy.listener_address=a",
+        ),
         (
             "listener.127.0.0.1_80.worker_0.downstream_cx_total",
             "listener.worker_downstream_cx_total",

@@ -119,9 +119,11 @@ pub(super) fn print(
     let mut full = String::new();
     let all_names = filter.takes_all_names();
     // Default tags are all in a scope's prefix; others are looked for name by name.
-    let by_prefix = config.has_default_tags_only();
+    let default_tags_only = config.has_default_tags_only();
     scopes(registry, &mut |prefix, blocks| {
         let Some(first) = blocks.first() else { return };
+        // What handshakes agreed on and the names of certificates are tags of their own.
+        let by_prefix = default_tags_only && !prefix.contains(".ssl.");
         let tagged = if by_prefix { tags::extract(prefix) } else { Tagged::default() };
         let key = (type_of(first), tagged.rest);
         let mut places = families.by_type.remove(&key).unwrap_or_default();
