@@ -169,7 +169,11 @@ fn line(why: Why, subject: Subject<'_>, note: &Note, held_back: u32) -> String {
 
 fn write_connection(out: &mut String, connection: &ConnectionInfo) -> fmt::Result {
     let ConnectionInfo { listener, id, remote, requested_server_name, .. } = connection;
-    write!(out, "listener={listener} connection={id} remote={remote}")?;
+    match &**listener {
+        "" => write!(out, "listener={}", connection.direct_local)?,
+        name => write!(out, "listener={name}")?,
+    }
+    write!(out, " connection={id} remote={remote}")?;
     match requested_server_name {
         Some(name) => write!(out, " sni={name}"),
         None => Ok(()),

@@ -497,7 +497,7 @@ fn listener(
             let all = addresses().map(ToString::to_string).collect::<Vec<_>>().join(",");
             cx.field("address").error(format!(
                 "error adding listener: '{}' has duplicate address '{all}' as existing listener",
-                config.name
+                config.label()
             ));
         }
         listeners.push(config);

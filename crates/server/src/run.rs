@@ -17,6 +17,7 @@ use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
 use nuncio_core::source::{FileSource, Sources};
 use nuncio_core::stats::Registry;
+use nuncio_downstream::hcm::request_id::uuid;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_extensions::access_log::LogFiles;
 use nuncio_net::dns::SystemResolver;
@@ -259,7 +260,7 @@ type Bound = (Vec<ListenerFacts>, Vec<Vec<Vec<BoundSocket>>>);
 
 /// Binds every listener once per worker; the first that cannot be had ends it.
 fn bind_listeners(listeners: &[Arc<ListenerConfig>], workers: usize) -> Result<Bound, StartError> {
-    let mut facts = Vec::with_capacity(listeners.len());
+    let (mut facts, rng) = (Vec::with_capacity(listeners.len()), Rng::from_os());
     let mut per_worker: Vec<Vec<Vec<BoundSocket>>> = (0..workers).map(|_| Vec::new()).collect();
     for listener in listeners {
         per_worker.iter_mut().for_each(|own| own.push(Vec::new()));
@@ -275,7 +276,12 @@ fn bind_listeners(listeners: &[Arc<ListenerConfig>], workers: usize) -> Result<B
                 own.push(socket);
             }
         }
-        facts.push(ListenerFacts { name: listener.name.to_string(), addresses });
+        let name = match &*listener.name {
+            // As in Envoy, what has no name is called by a random one.
+            "" => String::from_utf8_lossy(&uuid(rng.next(), rng.next())).into_owned(),
+            name => name.to_owned(),
+        };
+        facts.push(ListenerFacts { name, addresses });
     }
     Ok((facts, per_worker))
 }

@@ -35,7 +35,7 @@ pub struct ConnectionInfo {
     pub remote: Address,
     /// The SNI that the client asked for.
     pub requested_server_name: Option<Box<str>>,
-    /// Name of the listener.
+    /// Name of the listener; empty when it has none.
     pub listener: Arc<str>,
     /// Name of the filter chain, empty when it has none.
     pub filter_chain: Arc<str>,

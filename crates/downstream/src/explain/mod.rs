@@ -215,9 +215,9 @@ fn listener_of<'a>(
     listeners: &'a [Arc<ListenerConfig>],
     question: &Question,
 ) -> Result<&'a Arc<ListenerConfig>, QuestionError> {
-    let names = || listeners.iter().map(|l| format!("'{}'", l.name)).collect::<Vec<_>>().join(", ");
+    let names = || listeners.iter().map(|l| format!("'{}'", l.label())).collect::<Vec<_>>().join(", ");
     if let Some(name) = &question.listener {
-        let found = listeners.iter().find(|l| *l.name == **name);
+        let found = listeners.iter().find(|l| l.label() == **name);
         return found.ok_or_else(|| QuestionError::UnknownListener(name.clone(), names()));
     }
     let takes = |l: &&Arc<ListenerConfig>| {
@@ -256,7 +256,7 @@ fn connect(
     told: &mut Explanation,
 ) {
     let place = config.places.whole().place;
-    told.connection.push(Fact::new("listener", format!("{} ({})", config.name, config.address), place));
+    told.connection.push(Fact::new("listener", format!("{} ({})", config.label(), config.address), place));
     let to = question.to.map_or_else(|| config.address.clone(), Address::Ip);
     let from = Address::Ip(question.from);
     let (client, server) = pair(usize::MAX, from, to);

@@ -39,7 +39,7 @@ const LISTENER_FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct ListenerConfig {
     /// Where it and its fields stand.
     pub places: FieldPlaces,
-    /// Its name; that of its address where it has none.
+    /// Its name, which may be empty.
     pub name: Arc<str>,
     /// Where it listens; its first address, where it has several.
     pub address: Address,
@@ -190,7 +190,7 @@ impl ListenerConfig {
             limit_key: limits::key(&name),
             ignores_global_limit: ignore_global_conn_limit,
             open: AtomicU64::new(0),
-            name: if name.is_empty() { text.as_str().into() } else { name.into() },
+            name: name.into(),
             address,
             direction: TrafficDirection::try_from(traffic_direction).unwrap_or(TrafficDirection::Unspecified),
             modify_only: DrainType::try_from(drain_type) == Ok(DrainType::ModifyOnly),
@@ -258,6 +258,11 @@ impl ListenerConfig {
     /// The prefix of its stats: `listener.ADDR.`.
     pub fn stat_prefix(&self) -> &str {
         &self.stat_prefix
+    }
+
+    /// What it is called where people read of it: its name, or its address where it has none.
+    pub fn label(&self) -> String {
+        if self.name.is_empty() { self.address.to_string() } else { self.name.to_string() }
     }
 
     /// Where it listens and how its sockets are bound, `address` first.
