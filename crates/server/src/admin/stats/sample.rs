@@ -130,6 +130,10 @@ pub(super) fn scopes(registry: &Registry, visit: &mut dyn FnMut(&Arc<str>, &Bloc
 pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
     let Some(first) = blocks.first() else { return };
     for (place, def) in first.defs().iter().enumerate() {
+        // What no block shows is counted elsewhere under the same name, or of a scope that is not in force yet.
+        if blocks.iter().all(|b| b.value(place).is_none()) {
+            continue;
+        }
         let mut found = |suffix, sample: Sample| {
             if sample.made(def.name) {
                 visit(Read { place, name: def.name, suffix, sample });
