@@ -11,7 +11,7 @@ use super::record::RecordKey;
 use super::server::ServerContext;
 use super::session::{Kernel, Session};
 use super::verify::{Verdict, Verifier, take_signed};
-use crate::stream::{ByteStream, poll_read_vec, poll_write_all};
+use crate::stream::{ByteStream, ReadBuf, poll_read_vec, poll_write_all};
 use crate::worker::Worker;
 use nuncio_core::stream_info::{CertificateInfo, PeerInfo, TlsInfo};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
@@ -39,7 +39,15 @@ pub async fn accept(
     context: &ServerContext,
     worker: &Rc<Worker>,
 ) -> Result<Secured, HandshakeError> {
-    let side = context.present().ok_or_else(HandshakeError::no_secrets)?;
+    let Some(side) = context.present() else {
+        // As in Envoy, it is the client's first bytes that are not answered. One is read, which tells that they are there.
+        if first.is_empty() {
+            let mut byte = [0];
+            let read = poll_fn(|cx| io.poll_read(cx, &mut ReadBuf::new(&mut byte))).await;
+            read.map_err(|_| HandshakeError::Closed)?;
+        }
+        return Err(HandshakeError::no_secrets());
+    };
     let mut wire = Wire::new(&*io, worker, first);
     let hello = loop {
         match inspect(&wire.input) {
