@@ -135,6 +135,7 @@ impl H1Connection {
     }
 
     /// Reads once. The buffer is given back when nothing came and nothing is in it.
+    #[inline]
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
         if self.closed {
             return Poll::Ready(Read::Closed);

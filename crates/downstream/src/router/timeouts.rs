@@ -102,7 +102,7 @@ impl Timeouts {
 
     /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`), `elapsed` after the request was
     /// complete.
-    #[inline]
+    #[inline(always)]
     pub(super) fn announce(&self, config: &RouterConfig, head: &mut RequestHead, elapsed: Duration) {
         let usual = self.global == Some(DEFAULT_TIMEOUT) && self.per_try.is_none() && elapsed.is_zero();
         let alone = !(config.suppress_envoy_headers || self.expected || self.tells_grpc);

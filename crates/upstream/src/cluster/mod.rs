@@ -354,6 +354,7 @@ impl Cluster {
     }
 
     /// The next host for a request.
+    #[inline]
     fn find(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
         match &self.provided {
             None => self.balance(cx),
@@ -362,24 +363,36 @@ impl Cluster {
         }
     }
 
+    #[inline]
     fn balance(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
         let set = self.hosts.borrow();
-        let mut attempts = cx.avoid.map_or(0, |a| a.attempts);
-        let mut cx = *cx;
-        loop {
-            let picked = self.pick_once(&set, &cx);
-            if picked.panic {
-                self.core.lb_stats.lb_healthy_panic.inc();
-            }
-            let host = picked.host?;
-            match cx.avoid {
-                Some(avoid) if attempts > 0 && (avoid.rejects)(host) => {
-                    attempts -= 1;
-                    cx.attempt += 1;
-                }
-                _ => return Some(Rc::clone(host)),
-            }
+        match cx.avoid {
+            None => self.pick_from(&set, cx).map(Rc::clone),
+            Some(avoid) => self.pick_avoiding(&set, cx, &avoid),
         }
+    }
+
+    /// The first host that is not rejected; after so many attempts, whichever comes.
+    #[cold]
+    fn pick_avoiding(&self, set: &HostSet, cx: &PickContext<'_>, avoid: &Avoid<'_>) -> Option<Rc<Host>> {
+        let mut cx = *cx;
+        for _ in 0..avoid.attempts {
+            let host = self.pick_from(set, &cx)?;
+            if !(avoid.rejects)(host) {
+                return Some(Rc::clone(host));
+            }
+            cx.attempt += 1;
+        }
+        self.pick_from(set, &cx).map(Rc::clone)
+    }
+
+    #[inline]
+    fn pick_from<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Option<&'s Rc<Host>> {
+        let picked = self.pick_once(set, cx);
+        if picked.panic {
+            self.core.lb_stats.lb_healthy_panic.inc();
+        }
+        picked.host
     }
 
     fn pick_once<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Picked<'s> {
