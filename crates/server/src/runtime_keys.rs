@@ -118,8 +118,9 @@ mod tests {
             ("envoy.reloadable_features.unified_mux", "true", Verdict::Taken),
             ("envoy.reloadable_features.http_reject_path_with_fragment", "true", Verdict::Taken),
             ("envoy.reloadable_features.http_reject_path_with_fragment", "7", Verdict::Taken),
+            ("envoy.reloadable_features.http_reject_path_with_fragment", "False", Verdict::Taken),
             (
-                "envoy.reloadable_features.http_reject_path_with_fragment",
+                "envoy.reloadable_features.coalesce_formatter_accept_empty_values",
                 "False",
                 Verdict::OtherThanDefault(true),
             ),

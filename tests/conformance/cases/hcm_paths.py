@@ -79,3 +79,19 @@ edge('xfcc_modes_without_tls', '{forward_client_cert_details: ALWAYS_FORWARD_ONL
 edge('xfcc_append_without_tls', '{forward_client_cert_details: APPEND_FORWARD, set_current_client_cert_details: {uri: true}}', [H(('x-forwarded-client-cert', 'By=x')), H()])
 edge('internal_only_headers', '{use_remote_address: true}', [H(('x-int', '1'), ('x-ext', '2')), H(('x-int', '1'), ('x-forwarded-for', '8.8.8.8'))], only={'x-int', 'x-ext'}, route_config={'internal_only_headers': ['x-int']})
 edge('date_and_server_of_client_pass', None, [H(('server', 'client'), ('date', 'x'), ('via', '1.1 c'))], only={'server', 'via'})
+
+
+@case()
+async def fragments_are_dropped_where_the_feature_is_off(t):
+    """envoy.reloadable_features.http_reject_path_with_fragment: false."""
+    u = await t.up()
+    extra = '{layered_runtime: {layers: [{name: s, static_layer: {envoy.reloadable_features.http_reject_path_with_fragment: false}}]}}'
+    await t.start(simple(t, opts='{normalize_path: true}', extra=extra, log='%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %REQ(:PATH)%'))
+    out = {}
+    for target in ('/a#b', '/a#', '/#', '/a?x#y?z', '/a/../b#c', '#', '/a%23b', '/a#b/../c'):
+        n = len(u.reqs)
+        r = await t.req(target)
+        out[target] = '%s %s' % (r.status, u.reqs[-1].path if len(u.reqs) > n else '-')
+    t.see('by_target', out)
+    t.see('stats', await t.stats('http.in.downstream_rq_failed_path_normalization', 'http.in.downstream_rq_non_relative_path'))
+    t.see('log', await t.logs())

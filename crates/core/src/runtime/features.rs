@@ -1,9 +1,9 @@
 //! The feature flags of Envoy 1.40: `envoy.reloadable_features.*` and `envoy.restart_features.*`.
 //!
 //! Each is a switch between an old and a new behaviour. nuncio has the default one; the other is refused unless
-//! it changes nothing that is built. The names and defaults are those that the binary of Envoy 1.40.0 holds.
+//! it is built as well, or changes nothing that is built. The names and defaults are those that the binary of Envoy 1.40.0 holds.
 
-use Effect::{Moot, Seen};
+use Effect::{Both, Moot, Seen};
 
 /// What switching a flag away from its default comes to here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Effect {
     Moot,
     /// It would be seen from outside.
     Seen,
+    /// Either is built.
+    Both,
 }
 
 /// A feature flag of Envoy 1.40.
@@ -118,7 +120,7 @@ const FEATURES: &[(&str, bool, Effect)] = &[
     ("http_inspector_use_balsa_parser", true, Seen),
     ("http_pause_generic_upgrade_request_body", true, Seen),
     ("http_preserve_rst_no_error", true, Seen),
-    ("http_reject_path_with_fragment", true, Seen),
+    ("http_reject_path_with_fragment", true, Both),
     ("ja4_alpn_hex_conversion_fix", true, Moot),
     ("json_formatter_omit_empty_values", true, Seen),
     ("jwt_authn_add_verification_status_header", true, Moot),
@@ -235,7 +237,7 @@ mod tests {
     fn both_lists_can_be_searched() {
         assert!(FEATURES.is_sorted_by_key(|f| f.0) && RESTART_FEATURES.is_sorted_by_key(|f| f.0));
         let known = feature("envoy.reloadable_features.http_reject_path_with_fragment").unwrap();
-        assert_eq!(known, Feature { default: true, effect: Effect::Seen });
+        assert_eq!(known, Feature { default: true, effect: Effect::Both });
         let other = feature("envoy.restart_features.upstream_http_filters_with_tcp_proxy").unwrap();
         assert!(!other.default);
     }

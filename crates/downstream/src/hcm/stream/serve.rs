@@ -13,12 +13,26 @@ use crate::hcm::upgrade::{self, Verdict};
 use crate::route::{Action, Found, MatchContext, PeerCertificate, Route, tls_location};
 use crate::router;
 use crate::why;
-use nuncio_codec::head::{Known, ResponseHead};
+use nuncio_codec::head::{Known, RequestHead, ResponseHead};
 use nuncio_core::clock::Clock;
 use nuncio_core::format::{LogType, route_time_wanted};
+use nuncio_core::runtime::Runtime;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// Whether the path had a fragment, which is now gone: the feature that refuses such paths may be switched off.
+#[cold]
+fn drops_fragment(request: &mut RequestHead, runtime: &Runtime) -> bool {
+    let path = request.path();
+    let Some(bare) = path.iter().position(|b| *b == b'#').and_then(|at| path.get(..at)) else { return false };
+    if runtime.boolean("envoy.reloadable_features.http_reject_path_with_fragment", true) {
+        return false;
+    }
+    let bare = bare.to_vec();
+    request.headers.set(Known::Path, &bare);
+    true
+}
 
 impl<D: Downstream> Stream<D> {
     /// Serves a request whose head is whole.
@@ -29,10 +43,15 @@ impl<D: Downstream> Stream<D> {
         // Envoy looks once for a route, for requests that it refuses too.
         self.info.route_resolutions = 1;
         let policy = &hcm.config.policy;
-        let outcome = match self.again {
+        let mut outcome = match self.again {
             None => policy.on_request(request, &mut self.info, worker.rng()),
             Some(_) => policy.on_redirected(request, &mut self.info),
         };
+        if let Outcome::Refuse(_) = outcome
+            && drops_fragment(request, &hcm.world.runtime)
+        {
+            outcome = policy.on_request(request, &mut self.info, worker.rng());
+        }
         if let Outcome::Refuse(refusal) = outcome {
             return self.refused(refusal).await;
         }
