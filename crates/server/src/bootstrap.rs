@@ -108,7 +108,9 @@ impl BootstrapConfig {
             default_regex_engine,
             stats_server_version_override,
             overload_manager,
+            cluster_manager,
         } = message;
+        let pb::ClusterManager {} = cluster_manager.unwrap_or_default();
         let connection_limit = match overload_manager {
             None => Some(None),
             Some(message) => connection_limit(message, &cx.field("overload_manager")),
