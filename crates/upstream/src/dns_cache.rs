@@ -1,7 +1,8 @@
 //! Names that requests want to go to, looked up when the first of them comes
 //! (`envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig`). Filters and clusters share a cache by its name.
 
-use crate::discovery::DnsConfig;
+use crate::discovery::{DnsConfig, addresses};
+use crate::host::Addresses;
 use crate::line::Line;
 use nuncio_core::config::{CompileContext, duration};
 use nuncio_net::dns::Family;
@@ -12,7 +13,7 @@ use nuncio_proto::pb::envoy::extensions::common::dynamic_forward_proxy::v3 as pb
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -156,34 +157,32 @@ pub(crate) struct CachedHost {
 
 /// What came of the last lookup that gave something; at first, of the first one.
 struct Found {
-    address: Option<IpAddr>,
+    addresses: Option<Addresses>,
     details: Box<str>,
 }
 
 impl CachedHost {
-    /// Its address; `None` while it is looked up for the first time.
-    fn answer(&self) -> Option<Result<SocketAddr, Unresolved>> {
+    /// Its addresses; `None` while it is looked up for the first time.
+    fn answer(&self) -> Option<Result<Addresses, Unresolved>> {
         let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
-        let Found { address, details } = found.as_ref()?;
-        Some(match address {
-            Some(ip) => Ok(SocketAddr::new(*ip, self.port)),
-            None => Err(Unresolved::Failed(details.clone())),
-        })
+        let Found { addresses, details } = found.as_ref()?;
+        Some(addresses.clone().ok_or_else(|| Unresolved::Failed(details.clone())))
     }
 
-    /// A lookup's outcome: its first address, or why there is none. Whether the address is another one than before.
-    pub(crate) fn tell(&self, outcome: Result<IpAddr, &str>) -> bool {
+    /// A lookup's outcome: what it found, or why there is nothing. Whether its addresses are others than before.
+    pub(crate) fn tell(&self, outcome: Result<&[IpAddr], &str>) -> bool {
         let mut found = self.found.write().unwrap_or_else(PoisonError::into_inner);
-        let before = found.as_ref().and_then(|f| f.address);
-        let (address, details) = match outcome {
-            Ok(ip) => (Some(ip), ""),
+        let before = found.take().and_then(|f| f.addresses);
+        let (now, details) = match outcome {
+            Ok(ips) => (addresses(ips, self.port), ""),
             // The last good answer stays.
-            Err(details) => (before, details),
+            Err(details) => (before.clone(), details),
         };
-        *found = Some(Found { address, details: details.into() });
+        let changed = now != before;
+        *found = Some(Found { addresses: now, details: details.into() });
         drop(found);
         self.told.notify_waiters();
-        address != before
+        changed
     }
 
     /// Waits for the first answer.
@@ -244,8 +243,8 @@ impl DnsCache {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The address of a name that was looked up.
-    pub(crate) fn address(&self, key: &str) -> Option<SocketAddr> {
+    /// The addresses of a name that was looked up.
+    pub(crate) fn addresses(&self, key: &str) -> Option<Addresses> {
         let host = self.hosts().get(key).cloned()?;
         host.used.store(true, Relaxed);
         host.answer()?.ok()

@@ -139,6 +139,8 @@ pub enum Health {
 pub struct HostSpec {
     /// Where it listens.
     pub address: Address,
+    /// Where else, in the order in which they are tried (`additional_addresses`); none where there is no other place.
+    pub further: Option<Arc<[Address]>>,
     /// Its name: `hostname` of the endpoint, or the name that was resolved.
     pub hostname: Arc<str>,
     /// Where it stands.
@@ -155,6 +157,9 @@ pub struct HostSpec {
     pub check: Option<Arc<CheckTarget>>,
 }
 
+/// Where a host listens: its address, and the others that it has.
+pub(crate) type Addresses = (Address, Option<Arc<[Address]>>);
+
 /// What is exact across workers of one host.
 #[derive(Debug)]
 pub struct HostShared {
@@ -167,7 +172,7 @@ pub struct HostShared {
     health: AtomicU32,
     active: AtomicU32,
     /// Where a logical host is now, once it has moved.
-    moved: OnceLock<Box<RwLock<Address>>>,
+    moved: OnceLock<Box<RwLock<Addresses>>>,
     /// What was seen of it, where its cluster detects outliers.
     outlier: OnceLock<Box<HostRecord>>,
     counters: Mutex<Vec<Arc<HostCounters>>>,
@@ -232,6 +237,14 @@ impl HostShared {
     pub fn address(&self) -> Address {
         match self.moved.get() {
             None => self.spec.address.clone(),
+            Some(moved) => moved.read().unwrap_or_else(PoisonError::into_inner).0.clone(),
+        }
+    }
+
+    /// Where a connection to it may lead.
+    pub(crate) fn addresses(&self) -> Addresses {
+        match self.moved.get() {
+            None => (self.spec.address.clone(), self.spec.further.clone()),
             Some(moved) => moved.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -243,11 +256,11 @@ impl HostShared {
             || (self.metadata.get().is_some() && self.metadata() != told.metadata)
     }
 
-    /// New connections go to another address from now on; those that stand stay.
-    pub(crate) fn move_to(&self, address: Address) {
-        if self.address() != address {
-            let moved = self.moved.get_or_init(|| Box::new(RwLock::new(address.clone())));
-            *moved.write().unwrap_or_else(PoisonError::into_inner) = address;
+    /// New connections go to these addresses from now on; those that stand stay.
+    pub(crate) fn move_to(&self, addresses: Addresses) {
+        if self.addresses() != addresses {
+            let moved = self.moved.get_or_init(|| Box::new(RwLock::new(addresses.clone())));
+            *moved.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         }
     }
 

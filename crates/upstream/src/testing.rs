@@ -148,6 +148,7 @@ impl World {
 pub(crate) fn host(port: u16, weight: u32, health: HealthFlags) -> HostSpec {
     HostSpec {
         address: Address::Ip(([10, 0, 0, 1], port).into()),
+        further: None,
         hostname: "".into(),
         locality: Arc::new(Locality::default()),
         weight,

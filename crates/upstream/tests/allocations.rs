@@ -102,6 +102,7 @@ fn a_request_over_an_idle_connection_allocates_nothing() {
     let mut config = ClusterConfig::new("c");
     let locality = Arc::new(Locality::default());
     let host = |port| HostSpec {
+        further: None,
         address: Address::Ip(([127, 0, 0, 1], port).into()),
         hostname: "".into(),
         locality: Arc::clone(&locality),

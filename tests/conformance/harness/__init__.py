@@ -19,6 +19,7 @@ from .config import (T_FILE_LOG, T_HCM, T_HPO, T_ROUTER, Y, addr, cluster, confi
                      listener, merge, router, simple)
 from .context import T, Differs
 from .diff import diff, plain
+from .dns import NXDOMAIN, SERVFAIL, Dns
 from .http1 import ClientConn, Closed, H1Stream, Msg, body_repr, build, chunk, hall, hget, read_response, resp
 from .http2 import H2Client, H2Side, H2Up, UpStream
 from .net import LOCAL_IP, free_port

@@ -3,12 +3,14 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import tempfile
 import time
 
 import yaml
 
 from .diff import diff, plain
+from .dns import Dns
 from .http1 import ClientConn, H1Stream, Msg, body_repr, build, read_response
 from .http2 import H2Client, H2Up
 from .net import free_port
@@ -35,6 +37,8 @@ class T(Normaliser):
         self.case, self.binary, self.envoy, self.expect = case, binary, envoy, expect
         self.obs = {}
         self.ups = []
+        self.dns_servers = []
+        self.held = []
         self.proxies = []
         self.conns = []
         self.bg = []
@@ -71,6 +75,22 @@ class T(Normaliser):
         return Up(self, name)
 
     # ---- proxy
+    def silent(self, name='silent', addr='127.0.0.1'):
+        """An upstream address that swallows packets: a listening socket whose backlog is full."""
+        u = Up(self, name, addr=addr)
+        family = socket.AF_INET6 if ':' in addr else socket.AF_INET
+        self.held.append(socket.socket(family))
+        self.held[-1].bind((addr, u.port))
+        self.held[-1].listen(0)
+        for _ in range(3):
+            self.held.append(socket.socket(family))
+            self.held[-1].setblocking(False)
+            self.held[-1].connect_ex((addr, u.port))
+        return u
+
+    async def dns(self, records, name='dns', **kw):
+        return await Dns(self, records, name, **kw).listen()
+
     def write(self, name, data):
         p = os.path.join(self.dir, name)
         with open(p, 'wb' if isinstance(data, bytes) else 'w') as f:
@@ -146,6 +166,10 @@ class T(Normaliser):
             await self.stop()
             for u in self.ups:
                 await u.stop()
+            for x in self.dns_servers:
+                x.stop()
+            for x in self.held:
+                x.close()
         finally:
             shutil.rmtree(self.dir, ignore_errors=True)
 

@@ -97,10 +97,7 @@ fn address<'a>(cx: &FormatContext<'a>, of: AddressOf) -> Option<&'a Address> {
         AddressOf::DownstreamRemote => Some(cx.info.remote_address()),
         AddressOf::DownstreamDirectRemote => Some(&connection.direct_remote),
         AddressOf::UpstreamLocal => Some(&cx.info.upstream.connection.as_ref()?.local),
-        AddressOf::UpstreamRemote => {
-            cx.info.upstream.connection.as_ref()?;
-            Some(&cx.info.upstream.host.as_ref()?.address)
-        }
+        AddressOf::UpstreamRemote => Some(&cx.info.upstream.connection.as_ref()?.peer),
     }
 }
 

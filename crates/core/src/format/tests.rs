@@ -77,6 +77,7 @@ impl Sample {
         up.connection = Some(Rc::new(UpstreamConnectionInfo {
             id: 2,
             local: address("127.0.0.1:52654"),
+            peer: address("127.0.0.2:33868"),
             protocol: Some(Version::Http11),
             connect_begin: start,
             connect_end: start,
@@ -205,7 +206,7 @@ fn commands_print_what_envoy_prints() {
         ("%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%", "127.0.0.1:33867 127.0.0.1"),
         (
             "%UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_LOCAL_PORT% %UPSTREAM_PROTOCOL%",
-            "127.0.0.1:33867 52654 HTTP/1.1",
+            "127.0.0.2:33868 52654 HTTP/1.1",
         ),
         (
             "%REQ(X-MULTI)% %REQ(NOPE)% %REQ(NOPE?USER-AGENT)% %REQ(USER-AGENT):3% %REQ(USER-AGENT):0%",

@@ -57,6 +57,8 @@ pub struct UpstreamConnectionInfo {
     pub id: u64,
     /// Our address on it (`UPSTREAM_LOCAL_ADDRESS`).
     pub local: Address,
+    /// The address that it leads to, one of those that its host has (`UPSTREAM_REMOTE_ADDRESS`).
+    pub peer: Address,
     /// The protocol spoken; none where it carries bytes alone (`UPSTREAM_PROTOCOL`).
     pub protocol: Option<Version>,
     /// When it was begun (`US_CX_BEG`).

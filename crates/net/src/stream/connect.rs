@@ -1,6 +1,6 @@
 //! Connecting to a peer.
 
-use super::{ByteStream, TcpByteStream, UnixByteStream, error_text};
+use super::{ByteStream, HappyEyeballs, TcpByteStream, UnixByteStream, error_text};
 use crate::listen::{Keepalive, OptionState, SocketOption, apply_options, unix_sock_addr};
 use crate::sys;
 use nuncio_core::address::Address;
@@ -22,6 +22,8 @@ pub struct ConnectOptions {
     pub keepalive: Option<Keepalive>,
     /// Options by number, of connections whose source has none of its own.
     pub options: Vec<SocketOption>,
+    /// Which of a peer's addresses is tried when.
+    pub eyeballs: HappyEyeballs,
 }
 
 /// An address that connections come from.

@@ -1,12 +1,14 @@
 //! A connection's bytes, whatever carries them.
 
 mod connect;
+mod eyeballs;
 mod gate;
 mod memory;
 mod rewind;
 mod socket;
 
 pub use connect::{ConnectError, ConnectOptions, LocalAddress, connect};
+pub use eyeballs::{AddressFamily, HappyEyeballs, race};
 pub use memory::{MemoryStream, pair};
 pub use rewind::Rewind;
 pub use socket::{TcpByteStream, UnixByteStream};

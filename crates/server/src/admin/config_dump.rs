@@ -5,6 +5,7 @@ use super::request::{Body, JSON, Request, Response};
 use super::wire::{Wire, any, timestamp};
 use crate::config::Dumped;
 use crate::dynamic::{ClusterBook, DynamicCluster, DynamicRoute, DynamicSecret};
+use nuncio_core::address::Address;
 use nuncio_core::matcher::Regex;
 use nuncio_core::stream_info::Metadata;
 use nuncio_proto::json::{self, Style};
@@ -320,14 +321,10 @@ fn text(wire: Wire, number: u32, text: &str) -> Wire {
 fn endpoint(host: &HostShared, resolved: bool) -> Wire {
     use nuncio_upstream::host::Health;
     let spec = host.spec();
-    let address = match (spec.address.ip(), spec.address.port()) {
-        (Some(ip), Some(port)) => {
-            let socket = Wire::default().with(2, ip.to_string().as_bytes()).number(3, port.into());
-            Wire::default().with(1, socket.bytes())
-        }
-        _ => Wire::default().with(2, Wire::default().with(1, spec.address.to_string().as_bytes()).bytes()),
-    };
-    let inner = text(Wire::default().with(1, address.bytes()).with(2, &[]), 3, &spec.hostname);
+    let inner = text(Wire::default().with(1, address(&spec.address).bytes()).with(2, &[]), 3, &spec.hostname);
+    let further = spec.further.iter().flat_map(|all| all.iter());
+    let inner =
+        further.fold(inner, |inner, a| inner.with(4, Wire::default().with(1, address(a).bytes()).bytes()));
     let status = match host.health_flags().health() {
         Health::Healthy => 1,
         Health::Unhealthy | Health::Excluded => 2,
@@ -341,6 +338,17 @@ fn endpoint(host: &HostShared, resolved: bool) -> Wire {
         None => out,
     };
     out.with(4, weight.bytes())
+}
+
+/// `envoy.config.core.v3.Address`
+fn address(address: &Address) -> Wire {
+    match (address.ip(), address.port()) {
+        (Some(ip), Some(port)) => {
+            let socket = Wire::default().with(2, ip.to_string().as_bytes()).number(3, port.into());
+            Wire::default().with(1, socket.bytes())
+        }
+        _ => Wire::default().with(2, Wire::default().with(1, address.to_string().as_bytes()).bytes()),
+    }
 }
 
 /// `envoy.config.core.v3.Metadata`

@@ -2,7 +2,7 @@
 
 use super::{Cluster, ClusterConfig, HostSource};
 use crate::dns_cache::{Arrival, DnsCache};
-use crate::host::{HealthFlags, HostSpec};
+use crate::host::{Addresses, HealthFlags, HostSpec};
 use nuncio_codec::head::RequestHead;
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
@@ -37,18 +37,20 @@ pub enum Destination {
 
 impl Destination {
     /// Where it is now, for a cluster with this configuration; `None` for a name without an address.
-    pub(super) fn address(&self, cluster: &ClusterConfig) -> Option<Address> {
+    pub(super) fn addresses(&self, cluster: &ClusterConfig) -> Option<Addresses> {
         match (self, &cluster.discovery.source) {
-            (Self::Address(address), _) => Some(Address::Ip(*address)),
-            (Self::Name(key), HostSource::ForwardProxy(f)) => f.cache.address(key).map(Address::Ip),
+            (Self::Address(address), _) => Some((Address::Ip(*address), None)),
+            (Self::Name(key), HostSource::ForwardProxy(f)) => f.cache.addresses(key),
             (Self::Name(_), _) => None,
         }
     }
 
     /// The host there, of a cluster with this configuration.
     pub(super) fn host(&self, cluster: &ClusterConfig) -> Option<HostSpec> {
+        let (address, further) = self.addresses(cluster)?;
         Some(HostSpec {
-            address: self.address(cluster)?,
+            address,
+            further,
             hostname: match self {
                 // Envoy's name for it.
                 Self::Address(address) => format!("{}{address}", cluster.name).into(),
@@ -188,7 +190,7 @@ impl Cluster {
     /// time. `None` where there is nothing to wait for.
     pub fn arrival(&self, to: &Destination) -> Option<Arrival> {
         match (to, &self.config().discovery.source) {
-            (Destination::Name(key), HostSource::ForwardProxy(f)) if f.cache.address(key).is_none() => {
+            (Destination::Name(key), HostSource::ForwardProxy(f)) if f.cache.addresses(key).is_none() => {
                 f.cache.ask(key).unwrap_or_else(|e| Some(Box::pin(ready(Err(e)))))
             }
             _ => None,

@@ -115,7 +115,7 @@ impl WorkerHosts {
             demanded.used.store(true, Relaxed);
             if let Destination::Name(_) = to {
                 // The name may lead elsewhere by now, or nowhere.
-                host.shared().move_to(to.address(core.config())?);
+                host.shared().move_to(to.addresses(core.config())?);
             }
             return Some(Rc::clone(host));
         }

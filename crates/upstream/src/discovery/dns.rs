@@ -3,7 +3,7 @@
 
 use super::{Discovery, update};
 use crate::cluster::{ClusterConfig, ClusterShared, HostSource, NamedEndpoint};
-use crate::host::{HostShared, HostSnapshot, HostSpec};
+use crate::host::{Addresses, HostShared, HostSnapshot, HostSpec};
 use nuncio_core::address::Address;
 use nuncio_core::rng::Rng;
 use nuncio_net::dns::{Answer, DnsError, Family};
@@ -246,19 +246,26 @@ fn strict_hosts(
     !same
 }
 
-/// One host whose address moves under it; whether it is new. An answer without addresses changes nothing.
+/// One host whose addresses move under it; whether it is new. An answer without addresses changes nothing.
 fn logical_host(hosts: &mut Vec<Arc<HostShared>>, endpoint: &NamedEndpoint, answer: &Answer) -> bool {
-    let Some(ip) = answer.addresses.first() else { return false };
+    let Some((address, further)) = addresses(&answer.addresses, endpoint.port) else { return false };
     match hosts.first() {
         Some(host) => {
-            host.move_to(Address::Ip(SocketAddr::new(*ip, endpoint.port)));
+            host.move_to((address, further));
             false
         }
         None => {
-            hosts.push(HostShared::new(spec_at(endpoint, *ip)));
+            hosts.push(HostShared::new(HostSpec { address, further, ..endpoint.spec.clone() }));
             true
         }
     }
+}
+
+/// A port of all these.
+pub(crate) fn addresses(found: &[IpAddr], port: u16) -> Option<Addresses> {
+    let mut all = found.iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port)));
+    let first = all.next()?;
+    Some((first, (found.len() > 1).then(|| all.collect())))
 }
 
 #[cfg(test)]

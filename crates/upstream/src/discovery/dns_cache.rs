@@ -154,7 +154,8 @@ impl Keeper {
                 self.stats().dns_query_timeout.inc();
                 Err("resolve_timeout")
             }
-            Some(Ok(found)) => found.addresses.first().copied().ok_or(found.details),
+            Some(Ok(found)) if found.addresses.is_empty() => Err(found.details),
+            Some(Ok(found)) => Ok(&*found.addresses),
             Some(Err(error)) => Err(error.details),
         };
         match outcome {

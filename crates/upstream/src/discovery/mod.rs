@@ -6,6 +6,7 @@ mod eds;
 mod on_demand;
 pub(crate) mod update;
 
+pub(crate) use dns::addresses;
 pub use dns::{DnsConfig, FailureRate};
 pub use eds::EdsConfig;
 

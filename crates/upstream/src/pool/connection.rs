@@ -156,6 +156,7 @@ impl Connection {
         let info = Rc::new(UpstreamConnectionInfo {
             id: worker.next_connection_id(),
             local: stream.local_address().clone(),
+            peer: stream.peer_address().clone(),
             protocol: Some(Version::Http11),
             connect_begin: count.born(),
             connect_end: now,

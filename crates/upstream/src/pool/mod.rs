@@ -1,5 +1,6 @@
 //! Connection pools: per host, priority and protocol, on one worker.
 
+mod connect;
 mod connection;
 mod connector;
 mod exchange;

@@ -1,5 +1,6 @@
 //! The pool of one host: idle connections, those on their way, and requests that wait.
 
+use super::connect::connect;
 use super::connection::{ClosedBy, Connection, ConnectionCount, RequestHold};
 use super::exchange::Exchange;
 use super::http2::{self, Http2Pool};
@@ -9,14 +10,10 @@ use super::{Checkout, PoolError};
 use crate::circuit::Resource;
 use crate::cluster::{ClusterCore, Permit, RequestPriority, UpstreamProtocol};
 use crate::host::Host;
-use crate::transport::{self, ProxyHeadConfig, TransportOptions};
 use nuncio_codec::head::Version;
-use nuncio_core::stream_info::TlsInfo;
-use nuncio_net::stream::{ByteStream, ConnectError, poll_write_all};
-use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError, Offer};
+use nuncio_net::tls::Offer;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
@@ -295,103 +292,3 @@ impl Drop for Connecting<'_> {
         }
     }
 }
-
-/// Connects to a host within the cluster's time; the stream, its count, and when it was there.
-pub(super) async fn connect(
-    core: &Rc<ClusterCore>,
-    host: &Rc<Host>,
-    mut count: ConnectionCount,
-    offer: Offer,
-) -> Result<(Box<dyn ByteStream>, ConnectionCount, Instant), PoolError> {
-    let config = core.config();
-    let peer = host.address();
-    let opening = async {
-        let stream = core.connector.connect(&peer, &config.connect).await.map_err(NoStream::Connect)?;
-        let transport = transport::for_host(&config.matches, &config.transport, host.shared());
-        if let Some(head) = &transport.proxy_head {
-            say(&*stream, host.options(), head).await.map_err(NoStream::Connect)?;
-        }
-        match &transport.secured {
-            None => Ok((stream, None)),
-            Some(context) => secure(core, host, context, offer, stream).await.map_err(NoStream::Handshake),
-        }
-    };
-    match tokio::time::timeout(config.connect_timeout, opening).await {
-        Ok(Ok((stream, tls))) => {
-            count.tls = tls;
-            let now = core.worker.now();
-            let took = now.saturating_duration_since(count.born());
-            core.stats.upstream_cx_connect_ms.record(took.as_millis() as u64);
-            Ok((stream, count, now))
-        }
-        Ok(Err(NoStream::Handshake(error))) => {
-            core.ssl_stats().failed(&error);
-            count.failed(ClosedBy::Remote);
-            Err(PoolError::Remote(match error {
-                HandshakeError::Failed { text, .. } => text,
-                HandshakeError::Closed => "".into(),
-            }))
-        }
-        Ok(Err(NoStream::Connect(error))) => {
-            let text = error.transport_failure(&peer).into_boxed_str();
-            if error.is_local() {
-                count.failed(ClosedBy::Local);
-                if matches!(&error, ConnectError::Local(e) if e.raw_os_error() == Some(EADDRNOTAVAIL)) {
-                    core.stats.bind_errors.inc();
-                }
-                return Err(PoolError::Local(text));
-            }
-            count.failed(ClosedBy::Remote);
-            Err(PoolError::Remote(text))
-        }
-        Err(_) => {
-            core.stats.upstream_cx_connect_timeout.inc();
-            count.failed(ClosedBy::Local);
-            Err(PoolError::Timeout)
-        }
-    }
-}
-
-/// Why there is no stream to a host.
-enum NoStream {
-    Connect(ConnectError),
-    Handshake(HandshakeError),
-}
-
-/// Says whose connection it is, before anything else.
-async fn say(
-    stream: &dyn ByteStream,
-    options: Option<&TransportOptions>,
-    config: &ProxyHeadConfig,
-) -> Result<(), ConnectError> {
-    let made = options.and_then(|o| o.proxy_head.as_deref());
-    // Nobody's connection: a health check, say.
-    let unknown = if made.is_none() { config.head(None) } else { Vec::new() };
-    let (head, mut at) = (made.unwrap_or(&unknown), 0);
-    poll_fn(|cx| poll_write_all(stream, cx, head, &mut at)).await.map_err(ConnectError::Delayed)
-}
-
-/// The client's side of a handshake with a host.
-async fn secure(
-    core: &Rc<ClusterCore>,
-    host: &Rc<Host>,
-    context: &ClientContext,
-    offer: Offer,
-    stream: Box<dyn ByteStream>,
-) -> Result<(Box<dyn ByteStream>, Option<Rc<TlsInfo>>), HandshakeError> {
-    let ip = stream.peer_address().ip();
-    let options = host.options();
-    let asked = Asked {
-        host_name: Some(host.hostname()),
-        host: ip,
-        server_name: options.and_then(|o| o.server_name.as_deref()),
-        san: options.and_then(|o| o.san.as_deref()),
-        offer,
-    };
-    let (stream, info) = tls::connect(stream, context, asked, &core.worker).await?;
-    core.ssl_stats().secured(&info);
-    Ok((Box::new(stream), Some(Rc::new(info))))
-}
-
-/// The kernel's number for an address that is not ours.
-const EADDRNOTAVAIL: i32 = 99;

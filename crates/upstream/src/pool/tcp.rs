@@ -4,9 +4,10 @@ mod exchange;
 
 pub(super) use exchange::TcpExchange;
 
+use super::connect::connect as open;
 use super::connection::{ClosedBy, ConnectionCount, RequestHold};
 use super::pending::{PendingCount, PendingStream};
-use super::{Checkout, PoolError, queue};
+use super::{Checkout, PoolError};
 use crate::circuit::Resource;
 use crate::cluster::{Permit, RequestPriority};
 use crate::host::Host;
@@ -56,7 +57,7 @@ pub(crate) async fn connect(
     };
     let pending = PendingCount::new(host, pending);
     let count = ConnectionCount::new(host, permit, None);
-    let outcome = queue::connect(core, host, count, Offer::Nothing).await;
+    let outcome = open(core, host, count, Offer::Nothing).await;
     drop(pending);
     let (stream, count, connect_end) = outcome.inspect_err(|_| {
         core.stats.upstream_rq_pending_failure_eject.inc();
@@ -65,6 +66,7 @@ pub(crate) async fn connect(
     let info = Rc::new(UpstreamConnectionInfo {
         id: core.worker.next_connection_id(),
         local: stream.local_address().clone(),
+        peer: stream.peer_address().clone(),
         protocol: None,
         connect_begin: count.born(),
         connect_end,

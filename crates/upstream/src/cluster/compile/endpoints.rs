@@ -9,6 +9,7 @@ use nuncio_proto::pb::envoy::config::core::v3::address::Address as AddressKind;
 use nuncio_proto::pb::envoy::config::core::v3::{Address as PbAddress, HealthStatus, Locality as PbLocality};
 use nuncio_proto::pb::envoy::config::endpoint::v3 as pb;
 use nuncio_proto::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
+use nuncio_proto::pb::envoy::config::endpoint::v3::endpoint::AdditionalAddress;
 use nuncio_proto::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -90,11 +91,12 @@ fn locality(
         let cx = cx.item("lb_endpoints", i);
         let spec = host(endpoint, priority, &all.locality, &cx);
         whole &= match (spec, source) {
-            (Some((spec, to)), HostSource::Static | HostSource::Eds(_)) => {
-                static_host(spec, &to, &cx).map(|h| all.hosts.push(h))
+            (Some((spec, at)), HostSource::Static | HostSource::Eds(_)) => {
+                static_host(spec, &at, &cx).map(|h| all.hosts.push(h))
             }
-            (Some((spec, to)), HostSource::StrictDns(_) | HostSource::LogicalDns(_)) => {
-                named_host(spec, &to, &cx).map(|n| all.names.push(n))
+            // Further addresses count for nothing where names are looked up, as in Envoy.
+            (Some((spec, at)), HostSource::StrictDns(_) | HostSource::LogicalDns(_)) => {
+                named_host(spec, &at.first, &cx).map(|n| all.names.push(n))
             }
             // Whoever makes hosts of its own has no assignment.
             (
@@ -108,9 +110,26 @@ fn locality(
     whole.then_some(all)
 }
 
-fn static_host(mut spec: HostSpec, to: &PbAddress, cx: &CompileContext<'_>) -> Option<HostSpec> {
+/// Where an endpoint listens, as configuration says.
+struct At {
+    first: PbAddress,
+    further: Vec<AdditionalAddress>,
+}
+
+fn static_host(mut spec: HostSpec, at: &At, cx: &CompileContext<'_>) -> Option<HostSpec> {
     let cx = cx.field("endpoint");
-    spec.address = address(to, &cx.field("address"))?;
+    spec.address = address(&at.first, &cx.field("address"))?;
+    let mut further = Vec::with_capacity(at.further.len());
+    for (i, AdditionalAddress { address: to }) in at.further.iter().enumerate() {
+        let item = cx.item("additional_addresses", i);
+        let cx = item.field("address");
+        let Some(to) = to else {
+            cx.error("value is required");
+            return None;
+        };
+        further.push(address(to, &cx)?);
+    }
+    spec.further = (!further.is_empty()).then(|| further.into());
     Some(spec)
 }
 
@@ -136,11 +155,15 @@ fn host(
     priority: u32,
     locality: &Arc<Locality>,
     cx: &CompileContext<'_>,
-) -> Option<(HostSpec, PbAddress)> {
+) -> Option<(HostSpec, At)> {
     let pb::LbEndpoint { host_identifier, health_status, metadata, load_balancing_weight } = message;
     let endpoint_cx = cx.field("endpoint");
-    let Some(HostIdentifier::Endpoint(pb::Endpoint { address: to, hostname, health_check_config })) =
-        host_identifier
+    let Some(HostIdentifier::Endpoint(pb::Endpoint {
+        address: to,
+        hostname,
+        health_check_config,
+        additional_addresses,
+    })) = host_identifier
     else {
         cx.error("an endpoint is required");
         return None;
@@ -157,6 +180,7 @@ fn host(
     let spec = HostSpec {
         check,
         address: Address::Ip(SocketAddr::from(([0, 0, 0, 0], 0))),
+        further: None,
         hostname: hostname.into(),
         locality: Arc::clone(locality),
         weight: load_balancing_weight.unwrap_or(1),
@@ -164,7 +188,7 @@ fn host(
         health: health(health_status),
         metadata: metadata.map(nuncio_core::config::metadata),
     };
-    Some((spec, to))
+    Some((spec, At { first: to, further: additional_addresses }))
 }
 
 fn check_target(message: pb::endpoint::HealthCheckConfig, cx: &CompileContext<'_>) -> Option<CheckTarget> {

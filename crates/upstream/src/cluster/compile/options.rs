@@ -2,8 +2,11 @@
 
 use nuncio_core::config::{CompileContext, socket_address, type_name};
 use nuncio_net::listen::{Keepalive, SocketOption};
-use nuncio_net::stream::{ConnectOptions, LocalAddress};
+use nuncio_net::stream::{AddressFamily, ConnectOptions, HappyEyeballs, LocalAddress};
 use nuncio_proto::pb::envoy::config::cluster::v3::UpstreamConnectionOptions;
+use nuncio_proto::pb::envoy::config::cluster::v3::upstream_connection_options::{
+    FirstAddressFamilyVersion, HappyEyeballsConfig,
+};
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use nuncio_proto::pb::envoy::config::upstream::local_address_selector::v3::DefaultLocalAddressSelector;
 use prost::Name as _;
@@ -19,10 +22,23 @@ pub(super) fn compile(
         None => ConnectOptions::default(),
         Some(bind) => compile_bind(name, bind, &cx.field("upstream_bind_config"))?,
     };
-    if let Some(UpstreamConnectionOptions { tcp_keepalive }) = connection {
+    if let Some(UpstreamConnectionOptions { tcp_keepalive, happy_eyeballs_config }) = connection {
         options.keepalive = tcp_keepalive.and_then(Keepalive::compile);
+        options.eyeballs = happy_eyeballs_config.map(compile_eyeballs).unwrap_or_default();
     }
     Some(options)
+}
+
+fn compile_eyeballs(message: HappyEyeballsConfig) -> HappyEyeballs {
+    let HappyEyeballsConfig { first_address_family_version, first_address_family_count } = message;
+    let first = match FirstAddressFamilyVersion::try_from(first_address_family_version) {
+        Ok(FirstAddressFamilyVersion::V4) => Some(AddressFamily::V4),
+        Ok(FirstAddressFamilyVersion::V6) => Some(AddressFamily::V6),
+        Ok(FirstAddressFamilyVersion::Pipe) => Some(AddressFamily::Pipe),
+        Ok(FirstAddressFamilyVersion::Internal) => Some(AddressFamily::Internal),
+        Ok(FirstAddressFamilyVersion::Default) | Err(_) => None,
+    };
+    HappyEyeballs { first, count: first_address_family_count.unwrap_or(1) }
 }
 
 fn compile_bind(name: &str, bind: pb::BindConfig, cx: &CompileContext<'_>) -> Option<ConnectOptions> {
@@ -89,6 +105,7 @@ fn compile_bind(name: &str, bind: pb::BindConfig, cx: &CompileContext<'_>) -> Op
         freebind: freebind.unwrap_or(false),
         keepalive: None,
         options: SocketOption::compile_all(socket_options, cx)?,
+        eyeballs: HappyEyeballs::default(),
     })
 }
 

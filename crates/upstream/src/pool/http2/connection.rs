@@ -184,6 +184,7 @@ impl Http2Connection {
         let info = Rc::new(UpstreamConnectionInfo {
             id: core.worker.next_connection_id(),
             local: io.local_address().clone(),
+            peer: io.peer_address().clone(),
             protocol: Some(Version::Http2),
             connect_begin: count.born(),
             connect_end: now,

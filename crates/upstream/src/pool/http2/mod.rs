@@ -8,9 +8,10 @@ pub use exchange::extended_connect;
 pub(super) use connection::Http2Connection;
 pub(super) use exchange::Http2Exchange;
 
+use super::connect::connect;
 use super::connection::{ConnectionCount, RequestHold};
 use super::pending::{Granted, Pending, PendingStream};
-use super::queue::{HttpPool, connect};
+use super::queue::HttpPool;
 use super::{Checkout, Exchange, PoolError};
 use crate::circuit::Resource;
 use crate::cluster::{Permit, RequestPriority, UpstreamProtocol};

@@ -1,0 +1,147 @@
+//! From a host to a connection that requests can use: its addresses, what is said first, the handshake.
+
+use super::PoolError;
+use super::connection::{ClosedBy, ConnectionCount};
+use crate::cluster::ClusterCore;
+use crate::host::Host;
+use crate::transport::{self, ProxyHeadConfig, TransportOptions};
+use nuncio_core::address::Address;
+use nuncio_core::stream_info::TlsInfo;
+use nuncio_net::stream::{ByteStream, ConnectError, poll_write_all, race};
+use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError, Offer};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// The kernel's number for an address that is not ours.
+const EADDRNOTAVAIL: i32 = 99;
+
+/// A connection that is there.
+type Opened = (Box<dyn ByteStream>, Option<Rc<TlsInfo>>);
+
+/// Why there is no stream to a host.
+enum NoStream {
+    Connect(ConnectError, Address),
+    Handshake(HandshakeError),
+}
+
+/// Connects to a host within the cluster's time, at whichever of its addresses answers; the stream, its count, and when
+/// it was there.
+pub(super) async fn connect(
+    core: &Rc<ClusterCore>,
+    host: &Rc<Host>,
+    mut count: ConnectionCount,
+    offer: Offer,
+) -> Result<(Box<dyn ByteStream>, ConnectionCount, Instant), PoolError> {
+    match tokio::time::timeout(core.config().connect_timeout, open_any(core, host, offer)).await {
+        Ok(Ok((stream, tls))) => {
+            count.tls = tls;
+            let now = core.worker.now();
+            let took = now.saturating_duration_since(count.born());
+            core.stats.upstream_cx_connect_ms.record(took.as_millis() as u64);
+            Ok((stream, count, now))
+        }
+        Ok(Err(NoStream::Handshake(error))) => {
+            count.failed(ClosedBy::Remote);
+            Err(PoolError::Remote(match error {
+                HandshakeError::Failed { text, .. } => text,
+                HandshakeError::Closed => "".into(),
+            }))
+        }
+        Ok(Err(NoStream::Connect(error, peer))) => {
+            let text = error.transport_failure(&peer).into_boxed_str();
+            if error.is_local() {
+                count.failed(ClosedBy::Local);
+                if matches!(&error, ConnectError::Local(e) if e.raw_os_error() == Some(EADDRNOTAVAIL)) {
+                    core.stats.bind_errors.inc();
+                }
+                return Err(PoolError::Local(text));
+            }
+            count.failed(ClosedBy::Remote);
+            Err(PoolError::Remote(text))
+        }
+        Err(_) => {
+            core.stats.upstream_cx_connect_timeout.inc();
+            count.failed(ClosedBy::Local);
+            Err(PoolError::Timeout)
+        }
+    }
+}
+
+/// A connection to one of a host's addresses: the first that is ready for requests.
+async fn open_any(core: &Rc<ClusterCore>, host: &Rc<Host>, offer: Offer) -> Result<Opened, NoStream> {
+    let (address, further) = host.shared().addresses();
+    let Some(further) = further else { return open(core, host, address, offer).await };
+    let all: Vec<Address> = std::iter::once(address.clone()).chain(further.iter().cloned()).collect();
+    let mut tries = core.config().connect.eyeballs.order(&all).into_iter();
+    let first = open(core, host, tries.next().unwrap_or(address), offer);
+    let others = tries.map(|peer| {
+        // To Envoy each is another connection.
+        core.stats.upstream_cx_total.inc();
+        open(core, host, peer, offer)
+    });
+    race(first, others).await
+}
+
+async fn open(
+    core: &Rc<ClusterCore>,
+    host: &Rc<Host>,
+    peer: Address,
+    offer: Offer,
+) -> Result<Opened, NoStream> {
+    let config = core.config();
+    let stream = match core.connector.connect(&peer, &config.connect).await {
+        Ok(stream) => stream,
+        Err(error) => return Err(NoStream::Connect(error, peer)),
+    };
+    let transport = transport::for_host(&config.matches, &config.transport, host.shared());
+    if let Some(head) = &transport.proxy_head {
+        say(&*stream, host.options(), head).await.map_err(|error| NoStream::Connect(error, peer))?;
+    }
+    match &transport.secured {
+        None => Ok((stream, None)),
+        Some(context) => secure(core, host, context, offer, stream).await,
+    }
+}
+
+/// Says whose connection it is, before anything else.
+async fn say(
+    stream: &dyn ByteStream,
+    options: Option<&TransportOptions>,
+    config: &ProxyHeadConfig,
+) -> Result<(), ConnectError> {
+    let made = options.and_then(|o| o.proxy_head.as_deref());
+    // Nobody's connection: a health check, say.
+    let unknown = if made.is_none() { config.head(None) } else { Vec::new() };
+    let (head, mut at) = (made.unwrap_or(&unknown), 0);
+    poll_fn(|cx| poll_write_all(stream, cx, head, &mut at)).await.map_err(ConnectError::Delayed)
+}
+
+/// The client's side of a handshake with a host.
+async fn secure(
+    core: &Rc<ClusterCore>,
+    host: &Rc<Host>,
+    context: &ClientContext,
+    offer: Offer,
+    stream: Box<dyn ByteStream>,
+) -> Result<Opened, NoStream> {
+    let ip = stream.peer_address().ip();
+    let options = host.options();
+    let asked = Asked {
+        host_name: Some(host.hostname()),
+        host: ip,
+        server_name: options.and_then(|o| o.server_name.as_deref()),
+        san: options.and_then(|o| o.san.as_deref()),
+        offer,
+    };
+    match tls::connect(stream, context, asked, &core.worker).await {
+        Ok((stream, info)) => {
+            core.ssl_stats().secured(&info);
+            Ok((Box::new(stream), Some(Rc::new(info))))
+        }
+        Err(error) => {
+            core.ssl_stats().failed(&error);
+            Err(NoStream::Handshake(error))
+        }
+    }
+}
