@@ -32,6 +32,7 @@ impl Script {
         }
         options.allow_connect = self.flip();
         options.stream_error_on_invalid_message = self.flip();
+        options.metadata = self.flip().then_some(50);
         options.max_concurrent_streams = if self.flip() { 2 } else { 100 };
         options
     }
@@ -122,6 +123,12 @@ fn see(side: Side, script: &Script, input: &[u8], pieces: &mut dyn FnMut() -> us
                 Event::Trailers { stream } => {
                     clean(&trailers);
                     let _ = write!(seen, "{body:?} trailers{} ", stream.id());
+                }
+                Event::Metadata { stream, before_head } => {
+                    let metadata = codec.take_metadata().expect("the map that was told");
+                    codec.encode_metadata(stream, &metadata);
+                    codec.metadata_read(stream, &metadata);
+                    let _ = write!(seen, "{body:?} metadata{}/{before_head}:{metadata:?} ", stream.id());
                 }
                 Event::Reset { stream, code } => {
                     let _ = write!(seen, "{body:?} reset{}:{} ", stream.id(), code.0);

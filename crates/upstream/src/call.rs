@@ -135,7 +135,7 @@ impl Call<'_> {
                             return Poll::Ready(true);
                         }
                     }
-                    Poll::Ready(Ok(UpstreamEvent::Head { end_stream: false })) => {}
+                    Poll::Ready(Ok(UpstreamEvent::Head { end_stream: false } | UpstreamEvent::Metadata)) => {}
                     Poll::Ready(Ok(
                         UpstreamEvent::Head { end_stream: true }
                         | UpstreamEvent::Trailers

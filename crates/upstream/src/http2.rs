@@ -10,6 +10,9 @@ use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use nuncio_proto::pb::envoy::config::core::v3::http2_protocol_options::SettingsParameter;
 use std::time::Duration;
 
+/// `max_metadata_size` where it is not said, in bytes.
+const MOST_METADATA: u32 = 1 << 20;
+
 /// Compiles the message; what it does not say is Envoy's default. `None`: refused, with the reasons in `cx`.
 pub fn compile(message: pb::Http2ProtocolOptions, cx: &CompileContext<'_>) -> Option<Options> {
     let pb::Http2ProtocolOptions {
@@ -18,6 +21,8 @@ pub fn compile(message: pb::Http2ProtocolOptions, cx: &CompileContext<'_>) -> Op
         initial_stream_window_size,
         initial_connection_window_size,
         allow_connect,
+        allow_metadata,
+        max_metadata_size,
         max_outbound_frames,
         max_outbound_control_frames,
         max_consecutive_inbound_frames_with_empty_payload,
@@ -50,6 +55,7 @@ pub fn compile(message: pb::Http2ProtocolOptions, cx: &CompileContext<'_>) -> Op
         stream_error_on_invalid_message: override_stream_error_on_invalid_http_message
             .unwrap_or(stream_error_on_invalid_http_messaging),
         allow_connect,
+        metadata: allow_metadata.then(|| max_metadata_size.map_or(MOST_METADATA, clamp)),
         custom_settings: custom_settings?,
         flood: FloodLimits {
             outbound_frames: max_outbound_frames.unwrap_or(flood.outbound_frames),

@@ -37,6 +37,7 @@ class H2Side:
         self.remote_settings = {}
         self.window_ev = asyncio.Event()
         self.fbuf, self.preface, self.frames, self.goaways = b'', False, [], []
+        self.metadata = []
 
     def start(self):
         self.c.initiate_connection()
@@ -57,7 +58,8 @@ class H2Side:
             pass
 
     def filter_frames(self, d):
-        """Takes GOAWAY frames out: the h2 library would refuse every later frame on the connection."""
+        """Takes GOAWAY frames out: the h2 library would refuse every later frame on the connection. METADATA frames,
+        which it does not know, are kept as (stream, flags, payload)."""
         self.fbuf += d
         out = b''
         if not self.client and not self.preface:
@@ -74,6 +76,8 @@ class H2Side:
                 last, code = struct.unpack('>II', fr[9:17])
                 self.goaways.append(code)
                 self.goaway = dict(code=code, last=last)
+            elif fr[3] == 0x4d:
+                self.metadata.append((int.from_bytes(fr[5:9], 'big'), fr[4], fr[9:]))
             else:
                 out += fr
         return out

@@ -4,6 +4,7 @@ use super::error::{ConnectionError, ErrorCode};
 use super::flood::Budgets;
 use super::frame::{self, FrameHeader, MAX_31, PREFACE, flag, kind};
 use super::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder};
+use super::metadata::Maps;
 use super::options::{Keepalive, Options};
 use super::receive::{Block, Reading};
 use super::streams::{Owner, Receive, Send, StreamKey, Streams};
@@ -31,6 +32,7 @@ pub struct Counters {
     pub inbound_priority_frames_flood: u32,
     pub inbound_window_update_frames_flood: u32,
     pub keepalive_timeout: u32,
+    pub metadata_empty_frames: u32,
     pub outbound_control_flood: u32,
     pub outbound_flood: u32,
     pub requests_rejected_with_underscores_in_headers: u32,
@@ -100,6 +102,8 @@ pub struct Codec {
     table_size: u32,
     /// A malformed message ends its stream alone.
     pub(super) spare_connection: bool,
+    /// Where METADATA is allowed.
+    pub(super) maps: Option<Box<Maps>>,
 }
 
 /// Where the keepalive stands.
@@ -157,6 +161,7 @@ impl Codec {
             last_frame: now,
             table_size: options.hpack_table_size,
             spare_connection: options.stream_error_on_invalid_message,
+            maps: options.metadata.map(Maps::new),
         };
         codec.greet(options);
         codec.ping = Ping::Next(codec.keepalive.and_then(|k| now.checked_add(k.interval?)));
@@ -254,6 +259,15 @@ impl Codec {
     #[inline]
     pub fn take_buffer(&mut self) -> Option<Vec<u8>> {
         (self.out.capacity() > 0 && self.out.is_empty()).then(|| std::mem::take(&mut self.out))
+    }
+
+    /// Whether more waits to be sent than may; asked where a write left some of it.
+    ///
+    /// # Errors
+    /// It does, and the connection must end.
+    #[inline]
+    pub fn check_unsent(&mut self) -> Result<(), ConnectionError> {
+        self.budgets.outbound().map_err(|error| self.fail(error))
     }
 
     /// What happened since the last call.
@@ -519,6 +533,9 @@ impl Codec {
         let (unconsumed, waiting) = (stream.unconsumed, stream.waiting());
         self.waiting_bytes -= waiting;
         self.streams.remove(key);
+        if let Some(maps) = &mut self.maps {
+            maps.forget(key);
+        }
         self.consumed_on_connection(unconsumed);
     }
 

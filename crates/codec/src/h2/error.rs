@@ -115,6 +115,9 @@ pub enum ConnectionError {
     /// A header block that goes on for too long.
     #[error("The user callback function failed")]
     BlockTooLong,
+    /// METADATA beyond `max_metadata_size`, or that cannot be decoded.
+    #[error("The user callback function failed")]
+    Metadata,
     /// `max_consecutive_inbound_frames_with_empty_payload`.
     #[error("Too many consecutive frames with an empty payload")]
     EmptyFramesFlood {
@@ -158,6 +161,7 @@ impl ConnectionError {
             Self::Preface
             | Self::Message { .. }
             | Self::BlockTooLong
+            | Self::Metadata
             | Self::EmptyFramesFlood { .. }
             | Self::PriorityFlood
             | Self::WindowUpdateFlood

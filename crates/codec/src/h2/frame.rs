@@ -23,6 +23,7 @@ pub(super) mod kind {
     pub(crate) const GOAWAY: u8 = 7;
     pub(crate) const WINDOW_UPDATE: u8 = 8;
     pub(crate) const CONTINUATION: u8 = 9;
+    pub(crate) const METADATA: u8 = 0x4d;
 }
 
 /// The flags of frames.
@@ -30,6 +31,7 @@ pub(super) mod flag {
     pub(crate) const END_STREAM: u8 = 0x1;
     pub(crate) const ACK: u8 = 0x1;
     pub(crate) const END_HEADERS: u8 = 0x4;
+    pub(crate) const END_METADATA: u8 = 0x4;
     pub(crate) const PADDED: u8 = 0x8;
     pub(crate) const PRIORITY: u8 = 0x20;
 }

@@ -15,6 +15,7 @@ mod flood;
 mod frame;
 mod hpack;
 mod message;
+mod metadata;
 mod options;
 mod receive;
 mod send;
@@ -26,6 +27,7 @@ use std::ops::Range;
 pub use codec::{Codec, Counters, Side};
 pub use error::{ConnectionError, EncodeError, ErrorCode, MessageError};
 pub use frame::PREFACE;
+pub use metadata::{Metadata, MetadataQueue, Place};
 pub use options::{FloodLimits, Keepalive, Options};
 pub use streams::StreamKey;
 
@@ -77,6 +79,13 @@ pub enum Event {
     Trailers {
         /// Whose.
         stream: StreamKey,
+    },
+    /// METADATA has come: [`Codec::take_metadata`].
+    Metadata {
+        /// Whose.
+        stream: StreamKey,
+        /// The response's head is still to come.
+        before_head: bool,
     },
     /// The peer ended the stream. Nothing more comes or can be sent on it.
     Reset {

@@ -23,6 +23,9 @@ pub struct Options {
     pub hpack_table_size: u32,
     /// `allow_connect`: extended CONNECT (RFC 8441) is announced and taken.
     pub allow_connect: bool,
+    /// `allow_metadata`, and `max_metadata_size`: how many bytes of METADATA a stream may bring. `None`: such frames are
+    /// neither read nor written.
+    pub metadata: Option<u32>,
     /// `override_stream_error_on_invalid_http_message`: a malformed message ends its stream, not the connection.
     pub stream_error_on_invalid_message: bool,
     /// `custom_settings_parameters`: identifiers and values.
@@ -46,6 +49,7 @@ impl Default for Options {
             initial_connection_window: 24 << 20,
             hpack_table_size: 4096,
             allow_connect: false,
+            metadata: None,
             stream_error_on_invalid_message: false,
             custom_settings: Vec::new(),
             flood: FloodLimits::default(),

@@ -44,7 +44,7 @@ pub(super) struct Block {
 const MAX_CONTINUATIONS: u32 = 8;
 
 /// A frame was taken, and perhaps told something.
-type Taken = Result<Option<Event>, ConnectionError>;
+pub(super) type Taken = Result<Option<Event>, ConnectionError>;
 
 /// Where decoded fields go.
 pub(super) struct Target<'a> {
@@ -135,7 +135,7 @@ impl Codec {
         if header.kind == kind::DATA {
             return self.begin_data(input, header);
         }
-        if header.kind > kind::CONTINUATION {
+        if header.kind > kind::CONTINUATION && !self.wants(header) {
             self.heard(now);
             self.reading = Reading::Skip { left: header.len };
             return Ok((frame::HEADER, None));
@@ -152,6 +152,7 @@ impl Codec {
             kind::PING => self.ping(now, header, payload)?,
             kind::GOAWAY => self.go_away(header, payload)?,
             kind::WINDOW_UPDATE => self.update_window(header, payload)?,
+            kind::METADATA => self.metadata(header, payload)?,
             // A client may not push, and we have forbidden it to servers.
             _ => return Err(ConnectionError::Protocol),
         };

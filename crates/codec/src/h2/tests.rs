@@ -3,6 +3,7 @@
 mod bodies;
 mod floods;
 mod heads;
+mod metadata;
 mod pair;
 mod protocol;
 
@@ -173,6 +174,12 @@ pub(super) fn feed(codec: &mut Codec, options: &Options, input: &[u8], pieces: &
                         }
                         Event::Trailers { stream } => {
                             write!(event, "trailers{}[{}] ", stream.id(), fields(&trailers))
+                        }
+                        Event::Metadata { stream, before_head } => {
+                            let metadata = codec.take_metadata().unwrap();
+                            codec.metadata_read(*stream, &metadata);
+                            let place = if *before_head { "before" } else { "behind" };
+                            write!(event, "metadata{}/{place}[{}] ", stream.id(), metadata.text())
                         }
                         Event::Reset { stream, code } => write!(event, "reset{}:{} ", stream.id(), code.0),
                         Event::Failed { stream, error } => write!(event, "failed{}:{error:?} ", stream.id()),

@@ -4,6 +4,7 @@ use super::{Fact, Script, Verdict, at_once};
 use crate::hcm::Hcm;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::stream::{self, StreamStart};
+use nuncio_codec::h2::Metadata;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead, Version};
 use nuncio_core::stream_info::{ByteCounts, ConnectionInfo};
 use std::rc::Rc;
@@ -37,6 +38,8 @@ impl Downstream for Rehearsal {
     fn poll_disconnect(&mut self, _: &mut Context<'_>) -> Poll<DownstreamError> {
         Poll::Pending
     }
+
+    fn encode_metadata(&mut self, _: &Metadata) {}
 
     fn encode_informational(&mut self, _: &ResponseHead) {}
 

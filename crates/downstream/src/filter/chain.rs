@@ -294,6 +294,7 @@ impl Chain {
         match event {
             RequestEvent::Data { end_stream } => request.push(filters, message, data, end_stream),
             RequestEvent::End => request.push(filters, message, &[], true),
+            RequestEvent::Metadata => Verdict::Going,
             RequestEvent::Trailers => request.push_trailers(filters, message),
         }
     }

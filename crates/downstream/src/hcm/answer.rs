@@ -44,7 +44,7 @@ pub(super) async fn serve<D: Downstream>(stream: &mut Stream<D>, responder: &dyn
                     return stream.reply(LocalReply::request_too_large()).await;
                 }
             }
-            Ok(Ok(RequestEvent::Trailers | RequestEvent::End)) => {}
+            Ok(Ok(RequestEvent::Metadata | RequestEvent::Trailers | RequestEvent::End)) => {}
             Ok(Err(error)) => return stream.downstream_failed(error).await,
             Err(timeout) => return stream.timed_out(timeout).await,
         }

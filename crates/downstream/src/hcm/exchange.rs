@@ -1,6 +1,7 @@
 //! The downstream half of one stream, as every protocol offers it to the stream's life.
 
 use crate::explain::Script;
+use nuncio_codec::h2::Metadata;
 use nuncio_codec::head::{HeaderMap, ResponseHead};
 use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
 use std::borrow::Cow;
@@ -16,6 +17,8 @@ pub enum RequestEvent {
         /// The request is complete with them.
         end_stream: bool,
     },
+    /// METADATA: [`Downstream::take_metadata`].
+    Metadata,
     /// Trailers are in the map that was handed in; the request is complete.
     Trailers,
     /// The request is complete.
@@ -62,6 +65,24 @@ pub trait Downstream {
 
     /// The bytes of the last [`RequestEvent::Data`].
     fn data(&self) -> &[u8];
+
+    /// The next map of METADATA that was told by [`RequestEvent::Metadata`] or gathered, and not taken.
+    #[inline]
+    fn take_metadata(&mut self) -> Option<Metadata> {
+        None
+    }
+
+    /// Lets METADATA that has come leave first, whatever body it came behind: the head was held back meanwhile.
+    fn gather_metadata(&mut self) {}
+
+    /// Whether METADATA stands before the next piece of the body.
+    #[inline]
+    fn metadata_is_next(&self) -> bool {
+        false
+    }
+
+    /// Writes METADATA of the response, where the protocol has it.
+    fn encode_metadata(&mut self, metadata: &Metadata);
 
     /// With a complete request: ready when the client, or the stream, is gone.
     fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError>;
@@ -127,6 +148,24 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
     #[inline]
     fn data(&self) -> &[u8] {
         (**self).data()
+    }
+
+    #[inline]
+    fn take_metadata(&mut self) -> Option<Metadata> {
+        (**self).take_metadata()
+    }
+
+    fn gather_metadata(&mut self) {
+        (**self).gather_metadata();
+    }
+
+    #[inline]
+    fn metadata_is_next(&self) -> bool {
+        (**self).metadata_is_next()
+    }
+
+    fn encode_metadata(&mut self, metadata: &Metadata) {
+        (**self).encode_metadata(metadata);
     }
 
     #[inline]

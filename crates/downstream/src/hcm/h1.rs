@@ -5,6 +5,7 @@ use super::exchange::{Downstream, DownstreamError, RequestEvent};
 use super::stats::Http1CodecStats;
 use nuncio_codec::h1::{Event, RequestError, ServerCodec, UnderscoreAction};
 use nuncio_codec::h1::{received_header_bytes, sent_header_bytes, underscored_names};
+use nuncio_codec::h2::Metadata;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::format::header_bytes_wanted;
 use nuncio_core::stats::Scope;
@@ -351,6 +352,10 @@ impl Downstream for H1Connection {
             }
         }
         Poll::Pending
+    }
+
+    fn encode_metadata(&mut self, _: &Metadata) {
+        self.codec_stats.metadata_not_supported_error.inc();
     }
 
     fn encode_informational(&mut self, head: &ResponseHead) {

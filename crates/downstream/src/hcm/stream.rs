@@ -324,6 +324,7 @@ impl<D: Downstream> Stream<D> {
                 self.info.bytes_received += self.received().len() as u64;
                 end_stream
             }
+            RequestEvent::Metadata => false,
             RequestEvent::Trailers | RequestEvent::End => true,
         };
         if complete {

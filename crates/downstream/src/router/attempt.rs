@@ -325,6 +325,9 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     if head_only {
         *progress = super::replay::Progress::head_only();
     } else {
+        while let Some(metadata) = stream.down.take_metadata() {
+            up.encode_metadata(&metadata);
+        }
         pump::feed(stream, flight);
     }
     Turn::Going

@@ -240,6 +240,13 @@ fn poll_request<D: Downstream>(
     if stream.request_complete || !has_room(flight) {
         return Ok(false);
     }
+    if stream.down.metadata_is_next() && !flight.attempts.iter_mut().any(|attempt| attempt.live().is_some()) {
+        // It waits for the connection, and what came behind it with it.
+        return match stream.down.poll_disconnect(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(error) => Err(Pumped::Downstream(Box::new(error))),
+        };
+    }
     match stream.poll_request(cx) {
         Poll::Pending => Ok(false),
         Poll::Ready(Err(error)) => Err(Pumped::Downstream(Box::new(error))),
@@ -273,6 +280,10 @@ fn hand_up<D: Downstream>(
     event: RequestEvent,
     cx: &mut Context<'_>,
 ) -> Result<(), Pumped> {
+    if event == RequestEvent::Metadata {
+        hand_up_metadata(stream, flight);
+        return Ok(());
+    }
     if let Some(shadows) = &mut flight.shadows
         && !shadows.see(event, stream.data(), &stream.heads.request_trailers)
     {
@@ -286,12 +297,24 @@ fn hand_up<D: Downstream>(
             RequestEvent::Data { end_stream } => up.send_data(cx, stream.data(), end_stream),
             RequestEvent::Trailers => up.encode_trailers(&stream.heads.request_trailers),
             RequestEvent::End => up.encode_data(&[], true),
+            RequestEvent::Metadata => {}
         }
         attempt.progress.passed(stream.request_complete);
         flight.replay.passed(event);
         return Ok(());
     }
     keep(stream, flight, event)
+}
+
+/// METADATA goes to the first attempt that is on a connection, ahead of what waits there, and is kept for no other.
+#[cold]
+fn hand_up_metadata<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
+    let mut up = flight.attempts.iter_mut().find_map(Attempt::live);
+    while let Some(metadata) = stream.down.take_metadata() {
+        if let Some(up) = &mut up {
+            up.encode_metadata(&metadata);
+        }
+    }
 }
 
 /// Hands a piece on to attempts that are behind, or keeps it for those to come.
@@ -342,6 +365,12 @@ fn deliver<D: Downstream>(
     match event {
         UpstreamEvent::Head { end_stream } => Some(Pumped::Head { at, end_stream }),
         UpstreamEvent::Informational => Some(Pumped::Informational),
+        UpstreamEvent::Metadata => {
+            if let Some(metadata) = up.take_metadata() {
+                stream.down.encode_metadata(&metadata);
+            }
+            None
+        }
         UpstreamEvent::Data { end_stream } => {
             stream.send_body(cx, up.data(), end_stream);
             end_stream.then_some(Pumped::Complete)

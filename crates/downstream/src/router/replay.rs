@@ -88,6 +88,7 @@ impl Replay {
             RequestEvent::Data { end_stream } => self.complete |= end_stream,
             RequestEvent::Trailers => (self.complete, self.trailers) = (true, true),
             RequestEvent::End => self.complete = true,
+            RequestEvent::Metadata => {}
         }
     }
 

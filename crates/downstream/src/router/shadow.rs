@@ -89,6 +89,7 @@ impl Shadows {
                 RequestEvent::Data { end_stream } => shadow.body.push(data, end_stream),
                 RequestEvent::Trailers => shadow.body.end(State::Trailers(trailers.clone())),
                 RequestEvent::End => shadow.body.end(State::Ended),
+                RequestEvent::Metadata => true,
             };
             if !kept {
                 shadow.cluster.stats().retry_or_shadow_abandoned.inc();

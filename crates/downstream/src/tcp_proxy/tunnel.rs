@@ -155,6 +155,7 @@ impl Tunnel {
             match event.await {
                 Ok(UpstreamEvent::Head { end_stream }) => break end_stream,
                 Ok(UpstreamEvent::Informational) => head.clear(),
+                Ok(UpstreamEvent::Metadata) => {}
                 Ok(_) | Err(_) => return Err(refused(exchange, None)),
             }
         };
@@ -211,7 +212,9 @@ impl Inner {
                 Ok(UpstreamEvent::Data { end_stream }) => Reading::Piece { last: end_stream },
                 Ok(UpstreamEvent::End) => Reading::Ended { trailers: false },
                 Ok(UpstreamEvent::Trailers) => Reading::Ended { trailers: true },
-                Ok(UpstreamEvent::Head { .. } | UpstreamEvent::Informational) => Reading::Waiting,
+                Ok(UpstreamEvent::Head { .. } | UpstreamEvent::Informational | UpstreamEvent::Metadata) => {
+                    Reading::Waiting
+                }
                 Err(error) => Reading::Failed(error.reason),
             };
         }

@@ -61,6 +61,7 @@ impl Http2CodecStats {
             inbound_priority_frames_flood,
             inbound_window_update_frames_flood,
             keepalive_timeout,
+            metadata_empty_frames,
             outbound_control_flood,
             outbound_flood,
             requests_rejected_with_underscores_in_headers,
@@ -79,6 +80,7 @@ impl Http2CodecStats {
             (&self.inbound_priority_frames_flood, inbound_priority_frames_flood),
             (&self.inbound_window_update_frames_flood, inbound_window_update_frames_flood),
             (&self.keepalive_timeout, keepalive_timeout),
+            (&self.metadata_empty_frames, metadata_empty_frames),
             (&self.outbound_control_flood, outbound_control_flood),
             (&self.outbound_flood, outbound_flood),
             (

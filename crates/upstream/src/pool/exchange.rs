@@ -5,6 +5,7 @@ use super::connection::{Connection, RequestHold};
 use super::http1::Http1Exchange;
 use super::http2::{Http2Connection, Http2Exchange};
 use super::tcp::{TcpConnection, TcpExchange};
+use nuncio_codec::h2::Metadata;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use std::rc::Rc;
@@ -25,6 +26,8 @@ pub enum UpstreamEvent {
         /// The response is complete.
         end_stream: bool,
     },
+    /// METADATA: [`Exchange::take_metadata`].
+    Metadata,
     /// Trailers, in the caller's place for them; the response is complete.
     Trailers,
     /// The response is complete.
@@ -97,6 +100,23 @@ impl Exchange {
     /// Ends the request with trailers.
     pub fn encode_trailers(&mut self, trailers: &HeaderMap) {
         each!(&mut self.kind, x => x.encode_trailers(trailers))
+    }
+
+    /// Writes METADATA of the request, where the protocol has it.
+    pub fn encode_metadata(&mut self, metadata: &Metadata) {
+        match &mut self.kind {
+            Kind::Http1(x) => x.refuse_metadata(),
+            Kind::Http2(x) => x.encode_metadata(metadata),
+            Kind::Tcp(_) => {}
+        }
+    }
+
+    /// What the last [`UpstreamEvent::Metadata`] told of; once.
+    pub fn take_metadata(&mut self) -> Option<Metadata> {
+        match &mut self.kind {
+            Kind::Http2(x) => x.take_metadata(),
+            Kind::Http1(_) | Kind::Tcp(_) => None,
+        }
     }
 
     /// Bytes that wait to be sent. Above the cluster's buffer limit the caller stops reading its client.

@@ -87,6 +87,13 @@ impl Http1Exchange {
     }
 
     #[inline]
+    /// METADATA has no place here.
+    pub(super) fn refuse_metadata(&self) {
+        if let Some(connection) = &self.connection {
+            connection.core().http1_stats().metadata_not_supported_error.inc();
+        }
+    }
+
     pub(super) fn buffered(&self) -> usize {
         on!(&self.connection, c => c.buffered(), 0)
     }

@@ -74,7 +74,7 @@ async fn response(exchange: &mut Exchange) -> Result<(u16, Vec<u8>), Box<StreamE
                 body.extend_from_slice(exchange.data());
                 end_stream
             }
-            UpstreamEvent::Informational => false,
+            UpstreamEvent::Informational | UpstreamEvent::Metadata => false,
             UpstreamEvent::Trailers | UpstreamEvent::End => true,
         };
         if end {

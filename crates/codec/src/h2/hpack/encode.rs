@@ -260,6 +260,13 @@ impl Encoder {
     }
 }
 
+/// Writes a field whose name and value stand there in full and enter no table.
+pub(crate) fn literal(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.push(0);
+    string(name, Coding::Huffman, out);
+    string(value, Coding::Huffman, out);
+}
+
 /// How strings are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Coding {

@@ -9,7 +9,7 @@ mod table;
 pub(crate) use decode::Decoder;
 #[cfg(test)]
 use decode::HpackError;
-pub(crate) use encode::{Encoder, Sensitivity};
+pub(crate) use encode::{Encoder, Sensitivity, literal};
 
 use crate::head::Known;
 

@@ -1,7 +1,7 @@
 //! What an HTTP/2 connection and its streams share.
 
 use crate::hcm::exchange::DownstreamError;
-use nuncio_codec::h2::{Codec, StreamKey};
+use nuncio_codec::h2::{Codec, MetadataQueue, Place, StreamKey};
 use nuncio_codec::head::HeaderMap;
 use nuncio_net::stream::ByteStream;
 use std::cell::RefCell;
@@ -32,6 +32,7 @@ pub(super) struct Inbox {
     pub(super) body: Vec<u8>,
     pub(super) trailers: HeaderMap,
     pub(super) end: End,
+    pub(super) metadata: MetadataQueue,
     /// Why nothing more comes, and nobody is left to answer.
     pub(super) gone: Option<DownstreamError>,
     /// When the stream wants to be polled at the latest.
@@ -65,6 +66,7 @@ impl Inbox {
         self.trailers.clear();
         self.trailers.shrink(KEEP_BYTES);
         self.end = End::NotYet;
+        self.metadata.clear();
         self.gone = None;
         self.deadline = None;
         (self.wire, self.header) = (0, 0);
@@ -89,6 +91,15 @@ impl State {
             if end_stream {
                 inbox.end = End::Told;
             }
+        }
+    }
+
+    /// METADATA has come for the stream.
+    #[cold]
+    pub(super) fn metadata_came(&mut self, key: StreamKey) {
+        let Some(metadata) = self.codec.take_metadata() else { return };
+        if let Some(inbox) = self.inboxes.get_mut(key.slot()) {
+            inbox.metadata.push(Place::Behind(inbox.body.len()), metadata);
         }
     }
 

@@ -219,6 +219,10 @@ impl Driver {
                     }
                     mark(&mut self.places, &mut self.ready, stream.slot());
                 }
+                Event::Metadata { stream, .. } => {
+                    state.metadata_came(stream);
+                    mark(&mut self.places, &mut self.ready, stream.slot());
+                }
                 Event::Reset { stream, code } => {
                     let details = match code {
                         ErrorCode::REFUSED_STREAM => "http2.remote_refuse",
@@ -461,7 +465,16 @@ impl Driver {
                 break;
             }
             match link.io.poll_write(cx, state.codec.unsent()) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    if let Err(error) = state.codec.check_unsent()
+                        && self.over.is_none()
+                    {
+                        drop(borrowed);
+                        self.failed(error);
+                        return false;
+                    }
+                    break;
+                }
                 Poll::Ready(Ok(n)) if n > 0 => {
                     state.codec.sent(n);
                     self.hcm.stats.downstream_cx_tx_bytes_total.add(n as u64);

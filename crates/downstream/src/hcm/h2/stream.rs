@@ -2,7 +2,7 @@
 
 use super::link::{End, Inbox, Link, State};
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
-use nuncio_codec::h2::StreamKey;
+use nuncio_codec::h2::{Metadata, MetadataQueue, Place, StreamKey};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
 use std::rc::Rc;
@@ -21,6 +21,8 @@ pub(in crate::hcm) struct H2Stream {
     tunnel: Tunnel,
     /// What was taken from the inbox last.
     data: Vec<u8>,
+    /// METADATA that was told and not taken.
+    metadata: MetadataQueue,
     /// Why it is gone, where that was known from the start.
     refused: Option<DownstreamError>,
     sent: ByteCounts,
@@ -60,7 +62,15 @@ pub(in crate::hcm) fn take_connect(head: &mut RequestHead) -> Tunnel {
 
 impl H2Stream {
     pub(super) fn new(link: Rc<Link>, key: Option<StreamKey>, refused: Option<DownstreamError>) -> Self {
-        Self { link, key, tunnel: Tunnel::None, data: Vec::new(), refused, sent: ByteCounts::default() }
+        Self {
+            link,
+            key,
+            tunnel: Tunnel::None,
+            data: Vec::new(),
+            metadata: MetadataQueue::default(),
+            refused,
+            sent: ByteCounts::default(),
+        }
     }
 
     /// A stream whose request is as [`take_connect`] says.
@@ -101,6 +111,19 @@ impl H2Stream {
     }
 }
 
+/// What comes next where METADATA waits: a map, or what stands of the body before it.
+#[cold]
+fn next_with_metadata(inbox: &mut Inbox, data: &mut Vec<u8>, told: &mut MetadataQueue) -> RequestEvent {
+    if inbox.metadata.place() == Some(Place::Behind(0))
+        && let Some(metadata) = inbox.metadata.pop()
+    {
+        told.push(Place::BeforeHead, metadata);
+        return RequestEvent::Metadata;
+    }
+    inbox.metadata.split_body(&mut inbox.body, data);
+    RequestEvent::Data { end_stream: false }
+}
+
 impl Downstream for H2Stream {
     fn poll_request(
         &mut self,
@@ -119,6 +142,10 @@ impl Downstream for H2Stream {
         let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return Poll::Pending };
         if let (Tunnel::Connect | Tunnel::Upgrade, None) = (self.tunnel, &inbox.gone) {
             return Poll::Pending;
+        }
+        if !inbox.metadata.is_empty() {
+            let told = next_with_metadata(inbox, &mut self.data, &mut self.metadata);
+            return Poll::Ready(Ok(told));
         }
         if !inbox.body.is_empty() {
             std::mem::swap(&mut self.data, &mut inbox.body);
@@ -146,6 +173,34 @@ impl Downstream for H2Stream {
 
     fn data(&self) -> &[u8] {
         &self.data
+    }
+
+    #[inline]
+    fn take_metadata(&mut self) -> Option<Metadata> {
+        if self.metadata.is_empty() {
+            return None;
+        }
+        let metadata = self.metadata.pop()?;
+        self.with(|state, key| state.codec.metadata_read(key, &metadata));
+        Some(metadata)
+    }
+
+    fn gather_metadata(&mut self) {
+        let Some(key) = self.key else { return };
+        let state = &mut *self.link.state.borrow_mut();
+        let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return };
+        while let Some(metadata) = inbox.metadata.pop() {
+            self.metadata.push(Place::BeforeHead, metadata);
+        }
+    }
+
+    fn metadata_is_next(&self) -> bool {
+        self.with_inbox(|inbox| inbox.metadata.place() == Some(Place::Behind(0))).unwrap_or(false)
+    }
+
+    fn encode_metadata(&mut self, metadata: &Metadata) {
+        // Envoy counts it among no bytes of the stream.
+        self.with(|state, key| state.codec.encode_metadata(key, metadata));
     }
 
     fn poll_disconnect(&mut self, _: &mut Context<'_>) -> Poll<DownstreamError> {

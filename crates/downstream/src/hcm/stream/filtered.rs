@@ -87,6 +87,9 @@ impl<D: Downstream> Stream<D> {
                 Err(end) => return end,
             }
         }
+        if waited {
+            self.down.gather_metadata();
+        }
         if waited && self.filters_see_bodies() {
             self.request_came_out(self.filters.as_ref().is_some_and(|chain| chain.request_is_finished()));
         }
@@ -117,7 +120,7 @@ impl<D: Downstream> Stream<D> {
         let data = match (event, again) {
             (RequestEvent::Data { .. }, Some(again)) => &*again.body,
             (RequestEvent::Data { .. }, None) => down.data(),
-            (RequestEvent::Trailers | RequestEvent::End, _) => &[],
+            (RequestEvent::Metadata | RequestEvent::Trailers | RequestEvent::End, _) => &[],
         };
         chain.push_request(Parts { heads, info }, event, data)
     }
@@ -175,6 +178,10 @@ impl<D: Downstream> Stream<D> {
                 return self.down.poll_disconnect(cx).map(Err);
             }
             let event = ready!(self.receive(cx))?;
+            if event == RequestEvent::Metadata {
+                // No filter looks at it.
+                return Poll::Ready(Ok(event));
+            }
             let verdict = self.push_request(event);
             if let Some(chain) = &mut self.filters {
                 chain.keep_reply(verdict);

@@ -3,7 +3,9 @@
 use crate::cluster::ClusterCore;
 use crate::error::{Oddity, ResetReason};
 use crate::pool::connection::{ClosedBy, ConnectionCount};
-use nuncio_codec::h2::{Codec, ConnectionError, ErrorCode, Event, Incoming, Side, StreamKey};
+use nuncio_codec::h2::{
+    Codec, ConnectionError, ErrorCode, Event, Incoming, MetadataQueue, Place, Side, StreamKey,
+};
 use nuncio_codec::head::{HeaderMap, ResponseHead, Version};
 use nuncio_core::stream_info::UpstreamConnectionInfo;
 use nuncio_core::why::Tongue;
@@ -91,6 +93,7 @@ pub(super) struct Inbox {
     pub(super) body: Vec<u8>,
     pub(super) trailers: HeaderMap,
     pub(super) end: End,
+    pub(super) metadata: MetadataQueue,
     pub(super) failed: Option<Failure>,
     pub(super) wire: u64,
     pub(super) header: u64,
@@ -111,6 +114,7 @@ impl Inbox {
         self.body.shrink_to(KEEP_BYTES);
         self.trailers.clear();
         self.end = End::NotYet;
+        self.metadata.clear();
         self.failed = None;
         (self.wire, self.header) = (0, 0);
     }
@@ -171,6 +175,16 @@ impl State {
             inbox.failed.get_or_insert(failure);
             inbox.wake();
         }
+    }
+
+    /// METADATA has come for the stream.
+    #[cold]
+    fn metadata_came(&mut self, key: StreamKey, before_head: bool) {
+        let Some(metadata) = self.codec.take_metadata() else { return };
+        let Some(inbox) = self.inboxes.get_mut(key.slot()) else { return };
+        let place = if before_head { Place::BeforeHead } else { Place::Behind(inbox.body.len()) };
+        inbox.metadata.push(place, metadata);
+        inbox.wake();
     }
 
     fn inbox(&mut self, key: StreamKey) -> Option<&mut Inbox> {
@@ -277,6 +291,11 @@ impl Http2Connection {
                 }
             }
             self.send(state, cx);
+            if let Err(error) = state.codec.check_unsent()
+                && state.closed.is_none()
+            {
+                self.broken(state, error, cx);
+            }
             self.timers(state, cx, timer);
             if state.last && state.used() == 0 && state.codec.held_streams() == 0 {
                 let by = if state.write_failed { ClosedBy::Remote } else { ClosedBy::Local };
@@ -383,6 +402,7 @@ impl Http2Connection {
                 state.fail(stream, Failure { details, ..Failure::new(ResetReason::ProtocolError) });
             }
             Event::GoAway { last, .. } => self.go_away(state, last),
+            Event::Metadata { stream, before_head } => state.metadata_came(stream, before_head),
         }
     }
 

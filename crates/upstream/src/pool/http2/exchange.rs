@@ -3,7 +3,7 @@
 use super::connection::{End, Failure, Head, Http2Connection, Inbox, State};
 use crate::pool::connection::RequestHold;
 use crate::pool::{Oddity, ResetReason, StreamError, UpstreamEvent};
-use nuncio_codec::h2::{Codec, EncodeError, ErrorCode, StreamKey};
+use nuncio_codec::h2::{Codec, EncodeError, ErrorCode, Metadata, Place, StreamKey};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use nuncio_net::stream::ByteStream;
@@ -43,6 +43,8 @@ pub(in crate::pool) struct Http2Exchange {
     step: Step,
     /// What was taken from the inbox last.
     data: Vec<u8>,
+    /// What was told of METADATA last.
+    metadata: Option<Metadata>,
     bytes: ByteCounts,
     upgrade: Upgrade,
     /// The connection had served requests before this one.
@@ -60,6 +62,7 @@ impl Http2Exchange {
             hold,
             step: Step::Reserved,
             data: Vec::new(),
+            metadata: None,
             bytes: ByteCounts::default(),
             upgrade: Upgrade::None,
             reused,
@@ -222,6 +225,9 @@ impl Http2Exchange {
             }
         }
         let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return Poll::Pending };
+        if inbox.metadata.place() == Some(Place::BeforeHead) {
+            return Poll::Ready(Ok(Self::next_with_metadata(&mut self.data, &mut self.metadata, inbox)));
+        }
         match std::mem::take(&mut inbox.head_state) {
             Head::None => {}
             Head::Informational => {
@@ -241,6 +247,9 @@ impl Http2Exchange {
                 }
                 return Poll::Ready(Ok(UpstreamEvent::Head { end_stream }));
             }
+        }
+        if !inbox.metadata.is_empty() {
+            return Poll::Ready(Ok(Self::next_with_metadata(&mut self.data, &mut self.metadata, inbox)));
         }
         if !inbox.body.is_empty() {
             std::mem::swap(&mut self.data, &mut inbox.body);
@@ -269,6 +278,35 @@ impl Http2Exchange {
         let begun = inbox.wire > 0;
         let lacking = lacks_connect(&state.codec);
         Poll::Ready(Err(self.error(failure, begun, lacking)))
+    }
+
+    /// What comes next where METADATA waits: a map, or what stands of the body before it.
+    #[cold]
+    fn next_with_metadata(
+        data: &mut Vec<u8>,
+        told: &mut Option<Metadata>,
+        inbox: &mut Inbox,
+    ) -> UpstreamEvent {
+        if matches!(inbox.metadata.place(), Some(Place::BeforeHead | Place::Behind(0))) {
+            *told = inbox.metadata.pop();
+            return UpstreamEvent::Metadata;
+        }
+        inbox.metadata.split_body(&mut inbox.body, data);
+        UpstreamEvent::Data { end_stream: false }
+    }
+
+    pub(in crate::pool) fn encode_metadata(&mut self, metadata: &Metadata) {
+        // Envoy counts it among no bytes of the stream.
+        self.with(|state, key| {
+            state.codec.encode_metadata(key, metadata);
+            state.wake_task();
+        });
+    }
+
+    pub(in crate::pool) fn take_metadata(&mut self) -> Option<Metadata> {
+        let metadata = self.metadata.take()?;
+        self.with(|state, key| state.codec.metadata_read(key, &metadata));
+        Some(metadata)
     }
 
     /// `lacking` is what an upgrade would have needed of the peer.
