@@ -22,8 +22,11 @@ use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
 use nuncio_proto::pb::envoy::config::overload::v3::{OverloadManager, ResourceMonitor, resource_monitor};
 use nuncio_proto::pb::envoy::extensions::regex_engines::v3::GoogleRe2;
 use nuncio_proto::pb::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
+use nuncio_upstream::host::Locality;
+use nuncio_upstream::lb::LocalCluster;
 use prost::Name as _;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A compiled `envoy.config.bootstrap.v3.Bootstrap`; its static resources go their own way.
@@ -50,8 +53,17 @@ pub struct BootstrapConfig {
     pub connection_limit: Option<u64>,
     /// Where clusters come from besides (`dynamic_resources.cds_config`).
     pub cds: Option<FileSource>,
+    /// The cluster that this process is a host of (`cluster_manager.local_cluster_name`).
+    pub local_cluster: Option<Arc<str>>,
     /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
     pub defer_stats: bool,
+}
+
+impl BootstrapConfig {
+    /// Where the process stands among clusters and zones.
+    pub fn local(&self) -> LocalCluster {
+        LocalCluster { name: self.local_cluster.clone(), locality: self.node.locality() }
+    }
 }
 
 /// The admin port.
@@ -110,7 +122,15 @@ impl BootstrapConfig {
             overload_manager,
             cluster_manager,
         } = message;
-        let pb::ClusterManager {} = cluster_manager.unwrap_or_default();
+        let pb::ClusterManager { local_cluster_name } = cluster_manager.unwrap_or_default();
+        let local_cluster: Option<Arc<str>> =
+            (!local_cluster_name.is_empty()).then(|| local_cluster_name.into());
+        if let Some(name) = &local_cluster
+            && !cluster_exists(name)
+        {
+            let cx = cx.field("cluster_manager");
+            cx.field("local_cluster_name").error(format!("local cluster '{name}' must be defined"));
+        }
         let connection_limit = match overload_manager {
             None => Some(None),
             Some(message) => connection_limit(message, &cx.field("overload_manager")),
@@ -162,6 +182,7 @@ impl BootstrapConfig {
             version_override: stats_server_version_override,
             connection_limit: connection_limit?,
             cds: cds?,
+            local_cluster,
             defer_stats: enable_deferred_creation_stats,
         })
     }
@@ -332,6 +353,16 @@ impl NodeConfig {
             sub_zone,
             has_locality,
         }
+    }
+
+    /// `locality`, where the file or the command line has one.
+    fn locality(&self) -> Option<Locality> {
+        let Self { region, zone, sub_zone, .. } = self;
+        self.has_locality.then(|| Locality {
+            region: region.as_str().into(),
+            zone: zone.as_str().into(),
+            sub_zone: sub_zone.as_str().into(),
+        })
     }
 
     /// The node as management servers and `/server_info` see it; defaults are left out unless `defaults`.

@@ -241,7 +241,8 @@ fn compile(
     };
     let secrets: Vec<Dumped> = secrets.into_iter().map(keep).collect();
     let around = ClusterSurroundings { tls: tls.clone(), dns_caches: extensions.dns_caches.clone() };
-    let (compiled_clusters, clusters) = clusters_of(clusters, sink, &around);
+    let (mut compiled_clusters, clusters) = clusters_of(clusters, sink, &around);
+    compiled_clusters.local = config.as_ref().map(BootstrapConfig::local).unwrap_or_default();
     // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
     let (runtime, node) = config.as_ref().map(|c| (c.runtime.clone(), c.node.clone())).unwrap_or_default();
     let names: HashSet<&str> = clusters.iter().map(|c| c.name.as_str()).collect();
@@ -523,5 +524,5 @@ fn clusters_of(
     };
     let mut dumped: Vec<Dumped> = resources.into_iter().map(each).collect();
     dumped.shrink_to_fit();
-    (ClusterSetConfig { clusters }, dumped)
+    (ClusterSetConfig { clusters, ..ClusterSetConfig::default() }, dumped)
 }

@@ -176,6 +176,9 @@ pub struct HostShared {
     /// What was seen of it, where its cluster detects outliers.
     outlier: OnceLock<Box<HostRecord>>,
     counters: Mutex<Vec<Arc<HostCounters>>>,
+    /// Its place among its cluster's hosts, for workers to find what is theirs of it; beyond all of them until it is
+    /// published.
+    place: AtomicU32,
 }
 
 impl HostShared {
@@ -184,8 +187,8 @@ impl HostShared {
         let health = AtomicU32::new(spec.health.0);
         let (weight, priority) = (AtomicU32::new(spec.weight), AtomicU32::new(spec.priority));
         let (active, moved, outlier) = (AtomicU32::new(0), OnceLock::new(), OnceLock::new());
-        let (metadata, counters) = (OnceLock::new(), Mutex::default());
-        Arc::new(Self { spec, weight, priority, metadata, health, active, moved, outlier, counters })
+        let (metadata, counters, place) = (OnceLock::new(), Mutex::default(), AtomicU32::new(u32::MAX));
+        Arc::new(Self { spec, weight, priority, metadata, health, active, moved, outlier, counters, place })
     }
 
     /// Whether an endpoint that is named now is this host: it listens and is checked at the same addresses, and stands
@@ -216,7 +219,23 @@ impl HostShared {
 
     /// `load_balancing_weight`, from 1.
     pub fn weight(&self) -> u32 {
-        self.weight.load(Relaxed)
+        self.weight.load(Relaxed).max(1)
+    }
+
+    /// Its place among its cluster's hosts: of no other one while it is published.
+    #[inline]
+    pub(crate) fn place(&self) -> usize {
+        self.place.load(Relaxed) as usize
+    }
+
+    pub(crate) fn set_place(&self, place: u32) {
+        self.place.store(place, Relaxed);
+    }
+
+    /// What `read` makes of a value that concerns balancing, where its metadata has it.
+    pub(crate) fn lb_value<R>(&self, key: &str, read: impl FnOnce(&Kind) -> R) -> Option<R> {
+        let metadata = self.metadata()?;
+        metadata.get(LB_NAMESPACE)?.fields.get(key)?.kind.as_ref().map(read)
     }
 
     /// Its priority, from 0.
@@ -426,13 +445,7 @@ impl Host {
 
     /// Whether its metadata calls it a canary.
     pub fn canary(&self) -> bool {
-        self.lb_value("canary", |kind| matches!(kind, Kind::BoolValue(true))).unwrap_or(false)
-    }
-
-    /// What `read` makes of a value that concerns balancing, where its metadata has it.
-    pub(crate) fn lb_value<R>(&self, key: &str, read: impl FnOnce(&Kind) -> R) -> Option<R> {
-        let metadata = self.metadata()?;
-        metadata.get(LB_NAMESPACE)?.fields.get(key)?.kind.as_ref().map(read)
+        self.shared.lb_value("canary", |kind| matches!(kind, Kind::BoolValue(true))).unwrap_or(false)
     }
 
     /// What is exact across workers.

@@ -1,8 +1,8 @@
 //! All clusters: the main thread's set, and each worker's manager.
 
 use crate::cluster::{Cluster, ClusterConfig, ClusterShared};
-use crate::host::HostSnapshot;
-use crate::lb::is_hashing;
+use crate::host::{HostShared, HostSnapshot};
+use crate::lb::{LocalCluster, Neighbours, is_hashing};
 use crate::pool::{Connector, Reaper, SocketConnector};
 use crate::stats::ClusterManagerStats;
 use nuncio_core::hash::BuildFolding;
@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 pub struct ClusterSetConfig {
     /// The clusters; names are unique.
     pub clusters: Vec<Arc<ClusterConfig>>,
+    /// Where the process itself stands.
+    pub local: LocalCluster,
 }
 
 /// A change that workers are told.
@@ -29,14 +31,15 @@ enum Update {
     Cluster(Arc<ClusterShared>),
     /// A cluster is gone.
     Removed(Arc<str>),
-    /// A cluster's hosts were published anew.
-    Hosts(Arc<str>),
+    /// A cluster's hosts were published anew, without some that there were before.
+    Hosts(Arc<str>, Arc<[Arc<HostShared>]>),
 }
 
 /// The clusters of the process, kept by the main thread, which alone changes them.
 pub struct ClusterSet {
     registry: Registry,
     runtime: Runtime,
+    neighbours: Arc<Neighbours>,
     clusters: Vec<Arc<ClusterShared>>,
     /// Those that will be among them as soon as they know their hosts.
     warming: Vec<Arc<ClusterShared>>,
@@ -47,6 +50,7 @@ pub struct ClusterSet {
 /// What a worker needs to have its own manager: made on the main thread, taken to the worker's.
 pub struct ClusterSeat {
     registry: Registry,
+    neighbours: Arc<Neighbours>,
     clusters: Vec<Arc<ClusterShared>>,
     updates: mpsc::UnboundedReceiver<Update>,
 }
@@ -55,14 +59,19 @@ impl ClusterSet {
     /// The clusters of `config`, with their statistics in `registry`, and limits that keys of `runtime` may
     /// override.
     pub fn new(config: &ClusterSetConfig, registry: &Registry, runtime: &Runtime) -> Self {
-        let shared = |c: &Arc<ClusterConfig>| ClusterShared::new(Arc::clone(c), registry, runtime);
+        let neighbours = Neighbours::new(config.local.clone());
+        let shared = |c: &Arc<ClusterConfig>| {
+            let cluster = ClusterShared::new(Arc::clone(c), registry, runtime, &neighbours);
+            neighbours.serves(&cluster);
+            cluster
+        };
         let clusters = config.clusters.iter().map(shared).collect();
         let stats: Scope<ClusterManagerStats> = registry.scope("cluster_manager.");
         stats.warming_clusters.set(0);
         stats.cluster_added.add(config.clusters.len() as u64);
         stats.active_clusters.set(config.clusters.len() as u64);
         let (registry, runtime) = (registry.clone(), runtime.clone());
-        Self { registry, runtime, clusters, warming: Vec::new(), workers: Vec::new(), stats }
+        Self { registry, runtime, neighbours, clusters, warming: Vec::new(), workers: Vec::new(), stats }
     }
 
     /// Takes limits over as runtime keys have them now. To be called after the admin port changed a key.
@@ -91,7 +100,8 @@ impl ClusterSet {
     pub fn seat(&mut self) -> ClusterSeat {
         let (tell, updates) = mpsc::unbounded_channel();
         self.workers.push(tell);
-        ClusterSeat { registry: self.registry.clone(), clusters: self.clusters.clone(), updates }
+        let (registry, neighbours) = (self.registry.clone(), Arc::clone(&self.neighbours));
+        ClusterSeat { registry, neighbours, clusters: self.clusters.clone(), updates }
     }
 
     fn tell(&mut self, update: &Update) {
@@ -114,7 +124,7 @@ impl ClusterSet {
     pub fn warm(&mut self, config: Arc<ClusterConfig>) -> Arc<ClusterShared> {
         let name = Arc::clone(&config.name);
         let given_up = self.take_warming(&name);
-        let cluster = ClusterShared::new(config, &self.registry, &self.runtime);
+        let cluster = ClusterShared::new(config, &self.registry, &self.runtime, &self.neighbours);
         if self.get(&name).is_some() {
             cluster.hide();
         }
@@ -131,6 +141,7 @@ impl ClusterSet {
     pub fn activate(&mut self, cluster: &Arc<ClusterShared>) {
         let Some(at) = self.warming.iter().position(|c| Arc::ptr_eq(c, cluster)) else { return };
         let cluster = self.warming.remove(at);
+        self.neighbours.serves(&cluster);
         self.tell(&Update::Cluster(Arc::clone(&cluster)));
         match self.clusters.iter_mut().find(|c| c.config().name == cluster.config().name) {
             Some(place) => {
@@ -171,8 +182,8 @@ impl ClusterSet {
 
     /// The health of some of a cluster's hosts has changed: gauges and balancers follow.
     pub fn health_changed(&mut self, cluster: &Arc<ClusterShared>) {
-        cluster.count_members();
-        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name)));
+        cluster.health_changed();
+        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), Arc::default()));
     }
 
     /// Publishes a cluster's hosts to all workers. Hosts that stay must be the same `Arc`s as before. `memberships`:
@@ -184,11 +195,11 @@ impl ClusterSet {
         memberships: u64,
         warm: bool,
     ) {
-        cluster.set_hosts(hosts, memberships);
+        let gone = cluster.set_hosts(hosts, memberships);
         if warm {
             self.stats.cluster_updated.inc();
         }
-        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name)));
+        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), gone.into()));
     }
 }
 
@@ -208,6 +219,7 @@ pub struct ClusterManager {
     /// Clusters asked for lately, by where the one who asks keeps the name: most requests ask for the same few.
     recent: RefCell<[Option<Rc<Cluster>>; RECENT]>,
     registry: Registry,
+    neighbours: Arc<Neighbours>,
     worker: Rc<Worker>,
     reaper: Rc<Reaper>,
     connector: Rc<dyn Connector>,
@@ -225,13 +237,14 @@ impl ClusterManager {
 
     /// As [`new`](Self::new), connecting by `connector`.
     pub fn with_connector(worker: &Rc<Worker>, seat: ClusterSeat, connector: Rc<dyn Connector>) -> Rc<Self> {
-        let ClusterSeat { registry, clusters, mut updates } = seat;
+        let ClusterSeat { registry, neighbours, clusters, mut updates } = seat;
         let manager = Rc::new_cyclic(|own| Self {
             own: Weak::clone(own),
             borrowers: RefCell::default(),
             clusters: RefCell::default(),
             recent: RefCell::default(),
             registry,
+            neighbours,
             worker: Rc::clone(worker),
             reaper: Reaper::start(worker),
             connector,
@@ -297,14 +310,29 @@ impl ClusterManager {
     fn apply(&self, update: Update) {
         let name = match &update {
             Update::Cluster(shared) => Arc::clone(&shared.config().name),
-            Update::Removed(name) | Update::Hosts(name) => Arc::clone(name),
+            Update::Removed(name) | Update::Hosts(name, _) => Arc::clone(name),
         };
+        let of_hosts = matches!(update, Update::Hosts(..) | Update::Cluster(_));
         self.take(update);
+        if of_hosts && self.neighbours.is_local(&name) {
+            self.local_changed(&name);
+        }
         self.borrowers.borrow().iter().filter_map(Weak::upgrade).for_each(|b| b.other_changed(&name));
     }
 
+    /// The hosts of the process's own cluster have changed: how much of the other clusters' traffic stays in its zone
+    /// does, too.
+    fn local_changed(&self, local: &str) {
+        let live = |(name, entry): (&Arc<str>, &Entry)| match entry {
+            Entry::Live(cluster) if **name != *local => Some(Rc::clone(cluster)),
+            Entry::Live(_) | Entry::Unused(_) => None,
+        };
+        let others: Vec<_> = self.clusters.borrow().iter().filter_map(live).collect();
+        others.iter().for_each(|cluster| cluster.update_hosts(&[]));
+    }
+
     fn take(&self, update: Update) {
-        if !matches!(update, Update::Hosts(_)) {
+        if !matches!(update, Update::Hosts(..)) {
             drop(self.recent.take());
         }
         match update {
@@ -322,13 +350,13 @@ impl ClusterManager {
                 let old = self.clusters.borrow_mut().remove(&name);
                 drop(old);
             }
-            Update::Hosts(name) => {
+            Update::Hosts(name, gone) => {
                 let cluster = match self.clusters.borrow().get(&name) {
                     Some(Entry::Live(cluster)) => Rc::clone(cluster),
                     // It begins with the hosts that it then has.
                     Some(Entry::Unused(_)) | None => return,
                 };
-                cluster.update_hosts();
+                cluster.update_hosts(&gone);
             }
         }
     }

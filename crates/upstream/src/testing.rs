@@ -117,7 +117,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(clusters: Vec<ClusterConfig>) -> Self {
         let registry = Registry::new();
-        let config = ClusterSetConfig { clusters: clusters.into_iter().map(Arc::new).collect() };
+        let config = ClusterSetConfig {
+            clusters: clusters.into_iter().map(Arc::new).collect(),
+            ..ClusterSetConfig::default()
+        };
         let mut set = ClusterSet::new(&config, &registry, &Runtime::default());
         let worker = Worker::new(0, Clock::following(now), Rng::seeded(7));
         let peers = Rc::new(Peers {

@@ -119,7 +119,7 @@ fn a_request_over_an_idle_connection_allocates_nothing() {
         hosts: vec![host(80)],
         names: Vec::new(),
     });
-    let config = ClusterSetConfig { clusters: vec![Arc::new(config)] };
+    let config = ClusterSetConfig { clusters: vec![Arc::new(config)], ..ClusterSetConfig::default() };
     block_on_local(async {
         let mut set = ClusterSet::new(&config, &Registry::new(), &Runtime::default());
         let worker = Worker::new(0, Clock::system(), Rng::seeded(1));

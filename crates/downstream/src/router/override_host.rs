@@ -49,13 +49,9 @@ pub(super) fn choose(info: &StreamInfo, cluster: &Cluster) -> Chosen {
 #[cold]
 fn find(state: &dyn FilterState, cluster: &Cluster) -> Chosen {
     let Some(OverrideHost { address, strict }) = state.as_any().downcast_ref() else { return Chosen::Nobody };
-    let host = cluster.with_hosts(|set| {
-        let serves = |host: &&Rc<Host>| {
-            host.address().to_string() == **address
-                && matches!(host.shared().health_flags().health(), Health::Healthy | Health::Degraded)
-        };
-        set.hosts().iter().find(serves).cloned()
-    });
+    let serves =
+        |host: &Rc<Host>| matches!(host.shared().health_flags().health(), Health::Healthy | Health::Degraded);
+    let host = cluster.host_at(address).filter(serves);
     match host {
         None if !strict => Chosen::Nobody,
         host => Chosen::Only(host),

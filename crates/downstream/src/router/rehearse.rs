@@ -106,9 +106,8 @@ fn discovery_name(source: &HostSource) -> &'static str {
 /// How many hosts there are, and how many of them are healthy.
 fn hosts(cluster: &Cluster) -> String {
     cluster.with_hosts(|set| {
-        let all = set.hosts();
-        let healthy = all.iter().filter(|h| h.shared().health_flags().health() == Health::Healthy).count();
-        format!("{} ({healthy} healthy)", all.len())
+        let healthy = set.hosts().filter(|h| h.health_flags().health() == Health::Healthy).count();
+        format!("{} ({healthy} healthy)", set.hosts().count())
     })
 }
 

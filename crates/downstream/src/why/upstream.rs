@@ -123,7 +123,7 @@ fn no_host(cluster: &Cluster) -> Note {
     let mut counts = [0_usize; 4];
     cluster.with_hosts(|set| {
         for host in set.hosts() {
-            let flags = host.shared().health_flags();
+            let flags = host.health_flags();
             let kinds = [
                 HealthFlags::FAILED_ACTIVE_HC,
                 HealthFlags::FAILED_OUTLIER_CHECK,

@@ -221,10 +221,10 @@ impl HealthCheckConfig {
                 return failed("health_check_failed_no_cluster_found");
             };
             let (total, well) = cluster.with_hosts(|set| {
-                let well = set.hosts().iter().filter(|h| {
-                    matches!(h.shared().health_flags().health(), Health::Healthy | Health::Degraded)
-                });
-                (set.hosts().len(), well.count())
+                let well = set
+                    .hosts()
+                    .filter(|h| matches!(h.health_flags().health(), Health::Healthy | Health::Degraded));
+                (set.hosts().count(), well.count())
             });
             if total == 0 {
                 if *percent == 0.0 {

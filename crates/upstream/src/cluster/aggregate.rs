@@ -84,7 +84,7 @@ impl Aggregate {
         let (mut steps, mut counts) = (Vec::new(), Vec::new());
         for name in &self.members {
             let Some(cluster) = manager.get(name).filter(|cluster| !cluster.is_aggregate()) else { continue };
-            let of_member = cluster.with_hosts(|hosts| hosts.counts());
+            let of_member = cluster.shared().counts();
             for (priority, count) in of_member.iter().enumerate().filter(|(_, count)| count.hosts > 0) {
                 let only = |degraded| Loads::only(Choice { priority, degraded }, of_member.len());
                 let (healthy, degraded) = (only(false), only(true));

@@ -24,7 +24,7 @@ pub(crate) use on_demand::Demand;
 pub use shared::ClusterShared;
 
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
-use crate::host::{Host, HostSnapshot};
+use crate::host::{Host, HostShared};
 use crate::http2::Http2CodecStats;
 use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread};
 use crate::manager::ClusterManager;
@@ -93,6 +93,11 @@ impl ClusterCore {
         self.shared.config()
     }
 
+    /// What its balancer counts.
+    pub(crate) fn lb_stats(&self) -> &ClusterLbStats {
+        &self.lb_stats
+    }
+
     /// Takes one of a limited resource, if there is one left.
     #[inline]
     pub(crate) fn try_take(self: &Rc<Self>, priority: Priority, resource: Resource) -> Option<Permit> {
@@ -103,6 +108,22 @@ impl ClusterCore {
     pub(crate) fn take_anyway(self: &Rc<Self>, priority: Priority, resource: Resource) -> Permit {
         self.shared.breaker(priority).take_anyway(resource);
         Permit { core: Rc::clone(self), priority, resource }
+    }
+}
+
+impl ClusterCore {
+    /// Counts the subsets of a set that follows another one.
+    fn count_subsets(&self, before: Option<&HostSet>, set: &HostSet) {
+        let Some(now) = set.layout().subsets() else { return };
+        let (created, removed) = match before.and_then(|before| before.layout().subsets()) {
+            None => (now.len(), 0),
+            Some(before) => (now.beyond(before), before.beyond(now)),
+        };
+        // In Envoy the main thread has a balancer, too; the first worker counts for it.
+        let times = if self.worker.id() == 0 { 2 } else { 1 };
+        self.lb_stats.lb_subsets_created.add(created as u64 * times);
+        self.lb_stats.lb_subsets_removed.add(removed as u64 * times);
+        self.lb_stats.lb_subsets_active.follow(now.len() as u64 * times);
     }
 }
 
@@ -125,6 +146,8 @@ pub struct Cluster {
     core: Rc<ClusterCore>,
     info: Rc<ClusterInfo>,
     hosts: RefCell<HostSet>,
+    /// The worker's own of each host that it has used, at the host's place.
+    own: RefCell<Vec<Option<Rc<Host>>>>,
     tables: Option<TableStats>,
     provided: Option<Provided>,
 }
@@ -155,7 +178,7 @@ impl TableStats {
     }
 
     fn show(&self, hosts: &HostSet) {
-        let Some(Spread { places, least, most }) = hosts.spread() else { return };
+        let Some(Spread { places, least, most }) = hosts.layout().spread() else { return };
         match self {
             Self::Ring(stats) => {
                 stats.size.set(places);
@@ -199,12 +222,9 @@ impl Cluster {
             reaper: Rc::clone(reaper),
             connector: Rc::clone(connector),
         });
-        let snapshot = core.shared.hosts();
-        let set = Self::host_set(&core, &snapshot, &[]);
-        // In Envoy the main thread has a balancer, too; the first worker counts for it.
-        let subsets = set.subsets() as u64 * if worker.id() == 0 { 2 } else { 1 };
-        core.lb_stats.lb_subsets_created.add(subsets);
-        core.lb_stats.lb_subsets_active.follow(subsets);
+        core.shared.goes_live();
+        let set = HostSet::new(core.shared.layout(), &core);
+        core.count_subsets(None, &set);
         // The tables of all workers are alike.
         let tables = (worker.id() == 0).then(|| TableStats::new(&core, registry)).flatten();
         if let Some(tables) = &tables {
@@ -224,30 +244,70 @@ impl Cluster {
         let ClusterConfig { name, observability_name, metadata, .. } = core.config();
         let (name, observability_name) = (Arc::clone(name), Arc::clone(observability_name));
         let info = Rc::new(ClusterInfo { name, observability_name, metadata: metadata.clone() });
-        Rc::new(Self { core, info, hosts, tables, provided })
+        Rc::new(Self { core, info, hosts, own: RefCell::default(), tables, provided })
     }
 
-    fn host_set(core: &Rc<ClusterCore>, snapshot: &HostSnapshot, known: &[Rc<Host>]) -> HostSet {
-        let lb = core.config().lb.at_runtime(core.shared.runtime());
-        HostSet::new(snapshot, known, &lb, core.worker.rng(), |shared| {
-            Host::new(Arc::clone(shared), Rc::clone(core))
-        })
-    }
-
-    /// Takes over hosts as the main thread published them. Hosts that stay keep their pools; the others' idle
-    /// connections are closed, and running exchanges end as they would have.
-    pub(crate) fn update_hosts(&self) {
-        let snapshot = self.core.shared.hosts();
-        let set = match &self.provided {
-            Some(Provided::OnDemand(own)) => Self::host_set(&self.core, &snapshot, &own.remaining(self)),
-            Some(Provided::Aggregate(_)) | None => {
-                Self::host_set(&self.core, &snapshot, self.hosts.borrow().hosts())
-            }
-        };
+    /// Takes over hosts as the main thread published them, without those that are `gone`. Hosts that stay keep their
+    /// pools; the others' idle connections are closed, and running exchanges end as they would have.
+    pub(crate) fn update_hosts(&self, gone: &[Arc<HostShared>]) {
+        let set = HostSet::new(self.core.shared.layout(), &self.core);
         if let Some(tables) = &self.tables {
             tables.show(&set);
         }
-        drop(self.hosts.replace(set));
+        let before = self.hosts.replace(set);
+        self.core.count_subsets(Some(&before), &self.hosts.borrow());
+        drop(before);
+        match &self.provided {
+            Some(Provided::OnDemand(own)) => own.forget(self),
+            Some(Provided::Aggregate(_)) | None => self.forget(gone),
+        }
+    }
+
+    /// Lets go of hosts.
+    fn forget(&self, gone: &[Arc<HostShared>]) {
+        let mut own = self.own.borrow_mut();
+        let take = |gone: &Arc<HostShared>| {
+            let own = own.get_mut(gone.place())?;
+            // Another host may have its place by now.
+            own.take_if(|host| Arc::ptr_eq(host.shared(), gone))
+        };
+        let left: Vec<Rc<Host>> = gone.iter().filter_map(take).collect();
+        drop(own);
+        drop(left);
+    }
+
+    /// The worker's own of a host.
+    #[inline]
+    fn own(&self, shared: &Arc<HostShared>) -> Rc<Host> {
+        match self.own.borrow().get(shared.place()) {
+            Some(Some(host)) if Arc::ptr_eq(host.shared(), shared) => return Rc::clone(host),
+            _ => {}
+        }
+        self.new_own(shared)
+    }
+
+    #[cold]
+    fn new_own(&self, shared: &Arc<HostShared>) -> Rc<Host> {
+        let host = Host::new(Arc::clone(shared), Rc::clone(&self.core));
+        let (place, mut own) = (shared.place(), self.own.borrow_mut());
+        // One that is no longer published has none.
+        if place != u32::MAX as usize {
+            if own.len() <= place {
+                own.resize_with(place + 1, || None);
+            }
+            if let Some(slot) = own.get_mut(place) {
+                let before = slot.replace(Rc::clone(&host));
+                drop(own);
+                drop(before);
+            }
+        }
+        host
+    }
+
+    /// The host that listens at an address, as text, whatever the balancer would pick.
+    pub fn host_at(&self, address: &str) -> Option<Rc<Host>> {
+        let set = self.hosts.borrow();
+        set.layout().host_at(address).map(|shared| self.own(shared))
     }
 
     /// How large requests and responses are, where that is tracked.
@@ -327,7 +387,7 @@ impl Cluster {
     pub fn counts(&self) -> Vec<Counts> {
         match &self.provided {
             Some(Provided::Aggregate(aggregate)) => aggregate.counts(self),
-            Some(Provided::OnDemand(_)) | None => self.hosts.borrow().counts(),
+            Some(Provided::OnDemand(_)) | None => self.core.shared.counts(),
         }
     }
 
@@ -367,7 +427,7 @@ impl Cluster {
     fn balance(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
         let set = self.hosts.borrow();
         match cx.avoid {
-            None => self.pick_from(&set, cx).map(Rc::clone),
+            None => self.pick_from(&set, cx).map(|shared| self.own(shared)),
             Some(avoid) => self.pick_avoiding(&set, cx, &avoid),
         }
     }
@@ -377,17 +437,17 @@ impl Cluster {
     fn pick_avoiding(&self, set: &HostSet, cx: &PickContext<'_>, avoid: &Avoid<'_>) -> Option<Rc<Host>> {
         let mut cx = *cx;
         for _ in 0..avoid.attempts {
-            let host = self.pick_from(set, &cx)?;
-            if !(avoid.rejects)(host) {
-                return Some(Rc::clone(host));
+            let host = self.own(self.pick_from(set, &cx)?);
+            if !(avoid.rejects)(&host) {
+                return Some(host);
             }
             cx.attempt += 1;
         }
-        self.pick_from(set, &cx).map(Rc::clone)
+        self.pick_from(set, &cx).map(|shared| self.own(shared))
     }
 
     #[inline]
-    fn pick_from<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Option<&'s Rc<Host>> {
+    fn pick_from<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Option<&'s Arc<HostShared>> {
         let picked = self.pick_once(set, cx);
         if picked.panic {
             self.core.lb_stats.lb_healthy_panic.inc();
@@ -395,9 +455,11 @@ impl Cluster {
         picked.host
     }
 
+    #[inline]
     fn pick_once<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Picked<'s> {
-        let rng = self.core.worker.rng();
-        let Some((picked, road)) = set.pick_by_subset(cx, rng) else { return set.pick(cx, rng) };
+        let Some((picked, road)) = set.pick_by_subset(cx, &self.core) else {
+            return set.pick(cx, &self.core);
+        };
         let stats = &self.core.lb_stats;
         match road {
             Road::Plain => {}

@@ -125,13 +125,16 @@ impl WorkerHosts {
         Some(host)
     }
 
-    /// Lets go of hosts that were forgotten; the others.
-    pub(super) fn remaining(&self, cluster: &Cluster) -> Vec<Rc<Host>> {
-        let mut own = self.0.borrow_mut();
-        if let Some(on_demand) = cluster.core.shared.on_demand() {
-            let hosts = on_demand.hosts();
-            own.retain(|to, (_, demanded)| hosts.get(to).is_some_and(|known| Arc::ptr_eq(known, demanded)));
-        }
-        own.values().map(|(host, _)| Rc::clone(host)).collect()
+    /// Lets go of hosts that were forgotten.
+    pub(super) fn forget(&self, cluster: &Cluster) {
+        let Some(on_demand) = cluster.core.shared.on_demand() else { return };
+        let (mut own, hosts) = (self.0.borrow_mut(), on_demand.hosts());
+        let is_gone = |to: &Destination, demanded: &Arc<Demanded>| {
+            hosts.get(to).is_none_or(|known| !Arc::ptr_eq(known, demanded))
+        };
+        let gone: Vec<WorkerHost> =
+            own.extract_if(|to, (_, demanded)| is_gone(to, demanded)).map(|(_, host)| host).collect();
+        drop((hosts, own));
+        drop(gone);
     }
 }

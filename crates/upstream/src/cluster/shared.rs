@@ -6,6 +6,7 @@ use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
+use crate::lb::{self, Counts, Layout, LocalCluster, Neighbours};
 use crate::outlier::{Origin, OutlierLine, SuccessRates};
 use crate::stats::{
     BudgetStats, ClusterLbStats, ClusterMainStats, ClusterStats, MatchStats, OutlierStats, RemainingStats,
@@ -22,7 +23,12 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, Weak};
 pub struct ClusterShared {
     config: Arc<ClusterConfig>,
     breakers: Breakers,
-    hosts: RwLock<Arc<HostSnapshot>>,
+    published: RwLock<Arc<Published>>,
+    /// How many places of hosts there are.
+    places: Mutex<u32>,
+    neighbours: Arc<Neighbours>,
+    /// A worker holds balancers for its hosts.
+    live: AtomicBool,
     stats: ClusterMainStats,
     /// Another cluster of its name counts: it has taken this one's place, or this one is about to take its.
     hidden: AtomicBool,
@@ -38,6 +44,18 @@ pub struct ClusterShared {
     match_counts: OnceLock<Vec<Scope<MatchStats>>>,
 }
 
+/// Hosts, and what they come to for balancing, which whoever needs it first works out for all.
+struct Published {
+    hosts: Arc<HostSnapshot>,
+    layout: OnceLock<Arc<Layout>>,
+}
+
+impl Published {
+    fn new(hosts: Arc<HostSnapshot>) -> Arc<Self> {
+        Arc::new(Self { hosts, layout: OnceLock::new() })
+    }
+}
+
 /// What a cluster with `outlier_detection` has besides.
 struct Outlier {
     line: OutlierLine,
@@ -48,8 +66,13 @@ struct Outlier {
 
 impl ClusterShared {
     /// A cluster with the hosts of its configuration, and its statistics.
-    pub fn new(config: Arc<ClusterConfig>, registry: &Registry, runtime: &Runtime) -> Arc<Self> {
-        let hosts = RwLock::new(Arc::new(initial_hosts(&config.discovery)));
+    pub(crate) fn new(
+        config: Arc<ClusterConfig>,
+        registry: &Registry,
+        runtime: &Runtime,
+        neighbours: &Arc<Neighbours>,
+    ) -> Arc<Self> {
+        let hosts = Arc::new(initial_hosts(&config.discovery));
         let prefix = format!("cluster.{}.", config.observability_name);
         let outlier = config.outlier.is_some().then(|| {
             let stats = registry.scope(&format!("{prefix}outlier_detection."));
@@ -64,7 +87,6 @@ impl ClusterShared {
             .is_some()
             .then(|| Box::new(HealthLine::new(registry.scope(&format!("{prefix}health_check.")))));
         if health.is_some() {
-            let hosts = hosts.read().unwrap_or_else(PoisonError::into_inner);
             await_first_check(&hosts, None, config.turnover);
         }
         let on_demand =
@@ -77,7 +99,10 @@ impl ClusterShared {
                 high: Breaker::new(&config.limits.high),
             },
             config,
-            hosts,
+            published: RwLock::new(Published::new(Arc::default())),
+            places: Mutex::default(),
+            neighbours: Arc::clone(neighbours),
+            live: AtomicBool::new(false),
             stats: ClusterMainStats::default(),
             hidden: AtomicBool::new(false),
             used: AtomicBool::new(false),
@@ -87,6 +112,7 @@ impl ClusterShared {
             runtime: runtime.clone(),
             match_counts: OnceLock::new(),
         });
+        shared.publish(hosts);
         shared.take_runtime();
         drop(registry.register(&prefix, Arc::clone(&shared)));
         if shared.hosts().hosts().next().is_some() {
@@ -219,22 +245,101 @@ impl ClusterShared {
         self.outlier.as_ref().map(|o| *o.rates.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The hosts as last published.
-    pub fn hosts(&self) -> Arc<HostSnapshot> {
-        Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
+    fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Publishes hosts. Workers must be told ([`ClusterSet`](crate::manager::ClusterSet) does).
-    pub(crate) fn set_hosts(&self, hosts: HostSnapshot, memberships: u64) {
+    /// The hosts as last published.
+    pub fn hosts(&self) -> Arc<HostSnapshot> {
+        Arc::clone(&self.published().hosts)
+    }
+
+    /// The hosts of each priority, counted by their health as it is now.
+    pub(crate) fn counts(&self) -> Vec<Counts> {
+        lb::counts(&self.published().hosts)
+    }
+
+    /// The hosts worked out for balancing.
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        self.layout_of(&self.published())
+    }
+
+    fn layout_of(&self, Published { hosts, layout }: &Published) -> Arc<Layout> {
+        let make = || {
+            let LocalCluster { name, locality } = &self.neighbours.local;
+            Arc::new(Layout::new(&self.config, &self.runtime, hosts, locality.as_ref(), name.is_some()))
+        };
+        Arc::clone(layout.get_or_init(make))
+    }
+
+    /// The process's own cluster.
+    pub(crate) fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    /// A worker balances over the hosts from now on.
+    pub(crate) fn goes_live(&self) {
+        self.live.store(true, Relaxed);
+    }
+
+    /// Publishes hosts, or their health that has changed; those that are gone with it.
+    fn publish(&self, hosts: Arc<HostSnapshot>) -> Vec<Arc<HostShared>> {
+        let gone = self.place(&hosts);
+        let published = Published::new(hosts);
+        if self.live.load(Relaxed) {
+            // Here, so that no worker has to.
+            drop(self.layout_of(&published));
+        }
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = published;
+        gone
+    }
+
+    /// The health of some hosts has changed.
+    pub(crate) fn health_changed(&self) {
+        self.count_members();
+        drop(self.publish(self.hosts()));
+    }
+
+    /// Gives each new host a place; those that were published before and are no more.
+    fn place(&self, hosts: &Arc<HostSnapshot>) -> Vec<Arc<HostShared>> {
+        let before = self.hosts();
+        if Arc::ptr_eq(&before, hosts) {
+            return Vec::new();
+        }
+        let next = &mut *self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = vec![false; *next as usize];
+        let mut new = Vec::new();
+        for host in hosts.hosts() {
+            match taken.get_mut(host.place()) {
+                Some(taken) if !*taken => *taken = true,
+                Some(_) | None => new.push(host),
+            }
+        }
+        let gone: Vec<_> = before.hosts().filter(|h| taken.get(h.place()) == Some(&false)).cloned().collect();
+        // Those that go keep theirs: a worker that does not know yet finds what is its own of them there.
+        let mut free = (0..).zip(&taken).filter(|(_, taken)| !**taken).map(|(place, _)| place);
+        for host in new {
+            host.set_place(free.next().unwrap_or_else(|| {
+                *next += 1;
+                *next - 1
+            }));
+        }
+        gone
+    }
+
+    /// Publishes hosts; those that are gone with it. Workers must be told ([`ClusterSet`](crate::manager::ClusterSet)
+    /// does).
+    pub(crate) fn set_hosts(&self, hosts: HostSnapshot, memberships: u64) -> Vec<Arc<HostShared>> {
         if let Some(health) = &self.health {
             await_first_check(&hosts, Some(&self.hosts()), self.config.turnover);
             health.tell(Told::Hosts);
         }
         let before = self.hosts();
-        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+        let gone = self.publish(Arc::new(hosts));
         self.count_matches(Some(&before));
         self.stats.membership_change.add(memberships);
         self.count_members();
+        gone
     }
 
     /// Counts which of `transport_socket_matches` each host has that is not among `known`.

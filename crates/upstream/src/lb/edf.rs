@@ -1,5 +1,6 @@
 //! Earliest deadline first: entries come up in proportion to their weights, evenly spread.
 
+use nuncio_core::rng::Rng;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
@@ -45,16 +46,25 @@ impl PartialEq for Entry {
 impl Eq for Entry {}
 
 impl Edf {
-    /// A scheduler over `weights` (each above 0) that has made `picks` picks already.
-    pub(super) fn new(weights: &[f64], picks: u64) -> Self {
-        let mut edf = Self::default();
-        for (index, weight) in weights.iter().enumerate() {
-            edf.add(*weight, index, 0.0, 0.0);
-        }
-        for _ in 0..picks {
-            edf.pick(|index| weights.get(index).copied().unwrap_or(1.0));
-        }
-        edf
+    /// A scheduler over `weights`, as it is after a number of picks by chance.
+    pub(super) fn new(weights: impl Iterator<Item = f64> + Clone, rng: &Rng) -> Self {
+        let sum: f64 = weights.clone().sum();
+        let chance = rng.next() as f64 / u64::MAX as f64;
+        let count = weights.clone().count();
+        // So much time has passed, within which each entry came up by its weight.
+        Self::at(weights, chance * count as f64 / sum)
+    }
+
+    fn at(weights: impl Iterator<Item = f64>, now: f64) -> Self {
+        let entries: Vec<Entry> = weights
+            .zip(0..)
+            .map(|(weight, index)| {
+                let weight = weight.max(f64::MIN_POSITIVE);
+                let picks = (weight * now).floor() + 1.0;
+                Entry { deadline: picks / weight, order: index as u64, index, weight, start: 0.0, picks }
+            })
+            .collect();
+        Self { now, next: entries.len() as u64, heap: entries.into() }
     }
 
     fn add(&mut self, weight: f64, index: usize, start: f64, picks: f64) {
@@ -83,7 +93,7 @@ mod tests {
     #[test]
     fn ties_go_to_whoever_waited_longest_however_many_rounds_have_passed() {
         let weights = [1.0, 3.0];
-        let mut edf = Edf::new(&weights, 0);
+        let mut edf = Edf::at(weights.into_iter(), 0.0);
         let picks: Vec<usize> = (0..4000).filter_map(|_| edf.pick(|i| weights[i])).collect();
         assert!(picks.chunk_by(|a, b| a == b).all(|run| run.len() <= 3));
     }
@@ -91,7 +101,7 @@ mod tests {
     #[test]
     fn shares_are_exact_over_a_round_and_spread_within_it() {
         let weights = [1.0, 2.0, 5.0];
-        let mut edf = Edf::new(&weights, 0);
+        let mut edf = Edf::at(weights.into_iter(), 0.0);
         let picks: Vec<usize> = (0..80).filter_map(|_| edf.pick(|i| weights[i])).collect();
         let count = |i| picks.iter().filter(|p| **p == i).count();
         assert_eq!((count(0), count(1), count(2)), (10, 20, 50));

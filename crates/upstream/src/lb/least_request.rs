@@ -1,15 +1,17 @@
 //! `LEAST_REQUEST`: the least loaded of some.
 
 use super::edf::Edf;
-use super::{Balancer, HostList, LeastRequest, PickContext, even, weight};
-use crate::host::Host;
+use super::layout::List;
+use super::{Balancer, HostList, LeastRequest, PickContext};
+use crate::host::HostShared;
 use nuncio_core::rng::Rng;
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A balancer for hosts of equal or different weights.
-pub(super) fn make(config: &LeastRequest, hosts: HostList, rng: &Rng) -> Box<dyn Balancer> {
-    if even(&hosts) {
+pub(super) fn make(config: &LeastRequest, list: &List, rng: &Rng) -> Box<dyn Balancer> {
+    let hosts = Arc::clone(&list.hosts);
+    if list.even {
         return if config.full_scan {
             Box::new(FullScan { hosts })
         } else {
@@ -17,15 +19,14 @@ pub(super) fn make(config: &LeastRequest, hosts: HostList, rng: &Rng) -> Box<dyn
         };
     }
     let bias = config.active_request_bias;
-    let weights: Vec<f64> = hosts.iter().map(|h| loaded_weight(h, bias)).collect();
-    let edf = RefCell::new(Edf::new(&weights, rng.below(hosts.len() as u64)));
+    let edf = RefCell::new(Edf::new(hosts.iter().map(|h| loaded_weight(h, bias)), rng));
     Box::new(Weighted { hosts, bias, edf })
 }
 
 /// A host's weight, lower the more requests it has: weight / (active + 1) ^ bias.
-fn loaded_weight(host: &Host, bias: f64) -> f64 {
-    let load = f64::from(host.shared().active_requests()) + 1.0;
-    let weight = f64::from(weight(host));
+fn loaded_weight(host: &HostShared, bias: f64) -> f64 {
+    let load = f64::from(host.active_requests()) + 1.0;
+    let weight = f64::from(host.weight());
     if bias == 0.0 {
         weight
     } else if bias == 1.0 {
@@ -42,11 +43,11 @@ struct OfSome {
 }
 
 impl Balancer for OfSome {
-    fn pick(&self, _: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>> {
-        let mut best: Option<(u32, &Rc<Host>)> = None;
+    fn pick(&self, _: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>> {
+        let mut best: Option<(u32, &Arc<HostShared>)> = None;
         for _ in 0..self.choices.max(1) {
             let host = self.hosts.get(rng.below(self.hosts.len() as u64) as usize)?;
-            let active = host.shared().active_requests();
+            let active = host.active_requests();
             if best.is_none_or(|(least, _)| active < least) {
                 best = Some((active, host));
             }
@@ -61,10 +62,10 @@ struct FullScan {
 }
 
 impl Balancer for FullScan {
-    fn pick(&self, _: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>> {
+    fn pick(&self, _: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>> {
         let (mut least, mut best, mut ties) = (u32::MAX, None, 0);
         for host in self.hosts.iter() {
-            let active = host.shared().active_requests();
+            let active = host.active_requests();
             if active < least {
                 (least, best, ties) = (active, Some(host), 1);
             } else if active == least {
@@ -85,7 +86,7 @@ struct Weighted {
 }
 
 impl Balancer for Weighted {
-    fn pick(&self, _: &PickContext<'_>, _: &Rng) -> Option<&Rc<Host>> {
+    fn pick(&self, _: &PickContext<'_>, _: &Rng) -> Option<&Arc<HostShared>> {
         let weight_of = |i: usize| self.hosts.get(i).map_or(1.0, |h| loaded_weight(h, self.bias));
         let at = self.edf.borrow_mut().pick(weight_of)?;
         self.hosts.get(at)

@@ -2,10 +2,10 @@
 
 use super::edf::Edf;
 use super::{Balancer, PickContext};
-use crate::host::Host;
+use crate::host::HostShared;
 use nuncio_core::rng::Rng;
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A balancer per locality that may get traffic, and their effective weights.
 pub(super) struct Localities {
@@ -14,19 +14,14 @@ pub(super) struct Localities {
 }
 
 impl Localities {
-    /// `None` where no locality may get traffic.
-    pub(super) fn new(members: Vec<(f64, Box<dyn Balancer>)>, rng: &Rng) -> Option<Self> {
-        if members.is_empty() {
-            return None;
-        }
-        let weights: Vec<f64> = members.iter().map(|(w, _)| *w).collect();
-        let edf = RefCell::new(Edf::new(&weights, rng.below(members.len() as u64)));
-        Some(Self { members, edf })
+    pub(super) fn new(members: Vec<(f64, Box<dyn Balancer>)>, rng: &Rng) -> Self {
+        let edf = RefCell::new(Edf::new(members.iter().map(|(weight, _)| *weight), rng));
+        Self { members, edf }
     }
 }
 
 impl Balancer for Localities {
-    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>> {
+    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>> {
         let weight_of = |i: usize| self.members.get(i).map_or(1.0, |(w, _)| *w);
         let at = self.edf.borrow_mut().pick(weight_of)?;
         self.members.get(at).and_then(|(_, balancer)| balancer.pick(cx, rng))

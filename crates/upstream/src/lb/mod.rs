@@ -2,6 +2,7 @@
 
 mod edf;
 mod hash;
+mod layout;
 mod least_request;
 mod locality;
 pub mod priority;
@@ -9,21 +10,26 @@ mod random;
 mod round_robin;
 mod set;
 mod subset;
+mod zone;
 
 pub(crate) use hash::is_hashing;
 pub use hash::{Hashing, Maglev, RingHash, Spread};
+pub(crate) use layout::{Layout, counts};
 pub use priority::{Counts, Loads};
 pub use set::HostSet;
 pub(crate) use set::Picked;
 pub(crate) use subset::Road;
 pub use subset::{Criteria, Fallback, Selector, SubsetConfig};
+pub(crate) use zone::Neighbours;
+pub use zone::{LocalCluster, ZoneAware};
 
-use crate::cluster::Destination;
-use crate::host::Host;
+use crate::cluster::{ClusterCore, Destination};
+use crate::host::{Host, HostShared};
+use layout::{List, Source};
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// How a host is chosen among those of one priority and health (`lb_policy`, `load_balancing_policy`).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +68,28 @@ impl Default for LeastRequest {
     }
 }
 
+/// What localities count for (`locality_config_specifier`).
+#[derive(Clone, Debug, PartialEq)]
+pub enum LocalityLb {
+    /// The proxy's own zone comes first where the process knows its own cluster; else they count for nothing.
+    ZoneAware(ZoneAware),
+    /// `locality_weighted_lb_config`: each gets its share.
+    Weighted,
+}
+
+impl LocalityLb {
+    /// Weighted, or zone-aware as is the default.
+    pub(crate) fn weighted(weighted: bool) -> Self {
+        if weighted { Self::Weighted } else { Self::default() }
+    }
+}
+
+impl Default for LocalityLb {
+    fn default() -> Self {
+        Self::ZoneAware(ZoneAware::default())
+    }
+}
+
 /// How a cluster balances.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LbConfig {
@@ -69,10 +97,8 @@ pub struct LbConfig {
     pub policy: LbPolicy,
     /// `healthy_panic_threshold`, in percent, at most 100.
     pub panic_threshold: u32,
-    /// `fail_traffic_on_panic`
-    pub fail_traffic_on_panic: bool,
-    /// `locality_weighted_lb_config`
-    pub locality_weighted: bool,
+    /// What localities count for.
+    pub locality: LocalityLb,
     /// `lb_subset_config`, where it has selectors.
     pub subsets: Option<Box<SubsetConfig>>,
 }
@@ -82,8 +108,7 @@ impl Default for LbConfig {
         Self {
             policy: LbPolicy::default(),
             panic_threshold: 50,
-            fail_traffic_on_panic: false,
-            locality_weighted: false,
+            locality: LocalityLb::default(),
             subsets: None,
         }
     }
@@ -140,35 +165,35 @@ pub struct Avoid<'a> {
 /// Picks among the hosts that it was made for; never none.
 pub trait Balancer {
     /// The next host.
-    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>>;
-    /// How the places of its table spread over hosts, where it has one.
-    fn spread(&self) -> Option<Spread> {
-        None
-    }
+    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>>;
 }
 
-/// The hosts of one list.
-pub type HostList = Rc<[Rc<Host>]>;
+/// The hosts of one list, which all workers share.
+pub type HostList = Arc<[Arc<HostShared>]>;
+
+/// A worker's balancer for what may be picked from; `None` where there is nothing.
+fn make(policy: &LbPolicy, source: &Source, core: &ClusterCore) -> Option<Box<dyn Balancer>> {
+    match source {
+        Source::Nothing => None,
+        Source::List(list) => Some(of_list(policy, list, core)),
+        Source::Localities(localities) => {
+            let members = localities.iter().map(|(weight, list)| (*weight, of_list(policy, list, core)));
+            Some(Box::new(locality::Localities::new(members.collect(), core.worker.rng())))
+        }
+        Source::Table(table) => Some(hash::live(table, &core.shared)),
+    }
+}
 
 /// A balancer for a list that is not empty.
-pub fn make(policy: &LbPolicy, hosts: HostList, rng: &Rng) -> Box<dyn Balancer> {
+fn of_list(policy: &LbPolicy, list: &List, core: &ClusterCore) -> Box<dyn Balancer> {
     match policy {
-        LbPolicy::RoundRobin => round_robin::make(hosts, rng),
-        LbPolicy::LeastRequest(config) => least_request::make(config, hosts, rng),
-        // Those that hash are made with the hosts' shares, elsewhere; where the cluster picks nobody asks.
+        LbPolicy::RoundRobin => round_robin::make(list, core.worker.rng()),
+        LbPolicy::LeastRequest(config) => least_request::make(config, list, core.worker.rng()),
+        // Those that hash have tables; where the cluster picks nobody asks.
         LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) | LbPolicy::ClusterProvided => {
-            Box::new(random::Random::new(hosts))
+            Box::new(random::Random::new(Arc::clone(&list.hosts)))
         }
     }
-}
-
-fn weight(host: &Host) -> u32 {
-    host.shared().weight().max(1)
-}
-
-/// Whether all hosts weigh the same.
-fn even(hosts: &[Rc<Host>]) -> bool {
-    hosts.windows(2).all(|pair| matches!(pair, [a, b] if weight(a) == weight(b)))
 }
 
 #[cfg(test)]

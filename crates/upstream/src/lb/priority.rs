@@ -21,6 +21,12 @@ impl Counts {
         Self { factor, ..Self::default() }
     }
 
+    /// Whether so few hosts can be used that health no longer counts. `threshold`: in percent.
+    pub(super) fn in_panic(&self, threshold: u64) -> bool {
+        let share = |n: u64| if self.total == 0 { 0.0 } else { 100.0 * n as f64 / self.total as f64 };
+        share(self.healthy) + share(self.degraded) < threshold as f64
+    }
+
     /// The share of the load that healthy hosts can take, in percent.
     fn healthy_share(&self) -> u32 {
         availability(self.healthy, self.total, self.factor)

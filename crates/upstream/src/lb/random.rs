@@ -1,9 +1,9 @@
 //! `RANDOM`: by chance, whatever the weights.
 
 use super::{Balancer, HostList, PickContext};
-use crate::host::Host;
+use crate::host::HostShared;
 use nuncio_core::rng::Rng;
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub(super) struct Random {
     hosts: HostList,
@@ -16,7 +16,7 @@ impl Random {
 }
 
 impl Balancer for Random {
-    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>> {
+    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>> {
         let n = cx.hash.unwrap_or_else(|| rng.next());
         self.hosts.get(n.checked_rem(self.hosts.len() as u64)? as usize)
     }

@@ -1,12 +1,15 @@
 //! Subsets: hosts with the metadata that a request asks for (`LbSubsetConfig`).
 
-use super::set::{HostSet, Lists, Picked};
-use super::{LbConfig, PickContext};
-use crate::host::Host;
-use nuncio_core::rng::Rng;
+use super::PickContext;
+use super::layout::{Layout, Listed, Lists};
+use super::set::{HostSet, Picked};
+use crate::cluster::ClusterCore;
+use crate::host::HostShared;
 use prost_types::Struct;
 use prost_types::value::Kind;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What hosts shall have below `envoy.lb`, by key: values in a form in which equal ones are equal texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,13 +43,13 @@ impl Criteria {
     }
 
     /// Whether a host has all of them.
-    fn match_host(&self, host: &Host, list_as_any: bool) -> bool {
+    fn match_host(&self, host: &HostShared, list_as_any: bool) -> bool {
         self.0.iter().all(|(key, value)| values(host, key, list_as_any).contains(value))
     }
 }
 
 /// The values of a host's key: several where a list stands for any of its elements.
-fn values(host: &Host, key: &str, list_as_any: bool) -> Vec<Box<str>> {
+fn values(host: &HostShared, key: &str, list_as_any: bool) -> Vec<Box<str>> {
     let values = host.lb_value(key, |kind| match kind {
         Kind::ListValue(list) if list_as_any => {
             list.values.iter().filter_map(|v| v.kind.as_ref()).map(text).collect()
@@ -69,6 +72,10 @@ pub struct SubsetConfig {
     pub panic_mode_any: bool,
     /// `list_as_any`
     pub list_as_any: bool,
+    /// `locality_weight_aware`
+    pub locality_weight_aware: bool,
+    /// `scale_locality_weight`
+    pub scale_locality_weight: bool,
 }
 
 /// `LbSubsetSelector`
@@ -98,12 +105,21 @@ pub enum Fallback {
     Keys,
 }
 
-/// The subsets of a cluster's hosts.
-pub(super) struct Subsets {
+/// The subsets of a cluster's hosts, which all workers share.
+pub(crate) struct Subsets {
     config: SubsetConfig,
-    by_criteria: BTreeMap<Criteria, HostSet>,
-    any: Option<HostSet>,
-    default: Option<HostSet>,
+    /// Where each one stands among `layouts`.
+    by_criteria: BTreeMap<Criteria, usize>,
+    layouts: Vec<Arc<Layout>>,
+    any: Option<Arc<Layout>>,
+    default: Option<Arc<Layout>>,
+}
+
+/// A worker's balancers for subsets, each made when it is first asked.
+pub(super) struct LiveSubsets {
+    sets: Box<[OnceCell<HostSet>]>,
+    any: OnceCell<HostSet>,
+    default: OnceCell<HostSet>,
 }
 
 /// How a pick came about, for the counters.
@@ -120,86 +136,174 @@ pub(crate) enum Road {
     Panic,
 }
 
+/// The hosts of one subset, and whether it is one of a single host.
+struct Members {
+    lists: Lists,
+    single: bool,
+}
+
 impl Subsets {
-    pub(super) fn new(config: &SubsetConfig, lists: &Lists, lb: &LbConfig, rng: &Rng) -> Self {
-        let mut all = BTreeSet::new();
-        for selector in &config.selectors {
-            for host in lists.hosts() {
-                combine(host, selector, config.list_as_any, &mut all);
+    /// The subsets of the hosts in `lists`, each laid out by `make`.
+    pub(super) fn new(config: &SubsetConfig, lists: &Lists, make: &dyn Fn(&Lists) -> Layout) -> Self {
+        let mut all: BTreeMap<Criteria, Members> = BTreeMap::new();
+        let each =
+            lists.priorities.iter().enumerate().flat_map(|(at, p)| p.hosts.iter().map(move |l| (at, l)));
+        for (priority, listed) in each {
+            for selector in &config.selectors {
+                for criteria in combinations(&listed.host, selector, config.list_as_any) {
+                    let empty = || Members { lists: lists.emptied(), single: false };
+                    all.entry(criteria).or_insert_with(empty).add(priority, listed, selector.single_host);
+                }
             }
         }
-        let of = |criteria: &Criteria, single: bool| {
-            let mut taken = false;
-            let lists = lists.filtered(|host| {
-                let fits = criteria.match_host(host, config.list_as_any) && !(single && taken);
-                taken |= fits;
-                fits
-            });
-            HostSet::of_lists(lists, lb, rng)
+        let lay_out = |mut of: Lists| {
+            if config.scale_locality_weight {
+                scale(&mut of, lists);
+            }
+            Arc::new(make(&of))
+        };
+        let filtered = |fits: &dyn Fn(&HostShared) -> bool| {
+            let mut of = lists.emptied();
+            for (of, all) in of.priorities.iter_mut().zip(&lists.priorities) {
+                of.hosts.extend(all.hosts.iter().filter(|l| fits(&l.host)).cloned());
+            }
+            lay_out(of)
         };
         let fallbacks = || config.selectors.iter().filter_map(|s| s.fallback).chain([config.fallback]);
         let wants = |fallback: Fallback| fallbacks().any(|f| f == fallback);
         let any = wants(Fallback::Any) || config.panic_mode_any;
+        let default = |host: &HostShared| config.default_subset.match_host(host, config.list_as_any);
+        let mut layouts = Vec::with_capacity(all.len());
+        let mut place = |(criteria, members): (Criteria, Members)| {
+            layouts.push(lay_out(members.lists));
+            (criteria, layouts.len() - 1)
+        };
         Self {
-            by_criteria: all.into_iter().map(|(c, single)| (c.clone(), of(&c, single))).collect(),
-            any: any.then(|| HostSet::of_lists(lists.filtered(|_| true), lb, rng)),
-            default: wants(Fallback::Default).then(|| of(&config.default_subset, false)),
+            by_criteria: all.into_iter().map(&mut place).collect(),
+            any: any.then(|| filtered(&|_| true)),
+            default: wants(Fallback::Default).then(|| filtered(&default)),
             config: config.clone(),
+            layouts,
         }
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_criteria.len()
     }
 
-    pub(super) fn pick<'s>(&'s self, cx: &PickContext<'_>, rng: &Rng) -> (Picked<'s>, Road) {
-        if let Some(criteria) = cx.metadata {
-            return self.pick_by(criteria, cx, rng);
-        }
-        self.fall_back(cx, rng)
+    /// How many of these are not among `others`.
+    pub(crate) fn beyond(&self, others: &Self) -> usize {
+        self.by_criteria.keys().filter(|criteria| !others.by_criteria.contains_key(*criteria)).count()
     }
+}
 
-    fn pick_by<'s>(&'s self, criteria: &Criteria, cx: &PickContext<'_>, rng: &Rng) -> (Picked<'s>, Road) {
-        if let Some(subset) = self.by_criteria.get(criteria) {
-            return (subset.pick(cx, rng), Road::Selected);
+impl Members {
+    /// A subset of a single host keeps the first one.
+    fn add(&mut self, priority: usize, listed: &Listed, single: bool) {
+        self.single |= single;
+        let taken = self.lists.priorities.iter().any(|p| !p.hosts.is_empty());
+        if self.single && taken {
+            return;
         }
-        let selector = self.config.selectors.iter().find(|s| criteria.has_keys(&s.keys));
-        let Some((selector, fallback)) = selector.and_then(|s| Some((s, s.fallback?))) else {
-            return self.fall_back(cx, rng);
-        };
-        match fallback {
-            Fallback::None => (Picked::NONE, Road::Plain),
-            Fallback::Any => (pick(self.any.as_ref(), cx, rng), Road::Plain),
-            Fallback::Default => (pick(self.default.as_ref(), cx, rng), Road::Plain),
-            Fallback::Keys => {
-                let fewer = criteria.reduced(&selector.fallback_keys);
-                // The configuration has fewer keys in the fallback than in the selector, so this ends.
-                self.pick_by(&fewer, cx, rng)
+        if let Some(of) = self.lists.priorities.get_mut(priority) {
+            // Two selectors may want the same keys.
+            let last = of.hosts.last();
+            if last.is_none_or(|last| !Arc::ptr_eq(&last.host, &listed.host)) {
+                of.hosts.push(listed.clone());
             }
         }
     }
+}
 
-    fn fall_back<'s>(&'s self, cx: &PickContext<'_>, rng: &Rng) -> (Picked<'s>, Road) {
-        let picked = match self.config.fallback {
-            Fallback::Any => pick(self.any.as_ref(), cx, rng),
-            Fallback::Default => pick(self.default.as_ref(), cx, rng),
+/// Gives each locality the share of its weight that it has of its hosts (`scale_locality_weight`).
+fn scale(of: &mut Lists, all: &Lists) {
+    for (of, all) in of.priorities.iter_mut().zip(&all.priorities) {
+        for (at, locality) in of.localities.iter_mut().enumerate() {
+            let count = |hosts: &[Listed]| hosts.iter().filter(|l| l.locality == at).count() as f64;
+            let share = count(&of.hosts) / count(&all.hosts);
+            locality.weight = locality.weight.map(|weight| (f64::from(weight) * share).round() as u32);
+        }
+    }
+}
+
+impl LiveSubsets {
+    pub(super) fn new(subsets: &Subsets) -> Self {
+        let sets = (0..subsets.layouts.len()).map(|_| OnceCell::new()).collect();
+        Self { sets, any: OnceCell::new(), default: OnceCell::new() }
+    }
+
+    pub(super) fn pick<'s>(
+        &'s self,
+        subsets: &'s Subsets,
+        cx: &PickContext<'_>,
+        core: &ClusterCore,
+    ) -> (Picked<'s>, Road) {
+        let picking = Picking { live: self, subsets, cx, core };
+        match cx.metadata {
+            Some(criteria) => picking.by(criteria),
+            None => picking.fall_back(),
+        }
+    }
+}
+
+/// One pick.
+struct Picking<'s, 'c> {
+    live: &'s LiveSubsets,
+    subsets: &'s Subsets,
+    cx: &'c PickContext<'c>,
+    core: &'c ClusterCore,
+}
+
+impl<'s> Picking<'s, '_> {
+    fn by(&self, criteria: &Criteria) -> (Picked<'s>, Road) {
+        if let Some(at) = self.subsets.by_criteria.get(criteria)
+            && let (Some(set), Some(layout)) = (self.live.sets.get(*at), self.subsets.layouts.get(*at))
+        {
+            return (self.from(set, Some(layout)), Road::Selected);
+        }
+        let selector = self.subsets.config.selectors.iter().find(|s| criteria.has_keys(&s.keys));
+        let Some((selector, fallback)) = selector.and_then(|s| Some((s, s.fallback?))) else {
+            return self.fall_back();
+        };
+        match fallback {
+            Fallback::None => (Picked::NONE, Road::Plain),
+            Fallback::Any => (self.any(), Road::Plain),
+            Fallback::Default => (self.default(), Road::Plain),
+            // The configuration has fewer keys in the fallback than in the selector, so this ends.
+            Fallback::Keys => self.by(&criteria.reduced(&selector.fallback_keys)),
+        }
+    }
+
+    fn fall_back(&self) -> (Picked<'s>, Road) {
+        let picked = match self.subsets.config.fallback {
+            Fallback::Any => self.any(),
+            Fallback::Default => self.default(),
             Fallback::None | Fallback::Keys => return (Picked::NONE, Road::Plain),
         };
-        if picked.host.is_none() && self.config.panic_mode_any {
-            return (pick(self.any.as_ref(), cx, rng), Road::Panic);
+        if picked.host.is_none() && self.subsets.config.panic_mode_any {
+            return (self.any(), Road::Panic);
         }
         let road = if picked.host.is_some() { Road::Fallback } else { Road::Plain };
         (picked, road)
     }
+
+    fn any(&self) -> Picked<'s> {
+        self.from(&self.live.any, self.subsets.any.as_ref())
+    }
+
+    fn default(&self) -> Picked<'s> {
+        self.from(&self.live.default, self.subsets.default.as_ref())
+    }
+
+    fn from(&self, set: &'s OnceCell<HostSet>, layout: Option<&Arc<Layout>>) -> Picked<'s> {
+        let Some(layout) = layout else { return Picked::NONE };
+        set.get_or_init(|| HostSet::new(Arc::clone(layout), self.core)).pick(self.cx, self.core)
+    }
 }
 
-fn pick<'s>(set: Option<&'s HostSet>, cx: &PickContext<'_>, rng: &Rng) -> Picked<'s> {
-    set.map_or(Picked::NONE, |set| set.pick(cx, rng))
-}
-
-/// Adds the subsets that a host is in by a selector: one, or several where lists stand for their elements.
-fn combine(host: &Host, selector: &Selector, list_as_any: bool, all: &mut BTreeSet<(Criteria, bool)>) {
+/// The subsets that a host is in by a selector: one, or several where lists stand for their elements.
+fn combinations(host: &HostShared, selector: &Selector, list_as_any: bool) -> Vec<Criteria> {
     let mut made = vec![Criteria::default()];
     for key in &selector.keys {
         let values = values(host, key, list_as_any);
@@ -214,5 +318,5 @@ fn combine(host: &Host, selector: &Selector, list_as_any: bool, all: &mut BTreeS
             })
             .collect();
     }
-    all.extend(made.into_iter().map(|c| (c, selector.single_host)));
+    made
 }

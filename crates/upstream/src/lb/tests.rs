@@ -1,9 +1,10 @@
 use super::*;
-use crate::cluster::{Cluster, ClusterConfig};
-use crate::host::HealthFlags;
+use crate::cluster::{Cluster, ClusterConfig, LocalityEndpoints};
+use crate::host::{HealthFlags, Host, HostSpec, Locality};
 use crate::testing::{World, cluster, host, locality, run};
 use nuncio_core::runtime::{Layer, Runtime, Values};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 const UP: HealthFlags = HealthFlags::FAILED_EDS_HEALTH;
 
@@ -21,6 +22,13 @@ fn counts(picks: &[u16]) -> BTreeMap<u16, usize> {
 
 fn with(config: ClusterConfig, test: impl FnOnce(&Rc<Cluster>)) {
     run(async { test(&World::new(vec![config]).cluster()) });
+}
+
+/// A locality of the first priority.
+fn zone(name: &str, weight: Option<u32>, mut hosts: Vec<HostSpec>) -> LocalityEndpoints {
+    let locality = Arc::new(Locality { zone: name.into(), ..Locality::default() });
+    hosts.iter_mut().for_each(|host| host.locality = Arc::clone(&locality));
+    LocalityEndpoints { priority: 0, weight, locality, hosts, names: Vec::new() }
 }
 
 #[test]
@@ -91,7 +99,8 @@ fn in_panic_all_hosts_are_used_unless_traffic_shall_fail() {
         assert_eq!(c.lb_stats().lb_healthy_panic.value(), 10);
     });
     let mut failing = config.clone();
-    failing.lb.fail_traffic_on_panic = true;
+    failing.lb.locality =
+        LocalityLb::ZoneAware(ZoneAware { fail_traffic_on_panic: true, ..ZoneAware::default() });
     let mut unflappable = config;
     unflappable.lb.panic_threshold = 0;
     for config in [failing, unflappable] {
@@ -105,11 +114,11 @@ fn in_panic_all_hosts_are_used_unless_traffic_shall_fail() {
 #[test]
 fn locality_weights_share_traffic_and_one_without_weight_gets_none() {
     let mut config = ClusterConfig::new("c");
-    config.lb.locality_weighted = true;
+    config.lb.locality = LocalityLb::Weighted;
     let healthy = |port| host(port, 1, HealthFlags::default());
-    config.discovery.endpoints.push(locality(0, Some(1), vec![healthy(1)]));
-    config.discovery.endpoints.push(locality(0, Some(3), vec![healthy(2), healthy(3)]));
-    config.discovery.endpoints.push(locality(0, None, vec![healthy(4)]));
+    config.discovery.endpoints.push(zone("a", Some(1), vec![healthy(1)]));
+    config.discovery.endpoints.push(zone("b", Some(3), vec![healthy(2), healthy(3)]));
+    config.discovery.endpoints.push(zone("c", None, vec![healthy(4)]));
     with(config, |c| {
         assert_eq!(counts(&picks(c, 80)), BTreeMap::from([(1, 20), (2, 30), (3, 30)]));
     });

@@ -2,7 +2,8 @@
 
 use crate::cluster::ClusterConfig;
 use crate::lb::{
-    Criteria, Fallback, Hashing, LbConfig, LbPolicy, LeastRequest, Maglev, RingHash, Selector, SubsetConfig,
+    Criteria, Fallback, Hashing, LbConfig, LbPolicy, LeastRequest, LocalityLb, Maglev, RingHash, Selector,
+    SubsetConfig, ZoneAware,
 };
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
@@ -22,6 +23,9 @@ use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
 use nuncio_proto::pb::envoy::config::cluster::v3::load_balancing_policy::Policy;
 use nuncio_proto::pb::envoy::config::core::v3::{RuntimeDouble, TypedExtensionConfig};
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies as ext;
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::zone_aware_lb_config::{
+    ForceLocalZone, LocalityBasis,
+};
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::{
     LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
 };
@@ -30,6 +34,7 @@ use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::{
 };
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction as ExtHashFunction;
+use nuncio_proto::pb::envoy::r#type::v3::Percent;
 use prost::Name;
 use std::collections::BTreeSet;
 
@@ -65,18 +70,22 @@ pub(super) fn compile(
             config.panic_threshold = threshold.value.clamp(0.0, 100.0) as u32;
         }
         match locality_config_specifier {
-            Some(LegacyLocality::ZoneAwareLbConfig(LegacyZoneAware { fail_traffic_on_panic })) => {
-                config.fail_traffic_on_panic = fail_traffic_on_panic;
+            Some(LegacyLocality::ZoneAwareLbConfig(LegacyZoneAware {
+                routing_enabled,
+                min_cluster_size,
+                fail_traffic_on_panic,
+            })) => {
+                let common = zone_aware(routing_enabled, min_cluster_size, fail_traffic_on_panic);
+                config.locality = LocalityLb::ZoneAware(common);
             }
             Some(LegacyLocality::LocalityWeightedLbConfig(LegacyWeighted {})) => {
-                config.locality_weighted = true;
+                config.locality = LocalityLb::Weighted;
             }
             None => {}
         }
     }
     if let Some(policies) = policies {
-        config.locality_weighted = false;
-        config.fail_traffic_on_panic = false;
+        config.locality = LocalityLb::default();
         extension(policies, cluster, &mut config, &cx.field("load_balancing_policy"))?;
         return Some(config);
     }
@@ -243,8 +252,9 @@ fn extension(
             };
             let murmur = ExtHashFunction::try_from(hash_function) == Ok(ExtHashFunction::MurmurHash2);
             config.policy = ring_hash(murmur, minimum_ring_size, maximum_ring_size, common, &cx)?;
-            config.locality_weighted =
-                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true);
+            config.locality = LocalityLb::weighted(
+                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true),
+            );
             return Some(());
         }
         if name == ext::maglev::v3::Maglev::full_name() {
@@ -254,8 +264,9 @@ fn extension(
                 locality_weighted_lb_config,
             } = cx.unpack(&any)?;
             config.policy = maglev(table_size, hashing(consistent_hashing_lb_config), &cx)?;
-            config.locality_weighted =
-                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true);
+            config.locality = LocalityLb::weighted(
+                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true),
+            );
             return Some(());
         }
         if name == ext::least_request::v3::LeastRequest::full_name() {
@@ -284,13 +295,42 @@ fn extension(
     None
 }
 
+/// What the old and the new message have in common.
+fn zone_aware(enabled: Option<Percent>, least: Option<u64>, fail_traffic_on_panic: bool) -> ZoneAware {
+    let default = ZoneAware::default();
+    ZoneAware {
+        routing_enabled: enabled
+            .map_or(default.routing_enabled, |Percent { value }| value.clamp(0.0, 100.0).round() as u32),
+        min_cluster_size: least.unwrap_or(default.min_cluster_size),
+        fail_traffic_on_panic,
+        ..default
+    }
+}
+
 fn locality(message: Option<LocalityLbConfig>, config: &mut LbConfig) {
     match message.and_then(|LocalityLbConfig { locality_config_specifier }| locality_config_specifier) {
-        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig { fail_traffic_on_panic })) => {
-            config.fail_traffic_on_panic = fail_traffic_on_panic;
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
+            routing_enabled,
+            min_cluster_size,
+            fail_traffic_on_panic,
+            force_locality_direct_routing,
+            force_local_zone,
+            locality_basis,
+        })) => {
+            // The older field means one host.
+            let old = force_locality_direct_routing.then_some(1);
+            let force_local_from = match force_local_zone {
+                Some(ForceLocalZone { min_size }) => Some(min_size.unwrap_or(1)),
+                None => old,
+            };
+            config.locality = LocalityLb::ZoneAware(ZoneAware {
+                force_local_from,
+                by_weight: LocalityBasis::try_from(locality_basis) == Ok(LocalityBasis::HealthyHostsWeight),
+                ..zone_aware(routing_enabled, min_cluster_size, fail_traffic_on_panic)
+            });
         }
         Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})) => {
-            config.locality_weighted = true;
+            config.locality = LocalityLb::Weighted;
         }
         None => {}
     }
@@ -303,8 +343,15 @@ pub(super) fn subsets(
     cx: &CompileContext<'_>,
 ) -> Option<Option<Box<SubsetConfig>>> {
     let Some(message) = message else { return Some(None) };
-    let LbSubsetConfig { fallback_policy, default_subset, subset_selectors, panic_mode_any, list_as_any } =
-        message;
+    let LbSubsetConfig {
+        fallback_policy,
+        default_subset,
+        subset_selectors,
+        locality_weight_aware,
+        scale_locality_weight,
+        panic_mode_any,
+        list_as_any,
+    } = message;
     let cx = cx.field("lb_subset_config");
     let keys = |list: Vec<String>| list.into_iter().map(String::into_boxed_str).collect::<BTreeSet<_>>();
     let mut selectors = Vec::new();
@@ -340,6 +387,8 @@ pub(super) fn subsets(
             selectors,
             panic_mode_any,
             list_as_any,
+            locality_weight_aware,
+            scale_locality_weight,
         })
     }))
 }

@@ -3,7 +3,8 @@
 
 use super::{Hashing, Weighted};
 use crate::circuit::{RequestPriority, Resource};
-use crate::host::Host;
+use crate::cluster::ClusterShared;
+use crate::host::HostShared;
 
 /// `hash_balance_factor`, in percent.
 pub(super) struct Bounded(u64);
@@ -14,8 +15,11 @@ impl Bounded {
     }
 
     /// `at`, if that host has room; else the first with room in the hash's order, else the least loaded.
-    pub(super) fn choose(&self, hosts: &Weighted, at: usize, hash: u64) -> usize {
-        let load = |i: usize| hosts.get(i).map_or(f64::MAX, |(host, share)| self.load(host, *share));
+    pub(super) fn choose(&self, hosts: &Weighted, at: usize, hash: u64, cluster: &ClusterShared) -> usize {
+        let held = |p: &RequestPriority| u64::from(cluster.breaker(*p).held(Resource::Requests));
+        let active: u64 = RequestPriority::ALL.iter().map(held).sum();
+        let slots = ((active + 1) * self.0).div_ceil(100) as f64;
+        let load = |i: usize| hosts.get(i).map_or(f64::MAX, |(host, share)| load(host, slots * share));
         let mut best = (load(at), at);
         if best.0 <= 1.0 {
             return at;
@@ -36,16 +40,11 @@ impl Bounded {
         }
         best.1
     }
+}
 
-    /// Active requests per slot that the host has of all.
-    fn load(&self, host: &Host, share: f64) -> f64 {
-        let active: u64 = RequestPriority::ALL
-            .iter()
-            .map(|p| u64::from(host.core().shared.breaker(*p).held(Resource::Requests)))
-            .sum();
-        let slots = ((active + 1) * self.0).div_ceil(100) as f64;
-        f64::from(host.shared().active_requests()) / (slots * share).ceil().max(1.0)
-    }
+/// Active requests for each of the slots that a host has.
+fn load(host: &HostShared, slots: f64) -> f64 {
+    f64::from(host.active_requests()) / slots.ceil().max(1.0)
 }
 
 /// The Mersenne Twister (MT19937), whose order Envoy's choice depends on.

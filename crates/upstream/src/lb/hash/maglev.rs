@@ -1,6 +1,5 @@
 //! Maglev: a table whose slots hosts take in turn, each in an order of its own.
 
-use super::Table;
 use nuncio_core::xx_hash::xx_hash64;
 
 /// The host's index of each slot.
@@ -67,14 +66,16 @@ impl Entry {
     }
 }
 
-impl Table for Slots {
-    fn find(&self, hash: u64, attempt: u32) -> Option<usize> {
+impl Slots {
+    /// The index of the host where a hash leads.
+    pub(super) fn find(&self, hash: u64, attempt: u32) -> Option<usize> {
         let hash = if attempt > 0 { hash ^ u64::from(attempt).wrapping_neg() } else { hash };
         let at = hash.checked_rem(self.0.len() as u64)?;
         self.0.get(at as usize).map(|index| *index as usize)
     }
 
-    fn places(&self) -> impl Iterator<Item = u32> {
+    /// The index of each place's host.
+    pub(super) fn places(&self) -> impl Iterator<Item = u32> {
         self.0.iter().copied()
     }
 }

@@ -6,11 +6,14 @@ mod murmur;
 mod ring;
 
 use super::{Balancer, LbPolicy, PickContext};
-use crate::host::Host;
+use crate::cluster::ClusterShared;
+use crate::host::HostShared;
 use bounded::Bounded;
+use maglev::Slots;
 use nuncio_core::rng::Rng;
 use prost_types::value::Kind;
-use std::rc::Rc;
+use ring::Ring;
+use std::sync::Arc;
 
 /// `RING_HASH`
 #[derive(Clone, Debug, PartialEq)]
@@ -44,15 +47,7 @@ pub struct Hashing {
 }
 
 /// Hosts with their shares of all, which add up to 1.
-pub(super) type Weighted = Vec<(Rc<Host>, f64)>;
-
-/// Where a hash leads.
-trait Table {
-    /// The index of the host; `attempt` counts picks that were rejected before.
-    fn find(&self, hash: u64, attempt: u32) -> Option<usize>;
-    /// The index of each place's host.
-    fn places(&self) -> impl Iterator<Item = u32>;
-}
+type Weighted = Vec<(Arc<HostShared>, f64)>;
 
 /// How a table's places spread over hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,31 +60,79 @@ pub struct Spread {
     pub most: u64,
 }
 
-struct Hashed<T> {
-    table: T,
+/// A table of places, and the hosts that have them. All workers share it.
+pub(crate) struct Hashed {
+    table: Table,
     hosts: Weighted,
-    bounded: Option<Bounded>,
+    /// `hash_balance_factor`
+    factor: Option<Bounded>,
+    spread: Spread,
 }
 
-impl<T: Table> Balancer for Hashed<T> {
-    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Rc<Host>> {
-        let hash = cx.hash.unwrap_or_else(|| rng.next());
-        let at = self.table.find(hash, cx.attempt)?;
-        let at = self.bounded.as_ref().map_or(at, |bounded| bounded.choose(&self.hosts, at, hash));
-        self.hosts.get(at).map(|(host, _)| host)
+enum Table {
+    Ring(Ring),
+    Maglev(Slots),
+}
+
+impl Table {
+    /// The index of the host where a hash leads; `attempt` counts picks that were rejected before.
+    fn find(&self, hash: u64, attempt: u32) -> Option<usize> {
+        match self {
+            Self::Ring(ring) => ring.find(hash, attempt),
+            Self::Maglev(slots) => slots.find(hash, attempt),
+        }
+    }
+}
+
+impl Hashed {
+    fn new(table: Table, hosts: Weighted, common: &Hashing) -> Arc<Self> {
+        let spread = match &table {
+            Table::Ring(ring) => Spread::of(ring.places(), hosts.len()),
+            Table::Maglev(slots) => Spread::of(slots.places(), hosts.len()),
+        };
+        Arc::new(Self { table, hosts, factor: Bounded::new(common), spread })
     }
 
-    fn spread(&self) -> Option<Spread> {
-        let mut counts = vec![0_u64; self.hosts.len()];
-        let mut places = 0;
-        for index in self.table.places() {
-            places += 1;
+    /// How its places spread.
+    pub(super) fn spread(&self) -> Spread {
+        self.spread
+    }
+}
+
+impl Spread {
+    fn of(places: impl Iterator<Item = u32>, hosts: usize) -> Self {
+        let mut counts = vec![0_u64; hosts];
+        let mut all = 0;
+        for index in places {
+            all += 1;
             if let Some(count) = counts.get_mut(index as usize) {
                 *count += 1;
             }
         }
-        Some(Spread { places, least: *counts.iter().min()?, most: *counts.iter().max()? })
+        let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
+        Self { places: all, least: least.unwrap_or(0), most: most.unwrap_or(0) }
     }
+}
+
+/// A worker's hold on a table.
+struct Live {
+    table: Arc<Hashed>,
+    cluster: Arc<ClusterShared>,
+}
+
+impl Balancer for Live {
+    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>> {
+        let Hashed { table, hosts, factor, spread: _ } = &*self.table;
+        let hash = cx.hash.unwrap_or_else(|| rng.next());
+        let at = table.find(hash, cx.attempt)?;
+        let at = factor.as_ref().map_or(at, |bounded| bounded.choose(hosts, at, hash, &self.cluster));
+        hosts.get(at).map(|(host, _)| host)
+    }
+}
+
+/// A worker's balancer by a table.
+pub(super) fn live(table: &Arc<Hashed>, cluster: &Arc<ClusterShared>) -> Box<dyn Balancer> {
+    Box::new(Live { table: Arc::clone(table), cluster: Arc::clone(cluster) })
 }
 
 /// Whether a policy places by hash.
@@ -97,36 +140,36 @@ pub(crate) fn is_hashing(policy: &LbPolicy) -> bool {
     matches!(policy, LbPolicy::RingHash(_) | LbPolicy::Maglev(_))
 }
 
-/// A balancer that places by hash; `None` for other policies, and where there are no hosts.
-pub(super) fn make(policy: &LbPolicy, localities: &[(f64, Vec<Rc<Host>>)]) -> Option<Box<dyn Balancer>> {
+/// A table for hosts in lists that have shares of the whole; `None` for policies that have none, and where there are no
+/// hosts.
+pub(super) fn table(policy: &LbPolicy, localities: &[(f64, Vec<&Arc<HostShared>>)]) -> Option<Arc<Hashed>> {
     let hosts = normalized(localities);
     if hosts.is_empty() {
         return None;
     }
-    Some(match policy {
+    let (table, common) = match policy {
         LbPolicy::RingHash(config) => {
-            let table = ring::Ring::new(config, &keyed(&hosts, &config.common));
-            Box::new(Hashed { table, bounded: Bounded::new(&config.common), hosts })
+            (Table::Ring(Ring::new(config, &keyed(&hosts, &config.common))), &config.common)
         }
         LbPolicy::Maglev(config) => {
-            let table = maglev::Slots::new(config.table_size, &keyed(&hosts, &config.common));
-            Box::new(Hashed { table, bounded: Bounded::new(&config.common), hosts })
+            (Table::Maglev(Slots::new(config.table_size, &keyed(&hosts, &config.common))), &config.common)
         }
         LbPolicy::RoundRobin | LbPolicy::LeastRequest(_) | LbPolicy::Random | LbPolicy::ClusterProvided => {
             return None;
         }
-    })
+    };
+    Some(Hashed::new(table, hosts, common))
 }
 
 /// Each host's share: of its locality's by its weight, and its locality's by the locality's weight.
-fn normalized(localities: &[(f64, Vec<Rc<Host>>)]) -> Weighted {
+fn normalized(localities: &[(f64, Vec<&Arc<HostShared>>)]) -> Weighted {
     let all: f64 = localities.iter().filter(|(_, hosts)| !hosts.is_empty()).map(|(weight, _)| weight).sum();
     let mut shares = Vec::new();
     for (weight, hosts) in localities.iter().filter(|(weight, _)| *weight > 0.0) {
-        let sum: u64 = hosts.iter().map(|h| u64::from(super::weight(h))).sum();
+        let sum: u64 = hosts.iter().map(|h| u64::from(h.weight())).sum();
         for host in hosts {
-            let share = f64::from(super::weight(host)) * (weight / all) / sum as f64;
-            shares.push((Rc::clone(host), share));
+            let share = f64::from(host.weight()) * (weight / all) / sum as f64;
+            shares.push((Arc::clone(host), share));
         }
     }
     shares
@@ -138,7 +181,7 @@ fn keyed(hosts: &Weighted, config: &Hashing) -> Vec<(Vec<u8>, f64)> {
 }
 
 /// `hash_key` of the host's metadata, else its name where that is wanted, else its address.
-fn key(host: &Host, config: &Hashing) -> Vec<u8> {
+fn key(host: &HostShared, config: &Hashing) -> Vec<u8> {
     let own = host.lb_value("hash_key", |kind| match kind {
         Kind::StringValue(own) if !own.is_empty() => Some(own.clone().into_bytes()),
         _ => None,
@@ -147,7 +190,7 @@ fn key(host: &Host, config: &Hashing) -> Vec<u8> {
         return own;
     }
     if config.use_hostname {
-        return host.hostname().as_bytes().to_vec();
+        return host.spec().hostname.as_bytes().to_vec();
     }
     host.address().to_string().into_bytes()
 }

@@ -1,7 +1,7 @@
 //! A ring of hashes: a key belongs to the host whose hash is next.
 
+use super::RingHash;
 use super::murmur::murmur_hash2;
-use super::{RingHash, Table};
 use nuncio_core::xx_hash::xx_hash64;
 
 /// Hashes in their order, each with its host's index.
@@ -32,10 +32,9 @@ impl Ring {
         ring.sort_by_key(|(hash, _)| *hash);
         Self(ring.into())
     }
-}
 
-impl Table for Ring {
-    fn find(&self, hash: u64, attempt: u32) -> Option<usize> {
+    /// The index of the host where a hash leads.
+    pub(super) fn find(&self, hash: u64, attempt: u32) -> Option<usize> {
         let at = self.0.partition_point(|(h, _)| *h < hash);
         // Beyond the last one the ring begins anew; a rejected pick moves on from where it stood.
         let at = if at == self.0.len() { 0 } else { at };
@@ -43,7 +42,8 @@ impl Table for Ring {
         self.0.get(at).map(|(_, index)| *index as usize)
     }
 
-    fn places(&self) -> impl Iterator<Item = u32> {
+    /// The index of each place's host.
+    pub(super) fn places(&self) -> impl Iterator<Item = u32> {
         self.0.iter().map(|(_, index)| *index)
     }
 }
