@@ -104,6 +104,7 @@ fn main() {
         validate_clusters_default: true,
         per_route: &NoFilters,
         retry_plugins: &RetryPlugins::default(),
+        runtime: &Runtime::default(),
     };
     let clock = Clock::system();
     let began = clock.now();

@@ -15,7 +15,7 @@ pub(crate) use tls::{handshake, no_filter_chain};
 pub(crate) use upstream::{Fault, of_stream, refused_upgrade, upstream};
 
 use crate::hcm::stream::Stream;
-use crate::route::{Route, Routes};
+use crate::route::{Position, Route, Routes};
 use nuncio_codec::head::Known;
 use nuncio_core::why::{Note, Spot, Subject, Why, tell};
 use std::hash::Hash;
@@ -43,8 +43,12 @@ fn path_of_table<D>(stream: &Stream<D>) -> String {
 fn spot_of_route<D>(stream: &Stream<D>, route: &Route, field: &str) -> Spot {
     let table = &stream.routing.table;
     let mut path = path_of_table(stream);
-    if let Some((host, at)) = table.position(route) {
-        path.push_str(&format!(".virtual_hosts[{host}].routes[{at}]"));
+    match table.position(route) {
+        Some(Position { host, at: Some(at) }) => {
+            path.push_str(&format!(".virtual_hosts[{host}].routes[{at}]"))
+        }
+        Some(Position { host, at: None }) => path.push_str(&format!(".virtual_hosts[{host}].matcher")),
+        None => {}
     }
     Spot { path: format!("{path}.{field}"), place: route.place.or(table.place()) }
 }

@@ -6,7 +6,7 @@ mod tree;
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
-use nuncio_core::matcher::{CidrList, HeaderMatcher, MetadataMatcher, StringMatcher};
+use nuncio_core::matcher::{CidrList, HeaderMatcher, HttpFacts, MetadataMatcher, StringMatcher};
 use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
 use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
@@ -56,6 +56,12 @@ impl<'a> Subject<'a> {
     /// A connection.
     pub(crate) fn connection(connection: &'a ConnectionInfo) -> Self {
         Self { head: None, connection, remote: &connection.remote, info: None }
+    }
+
+    /// What matcher trees read of it.
+    fn facts(&self) -> HttpFacts<'a> {
+        let Self { head, connection, remote, info } = *self;
+        HttpFacts { request: head, response: None, connection, remote, info }
     }
 }
 

@@ -34,7 +34,7 @@ impl MetadataMatcher {
             return None;
         };
         let value = ValueMatcher::compile(value, &cx.field("value"))?;
-        let at = MetadataPath { namespace: filter.as_str().into(), path: keys.collect() };
+        let at = MetadataPath::of(filter, keys);
         Some(Self { at, value, invert: *invert })
     }
 
@@ -67,7 +67,12 @@ impl MetadataPath {
                 None => "".into(),
             }
         };
-        Self { namespace: key.as_str().into(), path: path.iter().map(segment).collect() }
+        Self::of(key, path.iter().map(segment))
+    }
+
+    /// The path `path` of a namespace.
+    pub(super) fn of(namespace: &str, path: impl Iterator<Item = Box<str>>) -> Self {
+        Self { namespace: namespace.into(), path: path.collect() }
     }
 
     /// The value there, if there is one.

@@ -1,8 +1,11 @@
 //! The unified matcher (`xds.type.matcher.v3.Matcher`): a decision tree over inputs that its user knows.
 
+mod check;
 mod compile;
 
-use super::{CidrList, StringMatcher};
+use super::CidrList;
+use check::Check;
+use prost_types::value::Kind as Datum;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,13 +24,13 @@ enum Kind<I, A> {
     /// `matcher_list`: the first predicate that holds.
     List(Vec<(Predicate<I>, OnMatch<I, A>)>),
     /// `exact_match_map`
-    Exact(I, HashMap<Box<str>, OnMatch<I, A>>),
+    Exact(Source<I>, HashMap<Box<str>, OnMatch<I, A>>),
     /// `prefix_match_map`, the longest prefix first.
-    Prefix(I, Vec<(Box<str>, OnMatch<I, A>)>),
+    Prefix(Source<I>, Vec<(Box<str>, OnMatch<I, A>)>),
     /// `IPMatcher`: the longest range.
-    Ip(I, Vec<IpRanges<I, A>>),
-    /// `ServerNameMatcher`: the name itself, then `*.x` from the longest suffix on, then `*`.
-    Names(I, HashMap<Box<str>, OnMatch<I, A>>),
+    Ip(Source<I>, Vec<IpRanges<I, A>>),
+    /// `ServerNameMatcher`: the name itself, then `*.x` from the longest suffix on, then `*`; case counts.
+    Names(Source<I>, HashMap<Box<str>, OnMatch<I, A>>),
     /// Nothing but `on_no_match`.
     Empty,
 }
@@ -44,101 +47,228 @@ struct IpRanges<I, A> {
 enum OnMatch<I, A> {
     Tree(Box<MatcherTree<I, A>>),
     Action(A),
+    /// `keep_matching`: as if nothing had matched.
+    Passed,
 }
 
 #[derive(Debug)]
 enum Predicate<I> {
-    Single(I, StringMatcher),
+    Single(Source<I>, Check),
     Or(Vec<Predicate<I>>),
     And(Vec<Predicate<I>>),
     Not(Box<Predicate<I>>),
 }
 
-/// What an input is, if it is there.
-pub type Value<'v> = Option<Cow<'v, str>>;
+/// Where a value comes from.
+#[derive(Debug)]
+enum Source<I> {
+    /// An input of the vocabulary.
+    Input(I),
+    /// An environment variable, as it was when the tree was compiled.
+    Environment(Option<Box<str>>),
+}
 
-impl<I> Predicate<I> {
-    fn holds<'v>(&self, value: &dyn Fn(&I) -> Value<'v>) -> bool {
+/// What an input is.
+#[derive(Debug)]
+pub enum Value<'v> {
+    /// It is not known yet at this point of the stream. Whatever depends on it is left undecided: such a tree finds
+    /// nothing, not even its `on_no_match`.
+    Unknown,
+    /// There is none, and there will be none.
+    Absent,
+    /// A text.
+    Text(Cow<'v, str>),
+    /// A value of metadata, which only matchers of metadata judge; none is null.
+    Datum(Option<&'v Datum>),
+}
+
+impl<'v> From<Option<Cow<'v, str>>> for Value<'v> {
+    fn from(text: Option<Cow<'v, str>>) -> Self {
+        text.map_or(Self::Absent, Self::Text)
+    }
+}
+
+/// Tells what an input is.
+pub type Values<'f, 'v, I> = &'f dyn Fn(&I) -> Value<'v>;
+
+/// An input that the outcome hangs on is not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NotYet;
+
+impl<I> Source<I> {
+    fn value<'v>(&'v self, value: Values<'_, 'v, I>) -> Value<'v> {
         match self {
-            Self::Single(input, matcher) => value(input).is_some_and(|v| matcher.matches(v.as_bytes())),
-            Self::Or(all) => all.iter().any(|p| p.holds(value)),
-            Self::And(all) => all.iter().all(|p| p.holds(value)),
-            Self::Not(one) => !one.holds(value),
+            Self::Input(input) => value(input),
+            Self::Environment(text) => text.as_deref().map(Cow::Borrowed).into(),
+        }
+    }
+
+    /// Its text, where it is one.
+    fn text<'v>(&'v self, value: Values<'_, 'v, I>) -> Result<Option<Cow<'v, str>>, NotYet> {
+        match self.value(value) {
+            Value::Unknown => Err(NotYet),
+            Value::Absent | Value::Datum(_) => Ok(None),
+            Value::Text(text) => Ok(Some(text)),
         }
     }
 }
 
-impl<I, A> OnMatch<I, A> {
-    fn find<'v>(&self, value: &dyn Fn(&I) -> Value<'v>) -> Option<&A> {
+impl<I> Predicate<I> {
+    fn holds<'v>(&'v self, value: Values<'_, 'v, I>) -> Result<bool, NotYet> {
         match self {
-            Self::Tree(tree) => tree.find(value),
-            Self::Action(action) => Some(action),
+            Self::Single(input, check) => check.holds(&input.value(value)),
+            Self::Or(all) => {
+                let mut open = false;
+                for one in all {
+                    match one.holds(value) {
+                        Ok(true) => return Ok(true),
+                        Ok(false) => {}
+                        Err(NotYet) => open = true,
+                    }
+                }
+                if open { Err(NotYet) } else { Ok(false) }
+            }
+            Self::And(all) => {
+                for one in all {
+                    if !one.holds(value)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::Not(one) => one.holds(value).map(|holds| !holds),
+        }
+    }
+}
+
+/// An action, or that there is none.
+type Found<'t, A> = Result<Option<&'t A>, NotYet>;
+
+impl<I, A> OnMatch<I, A> {
+    fn find<'t: 'v, 'v>(&'t self, value: Values<'_, 'v, I>) -> Found<'t, A> {
+        match self {
+            Self::Tree(tree) => tree.seek(value),
+            Self::Action(action) => Ok(Some(action)),
+            Self::Passed => Ok(None),
         }
     }
 }
 
 impl<I, A> MatcherTree<I, A> {
     /// The action that the tree leads to; `value` tells what an input is.
-    pub fn find<'v>(&self, value: &dyn Fn(&I) -> Value<'v>) -> Option<&A> {
+    pub fn find<'t: 'v, 'v>(&'t self, value: Values<'_, 'v, I>) -> Option<&'t A> {
+        self.seek(value).unwrap_or(None)
+    }
+
+    fn seek<'t: 'v, 'v>(&'t self, value: Values<'_, 'v, I>) -> Found<'t, A> {
         let found = match &self.kind {
-            Kind::List(list) => {
-                list.iter().filter(|(p, _)| p.holds(value)).find_map(|(_, then)| then.find(value))
-            }
-            Kind::Exact(input, map) => {
-                value(input).and_then(|v| map.get(&*v)).and_then(|then| then.find(value))
-            }
-            Kind::Prefix(input, list) => value(input).and_then(|v| {
-                list.iter()
-                    .filter(|(prefix, _)| v.starts_with(&**prefix))
-                    .find_map(|(_, then)| then.find(value))
-            }),
-            Kind::Ip(input, ranges) => value(input)
-                .and_then(|v| v.parse::<IpAddr>().ok())
-                .and_then(|ip| longest(ranges, ip, |then| then.find(value))),
-            Kind::Names(input, map) => value(input).and_then(|v| by_name(map, &v, |then| then.find(value))),
+            Kind::List(list) => first(list, value)?,
+            Kind::Exact(input, map) => match input.text(value)?.and_then(|text| map.get(&*text)) {
+                Some(then) => then.find(value)?,
+                None => None,
+            },
+            Kind::Prefix(input, list) => match input.text(value)? {
+                Some(text) => {
+                    let fitting = list.iter().filter(|(prefix, _)| text.starts_with(&**prefix));
+                    any(fitting.map(|(_, then)| then), value)?
+                }
+                None => None,
+            },
+            Kind::Ip(input, ranges) => match input.text(value)?.and_then(|v| v.parse::<IpAddr>().ok()) {
+                Some(ip) => longest(ranges, ip, value)?,
+                None => None,
+            },
+            Kind::Names(input, map) => match input.text(value)? {
+                Some(name) => by_name(map, &name, value)?,
+                None => None,
+            },
             Kind::Empty => None,
         };
-        found.or_else(|| self.on_no_match.as_ref().and_then(|then| then.find(value)))
+        match (found, &self.on_no_match) {
+            (None, Some(then)) => then.find(value),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// Every action in it, in no promised order.
+    pub fn actions(&self) -> Vec<&A> {
+        let mut all = Vec::new();
+        self.gather(&mut all);
+        all
+    }
+
+    fn gather<'t>(&'t self, all: &mut Vec<&'t A>) {
+        let mut add = |then: &'t OnMatch<I, A>| match then {
+            OnMatch::Tree(tree) => tree.gather(all),
+            OnMatch::Action(action) => all.push(action),
+            OnMatch::Passed => {}
+        };
+        match &self.kind {
+            Kind::List(list) => list.iter().for_each(|(_, then)| add(then)),
+            Kind::Exact(_, map) | Kind::Names(_, map) => map.values().for_each(&mut add),
+            Kind::Prefix(_, list) => list.iter().for_each(|(_, then)| add(then)),
+            Kind::Ip(_, ranges) => ranges.iter().for_each(|range| add(&range.on_match)),
+            Kind::Empty => {}
+        }
+        self.on_no_match.as_deref().into_iter().for_each(add);
     }
 }
 
+/// What the first predicate leads to that holds and leads anywhere.
+fn first<'t: 'v, 'v, I, A>(
+    list: &'t [(Predicate<I>, OnMatch<I, A>)],
+    value: Values<'_, 'v, I>,
+) -> Found<'t, A> {
+    for (predicate, then) in list {
+        if predicate.holds(value)?
+            && let Some(action) = then.find(value)?
+        {
+            return Ok(Some(action));
+        }
+    }
+    Ok(None)
+}
+
+/// What the first of these leads to that leads anywhere.
+fn any<'t: 'v, 'v, I: 't, A: 't>(
+    matched: impl IntoIterator<Item = &'t OnMatch<I, A>>,
+    value: Values<'_, 'v, I>,
+) -> Found<'t, A> {
+    for then in matched {
+        if let Some(action) = then.find(value)? {
+            return Ok(Some(action));
+        }
+    }
+    Ok(None)
+}
+
 /// Tries the ranges around `ip`, the longest first.
-fn longest<'t, I, A>(
+fn longest<'t: 'v, 'v, I, A>(
     ranges: &'t [IpRanges<I, A>],
     ip: IpAddr,
-    find: impl Fn(&'t OnMatch<I, A>) -> Option<&'t A>,
-) -> Option<&'t A> {
+    value: Values<'_, 'v, I>,
+) -> Found<'t, A> {
     let mut around: Vec<(u8, &IpRanges<I, A>)> =
         ranges.iter().filter_map(|r| Some((r.ranges.longest(ip)?, r))).collect();
     // Those of one length stay in their order.
     around.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
     for (_, range) in around {
-        let found = find(&range.on_match);
+        let found = range.on_match.find(value)?;
         if found.is_some() || range.exclusive {
-            return found;
+            return Ok(found);
         }
     }
-    None
+    Ok(None)
 }
 
-fn by_name<'t, I, A>(
+fn by_name<'t: 'v, 'v, I, A>(
     map: &'t HashMap<Box<str>, OnMatch<I, A>>,
     name: &str,
-    find: impl Fn(&'t OnMatch<I, A>) -> Option<&'t A>,
-) -> Option<&'t A> {
-    let name = name.to_ascii_lowercase();
-    let found = |key: &str| map.get(key).and_then(&find);
-    if let Some(action) = found(&name) {
-        return Some(action);
-    }
-    let mut rest = &*name;
-    while let Some((_, suffix)) = rest.split_once('.') {
-        if let Some(action) = found(&format!("*.{suffix}")) {
-            return Some(action);
-        }
-        rest = suffix;
-    }
-    found("*")
+    value: Values<'_, 'v, I>,
+) -> Found<'t, A> {
+    let suffixes = name.match_indices('.').map(|(at, _)| format!("*{}", name.get(at..).unwrap_or_default()));
+    let keys = std::iter::once(name.to_owned()).chain(suffixes).chain(["*".to_owned()]);
+    any(keys.filter_map(|key| map.get(&*key)), value)
 }
 
 #[cfg(test)]

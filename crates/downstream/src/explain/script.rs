@@ -87,14 +87,25 @@ impl Script {
             let value = format!("'{}' (virtual_hosts[{at}])", host.name);
             told.routing.push(Fact::new("virtual host", value, host.place));
         }
+        if let Some((place, action)) = table.matcher(head, cx) {
+            let value = match action {
+                Some(action) => format!(
+                    "leads to {}, of {} route(s)",
+                    action.place.map_or_else(|| "an action".into(), |place| format!("the action of {place}")),
+                    action.routes
+                ),
+                None => "leads nowhere".into(),
+            };
+            told.routing.push(Fact::new("matcher", value, place));
+        }
         told.route = match found {
             Found::Route(route) => Some(Arc::clone(route)),
-            Found::RedirectToTls(host) => {
-                told.routing.push(Fact::new("require_tls", "redirected to https", host.place));
-                return;
-            }
             Found::NoRoute(_) | Found::NoVirtualHost => None,
         };
+        if let Some(route) = told.route.as_ref().filter(|route| matches!(route.action, Action::ToTls)) {
+            told.routing.push(Fact::new("require_tls", "redirected to https", route.place));
+            return;
+        }
         (told.passed_over, told.more) = passed_over(table, head, cx, self.most);
         if let Some(route) = &told.route {
             told.routing.extend(taken(table, route));
@@ -109,7 +120,7 @@ fn passed_over(
     cx: &MatchContext<'_>,
     most: usize,
 ) -> (Vec<PassedOver>, usize) {
-    let asked = table.paths_asked(head, most);
+    let asked = table.paths_asked(head, cx, most);
     let (mut listed, mut more) = (Vec::new(), 0);
     for met in table.walk(head, cx).take_while(|met| met.mismatch.is_some()) {
         if listed.len() == most {
@@ -125,14 +136,19 @@ fn passed_over(
 
 /// The route that was taken.
 fn taken(table: &RouteTable, route: &Route) -> Vec<Fact> {
-    let at = table.position(route).map_or_else(String::new, |(_, at)| format!("routes[{at}]"));
-    let name = if route.name.is_empty() { at } else { format!("'{}' ({at})", route.name) };
+    let at = table.position(route).and_then(|position| position.at).map(|at| format!("routes[{at}]"));
+    let name = match (&*route.name, at) {
+        ("", at) => at.unwrap_or_else(|| "of the matcher's action".into()),
+        (name, Some(at)) => format!("'{name}' ({at})"),
+        (name, None) => format!("'{name}'"),
+    };
     let action = match &route.action {
         Action::Cluster(action) => match &action.cluster {
             ClusterSpecifier::Name(name) => format!("to cluster '{name}'"),
             ClusterSpecifier::Header(header) => format!("to the cluster that the header '{header}' names"),
         },
         Action::Redirect(redirect) => format!("a redirect ({})", redirect.status()),
+        Action::ToTls => "to https".into(),
         Action::DirectResponse(answer) => format!("a direct response ({})", answer.status),
         Action::NonForwarding => "none: a filter has to answer".into(),
     };

@@ -568,6 +568,7 @@ pub fn compile_table(
         validate_clusters_default: validate,
         per_route: &per_route,
         retry_plugins: env.retry_plugins,
+        runtime: env.runtime,
     };
     RouteTable::compile(message, cx, &options)
 }

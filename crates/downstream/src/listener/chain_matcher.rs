@@ -1,7 +1,6 @@
 //! `filter_chain_matcher`: a decision tree that names a filter chain, in place of each chain's own criteria.
 
 use super::SocketFacts;
-use super::matching::is_local;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::tree::{MatcherTree, Value, Vocabulary};
 use nuncio_core::matcher::{NetworkFacts, NetworkInput};
@@ -18,7 +17,6 @@ pub(super) struct ChainMatcher(MatcherTree<Input, Box<str>>);
 #[derive(Debug)]
 enum Input {
     Network(NetworkInput),
-    SourceType,
     TransportProtocol,
     ApplicationProtocol,
 }
@@ -32,8 +30,7 @@ impl Vocabulary for Words {
 
     fn input(&self, any: &Any, cx: &CompileContext<'_>) -> Option<Input> {
         let kind = type_name(&any.type_url);
-        let plain: [(String, Input); 3] = [
-            (inputs::SourceTypeInput::full_name(), Input::SourceType),
+        let plain: [(String, Input); 2] = [
             (inputs::TransportProtocolInput::full_name(), Input::TransportProtocol),
             (inputs::ApplicationProtocolInput::full_name(), Input::ApplicationProtocol),
         ];
@@ -74,22 +71,23 @@ impl ChainMatcher {
 
 fn value<'f>(input: &Input, facts: &'f SocketFacts) -> Value<'f> {
     match input {
-        Input::Network(input) => input.value(&NetworkFacts {
-            local: &facts.local,
-            remote: &facts.remote,
-            direct_remote: &facts.direct_remote,
-            server_name: facts.server_name.as_deref(),
-            state: &|key| facts.filter_state.get(key),
-        }),
-        Input::SourceType => is_local(facts).then_some(Cow::Borrowed("local")),
-        Input::TransportProtocol => Some(Cow::Borrowed(facts.transport_protocol)),
+        Input::Network(input) => input
+            .value(&NetworkFacts {
+                local: &facts.local,
+                remote: &facts.remote,
+                direct_remote: &facts.direct_remote,
+                server_name: facts.server_name.as_deref(),
+                state: &|key| facts.filter_state.get(key),
+            })
+            .into(),
+        Input::TransportProtocol => Value::Text(Cow::Borrowed(facts.transport_protocol)),
         Input::ApplicationProtocol => {
             let quoted: Vec<String> = facts
                 .application_protocols
                 .iter()
                 .map(|p| format!("'{}'", String::from_utf8_lossy(p)))
                 .collect();
-            (!quoted.is_empty()).then(|| Cow::Owned(quoted.join(",")))
+            (!quoted.is_empty()).then(|| Cow::Owned(quoted.join(","))).into()
         }
     }
 }

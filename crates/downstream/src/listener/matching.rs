@@ -2,7 +2,7 @@
 
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
-use nuncio_core::matcher::CidrList;
+use nuncio_core::matcher::{CidrList, is_local};
 use nuncio_core::stream_info::{ConnectionFilterState, Metadata};
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
 use nuncio_proto::pb::envoy::config::listener::v3 as pb;
@@ -187,7 +187,7 @@ pub(super) fn find(chains: &[ChainMatch], facts: &SocketFacts) -> Option<usize> 
         c.only(|m| m.application_protocols.is_empty());
     }
     c.ranges(facts.direct_remote.ip(), |m| &m.direct_source);
-    let local = is_local(facts);
+    let local = is_local(&facts.remote, &facts.local);
     let kind = if local { SourceType::Local } else { SourceType::External };
     if !c.keep(|m| m.source_type == kind) {
         c.only(|m| m.source_type == SourceType::Any);
@@ -217,12 +217,4 @@ fn server_name(c: &mut Candidates<'_>, name: &str) {
         }
     }
     c.only(|m| m.server_names.is_empty());
-}
-
-/// Whether the client is on this machine, as far as addresses tell.
-pub(super) fn is_local(facts: &SocketFacts) -> bool {
-    match (facts.remote.ip(), facts.local.ip()) {
-        (Some(remote), local) => remote.is_loopback() || Some(remote) == local,
-        (None, _) => true,
-    }
 }

@@ -5,6 +5,7 @@ use super::internal_redirect::InternalRedirects;
 use super::rate_limit::RateLimits;
 use super::redirect::RedirectAction;
 use super::rewrite::{HostRewrite, PathRewrite};
+use super::specifier::ClusterMatcher;
 use crate::hcm::local_reply::BodyFormat;
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::router::retry::RetryPolicy;
@@ -24,6 +25,8 @@ pub enum Action {
     Cluster(Box<ClusterAction>),
     /// `redirect`.
     Redirect(Box<RedirectAction>),
+    /// `require_tls` of the virtual host: to the same place by https.
+    ToTls,
     /// `direct_response`.
     DirectResponse(Box<DirectResponseAction>),
     /// `non_forwarding_action`: a filter has to answer.
@@ -38,6 +41,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct ClusterAction {
     /// The cluster.
     pub cluster: ClusterSpecifier,
+    /// Who named it, where a plug-in did.
+    pub specifier: Option<Arc<ClusterMatcher>>,
     /// From the end of the request to the end of the response; `None`: no limit.
     pub timeout: Option<Duration>,
     /// `idle_timeout`: unset leaves the connection manager's `stream_idle_timeout` in force.

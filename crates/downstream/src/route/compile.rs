@@ -4,21 +4,27 @@ mod action;
 mod answer;
 mod cluster;
 mod level;
+mod matcher;
 mod matching;
 mod rewriting;
 
 use super::domains::{DomainError, DomainsBuilder};
 use super::index::PathIndexBuilder;
+use super::list::{Entry, HostRoutes, RouteList, Target};
 use super::per_filter::PerFilter;
 use super::rate_limit::RateLimits;
+use super::rewrite::Matched;
 use super::stats::{StatPrefixes, VirtualClusters};
-use super::{Entry, Host, RequireTls, Route, RouteTable, Target, VirtualHost};
+use super::{Host, RequireTls, Route, RouteTable, VirtualHost};
 use crate::router::retry::RetryPlugins;
 use crate::tracing::{Decorator, RouteTracing};
 use level::Level;
 use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::tree::MatcherTree;
+use nuncio_core::runtime::Runtime;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use prost_types::Any;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// `max_direct_response_body_size_bytes` where it is not set.
@@ -37,6 +43,8 @@ pub struct RouteOptions<'a> {
     pub per_route: &'a dyn CompilePerRoute,
     /// What may be plugged into retries.
     pub retry_plugins: &'a RetryPlugins,
+    /// Runtime keys.
+    pub runtime: &'a Runtime,
 }
 
 /// Compiles the entries of `typed_per_filter_config`.
@@ -57,7 +65,8 @@ pub trait CompilePerRoute {
 /// What the routes of a table have in common while it is compiled.
 struct Scope<'a> {
     options: &'a RouteOptions<'a>,
-    validate_clusters: bool,
+    /// Off while a matcher's routes are compiled: nobody asks whether their clusters exist.
+    validate_clusters: Cell<bool>,
     max_body: u32,
     /// `most_specific_header_mutations_wins`.
     table_first: bool,
@@ -65,6 +74,14 @@ struct Scope<'a> {
     table: Level,
     stat_prefixes: StatPrefixes,
     mirrors: Option<Arc<[super::MirrorPolicy]>>,
+    plugins: cluster::Plugins,
+}
+
+impl Scope<'_> {
+    /// Whether a cluster of this name has to exist and does not.
+    fn lacks(&self, cluster: &str) -> bool {
+        self.validate_clusters.get() && !(self.options.cluster_exists)(cluster)
+    }
 }
 
 /// What the routes of a virtual host have in common.
@@ -113,7 +130,10 @@ impl RouteTable {
             metadata: _, // No operator and no matcher reads a table's metadata.
             vhost_header,
             request_mirror_policies,
+            cluster_specifier_plugins,
         } = message;
+        let plugins = cluster::plugins(cluster_specifier_plugins, cx, options.runtime);
+        let plugins_good = plugins.is_some();
         let table = level::Parts {
             request_add: request_headers_to_add,
             request_remove: request_headers_to_remove,
@@ -125,19 +145,23 @@ impl RouteTable {
         let domains = domains(&name, &virtual_hosts, cx);
         let scope = Scope {
             options,
-            validate_clusters: validate_clusters.unwrap_or(options.validate_clusters_default),
+            validate_clusters: Cell::new(validate_clusters.unwrap_or(options.validate_clusters_default)),
             max_body: max_direct_response_body_size_bytes.unwrap_or(MAX_DIRECT_RESPONSE_BODY),
             table_first: most_specific_header_mutations_wins,
             ignore_path_parameters: ignore_path_parameters_in_path_matching,
             table: table.clone().unwrap_or_default(),
             stat_prefixes: StatPrefixes::default(),
             mirrors: None,
+            plugins: plugins.unwrap_or_default(),
         };
         let mirrors = action::mirrors(request_mirror_policies, cx, &scope);
         let scope = Scope { mirrors: mirrors.clone().flatten(), ..scope };
         let hosts = all((0..)
             .zip(virtual_hosts)
             .map(|(i, host)| virtual_host(host, &cx.item("virtual_hosts", i), &scope)));
+        if !plugins_good {
+            return None;
+        }
         table?;
         let lower = |text: String| text.to_ascii_lowercase().into_boxed_str();
         Some(Arc::new(RouteTable {
@@ -199,6 +223,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         metadata,
         virtual_clusters,
         rate_limits,
+        matcher,
     } = message;
     let rate_limits = RateLimits::compile(rate_limits, cx, "rate_limits");
     let virtual_clusters = VirtualClusters::compile(virtual_clusters, &name, cx, &scope.stat_prefixes);
@@ -236,37 +261,98 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     let level = level.unwrap_or_default();
     let filters = Arc::new(PerFilter::merge(&[&level.filters, &scope.table.filters]));
     let host_scope = HostScope { scope, host: shared.clone(), level, filters, defaults };
+    let routes = match matcher {
+        None => {
+            // Each route is decoded by itself, and gone before the next: together they would take most of the memory of
+            // a load.
+            let messages =
+                (0..).zip(routes).map(|(i, bytes)| (i, move |cx: &CompileContext<'_>| cx.decode(&bytes)));
+            list(messages, cx, &host_scope).map(HostRoutes::List)
+        }
+        Some(message) => {
+            if !routes.is_empty() {
+                cx.field("matcher").error("cannot set both matcher and routes on virtual host");
+                return None;
+            }
+            let cx = cx.field("matcher");
+            let validates = scope.validate_clusters.replace(false);
+            let tree = MatcherTree::compile(message, &matcher::Words { scope: &host_scope }, &cx);
+            scope.validate_clusters.set(validates);
+            tree.map(|tree| HostRoutes::Matcher(Box::new(tree), cx.place()))
+        }
+    };
+    let routes = routes?;
+    let require_tls = tls_requirement(require_tls, &shared);
+    (!failed).then_some(Host { shared, require_tls, routes })
+}
+
+/// A list of routes, which `messages` give with their numbers in the field `routes`.
+fn list(
+    messages: impl Iterator<Item = (usize, impl FnOnce(&CompileContext<'_>) -> Option<pb::Route>)>,
+    cx: &CompileContext<'_>,
+    scope: &HostScope<'_>,
+) -> Option<RouteList> {
     let mut index = PathIndexBuilder::default();
     let mut pathless = Vec::new();
-    // Each route is decoded by itself, and gone before the next: together they would take most of the memory of a load.
-    let entries = all((0..).zip(routes).map(|(i, bytes)| {
+    let entries = all(messages.map(|(i, message)| {
         let cx = cx.item("routes", i);
-        let (path, entry) = route(cx.decode(&bytes)?, &cx, &host_scope)?;
-        let number = i as u32;
-        index.add(number, path.key(), path.guard.clone());
-        if path.without_path {
-            pathless.push(number);
-        }
+        let (path, entry) = route(message(&cx)?, &cx, scope)?;
+        add(&mut index, &mut pathless, i as u32, &path);
         Some(entry)
     }));
-    let routes = entries?.into();
-    (!failed).then(|| Host {
-        shared,
-        require_tls: tls_requirement(require_tls),
+    Some(RouteList {
+        place: cx.place(),
         index: index.freeze(),
-        routes,
+        entries: entries?.into(),
         pathless: pathless.into(),
     })
 }
 
-fn tls_requirement(value: i32) -> RequireTls {
-    use pb::virtual_host::TlsRequirementType;
-    match TlsRequirementType::try_from(value) {
-        Ok(TlsRequirementType::All) => RequireTls::All,
-        Ok(TlsRequirementType::ExternalOnly) => RequireTls::ExternalOnly,
-        // The support check refused other numbers.
-        Ok(TlsRequirementType::None) | Err(_) => RequireTls::None,
+/// The list of one route.
+fn single(message: pb::Route, cx: &CompileContext<'_>, scope: &HostScope<'_>) -> Option<RouteList> {
+    let mut index = PathIndexBuilder::default();
+    let mut pathless = Vec::new();
+    let (path, entry) = route(message, cx, scope)?;
+    add(&mut index, &mut pathless, 0, &path);
+    Some(RouteList {
+        place: cx.place(),
+        index: index.freeze(),
+        entries: [entry].into(),
+        pathless: pathless.into(),
+    })
+}
+
+fn add(index: &mut PathIndexBuilder, pathless: &mut Vec<u32>, number: u32, path: &matching::PathPlace) {
+    index.add(number, path.key(), path.guard.clone());
+    if path.without_path {
+        pathless.push(number);
     }
+}
+
+fn tls_requirement(value: i32, host: &Arc<VirtualHost>) -> Option<RequireTls> {
+    use pb::virtual_host::TlsRequirementType;
+    let external_only = match TlsRequirementType::try_from(value) {
+        Ok(TlsRequirementType::All) => false,
+        Ok(TlsRequirementType::ExternalOnly) => true,
+        // The support check refused other numbers.
+        Ok(TlsRequirementType::None) | Err(_) => return None,
+    };
+    let route = Arc::new(Route {
+        place: host.place,
+        name: "".into(),
+        virtual_host: Arc::clone(host),
+        metadata: None,
+        stats: None,
+        tracing: None,
+        decorator: None,
+        action: super::Action::ToTls,
+        filters: Arc::default(),
+        matched: Matched::Whole,
+        weight: None,
+        request_headers: Box::default(),
+        response_headers: Box::default(),
+    });
+    Some(RequireTls { external_only, route })
 }
 
 fn route(
@@ -317,7 +403,7 @@ fn route(
             None
         }
     };
-    let (level, matched, compiled) = (level?, matched?, compiled?);
+    let (level, mut matched, compiled) = (level?, matched?, compiled?);
     let (request_headers, response_headers) = level.ordered(scope);
     let stats = (!stat_prefix.is_empty())
         .then(|| scope.scope.stat_prefixes.number(format!("vhost.{}.route.{stat_prefix}.", scope.host.name)));
@@ -340,6 +426,13 @@ fn route(
         action::Compiled::One(action) => Target::One(Arc::new(Route { action, ..base })),
         action::Compiled::Weighted(weighted, action) => {
             Target::Weighted(Box::new(weighted.into_routes(&action, &base, &level, scope)))
+        }
+        action::Compiled::Specified(by, action) => {
+            Target::Specified(Box::new(cluster::specified(by, &action, &base)))
+        }
+        action::Compiled::Never(action) => {
+            matched.conditions.no_specifier = true;
+            Target::One(Arc::new(Route { action, ..base }))
         }
     };
     let matching::Compiled { path, conditions } = matched;

@@ -22,6 +22,8 @@ pub(super) struct Conditions {
     pub tls: Option<TlsCondition>,
     pub metadata: Box<[MetadataMatcher]>,
     pub filter_state: Box<[FilterStateMatcher]>,
+    /// Its cluster specifier is `is_optional` and nobody knows it: it takes no request.
+    pub no_specifier: bool,
 }
 
 /// A path condition that is more than a literal.
@@ -71,6 +73,8 @@ pub enum Mismatch {
     DynamicMetadata(usize),
     /// The matcher of `filter_state` with this index.
     FilterState(usize),
+    /// Its cluster specifier is optional and unknown.
+    Specifier,
 }
 
 impl Mismatch {
@@ -93,6 +97,7 @@ impl fmt::Display for Mismatch {
             Self::TlsContext => f.write_str("match.tls_context"),
             Self::DynamicMetadata(i) => write!(f, "match.dynamic_metadata[{i}]"),
             Self::FilterState(i) => write!(f, "match.filter_state[{i}]"),
+            Self::Specifier => f.write_str("its optional cluster specifier plugin"),
         }
     }
 }
@@ -116,6 +121,7 @@ impl Conditions {
             tls,
             metadata,
             filter_state,
+            no_specifier,
         } = self;
         if path_condition.as_ref().is_some_and(|p| !p.holds(head, path)) {
             return Some(Mismatch::Path);
@@ -145,12 +151,16 @@ impl Conditions {
         if let Some(i) = metadata.iter().position(|m| !m.matches(dynamic)) {
             return Some(Mismatch::DynamicMetadata(i));
         }
-        filter_state.iter().position(|m| !m.matches(cx.info)).map(Mismatch::FilterState)
+        if let Some(i) = filter_state.iter().position(|m| !m.matches(cx.info)) {
+            return Some(Mismatch::FilterState(i));
+        }
+        no_specifier.then_some(Mismatch::Specifier)
     }
 
     /// Whether nothing is asked.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { path, runtime, headers, query, cookies, grpc, tls, metadata, filter_state } = self;
+        let Self { path, runtime, headers, query, cookies, grpc, tls, metadata, filter_state, no_specifier } =
+            self;
         path.is_none()
             && runtime.is_none()
             && headers.is_empty()
@@ -160,6 +170,7 @@ impl Conditions {
             && tls.is_none()
             && metadata.is_empty()
             && filter_state.is_empty()
+            && !no_specifier
     }
 }
 

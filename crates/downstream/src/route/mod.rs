@@ -17,10 +17,12 @@ mod feed;
 mod hash;
 mod index;
 mod internal_redirect;
+mod list;
 mod per_filter;
 mod rate_limit;
 mod redirect;
 mod rewrite;
+mod specifier;
 mod stats;
 mod template;
 mod trie;
@@ -36,19 +38,19 @@ pub use conditions::{Mismatch, is_grpc};
 pub use feed::{RouteFeed, RouteFeeds, Routes};
 pub use per_filter::{FilterOverride, PerFilter};
 pub use rate_limit::{Descriptor, Hits, RateLimits, Subject};
-pub use redirect::{RedirectAction, tls_location};
+pub use redirect::RedirectAction;
 pub use rewrite::{HostRewrite, set_authority};
+pub use specifier::ClusterMatcher;
 pub use stats::{Apart, ApartStats};
-pub use walk::Met;
+pub use walk::{MatcherAction, Met};
 
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::tracing::{Decorator, RouteTracing};
 pub use hash::HashPolicies;
 pub use internal_redirect::{Followed, InternalRedirects};
 
-use conditions::Conditions;
 use domains::{Domains, without_port};
-use index::PathIndex;
+use list::HostRoutes;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::config::Place;
 use nuncio_core::format::FormatContext;
@@ -58,7 +60,6 @@ use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
 use rewrite::{Matched, path_end};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use weighted::WeightedClusters;
 
 /// What a look-up reads besides the head.
 #[derive(Clone, Copy, Debug)]
@@ -98,12 +99,19 @@ type Shortened = SmallVec<[u8; 256]>;
 pub enum Found<'a> {
     /// The route that serves the request.
     Route(&'a Arc<Route>),
-    /// `require_tls` of this virtual host: answer 301 to [`tls_location`].
-    RedirectToTls(&'a Arc<VirtualHost>),
     /// No route of this virtual host matches.
     NoRoute(&'a Arc<VirtualHost>),
     /// No virtual host has the request's host.
     NoVirtualHost,
+}
+
+/// Where a route stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The number of its virtual host.
+    pub host: usize,
+    /// Its number in the list; none where a matcher leads to it.
+    pub at: Option<usize>,
 }
 
 /// A compiled `RouteConfiguration`.
@@ -124,33 +132,17 @@ pub struct RouteTable {
 #[derive(Debug)]
 struct Host {
     shared: Arc<VirtualHost>,
-    require_tls: RequireTls,
-    index: PathIndex,
-    routes: Box<[Entry]>,
-    /// The routes that a request without a path can take.
-    pathless: Box<[u32]>,
+    require_tls: Option<RequireTls>,
+    routes: HostRoutes,
 }
 
-/// `VirtualHost.require_tls`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RequireTls {
-    None,
-    ExternalOnly,
-    All,
-}
-
-/// One route of the list.
+/// `VirtualHost.require_tls`: requests that did not come by https are led there.
 #[derive(Debug)]
-struct Entry {
-    conditions: Option<Box<Conditions>>,
-    target: Target,
-}
-
-/// Where a matched route leads.
-#[derive(Debug)]
-enum Target {
-    One(Arc<Route>),
-    Weighted(Box<WeightedClusters>),
+struct RequireTls {
+    /// `EXTERNAL_ONLY`
+    external_only: bool,
+    /// What answers them: it has neither a name nor header changes or filters' configuration.
+    route: Arc<Route>,
 }
 
 /// What a virtual host says about all of its routes.
@@ -260,21 +252,14 @@ impl RouteTable {
         if forwarded.is_empty() {
             return Found::NoRoute(&host.shared);
         }
-        if host.redirects_to_tls(forwarded, &head.headers) {
-            return Found::RedirectToTls(&host.shared);
+        if let Some(route) = host.redirects_to_tls(forwarded, &head.headers) {
+            return Found::Route(route);
         }
         let mut shortened = Shortened::new();
-        let entry = match head.headers.get(Known::Path) {
-            Some(path) => self.entry(host, head, self.match_path(path, &mut shortened), cx),
-            None => host.pathless.iter().find_map(|&i| host.passing(i, head, b"", cx)),
-        };
-        match entry.map(|e| &e.target) {
-            Some(Target::One(route)) => Found::Route(route),
-            Some(Target::Weighted(clusters)) => {
-                clusters.pick(cx, head).map_or(Found::NoRoute(&host.shared), Found::Route)
-            }
-            None => Found::NoRoute(&host.shared),
-        }
+        let path = self.match_path(head.path(), &mut shortened);
+        let entry = host.routes.of(head, cx).and_then(|list| list.find(head, path, cx));
+        let route = entry.and_then(|entry| entry.target.route(head, cx));
+        route.map_or(Found::NoRoute(&host.shared), Found::Route)
     }
 
     /// The virtual host that serves `head`, and its number in the list.
@@ -284,16 +269,18 @@ impl RouteTable {
         Some((at, &host.shared))
     }
 
-    /// The numbers of a route's virtual host and of the route, one of whose clusters this may be, in their lists. It
-    /// walks them.
-    pub fn position(&self, route: &Route) -> Option<(usize, usize)> {
+    /// Where a route stands in the lists, one of whose clusters this may be. It walks them.
+    pub fn position(&self, route: &Route) -> Option<Position> {
         let host = self.hosts.iter().position(|host| Arc::ptr_eq(&host.shared, &route.virtual_host))?;
+        let routes = &self.hosts.get(host)?.routes;
         let is = |other: &Arc<Route>| std::ptr::eq(Arc::as_ptr(other), route);
-        let at = self.hosts.get(host)?.routes.iter().position(|entry| match &entry.target {
-            Target::One(other) => is(other),
-            Target::Weighted(clusters) => clusters.routes().any(is),
-        })?;
-        Some((host, at))
+        let at = match routes {
+            HostRoutes::List(list) => {
+                Some(list.entries.iter().position(|entry| entry.target.routes().into_iter().any(is))?)
+            }
+            HostRoutes::Matcher(..) => None,
+        };
+        Some(Position { host, at })
     }
 
     fn virtual_host(&self, headers: &HeaderMap) -> Option<&Host> {
@@ -326,35 +313,15 @@ impl RouteTable {
         }
         shortened
     }
-
-    fn entry<'a>(
-        &self,
-        host: &'a Host,
-        head: &RequestHead,
-        path: &[u8],
-        cx: &MatchContext<'_>,
-    ) -> Option<&'a Entry> {
-        let at = host.index.first(path, &head.headers, |i| host.passing(i, head, path, cx).is_some())?;
-        host.routes.get(at as usize)
-    }
 }
 
 impl Host {
-    fn redirects_to_tls(&self, forwarded: &[u8], headers: &HeaderMap) -> bool {
-        match self.require_tls {
-            RequireTls::None => false,
-            _ if forwarded == b"https" => false,
-            RequireTls::All => true,
-            RequireTls::ExternalOnly => headers.get(Known::XEnvoyInternal) != Some(b"true"),
-        }
-    }
-
-    /// The route with number `i`, if its conditions hold.
-    #[inline]
-    fn passing(&self, i: u32, head: &RequestHead, path: &[u8], cx: &MatchContext<'_>) -> Option<&Entry> {
-        let entry = self.routes.get(i as usize)?;
-        let holds = entry.conditions.as_ref().is_none_or(|c| c.mismatch(head, path, cx).is_none());
-        holds.then_some(entry)
+    /// The route that leads a request to https, if it has to go there.
+    fn redirects_to_tls(&self, forwarded: &[u8], headers: &HeaderMap) -> Option<&Arc<Route>> {
+        let RequireTls { external_only, route } = self.require_tls.as_ref()?;
+        let asked =
+            forwarded != b"https" && !(*external_only && headers.get(Known::XEnvoyInternal) == Some(b"true"));
+        asked.then_some(route)
     }
 }
 
@@ -363,7 +330,7 @@ impl Route {
     pub fn upgrades(&self) -> &[RouteUpgrade] {
         match &self.action {
             Action::Cluster(action) => &action.upgrades,
-            Action::Redirect(_) | Action::DirectResponse(_) | Action::NonForwarding => &[],
+            Action::Redirect(_) | Action::ToTls | Action::DirectResponse(_) | Action::NonForwarding => &[],
         }
     }
 
@@ -437,6 +404,10 @@ impl Route {
                     rewrite.apply(head, self.matched, keep_original, &cx);
                 }
                 redirect.write_location(head, cx, out);
+                true
+            }
+            Action::ToTls => {
+                redirect::write_tls_url(head, out);
                 true
             }
             Action::DirectResponse(answer) if answer.status == 201 || answer.status / 100 == 3 => {

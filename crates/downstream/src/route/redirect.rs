@@ -108,7 +108,7 @@ pub(super) fn write_own_url(head: &RequestHead, out: &mut Vec<u8>) {
 }
 
 /// Appends the URL that `require_tls` sends the client to: the same one with `https`, its port kept.
-pub fn tls_location(head: &RequestHead, out: &mut Vec<u8>) {
+pub(super) fn write_tls_url(head: &RequestHead, out: &mut Vec<u8>) {
     for part in [b"https://", head.authority(), head.path()] {
         out.extend_from_slice(part);
     }

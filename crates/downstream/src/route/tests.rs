@@ -84,6 +84,7 @@ pub(super) fn compile(route_config: &str) -> Result<Arc<RouteTable>, String> {
             validate_clusters_default: true,
             per_route: &Echo,
             retry_plugins: &RetryPlugins::default(),
+            runtime: &Runtime::default(),
         };
         RouteTable::compile(message, &at.field("route_config"), &options)
     };

@@ -3,8 +3,10 @@
 
 use super::conditions::{Conditions, PathCondition, query_of};
 use super::index::{PathKey, Reach};
-use super::{MatchContext, Mismatch, Route, RouteTable, Shortened, Target};
+use super::list::{HostRoutes, RouteList, Target};
+use super::{MatchContext, Mismatch, Route, RouteTable, Shortened};
 use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::config::Place;
 use nuncio_core::header::cookie;
 use nuncio_core::matcher::parameter;
 use nuncio_core::why::shown;
@@ -22,31 +24,55 @@ pub struct Met<'a> {
     conditions: Option<&'a Conditions>,
 }
 
+/// What a virtual host's matcher leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct MatcherAction {
+    /// Where it stands.
+    pub place: Option<Place>,
+    /// How many routes it has.
+    pub routes: usize,
+}
+
 impl RouteTable {
-    /// Every route of the virtual host that serves `head`. It walks the list.
+    /// The matcher of the virtual host that serves `head`, where it has one: its place, and that of the action that
+    /// it leads to, which may be none.
+    pub fn matcher(
+        &self,
+        head: &RequestHead,
+        cx: &MatchContext<'_>,
+    ) -> Option<(Option<Place>, Option<MatcherAction>)> {
+        let HostRoutes::Matcher(_, place) = &self.virtual_host(&head.headers)?.routes else { return None };
+        let action =
+            self.list(head, cx).map(|list| MatcherAction { place: list.place, routes: list.entries.len() });
+        Some((*place, action))
+    }
+
+    /// The list of routes that holds for `head`.
+    fn list(&self, head: &RequestHead, cx: &MatchContext<'_>) -> Option<&RouteList> {
+        self.virtual_host(&head.headers)?.routes.of(head, cx)
+    }
+
+    /// Every route of the list that holds for `head`. It walks the list.
     pub fn walk<'a>(
         &'a self,
         head: &'a RequestHead,
         cx: &'a MatchContext<'a>,
     ) -> impl Iterator<Item = Met<'a>> + 'a {
-        let host = self.virtual_host(&head.headers);
+        let list = self.list(head, cx);
         let mut shortened = Shortened::new();
         let path: Box<[u8]> = self.match_path(head.path(), &mut shortened).into();
         let mut fits = HashSet::new();
-        if let Some(host) = host {
+        if let Some(list) = list {
             match head.headers.get(Known::Path) {
-                None => fits.extend(host.pathless.iter().copied()),
-                Some(_) => host.index.each(&path, |found| {
+                None => fits.extend(list.pathless.iter().copied()),
+                Some(_) => list.index.each(&path, |found| {
                     fits.insert(found);
                 }),
             }
         }
-        let entries = host.into_iter().flat_map(|host| (0_u32..).zip(host.routes.iter()));
+        let entries = list.into_iter().flat_map(|list| (0_u32..).zip(list.entries.iter()));
         entries.filter_map(move |(number, entry)| {
-            let route = match &entry.target {
-                Target::One(route) => route,
-                Target::Weighted(clusters) => clusters.routes().next()?,
-            };
+            let route = entry.target.routes().into_iter().next()?;
             let conditions = entry.conditions.as_deref();
             let mismatch = match conditions {
                 _ if !fits.contains(&number) => Some(Mismatch::Path),
@@ -59,22 +85,30 @@ impl RouteTable {
 
     /// Which of the clusters of its weighted route this is, from 1, and of how many; none of a plain route.
     pub fn share(&self, route: &Route) -> Option<(usize, usize)> {
-        let (host, at) = self.position(route)?;
-        let Target::Weighted(clusters) = &self.hosts.get(host)?.routes.get(at)?.target else { return None };
-        let number = clusters.routes().position(|other| std::ptr::eq(Arc::as_ptr(other), route))?;
-        Some((number + 1, clusters.routes().count()))
+        let host = self.hosts.iter().find(|host| Arc::ptr_eq(&host.shared, &route.virtual_host))?;
+        let entries = host.routes.all().into_iter().flat_map(|list| list.entries.iter());
+        entries.into_iter().find_map(|entry| {
+            let Target::Weighted(clusters) = &entry.target else { return None };
+            let number = clusters.routes().position(|other| std::ptr::eq(Arc::as_ptr(other), route))?;
+            Some((number + 1, clusters.routes().count()))
+        })
     }
 
-    /// What the first `most` routes of the virtual host that serves `head` ask of paths, by their numbers.
-    pub fn paths_asked(&self, head: &RequestHead, most: usize) -> HashMap<usize, String> {
+    /// What the first `most` routes of the list that holds for `head` ask of paths, by their numbers.
+    pub fn paths_asked(
+        &self,
+        head: &RequestHead,
+        cx: &MatchContext<'_>,
+        most: usize,
+    ) -> HashMap<usize, String> {
         let mut asked = HashMap::new();
-        let Some(host) = self.virtual_host(&head.headers) else { return asked };
-        host.index.each_key(|number, key| {
+        let Some(list) = self.list(head, cx) else { return asked };
+        list.index.each_key(|number, key| {
             if (number as usize) < most {
                 asked.insert(number as usize, key_text(key));
             }
         });
-        for (number, entry) in host.routes.iter().enumerate().take(most) {
+        for (number, entry) in list.entries.iter().enumerate().take(most) {
             if let Some(path) = entry.conditions.as_ref().and_then(|c| c.path.as_ref()) {
                 asked.insert(number, condition_text(path));
             }

@@ -233,13 +233,36 @@ fn attempt<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Tu
 /// The back-off is over: another attempt, by the rules of the policy.
 fn again<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Turn {
     let because_of_timeout = flight.back_off.take().is_some_and(|(_, timeout)| timeout);
+    let there = refresh_cluster(stream, flight);
     timeouts::announce_retry(stream, flight, because_of_timeout);
+    if !there {
+        return begin(stream, flight, None);
+    }
     let cx = PickContext { ..flight.pick };
     let host = match &mut flight.retry {
         Some(retry) => retry.pick(&flight.cluster, &cx),
         None => flight.cluster.pick(&cx),
     };
     begin(stream, flight, host)
+}
+
+/// `refresh_cluster_on_retry`: whoever named the cluster is asked again, with the head as the attempt before left it.
+/// `false` where the cluster that it names now does not exist.
+fn refresh_cluster<D>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> bool {
+    let Some(specifier) = &flight.action.specifier else { return true };
+    if !flight.retry.as_ref().is_some_and(|retry| retry.refreshes_cluster()) {
+        return true;
+    }
+    let name = specifier.name(&stream.heads.request, &stream.info);
+    let cluster = stream.hcm.world.clusters.get(name);
+    stream.info.upstream.cluster = cluster.as_ref().map(|cluster| Rc::clone(cluster.info()));
+    match cluster {
+        Some(cluster) => {
+            flight.cluster = cluster;
+            true
+        }
+        None => false,
+    }
 }
 
 /// Takes the request to a host.

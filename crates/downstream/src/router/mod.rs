@@ -54,7 +54,9 @@ pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfi
     match &route.action {
         Action::Cluster(action) => return to_cluster(stream, config, &route, action).await,
         // Envoy counts both here, and nothing as `rq_redirect`.
-        Action::Redirect(_) | Action::DirectResponse(_) => stream.hcm.router_stats.rq_direct_response.inc(),
+        Action::Redirect(_) | Action::ToTls | Action::DirectResponse(_) => {
+            stream.hcm.router_stats.rq_direct_response.inc()
+        }
         Action::NonForwarding => {
             // No filter has answered: to the router it is a route to a cluster without a name.
             stream.hcm.router_stats.no_cluster.inc();
@@ -82,6 +84,7 @@ fn own_answer<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig, rout
     let status = match &route.action {
         Action::DirectResponse(answer) => answer.status,
         Action::Redirect(redirect) => redirect.status(),
+        Action::ToTls => 301,
         Action::Cluster(_) | Action::NonForwarding => 500,
     };
     let mut reply = LocalReply::new(status, "direct_response");

@@ -94,7 +94,6 @@ fn rewrite<D: Downstream>(
     };
     let route = match stream.routing.table.find(&stream.heads.request, &context) {
         Found::Route(route) => Some(Arc::clone(&route.name)),
-        Found::RedirectToTls(_) => Some("".into()),
         Found::NoRoute(_) | Found::NoVirtualHost => None,
     };
     stream.info.route_name = route.clone().filter(|name| !name.is_empty());

@@ -2,22 +2,18 @@
 //! finds, the upstream's and the proxy's alike.
 
 use super::frame::{Framed, Live, NoStats, compiled};
-use nuncio_codec::head::{RequestHead, ResponseHead};
+use nuncio_codec::head::ResponseHead;
 use nuncio_core::config::{CompileContext, data_source, type_name};
 use nuncio_core::format::{FormatContext, LineFormat};
 use nuncio_core::header::{HeaderMutations, MutationFields};
-use nuncio_core::matcher::joined_values;
-use nuncio_core::matcher::tree::{MatcherTree, Value, Vocabulary};
+use nuncio_core::matcher::tree::{MatcherTree, Vocabulary};
+use nuncio_core::matcher::{HttpFacts, HttpInput};
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Response, RouteSays};
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::hcm::stream::header_context;
 use nuncio_proto::pb::envoy::extensions::filters::http::custom_response::v3::CustomResponse;
 use nuncio_proto::pb::envoy::extensions::http::custom_response::local_response_policy::v3 as policy;
-use nuncio_proto::pb::envoy::r#type::matcher::v3::{
-    HttpRequestHeaderMatchInput, HttpResponseHeaderMatchInput, HttpResponseStatusCodeClassMatchInput,
-    HttpResponseStatusCodeMatchInput,
-};
 use policy::LocalResponsePolicy;
 use policy::local_response_policy::ResponseCodeDetailsAction;
 use prost::Name;
@@ -48,7 +44,7 @@ impl HttpFilterFactory for CustomResponseFactory {
 }
 
 /// A compiled `CustomResponse`, of the filter or of a level of its routes.
-struct Settings(Option<MatcherTree<Input, Policy>>);
+struct Settings(Option<MatcherTree<HttpInput, Policy>>);
 
 impl Settings {
     fn compile(message: CustomResponse, cx: &CompileContext<'_>) -> Option<Self> {
@@ -60,29 +56,8 @@ impl Settings {
     }
 
     /// What stands for a response, where something does.
-    fn find(&self, request: &RequestHead, response: &ResponseHead) -> Option<&Policy> {
-        self.0.as_ref()?.find(&|input| input.value(request, response))
-    }
-}
-
-/// What is looked at.
-#[derive(Debug)]
-enum Input {
-    Status,
-    /// `5xx`
-    Class,
-    RequestHeader(Box<str>),
-    ResponseHeader(Box<str>),
-}
-
-impl Input {
-    fn value<'h>(&self, request: &'h RequestHead, response: &'h ResponseHead) -> Value<'h> {
-        match self {
-            Self::Status => Some(Cow::Owned(response.status.to_string())),
-            Self::Class => Some(Cow::Owned(format!("{}xx", response.status / 100))),
-            Self::RequestHeader(name) => joined_values(&request.headers, name),
-            Self::ResponseHeader(name) => joined_values(&response.headers, name),
-        }
+    fn find(&self, facts: &HttpFacts<'_>) -> Option<&Policy> {
+        self.0.as_ref()?.find(&|input| input.value(facts))
     }
 }
 
@@ -110,27 +85,15 @@ enum Details {
 struct Words;
 
 impl Vocabulary for Words {
-    type Input = Input;
+    type Input = HttpInput;
     type Action = Policy;
 
-    fn input(&self, any: &Any, cx: &CompileContext<'_>) -> Option<Input> {
-        let kind = type_name(&any.type_url);
-        if kind == HttpResponseStatusCodeMatchInput::full_name() {
-            return Some(Input::Status);
+    fn input(&self, any: &Any, cx: &CompileContext<'_>) -> Option<HttpInput> {
+        let input = HttpInput::compile(any, cx)?;
+        if input.is_none() {
+            cx.unsupported(format!("the matching input {} is not built", any.type_url));
         }
-        if kind == HttpResponseStatusCodeClassMatchInput::full_name() {
-            return Some(Input::Class);
-        }
-        if kind == HttpRequestHeaderMatchInput::full_name() {
-            let HttpRequestHeaderMatchInput { header_name } = cx.unpack(any)?;
-            return Some(Input::RequestHeader(header_name.to_ascii_lowercase().into()));
-        }
-        if kind == HttpResponseHeaderMatchInput::full_name() {
-            let HttpResponseHeaderMatchInput { header_name } = cx.unpack(any)?;
-            return Some(Input::ResponseHeader(header_name.to_ascii_lowercase().into()));
-        }
-        cx.unsupported(format!("the matching input {} is not built", any.type_url));
-        None
+        input
     }
 
     fn action(&self, _: &str, any: &Any, cx: &CompileContext<'_>) -> Option<Policy> {
@@ -229,7 +192,8 @@ impl Framed for Filter {
 impl HttpFilter for Filter {
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
         let Response { head, request, info, .. } = response;
-        let found = self.levels.iter().find_map(|level| level.find(request, head));
+        let facts = HttpFacts { response: Some(head), ..HttpFacts::request(request, info) };
+        let found = self.levels.iter().find_map(|level| level.find(&facts));
         let Some(policy) = found else { return Flow::Continue };
         let worker = &self.live.world.worker;
         let formats = FormatContext {

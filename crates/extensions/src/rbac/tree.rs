@@ -2,36 +2,20 @@
 
 use super::{Action, Judgement, Subject};
 use nuncio_core::config::{CompileContext, type_name};
-use nuncio_core::matcher::tree::{MatcherTree, Value, Vocabulary};
-use nuncio_core::matcher::{NetworkFacts, NetworkInput, joined_values};
-use nuncio_core::stream_info::CertificateInfo;
+use nuncio_core::matcher::tree::{MatcherTree, Vocabulary};
+use nuncio_core::matcher::{HttpInput, NetworkInput};
 use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
-use nuncio_proto::pb::envoy::extensions::matching::common_inputs::ssl::v3 as ssl;
-use nuncio_proto::pb::envoy::r#type::matcher::v3::HttpRequestHeaderMatchInput;
 use nuncio_proto::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Name;
 use prost_types::Any;
-use std::borrow::Cow;
 use std::cell::Cell;
 
 /// A compiled tree.
 #[derive(Debug)]
 pub(super) struct Tree {
-    matcher: MatcherTree<Input, Then>,
+    matcher: MatcherTree<HttpInput, Then>,
     /// One of its actions marks requests for logs.
     logs: bool,
-}
-
-/// What it looks at.
-#[derive(Debug)]
-enum Input {
-    /// All values of a header, joined by commas.
-    Header(Box<str>),
-    Network(NetworkInput),
-    /// The client certificate's subject, or its names of a kind, joined by commas.
-    Subject,
-    UriSan,
-    DnsSan,
 }
 
 /// What it leads to.
@@ -48,24 +32,16 @@ struct Words {
 }
 
 impl Vocabulary for Words {
-    type Input = Input;
+    type Input = HttpInput;
     type Action = Then;
 
-    fn input(&self, any: &Any, cx: &CompileContext<'_>) -> Option<Input> {
-        let kind = type_name(&any.type_url);
-        if kind == HttpRequestHeaderMatchInput::full_name() && self.heads {
-            let HttpRequestHeaderMatchInput { header_name } = cx.unpack(any)?;
-            return Some(Input::Header(header_name.to_ascii_lowercase().into()));
-        }
-        let of_certificate = [
-            (ssl::SubjectInput::full_name(), Input::Subject),
-            (ssl::UriSanInput::full_name(), Input::UriSan),
-            (ssl::DnsSanInput::full_name(), Input::DnsSan),
-        ];
-        if let Some((_, input)) = of_certificate.into_iter().find(|(name, _)| name == kind) {
-            return Some(input);
-        }
-        let input = NetworkInput::compile(any, cx)?.map(Input::Network);
+    fn input(&self, any: &Any, cx: &CompileContext<'_>) -> Option<HttpInput> {
+        let input = HttpInput::compile(any, cx)?.filter(|input| match input {
+            HttpInput::RequestHeader(_) => self.heads,
+            HttpInput::Network(input) => !matches!(input, NetworkInput::SourceType),
+            HttpInput::Subject | HttpInput::UriSan | HttpInput::DnsSan => true,
+            _ => false,
+        });
         if input.is_none() {
             cx.unsupported(format!("rbac cannot match on '{}'", any.type_url));
         }
@@ -93,7 +69,7 @@ impl Tree {
 
     /// What is not matched may not go on.
     pub(super) fn judge(&self, subject: &Subject<'_>) -> Judgement<'_> {
-        let Some(Then { policy, action }) = self.matcher.find(&|input| input.value(subject)) else {
+        let Some(Then { policy, action }) = self.matcher.find(&|input| input.value(&subject.facts())) else {
             return Judgement { allowed: false, policy: None, hint: None };
         };
         Judgement {
@@ -102,35 +78,4 @@ impl Tree {
             hint: self.logs.then_some(*action == Action::Log),
         }
     }
-}
-
-impl Input {
-    fn value<'s>(&self, subject: &Subject<'s>) -> Value<'s> {
-        let connection = subject.connection;
-        match self {
-            Self::Header(name) => joined_values(&subject.head?.headers, name),
-            Self::Network(input) => input.value(&NetworkFacts {
-                local: &connection.local,
-                remote: subject.remote,
-                direct_remote: &connection.direct_remote,
-                server_name: connection.requested_server_name.as_deref(),
-                state: &|key| match subject.info {
-                    Some(info) => info.filter_state(key),
-                    None => connection.state.filter_state.get(key),
-                },
-            }),
-            Self::Subject => certificate(subject).map(|c| Cow::Borrowed(&*c.subject)),
-            Self::UriSan => joined(&certificate(subject)?.uri_sans),
-            Self::DnsSan => joined(&certificate(subject)?.dns_sans),
-        }
-    }
-}
-
-/// The client's own certificate.
-fn certificate<'s>(subject: &Subject<'s>) -> Option<&'s CertificateInfo> {
-    subject.connection.tls.as_ref()?.peer.as_ref()?.chain.first()
-}
-
-fn joined<'s>(names: &[Box<str>]) -> Value<'s> {
-    (!names.is_empty()).then(|| Cow::Owned(names.join(",")))
 }

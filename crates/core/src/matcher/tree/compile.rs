@@ -1,9 +1,12 @@
 //! From `xds.type.matcher.v3.Matcher` to a [`MatcherTree`].
 
-use super::{CidrList, IpRanges, Kind, MatcherTree, OnMatch, Predicate};
+use super::check::Check;
+use super::{CidrList, IpRanges, Kind, MatcherTree, OnMatch, Predicate, Source};
 use crate::config::{CompileContext, type_name};
 use crate::matcher::StringMatcher;
+use crate::runtime::Runtime;
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
+use nuncio_proto::pb::envoy::extensions::matching::common_inputs::environment_variable::v3::Config as Environment;
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as envoy;
 use nuncio_proto::pb::xds::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::xds::r#type::matcher::v3 as pb;
@@ -31,6 +34,16 @@ pub trait Vocabulary {
 
     /// An action by its name and message. `None`: refused, with the reason in `cx`.
     fn action(&self, name: &str, any: &Any, cx: &CompileContext<'_>) -> Option<Self::Action>;
+
+    /// Where fractions are read; without it, they are refused.
+    fn runtime(&self) -> Option<&Runtime> {
+        None
+    }
+
+    /// Whether `keep_matching` may be said.
+    fn may_keep_matching(&self) -> bool {
+        false
+    }
 }
 
 /// A tree of a vocabulary.
@@ -64,8 +77,12 @@ impl<I, A> MatcherTree<I, A> {
 }
 
 fn then<V: Vocabulary>(message: PbOnMatch, vocabulary: &V, cx: &CompileContext<'_>) -> Option<Then<V>> {
-    let PbOnMatch { on_match } = message;
-    match on_match {
+    let PbOnMatch { on_match, keep_matching } = message;
+    if keep_matching && !vocabulary.may_keep_matching() {
+        cx.field("keep_matching").error("keep_matching is not supported in this context");
+        return None;
+    }
+    let then = match on_match {
         Some(on_match::OnMatch::Matcher(matcher)) => {
             let tree: Tree<V> = MatcherTree::compile(*matcher, vocabulary, &cx.field("matcher"))?;
             Some(OnMatch::Tree(Box::new(tree)))
@@ -79,17 +96,24 @@ fn then<V: Vocabulary>(message: PbOnMatch, vocabulary: &V, cx: &CompileContext<'
             cx.error("on_match: a matcher or an action is required");
             None
         }
-    }
+    };
+    // What is passed has to be right all the same.
+    then.map(|then| if keep_matching { OnMatch::Passed } else { then })
 }
 
 fn input<V: Vocabulary>(
     message: Option<TypedExtensionConfig>,
     vocabulary: &V,
     cx: &CompileContext<'_>,
-) -> Option<V::Input> {
+) -> Option<Source<V::Input>> {
     let TypedExtensionConfig { name: _, typed_config } = message?;
     let cx = cx.field("input");
-    vocabulary.input(&typed_config.unwrap_or_default(), &cx.field("typed_config"))
+    let (any, cx) = (typed_config.unwrap_or_default(), cx.field("typed_config"));
+    if type_name(&any.type_url) == Environment::full_name() {
+        let Environment { name } = cx.unpack(&any)?;
+        return Some(Source::Environment(std::env::var(name).ok().map(String::into_boxed_str)));
+    }
+    vocabulary.input(&any, &cx).map(Source::Input)
 }
 
 fn list<V: Vocabulary>(
@@ -124,7 +148,14 @@ fn predicate<V: Vocabulary>(
             let input = self::input(input, vocabulary, &cx);
             let matcher = match matcher {
                 Some(single_predicate::Matcher::ValueMatch(message)) => {
-                    StringMatcher::compile(&envoy_string(message), &cx.field("value_match"))
+                    StringMatcher::compile(&envoy_string(message), &cx.field("value_match")).map(Check::Text)
+                }
+                Some(single_predicate::Matcher::CustomMatch(TypedExtensionConfig {
+                    name: _,
+                    typed_config,
+                })) => {
+                    let cx = cx.field("custom_match");
+                    Check::compile(&typed_config.unwrap_or_default(), vocabulary, &cx.field("typed_config"))
                 }
                 None => {
                     cx.error("a matcher is required");
@@ -198,7 +229,7 @@ fn tree<V: Vocabulary>(
 }
 
 fn custom<V: Vocabulary>(
-    input: V::Input,
+    input: Source<V::Input>,
     any: Any,
     vocabulary: &V,
     cx: &CompileContext<'_>,
@@ -229,7 +260,7 @@ fn custom<V: Vocabulary>(
             for domain in domains {
                 let message = on_match.clone().unwrap_or_default();
                 let then = then(message, vocabulary, &cx.field("on_match"))?;
-                map.insert(domain.to_ascii_lowercase().into(), then);
+                map.insert(domain.into(), then);
             }
         }
         return Some(Kind::Names(input, map));

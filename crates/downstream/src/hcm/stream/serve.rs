@@ -10,7 +10,7 @@ use crate::hcm::normalize::Refusal;
 use crate::hcm::policy::Outcome;
 use crate::hcm::stream_limits;
 use crate::hcm::upgrade::{self, Verdict};
-use crate::route::{Action, Found, MatchContext, PeerCertificate, Route, tls_location};
+use crate::route::{Action, Found, MatchContext, PeerCertificate, Route};
 use crate::router;
 use crate::why;
 use nuncio_codec::head::{Known, RequestHead, ResponseHead};
@@ -209,14 +209,8 @@ impl<D: Downstream> Stream<D> {
         if let (Some(clock), Some(begun)) = (clock, begun) {
             self.info.route_resolution = clock.now().saturating_duration_since(begun);
         }
-        match found {
-            Found::Route(route) => self.take_route(Arc::clone(route)),
-            Found::RedirectToTls(_) => {
-                let mut location = Vec::new();
-                tls_location(&self.heads.request, &mut location);
-                return Err(LocalReply::new(301, "").with_header("location", location));
-            }
-            Found::NoRoute(_) | Found::NoVirtualHost => {}
+        if let Found::Route(route) = found {
+            self.take_route(Arc::clone(route));
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use super::cluster::{self, Specifier, Weighted};
 use super::rewriting::{PathFields, host_choice, path_rewrite};
 use super::{Scope, all};
 use crate::hcm::upgrade::RouteUpgrade;
-use crate::route::HashPolicies;
 use crate::route::action::{
     Action, ClusterAction, ClusterSpecifier, ConnectConfig, DEFAULT_TIMEOUT, GrpcTimeout, Limit,
     MirrorPolicy, Priority, StreamLimits,
@@ -13,6 +12,7 @@ use crate::route::action::{
 use crate::route::internal_redirect::InternalRedirects;
 use crate::route::rate_limit::RateLimits;
 use crate::route::template::TemplateMatch;
+use crate::route::{ClusterMatcher, HashPolicies};
 use crate::router::retry::{RetryPlugins, RetryPolicy};
 use nuncio_core::config::{CompileContext, Fraction, duration, type_name};
 use nuncio_core::header::OrderedMutations;
@@ -83,7 +83,7 @@ pub(super) fn mirrors(
         } = message;
         let headers = OrderedMutations::compile(&request_headers_mutations, &cx, "request_headers_mutations");
         let cluster = match (cluster.is_empty(), cluster_header.is_empty()) {
-            (false, true) if scope.validate_clusters && !(scope.options.cluster_exists)(&cluster) => {
+            (false, true) if scope.lacks(&cluster) => {
                 cx.field("cluster").error(format!("route: unknown shadow cluster '{cluster}'"));
                 return None;
             }
@@ -128,6 +128,10 @@ fn hedges(message: pb::HedgePolicy) -> bool {
 pub(super) enum Compiled {
     One(Action),
     Weighted(Box<Weighted>, Box<ClusterAction>),
+    /// A plug-in names the cluster.
+    Specified(Arc<ClusterMatcher>, Box<ClusterAction>),
+    /// Its plug-in is optional and unknown.
+    Never(Action),
 }
 
 pub(super) fn compile(
@@ -229,6 +233,7 @@ fn cluster_action(
             .unwrap_or(false),
         body_limit: own.body_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         cluster: ClusterSpecifier::Name("".into()),
+        specifier: None,
         timeout: match timeout? {
             // `max_stream_duration` takes its place.
             _ if new_timeouts => None,
@@ -264,6 +269,11 @@ fn cluster_action(
             Compiled::One(Action::Cluster(Box::new(ClusterAction { cluster, ..action })))
         }
         Specifier::Weighted(weighted) => Compiled::Weighted(Box::new(weighted), Box::new(action)),
+        Specifier::Plugin(Some(by)) => {
+            let specifier = Some(Arc::clone(&by));
+            Compiled::Specified(by, Box::new(ClusterAction { specifier, ..action }))
+        }
+        Specifier::Plugin(None) => Compiled::Never(Action::Cluster(Box::new(action))),
     })
 }
 

@@ -4,18 +4,77 @@ use super::action::{Around, criteria};
 use super::level::{Level, Parts};
 use super::{HostScope, all};
 use crate::route::action::{Action, ClusterAction, ClusterSpecifier};
+use crate::route::specifier::{self, Specified};
 use crate::route::weighted::{Choice, WeightedClusters};
-use crate::route::{Route, WeightChanges};
-use nuncio_core::config::CompileContext;
+use crate::route::{ClusterMatcher, Route, WeightChanges};
+use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::runtime::Runtime;
+use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::router::cluster_specifiers::matcher::v3::MatcherClusterSpecifier;
 use nuncio_upstream::lb::Criteria;
+use prost::Name;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A compiled `cluster_specifier`.
 pub(super) enum Specifier {
     One(ClusterSpecifier),
     Weighted(Weighted),
+    /// A plug-in's; none where it is optional and nobody knows it.
+    Plugin(Option<Arc<ClusterMatcher>>),
 }
+
+/// The plug-ins of a table, by name; none where one is optional and nobody knows it.
+pub(super) type Plugins = HashMap<Box<str>, Option<Arc<ClusterMatcher>>>;
+
+/// `cluster_specifier_plugins`. Of several with one name, the first holds.
+pub(super) fn plugins(
+    messages: Vec<pb::ClusterSpecifierPlugin>,
+    cx: &CompileContext<'_>,
+    runtime: &Runtime,
+) -> Option<Plugins> {
+    let compiled = all((0..).zip(messages).map(|(i, message)| {
+        let name = message.extension.as_ref().map(|e| e.name.as_str()).unwrap_or_default();
+        let name = Box::<str>::from(name);
+        Some((name, plugin(message, &cx.item("cluster_specifier_plugins", i), runtime)?))
+    }))?;
+    let mut plugins = Plugins::new();
+    for (name, plugin) in compiled {
+        plugins.entry(name).or_insert(plugin);
+    }
+    Some(plugins)
+}
+
+/// `Some(None)`: it is optional, and nobody knows it.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+fn plugin(
+    message: pb::ClusterSpecifierPlugin,
+    cx: &CompileContext<'_>,
+    runtime: &Runtime,
+) -> Option<Option<Arc<ClusterMatcher>>> {
+    let pb::ClusterSpecifierPlugin { extension, is_optional } = message;
+    let TypedExtensionConfig { name, typed_config } = extension.unwrap_or_default();
+    let (any, cx) = (typed_config.unwrap_or_default(), cx.field("extension"));
+    let cx = cx.field("typed_config");
+    let kind = type_name(&any.type_url);
+    if kind == MatcherClusterSpecifier::full_name() {
+        let matcher = ClusterMatcher::compile(cx.unpack(&any)?, runtime, &cx)?;
+        return Some(Some(Arc::new(matcher)));
+    }
+    if kind.starts_with(SPECIFIERS) {
+        cx.unsupported(format!("the cluster specifier {kind} is not built"));
+        return None;
+    }
+    if is_optional {
+        return Some(None);
+    }
+    specifier::unknown(&name, &any, &cx);
+    None
+}
+
+/// Where Envoy's own kinds are.
+const SPECIFIERS: &str = "envoy.extensions.router.cluster_specifiers.";
 
 /// The clusters of a weighted route, not yet routes of their own.
 pub(super) struct Weighted {
@@ -48,7 +107,7 @@ pub(super) fn compile(
     match message {
         Some(Message::Cluster(name)) => {
             let scope = around.scope;
-            if scope.validate_clusters && !(scope.options.cluster_exists)(&name) {
+            if scope.lacks(&name) {
                 let near = (scope.options.nearest_cluster)(&name);
                 cx.field("cluster").error_near(format!("route: unknown cluster '{name}'"), near);
                 return None;
@@ -57,6 +116,18 @@ pub(super) fn compile(
         }
         Some(Message::ClusterHeader(name)) => {
             Some(Specifier::One(ClusterSpecifier::Header(name.to_ascii_lowercase().into())))
+        }
+        Some(Message::ClusterSpecifierPlugin(name)) => match around.scope.plugins.get(&*name) {
+            Some(plugin) => Some(Specifier::Plugin(plugin.clone())),
+            None => {
+                cx.field("cluster_specifier_plugin")
+                    .error(format!("Unknown cluster specifier plugin name: {name} is used in the route"));
+                None
+            }
+        },
+        Some(Message::InlineClusterSpecifierPlugin(message)) => {
+            let cx = cx.field("inline_cluster_specifier_plugin");
+            plugin(message, &cx, around.scope.options.runtime).map(Specifier::Plugin)
         }
         Some(Message::WeightedClusters(message)) => weighted(message, &cx.field("weighted_clusters"), around),
         None => {
@@ -111,7 +182,7 @@ fn weight(
     } = message;
     let scope = around.scope;
     let cluster = match (name.is_empty(), cluster_header.is_empty()) {
-        (false, true) if scope.validate_clusters && !(scope.options.cluster_exists)(&name) => {
+        (false, true) if scope.lacks(&name) => {
             let near = (scope.options.nearest_cluster)(&name);
             cx.field("name").error_near(format!("route: unknown weighted cluster '{name}'"), near);
             None
@@ -173,27 +244,40 @@ impl Weighted {
                 let filters = level.merged(scope, &own.filters);
                 let changes =
                     WeightChanges { request_headers: own.request, response_headers: own.response, host };
+                let to = ClusterAction { cluster, metadata_match, ..action.clone() };
                 let route = Route {
-                    stats: base.stats,
-                    tracing: base.tracing.clone(),
-                    decorator: base.decorator.clone(),
-                    place: base.place,
-                    name: base.name.clone(),
-                    virtual_host: base.virtual_host.clone(),
-                    metadata: base.metadata.clone(),
-                    action: Action::Cluster(Box::new(ClusterAction {
-                        cluster,
-                        metadata_match,
-                        ..action.clone()
-                    })),
                     filters,
-                    matched: base.matched,
                     weight: (!changes.is_empty()).then(|| Box::new(changes)),
-                    request_headers: base.request_headers.clone(),
-                    response_headers: base.response_headers.clone(),
+                    ..fork(base, to)
                 };
                 (weight, name, Arc::new(route))
             });
         WeightedClusters::new(clusters.collect(), by, &runtime_prefix)
+    }
+}
+
+/// The route of a plug-in, as it is for each of the clusters that it may name.
+pub(super) fn specified(by: Arc<ClusterMatcher>, action: &ClusterAction, base: &Route) -> Specified {
+    Specified::new(by, |name| {
+        fork(base, ClusterAction { cluster: ClusterSpecifier::Name(name), ..action.clone() })
+    })
+}
+
+/// The same route with another action.
+fn fork(base: &Route, action: ClusterAction) -> Route {
+    Route {
+        stats: base.stats,
+        tracing: base.tracing.clone(),
+        decorator: base.decorator.clone(),
+        place: base.place,
+        name: base.name.clone(),
+        virtual_host: base.virtual_host.clone(),
+        metadata: base.metadata.clone(),
+        action: Action::Cluster(Box::new(action)),
+        filters: base.filters.clone(),
+        matched: base.matched,
+        weight: None,
+        request_headers: base.request_headers.clone(),
+        response_headers: base.response_headers.clone(),
     }
 }

@@ -116,6 +116,7 @@ pub(super) fn compile(
         tls: tls_context.map(|pb::route_match::TlsContextMatchOptions { presented, validated }| {
             TlsCondition { presented, validated }
         }),
+        no_specifier: false,
     };
     Some(Compiled { path, conditions })
 }

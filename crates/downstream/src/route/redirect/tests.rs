@@ -99,6 +99,6 @@ fn a_path_that_a_rewrite_left_without_its_slash_gets_one() {
 #[test]
 fn require_tls_keeps_the_port() {
     let mut out = Vec::new();
-    tls_location(&head("tls.com:80", "http", "/a?b"), &mut out);
+    write_tls_url(&head("tls.com:80", "http", "/a?b"), &mut out);
     assert_eq!(out, b"https://tls.com:80/a?b");
 }

@@ -163,8 +163,8 @@ virtual_hosts:
         head.headers.set(Known::Authority, host.as_bytes());
         head.headers.set(Known::XForwardedProto, proto.as_bytes());
         match find(&table, &head, 0) {
+            Found::Route(route) if matches!(route.action, Action::ToTls) => "tls",
             Found::Route(_) => "route",
-            Found::RedirectToTls(_) => "tls",
             Found::NoRoute(_) => "no route",
             Found::NoVirtualHost => "no host",
         }

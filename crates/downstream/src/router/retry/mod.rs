@@ -212,6 +212,11 @@ impl RetryState {
         (Decision::Retry(Duration::from_millis(least + around.rng.below(least / 2))), false)
     }
 
+    /// Whether another try asks anew who its cluster is.
+    pub(super) fn refreshes_cluster(&self) -> bool {
+        self.policy.refresh_cluster
+    }
+
     /// A host was picked for an attempt.
     pub(super) fn attempted(&mut self, host: &Rc<Host>) {
         if !self.policy.host_predicates.is_empty() || self.policy.priority.is_some() {

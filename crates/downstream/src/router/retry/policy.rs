@@ -133,6 +133,8 @@ pub struct RetryPolicy {
     pub(super) priority: Option<Arc<dyn RetryPriority>>,
     /// `host_selection_retry_max_attempts`
     pub(super) host_attempts: u32,
+    /// `refresh_cluster_on_retry`
+    pub(super) refresh_cluster: bool,
 }
 
 impl Default for RetryPolicy {
@@ -149,6 +151,7 @@ impl Default for RetryPolicy {
             request_headers: Box::default(),
             host_predicates: Box::default(),
             priority: None,
+            refresh_cluster: false,
             host_attempts: 1,
         }
     }
@@ -209,6 +212,7 @@ impl RetryPolicy {
             retriable_headers,
             retriable_request_headers,
             retry_options_predicates,
+            refresh_cluster_on_retry,
         } = message;
         if let Some(extension) = retry_options_predicates.first() {
             // Neither Envoy nor nuncio has any.
@@ -261,6 +265,7 @@ impl RetryPolicy {
             request_headers: request_headers?.into(),
             host_predicates: host_predicates?.into(),
             priority,
+            refresh_cluster: refresh_cluster_on_retry,
             host_attempts: if attempts == 0 { 1 } else { attempts },
         }))
     }

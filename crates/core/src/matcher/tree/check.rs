@@ -1,0 +1,75 @@
+//! What a predicate asks of one value: a text, or one of `envoy.extensions.matching.input_matchers`.
+
+use super::{NotYet, Value, Vocabulary};
+use crate::config::{CompileContext, type_name};
+use crate::matcher::{StringMatcher, ValueMatcher};
+use crate::runtime::{Runtime, RuntimeFraction};
+use crate::xx_hash::xx_hash64;
+use nuncio_proto::pb::envoy::extensions::matching::input_matchers as pb;
+use pb::consistent_hashing::v3::ConsistentHashing;
+use pb::metadata::v3::Metadata;
+use pb::runtime_fraction::v3::RuntimeFraction as HashedFraction;
+use prost::Name;
+use prost_types::Any;
+
+#[derive(Debug)]
+pub(super) enum Check {
+    /// `value_match`
+    Text(StringMatcher),
+    /// `ConsistentHashing`: the text's hash modulo `modulo` is at least `threshold`.
+    Hash { threshold: u32, modulo: u32, seed: u64 },
+    /// `RuntimeFraction`: the text's hash hits.
+    Fraction { fraction: RuntimeFraction, runtime: Runtime, seed: u64 },
+    /// `Metadata`
+    Datum { value: ValueMatcher, invert: bool },
+}
+
+impl Check {
+    /// A `custom_match`. `None`: refused, with the reason in `cx`.
+    pub(super) fn compile(any: &Any, vocabulary: &impl Vocabulary, cx: &CompileContext<'_>) -> Option<Self> {
+        let kind = type_name(&any.type_url);
+        if kind == ConsistentHashing::full_name() {
+            let ConsistentHashing { threshold, modulo, seed } = cx.unpack(any)?;
+            if threshold > modulo {
+                cx.error(format!("threshold cannot be greater than modulo: {threshold} > {modulo}"));
+                return None;
+            }
+            return Some(Self::Hash { threshold, modulo, seed });
+        }
+        if kind == HashedFraction::full_name()
+            && let Some(runtime) = vocabulary.runtime()
+        {
+            let HashedFraction { runtime_fraction, seed } = cx.unpack(any)?;
+            let fraction = RuntimeFraction::compile(&runtime_fraction.unwrap_or_default());
+            return Some(Self::Fraction { fraction, runtime: runtime.clone(), seed });
+        }
+        if kind == Metadata::full_name() {
+            let Metadata { value, invert } = cx.unpack(any)?;
+            let value = ValueMatcher::compile(&value.unwrap_or_default(), &cx.field("value"))?;
+            return Some(Self::Datum { value, invert });
+        }
+        cx.unsupported(format!("the input matcher {} is not built here", any.type_url));
+        None
+    }
+
+    /// Whether the value is one that it asks for; one of another kind never is.
+    pub(super) fn holds(&self, value: &Value<'_>) -> Result<bool, NotYet> {
+        let text = match value {
+            Value::Unknown => return Err(NotYet),
+            Value::Absent => return Ok(false),
+            Value::Datum(datum) => {
+                let Self::Datum { value, invert } = self else { return Ok(false) };
+                return Ok(value.matches(*datum) != *invert);
+            }
+            Value::Text(text) => text.as_bytes(),
+        };
+        Ok(match self {
+            Self::Text(matcher) => matcher.matches(text),
+            Self::Hash { threshold, modulo, seed } => xx_hash64(text, *seed)
+                .checked_rem(u64::from(*modulo))
+                .is_some_and(|n| n >= u64::from(*threshold)),
+            Self::Fraction { fraction, runtime, seed } => fraction.enabled(runtime, xx_hash64(text, *seed)),
+            Self::Datum { .. } => false,
+        })
+    }
+}
