@@ -18,6 +18,7 @@ pub mod runtime;
 pub mod source;
 pub mod stats;
 pub mod stream_info;
+pub mod trace;
 pub mod why;
 pub mod xx_hash;
 

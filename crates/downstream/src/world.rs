@@ -5,6 +5,7 @@ use crate::listener::{AnyListenerFilterFactory, Reachable};
 use crate::network::AnyNetworkFilterFactory;
 use crate::route::RouteFeeds;
 use crate::router::retry::RetryPlugins;
+use crate::tracing::{AnyTracerFactory, TracerConfig};
 use nuncio_core::access_log::AccessLogFactories;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::registry::Table;
@@ -50,6 +51,10 @@ pub struct CompileEnv<'a> {
     pub route_feeds: &'a RouteFeeds,
     /// What may be plugged into retries.
     pub retry_plugins: &'a RetryPlugins,
+    /// Providers of traces by the full name of their configuration message.
+    pub tracers: &'a Table<dyn AnyTracerFactory>,
+    /// The provider of connection managers whose `tracing` names none (the bootstrap's `tracing`).
+    pub default_tracer: Option<&'a Arc<dyn TracerConfig>>,
     /// Whether a cluster of that name is configured.
     pub cluster_exists: &'a dyn Fn(&str) -> bool,
     /// The configured cluster whose name is most like this one, where one is.
@@ -60,6 +65,8 @@ pub struct CompileEnv<'a> {
     pub node_cluster: &'a str,
     /// `node.id`, for `add_user_agent`.
     pub node_id: &'a str,
+    /// `node.locality.zone`
+    pub zone: &'a str,
     /// This machine's first address that is not loopback.
     pub own_address: std::net::IpAddr,
 }

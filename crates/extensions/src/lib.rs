@@ -9,6 +9,7 @@ pub mod network;
 mod rbac;
 pub mod retry;
 mod token_bucket;
+pub mod tracers;
 
 use nuncio_core::access_log::AnyAccessLogFactory;
 use nuncio_core::registry::{DuplicateFactory, Table};
@@ -20,6 +21,7 @@ use nuncio_downstream::router::retry::{
     AnyRetryPluginFactory, RetryHostPredicate, RetryPlugins, RetryPriority,
 };
 use nuncio_downstream::tcp_proxy::TcpProxyFactory;
+use nuncio_downstream::tracing::AnyTracerFactory;
 use nuncio_upstream::dns_cache::DnsCaches;
 use std::sync::Arc;
 
@@ -218,4 +220,15 @@ pub fn retry_plugins() -> Result<RetryPlugins, DuplicateFactory> {
             Box::new(retry::previous_priorities::PreviousPrioritiesFactory) as Priority,
         )])?,
     })
+}
+
+/// Providers of traces, sorted by message name.
+///
+/// # Errors
+/// Two factories of one message.
+pub fn tracers() -> Result<Table<dyn AnyTracerFactory>, DuplicateFactory> {
+    Table::new(vec![(
+        "envoy.config.trace.v3.ZipkinConfig",
+        Box::new(tracers::zipkin::ZipkinFactory) as Box<dyn AnyTracerFactory>,
+    )])
 }

@@ -20,6 +20,7 @@ use nuncio_proto::pb::envoy::config::bootstrap::v3::bootstrap::application_log_c
 use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
 use nuncio_proto::pb::envoy::config::overload::v3::{OverloadManager, ResourceMonitor, resource_monitor};
+use nuncio_proto::pb::envoy::config::trace::v3::{Tracing, tracing::Http as TracingProvider};
 use nuncio_proto::pb::envoy::extensions::regex_engines::v3::GoogleRe2;
 use nuncio_proto::pb::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
 use nuncio_upstream::host::Locality;
@@ -55,6 +56,8 @@ pub struct BootstrapConfig {
     pub cds: Option<FileSource>,
     /// The cluster that this process is a host of (`cluster_manager.local_cluster_name`).
     pub local_cluster: Option<Arc<str>>,
+    /// The provider of traces of connection managers that name none (`tracing.http`), to be compiled with the listeners.
+    pub tracing: Option<TracingProvider>,
     /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
     pub defer_stats: bool,
 }
@@ -121,6 +124,7 @@ impl BootstrapConfig {
             stats_server_version_override,
             overload_manager,
             cluster_manager,
+            tracing,
         } = message;
         let pb::ClusterManager { local_cluster_name } = cluster_manager.unwrap_or_default();
         let local_cluster: Option<Arc<str>> =
@@ -183,6 +187,7 @@ impl BootstrapConfig {
             connection_limit: connection_limit?,
             cds: cds?,
             local_cluster,
+            tracing: tracing.and_then(|Tracing { http }| http),
             defer_stats: enable_deferred_creation_stats,
         })
     }

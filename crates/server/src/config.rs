@@ -19,6 +19,7 @@ use nuncio_downstream::listener::ListenerConfig;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::retry::RetryPlugins;
+use nuncio_downstream::tracing::{AnyTracerFactory, TracerConfig, compile_provider};
 use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::access_log::{FlushOptions, LogFiles};
 use nuncio_net::tls::{SecretKind, TlsManager};
@@ -250,9 +251,14 @@ fn compile(
     if let Some(config) = &mut config {
         config.node.extensions = built;
     }
-    let (surroundings, log_files) = Surroundings::new(options, extensions, tls, (runtime, &node), sink);
+    let (mut surroundings, log_files) = Surroundings::new(options, extensions, tls, (runtime, &node), sink);
     let exists = |name: &str| names_lost || names.contains(name);
     let near = |name: &str| nearest(name, names.iter().copied());
+    if let Some(provider) = config.as_ref().and_then(|c| c.tracing.as_ref()) {
+        let cx = cx.field("tracing");
+        surroundings.default_tracer =
+            compile_provider(provider, &cx.field("http"), &surroundings.env(&exists, &near));
+    }
     let env = surroundings.env(&exists, &near);
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
     if let Some(who) = surroundings.wants_node(&compiled_clusters, config.as_ref()) {
@@ -293,9 +299,12 @@ pub struct Surroundings {
     listener_filters: Table<dyn AnyListenerFilterFactory>,
     access_logs: AccessLogFactories,
     retry_plugins: RetryPlugins,
+    tracers: Table<dyn AnyTracerFactory>,
+    default_tracer: Option<Arc<dyn TracerConfig>>,
     runtime: Runtime,
     node_cluster: String,
     node_id: String,
+    zone: String,
     own_address: IpAddr,
     unsupported: nuncio_core::config::Unsupported,
 }
@@ -314,6 +323,7 @@ impl Surroundings {
             listener_filters,
             access_logs,
             retry_plugins,
+            tracers,
             log_files,
             dns_caches,
         } = extensions;
@@ -326,9 +336,12 @@ impl Surroundings {
             listener_filters,
             access_logs: AccessLogFactories::new(access_logs, runtime.clone()),
             retry_plugins,
+            tracers,
+            default_tracer: None,
             runtime,
             node_cluster: node.cluster.clone(),
             node_id: node.id.clone(),
+            zone: node.zone.clone(),
             own_address: own_address(options.local_address_ip_version),
             unsupported: sink.unsupported(),
         };
@@ -352,8 +365,11 @@ impl Surroundings {
             nearest_cluster,
             route_feeds: &self.route_feeds,
             retry_plugins: &self.retry_plugins,
+            tracers: &self.tracers,
+            default_tracer: self.default_tracer.as_ref(),
             node_cluster: &self.node_cluster,
             node_id: &self.node_id,
+            zone: &self.zone,
             own_address: self.own_address,
         }
     }
@@ -412,6 +428,7 @@ pub struct Extensions {
     listener_filters: Table<dyn AnyListenerFilterFactory>,
     access_logs: Table<dyn AnyAccessLogFactory>,
     retry_plugins: RetryPlugins,
+    tracers: Table<dyn AnyTracerFactory>,
     log_files: Arc<LogFiles>,
     dns_caches: DnsCaches,
 }
@@ -434,6 +451,7 @@ impl Extensions {
             listener_filters: nuncio_extensions::listener_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,
             retry_plugins: nuncio_extensions::retry_plugins()?,
+            tracers: nuncio_extensions::tracers()?,
             log_files,
             dns_caches,
         })
@@ -448,6 +466,7 @@ impl Extensions {
             .chain(self.listener_filters.names())
             .chain(self.access_logs.names())
             .chain(self.retry_plugins.names())
+            .chain(self.tracers.names())
             .collect();
         names.sort_unstable();
         names.into_iter()

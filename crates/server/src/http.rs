@@ -101,10 +101,13 @@ impl Site {
             runtime: &runtime,
             route_feeds: &RouteFeeds::default(),
             retry_plugins: &RetryPlugins::default(),
+            tracers: &Table::default(),
+            default_tracer: None,
             cluster_exists: &|_| false,
             nearest_cluster: &|_| None,
             node_cluster: "",
             node_id: "",
+            zone: "",
             own_address: Ipv4Addr::LOCALHOST.into(),
         };
         Self::compile(

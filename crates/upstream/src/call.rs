@@ -4,6 +4,7 @@ use crate::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use crate::outlier::Outcome;
 use crate::pool::{Checkout, Exchange, UpstreamEvent};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_core::stream_info::{HostInfo, UpstreamConnectionInfo};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -41,6 +42,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The trailers.
     pub trailers: HeaderMap,
+    /// Which host gave it, and over which connection.
+    pub from: Option<(Rc<HostInfo>, Rc<UpstreamConnectionInfo>)>,
 }
 
 impl Call<'_> {
@@ -94,7 +97,8 @@ impl Call<'_> {
         if let Some(body) = self.body {
             up.encode_data(body, true);
         }
-        let (answer, whole) = self.read(&mut up, sending).await;
+        let (mut answer, whole) = self.read(&mut up, sending).await;
+        answer.from = Some((host.info(), Rc::clone(up.connection())));
         if sending.is_some_and(|s| s.over.get() == Some(Err(GivenUp))) {
             return Err(NoAnswer);
         }

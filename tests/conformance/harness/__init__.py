@@ -26,6 +26,7 @@ from .net import LOCAL_IP, free_port
 from .normalise import UUID
 from .registry import CASES, HERE, case, load_cases
 from .tls import certs, cleanup_certs
+from .traces import Collector, Names
 from .upstream import Up, UpConn
 
 # Broken connections are what these cases are about; asyncio's own reports of them are noise.

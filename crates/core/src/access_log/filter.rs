@@ -179,7 +179,7 @@ impl LogFilter {
             Self::StatusCode(comparison) => comparison.holds(u64::from(cx.info.response_code.unwrap_or(0))),
             Self::Duration(comparison) => comparison.holds(cx.duration().as_millis() as u64),
             Self::NotHealthCheck => !cx.info.health_check,
-            Self::Traceable => cx.info.traceable && !cx.info.health_check,
+            Self::Traceable => cx.info.is_traced() && !cx.info.health_check,
             Self::Runtime { fraction, independent, runtime } => {
                 let of_request = if *independent { None } else { request_number(cx.request) };
                 fraction.enabled(runtime, of_request.unwrap_or(cx.info.random))

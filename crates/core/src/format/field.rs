@@ -153,7 +153,14 @@ const TEXTS: &[(&str, Text)] = &[
     ("RESPONSE_FLAGS", |cx, out| write_flags(cx, ResponseFlag::short, out)),
     ("RESPONSE_FLAGS_LONG", |cx, out| write_flags(cx, ResponseFlag::long, out)),
     ("ROUTE_NAME", |cx, out| put_named(&cx.info.route_name, out)),
+    ("SPAN_ID", |cx, out| {
+        let id = cx.info.span.as_ref().and_then(|span| span.context.span_id());
+        id.map(|id| write!(out, "{id}")).is_some()
+    }),
     ("STREAM_ID", |cx, out| put(cx.request.and_then(|r| r.get(Known::XRequestId)), out)),
+    ("TRACE_ID", |cx, out| {
+        cx.info.span.as_ref().map(|span| write!(out, "{}", span.context.trace_id())).is_some()
+    }),
     ("UNIQUE_ID", write_unique_id),
     ("UPSTREAM_CLUSTER", |cx, out| put(cluster(cx).map(|c| c.observability_name.as_bytes()), out)),
     ("UPSTREAM_CLUSTER_RAW", |cx, out| put(cluster(cx).map(|c| c.name.as_bytes()), out)),
@@ -227,15 +234,13 @@ const NUMBERS: &[(&str, Number)] = &[
     ("UPSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.wire_sent)),
 ];
 
-/// What Envoy prints `-` for without tracing, and what is not known of secured connections.
+/// What is not known of secured connections, and what Envoy prints `-` for wherever it can be asked.
 const ABSENT: &[&str] = &[
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_TLS_SESSION_ID",
     "ROUNDTRIP_DURATION",
-    "SPAN_ID",
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
-    "TRACE_ID",
     "UPSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_TLS_SESSION_ID",
 ];

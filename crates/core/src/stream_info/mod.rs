@@ -13,6 +13,7 @@ pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
 pub use upstream::{ClusterInfo, HostInfo, UpstreamConnectionInfo, UpstreamInfo};
 
 use crate::address::Address;
+use crate::trace::{Span, TraceReason};
 use nuncio_codec::head::Version;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -177,8 +178,10 @@ pub struct StreamInfo {
     pub made_grpc: bool,
     /// The client is internal by `internal_address_config`.
     pub internal: bool,
-    /// The request is one that a tracer would take up; the traceable log filter reads it.
-    pub traceable: bool,
+    /// Whether a tracer would take the request up, and why, once that is decided; the traceable log filter reads it.
+    pub trace_reason: Option<TraceReason>,
+    /// Its span, where there is a tracer.
+    pub span: Option<Box<Span>>,
     /// Dynamic metadata and filter state, once somebody sets them.
     pub state: Option<Box<state::State>>,
     /// The port that was stripped from the host; CONNECT gets it back on its way upstream.
@@ -212,10 +215,37 @@ impl StreamInfo {
             health_check: false,
             made_grpc: false,
             internal: false,
-            traceable: false,
+            trace_reason: None,
+            span: None,
             state: None,
             connect_port: None,
         }
+    }
+
+    /// No stream at all: what formats are given where only the process can be asked.
+    pub fn none(now: Instant, wall: SystemTime) -> Self {
+        let nowhere = Address::Pipe("".into());
+        let connection = ConnectionInfo {
+            id: 0,
+            local: nowhere.clone(),
+            direct_local: nowhere.clone(),
+            direct_remote: nowhere.clone(),
+            remote: nowhere,
+            requested_server_name: None,
+            listener: "".into(),
+            filter_chain: "".into(),
+            tls: None,
+            accepted: now,
+            listener_metadata: None,
+            filter_chain_metadata: None,
+            state: ConnectionState::default(),
+        };
+        Self::new(now, wall, Rc::new(connection), 0)
+    }
+
+    /// The request was chosen to be traced.
+    pub fn is_traced(&self) -> bool {
+        self.trace_reason.is_some_and(|reason| reason != TraceReason::NotTraceable)
     }
 
     /// The trusted client address.

@@ -417,6 +417,12 @@ impl HcmConfig {
             env.runtime,
             &cx.field("local_reply_config"),
         );
+        let tracing = match tracing {
+            Some(message) => {
+                TracingConfig::compile(message, listener.outbound, &cx.field("tracing"), env).map(Some)
+            }
+            None => Some(None),
+        };
         let (h1, header_case, _) = h1?;
         Some(Self {
             places: FieldPlaces::new(cx, EXPLAINED),
@@ -442,7 +448,7 @@ impl HcmConfig {
             max_requests_per_connection: max_requests_per_connection.filter(|n| *n > 0).map(u64::from),
             buffer_limit: listener.buffer_limit as usize,
             proxy_100_continue,
-            tracing: tracing.map(|message| TracingConfig::compile(message, listener.outbound)),
+            tracing: tracing?,
         })
     }
 }

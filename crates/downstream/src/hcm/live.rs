@@ -13,6 +13,7 @@ use crate::filter::{Chain, ChainConfig, LiveChain};
 use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::route::{ApartStats, Route, RouteTable, Routes};
+use crate::tracing::Tracer;
 use crate::world::World;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ConnectionInfo;
@@ -78,6 +79,8 @@ pub struct Hcm {
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
     pub(crate) tracing_stats: Option<Scope<TracingStats>>,
+    /// Who takes the spans of its requests.
+    pub(crate) tracer: Option<Rc<dyn Tracer>>,
     h2_codec_stats: OnceCell<Scope<Http2CodecStats>>,
     slots: RefCell<Vec<StreamSlot>>,
     h2_slots: RefCell<Vec<H2Slot>>,
@@ -164,6 +167,7 @@ impl Hcm {
             listener_stats: registry.scope(&format!("{}{}", config.listener_stat_prefix, config.stat_prefix)),
             codec_stats: registry.scope("http1."),
             world: Rc::clone(world),
+            tracer: config.tracing.as_ref().and_then(|tracing| tracing.start(world)),
             config,
             draining,
             responder,

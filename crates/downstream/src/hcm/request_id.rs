@@ -7,6 +7,7 @@ pub use sampling::Sampling;
 
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::rng::Rng;
+use nuncio_core::trace::TraceReason;
 
 /// How long a UUID's text is.
 const LEN: usize = 36;
@@ -62,19 +63,6 @@ impl RequestIds {
             headers.set(Known::XRequestId, &uuid(rng.next(), rng.next()));
         }
     }
-}
-
-/// Why a request is traced, or that it is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TraceReason {
-    /// It is not.
-    NotTraceable,
-    /// The sampling chose it.
-    Sampling,
-    /// `x-envoy-force-trace`, or the service asked for it.
-    ServiceForced,
-    /// `x-client-trace-id`.
-    ClientForced,
 }
 
 /// The reason that an id carries; `None` for what is no UUID of this kind.

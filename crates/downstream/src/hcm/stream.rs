@@ -10,6 +10,7 @@ use super::local_reply::{LocalReply, ReplyBody};
 use super::{Hcm, Routing};
 use crate::filter::Chain;
 use crate::route::{Apart, ApartStats, Followed, Route};
+use crate::tracing;
 use crate::why;
 use nuncio_codec::h1::RequestError;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead, Version};
@@ -543,6 +544,12 @@ impl<D: Downstream> Stream<D> {
             Some(Version::Http2) => stats.downstream_rq_http2_total.inc(),
             _ => stats.downstream_rq_http1_total.inc(),
         }
+        if self.info.span.is_some() {
+            tracing::finish(&mut self);
+        }
+        if self.hcm.config.tracing.is_some() {
+            self.hcm.tracing_stats.iter().for_each(|stats| tracing::count(stats, &self.info));
+        }
         let Self { down, mut heads, hcm, info, again, filters, .. } = self;
         if let Some(filters) = filters {
             filters.give_back();
@@ -559,7 +566,7 @@ impl<D: Downstream> Stream<D> {
         // What the request policy found out holds on, and what came of the body counts again.
         next.info.remote = info.remote;
         next.info.internal = info.internal;
-        next.info.traceable = info.traceable;
+        next.info.trace_reason = info.trace_reason;
         next.info.bytes_received = info.bytes_received;
         next.again = again;
         next
@@ -592,5 +599,8 @@ impl<D: Downstream> Stream<D> {
         let elapsed = self.hcm.world.worker.since(self.info.start);
         stats.downstream_rq_time.record(elapsed.as_millis() as u64);
         self.log(LogType::DownstreamEnd, now);
+        if self.info.span.is_some() {
+            tracing::finish(self);
+        }
     }
 }

@@ -117,6 +117,8 @@ pub struct MirrorPolicy {
     pub suffix: bool,
     /// `host_rewrite_literal`
     pub host: Option<Box<str>>,
+    /// `trace_sampled`: whether copies' spans are exported, where that is not as with the request.
+    pub sampled: Option<bool>,
 }
 
 /// A limit that may be switched off.

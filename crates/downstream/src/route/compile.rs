@@ -409,7 +409,10 @@ fn route(
         .then(|| scope.scope.stat_prefixes.number(format!("vhost.{}.route.{stat_prefix}.", scope.host.name)));
     let base = Route {
         stats,
-        tracing: tracing.map(|message| Arc::new(RouteTracing::compile(message))),
+        tracing: match tracing {
+            Some(message) => Some(Arc::new(RouteTracing::compile(message, &cx.field("tracing"))?)),
+            None => None,
+        },
         decorator: decorator.map(|message| Arc::new(Decorator::compile(message))),
         place: cx.place(),
         name: name.as_str().into(),

@@ -14,6 +14,7 @@ use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Heads, Stream};
 use crate::hcm::upgrade;
 use crate::route::{HostChoice, is_grpc, set_authority};
+use crate::tracing::upstream::{self as tracing, AttemptSpan};
 use crate::why::{self, Fault};
 use nuncio_codec::head::{Known, ResponseHead};
 use nuncio_core::stream_info::ResponseFlag;
@@ -29,6 +30,7 @@ use std::time::UNIX_EPOCH;
 /// Leads the request to the cluster and its response to the client.
 pub(super) async fn run<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> End {
     let end = drive(stream, flight).await;
+    flight.end_all(stream);
     flight.replay.release(stream.hcm.world.worker.buffers());
     end
 }
@@ -47,11 +49,11 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
             },
             Turn::Failed(failure) => Some(*failure),
             Turn::Redirected | Turn::Rehearsed => {
-                flight.attempts.clear();
+                flight.end_all(stream);
                 return End::Complete;
             }
             Turn::Reply(reply) => {
-                flight.attempts.clear();
+                flight.end_all(stream);
                 return stream.reply_instead(*reply).await;
             }
         };
@@ -83,11 +85,11 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
             Pumped::Alarm(Alarm::PerTryIdle(at)) => Turn::failed(timeouts::per_try_idle(stream, flight, at)),
             Pumped::Timeout(Timeout::Route) => return timeouts::route(stream, flight).await,
             Pumped::Timeout(timeout) => {
-                flight.attempts.clear();
+                flight.end_all(stream);
                 return stream.timed_out(timeout).await;
             }
             Pumped::Downstream(error) => {
-                flight.attempts.clear();
+                flight.end_all(stream);
                 return stream.downstream_failed(*error).await;
             }
             Pumped::Filter(reply) => Turn::Reply(reply),
@@ -293,6 +295,13 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         rehearse::tell(&script, stream, flight, &host);
         return Turn::Rehearsed;
     }
+    let span = match &stream.info.span {
+        None => None,
+        Some(_) => {
+            let cluster = flight.cluster.info();
+            AttemptSpan::begin(stream, cluster, &host, flight.config.start_child_span)
+        }
+    };
     let now = stream.now();
     stream.info.timings.upstream_pool_begin = Some(now);
     let request = &stream.heads.request;
@@ -314,12 +323,16 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         Ok(Checkout::Ready(up)) => (Step::Live(up), true),
         Ok(Checkout::Wait(pending)) => (Step::Waiting(pending), false),
         Err(error) => {
+            if let Some(mut span) = span {
+                span.broke(error.reason());
+                span.end(stream);
+            }
             let at = flight.attempts.len();
             flight.failed_host = Some(host);
             return Turn::failed(Failure::pool((!error.names_host()).then_some(at), error));
         }
     };
-    flight.attempts.push(Attempt::new(host, step, now));
+    flight.attempts.push(Attempt::new(host, step, now, span));
     if ready {
         let at = flight.attempts.len() - 1;
         return connected(stream, flight, at);
@@ -339,6 +352,11 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     attempt.host.report(Outcome::Connected);
     let secured = up.connection().tls.is_some();
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, secured);
+    if stream.info.span.is_some() {
+        let protocol = up.connection().protocol;
+        attempt.span.iter_mut().for_each(|span| span.connected(protocol));
+        tracing::inject(stream, attempt.span.as_deref());
+    }
     stream.begin_upstream();
     stream.count_apart(|apart| apart.upstream_rq_total.inc());
     let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
@@ -369,6 +387,9 @@ fn rewrite_host_automatically<D>(stream: &mut Stream<D>, flight: &Flight<'_>, ho
 /// A response's head came: another try, or stats, headers, filters, and on to the client.
 fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize, end_stream: bool) -> Turn {
     flight.charge(at).report_response(stream);
+    if let Some(span) = flight.span(at) {
+        span.answered(stream.heads.response.status, stream.now());
+    }
     if stream.heads.response.headers.contains(Known::XEnvoyImmediateHealthCheckFail)
         && let Some(attempt) = flight.attempts.get(at)
     {
@@ -387,7 +408,7 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
     if stream.upgrading && !upgrade::switches(&stream.heads.response, &stream.heads.request) {
         why::refused_upgrade(stream, &flight.cluster, &stream.heads.response);
     }
-    flight.settle_on(at);
+    flight.settle_on(stream, at);
     let end_stream = refuse_websocket(stream) || end_stream;
     if let Err(reply) = respond(stream, flight, end_stream) {
         return Turn::reply(reply);
@@ -405,7 +426,7 @@ fn response_is_retried<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fligh
     let status = stream.heads.response.status;
     if hedged {
         // Another try was begun in its stead already.
-        return wanted && pass_over(flight, at);
+        return wanted && pass_over(stream, flight, at);
     }
     match decide(stream, flight, wanted, true) {
         Decision::Retry(delay) => {
@@ -416,11 +437,11 @@ fn response_is_retried<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fligh
         Decision::No => false,
         Decision::Overflow => {
             retries_overflow(stream, flight);
-            pass_over(flight, at)
+            pass_over(stream, flight, at)
         }
         Decision::LimitExceeded => {
             stream.info.flags.set(ResponseFlag::UpstreamRetryLimitExceeded);
-            pass_over(flight, at)
+            pass_over(stream, flight, at)
         }
     }
 }
@@ -433,12 +454,12 @@ pub(super) fn retries_overflow<D: Downstream>(stream: &mut Stream<D>, flight: &F
 }
 
 /// A bad answer is dropped while others may still come; `false` where none may.
-fn pass_over(flight: &mut Flight<'_>, at: usize) -> bool {
+fn pass_over<D: Downstream>(stream: &Stream<D>, flight: &mut Flight<'_>, at: usize) -> bool {
     if flight.attempts.len() < 2 && flight.back_off.is_none() {
         return false;
     }
     flight.charge(at).host_error();
-    flight.end(at);
+    flight.end(stream, at);
     true
 }
 
@@ -476,7 +497,7 @@ pub(super) fn plan<D: Downstream>(
     because_of_timeout: TimeoutRetry,
 ) {
     if let Some(at) = at {
-        flight.end(at);
+        flight.end(stream, at);
     }
     flight.back_off = stream.now().checked_add(delay).map(|at| (at, because_of_timeout));
 }
@@ -526,8 +547,11 @@ async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>
     let charge = flight.charge(0);
     charge.sizes(stream, &flight.timeouts);
     charge.complete(stream);
-    flight.attempts.clear();
     stream.info.timings.upstream_rx_end = Some(stream.now());
+    if let Some(span) = flight.span(0) {
+        span.complete();
+    }
+    flight.end_all(stream);
     stream.settle().await
 }
 
@@ -579,6 +603,14 @@ async fn failed<D: Downstream>(
         FailureKind::Reset(reason) => reason,
         FailureKind::Timeout(_) | FailureKind::StreamDuration => ResetReason::LocalReset,
     };
+    if let Some(span) = at.and_then(|at| flight.span(at)) {
+        match kind {
+            FailureKind::NoHost => {}
+            FailureKind::Reset(reason) => span.broke(*reason),
+            FailureKind::Timeout(_) => span.timed_out(ResponseFlag::UpstreamRequestTimeout),
+            FailureKind::StreamDuration => span.timed_out(ResponseFlag::UpstreamMaxStreamDurationReached),
+        }
+    }
     let timed_out = matches!(kind, FailureKind::Timeout(_));
     if timed_out {
         flight.charge_failed(at).report(Outcome::TimedOut(flight.timeouts.status()));
@@ -617,7 +649,7 @@ async fn failed<D: Downstream>(
         reply.details = reply.details.replacen("_before_", "_after_", 1).into();
     }
     if stream.has_response() {
-        flight.attempts.clear();
+        flight.end_all(stream);
         return Some(
             break_off(stream, &reply, reason, timed_out || matches!(kind, FailureKind::StreamDuration)).await,
         );
@@ -628,13 +660,13 @@ async fn failed<D: Downstream>(
     }
     let reply = charge.with_attempts(stream, reply);
     if let Some(at) = at {
-        flight.end(at);
+        flight.end(stream, at);
     }
     if !timed_out && (!flight.attempts.is_empty() || flight.back_off.is_some()) {
         // Another attempt may still be answered.
         return None;
     }
-    flight.attempts.clear();
+    flight.end_all(stream);
     Some(stream.reply_from_route(reply, flight.route).await)
 }
 
@@ -676,6 +708,6 @@ async fn no_healthy_upstream<D: Downstream>(
     }
     charge.abort(stream, reply.status);
     let reply = charge.with_attempts(stream, reply);
-    flight.attempts.clear();
+    flight.end_all(stream);
     stream.reply_from_route(reply, flight.route).await
 }

@@ -14,6 +14,8 @@ pub struct RouterConfig {
     pub dynamic_stats: bool,
     /// `x-envoy-expected-rq-timeout-ms` of the request is its time limit and goes on as it came.
     pub respect_expected_rq_timeout: bool,
+    /// Each attempt has a span of its own (`start_child_span`).
+    pub start_child_span: bool,
     /// Steering headers whose malformed values are refused.
     pub strict_check_headers: Box<[Known]>,
 }
@@ -26,11 +28,13 @@ impl RouterConfig {
             dynamic_stats,
             respect_expected_rq_timeout,
             strict_check_headers,
+            start_child_span,
         } = message;
         Self {
             suppress_envoy_headers,
             dynamic_stats: dynamic_stats.unwrap_or(true),
             respect_expected_rq_timeout,
+            start_child_span,
             // The constraints name the five that are possible.
             strict_check_headers: strict_check_headers
                 .iter()

@@ -6,7 +6,10 @@ use super::replay::{Progress, Replay};
 use super::retry::RetryState;
 use super::shadow::Shadows;
 use super::timeouts::Timeouts;
+use crate::hcm::exchange::Downstream;
+use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, Route};
+use crate::tracing::upstream::AttemptSpan;
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::Unresolved;
 use nuncio_upstream::host::Host;
@@ -32,6 +35,8 @@ pub(super) struct Attempt {
     pub(super) hedged: bool,
     /// More waits for it than may.
     pub(super) backed_up: bool,
+    /// Its span, where attempts have some.
+    pub(super) span: Option<Box<AttemptSpan>>,
 }
 
 /// How far an attempt is.
@@ -46,7 +51,7 @@ pub(super) enum Step {
 
 impl Attempt {
     #[inline(always)]
-    pub(super) fn new(host: Rc<Host>, step: Step, now: Instant) -> Self {
+    pub(super) fn new(host: Rc<Host>, step: Step, now: Instant, span: Option<Box<AttemptSpan>>) -> Self {
         let progress = Progress::default();
         Self {
             host,
@@ -58,6 +63,15 @@ impl Attempt {
             last_event: now,
             hedged: false,
             backed_up: false,
+            span,
+        }
+    }
+
+    /// It is over: its span is, too.
+    #[inline]
+    fn end_span<D: Downstream>(&mut self, stream: &Stream<D>) {
+        if let Some(span) = self.span.take() {
+            span.end(stream);
         }
     }
 
@@ -167,10 +181,10 @@ impl Flight<'_> {
     }
 
     /// The response has begun: its attempt is the only one, and time limits on getting one are over.
-    pub(super) fn settle_on(&mut self, at: usize) {
+    pub(super) fn settle_on<D: Downstream>(&mut self, stream: &Stream<D>, at: usize) {
         if self.attempts.len() > 1 {
             self.attempts.swap(0, at);
-            self.attempts.truncate(1);
+            self.attempts.drain(1..).for_each(|mut other| other.end_span(stream));
         }
         if let Some(attempt) = self.attempts.first_mut() {
             (attempt.timed, attempt.answer_by) = (true, None);
@@ -220,10 +234,23 @@ impl Flight<'_> {
         self.charge_host(None)
     }
 
+    /// The span of an attempt, where it has one.
+    #[inline]
+    pub(super) fn span(&mut self, at: usize) -> Option<&mut AttemptSpan> {
+        self.attempts.get_mut(at)?.span.as_deref_mut()
+    }
+
     /// Ends an attempt: its connection is given back or closed.
-    pub(super) fn end(&mut self, at: usize) {
+    pub(super) fn end<D: Downstream>(&mut self, stream: &Stream<D>, at: usize) {
         if at < self.attempts.len() {
-            self.attempts.remove(at);
+            self.attempts.remove(at).end_span(stream);
         }
+    }
+
+    /// Ends all attempts.
+    #[inline]
+    pub(super) fn end_all<D: Downstream>(&mut self, stream: &Stream<D>) {
+        self.attempts.iter_mut().for_each(|attempt| attempt.end_span(stream));
+        self.attempts.clear();
     }
 }

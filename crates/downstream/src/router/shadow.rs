@@ -6,6 +6,7 @@
 use crate::hcm::exchange::{Downstream, RequestEvent};
 use crate::hcm::stream::{Stream, header_context};
 use crate::route::MirrorPolicy;
+use crate::tracing::upstream::CopySpan;
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_net::timer::LazyTimer;
@@ -76,7 +77,11 @@ impl Shadows {
             head.headers.set(Known::XEnvoyInternal, b"true");
             append_address(&mut head, own);
             let body = (!stream.request_complete).then(|| Rc::new(Body::new(limit, &cluster)));
-            send(world, Rc::clone(&cluster), head, body.clone(), timeout);
+            let span = match &stream.info.span {
+                Some(_) => CopySpan::begin(stream, &mut head.headers, policy.sampled),
+                None => None,
+            };
+            send(world, Rc::clone(&cluster), (head, body.clone()), timeout, span);
             copies.extend(body.map(|body| Shadow { cluster, body }));
         }
         (!copies.is_empty()).then(|| Box::new(Self(copies)))
@@ -181,9 +186,9 @@ impl BodySource for Body {
 fn send(
     world: &World,
     cluster: Rc<Cluster>,
-    head: RequestHead,
-    body: Option<Rc<Body>>,
+    (head, body): (RequestHead, Option<Rc<Body>>),
     timeout: Option<Duration>,
+    span: Option<CopySpan>,
 ) {
     let worker = Rc::clone(&world.worker);
     world.worker.spawn(async move {
@@ -196,8 +201,10 @@ fn send(
         });
         let mut complete = body.is_none().then(|| worker.now());
         let mut timer = LazyTimer::new();
+        let mut answer = None;
         let in_time = poll_fn(|cx| {
-            if copy.as_mut().poll(cx).is_ready() {
+            if let Poll::Ready(came) = copy.as_mut().poll(cx) {
+                answer = came.ok();
                 return Poll::Ready(true);
             }
             if complete.is_none() && body.as_ref().is_some_and(|body| body.is_complete()) {
@@ -208,6 +215,9 @@ fn send(
         });
         if !in_time.await {
             call::timed_out(&cluster);
+        }
+        if let Some(span) = span {
+            span.end(&worker, cluster.info(), answer.as_ref());
         }
     });
 }

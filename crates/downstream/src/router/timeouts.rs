@@ -242,12 +242,12 @@ pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fl
         charge.sizes(stream, &flight.timeouts);
     }
     if stream.response_started {
-        flight.attempts.clear();
+        flight.end_all(stream);
         stream.info.flags.set(ResponseFlag::UpstreamRequestTimeout);
         stream.info.details = Some(reply.details);
         return stream.abort().await;
     }
     let reply = flight.charge_nobody().with_attempts(stream, reply);
-    flight.attempts.clear();
+    flight.end_all(stream);
     stream.reply_from_route(reply, flight.route).await
 }

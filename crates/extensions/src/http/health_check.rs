@@ -155,6 +155,9 @@ impl HttpFilter for HealthCheckFilter {
             return Flow::Continue;
         }
         info.health_check = true;
+        if let Some(span) = &mut info.span {
+            span.context.sampled = false;
+        }
         let now = self.live.world.worker.now();
         let cached = self.live.config.cache.as_ref().and_then(|cache| cache.load(now));
         if self.live.config.pass_through

@@ -1,9 +1,10 @@
 //! Whether a request is traced: sampling and what forces it (`HttpConnectionManager.tracing`).
 
-use super::{RequestIds, TraceReason, sampling_number, set_trace_reason, trace_reason};
+use super::{RequestIds, sampling_number, set_trace_reason, trace_reason};
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::{Runtime, RuntimeFraction};
+use nuncio_core::trace::TraceReason;
 
 /// The three samplings of a connection manager, or of a route in their stead.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use crate::hcm::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use crate::hcm::stats::count_class;
 use crate::hcm::upgrade;
 use crate::route::Route;
+use crate::tracing;
 use nuncio_codec::head::{Known, Version};
 use nuncio_core::format::{FormatContext, LogType};
 use std::future::poll_fn;
@@ -138,7 +139,9 @@ impl<D: Downstream> Stream<D> {
         }
         hcm.config.policy.on_response(response, request, date.as_bytes());
         if let Some(tracing) = &hcm.config.tracing {
-            tracing.respond(&mut response.headers, self.operation.as_ref());
+            let (route, operation) = (self.route.as_ref(), self.operation.as_ref());
+            tracing.respond(&mut response.headers, &mut self.info, route, operation);
+            hcm.tracing_stats.iter().for_each(|stats| tracing::count(stats, &self.info));
         }
         if !received {
             hcm.stats.downstream_rq_response_before_rq_complete.inc();

@@ -80,6 +80,7 @@ pub(super) fn mirrors(
             disable_shadow_host_suffix_append,
             host_rewrite_literal,
             request_headers_mutations,
+            trace_sampled,
         } = message;
         let headers = OrderedMutations::compile(&request_headers_mutations, &cx, "request_headers_mutations");
         let cluster = match (cluster.is_empty(), cluster_header.is_empty()) {
@@ -108,6 +109,7 @@ pub(super) fn mirrors(
             headers: headers?,
             suffix: !disable_shadow_host_suffix_append,
             host: Some(host_rewrite_literal).filter(|h| !h.is_empty()).map(String::into_boxed_str),
+            sampled: trace_sampled,
         })
     }))?;
     Some((!policies.is_empty()).then(|| policies.into()))

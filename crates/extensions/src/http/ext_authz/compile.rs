@@ -139,7 +139,8 @@ fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<
         authorization_response,
         path_override,
     } = message;
-    let Some(HttpUri { timeout, http_upstream_type }) = server_uri else {
+    // The cluster says where the service is, the request's own host what it is called.
+    let Some(HttpUri { uri: _, timeout, http_upstream_type }) = server_uri else {
         cx.field("server_uri").error("the service's server_uri is not set");
         return None;
     };

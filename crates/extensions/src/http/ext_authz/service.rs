@@ -141,7 +141,7 @@ impl Service {
 
     /// What an answer means: 200 lets the request go on, 5xx is no answer, all else denies.
     fn verdict(&self, answer: Answer) -> Verdict {
-        let Answer { head, body, trailers: _ } = answer;
+        let Answer { head, body, trailers: _, from: _ } = answer;
         match head.status {
             200 => Verdict::Ok(self.allowed(&head.headers)),
             500..=599 => Verdict::Error,

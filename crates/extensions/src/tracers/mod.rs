@@ -1,0 +1,6 @@
+//! Providers of traces: who takes spans, in which words, and how they are sent.
+
+mod collector;
+mod flush;
+mod w3c;
+pub mod zipkin;
