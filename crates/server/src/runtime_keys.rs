@@ -8,7 +8,7 @@ use nuncio_core::runtime::features::{Effect, feature, names_a_feature};
 use nuncio_core::runtime::{Layer, Runtime};
 
 /// What keys begin with that Envoy reads and nothing here does.
-const UNBUILT: [&str; 2] = ["upstream.zone_routing.", "health_check.verify_cluster"];
+const UNBUILT: [&str; 1] = ["health_check.verify_cluster"];
 
 /// Numbers that Envoy keeps among its features.
 const NUMBERS: [&str; 5] = [
@@ -132,7 +132,7 @@ mod tests {
             ("envoy.features.fail_on_any_deprecated_feature", "true", Verdict::Unbuilt),
             ("outlier_detection.consecutive_5xx", "2", Verdict::Taken),
             ("re2.max_program_size.error_level", "2", Verdict::Taken),
-            ("upstream.zone_routing.enabled", "0", Verdict::Unbuilt),
+            ("upstream.zone_routing.enabled", "0", Verdict::Taken),
             ("circuit_breakers.c.default.max_requests", "2", Verdict::Taken),
             ("circuit_breakers.c.default.retry_budget.budget_percent", "2", Verdict::Unbuilt),
         ] {

@@ -16,6 +16,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
 
 /// The namespace of metadata that concerns balancing.
 pub const LB_NAMESPACE: &str = "envoy.lb";
@@ -179,6 +180,8 @@ pub struct HostShared {
     /// Its place among its cluster's hosts, for workers to find what is theirs of it; beyond all of them until it is
     /// published.
     place: AtomicU32,
+    /// Since when it is well, where its cluster starts hosts slowly.
+    well_since: OnceLock<Box<Mutex<Option<Instant>>>>,
 }
 
 impl HostShared {
@@ -188,7 +191,20 @@ impl HostShared {
         let (weight, priority) = (AtomicU32::new(spec.weight), AtomicU32::new(spec.priority));
         let (active, moved, outlier) = (AtomicU32::new(0), OnceLock::new(), OnceLock::new());
         let (metadata, counters, place) = (OnceLock::new(), Mutex::default(), AtomicU32::new(u32::MAX));
-        Arc::new(Self { spec, weight, priority, metadata, health, active, moved, outlier, counters, place })
+        let well_since = OnceLock::new();
+        Arc::new(Self {
+            spec,
+            weight,
+            priority,
+            metadata,
+            health,
+            active,
+            moved,
+            outlier,
+            counters,
+            place,
+            well_since,
+        })
     }
 
     /// Whether an endpoint that is named now is this host: it listens and is checked at the same addresses, and stands
@@ -230,6 +246,16 @@ impl HostShared {
 
     pub(crate) fn set_place(&self, place: u32) {
         self.place.store(place, Relaxed);
+    }
+
+    /// Since when it is well, where somebody has noted that.
+    pub(crate) fn well_since(&self) -> Option<Instant> {
+        *self.well_since.get()?.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_well_since(&self, at: Option<Instant>) {
+        let since = self.well_since.get_or_init(Box::default);
+        *since.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// What `read` makes of a value that concerns balancing, where its metadata has it.

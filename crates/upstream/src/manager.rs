@@ -250,7 +250,7 @@ impl ClusterManager {
             connector,
         });
         for cluster in clusters {
-            manager.apply(Update::Cluster(cluster));
+            manager.take(Update::Cluster(cluster));
         }
         let weak = Rc::downgrade(&manager);
         worker.spawn(async move {
@@ -338,9 +338,12 @@ impl ClusterManager {
         match update {
             Update::Cluster(shared) => {
                 let name = Arc::clone(&shared.config().name);
-                // Subsets and tables are counted from the start on.
+                // Subsets, tables and zones are counted, and new hosts noted, from the start on.
                 let lb = &shared.config().lb;
-                let counted = lb.subsets.is_some() || (self.worker.id() == 0 && is_hashing(&lb.policy));
+                let counted = lb.subsets.is_some()
+                    || lb.slow_start.is_some()
+                    || self.neighbours.local.name.is_some()
+                    || (self.worker.id() == 0 && is_hashing(&lb.policy));
                 let cluster = if counted { Entry::Live(self.live(shared)) } else { Entry::Unused(shared) };
                 // What it replaces closes its idle connections now; its running exchanges hold it till they end.
                 let old = self.clusters.borrow_mut().insert(name, cluster);

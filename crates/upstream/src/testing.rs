@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, ClusterConfig, LocalityEndpoints};
 use crate::health::{Check, HealthCheckConfig, Intervals, TcpCheck};
 use crate::host::{HealthFlags, HostSpec, Locality};
+use crate::lb::LocalCluster;
 use crate::manager::{ClusterManager, ClusterSet, ClusterSetConfig};
 use crate::pool::{ConnectFuture, Connector};
 use nuncio_core::address::Address;
@@ -116,11 +117,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(clusters: Vec<ClusterConfig>) -> Self {
+        Self::at(LocalCluster::default(), clusters)
+    }
+
+    /// As `new`, of a process that stands there.
+    pub(crate) fn at(local: LocalCluster, clusters: Vec<ClusterConfig>) -> Self {
         let registry = Registry::new();
-        let config = ClusterSetConfig {
-            clusters: clusters.into_iter().map(Arc::new).collect(),
-            ..ClusterSetConfig::default()
-        };
+        let config = ClusterSetConfig { clusters: clusters.into_iter().map(Arc::new).collect(), local };
         let mut set = ClusterSet::new(&config, &registry, &Runtime::default());
         let worker = Worker::new(0, Clock::following(now), Rng::seeded(7));
         let peers = Rc::new(Peers {

@@ -112,6 +112,11 @@ impl ClusterCore {
 }
 
 impl ClusterCore {
+    /// As how many of Envoy's balancers it counts: there the main thread has one, too, for which the first worker stands.
+    pub(crate) fn counts_for(&self) -> u64 {
+        if self.worker.id() == 0 { 2 } else { 1 }
+    }
+
     /// Counts the subsets of a set that follows another one.
     fn count_subsets(&self, before: Option<&HostSet>, set: &HostSet) {
         let Some(now) = set.layout().subsets() else { return };
@@ -119,8 +124,7 @@ impl ClusterCore {
             None => (now.len(), 0),
             Some(before) => (now.beyond(before), before.beyond(now)),
         };
-        // In Envoy the main thread has a balancer, too; the first worker counts for it.
-        let times = if self.worker.id() == 0 { 2 } else { 1 };
+        let times = self.counts_for();
         self.lb_stats.lb_subsets_created.add(created as u64 * times);
         self.lb_stats.lb_subsets_removed.add(removed as u64 * times);
         self.lb_stats.lb_subsets_active.follow(now.len() as u64 * times);
@@ -223,7 +227,7 @@ impl Cluster {
             connector: Rc::clone(connector),
         });
         core.shared.goes_live();
-        let set = HostSet::new(core.shared.layout(), &core);
+        let set = HostSet::new(core.shared.layout(), &core, true);
         core.count_subsets(None, &set);
         // The tables of all workers are alike.
         let tables = (worker.id() == 0).then(|| TableStats::new(&core, registry)).flatten();
@@ -250,7 +254,7 @@ impl Cluster {
     /// Takes over hosts as the main thread published them, without those that are `gone`. Hosts that stay keep their
     /// pools; the others' idle connections are closed, and running exchanges end as they would have.
     pub(crate) fn update_hosts(&self, gone: &[Arc<HostShared>]) {
-        let set = HostSet::new(self.core.shared.layout(), &self.core);
+        let set = HostSet::new(self.core.shared.layout(), &self.core, false);
         if let Some(tables) = &self.tables {
             tables.show(&set);
         }

@@ -1,38 +1,30 @@
 //! `LEAST_REQUEST`: the least loaded of some.
 
-use super::edf::Edf;
 use super::layout::List;
+use super::slow_start::SlowStart;
+use super::weighted::{self, Scales};
 use super::{Balancer, HostList, LeastRequest, PickContext};
+use crate::cluster::ClusterCore;
 use crate::host::HostShared;
 use nuncio_core::rng::Rng;
-use std::cell::RefCell;
 use std::sync::Arc;
 
 /// A balancer for hosts of equal or different weights.
-pub(super) fn make(config: &LeastRequest, list: &List, rng: &Rng) -> Box<dyn Balancer> {
+pub(super) fn make(
+    config: &LeastRequest,
+    slow_start: Option<&SlowStart>,
+    list: &List,
+    core: &ClusterCore,
+) -> Box<dyn Balancer> {
     let hosts = Arc::clone(&list.hosts);
-    if list.even {
-        return if config.full_scan {
-            Box::new(FullScan { hosts })
-        } else {
-            Box::new(OfSome { hosts, choices: config.choice_count })
-        };
+    let scales = Scales::new(Some(config.active_request_bias), slow_start, &hosts, core);
+    if !list.even || scales.is_starting() {
+        return weighted::make(hosts, scales, core.worker.rng());
     }
-    let bias = config.active_request_bias;
-    let edf = RefCell::new(Edf::new(hosts.iter().map(|h| loaded_weight(h, bias)), rng));
-    Box::new(Weighted { hosts, bias, edf })
-}
-
-/// A host's weight, lower the more requests it has: weight / (active + 1) ^ bias.
-fn loaded_weight(host: &HostShared, bias: f64) -> f64 {
-    let load = f64::from(host.active_requests()) + 1.0;
-    let weight = f64::from(host.weight());
-    if bias == 0.0 {
-        weight
-    } else if bias == 1.0 {
-        weight / load
+    if config.full_scan {
+        Box::new(FullScan { hosts })
     } else {
-        weight / load.powf(bias)
+        Box::new(OfSome { hosts, choices: config.choice_count })
     }
 }
 
@@ -76,19 +68,5 @@ impl Balancer for FullScan {
             }
         }
         best
-    }
-}
-
-struct Weighted {
-    hosts: HostList,
-    bias: f64,
-    edf: RefCell<Edf>,
-}
-
-impl Balancer for Weighted {
-    fn pick(&self, _: &PickContext<'_>, _: &Rng) -> Option<&Arc<HostShared>> {
-        let weight_of = |i: usize| self.hosts.get(i).map_or(1.0, |h| loaded_weight(h, self.bias));
-        let at = self.edf.borrow_mut().pick(weight_of)?;
-        self.hosts.get(at)
     }
 }

@@ -9,7 +9,9 @@ pub mod priority;
 mod random;
 mod round_robin;
 mod set;
+mod slow_start;
 mod subset;
+mod weighted;
 mod zone;
 
 pub(crate) use hash::is_hashing;
@@ -18,6 +20,7 @@ pub(crate) use layout::{Layout, counts};
 pub use priority::{Counts, Loads};
 pub use set::HostSet;
 pub(crate) use set::Picked;
+pub use slow_start::SlowStart;
 pub(crate) use subset::Road;
 pub use subset::{Criteria, Fallback, Selector, SubsetConfig};
 pub(crate) use zone::Neighbours;
@@ -99,6 +102,8 @@ pub struct LbConfig {
     pub panic_threshold: u32,
     /// What localities count for.
     pub locality: LocalityLb,
+    /// `slow_start_config`, of round robin and least request.
+    pub slow_start: Option<Box<SlowStart>>,
     /// `lb_subset_config`, where it has selectors.
     pub subsets: Option<Box<SubsetConfig>>,
 }
@@ -109,12 +114,22 @@ impl Default for LbConfig {
             policy: LbPolicy::default(),
             panic_threshold: 50,
             locality: LocalityLb::default(),
+            slow_start: None,
             subsets: None,
         }
     }
 }
 
 impl LbConfig {
+    /// How zones count; as by default where localities have weights.
+    fn zone_aware(&self) -> &ZoneAware {
+        static DEFAULT: ZoneAware = ZoneAware::DEFAULT;
+        match &self.locality {
+            LocalityLb::ZoneAware(config) => config,
+            LocalityLb::Weighted => &DEFAULT,
+        }
+    }
+
     /// The configuration with the values that runtime keys have now. As in Envoy they count from the next time that
     /// the hosts change.
     pub fn at_runtime(&self, runtime: &Runtime) -> Cow<'_, Self> {
@@ -172,12 +187,12 @@ pub trait Balancer {
 pub type HostList = Arc<[Arc<HostShared>]>;
 
 /// A worker's balancer for what may be picked from; `None` where there is nothing.
-fn make(policy: &LbPolicy, source: &Source, core: &ClusterCore) -> Option<Box<dyn Balancer>> {
+fn make(lb: &LbConfig, source: &Source, core: &ClusterCore) -> Option<Box<dyn Balancer>> {
     match source {
         Source::Nothing => None,
-        Source::List(list) => Some(of_list(policy, list, core)),
+        Source::List(list) => Some(of_list(lb, list, core)),
         Source::Localities(localities) => {
-            let members = localities.iter().map(|(weight, list)| (*weight, of_list(policy, list, core)));
+            let members = localities.iter().map(|(weight, list)| (*weight, of_list(lb, list, core)));
             Some(Box::new(locality::Localities::new(members.collect(), core.worker.rng())))
         }
         Source::Table(table) => Some(hash::live(table, &core.shared)),
@@ -185,10 +200,11 @@ fn make(policy: &LbPolicy, source: &Source, core: &ClusterCore) -> Option<Box<dy
 }
 
 /// A balancer for a list that is not empty.
-fn of_list(policy: &LbPolicy, list: &List, core: &ClusterCore) -> Box<dyn Balancer> {
-    match policy {
-        LbPolicy::RoundRobin => round_robin::make(list, core.worker.rng()),
-        LbPolicy::LeastRequest(config) => least_request::make(config, list, core.worker.rng()),
+fn of_list(lb: &LbConfig, list: &List, core: &ClusterCore) -> Box<dyn Balancer> {
+    let slow_start = lb.slow_start.as_deref();
+    match &lb.policy {
+        LbPolicy::RoundRobin => round_robin::make(slow_start, list, core),
+        LbPolicy::LeastRequest(config) => least_request::make(config, slow_start, list, core),
         // Those that hash have tables; where the cluster picks nobody asks.
         LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) | LbPolicy::ClusterProvided => {
             Box::new(random::Random::new(Arc::clone(&list.hosts)))

@@ -3,8 +3,8 @@
 use super::layout::{Layout, PriorityLists, Source};
 use super::priority::{Choice, Loads};
 use super::subset::{LiveSubsets, Road};
-use super::zone::{self, Zones};
-use super::{Balancer, PickContext, make};
+use super::zone::{Surveyor, Way, ZoneRouting};
+use super::{Balancer, PickContext, make, slow_start};
 use crate::cluster::ClusterCore;
 use crate::host::HostShared;
 use std::cell::OnceCell;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct HostSet {
     layout: Arc<Layout>,
     priorities: Box<[Priority]>,
-    zones: Option<Zones>,
+    zones: Option<ZoneRouting>,
     subsets: Option<Box<LiveSubsets>>,
 }
 
@@ -54,19 +54,24 @@ impl Priority {
 }
 
 impl HostSet {
-    /// A worker's set of the hosts in `layout`.
-    pub(crate) fn new(layout: Arc<Layout>, core: &ClusterCore) -> Self {
-        let zones = Self::zones_of(&layout, core);
+    /// A worker's set of the hosts in `layout`. `first`: the worker had none of the cluster before.
+    pub(crate) fn new(layout: Arc<Layout>, core: &ClusterCore, first: bool) -> Self {
+        if layout.lb().slow_start.is_some() {
+            slow_start::note(layout.hosts(), core.worker.now());
+        }
+        let zones = Self::zones_of(&layout, core, first);
         let priorities =
             layout.priorities.iter().map(|lists| Priority::new(lists, zones.is_some())).collect();
         let subsets = layout.subsets().map(|subsets| Box::new(LiveSubsets::new(subsets)));
         Self { priorities, zones, subsets, layout }
     }
 
-    fn zones_of(layout: &Layout, core: &ClusterCore) -> Option<Zones> {
-        let local = core.shared.neighbours().cluster().filter(|local| !Arc::ptr_eq(local, &core.shared))?;
-        let own = core.shared.neighbours().local.locality.as_ref();
-        Zones::new(layout, &local.layout(), own, core.shared.runtime(), core.lb_stats())
+    fn zones_of(layout: &Layout, core: &ClusterCore, first: bool) -> Option<ZoneRouting> {
+        let neighbours = core.shared.neighbours();
+        let local = neighbours.cluster().filter(|local| !Arc::ptr_eq(local, &core.shared))?;
+        let (own, runtime) = (neighbours.local.locality.as_ref(), core.shared.runtime());
+        let (stats, times) = (core.lb_stats(), core.counts_for());
+        Surveyor { local: &local.layout(), own, runtime, stats, times, first }.survey(layout)
     }
 
     /// What it was made of.
@@ -112,33 +117,42 @@ impl HostSet {
                 return Picked { host: None, panic };
             }
             (&live.all, &lists.all)
-        } else if !live.zones.is_empty()
-            && let Some(zone) = self.zone_slot(live, lists, degraded, core)
-        {
-            zone
+        } else if let Some(zones) = self.zones.as_ref().filter(|_| !live.zones.is_empty()) {
+            return Picked { host: self.pick_by_zone(zones, (live, lists, degraded), cx, core), panic };
         } else if degraded && !lists.degraded.is_nothing() {
             (&live.degraded, &lists.degraded)
         } else {
             (&live.healthy, &lists.healthy)
         };
-        let balancer = slot.get_or_init(|| make(&layout.lb().policy, source, core));
+        let balancer = slot.get_or_init(|| make(layout.lb(), source, core));
         Picked { host: balancer.as_ref().and_then(|b| b.pick(cx, rng)), panic }
     }
 
-    /// The hosts of the zone that the next request goes to, where zones count for it.
-    fn zone_slot<'s>(
+    /// A pick at the first priority, where zones count.
+    #[cold]
+    fn pick_by_zone<'s>(
         &'s self,
-        live: &'s Priority,
-        lists: &'s PriorityLists,
-        degraded: bool,
+        zones: &ZoneRouting,
+        (live, lists, degraded): (&'s Priority, &'s PriorityLists, bool),
+        cx: &PickContext<'_>,
         core: &ClusterCore,
-    ) -> Option<(&'s Slot, &'s Source)> {
-        let (zones, rng) = (self.zones.as_ref()?, core.worker.rng());
-        if !zone::enabled(&self.layout.lb().locality, core.shared.runtime(), rng) {
-            return None;
-        }
-        let at = zones.choose(rng, core.lb_stats());
-        let (slots, zone) = (live.zones.get(at)?, lists.zones.get(at)?);
-        Some(if degraded { (&slots.1, &zone.degraded) } else { (&slots.0, &zone.healthy) })
+    ) -> Option<&'s Arc<HostShared>> {
+        let (lb, rng) = (self.layout.lb(), core.worker.rng());
+        let weighted = |source: &Source| matches!(source, Source::Localities(_));
+        let plain =
+            if degraded { (&live.degraded, &lists.degraded) } else { (&live.healthy, &lists.healthy) };
+        let (slot, source) = if weighted(plain.1) {
+            plain
+        } else {
+            match zones.choose(lb.zone_aware(), core.shared.runtime(), rng, core.lb_stats()) {
+                Way::Nowhere => return None,
+                Way::Anywhere => plain,
+                Way::Zone(at) => {
+                    let (slots, zone) = (live.zones.get(at)?, lists.zones.get(at)?);
+                    if degraded { (&slots.1, &zone.degraded) } else { (&slots.0, &zone.healthy) }
+                }
+            }
+        };
+        slot.get_or_init(|| make(lb, source, core)).as_ref()?.pick(cx, rng)
     }
 }

@@ -298,7 +298,7 @@ impl<'s> Picking<'s, '_> {
 
     fn from(&self, set: &'s OnceCell<HostSet>, layout: Option<&Arc<Layout>>) -> Picked<'s> {
         let Some(layout) = layout else { return Picked::NONE };
-        set.get_or_init(|| HostSet::new(Arc::clone(layout), self.core)).pick(self.cx, self.core)
+        set.get_or_init(|| HostSet::new(Arc::clone(layout), self.core, false)).pick(self.cx, self.core)
     }
 }
 

@@ -1,10 +1,11 @@
 use super::*;
 use crate::cluster::{Cluster, ClusterConfig, LocalityEndpoints};
-use crate::host::{HealthFlags, Host, HostSpec, Locality};
-use crate::testing::{World, cluster, host, locality, run};
+use crate::host::{HealthFlags, Host, HostShared, HostSpec, Locality};
+use crate::testing::{World, cluster, host, locality, run, settle};
 use nuncio_core::runtime::{Layer, Runtime, Values};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 const UP: HealthFlags = HealthFlags::FAILED_EDS_HEALTH;
 
@@ -134,6 +135,130 @@ fn a_retry_looks_further_for_another_host_and_takes_the_last_in_the_end() {
         let cx =
             PickContext { avoid: Some(Avoid { rejects: &|_| true, attempts: 3 }), ..PickContext::default() };
         assert!(c.pick(&cx).is_some());
+    });
+}
+
+/// Slow start over 60 seconds for the hosts at these ports, to which one more comes after two minutes.
+async fn joined(policy: LbPolicy, slow: SlowStart, ports: &[u16], new: u16) -> Rc<Cluster> {
+    let mut config = cluster(ports);
+    config.lb.policy = policy;
+    config.lb.slow_start = Some(Box::new(slow));
+    let world = World::new(vec![config]);
+    let cluster = world.cluster();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let mut hosts = (*cluster.shared().hosts()).clone();
+    hosts.priorities[0][0].hosts.push(HostShared::new(host(new, 1, HealthFlags::default())));
+    let shared = Arc::clone(cluster.shared());
+    world.set.borrow_mut().set_hosts(&shared, hosts, 1, true);
+    settle().await;
+    // The clusters outlive the world: their updates are through.
+    cluster
+}
+
+fn slow(aggression: f64, least: f64) -> SlowStart {
+    SlowStart { window: Duration::from_secs(60), aggression, aggression_key: "".into(), least }
+}
+
+/// The share of so many picks that a host gets, in percent, at so many seconds of its window.
+async fn share_at(cluster: &Cluster, port: u16, seconds: u64) -> f64 {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let n = 4000;
+    100.0 * counts(&picks(cluster, n)).get(&port).copied().unwrap_or(0) as f64 / n as f64
+}
+
+#[test]
+fn a_new_host_gets_its_share_little_by_little() {
+    for policy in [LbPolicy::RoundRobin, LbPolicy::LeastRequest(LeastRequest::default())] {
+        run(async {
+            let cluster = joined(policy, slow(1.0, 0.1), &[1, 2, 3], 4).await;
+            // Of weights 1, 1, 1 and w the new host has w / (3 + w).
+            for (seconds, expected) in [(0, 3.2), (15, 7.7), (15, 14.3), (15, 20.0), (20, 25.0)] {
+                let share = share_at(&cluster, 4, seconds).await;
+                assert!((share - expected).abs() < 0.5, "{share} for {expected}");
+            }
+        });
+    }
+}
+
+#[test]
+fn aggression_bends_the_way_to_the_whole_share() {
+    run(async {
+        let cluster = joined(LbPolicy::RoundRobin, slow(2.0, 0.0), &[1], 2).await;
+        // A quarter of the window: its square root is a half, of 1.5.
+        let share = share_at(&cluster, 2, 15).await;
+        assert!((share - 33.3).abs() < 0.5, "{share}");
+    });
+}
+
+#[test]
+fn a_host_whose_checks_pass_again_starts_anew_and_others_do_not() {
+    run(async {
+        let cluster = joined(LbPolicy::RoundRobin, slow(1.0, 0.1), &[1], 2).await;
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        let shared = Arc::clone(cluster.shared());
+        for (flag, expected) in [(HealthFlags::FAILED_EDS_HEALTH, 50.0), (HealthFlags::FAILED_ACTIVE_HC, 9.1)]
+        {
+            for down in [true, false] {
+                shared.hosts().hosts().last().unwrap().set_health(flag, down);
+                shared.health_changed();
+                cluster.update_hosts(&[]);
+            }
+            let share = share_at(&cluster, 2, 0).await;
+            assert!((share - expected).abs() < 0.5, "{share} for {expected}");
+        }
+    });
+}
+
+/// A cluster whose hosts are in zones a and b, so many in each, seen by a proxy in zone a of a cluster with so many.
+fn zoned(proxies: [u16; 2], hosts: [u16; 2]) -> World {
+    let of = |name: &str, first: u16, counts: [u16; 2]| {
+        let mut config = ClusterConfig::new(name);
+        for (at, (zone_name, n)) in ["a", "b"].into_iter().zip(counts).enumerate() {
+            let from = first + 100 * at as u16;
+            let all = (from..from + n).map(|port| host(port, 1, HealthFlags::default())).collect();
+            config.discovery.endpoints.push(zone(zone_name, None, all));
+        }
+        config
+    };
+    let here = Locality { zone: "a".into(), ..Locality::default() };
+    World::at(
+        LocalCluster { name: Some("me".into()), locality: Some(here) },
+        vec![of("me", 1000, proxies), of("c", 1, hosts)],
+    )
+}
+
+#[test]
+fn requests_stay_in_their_zone_as_far_as_its_hosts_can_take_their_share() {
+    // Proxies in a and b, hosts in a and b, and the share that stays in percent.
+    for (proxies, hosts, stays) in [([1, 1], [3, 3], 100.0), ([3, 1], [3, 3], 66.66), ([4, 1], [2, 8], 25.0)]
+    {
+        run(async {
+            let cluster = zoned(proxies, hosts).cluster();
+            let picks = picks(&cluster, 6000);
+            let own = 100.0 * picks.iter().filter(|port| **port < 100).count() as f64 / 6000.0;
+            // Binomial: five standard deviations either way are at most 3.3 points.
+            assert!((own - stays).abs() < 3.3, "{own} for {stays}");
+        });
+    }
+}
+
+#[test]
+fn zones_follow_the_proxies_as_they_come_and_go() {
+    run(async {
+        let world = zoned([1, 1], [3, 3]);
+        let cluster = world.cluster();
+        assert!(picks(&cluster, 50).iter().all(|port| *port < 100));
+        let me = Arc::clone(world.set.borrow().get("me").unwrap());
+        let mut hosts = (*me.hosts()).clone();
+        let spec = || HostSpec {
+            locality: Arc::clone(&hosts.priorities[0][0].locality),
+            ..host(1050, 1, HealthFlags::default())
+        };
+        let more = (0..8).map(|_| HostShared::new(spec())).collect::<Vec<_>>();
+        hosts.priorities[0][0].hosts.extend(more);
+        world.set.borrow_mut().set_hosts(&me, hosts, 1, true);
+        settle().await;
+        assert!(picks(&cluster, 100).iter().any(|port| *port > 100));
     });
 }
 

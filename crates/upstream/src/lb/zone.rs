@@ -1,7 +1,7 @@
 //! Zone-aware routing: requests stay in the proxy's own zone as far as its upstreams there can take their share.
 
-use super::LocalityLb;
 use super::layout::{Layout, Zone};
+use super::{LbPolicy, is_hashing};
 use crate::cluster::ClusterShared;
 use crate::host::Locality;
 use crate::stats::ClusterLbStats;
@@ -24,15 +24,19 @@ pub struct ZoneAware {
     pub by_weight: bool,
 }
 
+impl ZoneAware {
+    pub(super) const DEFAULT: Self = Self {
+        routing_enabled: 100,
+        min_cluster_size: 6,
+        fail_traffic_on_panic: false,
+        force_local_from: None,
+        by_weight: false,
+    };
+}
+
 impl Default for ZoneAware {
     fn default() -> Self {
-        Self {
-            routing_enabled: 100,
-            min_cluster_size: 6,
-            fail_traffic_on_panic: false,
-            force_local_from: None,
-            by_weight: false,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -78,7 +82,7 @@ impl Neighbours {
 
 /// How the requests of one worker spread over a cluster's zones.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Zones {
+enum Zones {
     /// All of them stay.
     Direct,
     Residual {
@@ -98,39 +102,104 @@ struct Shares {
 
 const WHOLE: u64 = 10_000;
 
-impl Zones {
-    /// Works out how requests of proxies that are placed as in `local` spread over the upstream hosts of `layout`;
-    /// `None` where zones do not count.
-    pub(super) fn new(
-        layout: &Layout,
-        local: &Layout,
-        own: Option<&Locality>,
-        runtime: &Runtime,
-        stats: &ClusterLbStats,
-    ) -> Option<Self> {
-        let LocalityLb::ZoneAware(config) = &layout.lb().locality else { return None };
-        stats.lb_recalculate_zone_structures.inc();
-        let (upstream, proxies) = (layout.priorities.first()?, local.priorities.first());
-        if upstream.zones.len() < 2 {
-            return None;
-        }
-        let threshold = u64::from(layout.lb().panic_threshold);
-        if proxies.is_none_or(|p| p.counts.in_panic(threshold)) {
-            stats.lb_local_cluster_not_ok.inc();
-            return None;
-        }
-        let least = runtime.integer("upstream.zone_routing.min_cluster_size", config.min_cluster_size);
-        let healthy: u64 = upstream.zones.iter().map(|z| z.hosts).sum();
-        if healthy < least {
-            stats.lb_zone_cluster_too_small.inc();
-            return None;
-        }
-        let shares = shares(&upstream.zones, proxies.map_or(&[], |p| &p.zones), config.by_weight);
-        // The own locality comes first where it has hosts.
-        let here = upstream.zones.first().zip(shares.first()).filter(|(zone, _)| own == Some(&zone.locality));
-        Some(Self::spread(&shares, here.map(|(zone, _)| zone.hosts), config.force_local_from))
-    }
+/// What a worker knows when it works out its zones.
+pub(super) struct Surveyor<'a> {
+    /// The process's own cluster.
+    pub(super) local: &'a Layout,
+    /// Where the process stands.
+    pub(super) own: Option<&'a Locality>,
+    pub(super) runtime: &'a Runtime,
+    pub(super) stats: &'a ClusterLbStats,
+    /// As how many balancers it counts.
+    pub(super) times: u64,
+    /// The cluster is new to the worker.
+    pub(super) first: bool,
+}
 
+impl Surveyor<'_> {
+    /// Works out how requests spread over the upstream hosts of `layout`; `None` where zones do not count.
+    pub(super) fn survey(&self, layout: &Layout) -> Option<ZoneRouting> {
+        if is_hashing(&layout.lb().policy) || layout.lb().policy == LbPolicy::ClusterProvided {
+            return None;
+        }
+        let config = layout.lb().zone_aware();
+        let (upstream, proxies) = (layout.priorities.first(), self.local.priorities.first());
+        let zones = upstream.map_or(&[][..], |p| &p.zones);
+        let forced = config.force_local_from.is_some();
+        self.stats.lb_recalculate_zone_structures.add(self.times);
+        if self.first {
+            // Envoy's balancers know the cluster's hosts before they know the proxies, and then again.
+            self.stats.lb_recalculate_zone_structures.add(self.times);
+            if forced && zones.len() >= 2 {
+                self.stats.lb_local_cluster_not_ok.add(self.times);
+            }
+        }
+        let beside = proxies.map_or(&[][..], |p| &p.zones);
+        if zones.len() < 2 || (!forced && beside.len() < 2) {
+            return None;
+        }
+        if beside.first().is_none_or(|zone| self.own != Some(&zone.locality)) {
+            self.stats.lb_local_cluster_not_ok.add(self.times);
+            return None;
+        }
+        let least = self.runtime.integer("upstream.zone_routing.min_cluster_size", config.min_cluster_size);
+        if zones.iter().map(|z| z.hosts).sum::<u64>() < least {
+            self.stats.lb_zone_cluster_too_small.add(self.times);
+            return None;
+        }
+        let shares = shares(zones, beside, config.by_weight);
+        // The own locality comes first where it has hosts.
+        let here = zones.first().filter(|zone| self.own == Some(&zone.locality)).map(|zone| zone.hosts);
+        let threshold = u64::from(layout.lb().panic_threshold);
+        Some(ZoneRouting {
+            zones: Zones::spread(&shares, here, config.force_local_from),
+            panic: proxies.is_some_and(|p| p.counts.in_panic(threshold)),
+        })
+    }
+}
+
+/// Zones as they count for a cluster on one worker.
+pub(super) struct ZoneRouting {
+    zones: Zones,
+    /// So few proxies are well that their places say nothing.
+    panic: bool,
+}
+
+/// Where zones send a request.
+pub(super) enum Way {
+    /// To this one.
+    Zone(usize),
+    /// To whichever host.
+    Anywhere,
+    /// Nowhere (`fail_traffic_on_panic`).
+    Nowhere,
+}
+
+impl ZoneRouting {
+    /// Where the next request goes.
+    pub(super) fn choose(
+        &self,
+        config: &ZoneAware,
+        runtime: &Runtime,
+        rng: &Rng,
+        stats: &ClusterLbStats,
+    ) -> Way {
+        let percent = match runtime.is_empty() {
+            true => u64::from(config.routing_enabled),
+            false => runtime.integer("upstream.zone_routing.enabled", config.routing_enabled.into()),
+        };
+        if percent < 100 && rng.below(100) >= percent {
+            return Way::Anywhere;
+        }
+        if self.panic {
+            stats.lb_local_cluster_not_ok.inc();
+            return if config.fail_traffic_on_panic { Way::Nowhere } else { Way::Anywhere };
+        }
+        Way::Zone(self.zones.choose(rng, stats))
+    }
+}
+
+impl Zones {
     /// `here`: healthy hosts in the own zone, which is the first of `shares`; `None` where it has no hosts.
     fn spread(shares: &[Shares], here: Option<u64>, force_from: Option<u32>) -> Self {
         let first = shares.first().copied().filter(|_| here.is_some());
@@ -151,7 +220,7 @@ impl Zones {
     }
 
     /// The place of the zone that the next request goes to.
-    pub(super) fn choose(&self, rng: &Rng, stats: &ClusterLbStats) -> usize {
+    fn choose(&self, rng: &Rng, stats: &ClusterLbStats) -> usize {
         let Self::Residual { stay, room } = self else {
             stats.lb_zone_routing_all_directly.inc();
             return 0;
@@ -169,16 +238,6 @@ impl Zones {
         let wanted = rng.below(all);
         room.iter().position(|sum| wanted < *sum).unwrap_or(0)
     }
-}
-
-/// Whether zones count for the next request.
-pub(super) fn enabled(config: &LocalityLb, runtime: &Runtime, rng: &Rng) -> bool {
-    let LocalityLb::ZoneAware(ZoneAware { routing_enabled, .. }) = config else { return false };
-    let percent = match runtime.is_empty() {
-        true => u64::from(*routing_enabled),
-        false => runtime.integer("upstream.zone_routing.enabled", (*routing_enabled).into()),
-    };
-    percent >= 100 || rng.below(100) < percent
 }
 
 fn shares(upstream: &[Zone], proxies: &[Zone], by_weight: bool) -> Vec<Shares> {

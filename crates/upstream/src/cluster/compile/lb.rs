@@ -3,9 +3,9 @@
 use crate::cluster::ClusterConfig;
 use crate::lb::{
     Criteria, Fallback, Hashing, LbConfig, LbPolicy, LeastRequest, LocalityLb, Maglev, RingHash, Selector,
-    SubsetConfig, ZoneAware,
+    SlowStart, SubsetConfig, ZoneAware,
 };
-use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::config::{CompileContext, duration, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as Legacy;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbSubsetConfig;
@@ -19,6 +19,7 @@ use nuncio_proto::pb::envoy::config::cluster::v3::cluster::lb_subset_config::{
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::ring_hash_lb_config::HashFunction;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
     CommonLbConfig, LbPolicy as PolicyName, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig,
+    RoundRobinLbConfig, SlowStartConfig as LegacySlowStart,
 };
 use nuncio_proto::pb::envoy::config::cluster::v3::load_balancing_policy::Policy;
 use nuncio_proto::pb::envoy::config::core::v3::{RuntimeDouble, TypedExtensionConfig};
@@ -30,7 +31,7 @@ use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::lo
     LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
 };
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::{
-    ConsistentHashingLbConfig, LocalityLbConfig,
+    ConsistentHashingLbConfig, LocalityLbConfig, SlowStartConfig,
 };
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction as ExtHashFunction;
@@ -90,13 +91,23 @@ pub(super) fn compile(
         return Some(config);
     }
     config.policy = match PolicyName::try_from(lb_policy) {
-        Ok(PolicyName::RoundRobin) | Err(_) => LbPolicy::RoundRobin,
+        Ok(PolicyName::RoundRobin) | Err(_) => {
+            if let Some(Legacy::RoundRobinLbConfig(RoundRobinLbConfig { slow_start_config })) = lb_config {
+                config.slow_start = legacy_slow_start(slow_start_config, &cx.field("round_robin_lb_config"));
+            }
+            LbPolicy::RoundRobin
+        }
         Ok(PolicyName::Random) => LbPolicy::Random,
         Ok(PolicyName::LeastRequest) => LbPolicy::LeastRequest(match lb_config {
             Some(Legacy::LeastRequestLbConfig(LeastRequestLbConfig {
                 choice_count,
                 active_request_bias,
-            })) => least_request(choice_count, active_request_bias),
+                slow_start_config,
+            })) => {
+                config.slow_start =
+                    legacy_slow_start(slow_start_config, &cx.field("least_request_lb_config"));
+                least_request(choice_count, active_request_bias)
+            }
             // The settings of another policy are not looked at, as in Envoy.
             _ => LeastRequest::default(),
         }),
@@ -175,6 +186,24 @@ fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> Leas
     policy
 }
 
+fn legacy_slow_start(message: Option<LegacySlowStart>, cx: &CompileContext<'_>) -> Option<Box<SlowStart>> {
+    let LegacySlowStart { slow_start_window, aggression, min_weight_percent } = message?;
+    slow_start(Some(SlowStartConfig { slow_start_window, aggression, min_weight_percent }), cx)
+}
+
+/// `None` without a window.
+fn slow_start(message: Option<SlowStartConfig>, cx: &CompileContext<'_>) -> Option<Box<SlowStart>> {
+    let SlowStartConfig { slow_start_window, aggression, min_weight_percent } = message?;
+    let cx = cx.field("slow_start_config");
+    let window = duration(&slow_start_window?, &cx.field("slow_start_window")).filter(|w| !w.is_zero())?;
+    let (aggression, key) = match aggression {
+        Some(RuntimeDouble { default_value, runtime_key }) => (default_value, runtime_key),
+        None => (1.0, String::new()),
+    };
+    let least = min_weight_percent.map_or(10.0, |Percent { value }| value) / 100.0;
+    Some(Box::new(SlowStart { window, aggression, aggression_key: key.into(), least }))
+}
+
 /// A cluster that makes its hosts or borrows them picks them itself, and no other does.
 pub(super) fn check_provided(config: &ClusterConfig, cx: &CompileContext<'_>) -> Option<()> {
     let wanted = config.lb.policy == LbPolicy::ClusterProvided;
@@ -216,8 +245,10 @@ fn extension(
         let cx = cx.field("typed_config");
         let name = type_name(&any.type_url);
         if name == ext::round_robin::v3::RoundRobin::full_name() {
-            let ext::round_robin::v3::RoundRobin { locality_lb_config } = cx.unpack(&any)?;
+            let ext::round_robin::v3::RoundRobin { locality_lb_config, slow_start_config } =
+                cx.unpack(&any)?;
             config.policy = LbPolicy::RoundRobin;
+            config.slow_start = slow_start(slow_start_config, &cx);
             locality(locality_lb_config, config);
             return Some(());
         }
@@ -276,7 +307,9 @@ fn extension(
                 locality_lb_config,
                 enable_full_scan,
                 selection_method,
+                slow_start_config,
             } = cx.unpack(&any)?;
+            config.slow_start = slow_start(slow_start_config, &cx);
             let mut policy = least_request(choice_count, active_request_bias);
             policy.full_scan = enable_full_scan == Some(true)
                 || SelectionMethod::try_from(selection_method) == Ok(SelectionMethod::FullScan);
