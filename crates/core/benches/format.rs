@@ -8,6 +8,7 @@ use nuncio_core::clock::Clock;
 use nuncio_core::format::{Commands, DEFAULT_FORMAT, FormatContext, LineFormat, LogType};
 use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::{ConnectionInfo, HostInfo, StreamInfo};
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,6 +47,7 @@ fn stream(clock: &Clock) -> StreamInfo {
         direct_remote: address(40_000),
         remote: address(40_000),
         requested_server_name: None,
+        direction: TrafficDirection::Unspecified,
         listener: "listener".into(),
         filter_chain: "".into(),
         tls: None,
@@ -58,7 +60,12 @@ fn stream(clock: &Clock) -> StreamInfo {
     info.protocol = Some(Version::Http11);
     info.response_code = Some(200);
     info.bytes_sent = 1234;
-    info.upstream.host = Some(Rc::new(HostInfo { address: address(8080), name: "".into(), metadata: None }));
+    info.upstream.host = Some(Rc::new(HostInfo {
+        address: address(8080),
+        name: "".into(),
+        metadata: None,
+        locality: Default::default(),
+    }));
     info.timings.complete = Some(clock.now() + Duration::from_millis(12));
     info
 }

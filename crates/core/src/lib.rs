@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod address;
+pub mod cel;
 pub mod civil;
 pub mod clock;
 pub mod config;

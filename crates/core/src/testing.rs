@@ -5,6 +5,7 @@ use crate::format::{FormatContext, LogType};
 use crate::rng::Rng;
 use crate::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_codec::head::HeaderMap;
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +21,7 @@ pub(crate) fn stream() -> StreamInfo {
         direct_remote: address(1),
         remote: address(1),
         requested_server_name: None,
+        direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
         tls: None,

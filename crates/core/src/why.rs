@@ -188,7 +188,7 @@ fn write_stream(out: &mut String, info: &StreamInfo, request_id: Option<&[u8]>) 
         out,
         " request_id={} route={} cluster={}",
         or_none(id.as_deref()),
-        or_none(info.route_name.as_deref()),
+        or_none(info.route_name.as_deref().filter(|name| !name.is_empty())),
         or_none(info.upstream.cluster.as_ref().map(|c| &*c.name))
     )?;
     match &info.upstream.host {

@@ -12,6 +12,7 @@ use nuncio_downstream::route::{
     CompilePerRoute, Found, MatchContext, PeerCertificate, RouteOptions, RouteTable,
 };
 use nuncio_downstream::router::retry::RetryPlugins;
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use pb::route_match::PathSpecifier;
@@ -73,6 +74,7 @@ fn stream(clock: &Clock) -> StreamInfo {
         direct_remote: address.clone(),
         remote: address,
         requested_server_name: None,
+        direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
         tls: None,

@@ -7,11 +7,13 @@ use crate::log::Pattern;
 use crate::node_extensions::NodeExtensions;
 use crate::runtime_keys;
 use crate::sinks::{SinkConfig, SinkEnv};
+use nuncio_core::cel;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::{Layer, Runtime};
 use nuncio_core::source::FileSource;
 use nuncio_core::stats::StatsConfig;
+use nuncio_core::stream_info::Locality;
 use nuncio_net::listen::{ListenSpec, SocketOption};
 use nuncio_proto::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
@@ -23,7 +25,6 @@ use nuncio_proto::pb::envoy::config::overload::v3::{OverloadManager, ResourceMon
 use nuncio_proto::pb::envoy::config::trace::v3::{Tracing, tracing::Http as TracingProvider};
 use nuncio_proto::pb::envoy::extensions::regex_engines::v3::GoogleRe2;
 use nuncio_proto::pb::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
-use nuncio_upstream::host::Locality;
 use nuncio_upstream::lb::LocalCluster;
 use prost::Name as _;
 use serde_json::{Value, json};
@@ -348,16 +349,20 @@ impl NodeConfig {
         let has_locality = locality.is_some() || !options.service_zone.is_empty();
         let core_pb::Locality { region, zone, sub_zone } = locality.unwrap_or_default();
         let or = |flag: &String, field| if flag.is_empty() { field } else { flag.clone() };
-        Self {
+        let node = Self {
             id: or(&options.service_node, id),
             cluster: or(&options.service_cluster, cluster),
             zone: or(&options.service_zone, zone),
             extensions: NodeExtensions::default(),
-            metadata: metadata.map(|m| struct_json(m, Fractions::AsNumbers)),
+            metadata: metadata.clone().map(|m| struct_json(m, Fractions::AsNumbers)),
             region,
             sub_zone,
             has_locality,
-        }
+        };
+        let (id, cluster) = (node.id.clone(), node.cluster.clone());
+        let locality = node.locality().unwrap_or_default();
+        cel::Node { id, cluster, locality, metadata: metadata.unwrap_or_default() }.introduce();
+        node
     }
 
     /// `locality`, where the file or the command line has one.

@@ -8,6 +8,7 @@ use crate::pool::{Http2Pool, HttpPool};
 use crate::stats::HostCounters;
 use crate::transport::TransportOptions;
 use nuncio_core::address::Address;
+pub use nuncio_core::stream_info::Locality;
 use nuncio_core::stream_info::{HostInfo, Metadata};
 use prost_types::value::Kind;
 use std::cell::{OnceCell, RefCell};
@@ -23,17 +24,6 @@ pub const LB_NAMESPACE: &str = "envoy.lb";
 
 /// Variants of a host before the first search for those that are no longer used.
 const SWEEP_FROM: usize = 64;
-
-/// Where a host stands (`envoy.config.core.v3.Locality`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Locality {
-    /// `region`
-    pub region: Box<str>,
-    /// `zone`
-    pub zone: Box<str>,
-    /// `sub_zone`
-    pub sub_zone: Box<str>,
-}
 
 /// Why a host is not plainly healthy: a set of Envoy's health flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -451,7 +441,8 @@ impl Host {
     #[cold]
     fn new_info(&self) -> Rc<HostInfo> {
         let (name, metadata) = (Arc::clone(self.hostname()), self.metadata());
-        Rc::new(HostInfo { address: self.address(), name, metadata })
+        let locality = Arc::clone(&self.shared.spec.locality);
+        Rc::new(HostInfo { address: self.address(), name, metadata, locality })
     }
 
     /// Its name; empty when it has none.

@@ -1,6 +1,7 @@
 //! `envoy.config.accesslog.v3.AccessLogFilter`.
 
-use crate::config::{CompileContext, fraction};
+use crate::cel::Expression;
+use crate::config::{CompileContext, fraction, type_name};
 use crate::format::{FormatContext, LogType, grpc_status_of};
 use crate::matcher::{HeaderMatcher, MetadataMatcher};
 use crate::runtime::{Runtime, RuntimeFraction};
@@ -8,8 +9,10 @@ use crate::stream_info::ResponseFlag;
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_proto::pb::envoy::config::accesslog::v3 as pb;
 use nuncio_proto::pb::envoy::config::core::v3::RuntimeUInt32;
+use nuncio_proto::pb::envoy::extensions::access_loggers::filters::cel::v3::ExpressionFilter;
 use pb::access_log_filter::FilterSpecifier as Specifier;
 use pb::comparison_filter::Op;
+use prost::Name;
 
 /// Which entries a log takes.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub enum LogFilter {
         /// What holds where there is none.
         missing: bool,
     },
+    /// An expression is true.
+    Cel(Box<Expression>),
     /// The kind of entry is among these bits, or is not.
     LogType {
         /// Bit n stands for `AccessLogType` n.
@@ -166,6 +171,9 @@ impl LogFilter {
             Some(Specifier::LogTypeFilter(pb::LogTypeFilter { types, exclude })) => {
                 Self::LogType { types: bits(types), exclude: *exclude }
             }
+            Some(Specifier::ExtensionFilter(pb::ExtensionFilter { name, config_type })) => {
+                Self::Cel(Box::new(expression(name, config_type.as_ref(), &cx.field("extension_filter"))?))
+            }
             None => {
                 cx.error("a filter is required");
                 return None;
@@ -203,9 +211,33 @@ impl LogFilter {
                     None => *missing,
                 }
             }
+            Self::Cel(expression) => expression.holds(&cx.into()),
             Self::LogType { types, exclude } => (types >> (cx.log_type as u32) & 1 != 0) != *exclude,
         }
     }
+}
+
+/// The only extension of filters that is built.
+fn expression(
+    name: &str,
+    config: Option<&pb::extension_filter::ConfigType>,
+    cx: &CompileContext<'_>,
+) -> Option<Expression> {
+    let unknown = |cx: &CompileContext<'_>, url: &str| {
+        cx.error(format!("Didn't find a registered implementation for '{name}' with type URL: '{url}'"));
+    };
+    let Some(pb::extension_filter::ConfigType::TypedConfig(any)) = config else {
+        unknown(cx, "");
+        return None;
+    };
+    let cx = cx.field("typed_config");
+    if type_name(&any.type_url) != ExpressionFilter::full_name() {
+        unknown(&cx, type_name(&any.type_url));
+        return None;
+    }
+    let ExpressionFilter { expression, cel_config } = cx.unpack(any)?;
+    let compiled = Expression::new(&expression, cel_config.into());
+    compiled.map_err(|error| cx.field("expression").error(error.to_string())).ok()
 }
 
 /// The bit of every number below 32.

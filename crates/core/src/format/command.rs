@@ -10,6 +10,7 @@ use super::state::{self, Found, MetadataSource, StateForm};
 use super::time::TimeFormat;
 use super::tls::{TlsOf, Validity, WriteTls};
 use super::xfcc;
+use crate::cel::Expression;
 use crate::civil::two;
 use crate::stream_info::TlsInfo;
 use nuncio_codec::head::Known;
@@ -76,6 +77,11 @@ pub(super) enum Op {
     FilterState {
         key: Box<str>,
         form: StateForm,
+    },
+    /// What an expression comes to; `typed`: in JSON with its type.
+    Cel {
+        expression: Box<Expression>,
+        typed: bool,
     },
 }
 
@@ -192,6 +198,7 @@ impl Command {
                 number(duration::between(cx, *from, *to, *precision), out)
             }
             Op::Metadata(source, path) => state::write_metadata(cx, *source, path, out),
+            Op::Cel { expression, .. } => expression.write_text(&cx.into(), out),
             Op::FilterState { key, form } => state::write_filter_state(cx, key, form, out),
         }
     }
@@ -236,6 +243,7 @@ impl Command {
                 }
                 None => false,
             },
+            Op::Cel { expression, typed: true } => expression.write_json(&cx.into(), self.limit.0, out),
             Op::Coalesce(commands) => commands.iter().any(|c| c.write_json(cx, out)),
             // Digits and signs: nothing to escape.
             Op::StartTime(format) if format.is_default() => {

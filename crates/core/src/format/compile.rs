@@ -3,6 +3,7 @@
 use super::{Commands, Format, FormatContext, JsonFormat, JsonFormatError};
 use crate::config::{CompileContext, data_source, type_name};
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::formatter::cel::v3::Cel;
 use pb::substitution_format_string::Format as Specifier;
 
 /// A format of either kind: text, or one JSON object and a line end.
@@ -94,6 +95,13 @@ fn compile_formatters(list: &[pb::TypedExtensionConfig], cx: &CompileContext<'_>
                 commands.req_without_query = true
             }
             "envoy.extensions.formatter.file_content.v3.FileContent" => commands.file_content = true,
+            "envoy.extensions.formatter.cel.v3.Cel" => {
+                let cx = cx.item("formatters", i);
+                match typed_config.as_ref().and_then(|any| cx.field("typed_config").unpack(any)) {
+                    Some(Cel { cel_config }) => commands.cel = cel_config.into(),
+                    None => good = false,
+                }
+            }
             // `%METADATA%` is known to every format by now.
             "envoy.extensions.formatter.metadata.v3.Metadata" => {}
             _ => {

@@ -84,6 +84,14 @@ fn header_bytes(name: &str) -> Option<Number> {
     })
 }
 
+/// How long the last attempt waited for its connection.
+pub(crate) fn pool_ready_duration(info: &StreamInfo, now: Instant) -> Option<Duration> {
+    let (asked, sent) = (info.timings.upstream_pool_begin?, info.timings.upstream_tx_begin);
+    // A connection that never came was waited for until the end.
+    let ready = sent.filter(|sent| *sent >= asked).or(info.timings.complete).unwrap_or(now);
+    Some(ready.saturating_duration_since(asked))
+}
+
 type Text = fn(&FormatContext<'_>, &mut Vec<u8>) -> bool;
 type Number = fn(&FormatContext<'_>) -> Option<u64>;
 
@@ -223,12 +231,7 @@ const NUMBERS: &[(&str, Number)] = &[
     }),
     ("ROUTE_RESOLUTION_COUNT", |cx| Some(u64::from(cx.info.route_resolutions))),
     ("UPSTREAM_CONNECTION_ID", |cx| Some(cx.info.upstream.connection.as_ref().map_or(0, |c| c.id))),
-    ("UPSTREAM_CONNECTION_POOL_READY_DURATION", |cx| {
-        let (asked, sent) = (cx.info.timings.upstream_pool_begin?, cx.info.timings.upstream_tx_begin);
-        // A connection that never came was waited for until the end.
-        let ready = sent.filter(|sent| *sent >= asked).or(cx.info.timings.complete).unwrap_or(cx.now);
-        Some(millis(ready.saturating_duration_since(asked)))
-    }),
+    ("UPSTREAM_CONNECTION_POOL_READY_DURATION", |cx| pool_ready_duration(cx.info, cx.now).map(millis)),
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", |cx| Some(u64::from(cx.info.upstream.attempts))),
     ("UPSTREAM_WIRE_BYTES_RECEIVED", |cx| Some(cx.info.upstream.bytes.wire_received)),
     ("UPSTREAM_WIRE_BYTES_SENT", |cx| Some(cx.info.upstream.bytes.wire_sent)),

@@ -316,12 +316,21 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 /// The gRPC status of a stream: of its trailers, else its headers, else what its HTTP status means; −1 for one
 /// that is no number.
 pub(crate) fn grpc_status_of(cx: &FormatContext<'_>) -> Option<i64> {
+    grpc_status_in(cx.trailers, cx.response.map(|(map, _)| map), cx.info.response_code)
+}
+
+/// As [`grpc_status_of`], from its parts.
+pub(crate) fn grpc_status_in(
+    trailers: Option<&HeaderMap>,
+    headers: Option<&HeaderMap>,
+    response_code: Option<u16>,
+) -> Option<i64> {
     let stated = |map: &HeaderMap| {
         let value = map.get(Known::GrpcStatus)?;
         Some(std::str::from_utf8(value).ok().and_then(|v| v.parse::<u32>().ok()).map_or(-1, i64::from))
     };
-    cx.trailers.and_then(stated).or_else(|| cx.response.and_then(|(map, _)| stated(map))).or_else(|| {
-        Some(match cx.info.response_code? {
+    trailers.and_then(stated).or_else(|| headers.and_then(stated)).or_else(|| {
+        Some(match response_code? {
             400 => 13,
             401 => 16,
             403 => 7,

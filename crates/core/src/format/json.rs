@@ -366,14 +366,37 @@ pub fn write_json_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends a value; `None` is `null`. Numbers without a fraction are written as integers.
+/// Appends a number in the shorter one of its plain and its scientific form, as C++'s `std::to_chars` does. Infinity
+/// is `inf`, which is no JSON; what is not a number is `null`.
+pub fn write_json_number(n: f64, out: &mut Vec<u8>) {
+    if n.is_nan() {
+        return out.extend_from_slice(b"null");
+    }
+    let from = out.len();
+    // Whole numbers in plain form are exact.
+    let wrote = match n {
+        _ if n.fract() == 0.0 && n != 0.0 && n.abs() < 1e38 => write!(out, "{}", n as i128),
+        _ => write!(out, "{n}"),
+    };
+    if wrote.is_err() || !n.is_finite() {
+        return;
+    }
+    let scientific = format!("{n:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
+    if digits.len() + 2 + exponent.len().max(2) < out.len() - from {
+        out.truncate(from);
+        let _ = write!(out, "{digits}e{sign}{exponent:0>2}");
+    }
+}
+
+/// Appends a value; `None` is `null`.
 pub fn write_json_value(value: Option<&ValueKind>, out: &mut Vec<u8>) {
     match value {
         None | Some(ValueKind::NullValue(_)) => out.extend_from_slice(b"null"),
         Some(ValueKind::BoolValue(b)) => out.extend_from_slice(if *b { b"true" } else { b"false" }),
         Some(ValueKind::StringValue(s)) => write_json_string(s.as_bytes(), out),
-        Some(ValueKind::NumberValue(n)) if !n.is_finite() => out.extend_from_slice(b"null"),
-        Some(ValueKind::NumberValue(n)) => drop(write!(out, "{n}")),
+        Some(ValueKind::NumberValue(n)) => write_json_number(*n, out),
         Some(ValueKind::StructValue(map)) => write_json_struct(map, out),
         Some(ValueKind::ListValue(list)) => {
             out.push(b'[');

@@ -20,10 +20,11 @@ mod xfcc;
 
 pub use address::mask_ip;
 pub use compile::LineFormat;
+pub(crate) use field::pool_ready_duration;
 pub use field::{header_bytes_wanted, round_trip_wanted, route_time_wanted};
-pub(crate) use header::grpc_status_of;
 pub use header::is_grpc;
-pub use json::{JsonFormat, JsonFormatError, write_json_string, write_json_value};
+pub(crate) use header::{grpc_status_in, grpc_status_of};
+pub use json::{JsonFormat, JsonFormatError, write_json_number, write_json_string, write_json_value};
 pub use parse::{Commands, FormatError};
 pub use time::{TimeFormat, write_utc_millis};
 

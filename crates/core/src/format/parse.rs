@@ -7,6 +7,7 @@ use super::state::{self, MetadataSource};
 use super::time::{NewlineError, TimeFormat};
 use super::tls::{TlsOf, Validity};
 use super::{address, coalesce, duration, field, xfcc};
+use crate::cel;
 
 /// Commands beyond those that every format knows: what formatter extensions add.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub struct Commands {
     pub req_without_query: bool,
     /// `FILE_CONTENT` (`envoy.extensions.formatter.file_content.v3`).
     pub file_content: bool,
+    /// What expressions may do (`envoy.extensions.formatter.cel.v3`).
+    pub cel: cel::Features,
 }
 
 /// Why a format string is refused, in Envoy's words.
@@ -95,6 +98,9 @@ pub enum FormatError {
     /// A file that cannot be read.
     #[error("Invalid path: {0}")]
     Path(String),
+    /// A bad expression.
+    #[error(transparent)]
+    Cel(#[from] cel::CelError),
     /// A kind of metadata that is not known, or has no meaning for what is built.
     #[error("{0} is not supported type of metadata")]
     Metadata(String),
@@ -192,6 +198,7 @@ enum Found {
     Made(Op),
     Make(Make),
     Coalesce,
+    Cel { typed: bool },
 }
 
 fn find(w: &Written<'_>, argument: &str, commands: &Commands) -> Option<(Takes, Found)> {
@@ -203,8 +210,11 @@ fn find(w: &Written<'_>, argument: &str, commands: &Commands) -> Option<(Takes, 
     if let Some((takes, make)) = op(w.name) {
         return Some((takes, Found::Make(make)));
     }
-    if w.name == "COALESCE" {
-        return Some((Takes::NeedsArgumentTakesLength, Found::Coalesce));
+    match w.name {
+        "COALESCE" => return Some((Takes::NeedsArgumentTakesLength, Found::Coalesce)),
+        "CEL" => return Some((Takes::ArgumentAndLength, Found::Cel { typed: false })),
+        "TYPED_CEL" => return Some((Takes::ArgumentAndLength, Found::Cel { typed: true })),
+        _ => {}
     }
     if !argument.is_empty()
         && let Some(op) = address::find_masked(w.name, argument)
@@ -237,6 +247,9 @@ pub(super) fn compile(w: &Written<'_>, commands: &Commands) -> Result<Command, F
         Found::Made(op) => op,
         Found::Make(make) => make(argument)?,
         Found::Coalesce => coalesce::compile(argument, commands)?,
+        Found::Cel { typed } => {
+            Op::Cel { expression: Box::new(cel::Expression::new(argument, commands.cel)?), typed }
+        }
     };
     Ok(Command::new(op, Limit::new(w.length)))
 }

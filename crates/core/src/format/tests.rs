@@ -3,6 +3,7 @@
 use super::*;
 use crate::stream_info::{ClusterInfo, ConnectionInfo, HostInfo, ResponseFlag, UpstreamConnectionInfo};
 use nuncio_codec::head::Version;
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use prost_types::Struct;
 use prost_types::value::Kind as ValueKind;
 use std::rc::Rc;
@@ -31,7 +32,12 @@ fn address(text: &str) -> crate::address::Address {
 }
 
 fn host(name: &str) -> Rc<HostInfo> {
-    Rc::new(HostInfo { address: address("127.0.0.1:33867"), name: name.into(), metadata: None })
+    Rc::new(HostInfo {
+        address: address("127.0.0.1:33867"),
+        name: name.into(),
+        metadata: None,
+        locality: Default::default(),
+    })
 }
 
 /// 2026-11-22T03:27:42.438073Z.
@@ -50,6 +56,7 @@ impl Sample {
             direct_remote: address("127.0.0.1:53358"),
             remote: address("127.0.0.1:53358"),
             requested_server_name: None,
+            direction: TrafficDirection::Unspecified,
             listener: "lis".into(),
             filter_chain: "fc".into(),
             tls: None,
@@ -72,7 +79,8 @@ impl Sample {
         info.route_name = Some("rt".into());
         let up = &mut info.upstream;
         let (name, observability_name) = ("c1".into(), "alt".into());
-        up.cluster = Some(Rc::new(ClusterInfo { name, observability_name, metadata: None }));
+        up.cluster =
+            Some(Rc::new(ClusterInfo { name, observability_name, metadata: None, members: 1.into() }));
         up.host = Some(host(""));
         up.connection = Some(Rc::new(UpstreamConnectionInfo {
             id: 2,

@@ -18,7 +18,7 @@ pub use inputs::{HttpFacts, HttpInput, NetworkFacts, NetworkInput, is_local};
 pub use metadata::{MetadataMatcher, MetadataPath, ValueMatcher};
 pub use query::query_value;
 pub use re2::RegexError;
-pub use regex::{Regex, RegexRewrite, SubstitutionError, program_fits};
+pub use regex::{Regex, RegexRewrite, RegexSearch, SubstitutionError, program_fits};
 pub use string::{StringMatcher, compile_regex};
 
 #[cfg(test)]

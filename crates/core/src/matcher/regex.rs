@@ -48,6 +48,31 @@ impl Regex {
     }
 }
 
+/// A compiled RE2 pattern that is looked for anywhere in a text.
+#[derive(Clone, Debug)]
+pub struct RegexSearch {
+    regex: bytes::Regex,
+    program_size: usize,
+}
+
+impl RegexSearch {
+    /// Compiles `pattern`. Syntax that RE2 refuses is refused in RE2's words.
+    pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        let Translated { pattern, program_size } = translate(pattern)?;
+        Ok(Self { regex: build(&pattern)?, program_size })
+    }
+
+    /// Whether the pattern matches a part of `text`.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// The number of instructions of RE2's program for the pattern.
+    pub fn program_size(&self) -> usize {
+        self.program_size
+    }
+}
+
 /// Whether a program of RE2 is within `re2.max_program_size.error_level`; the error is recorded, and so is a warning
 /// above `re2.max_program_size.warn_level`. The words are Envoy's.
 pub fn program_fits(pattern: &str, size: usize, cx: &CompileContext<'_>) -> bool {

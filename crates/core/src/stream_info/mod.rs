@@ -10,11 +10,12 @@ pub use flags::{ResponseFlag, ResponseFlags};
 pub use proxy_protocol::{PROXY_PROTOCOL_STATE, ProxyProtocolState};
 pub use state::{ConnectionFilterState, FilterState, Metadata};
 pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
-pub use upstream::{ClusterInfo, HostInfo, UpstreamConnectionInfo, UpstreamInfo};
+pub use upstream::{ClusterInfo, HostInfo, Locality, UpstreamConnectionInfo, UpstreamInfo};
 
 use crate::address::Address;
 use crate::trace::{Span, TraceReason};
 use nuncio_codec::head::Version;
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -38,6 +39,8 @@ pub struct ConnectionInfo {
     pub requested_server_name: Option<Box<str>>,
     /// Name of the listener; empty when it has none.
     pub listener: Arc<str>,
+    /// Which way the listener's traffic goes.
+    pub direction: TrafficDirection,
     /// Name of the filter chain, empty when it has none.
     pub filter_chain: Arc<str>,
     /// What its handshake agreed on, where it is secured.
@@ -158,10 +161,12 @@ pub struct StreamInfo {
     pub bytes: ByteCounts,
     /// A number by chance, the same for the stream's whole life; it feeds fractions and weighted clusters.
     pub random: u64,
-    /// The name of the route taken.
+    /// The name of the route taken; empty where it has none.
     pub route_name: Option<Arc<str>>,
     /// The route's metadata.
     pub route_metadata: Option<Arc<Metadata>>,
+    /// The virtual host's name, where an expression asks for it.
+    pub virtual_host_name: Option<Arc<str>>,
     /// The virtual host's metadata.
     pub virtual_host_metadata: Option<Arc<Metadata>>,
     /// How often a route was looked for.
@@ -207,6 +212,7 @@ impl StreamInfo {
             random,
             route_name: None,
             route_metadata: None,
+            virtual_host_name: None,
             virtual_host_metadata: None,
             route_resolutions: 0,
             route_resolution: Duration::ZERO,
@@ -233,6 +239,7 @@ impl StreamInfo {
             remote: nowhere,
             requested_server_name: None,
             listener: "".into(),
+            direction: TrafficDirection::Unspecified,
             filter_chain: "".into(),
             tls: None,
             accepted: now,

@@ -28,6 +28,11 @@ pub trait FilterState: fmt::Debug {
         None
     }
 
+    /// Whether it has fields.
+    fn has_fields(&self) -> bool {
+        false
+    }
+
     /// The text of one of its fields (`FILTER_STATE(KEY:FIELD:NAME)`); most objects have none.
     fn field(&self, _name: &str) -> Option<String> {
         None

@@ -5,6 +5,7 @@
 use super::{ByteCounts, Metadata, TlsInfo};
 use crate::address::Address;
 use nuncio_codec::head::Version;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,6 +38,19 @@ pub struct ClusterInfo {
     pub observability_name: Arc<str>,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
+    /// How many hosts it has.
+    pub members: Cell<u64>,
+}
+
+/// Where a host stands (`envoy.config.core.v3.Locality`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// `region`
+    pub region: Box<str>,
+    /// `zone`
+    pub zone: Box<str>,
+    /// `sub_zone`
+    pub sub_zone: Box<str>,
 }
 
 /// A host as streams tell of it.
@@ -48,6 +62,8 @@ pub struct HostInfo {
     pub name: Arc<str>,
     /// The endpoint's metadata.
     pub metadata: Option<Arc<Metadata>>,
+    /// Where it stands.
+    pub locality: Arc<Locality>,
 }
 
 /// An upstream connection as streams tell of it.

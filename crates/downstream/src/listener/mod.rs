@@ -184,6 +184,7 @@ impl Listener {
             remote: facts.remote,
             requested_server_name: facts.server_name,
             listener: Arc::clone(&self.config.name),
+            direction: self.config.direction,
             filter_chain: chain.map(|c| Arc::clone(&c.name)).unwrap_or_default(),
             tls,
             accepted,

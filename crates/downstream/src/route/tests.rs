@@ -13,6 +13,7 @@ use nuncio_core::clock::Clock;
 use nuncio_core::config::{CompileContext, Sink};
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_proto::load::{LoadOptions, Source, load};
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::listener::v3 as listener;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use prost_types::Any;
@@ -145,6 +146,7 @@ pub(crate) fn stream(random: u64) -> StreamInfo {
         direct_remote: address.clone(),
         remote: address,
         requested_server_name: None,
+        direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
         tls: None,

@@ -96,7 +96,7 @@ fn rewrite<D: Downstream>(
         Found::Route(route) => Some(Arc::clone(&route.name)),
         Found::NoRoute(_) | Found::NoVirtualHost => None,
     };
-    stream.info.route_name = route.clone().filter(|name| !name.is_empty());
+    stream.info.route_name = route.clone();
     let accepted = match &route {
         None => {
             stats.passthrough_internal_redirect_no_route.inc();

@@ -288,6 +288,10 @@ impl FilterState for TlvState {
         Some(serde_json::Value::Object(fields.collect()).to_string())
     }
 
+    fn has_fields(&self) -> bool {
+        true
+    }
+
     fn field(&self, name: &str) -> Option<String> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     }

@@ -7,6 +7,7 @@ use nuncio_downstream::hcm::answer::Answer;
 use nuncio_downstream::network::NetworkFilter as _;
 use nuncio_net::stream::{ByteStream as _, pair, poll_read_vec, poll_write_all};
 use nuncio_net::worker::block_on_local;
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use std::future::poll_fn;
 use std::time::UNIX_EPOCH;
 
@@ -38,6 +39,7 @@ fn exchange(sent: &str) -> String {
             direct_remote: at(),
             remote: at(),
             requested_server_name: None,
+            direction: TrafficDirection::Unspecified,
             listener: "test".into(),
             filter_chain: "".into(),
             tls: None,

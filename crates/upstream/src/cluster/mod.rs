@@ -43,7 +43,7 @@ use nuncio_core::stream_info::ClusterInfo;
 use nuncio_net::tls::{Side, SslStats};
 use nuncio_net::worker::Worker;
 use on_demand::WorkerHosts;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -247,7 +247,8 @@ impl Cluster {
         let hosts = RefCell::new(set);
         let ClusterConfig { name, observability_name, metadata, .. } = core.config();
         let (name, observability_name) = (Arc::clone(name), Arc::clone(observability_name));
-        let info = Rc::new(ClusterInfo { name, observability_name, metadata: metadata.clone() });
+        let members = Cell::new(hosts.borrow().hosts().count() as u64);
+        let info = Rc::new(ClusterInfo { name, observability_name, metadata: metadata.clone(), members });
         Rc::new(Self { core, info, hosts, own: RefCell::default(), tables, provided })
     }
 
@@ -258,6 +259,7 @@ impl Cluster {
         if let Some(tables) = &self.tables {
             tables.show(&set);
         }
+        self.info.members.set(set.hosts().count() as u64);
         let before = self.hosts.replace(set);
         self.core.count_subsets(Some(&before), &self.hosts.borrow());
         drop(before);

@@ -2,6 +2,7 @@ use super::super::original_ip::XffTrust;
 use super::super::original_ip::tests::ranges;
 use super::*;
 use nuncio_core::clock::Clock;
+use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use std::rc::Rc;
 
 const OWN: &str = "192.0.2.2";
@@ -16,6 +17,7 @@ pub(in super::super) fn connection(peer: &str, tls: bool) -> ConnectionInfo {
         direct_remote: address(peer, 4711),
         remote: address(peer, 4711),
         requested_server_name: None,
+        direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
         tls: tls.then(Rc::default),

@@ -14,6 +14,7 @@ use crate::route::{Action, Found, MatchContext, PeerCertificate, Route};
 use crate::router;
 use crate::why;
 use nuncio_codec::head::{Known, RequestHead, ResponseHead};
+use nuncio_core::cel::virtual_host_wanted;
 use nuncio_core::clock::Clock;
 use nuncio_core::format::{LogType, route_time_wanted};
 use nuncio_core::runtime::Runtime;
@@ -210,13 +211,14 @@ impl<D: Downstream> Stream<D> {
             self.info.route_resolution = clock.now().saturating_duration_since(begun);
         }
         if let Found::Route(route) = found {
+            self.info.virtual_host_name = virtual_host_wanted().then(|| Arc::clone(&route.virtual_host.name));
             self.take_route(Arc::clone(route));
         }
         Ok(())
     }
 
     fn take_route(&mut self, route: Arc<Route>) {
-        self.info.route_name = Some(Arc::clone(&route.name)).filter(|n| !n.is_empty());
+        self.info.route_name = Some(Arc::clone(&route.name));
         self.info.route_metadata = route.metadata.clone();
         self.info.virtual_host_metadata = route.virtual_host.metadata.clone();
         if let Action::Cluster(action) = &route.action {
