@@ -23,6 +23,7 @@ use nuncio_downstream::router::retry::{
 use nuncio_downstream::tcp_proxy::TcpProxyFactory;
 use nuncio_downstream::tracing::AnyTracerFactory;
 use nuncio_upstream::dns_cache::DnsCaches;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Access logs, sorted by message name; `files` is where their lines go.
@@ -50,11 +51,15 @@ pub fn access_logs(
     ])
 }
 
-/// HTTP filters, sorted by message name; `dns_caches` are those that clusters share with them.
+/// HTTP filters, sorted by message name; `dns_caches` are those that clusters share with them, `own_address` is this
+/// machine's.
 ///
 /// # Errors
 /// Two factories of one message.
-pub fn http_filters(dns_caches: &DnsCaches) -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
+pub fn http_filters(
+    dns_caches: &DnsCaches,
+    own_address: IpAddr,
+) -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
     Table::new(vec![
         (
             "envoy.extensions.filters.http.buffer.v3.Buffer",
@@ -105,6 +110,10 @@ pub fn http_filters(dns_caches: &DnsCaches) -> Result<Table<dyn AnyHttpFilterFac
         (
             "envoy.extensions.filters.http.ip_tagging.v3.IPTagging",
             Box::new(http::ip_tagging::IpTaggingFactory),
+        ),
+        (
+            "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            Box::new(http::jwt_authn::JwtAuthnFactory(own_address)),
         ),
         (
             "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",

@@ -446,7 +446,10 @@ impl Extensions {
         let log_files = Arc::new(LogFiles::new(registry, workers, flush));
         let dns_caches = DnsCaches::default();
         Ok(Self {
-            http_filters: nuncio_extensions::http_filters(&dns_caches)?,
+            http_filters: nuncio_extensions::http_filters(
+                &dns_caches,
+                own_address(options.local_address_ip_version),
+            )?,
             network_filters: nuncio_extensions::network_filters()?,
             listener_filters: nuncio_extensions::listener_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,

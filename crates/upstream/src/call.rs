@@ -4,11 +4,13 @@ use crate::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use crate::outlier::Outcome;
 use crate::pool::{Checkout, Exchange, UpstreamEvent};
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::{HostInfo, UpstreamConnectionInfo};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A request of the proxy's own.
 pub struct Call<'a> {
@@ -18,6 +20,18 @@ pub struct Call<'a> {
     pub body: Option<&'a [u8]>,
     /// How much of the answer's body is kept, in bytes; what is beyond it is read and dropped.
     pub keep: usize,
+}
+
+/// How a request of the proxy's own is tried again where it got no answer, or one that says 5xx
+/// (`envoy.config.core.v3.RetryPolicy`).
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// How often.
+    pub most: u32,
+    /// The first wait is by chance below this; the next ones below twice that of the one before.
+    pub base: Duration,
+    /// No wait is longer, and, as in Envoy, no try.
+    pub max: Duration,
 }
 
 /// A body that comes while it is sent.
@@ -56,6 +70,57 @@ impl Call<'_> {
         let answer = self.exchange(cluster, None).await;
         count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
         answer
+    }
+
+    /// The same, tried again as `retries` say; only what came of it in the end counts as the answer.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub async fn send_again(
+        &self,
+        cluster: &Rc<Cluster>,
+        retries: &Retries,
+        rng: &Rng,
+    ) -> Result<Answer, NoAnswer> {
+        let stats = cluster.stats();
+        let (mut left, mut wait) = (retries.most, retries.base);
+        let mut permit = None;
+        loop {
+            let answer = match tokio::time::timeout(retries.max, self.exchange(cluster, None)).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    stats.upstream_rq_per_try_timeout.inc();
+                    Err(NoAnswer)
+                }
+            };
+            let status = answer.as_ref().map_or(503, |answer| answer.head.status);
+            let earlier = permit.take().is_some();
+            if status < 500 {
+                if earlier {
+                    stats.upstream_rq_retry_success.inc();
+                }
+            } else if left == 0 {
+                stats.upstream_rq_retry_limit_exceeded.inc();
+            } else {
+                permit = cluster.try_retry(RequestPriority::Default);
+                if permit.is_none() {
+                    stats.upstream_rq_retry_overflow.inc();
+                }
+            }
+            if permit.is_none() {
+                count(cluster, status);
+                return answer;
+            }
+            left -= 1;
+            stats.upstream_rq_retry.inc();
+            stats.upstream_rq_retry_backoff_exponential.inc();
+            if answer.is_ok() {
+                stats.retry_upstream_rq.inc(status);
+            }
+            let millis = wait.min(retries.max).as_millis() as u64;
+            tokio::time::sleep(Duration::from_millis(rng.below(millis.max(1)))).await;
+            wait = wait.saturating_mul(2);
+        }
     }
 
     /// The same with a body that comes from `source` instead of `body`. A request that is given up before it was

@@ -264,7 +264,7 @@ fn write_flags(cx: &FormatContext<'_>, name: fn(ResponseFlag) -> &'static str, o
 
 /// Details and failure reasons: blanks become `_` unless `blanks`.
 pub(super) fn write_details(details: Option<&str>, blanks: bool, out: &mut Vec<u8>) -> bool {
-    let Some(details) = details.filter(|d| !d.is_empty()) else { return false };
+    let Some(details) = details else { return false };
     if blanks {
         out.extend_from_slice(details.as_bytes());
     } else {

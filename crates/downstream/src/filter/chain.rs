@@ -107,7 +107,9 @@ impl LiveChain {
         chain.limits = Limits { request: limit, response: limit, reroute: false };
         for entry in &self.entries {
             let Some(configs) = entry.in_force(route) else { continue };
-            if let Some(filter) = Rc::clone(&entry.filter).make(RouteSays { configs, route }) {
+            if let Some(filter) =
+                Rc::clone(&entry.filter).make(RouteSays { name: &entry.name, configs, route })
+            {
                 chain.sees_bodies |= filter.sees_bodies();
                 chain.filters.push(filter);
             }
@@ -157,10 +159,12 @@ impl LiveChain {
             let of_route = route.and_then(|r| r.filters.get(&entry.name));
             let (state, made) = match entry.in_force(route) {
                 None => ("off", false),
-                Some(configs) => match Rc::clone(&entry.filter).make(RouteSays { configs, route }) {
-                    None => ("has no part in this route", false),
-                    Some(_) => ("in force", true),
-                },
+                Some(configs) => {
+                    match Rc::clone(&entry.filter).make(RouteSays { name: &entry.name, configs, route }) {
+                        None => ("has no part in this route", false),
+                        Some(_) => ("in force", true),
+                    }
+                }
             };
             let per_route = of_route.map(|o| o.places().to_vec()).unwrap_or_default();
             let (name, rehearses) = (Arc::clone(&entry.name), entry.filter.rehearses());

@@ -177,6 +177,8 @@ pub trait LiveHttpFilter {
 /// What the route taken says to a filter.
 #[derive(Clone, Copy, Default)]
 pub struct RouteSays<'a> {
+    /// The name by which routes refer to the filter.
+    pub name: &'a str,
     /// Its configurations of the filter, most specific first, of the type that the factory's `compile_route` made.
     pub configs: &'a [Arc<dyn Any + Send + Sync>],
     /// The route itself; none where none was found.

@@ -5,7 +5,7 @@ mod answer;
 mod cluster;
 mod level;
 mod matcher;
-mod matching;
+pub(super) mod matching;
 mod rewriting;
 
 use super::domains::{DomainError, DomainsBuilder};

@@ -175,7 +175,8 @@ impl Conditions {
 }
 
 impl PathCondition {
-    fn holds(&self, head: &RequestHead, path: &[u8]) -> bool {
+    /// Whether it holds; `path` is the path that routes match on.
+    pub(super) fn holds(&self, head: &RequestHead, path: &[u8]) -> bool {
         match self {
             Self::Regex(regex) => regex.is_full_match(path),
             // Parameters count here even where the other kinds ignore them.

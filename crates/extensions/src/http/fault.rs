@@ -17,6 +17,7 @@ use nuncio_proto::pb::envoy::extensions::filters::common::fault::v3::{
     FaultDelay, FaultRateLimit, fault_delay, fault_rate_limit,
 };
 use nuncio_proto::pb::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
+use prost_types::Struct;
 use slow::Slow;
 use std::any::Any;
 use std::future::Future;
@@ -83,6 +84,8 @@ struct Settings {
     nodes: Box<[Box<str>]>,
     max_active: Option<u64>,
     max_active_key: Box<str>,
+    /// What the stream's dynamic metadata says of delays and aborts, below the filter's name.
+    metadata: Option<Struct>,
 }
 
 struct Delay {
@@ -136,6 +139,7 @@ impl Settings {
             max_active_faults_runtime,
             response_rate_limit_percent_runtime,
             disable_downstream_cluster_stats,
+            filter_metadata,
         } = message;
         let key =
             |own: String, usual: &str| -> Box<str> { if own.is_empty() { usual.into() } else { own.into() } };
@@ -207,6 +211,7 @@ impl Settings {
             nodes: downstream_nodes.into_iter().map(Into::into).collect(),
             max_active: max_active_faults.map(u64::from),
             max_active_key: key(max_active_faults_runtime, "fault.http.max_active_faults"),
+            metadata: filter_metadata,
         })
     }
 
@@ -235,6 +240,8 @@ struct FaultFilter {
     settings: Arc<Settings>,
     /// Where the request would go.
     route: Option<Arc<Route>>,
+    /// The filter's name, where its settings say something of the stream.
+    name: Option<Box<str>>,
     active: Option<Active>,
     /// What the request waits for.
     delay: Option<Pin<Box<Sleep>>>,
@@ -256,7 +263,8 @@ impl Framed for FaultFilter {
         says: RouteSays<'_>,
     ) -> Option<Box<dyn HttpFilter>> {
         let route = says.route.filter(|_| !settings.cluster.is_empty()).map(Arc::clone);
-        Some(Box::new(Self { live, settings, route, active: None, delay: None, slow: None }))
+        let name = settings.metadata.as_ref().map(|_| says.name.into());
+        Some(Box::new(Self { live, settings, route, name, active: None, delay: None, slow: None }))
     }
 }
 
@@ -340,6 +348,13 @@ impl FaultFilter {
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
+    /// Says of the stream what the settings say of those under a fault.
+    fn tell(&self, info: &mut StreamInfo) {
+        if let (Some(name), Some(metadata)) = (&self.name, &self.settings.metadata) {
+            info.set_dynamic_metadata(name, metadata.clone());
+        }
+    }
+
     /// The answer that the request gets instead of the upstream's.
     fn abort(&mut self, head: &RequestHead, info: &mut StreamInfo) -> Flow {
         let settings = Arc::clone(&self.settings);
@@ -377,6 +392,7 @@ impl FaultFilter {
         self.live.stats.aborts_injected.inc();
         self.count_client(head, |stats| stats.aborts_injected.inc());
         info.flags.set(ResponseFlag::FaultInjected);
+        self.tell(info);
         Flow::Reply(reply.with_body(abort.body.clone()))
     }
 }
@@ -402,6 +418,7 @@ impl HttpFilter for FaultFilter {
                 self.live.stats.delays_injected.inc();
                 self.count_client(head, |stats| stats.delays_injected.inc());
                 info.flags.set(ResponseFlag::DelayInjected);
+                self.tell(info);
                 self.delay = Some(Box::pin(tokio::time::sleep(time)));
                 Flow::Wait
             }

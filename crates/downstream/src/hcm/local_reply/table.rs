@@ -116,7 +116,15 @@ impl LocalReply {
 
     /// A filter took away a header without which there is no request.
     pub fn missing_header(name: &str) -> Self {
-        let reason = format!("missing required header: {name}");
+        Self::broken_by_filter(format!("missing required header: {name}"))
+    }
+
+    /// A filter gave a header a value that none may have.
+    pub fn invalid_header(name: &str) -> Self {
+        Self::broken_by_filter(format!("invalid header value for: {name}"))
+    }
+
+    fn broken_by_filter(reason: String) -> Self {
         Self::new(503, format!("filter_removed_required_request_headers{{{reason}}}"))
             .with_flag(ResponseFlag::DownstreamProtocolError)
             .with_body(ReplyBody::Owned(reason.into_bytes()))

@@ -18,14 +18,14 @@ use prost::Name;
 
 /// A compiled `RouteMatch`.
 #[derive(Debug)]
-pub(super) struct Compiled {
+pub(in crate::route) struct Compiled {
     pub path: PathPlace,
     pub conditions: Conditions,
 }
 
 /// Where a route stands in the index.
 #[derive(Debug)]
-pub(super) struct PathPlace {
+pub(in crate::route) struct PathPlace {
     text: Vec<u8>,
     kind: KeyKind,
     pub matched: Matched,
@@ -52,7 +52,8 @@ impl Compiled {
 }
 
 impl PathPlace {
-    pub(super) fn key(&self) -> PathKey<'_> {
+    /// Where it stands.
+    pub(in crate::route) fn key(&self) -> PathKey<'_> {
         match self.kind {
             KeyKind::Literal(reach) => PathKey::Literal(&self.text, reach),
             KeyKind::Folded(reach) => PathKey::Folded(&self.text, reach),
@@ -66,7 +67,7 @@ impl PathPlace {
 }
 
 /// `parameters_ignored`: other paths than templates are looked up without their `;…`.
-pub(super) fn compile(
+pub(in crate::route) fn compile(
     message: pb::RouteMatch,
     cx: &CompileContext<'_>,
     parameters_ignored: bool,

@@ -1,16 +1,14 @@
 //! Changes to the query of a path (`envoy.config.core.v3.KeyValueMutation`).
 
-use nuncio_codec::head::{Known, RequestHead};
+use super::super::query::{self, Parameters};
+use nuncio_codec::head::RequestHead;
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::{Format, FormatContext};
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use pb::key_value_append::KeyValueAppendAction as Action;
 use prost_types::value::Kind;
-use std::collections::BTreeMap;
 
-/// Changes in the order of their list. A query that is changed leaves, as in Envoy, sorted by its names and with its
-/// escapes undone; unlike there, blanks and control characters stay escaped, so that no one writes a second request
-/// into the first.
+/// Changes in the order of their list.
 #[derive(Default)]
 pub(super) struct QueryMutations(Box<[Change]>);
 
@@ -18,9 +16,6 @@ enum Change {
     Remove(Box<[u8]>),
     Put { key: Box<[u8]>, value: Format, action: Action },
 }
-
-/// A query's values by name, in their order.
-type Parameters = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
 impl QueryMutations {
     /// `None`: refused, and every reason is recorded.
@@ -39,28 +34,12 @@ impl QueryMutations {
         if self.0.is_empty() {
             return;
         }
-        let path = head.path();
-        let (before, query) = match memchr::memchr(b'?', path).and_then(|at| path.split_at_checked(at)) {
-            Some((before, query)) => (before, query.get(1..).unwrap_or_default()),
-            None => (path, &[][..]),
-        };
-        let mut parameters = parse(query);
-        let cx = FormatContext { request: Some(&head.headers), ..*cx };
-        for change in &self.0 {
-            change.apply(&mut parameters, &cx);
-        }
-        let mut out = before.to_vec();
-        let mut separator = b'?';
-        for (key, values) in &parameters {
-            for value in values {
-                out.push(separator);
-                out.extend_from_slice(key);
-                out.push(b'=');
-                out.extend_from_slice(value);
-                separator = b'&';
+        query::change(head, |parameters, headers| {
+            let cx = FormatContext { request: Some(headers), ..*cx };
+            for change in &self.0 {
+                change.apply(parameters, &cx);
             }
-        }
-        head.headers.set(Known::Path, &out);
+        });
     }
 }
 
@@ -117,31 +96,6 @@ impl Change {
             }
         }
     }
-}
-
-fn parse(query: &[u8]) -> Parameters {
-    let mut parameters = Parameters::new();
-    for pair in query.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = match memchr::memchr(b'=', pair).and_then(|at| pair.split_at_checked(at)) {
-            Some((key, value)) => (key, value.get(1..).unwrap_or_default()),
-            None => (pair, &[][..]),
-        };
-        parameters.entry(decoded(key)).or_default().push(decoded(value));
-    }
-    parameters
-}
-
-/// Escapes undone, except those of what may not stand in a request's target.
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    for byte in percent_encoding::percent_decode(text) {
-        if byte == b' ' || byte.is_ascii_control() {
-            out.extend_from_slice(percent_encoding::percent_encode_byte(byte).as_bytes());
-        } else {
-            out.push(byte);
-        }
-    }
-    out
 }
 
 /// All but letters, digits and `-_.~` as escapes (RFC 3986, section 2.3).
