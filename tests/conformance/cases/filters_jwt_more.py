@@ -55,7 +55,7 @@ def jwt(name, cfg, reqs, routes=None, log=LOG, filters=(), after=(), only=SEEN, 
         kw = {'vhosts': vhosts} if vhosts else {'routes': routes}
         await t.start(simple(t, filters=[*filters, FILTER(cfg), *after], log=log, **kw))
         for i, k in enumerate(reqs):
-            m = await t.req(**k)
+            m = await t.req(**(k() if callable(k) else k))
             t.see('%02d' % i, [m.status, m.body.decode(), m.h('www-authenticate'), m.h('content-type')])
         t.see('up', u.reqs, only=only)
         t.see('stats', await t.stats(regex=r'jwt_authn\.'))
@@ -113,9 +113,9 @@ jwt('audiences_of_requirements', NEED({'provider_and_audiences': {'provider_name
 jwt('audience_forms', ONE(P(audiences=['https://a/', 'b.c', ''])), [BEARER(tok(aud=a)) for a in ('https://a', 'http://a', 'a', 'a/', 'https://b.c/', 'http://b.c', 'B.C', '', '/')])
 jwt('subject_forms', ONE(P(subjects={'exact': 'ME', 'ignore_case': True})), [BEARER(), BEARER(tok(sub='x')), BEARER(tok(sub=''))])
 jwt('lifetimes', ONE(P(max_lifetime='100s')), [BEARER(tok(exp=FAR)), BEARER(tok(exp=None)), BEARER(tok(exp=None, iat=FAR)), BEARER(tok(iat=FAR - 100)), BEARER(tok(nbf=1, exp=FAR))])
-jwt('lifetimes_that_are_short', ONE(P(max_lifetime='1000s', require_expiration=True)), [BEARER(tok(exp=int(time.time()) + 900)), BEARER(tok(exp=int(time.time()) + 2000)), BEARER(tok(exp=0)), BEARER(tok(exp=None))], only=())
-jwt('lifetimes_of_none', ONE(P(max_lifetime='0s')), [BEARER(tok(exp=int(time.time()) + 900)), BEARER(tok(exp=int(time.time()) - 30))], only=())
-jwt('clock_skew_of_lifetimes', ONE(P(clock_skew_seconds=1)), [BEARER(tok(exp=int(time.time()) - 30)), BEARER(tok(nbf=int(time.time()) + 30)), BEARER(tok(nbf=int(time.time()) - 30))], only=())
+jwt('lifetimes_that_are_short', ONE(P(max_lifetime='1000s', require_expiration=True)), [lambda: BEARER(tok(exp=int(time.time()) + 900)), lambda: BEARER(tok(exp=int(time.time()) + 2000)), BEARER(tok(exp=0)), BEARER(tok(exp=None))], only=())
+jwt('lifetimes_of_none', ONE(P(max_lifetime='0s')), [lambda: BEARER(tok(exp=int(time.time()) + 900)), lambda: BEARER(tok(exp=int(time.time()) - 30))], only=())
+jwt('clock_skew_of_lifetimes', ONE(P(clock_skew_seconds=1)), [lambda: BEARER(tok(exp=int(time.time()) - 30)), lambda: BEARER(tok(nbf=int(time.time()) + 30)), lambda: BEARER(tok(nbf=int(time.time()) - 30))], only=())
 jwt('no_keys', ONE(P(local_jwks={'inline_string': ''}, failed_status_in_metadata='why')), [BEARER(), BEARER('x')], log=META)
 jwt('extract_only_status', NEED({'extract_only_without_validation': {'verification_status_header': 'x-c'}}, {'p': P()}), [H(), BEARER(), BEARER(tok(exp=1)), BEARER('x'), BEARER(tok(key=b'x')), H(('x-c', 'evil'))])
 jwt('extract_only_in_any', NEED(ANY(NAME('p'), {'extract_only_without_validation': {'verification_status_header': 'x-c'}}), {'p': P()}), [H(), BEARER(), BEARER(tok(exp=1))])

@@ -117,6 +117,8 @@ pub(super) struct Leaf {
     pub(super) number: usize,
     /// Whose tokens; `None`: those of any provider, which their issuer tells.
     pub(super) provider: Option<usize>,
+    /// Who looks at the places, and writes headers that nobody else may write.
+    pub(super) providers: Box<[usize]>,
     /// Whom they may be for, where it is not as the provider says.
     pub(super) audiences: Option<Audiences>,
     pub(super) places: Arc<Places>,
@@ -131,8 +133,10 @@ pub(super) enum Leniency {
     Nothing,
     /// `allow_missing`
     Missing,
-    /// `allow_missing_or_failed`, `extract_only_without_validation`
+    /// `allow_missing_or_failed`
     Failed,
+    /// `extract_only_without_validation`
+    Extract,
 }
 
 impl Settings {
@@ -243,16 +247,13 @@ impl ByState {
 struct Trees<'p> {
     names: &'p [String],
     providers: &'p [Provider],
-    /// The places of all providers.
-    anywhere: Arc<Places>,
     /// Leaves so far.
     leaves: Cell<usize>,
 }
 
 impl<'p> Trees<'p> {
     fn new(names: &'p [String], providers: &'p [Provider]) -> Self {
-        let anywhere = Places::new(providers.iter().flat_map(|provider| provider.places.all()));
-        Self { names, providers, anywhere: Arc::new(anywhere), leaves: Cell::new(0) }
+        Self { names, providers, leaves: Cell::new(0) }
     }
 
     /// `Some(None)`: nothing is required.
@@ -284,17 +285,17 @@ impl<'p> Trees<'p> {
                 self.of_provider(&provider_name, audiences, &cx.field("provider_and_audiences"))?
             }
             Some(RequiresType::RequiresAny(pb::JwtRequirementOrList { requirements })) => {
-                Requirement::Any(lenient_last(list(requirements, "requires_any")?))
+                Requirement::Any(self.lenient_last(list(requirements, "requires_any")?))
             }
             Some(RequiresType::RequiresAll(pb::JwtRequirementAndList { requirements })) => {
                 Requirement::All(list(requirements, "requires_all")?)
             }
-            Some(RequiresType::AllowMissing(())) => self.lenient(Leniency::Missing, None),
-            Some(RequiresType::AllowMissingOrFailed(())) => self.lenient(Leniency::Failed, None),
+            Some(RequiresType::AllowMissing(())) => self.lenient(Leniency::Missing, None, &[]),
+            Some(RequiresType::AllowMissingOrFailed(())) => self.lenient(Leniency::Failed, None, &[]),
             Some(RequiresType::ExtractOnlyWithoutValidation(message)) => {
                 let pb::ExtractOnlyWithoutValidation { verification_status_header: header } = message;
                 let header = (!header.is_empty()).then(|| header.to_ascii_lowercase().into());
-                self.lenient(Leniency::Failed, header)
+                self.lenient(Leniency::Extract, header, &[])
             }
             None => {
                 cx.error("a requirement in a list has to say what it requires");
@@ -321,6 +322,7 @@ impl<'p> Trees<'p> {
         Some(Requirement::Tokens(Leaf {
             number: self.number(),
             provider: Some(at),
+            providers: [at].into(),
             audiences,
             places: Arc::clone(&provider.places),
             leniency: Leniency::Nothing,
@@ -328,35 +330,58 @@ impl<'p> Trees<'p> {
         }))
     }
 
-    fn lenient(&self, leniency: Leniency, status_header: Option<Box<str>>) -> Requirement {
+    /// A part that lets tokens of `providers` be missing; of all where there are none.
+    fn lenient(
+        &self,
+        leniency: Leniency,
+        status_header: Option<Box<str>>,
+        providers: &[usize],
+    ) -> Requirement {
+        let providers: Box<[usize]> =
+            if providers.is_empty() { (0..self.providers.len()).collect() } else { providers.into() };
+        let of = providers.iter().filter_map(|at| self.providers.get(*at));
         Requirement::Tokens(Leaf {
             number: self.number(),
             provider: None,
             audiences: None,
-            places: Arc::clone(&self.anywhere),
+            places: Arc::new(Places::new(of.flat_map(|provider| provider.places.all()))),
+            providers,
             leniency,
             status_header,
         })
     }
+
+    /// Of the parts that let tokens be missing only the most lenient counts, after all others and for the tokens that
+    /// those want, as in Envoy.
+    fn lenient_last(&self, list: Box<[Requirement]>) -> Box<[Requirement]> {
+        let mut rest = Vec::with_capacity(list.len());
+        let mut last = None;
+        for requirement in list {
+            match &requirement {
+                Requirement::Tokens(Leaf { leniency: Leniency::Failed, .. }) => last = Some(Leniency::Failed),
+                Requirement::Tokens(Leaf { leniency: Leniency::Missing, .. }) => {
+                    last.get_or_insert(Leniency::Missing);
+                }
+                _ => rest.push(requirement),
+            }
+        }
+        if let Some(leniency) = last {
+            let mut named = Vec::new();
+            rest.iter().for_each(|requirement| requirement.named(&mut named));
+            rest.push(self.lenient(leniency, None, &named));
+        }
+        rest.into()
+    }
 }
 
-/// Of the parts that let tokens be missing only the most lenient counts, after all others, as in Envoy.
-fn lenient_last(list: Box<[Requirement]>) -> Box<[Requirement]> {
-    let leniency = |requirement: &Requirement| match requirement {
-        Requirement::Tokens(Leaf { leniency, status_header: None, .. }) => *leniency,
-        _ => Leniency::Nothing,
-    };
-    let mut rest = Vec::with_capacity(list.len());
-    let mut last: Option<Requirement> = None;
-    for requirement in list {
-        match leniency(&requirement) {
-            Leniency::Nothing => rest.push(requirement),
-            Leniency::Missing if last.as_ref().is_some_and(|l| leniency(l) == Leniency::Failed) => {}
-            Leniency::Missing | Leniency::Failed => last = Some(requirement),
+impl Requirement {
+    /// The providers that it names.
+    fn named(&self, names: &mut Vec<usize>) {
+        match self {
+            Self::Any(list) | Self::All(list) => list.iter().for_each(|part| part.named(names)),
+            Self::Tokens(leaf) => names.extend(leaf.provider),
         }
     }
-    rest.extend(last);
-    rest.into()
 }
 
 impl Provider {

@@ -60,7 +60,7 @@ impl Places {
                 At::Header(name, prefix) => {
                     for value in head.headers.get_all(&**name) {
                         if let Some(at) = memchr::memmem::find(value, prefix.as_bytes()) {
-                            push(value.get(at + prefix.len()..).unwrap_or_default());
+                            push(value.get(at + prefix.len()..).unwrap_or_default().trim_ascii_start());
                         }
                     }
                 }

@@ -157,7 +157,7 @@ impl RemoteKeys {
 
 /// The keys that an answer gives.
 fn keys_of(answer: Result<Answer, NoAnswer>) -> Result<Arc<KeySet>, NoKeys> {
-    let Answer { head, body, trailers: _ } = answer.map_err(|NoAnswer| NoKeys)?;
+    let Answer { head, body, trailers: _, from: _ } = answer.map_err(|NoAnswer| NoKeys)?;
     if head.status != 200 || body.len() > MOST {
         return Err(NoKeys);
     }

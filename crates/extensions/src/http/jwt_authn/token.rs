@@ -82,7 +82,7 @@ pub(super) struct Token {
     pub(super) expires: u64,
 }
 
-/// base64url as Envoy reads it: with padding or without.
+/// base64url with padding or without.
 const WEB: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -92,11 +92,9 @@ const WEB: GeneralPurpose = GeneralPurpose::new(
 
 /// The bytes that base64url text stands for; blanks in it do not count. `None`: it is no such text.
 pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
-    if text.bytes().any(|b| b.is_ascii_whitespace()) {
-        let bare: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        return WEB.decode(bare).ok();
-    }
-    WEB.decode(text).ok()
+    let bare: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    let padded = bare.last() == Some(&b'=');
+    if padded && !bare.len().is_multiple_of(4) { None } else { WEB.decode(bare).ok() }
 }
 
 impl Token {

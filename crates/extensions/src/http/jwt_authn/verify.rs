@@ -168,13 +168,13 @@ impl Case<'_, '_> {
 
     /// A leaf begins: headers that its providers write come from nobody else.
     fn begin(&mut self, leaf: &Leaf) -> Progress {
-        let all = self.live.settings.providers.iter().enumerate();
-        for (_, provider) in all.filter(|(at, _)| leaf.provider.is_none_or(|own| own == *at)) {
+        let live = self.live;
+        for provider in leaf.providers.iter().filter_map(|at| live.settings.providers.get(*at)) {
             writing::clean(provider, self.request.head);
         }
         let tokens = leaf.places.find(self.request.head);
         if tokens.is_empty() {
-            return Progress::Done(self.finish(leaf, leaf.provider, Err(Failure::Missing)));
+            return Progress::Done(self.finish(leaf, None, Err(Failure::Missing)));
         }
         Progress::Going(Run { tokens, waits: None })
     }
@@ -226,9 +226,10 @@ impl Case<'_, '_> {
         }
     }
 
-    /// A token failed: the metadata may tell.
+    /// A token failed: the metadata may tell. What is nobody's is told of the only provider, where there is one alone.
     fn note(&mut self, provider: Option<usize>, verdict: Verdict) {
-        let name = provider.and_then(|at| Some(&self.provider(at)?.metadata.failure));
+        let alone = (self.live.settings.providers.len() == 1).then_some(0);
+        let name = provider.or(alone).and_then(|at| Some(&self.provider(at)?.metadata.failure));
         if let (Some(name), Err(failure)) = (name.filter(|name| !name.is_empty()).cloned(), verdict) {
             writing::failed(name, failure, self.request.info);
         }
@@ -243,7 +244,7 @@ impl Case<'_, '_> {
             self.request.head.headers.set(&**header, b"false");
         }
         match (leaf.leniency, verdict) {
-            (Leniency::Failed, _) | (Leniency::Missing, Err(Failure::Missing)) => Ok(()),
+            (Leniency::Failed | Leniency::Extract, _) | (Leniency::Missing, Err(Failure::Missing)) => Ok(()),
             (Leniency::Nothing | Leniency::Missing, verdict) => verdict,
         }
     }
