@@ -114,8 +114,6 @@ pub struct Span {
     pub tags: Vec<(Cow<'static, str>, String)>,
     /// What happened, and when.
     pub events: Vec<(SystemTime, &'static str)>,
-    /// What it tells of failed.
-    pub failed: bool,
 }
 
 impl Span {
@@ -127,7 +125,7 @@ impl Span {
         (start, started): (SystemTime, Instant),
     ) -> Self {
         let (tags, events) = (Vec::new(), Vec::new());
-        Self { context, kind, name, start, started, took: Duration::ZERO, tags, events, failed: false }
+        Self { context, kind, name, start, started, took: Duration::ZERO, tags, events }
     }
 
     /// Sets a tag; one of that name is replaced.

@@ -231,13 +231,17 @@ pub fn retry_plugins() -> Result<RetryPlugins, DuplicateFactory> {
     })
 }
 
-/// Providers of traces, sorted by message name.
+/// Providers of traces, sorted by message name; `version` is what exports say of this program.
 ///
 /// # Errors
 /// Two factories of one message.
-pub fn tracers() -> Result<Table<dyn AnyTracerFactory>, DuplicateFactory> {
-    Table::new(vec![(
-        "envoy.config.trace.v3.ZipkinConfig",
-        Box::new(tracers::zipkin::ZipkinFactory) as Box<dyn AnyTracerFactory>,
-    )])
+pub fn tracers(version: &str) -> Result<Table<dyn AnyTracerFactory>, DuplicateFactory> {
+    Table::new(vec![
+        (
+            "envoy.config.trace.v3.OpenTelemetryConfig",
+            Box::new(tracers::opentelemetry::OpenTelemetryFactory(version.into()))
+                as Box<dyn AnyTracerFactory>,
+        ),
+        ("envoy.config.trace.v3.ZipkinConfig", Box::new(tracers::zipkin::ZipkinFactory)),
+    ])
 }

@@ -454,7 +454,7 @@ impl Extensions {
             listener_filters: nuncio_extensions::listener_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,
             retry_plugins: nuncio_extensions::retry_plugins()?,
-            tracers: nuncio_extensions::tracers()?,
+            tracers: nuncio_extensions::tracers(&crate::cli::version())?,
             log_files,
             dns_caches,
         })

@@ -566,3 +566,205 @@ async def when_decisions_are_counted(t):
     await asyncio.sleep(0.05)
     t.see('whole', await t.stats(regex=r'http\.in\.tracing'))
     t.see('local', [(await t.req('/', raw=b'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nupgrade: x\r\n\r\n', timeout=1)).status, await t.stats(regex=r'http\.in\.tracing')])
+
+
+W3C_IN = {
+    'none': [], 'sampled': [('traceparent', TP)], 'not_sampled': [('traceparent', TP[:-1] + '0')], 'state': [('traceparent', TP), ('tracestate', 'a=1,b=2')], 'states': [('traceparent', TP), ('tracestate', 'a=1'), ('tracestate', 'b=2')],
+    'state_alone': [('tracestate', 'a=1')], 'flags_ff': [('traceparent', TP[:-2] + 'ff')], 'flags_02': [('traceparent', TP[:-2] + '02')], 'later_version': [('traceparent', '01' + TP[2:])], 'version_ff': [('traceparent', 'ff' + TP[2:])], 'longer': [('traceparent', TP + '-more')],
+    'upper_case': [('traceparent', TP.upper())], 'short_trace': [('traceparent', '00-%s-%s-01' % (T64, S64))], 'zero_trace': [('traceparent', '00-%s-%s-01' % ('0' * 32, S64))], 'zero_span': [('traceparent', '00-%s-%s-01' % (T128, '0' * 16))],
+    'no_hex': [('traceparent', TP.replace('463a', 'zzzz'))], 'empty': [('traceparent', '')], 'garbage': [('traceparent', 'x')], 'twice': [('traceparent', TP), ('traceparent', 'x')], 'b3_is_nothing': B3(T128, S64, ('x-b3-sampled', '1')), 'dashes': [('traceparent', TP.replace('-', '_'))],
+}
+
+for name, opts, direction, router_opts in (('', '{}', '{}', {}), ('_egress', '{}', '{traffic_direction: OUTBOUND}', {}), ('_upstream_span', '{spawn_upstream_span: true}', '{}', {}),
+                                           ('_upstream_span_egress', '{spawn_upstream_span: true}', '{traffic_direction: OUTBOUND}', {}), ('_child', '{}', '{}', {'start_child_span': True}), ('_no_propagation', '{no_context_propagation: true}', '{}', {}),
+                                           ('_never', '{random_sampling: {value: 0}}', '{}', {})):
+    @case('otlp_w3c' + name)
+    async def _(t, opts=opts, direction=direction, router_opts=router_opts):
+        u = await t.up()
+        c = await Collector(t, *OWN).http(200)
+        await t.start(traced(t, u, c, opts=opts, lextra=direction, rt=router(**router_opts), **OTEL()))
+        await chain(t, 'requests', c, u, W3C_IN)
+
+
+SAMPLERS = {
+    'always_on': '{name: envoy.tracers.opentelemetry.samplers.always_on, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig}}',
+    'ratio_none': '{name: r, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig, sampling_percentage: {numerator: 0}}}',
+    'ratio_all': '{name: r, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig, sampling_percentage: {numerator: 100}}}',
+    'ratio_some': '{name: r, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig, sampling_percentage: {numerator: 30}}}',
+    'ratio_million': '{name: r, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig, sampling_percentage: {numerator: 300000, denominator: MILLION}}}',
+}
+for k in ('always_on', 'ratio_none', 'ratio_all', 'ratio_some'):
+    SAMPLERS['parent_' + k] = '{name: p, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig, wrapped_sampler: %s}}' % SAMPLERS[k]
+RATIOS = {'at_%s' % h: [('traceparent', '00-%s%s-%s-0%d' % (h, '0' * (32 - len(h)), S64, f))] for f in (0, 1) for h in ('00', '20', '4c', '4d', '80', 'ff')}
+LOW = {'low_%s_%d' % (h, f): [('traceparent', '00-00000000000000a1%s%s-%s-0%d' % (h, '0' * (16 - len(h)), S64, f))] for f in (0, 1) for h in ('00', '20', '4c', '4d', '80', 'ff', '0000000000000020', '00000000000000ff')}
+for name, sampler in SAMPLERS.items():
+    @case('otlp_sampler_' + name)
+    async def _(t, sampler=sampler, name=name):
+        u = await t.up()
+        c = await Collector(t, *OWN).http(200)
+        await t.start(traced(t, u, c, opts='{spawn_upstream_span: true}', **OTEL(merge(Y(OTLP_HTTP), {'sampler': Y(sampler)}))))
+        requests = {k: W3C_IN[k] for k in ('none', 'sampled', 'not_sampled', 'state', 'garbage', 'zero_trace')} if 'some' not in name and 'million' not in name else {k: W3C_IN[k] for k in ('sampled', 'not_sampled')}
+        await chain(t, 'requests', c, u, {**requests, **RATIOS, **LOW} if 'ratio' in name else requests, keys=(*IDS, 'attributes') if name == 'always_on' else IDS)
+
+
+@case()
+async def otlp_sampler_after_a_request_is_not_chosen(t):
+    u = await t.up()
+    c = await Collector(t, *OWN).http(200)
+    await t.start(traced(t, u, c, opts='{random_sampling: {value: 0}}', **OTEL(merge(Y(OTLP_HTTP), {'sampler': Y(SAMPLERS['always_on'])}))))
+    await chain(t, 'requests', c, u, {k: W3C_IN[k] for k in ('none', 'sampled', 'not_sampled')})
+    t.see('stats', await t.stats(regex=r'http\.in\.tracing'))
+
+
+ENV = '{name: e, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig}}'
+STATIC = '{name: s, typed_config: {"@type": type.googleapis.com/envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig, attributes: {%s}}}'
+for name, cfg, env in (('static', {'resource_detectors': [Y(STATIC % 'k1: v1, k2: v2')]}, None), ('two', {'resource_detectors': [Y(STATIC % 'k1: v1, k2: v2'), Y(STATIC % 'k2: other, k3: v3')]}, None),
+                       ('empty_values', {'resource_detectors': [Y(STATIC % 'k1: "", "": v')]}, None), ('names_the_service', {'resource_detectors': [Y(STATIC % 'service.name: of-detector, telemetry.sdk.name: mine')]}, None),
+                       ('names_the_service_unnamed', {'service_name': '', 'resource_detectors': [Y(STATIC % 'service.name: of-detector')]}, None), ('no_service_name', {'service_name': ''}, None),
+                       ('environment', {'resource_detectors': [Y(ENV)]}, 'a=1,b=two words,service.name=from-env'), ('environment_unset', {'resource_detectors': [Y(ENV)]}, None), ('environment_bad', {'resource_detectors': [Y(ENV)]}, 'a,b=1,=2,c=,d=e=f'),
+                       ('environment_and_static', {'resource_detectors': [Y(ENV), Y(STATIC % 'a: static')]}, 'a=env, b = spaced ,e=%41'),
+                       ('nothing_of_the_sdk', {'set_telemetry_sdk_resource_attributes': False}, None), ('nothing_of_the_service', {'set_service_name_resource_attribute': False}, None)):
+    @case('otlp_resource_' + name)
+    async def _(t, cfg=cfg, env=env):
+        u = await t.up()
+        c = await Collector(t).http(200)
+        full = {k: v for k, v in merge(Y(OTLP_HTTP), cfg).items() if v != ''}
+        await t.start(traced(t, u, c, **OTEL(full)), env={'OTEL_RESOURCE_ATTRIBUTES': env} if env is not None else None)
+        await t.req('/')
+        await c.got(1)
+        t.see('resources', c.resources())
+
+
+for name, cfg, status in (('answers_202', {}, 202), ('answers_503', {}, 503), ('breaks', {}, None), ('no_timeout', {'http_service': {'http_uri': {'timeout': '0s'}}}, 200),
+                          ('headers', {'http_service': {'request_headers_to_add': [{'header': {'key': 'X-Token', 'value': 't1'}}, {'header': {'key': 'x-token', 'value': 't2'}}, {'header': {'key': 'user-agent', 'value': 'mine'}}, {'header': {'key': 'x-f', 'value': '%HOSTNAME%-%REQ(a)%'}}]}}, 200),
+                          ('path_only', {'http_service': {'http_uri': {'uri': '/v1/x'}}}, 200), ('host_only', {'http_service': {'http_uri': {'uri': 'http://h.example:4318'}}}, 200), ('bare_host', {'http_service': {'http_uri': {'uri': 'h.example:4318/v1/traces'}}}, 200)):
+    @case('otlp_http_' + name)
+    async def _(t, cfg=cfg, status=status):
+        u = await t.up()
+        c = await Collector(t).http(status if status else (lambda m, n: None))
+        await t.start(traced(t, u, c, **OTEL(merge(Y(OTLP_HTTP), cfg))))
+        await t.req('/')
+        await t.until(lambda: c.up.reqs)
+        await asyncio.sleep(0.03)
+        t.see('collector', [t.req_view(m, body=False) for m in c.up.reqs])
+        t.see('stats', await t.stats(regex=r'^tracing|cluster.cc.upstream_rq_(2|5)..$'))
+
+
+for name, kind, cfg in (('http', 'http', OTLP_HTTP), ('grpc', 'grpc', OTLP_GRPC)):
+    @case('otlp_%s_flush_by_count_and_time' % name)
+    async def _(t, kind=kind, cfg=cfg):
+        u = await t.up()
+        c = await (Collector(t).http(200) if kind == 'http' else Collector(t).grpc())
+        await t.start(traced(t, u, c, h2=kind == 'grpc', extra='{layered_runtime: {layers: [{name: s, static_layer: {tracing.opentelemetry.min_flush_spans: 3, tracing.opentelemetry.flush_interval_ms: 400}}]}}', **OTEL(cfg)))
+        for _ in range(4):
+            await t.req('/')
+        await c.got(4, 2)
+        t.see('reports', [r['scopes'][0]['spans'] for r in c.resources() if r['scopes'][0]['spans']])
+        s = await t.stats(regex=r'^tracing')
+        s['tracing.opentelemetry.timer_flushed'] = s['tracing.opentelemetry.timer_flushed'] > 0
+        t.see('stats', s)
+
+
+@case()
+async def otlp_idle_flush(t):
+    """What is sent when the timer comes and nothing waits."""
+    u = await t.up()
+    c = await Collector(t).http(200)
+    await t.start(traced(t, u, c, extra='{layered_runtime: {layers: [{name: s, static_layer: {tracing.opentelemetry.flush_interval_ms: 50}}]}}', **OTEL()))
+    await t.stat_until('tracing.opentelemetry.timer_flushed', lambda v: v > 2)
+    t.see('reports', len(c.up.reqs))
+    t.see('sent', await t.stats('tracing.opentelemetry.spans_sent', 'tracing.opentelemetry.spans_dropped'))
+
+
+@case()
+async def otlp_cache_is_full(t):
+    u = await t.up()
+    c = await Collector(t).http(200)
+    await t.start(traced(t, u, c, flush=10, **OTEL(merge(Y(OTLP_HTTP), {'max_cache_size': 2}))))
+    for _ in range(5):
+        await t.req('/')
+    t.see('stats', await t.stats(regex=r'^tracing'))
+    t.see('reports', len(c.up.reqs))
+
+
+for name, answer in (('fails', [('grpc-status', '14')]), ('http_500', None)):
+    @case('otlp_grpc_' + name)
+    async def _(t, answer=answer):
+        async def say(s):
+            if answer is None:
+                return s.respond(500, [('content-type', 'text/plain')], end=True)
+            s.respond(200, [('content-type', 'application/grpc'), *answer], end=True)
+        u = await t.up()
+        c = await Collector(t).grpc(answer=say)
+        await t.start(traced(t, u, c, h2=True, **OTEL(OTLP_GRPC)))
+        await t.req('/')
+        await t.until(lambda: c.up.reqs)
+        await asyncio.sleep(0.05)
+        t.see('stats', await t.stats(regex=r'^tracing|cluster.cc.upstream_rq_(2|5)..$|grpc'))
+
+
+for name, more in (('authority', {'grpc_service': {'envoy_grpc': {'authority': 'otel.example'}}}), ('metadata', {'grpc_service': {'initial_metadata': [{'key': 'x-token', 'value': 't'}, {'key': 'X-Host', 'value': '%HOSTNAME%'}, {'key': 'x-bin', 'value': 'a'}]}}),
+                   ('no_timeout', {'grpc_service': {'timeout': '0s'}}), ('skip_envoy_headers', {'grpc_service': {'envoy_grpc': {'skip_envoy_headers': True}}}), ('max_message', {'grpc_service': {'envoy_grpc': {'max_receive_message_length': 0}}})):
+    @case('otlp_grpc_' + name)
+    async def _(t, more=more):
+        u = await t.up()
+        c = await Collector(t).grpc()
+        await t.start(traced(t, u, c, h2=True, **OTEL(merge(Y(OTLP_GRPC), more))))
+        await t.req('/')
+        await c.got(1)
+        t.see('collector', [t.hs(m['headers']) for m in c.up.reqs])
+        t.see('stats', await t.stats(regex=r'^tracing|cluster.cc.upstream_rq_(2|5)..$'))
+
+
+@case()
+async def otlp_without_an_exporter(t):
+    u = await t.up()
+    c = await Collector(t).http(200)
+    code, _ = await t.run_to_end(traced(t, u, c, **OTEL('{service_name: s}')), timeout=3)
+    t.see('code', code)
+
+
+@case()
+async def otlp_clusters_that_are_not_there(t):
+    u = await t.up()
+    c = await Collector(t).http(200)
+    for i, cfg in enumerate((OTLP_HTTP, OTLP_GRPC)):
+        await t.start(traced(t, u, c, **OTEL(cfg.replace('cc', 'nope'))), name='p%d' % i)
+        t.see('status %d' % i, (await t.req('/')).status)
+        await asyncio.sleep(0.05)
+        t.see('stats %d' % i, await t.stats(regex=r'^tracing'))
+        await t.stop()
+
+
+for name, opts in (('', '{}'), ('_verbose_upstream_span', '{verbose: true, spawn_upstream_span: true}')):
+    @case('otlp_spans' + name)
+    async def _(t, opts=opts):
+        u = await t.up('u1', lambda m, n: resp(503 if m['path'] == '/503' else 404 if m['path'] == '/404' else 200, 'body'))
+        c = await Collector(t, *OWN).http(200)
+        routes = '[{match: {path: /local}, direct_response: {status: 500}}, {match: {prefix: /}, route: {cluster: c1}}]'
+        await t.start(traced(t, u, c, opts=merge(Y(opts), {'custom_tags': Y('[{tag: component, literal: {value: mine}}, {tag: lit, literal: {value: v}}, {tag: md, metadata: {kind: {request: {}}, metadata_key: {key: x, path: [{key: z}]}, default_value: d}}]')}), routes=routes, log='%TRACE_ID% %SPAN_ID%', **OTEL()))
+        n = 2 if 'upstream' in opts else 1
+        await whole(t, 'ok', c, u, path='/ok', count=n, headers=[('traceparent', TP)])
+        for path in ('/503', '/404', '/local'):
+            await whole(t, path, c, u, path=path, count=n if path != '/local' else 1)
+        t.see('log', c.names(await t.logs()))
+
+
+@case()
+async def otlp_collectors_that_do_not_answer(t):
+    async def silent(k):
+        await k.read_request()
+        await k.fill()
+
+    async def waits(s):
+        await asyncio.sleep(9)
+    u = await t.up()
+    for i, cfg in enumerate((OTLP_HTTP.replace('2s', '0.1s'), OTLP_GRPC.replace('0.5s', '0.1s'))):
+        c = Collector(t)
+        c.up = await t.up('c0', conn=silent) if i == 0 else await t.h2up('c1', waits)
+        await t.start(traced(t, u, c, h2=i == 1, **OTEL(cfg)), name='p%d' % i)
+        await t.req('/')
+        await t.until(lambda: c.up.reqs)
+        await asyncio.sleep(0.4)
+        t.see('stats %d' % i, await t.stats('cluster.cc.upstream_rq_timeout', 'cluster.cc.upstream_rq_active', 'cluster.cc.upstream_rq_504', 'tracing.opentelemetry.spans_sent'))
+        await t.stop()

@@ -110,14 +110,14 @@ class T(Normaliser):
             a += ['-l', 'error', '--disable-hot-restart']
         return a
 
-    async def start(self, cfg, name='proxy', wait=True, admin=None, raw=None, ext='yaml', args=()):
+    async def start(self, cfg, name='proxy', wait=True, admin=None, raw=None, ext='yaml', args=(), env=None):
         """Writes the configuration and starts the proxy; returns when it is ready."""
         if raw is None:
             raw = yaml.safe_dump(cfg, sort_keys=False, default_flow_style=False, width=1000)
             admin = admin or cfg['admin']['address']['socket_address']['port_value']
         p = self.write(name + '.' + ext, raw)
         self.admin_port = admin
-        proxy = Proxy([*self.argv(p), *args], self.dir, self.path(name + '.log'))
+        proxy = Proxy([*self.argv(p), *args], self.dir, self.path(name + '.log'), env)
         self.proxies.append(proxy)
         await proxy.spawn()
 

@@ -47,6 +47,8 @@ class Normaliser:
                 v = '<uuid>'
             if lk == 'x-envoy-upstream-service-time' and v.isdigit():
                 v = '<int>'
+            if lk == 'user-agent':
+                v = re.sub(r'[0-9a-f]{40}/[0-9.]+/\w+/\w+/[\w.-]+', '<version>', v)
             if lk == 'x-forwarded-for' and LOCAL_IP.startswith('127.'):
                 v = v.replace('127.0.0.1', '<localip>')
             out.append('%s: %s' % (k if keep_case else lk, v))

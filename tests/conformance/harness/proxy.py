@@ -1,5 +1,6 @@
 """The proxy under test as a process: start, wait until ready, stop, what it printed."""
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -14,16 +15,17 @@ class NotReady(Exception):
 
 
 class Proxy:
-    """One process. `ready` is an async function that says whether it serves."""
+    """One process. `ready` is an async function that says whether it serves. `env` comes on top of this process's."""
 
-    def __init__(self, argv, cwd, log_path):
-        self.argv, self.cwd, self.log_path = argv, cwd, log_path
+    def __init__(self, argv, cwd, log_path, env=None):
+        self.argv, self.cwd, self.log_path, self.env = argv, cwd, log_path, env
         self.process = None
 
     async def spawn(self):
         with open(self.log_path, 'wb') as log:
             self.process = await asyncio.create_subprocess_exec(
-                *self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cwd)
+                *self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cwd,
+                env={**os.environ, **self.env} if self.env else None)
         return self
 
     async def wait_ready(self, ready):

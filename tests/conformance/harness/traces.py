@@ -57,6 +57,10 @@ def decode(schema, b):
     return out
 
 
+# A build, as a proxy names itself: commit, version and how it was built.
+VERSION = re.compile(r'[0-9a-f]{40}/[0-9.]+/\w+/\w+/[\w.-]+')
+
+
 class Names:
     """Identifiers of this run by the order in which they are seen; those that a case chose itself stay."""
 
@@ -90,7 +94,7 @@ def pairs(attributes):
     """Attributes as a list of `key: value`, in their order."""
     def text(v):
         return v.get('string', v) if isinstance(v, dict) and len(v) < 2 and not (v and 'string' not in v) else v
-    return ['%s: %s' % (a['key'], text(a.get('value', '<none>'))) for a in attributes]
+    return ['%s: %s' % (a.get('key', ''), text(a.get('value', '<none>'))) for a in attributes]
 
 
 class Collector:
@@ -149,7 +153,7 @@ class Collector:
             for r in decode(OTLP, b[5:] if b[:1] == b'\0' else b).get('resourceSpans', []):
                 out.append({'resource': sorted(pairs(r.get('resource', {}).get('attributes', []))), 'schemaUrl': r.get('schemaUrl'),
                             'scopes': [{'scope': sc.get('scope'), 'spans': len(sc.get('spans', []))} for sc in r.get('scopeSpans', [])]})
-        return self.t.mask(out)
+        return json.loads(VERSION.sub('<version>', json.dumps(self.t.mask(out))))
 
     def view(self, since=0, keys=None):
         """What was exported after the first `since` spans, comparable: sorted, because reports may overtake each other."""

@@ -110,7 +110,6 @@ pub(super) fn of_answer(
     span.tag("http.status_code", status.unwrap_or_default());
     if status.is_none_or(|status| status >= 500) {
         span.tag("error", true);
-        span.failed = true;
     }
 }
 
@@ -120,7 +119,6 @@ fn of_grpc(span: &mut Span, headers: &HeaderMap) {
         // What the callee, not the caller, is to blame for.
         if matches!(status, b"2" | b"4" | b"8" | b"12" | b"13" | b"14" | b"15") {
             span.tag("error", true);
-            span.failed = true;
         }
     }
     if let Some(message) = headers.get(Known::GrpcMessage) {

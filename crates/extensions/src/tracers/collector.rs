@@ -18,21 +18,23 @@ pub(super) struct HttpCollector {
     pub(super) host: Box<str>,
     pub(super) path: Box<str>,
     pub(super) headers: Box<[(Box<str>, Format)]>,
+    /// `http_uri.timeout`
+    pub(super) timeout: Option<Duration>,
     /// This machine, as the collector is told of it.
     pub(super) own_address: IpAddr,
 }
 
 impl HttpCollector {
-    /// Compiles the message.
+    /// Compiles the message; `parts` makes host and path of its URI.
     pub(super) fn compile(
         message: HttpService,
         cx: &CompileContext<'_>,
         env: &CompileEnv<'_>,
+        parts: fn(&str) -> (&str, &str),
     ) -> Option<Self> {
         let HttpService { http_uri, request_headers_to_add } = message;
         let uri_cx = cx.field("http_uri");
-        // The time that a report may take is a runtime key's.
-        let Some(HttpUri { uri, timeout: _, http_upstream_type }) = http_uri else {
+        let Some(HttpUri { uri, timeout, http_upstream_type }) = http_uri else {
             uri_cx.error("the collector's http_uri is not set");
             return None;
         };
@@ -42,54 +44,36 @@ impl HttpCollector {
         let headers =
             headers.map(|(i, header)| compile_header(header, &cx.item("request_headers_to_add", i)));
         Some(Self {
-            host: if host.is_empty() { cluster.as_str().into() } else { host.into() },
+            host: host.into(),
             path: path.into(),
             cluster: cluster.into(),
             headers: headers.collect::<Option<_>>()?,
+            timeout: nuncio_core::config::timeout(timeout.as_ref(), None, &uri_cx.field("timeout")),
             own_address: env.own_address,
         })
     }
 
-    /// Sends a report. The status of its answer; `None` where there is none in time, or no such cluster.
-    pub(super) async fn post(
-        &self,
-        world: &World,
-        content_type: &str,
-        user_agent: Option<&str>,
-        body: &[u8],
-        timeout: Duration,
-    ) -> Result<u16, Unsent> {
-        let cluster = world.clusters.get(&self.cluster).ok_or(Unsent::NoCluster)?;
-        let head = self.head(world, content_type, user_agent, timeout);
-        let call = Call { head: &head, body: Some(body), keep: 0 };
-        let answer = match tokio::time::timeout(timeout, call.send(&cluster)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                call::timed_out(&cluster);
-                return Err(Unsent::NoAnswer);
-            }
-        };
-        answer.map(|answer| answer.head.status).map_err(|_| Unsent::NoAnswer)
+    /// Sends a report. The status of its answer.
+    ///
+    /// # Errors
+    /// There is no such cluster, or no answer in time.
+    pub(super) async fn post(&self, world: &World, report: Report<'_>) -> Result<u16, Unsent> {
+        let head = self.head(world, &report);
+        send(world, &self.cluster, &head, report.body, report.timeout).await
     }
 
-    fn head(
-        &self,
-        world: &World,
-        content_type: &str,
-        user_agent: Option<&str>,
-        timeout: Duration,
-    ) -> RequestHead {
+    fn head(&self, world: &World, report: &Report<'_>) -> RequestHead {
         let mut head = RequestHead::new();
         let headers = &mut head.headers;
         headers.set(Known::Method, b"POST");
         headers.set(Known::Scheme, b"http");
         headers.set(Known::Authority, self.host.as_bytes());
         headers.set(Known::Path, self.path.as_bytes());
-        headers.set(Known::ContentType, content_type.as_bytes());
-        if let Some(name) = user_agent {
+        headers.set(Known::ContentType, report.content_type.as_bytes());
+        if let Some(name) = report.user_agent {
             headers.set(Known::UserAgent, name.as_bytes());
         }
-        own_headers(&mut head, self.own_address, Some(timeout));
+        own_headers(&mut head, self.own_address, report.timeout);
         if !self.headers.is_empty() {
             self.add_headers(world, &mut head);
         }
@@ -123,6 +107,42 @@ impl HttpCollector {
     }
 }
 
+/// A report that goes out.
+#[derive(Clone, Copy)]
+pub(super) struct Report<'a> {
+    pub(super) content_type: &'a str,
+    pub(super) user_agent: Option<&'a str>,
+    pub(super) body: &'a [u8],
+    /// How long the answer may take.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Sends a request of a tracer's own. The status of its answer.
+///
+/// # Errors
+/// There is no such cluster, or no answer in time.
+pub(super) async fn send(
+    world: &World,
+    cluster: &str,
+    head: &RequestHead,
+    body: &[u8],
+    timeout: Option<Duration>,
+) -> Result<u16, Unsent> {
+    let cluster = world.clusters.get(cluster).ok_or(Unsent::NoCluster)?;
+    let call = Call { head, body: Some(body), keep: 0 };
+    let answer = match timeout {
+        None => call.send(&cluster).await,
+        Some(timeout) => match tokio::time::timeout(timeout, call.send(&cluster)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                call::timed_out(&cluster);
+                return Err(Unsent::NoAnswer);
+            }
+        },
+    };
+    answer.map(|answer| answer.head.status).map_err(|_| Unsent::NoAnswer)
+}
+
 /// Why a report did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
@@ -141,15 +161,6 @@ pub(super) fn own_headers(head: &mut RequestHead, own: IpAddr, timeout: Option<D
     }
 }
 
-/// Host and path of a URI; what has no scheme is a path.
-fn parts(uri: &str) -> (&str, &str) {
-    let Some((_, rest)) = uri.split_once("://") else { return ("", uri) };
-    match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, "/"),
-    }
-}
-
 fn compile_header(message: HeaderValueOption, cx: &CompileContext<'_>) -> Option<(Box<str>, Format)> {
     let HeaderValueOption { header, append: _, append_action: _, keep_empty_value: _ } = message;
     let HeaderValue { key, value, raw_value: _ } = header?;
@@ -159,18 +170,5 @@ fn compile_header(message: HeaderValueOption, cx: &CompileContext<'_>) -> Option
             cx.field("header").field("value").error(error.to_string());
             None
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parts;
-
-    #[test]
-    fn a_uri_without_a_scheme_is_a_path() {
-        assert_eq!(parts("https://h:1/p?q"), ("h:1", "/p?q"));
-        assert_eq!(parts("http://h"), ("h", "/"));
-        assert_eq!(parts("/p"), ("", "/p"));
-        assert_eq!(parts("h/p"), ("", "h/p"));
     }
 }

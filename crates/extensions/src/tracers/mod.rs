@@ -2,5 +2,6 @@
 
 mod collector;
 mod flush;
+pub mod opentelemetry;
 mod w3c;
 pub mod zipkin;

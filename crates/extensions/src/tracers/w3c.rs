@@ -4,6 +4,15 @@ use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::trace::{SpanContext, SpanId};
 use std::io::Write;
 
+/// What vendors say of the trace.
+pub(super) const STATE: &str = "tracestate";
+
+/// All values of `tracestate`.
+pub(super) fn state(headers: &HeaderMap) -> Box<str> {
+    let values: Vec<_> = headers.get_all(STATE).map(String::from_utf8_lossy).collect();
+    values.join(",").into()
+}
+
 /// What `traceparent` says, after its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parent {

@@ -6,7 +6,7 @@
 mod b3;
 mod encode;
 
-use super::collector::{HttpCollector, Unsent};
+use super::collector::{HttpCollector, Report, Unsent};
 use super::flush::{self, Enough, Keys, Pending};
 use super::w3c;
 use b3::{Brought, Ids};
@@ -93,7 +93,13 @@ impl TracerFactory for ZipkinFactory {
             }
         };
         let collector = match collector_service {
-            Some(service) => HttpCollector::compile(service, &cx.field("collector_service"), env)?,
+            Some(service) => {
+                let collector = HttpCollector::compile(service, &cx.field("collector_service"), env, parts)?;
+                match &*collector.host {
+                    "" => HttpCollector { host: collector.cluster.clone(), ..collector },
+                    _ => collector,
+                }
+            }
             None if collector_cluster.is_empty() || collector_endpoint.is_empty() => {
                 cx.error("collector_cluster and collector_endpoint must be specified when not using collector_service");
                 return None;
@@ -106,6 +112,7 @@ impl TracerFactory for ZipkinFactory {
                 cluster: collector_cluster.into(),
                 path: collector_endpoint.into(),
                 headers: Box::default(),
+                timeout: None,
                 own_address: env.own_address,
             },
         };
@@ -204,8 +211,13 @@ impl Live {
         let Some(live) = self.me.upgrade() else { return };
         self.world.worker.spawn(async move {
             let Zipkin { collector, encoding, .. } = &*live.config;
-            let timeout = Duration::from_millis(timeout);
-            let sent = collector.post(&live.world, encoding.content_type(), None, &body, timeout).await;
+            let report = Report {
+                content_type: encoding.content_type(),
+                user_agent: None,
+                body: &body,
+                timeout: Some(Duration::from_millis(timeout)),
+            };
+            let sent = collector.post(&live.world, report).await;
             match sent {
                 Ok(202) => live.stats.reports_sent.inc(),
                 // To Envoy's own client a failure is a 503.
@@ -257,5 +269,27 @@ impl Tracer for Live {
         if span.context.sampled && self.pending.push(*span) == Some(Enough::Yes) {
             self.flush();
         }
+    }
+}
+
+/// Host and path of a URI; what has no scheme is a path.
+fn parts(uri: &str) -> (&str, &str) {
+    let Some((_, rest)) = uri.split_once("://") else { return ("", uri) };
+    match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn a_uri_without_a_scheme_is_a_path() {
+        assert_eq!(parts("https://h:1/p?q"), ("h:1", "/p?q"));
+        assert_eq!(parts("http://h"), ("h", "/"));
+        assert_eq!(parts("/p"), ("", "/p"));
+        assert_eq!(parts("h/p"), ("", "h/p"));
     }
 }
