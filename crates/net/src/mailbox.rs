@@ -1,6 +1,6 @@
 //! Wakers by number: whoever is woken is noted, and one task is woken for all of them.
 
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
@@ -40,6 +40,11 @@ impl Mailbox {
 
     fn note(&self, number: usize) {
         self.woken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        self.wake_task();
+    }
+
+    /// Wakes the task, though no number is to be told of.
+    pub fn wake_task(&self) {
         let waker = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(waker) = waker {
             waker.wake();
@@ -77,6 +82,18 @@ impl NumberedWaker {
     pub fn listen(&self) -> &Waker {
         self.wake.woken.store(false, Release);
         &self.waker
+    }
+
+    /// As [`listen`](Self::listen), but what was noted stays to be looked at.
+    #[inline]
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Whether its number was noted since the last call; the next wake is news again.
+    #[inline]
+    pub fn take_woken(&self) -> bool {
+        self.wake.woken.load(Acquire) && self.wake.woken.swap(false, AcqRel)
     }
 }
 

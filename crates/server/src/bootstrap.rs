@@ -14,6 +14,7 @@ use nuncio_core::runtime::{Layer, Runtime};
 use nuncio_core::source::FileSource;
 use nuncio_core::stats::StatsConfig;
 use nuncio_core::stream_info::Locality;
+use nuncio_net::dns::{OldMessages, ResolverConfig};
 use nuncio_net::listen::{ListenSpec, SocketOption};
 use nuncio_proto::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use nuncio_proto::pb::envoy::config::bootstrap::v3 as pb;
@@ -59,6 +60,8 @@ pub struct BootstrapConfig {
     pub local_cluster: Option<Arc<str>>,
     /// The provider of traces of connection managers that name none (`tracing.http`), to be compiled with the listeners.
     pub tracing: Option<TracingProvider>,
+    /// Who is asked for names where nobody else is named (`typed_dns_resolver_config` and what came before it).
+    pub resolver: Option<ResolverConfig>,
     /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
     pub defer_stats: bool,
 }
@@ -126,6 +129,9 @@ impl BootstrapConfig {
             overload_manager,
             cluster_manager,
             tracing,
+            typed_dns_resolver_config,
+            dns_resolution_config,
+            use_tcp_for_dns_lookups,
         } = message;
         let pb::ClusterManager { local_cluster_name } = cluster_manager.unwrap_or_default();
         let local_cluster: Option<Arc<str>> =
@@ -146,6 +152,12 @@ impl BootstrapConfig {
         if let Some(engine) = default_regex_engine {
             check_regex_engine(engine, &cx.field("default_regex_engine"));
         }
+        let old = OldMessages {
+            resolution: dns_resolution_config,
+            tcp: use_tcp_for_dns_lookups,
+            ..OldMessages::default()
+        };
+        let resolver = ResolverConfig::compile(typed_dns_resolver_config, old, cx);
         let node = NodeConfig::compile(node.unwrap_or_default(), options);
         let env = SinkEnv { node_is_named: !node.id.is_empty() && !node.cluster.is_empty(), cluster_exists };
         let sinks = SinkConfig::compile_all(stats_sinks, cx, &env);
@@ -189,6 +201,7 @@ impl BootstrapConfig {
             cds: cds?,
             local_cluster,
             tracing: tracing.and_then(|Tracing { http }| http),
+            resolver: resolver?,
             defer_stats: enable_deferred_creation_stats,
         })
     }

@@ -241,6 +241,9 @@ fn compile(
         Dumped::new(resource)
     };
     let secrets: Vec<Dumped> = secrets.into_iter().map(keep).collect();
+    if let Some(resolver) = config.as_ref().and_then(|c| c.resolver.clone()) {
+        extensions.dns_caches.use_resolver(resolver);
+    }
     let around = ClusterSurroundings { tls: tls.clone(), dns_caches: extensions.dns_caches.clone() };
     let (mut compiled_clusters, clusters) = clusters_of(clusters, sink, &around);
     compiled_clusters.local = config.as_ref().map(BootstrapConfig::local).unwrap_or_default();

@@ -5,18 +5,22 @@ use crate::discovery::{DnsConfig, addresses};
 use crate::host::Addresses;
 use crate::line::Line;
 use nuncio_core::config::{CompileContext, duration};
-use nuncio_net::dns::Family;
+use nuncio_core::matcher::CidrList;
+use nuncio_net::dns::{Family, OldMessages, ResolverConfig};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::DnsLookupFamily;
-use nuncio_proto::pb::envoy::config::core::v3::SocketAddress;
 use nuncio_proto::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use nuncio_proto::pb::envoy::config::core::v3::{CidrRange, SocketAddress};
 use nuncio_proto::pb::envoy::extensions::common::dynamic_forward_proxy::v3 as pb;
+use nuncio_proto::pb::envoy::r#type::matcher::v3::AddressMatcher;
+use nuncio_proto::pb::xds::core::v3 as xds;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -26,8 +30,10 @@ pub struct DnsCacheConfig {
     name: Box<str>,
     /// How names are looked up; `refresh` is for those that have no address.
     pub(crate) dns: DnsConfig,
-    /// `dns_min_refresh_rate`: what an answer's time to live is raised to.
-    pub(crate) min_refresh: Duration,
+    /// `disable_dns_refresh_on_failure`: a name without an address is looked up again when somebody wants it.
+    pub(crate) gives_up: bool,
+    /// `resolved_address_filter`
+    filter: Option<AddressFilter>,
     /// `host_ttl`: names that nobody wanted for so long go.
     pub(crate) host_ttl: Duration,
     max_hosts: usize,
@@ -39,7 +45,7 @@ pub struct DnsCacheConfig {
 }
 
 impl DnsCacheConfig {
-    fn compile(message: pb::DnsCacheConfig, cx: &CompileContext<'_>) -> Option<Self> {
+    fn compile(message: pb::DnsCacheConfig, cx: &CompileContext<'_>, caches: &DnsCaches) -> Option<Self> {
         let pb::DnsCacheConfig {
             name,
             dns_lookup_family,
@@ -51,7 +57,17 @@ impl DnsCacheConfig {
             preresolve_hostnames,
             dns_query_timeout,
             dns_min_refresh_rate,
+            typed_dns_resolver_config,
+            dns_resolution_config,
+            use_tcp_for_dns_lookups,
+            disable_dns_refresh_on_failure,
+            resolved_address_filter,
         } = message;
+        let old = OldMessages {
+            resolution: dns_resolution_config,
+            tcp: use_tcp_for_dns_lookups,
+            ..OldMessages::default()
+        };
         let time = |value: Option<prost_types::Duration>, field: &str, default: u64| match value {
             Some(value) => duration(&value, &cx.field(field)),
             None => Some(Duration::from_secs(default)),
@@ -60,6 +76,9 @@ impl DnsCacheConfig {
             family: DnsLookupFamily::try_from(dns_lookup_family).map_or(Family::Auto, DnsConfig::family),
             refresh: time(dns_refresh_rate, "dns_refresh_rate", 60)?,
             failure: DnsConfig::failure_rate(dns_failure_refresh_rate, cx)?,
+            respect_ttl: true,
+            min_refresh: time(dns_min_refresh_rate, "dns_min_refresh_rate", 5)?,
+            resolver: caches.resolver(ResolverConfig::compile(typed_dns_resolver_config, old, cx)?),
             ..DnsConfig::default()
         };
         let preresolved = preresolve_hostnames.into_iter().map(|socket| {
@@ -74,7 +93,11 @@ impl DnsCacheConfig {
         Some(Self {
             name: name.into(),
             dns,
-            min_refresh: time(dns_min_refresh_rate, "dns_min_refresh_rate", 5)?,
+            gives_up: disable_dns_refresh_on_failure,
+            filter: match resolved_address_filter {
+                None => None,
+                Some(message) => Some(AddressFilter::compile(message, &cx.field("resolved_address_filter"))?),
+            },
             host_ttl: time(host_ttl, "host_ttl", 300)?,
             max_hosts: max_hosts.unwrap_or(1024) as usize,
             query_timeout: (!query_timeout.is_zero()).then_some(query_timeout),
@@ -86,15 +109,56 @@ impl DnsCacheConfig {
     }
 }
 
-/// All caches of the process, by name.
+/// Addresses that names may not lead to (`AddressMatcher`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AddressFilter {
+    ranges: CidrList,
+    /// `invert_match`: only addresses of the ranges are let through.
+    inverted: bool,
+}
+
+impl AddressFilter {
+    fn compile(message: AddressMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        let AddressMatcher { ranges, invert_match } = message;
+        let range = |range: xds::CidrRange| {
+            let xds::CidrRange { address_prefix, prefix_len } = range;
+            CidrRange { address_prefix, prefix_len }
+        };
+        let ranges: Vec<_> = ranges.into_iter().map(range).collect();
+        Some(Self { ranges: CidrList::compile(&ranges, cx, "ranges")?, inverted: invert_match })
+    }
+
+    fn takes_out(&self, ip: IpAddr) -> bool {
+        self.ranges.contains(ip) != self.inverted
+    }
+}
+
+/// All caches of the process, by name, and who is asked where nobody is named.
 #[derive(Clone, Default)]
-pub struct DnsCaches(Arc<Mutex<HashMap<Box<str>, Arc<DnsCache>>>>);
+pub struct DnsCaches(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    caches: Mutex<HashMap<Box<str>, Arc<DnsCache>>>,
+    /// The bootstrap's resolver.
+    resolver: OnceLock<Arc<ResolverConfig>>,
+}
 
 impl DnsCaches {
+    /// Whoever names no resolver uses this one from now on. Counts once.
+    pub fn use_resolver(&self, resolver: ResolverConfig) {
+        self.0.resolver.get_or_init(|| Arc::new(resolver));
+    }
+
+    /// A resolver that is named, or the one of those who name none.
+    pub(crate) fn resolver(&self, named: Option<ResolverConfig>) -> Arc<ResolverConfig> {
+        named.map(Arc::new).or_else(|| self.0.resolver.get().cloned()).unwrap_or_default()
+    }
+
     /// The cache that the message describes, which may be there already.
     pub fn compile(&self, message: pb::DnsCacheConfig, cx: &CompileContext<'_>) -> Option<Arc<DnsCache>> {
-        let config = DnsCacheConfig::compile(message, cx)?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = DnsCacheConfig::compile(message, cx, self)?;
+        let mut all = self.0.caches.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(&config.name) {
             if known.config != config {
                 cx.error(format!("config specified DNS cache '{}' with different settings", config.name));
@@ -114,7 +178,7 @@ impl DnsCaches {
 
     /// Each of them.
     pub(crate) fn all(&self) -> Vec<Arc<DnsCache>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.0.caches.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
@@ -151,6 +215,8 @@ pub(crate) struct CachedHost {
     found: RwLock<Option<Found>>,
     /// There is a first answer.
     told: Notify,
+    /// Another one has taken its place, since it had no address.
+    pub(crate) given_up: Notify,
     /// Somebody has wanted it since the main thread last looked.
     pub(crate) used: AtomicBool,
 }
@@ -275,8 +341,13 @@ impl DnsCache {
 
     fn enter(&self, key: &Arc<str>) -> Option<Arc<CachedHost>> {
         let mut hosts = self.hosts();
-        if let Some(known) = hosts.get(key) {
-            return Some(Arc::clone(known));
+        match hosts.get(key) {
+            Some(known) if self.config.gives_up && matches!(known.answer(), Some(Err(_))) => {
+                known.given_up.notify_one();
+                hosts.remove(key);
+            }
+            Some(known) => return Some(Arc::clone(known)),
+            None => {}
         }
         if hosts.len() >= self.config.max_hosts {
             self.line.tell(CacheNews::HostOverflow);
@@ -289,6 +360,7 @@ impl DnsCache {
             port,
             found: RwLock::default(),
             told: Notify::new(),
+            given_up: Notify::new(),
             used: AtomicBool::new(true),
         });
         hosts.insert(Arc::clone(key), Arc::clone(&host));
@@ -303,8 +375,20 @@ impl DnsCache {
         }
     }
 
-    pub(crate) fn forget(&self, key: &str) {
-        self.hosts().remove(key);
+    /// Forgets a name, unless another look-up of it has begun.
+    pub(crate) fn forget(&self, host: &Arc<CachedHost>) {
+        let mut hosts = self.hosts();
+        if hosts.get(&host.key).is_some_and(|known| Arc::ptr_eq(known, host)) {
+            hosts.remove(&host.key);
+        }
+    }
+
+    /// What was found, without addresses that names may not lead to; none where all of them are taken out.
+    pub(crate) fn permitted<'a>(&self, found: &'a [IpAddr]) -> Cow<'a, [IpAddr]> {
+        match &self.config.filter {
+            None => Cow::Borrowed(found),
+            Some(filter) => found.iter().copied().filter(|ip| !filter.takes_out(*ip)).collect(),
+        }
     }
 
     /// What all clusters' stats of it begin with.

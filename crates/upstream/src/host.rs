@@ -4,7 +4,7 @@ use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::{ClusterConfig, ClusterCore, UpstreamProtocol};
 use crate::health::{CheckTarget, Told};
 use crate::outlier::{HostRecord, Outcome};
-use crate::pool::{Http2Pool, HttpPool};
+use crate::pool::{Http2Pool, HttpPool, Load};
 use crate::stats::HostCounters;
 use crate::transport::TransportOptions;
 use nuncio_core::address::Address;
@@ -14,10 +14,12 @@ use prost_types::value::Kind;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
+use tokio::sync::Notify;
 
 /// The namespace of metadata that concerns balancing.
 pub const LB_NAMESPACE: &str = "envoy.lb";
@@ -146,6 +148,8 @@ pub struct HostSpec {
     pub metadata: Option<Arc<Metadata>>,
     /// How it is checked otherwise than the rest.
     pub check: Option<Arc<CheckTarget>>,
+    /// What its own stats call it in place of its address (`observability_name`).
+    pub stat_name: Option<Arc<str>>,
 }
 
 /// Where a host listens: its address, and the others that it has.
@@ -172,6 +176,8 @@ pub struct HostShared {
     place: AtomicU32,
     /// Since when it is well, where its cluster starts hosts slowly.
     well_since: OnceLock<Box<Mutex<Option<Instant>>>>,
+    /// A connection to it was closed; there where somebody waits for that (`per_host_thresholds`).
+    freed: OnceLock<Box<Notify>>,
 }
 
 impl HostShared {
@@ -181,7 +187,7 @@ impl HostShared {
         let (weight, priority) = (AtomicU32::new(spec.weight), AtomicU32::new(spec.priority));
         let (active, moved, outlier) = (AtomicU32::new(0), OnceLock::new(), OnceLock::new());
         let (metadata, counters, place) = (OnceLock::new(), Mutex::default(), AtomicU32::new(u32::MAX));
-        let well_since = OnceLock::new();
+        let (well_since, freed) = (OnceLock::new(), OnceLock::new());
         Arc::new(Self {
             spec,
             weight,
@@ -194,6 +200,7 @@ impl HostShared {
             counters,
             place,
             well_since,
+            freed,
         })
     }
 
@@ -334,6 +341,20 @@ impl HostShared {
             c.cx_total.value() != c.cx_closed.value()
                 || c.rq_pending_begun.value() != c.rq_pending_done.value()
         })
+    }
+
+    /// Connections to it now, of all workers, those on their way among them.
+    fn connections(&self) -> u64 {
+        let blocks = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = |c: &Arc<HostCounters>| c.cx_total.value().saturating_sub(c.cx_closed.value());
+        blocks.iter().map(open).sum()
+    }
+
+    /// Whoever waits for an end of one of its connections looks again.
+    pub(crate) fn connection_closed(&self) {
+        if let Some(freed) = self.freed.get() {
+            freed.notify_waiters();
+        }
     }
 
     /// The counters of all workers that have used it.
@@ -535,6 +556,39 @@ impl Host {
         }
         self.core.shared.has_pool();
         Some(self.http2_pools.get(priority).get_or_init(|| Box::new(Http2Pool::new(priority, permit))))
+    }
+
+    /// Whether `per_host_thresholds` say how many connections it may have.
+    pub(crate) fn limits_connections(&self) -> bool {
+        let limits = &self.config().limits;
+        RequestPriority::ALL.into_iter().any(|priority| limits.get(priority).max_per_host.is_some())
+    }
+
+    /// Whether `per_host_thresholds` let it have another connection.
+    pub(crate) fn has_room(&self, priority: RequestPriority) -> bool {
+        let limit = self.config().limits.get(priority).max_per_host;
+        limit.is_none_or(|max| self.shared.connections() < max.into())
+    }
+
+    /// Resolves when it may have another connection; each time that it may not is counted.
+    pub(crate) async fn wait_for_room(&self, priority: RequestPriority) {
+        loop {
+            let mut freed = pin!(self.shared.freed.get_or_init(Box::default).notified());
+            freed.as_mut().enable();
+            if self.has_room(priority) {
+                return;
+            }
+            self.core.stats.upstream_cx_overflow.inc();
+            freed.await;
+        }
+    }
+
+    /// The streams of its pools of a priority.
+    pub(crate) fn load(&self, priority: RequestPriority) -> Load {
+        let mut load = Load::default();
+        load.add(self.existing_pool(priority).map(|pool| pool.load(self)).unwrap_or_default());
+        load.add(self.existing_http2_pool(priority).map(|pool| pool.load(self)).unwrap_or_default());
+        load
     }
 
     #[inline]

@@ -162,6 +162,7 @@ pub(crate) fn host(port: u16, weight: u32, health: HealthFlags) -> HostSpec {
         health,
         metadata: None,
         check: None,
+        stat_name: None,
     }
 }
 

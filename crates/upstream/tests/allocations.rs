@@ -111,6 +111,7 @@ fn a_request_over_an_idle_connection_allocates_nothing() {
         health: HealthFlags::default(),
         metadata: None,
         check: None,
+        stat_name: None,
     };
     config.discovery.endpoints.push(LocalityEndpoints {
         priority: 0,

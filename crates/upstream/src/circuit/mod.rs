@@ -69,6 +69,8 @@ pub struct Limits {
     pub max_retries: u32,
     /// `max_connection_pools`
     pub max_pools: u32,
+    /// `max_connections` of `per_host_thresholds`.
+    pub max_per_host: Option<u32>,
     /// `track_remaining`: gauges of what is left.
     pub track_remaining: bool,
     /// `retry_budget`, which takes the place of `max_retries`.
@@ -83,6 +85,7 @@ impl Default for Limits {
             max_requests: 1024,
             max_retries: 3,
             max_pools: u32::MAX,
+            max_per_host: None,
             track_remaining: false,
             retry_budget: None,
         }

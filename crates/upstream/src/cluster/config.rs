@@ -41,6 +41,10 @@ pub struct ClusterConfig {
     pub http: HttpUpstream,
     /// How connections leave the machine.
     pub connect: ConnectOptions,
+    /// `preconnect_policy`
+    pub preconnect: Preconnect,
+    /// `connection_pool_per_downstream_connection`
+    pub(crate) pool_per_client: bool,
     /// What carries its connections' bytes.
     pub transport: UpstreamTransport,
     /// `transport_socket_matches`
@@ -66,6 +70,21 @@ pub struct Turnover {
     pub goes_at_once: bool,
     /// `common_lb_config.ignore_new_hosts_until_first_hc`: a new host does not count before its first check.
     pub counts_once_checked: bool,
+}
+
+/// `PreconnectPolicy`: connections that are opened before a request wants them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preconnect {
+    /// `per_upstream_preconnect_ratio`, 1 to 3: streams that a host's connections shall have room for, to each that it has.
+    pub per_upstream: f64,
+    /// `predictive_preconnect_ratio`, 1 to 3: the same of all hosts together.
+    pub predictive: f64,
+}
+
+impl Default for Preconnect {
+    fn default() -> Self {
+        Self { per_upstream: 1.0, predictive: 1.0 }
+    }
 }
 
 /// `track_cluster_stats`, and the older `track_timeout_budgets`.
@@ -121,6 +140,8 @@ impl ClusterConfig {
             limits: PerPriority::default(),
             http: HttpUpstream::default(),
             connect: ConnectOptions::default(),
+            preconnect: Preconnect::default(),
+            pool_per_client: false,
             transport: UpstreamTransport::default(),
             matches: Vec::new(),
             told: Told::default(),

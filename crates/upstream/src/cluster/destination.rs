@@ -62,6 +62,7 @@ impl Destination {
             health: HealthFlags::default(),
             metadata: None,
             check: None,
+            stat_name: None,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Clusters: compiled, shared and live.
 
 mod aggregate;
+mod ahead;
 mod compile;
 mod config;
 mod destination;
@@ -14,7 +15,7 @@ pub use crate::lb::{Avoid, PickContext};
 pub use compile::ClusterSurroundings;
 pub use config::{
     ClusterConfig, Discovery, Forwarding, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints,
-    NamedEndpoint, Tracked, Turnover, UpstreamProtocol,
+    NamedEndpoint, Preconnect, Tracked, Turnover, UpstreamProtocol,
 };
 pub use destination::{
     Asking, DESTINATION_STATE, DYNAMIC_HOST_STATE, DYNAMIC_PORT_STATE, Destination, OriginalDstConfig,
@@ -35,6 +36,7 @@ use crate::stats::{
 };
 use crate::transport::TransportOptions;
 use aggregate::Aggregate;
+use ahead::Ahead;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
 use nuncio_core::runtime::Runtime;
@@ -154,6 +156,7 @@ pub struct Cluster {
     own: RefCell<Vec<Option<Rc<Host>>>>,
     tables: Option<TableStats>,
     provided: Option<Provided>,
+    ahead: Option<Box<Ahead>>,
 }
 
 /// How a cluster picks hosts that its balancer does not (`CLUSTER_PROVIDED`).
@@ -249,7 +252,8 @@ impl Cluster {
         let (name, observability_name) = (Arc::clone(name), Arc::clone(observability_name));
         let members = Cell::new(hosts.borrow().hosts().count() as u64);
         let info = Rc::new(ClusterInfo { name, observability_name, metadata: metadata.clone(), members });
-        Rc::new(Self { core, info, hosts, own: RefCell::default(), tables, provided })
+        let ahead = Ahead::new(core.config());
+        Rc::new(Self { core, info, hosts, own: RefCell::default(), tables, provided, ahead })
     }
 
     /// Takes over hosts as the main thread published them, without those that are `gone`. Hosts that stay keep their
@@ -258,6 +262,9 @@ impl Cluster {
         let set = HostSet::new(self.core.shared.layout(), &self.core, false);
         if let Some(tables) = &self.tables {
             tables.show(&set);
+        }
+        if let Some(ahead) = &self.ahead {
+            ahead.clear();
         }
         self.info.members.set(set.hosts().count() as u64);
         let before = self.hosts.replace(set);
@@ -431,6 +438,9 @@ impl Cluster {
 
     #[inline]
     fn balance(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
+        if let Some(host) = self.ahead.as_ref().and_then(|ahead| ahead.take()) {
+            return Some(host);
+        }
         let set = self.hosts.borrow();
         match cx.avoid {
             None => self.pick_from(&set, cx).map(|shared| self.own(shared)),
@@ -502,6 +512,9 @@ impl Cluster {
                 false
             }
         };
+        if let Some(ahead) = &self.ahead {
+            self.connect_ahead(ahead, priority, http2);
+        }
         if http2 {
             return host.http2_pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host);
         }

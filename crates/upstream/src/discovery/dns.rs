@@ -6,7 +6,7 @@ use crate::cluster::{ClusterConfig, ClusterShared, HostSource, NamedEndpoint};
 use crate::host::{Addresses, HostShared, HostSnapshot, HostSpec};
 use nuncio_core::address::Address;
 use nuncio_core::rng::Rng;
-use nuncio_net::dns::{Answer, DnsError, Family};
+use nuncio_net::dns::{Answer, DnsError, Family, ResolverConfig};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -27,8 +27,12 @@ pub struct DnsConfig {
     pub respect_ttl: bool,
     /// `dns_jitter`: up to so much longer.
     pub jitter: Duration,
+    /// `dns_min_refresh_rate`: what an answer's time to live is raised to.
+    pub min_refresh: Duration,
     /// `wait_for_warm_on_init`
     pub wait_for_warm: bool,
+    /// Who is asked.
+    pub resolver: Arc<ResolverConfig>,
 }
 
 impl Default for DnsConfig {
@@ -39,7 +43,9 @@ impl Default for DnsConfig {
             failure: None,
             respect_ttl: false,
             jitter: Duration::ZERO,
+            min_refresh: Duration::ZERO,
             wait_for_warm: true,
+            resolver: Arc::default(),
         }
     }
 }
@@ -56,9 +62,10 @@ pub struct FailureRate {
 impl DnsConfig {
     /// How long to wait after a lookup; `failures` of them in a row have failed.
     pub(super) fn wait(&self, answer: Option<&Answer>, failures: u32, rng: &Rng) -> Duration {
-        let wait = match (answer, self.failure) {
-            (Some(answer), _) if self.respect_ttl && !answer.ttl.is_zero() => answer.ttl,
-            (None, Some(rate)) => {
+        let ttl = answer.map(|answer| answer.ttl.max(self.min_refresh)).filter(|ttl| !ttl.is_zero());
+        let wait = match (ttl, self.failure) {
+            (Some(ttl), _) if self.respect_ttl => ttl,
+            (_, Some(rate)) if answer.is_none() => {
                 let grown = rate.base.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(rate.max);
                 Duration::from_millis(rng.below(grown.as_millis() as u64)).max(Duration::from_millis(1))
             }
@@ -149,17 +156,7 @@ impl Followed {
         if let Ok(ip) = endpoint.name.parse::<IpAddr>() {
             return Ok(Answer { addresses: vec![ip], ..Answer::default() });
         }
-        let stats = self.discovery.dns_stats();
-        stats.resolve_total.inc();
-        stats.pending_resolutions.inc();
-        let answer = self.discovery.resolver.lookup(&endpoint.name, dns.family).await;
-        stats.pending_resolutions.dec();
-        match &answer {
-            Ok(found) if found.addresses.is_empty() => stats.not_found.inc(),
-            Ok(_) => {}
-            Err(_) => stats.get_addr_failure.inc(),
-        }
-        answer
+        self.discovery.look_up(&endpoint.name, dns).await
     }
 
     /// So many more names have had their first answer; with the last one the cluster is warm.

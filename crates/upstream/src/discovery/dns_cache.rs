@@ -108,16 +108,12 @@ impl Keeper {
         let (mut failures, mut wanted) = (0_u32, Instant::now());
         loop {
             let answer = self.look_up(&host).await;
-            let wait = match answer {
-                Some(ttl) => {
-                    failures = 0;
-                    ttl.max(config.min_refresh)
-                }
-                None => {
-                    failures = failures.saturating_add(1);
-                    config.dns.wait(None, failures, self.discovery.worker.rng())
-                }
-            };
+            failures = if answer.is_some() { 0 } else { failures.saturating_add(1) };
+            if failures > 0 && config.gives_up {
+                let _ = timeout(config.host_ttl, host.given_up.notified()).await;
+                break;
+            }
+            let wait = config.dns.wait(answer.as_ref(), failures, self.discovery.worker.rng());
             tokio::time::sleep(wait).await;
             if host.used.swap(false, Relaxed) {
                 wanted = Instant::now();
@@ -125,7 +121,7 @@ impl Keeper {
                 break;
             }
         }
-        self.cache.forget(&host.key);
+        self.cache.forget(&host);
         self.stats().host_removed.inc();
         let gone = Destination::Name(Arc::clone(&host.key));
         self.each_follower(|cluster| {
@@ -135,14 +131,14 @@ impl Keeper {
         });
     }
 
-    /// Looks a name up once; the time to live of what was found.
-    async fn look_up(&self, host: &CachedHost) -> Option<std::time::Duration> {
+    /// Looks a name up once; what was found.
+    async fn look_up(&self, host: &CachedHost) -> Option<Answer> {
         let config = &self.cache.config;
         self.stats().dns_query_attempt.inc();
         let asked = async {
             match host.name.parse::<IpAddr>() {
                 Ok(ip) => literal(ip, config.dns.family),
-                Err(_) => self.discovery.resolver.lookup(&host.name, config.dns.family).await,
+                Err(_) => self.discovery.look_up(&host.name, &config.dns).await,
             }
         };
         let answer = match config.query_timeout {
@@ -155,20 +151,32 @@ impl Keeper {
                 Err("resolve_timeout")
             }
             Some(Ok(found)) if found.addresses.is_empty() => Err(found.details),
-            Some(Ok(found)) => Ok(&*found.addresses),
+            Some(Ok(found)) => Ok(self.cache.permitted(&found.addresses)),
             Some(Err(error)) => Err(error.details),
         };
-        match outcome {
-            Ok(_) => self.stats().dns_query_success.inc(),
-            Err(_) => self.stats().dns_query_failure.inc(),
-        }
+        let outcome = match &outcome {
+            Ok(permitted) => {
+                self.stats().dns_query_success.inc();
+                match permitted.is_empty() {
+                    true => {
+                        self.stats().dns_address_filter_out.inc();
+                        Err("address_denied")
+                    }
+                    false => Ok(&**permitted),
+                }
+            }
+            Err(details) => {
+                self.stats().dns_query_failure.inc();
+                Err(*details)
+            }
+        };
         if host.tell(outcome) {
             self.stats().host_address_changed.inc();
             let to = Destination::Name(Arc::clone(&host.key));
             self.each_follower(|cluster| cluster.has_demand(&to));
         }
         outcome.ok()?;
-        answer?.ok().map(|found| found.ttl)
+        answer?.ok()
     }
 
     fn each_follower(&self, tell: impl Fn(&ClusterShared)) {

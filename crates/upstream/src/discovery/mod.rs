@@ -19,13 +19,13 @@ use crate::stats::DnsStats;
 use dns_cache::Keeper;
 use nuncio_core::source::{Sources, Subscription};
 use nuncio_core::stats::Scope;
-use nuncio_net::dns::Resolve;
+use nuncio_net::dns::{Answer, DnsError, Resolve};
 use nuncio_net::worker::Worker;
 use std::cell::{OnceCell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Follows the names of clusters for as long as they stand in the set.
 pub struct Discovery {
@@ -38,10 +38,9 @@ pub struct Discovery {
     fed: RefCell<Vec<(Arc<ClusterShared>, Subscription)>>,
     dns_stats: OnceCell<Scope<DnsStats>>,
     caches: RefCell<Vec<Rc<Keeper>>>,
+    /// A cluster is no longer warming.
+    warmed: Notify,
 }
-
-/// How often it is looked whether clusters are still warming, at the start alone.
-const WARMING_POLL: Duration = Duration::from_millis(2);
 
 /// Clusters that have not yet learned their first hosts.
 #[derive(Default)]
@@ -67,7 +66,8 @@ impl Discovery {
     ) -> Rc<Self> {
         let (set, worker) = (Rc::clone(set), Rc::clone(worker));
         let (fed, dns_stats, caches) = (RefCell::default(), OnceCell::new(), RefCell::default());
-        Rc::new(Self { set, worker, resolver, sources, fed, dns_stats, caches })
+        let warmed = Notify::new();
+        Rc::new(Self { set, worker, resolver, sources, fed, dns_stats, caches, warmed })
     }
 
     /// Feeds a cluster for as long as it stands in the set.
@@ -107,12 +107,18 @@ impl Discovery {
         let gone: Vec<_> =
             self.fed.borrow_mut().extract_if(.., |(cluster, _)| !self.is_current(cluster)).collect();
         drop(gone);
+        self.warmed.notify_waiters();
     }
 
     /// Resolves when no cluster is warming any more.
     pub async fn all_warm(&self) {
-        while !self.set.borrow().warming().is_empty() {
-            tokio::time::sleep(WARMING_POLL).await;
+        loop {
+            let mut warmed = pin!(self.warmed.notified());
+            warmed.as_mut().enable();
+            if self.set.borrow().warming().is_empty() {
+                return;
+            }
+            warmed.await;
         }
     }
 
@@ -140,9 +146,30 @@ impl Discovery {
         keeper
     }
 
-    /// What look-ups count; there as soon as a cluster needs them.
-    fn dns_stats(&self) -> &DnsStats {
-        self.dns_stats.get_or_init(|| self.set.borrow().registry().scope("dns.cares."))
+    /// What look-ups count; there as soon as somebody needs them.
+    fn dns_stats(&self, dns: &DnsConfig) -> Option<&DnsStats> {
+        let stats = || self.dns_stats.get_or_init(|| self.set.borrow().registry().scope("dns.cares."));
+        dns.resolver.counted.then(|| &**stats())
+    }
+
+    /// Looks up a name that is no address.
+    async fn look_up(&self, name: &str, dns: &DnsConfig) -> Result<Answer, DnsError> {
+        let stats = self.dns_stats(dns);
+        if let Some(stats) = stats {
+            stats.resolve_total.inc();
+            stats.pending_resolutions.inc();
+        }
+        let answer = self.resolver.lookup(name, dns.family, &dns.resolver).await;
+        if let Some(stats) = stats {
+            stats.pending_resolutions.dec();
+            match &answer {
+                Ok(found) if found.addresses.is_empty() => stats.not_found.inc(),
+                Ok(_) => {}
+                Err(error) if error.timed_out => stats.timeouts.inc(),
+                Err(_) => stats.get_addr_failure.inc(),
+            }
+        }
+        answer
     }
 
     /// Whether the set still has this very cluster.
@@ -164,7 +191,7 @@ impl Discovery {
                 None
             }
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => {
-                self.dns_stats();
+                self.dns_stats(config);
                 let wait = config.wait_for_warm;
                 let first = dns::follow(self, Arc::clone(cluster));
                 wait.then_some(first)

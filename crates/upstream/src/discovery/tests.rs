@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::{ClusterConfig, HostSource, NamedEndpoint};
 use crate::testing::{NoSources, World, cluster, host, locality, run, settle};
-use nuncio_net::dns::{Answer, DnsError, Family, LookupFuture};
+use nuncio_net::dns::{Answer, DnsError, Family, LookupFuture, ResolverConfig};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 struct Book(RefCell<HashMap<&'static str, Vec<[u8; 4]>>>);
 
 impl Resolve for Book {
-    fn lookup<'a>(&'a self, name: &'a str, _: Family) -> LookupFuture<'a> {
+    fn lookup<'a>(&'a self, name: &'a str, _: Family, _: &'a ResolverConfig) -> LookupFuture<'a> {
         let addresses = self.0.borrow().get(name).map(|all| all.iter().map(|ip| (*ip).into()).collect());
         let answer = addresses
             .map(|addresses| Answer { addresses, ..Answer::default() })

@@ -3,7 +3,7 @@
 use super::http1::Traffic;
 use crate::circuit::Resource;
 use crate::cluster::{ClusterCore, Permit, RequestPriority};
-use crate::host::Host;
+use crate::host::{Host, HostShared};
 use crate::stats::HostCounters;
 use nuncio_codec::h1::ClientCodec;
 use nuncio_codec::head::Version;
@@ -32,6 +32,8 @@ pub(crate) struct ConnectionCount {
     /// What the handshake agreed on.
     pub(crate) tls: Option<Rc<TlsInfo>>,
     speaks: Option<Version>,
+    /// There where others may wait for its end.
+    limited: Option<Arc<HostShared>>,
     _permit: Permit,
 }
 
@@ -52,6 +54,7 @@ impl ConnectionCount {
             with_request: false,
             tls: None,
             speaks: None,
+            limited: host.limits_connections().then(|| Arc::clone(host.shared())),
             _permit: permit,
         };
         if let Some(version) = speaks {
@@ -117,6 +120,9 @@ impl Drop for ConnectionCount {
         let stats = &self.core.stats;
         stats.upstream_cx_active.dec();
         self.counters.cx_closed.inc();
+        if let Some(host) = &self.limited {
+            host.connection_closed();
+        }
         stats.upstream_cx_destroy.inc();
         match self.closed_by {
             ClosedBy::Local => stats.upstream_cx_destroy_local.inc(),

@@ -10,6 +10,7 @@ mod pending;
 mod queue;
 mod reaper;
 pub(crate) mod tcp;
+mod waiting;
 
 pub use crate::error::{Oddity, PoolError, ResetReason, StreamError};
 pub use connector::{ConnectFuture, Connector, SocketConnector};
@@ -20,6 +21,7 @@ pub use pending::PendingStream;
 pub(crate) use queue::HttpPool;
 pub use reaper::Reaper;
 pub use tcp::TcpConnection;
+pub(crate) use waiting::Load;
 
 /// What a pool answers to a request for a stream.
 // An exchange is moved once, into the caller's own state; boxing it would allocate per request.

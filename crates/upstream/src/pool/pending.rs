@@ -146,12 +146,12 @@ impl Drop for Place {
         match state {
             State::Waiting { .. } if self.speaks == Version::Http2 => {
                 if let Some(pool) = host.existing_http2_pool(priority) {
-                    pool.forget(host, &self.pending);
+                    pool.waiting.forget(host, &self.pending);
                 }
             }
             State::Waiting { .. } => {
                 if let Some(pool) = host.existing_pool(priority) {
-                    pool.forget(host, &self.pending);
+                    pool.waiting.forget(host, &self.pending);
                 }
             }
             // It came too late to be wanted: the next one gets it.

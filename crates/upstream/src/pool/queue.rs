@@ -4,16 +4,15 @@ use super::connect::connect;
 use super::connection::{ClosedBy, Connection, ConnectionCount, RequestHold};
 use super::exchange::Exchange;
 use super::http2::{self, Http2Pool};
-use super::pending::{Granted, Pending, PendingStream};
+use super::pending::{Granted, PendingStream};
 use super::reaper::{PoolKey, PoolWatch};
+use super::waiting::{Connecting, Load, Waiting};
 use super::{Checkout, PoolError};
-use crate::circuit::Resource;
 use crate::cluster::{ClusterCore, Permit, RequestPriority, UpstreamProtocol};
 use crate::host::Host;
 use nuncio_codec::head::Version;
 use nuncio_net::tls::Offer;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
@@ -21,13 +20,13 @@ use tokio::io::ReadBuf;
 
 /// HTTP/1 connections to one host for requests of one priority.
 pub(crate) struct HttpPool {
-    priority: RequestPriority,
     /// The most recently used one is last.
     #[allow(clippy::vec_box, reason = "connections move between here and exchanges by pointer")]
     idle: RefCell<Vec<Box<Connection>>>,
-    pending: RefCell<VecDeque<Rc<Pending>>>,
-    connecting: Cell<usize>,
+    pub(super) waiting: Waiting,
     busy: Cell<usize>,
+    /// Connections are opened before requests want them (`per_upstream_preconnect_ratio`).
+    eager: bool,
     watch: PoolWatch,
     _permit: Permit,
 }
@@ -36,20 +35,17 @@ impl HttpPool {
     pub(crate) fn new(host: &Rc<Host>, priority: RequestPriority, permit: Permit) -> Self {
         Self {
             _permit: permit,
-            priority,
             idle: RefCell::default(),
-            pending: RefCell::default(),
-            connecting: Cell::default(),
+            waiting: Waiting::new(priority),
             busy: Cell::default(),
+            eager: host.config().preconnect.per_upstream > 1.0,
             watch: host.core().reaper.watch(PoolKey::new(host, priority)),
         }
     }
 
     /// Whether it holds no connection, and nobody waits for one.
     pub(crate) fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty()
-            && self.pending.borrow().is_empty()
-            && self.connecting.get() + self.busy.get() == 0
+        self.idle.borrow().is_empty() && self.waiting.is_empty() && self.busy.get() == 0
     }
 
     /// See [`Cluster::checkout`](crate::cluster::Cluster::checkout).
@@ -59,11 +55,15 @@ impl HttpPool {
         }
         let connection = self.idle.borrow_mut().pop();
         if let Some(connection) = connection {
-            let Some(hold) = RequestHold::take(host, self.priority) else {
+            let Some(hold) = RequestHold::take(host, self.waiting.priority) else {
                 self.idle.borrow_mut().push(connection);
                 return Err(PoolError::Overflow);
             };
-            return Ok(Checkout::Ready(self.attach(connection, hold)));
+            let exchange = self.attach(connection, hold);
+            if self.eager {
+                self.open_as_needed(host);
+            }
+            return Ok(Checkout::Ready(exchange));
         }
         self.enqueue(host).map(Checkout::Wait)
     }
@@ -77,61 +77,55 @@ impl HttpPool {
 
     #[cold]
     fn enqueue(&self, host: &Rc<Host>) -> Result<PendingStream, PoolError> {
-        let core = host.core();
-        let Some(permit) = core.try_take(self.priority, Resource::Pending) else {
-            core.stats.upstream_rq_pending_overflow.inc();
-            return Err(PoolError::PendingOverflow);
-        };
-        let pending = Pending::new(host, permit);
-        self.pending.borrow_mut().push_back(Rc::clone(&pending));
+        let pending = self.waiting.enqueue(host, Version::Http11)?;
         self.open_as_needed(host);
-        Ok(PendingStream::new(pending, Rc::clone(host), self.priority, Version::Http11))
+        Ok(pending)
     }
 
-    /// Whether a request waits.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.pending.borrow().is_empty()
-    }
-
-    /// Takes the first request that waits.
-    pub(super) fn next_pending(&self) -> Option<Rc<Pending>> {
-        self.pending.borrow_mut().pop_front()
-    }
-
-    /// Opens a connection for each waiting request that none is on its way for; where handshakes decide what is spoken,
-    /// for as many as HTTP/2 would carry. Where `max_connections` refuses, one is opened all the same if the pool has
-    /// none at all, so that nobody waits for ever.
-    pub(super) fn open_as_needed(&self, host: &Rc<Host>) {
-        let core = host.core();
-        let http = &core.config().http;
+    /// Its streams. Where handshakes decide what is spoken, a connection on its way counts for as many as HTTP/2 would
+    /// carry.
+    pub(crate) fn load(&self, host: &Host) -> Load {
+        let http = &host.config().http;
         let each = match http.protocol {
             UpstreamProtocol::Auto => http.streams_of_a_connection(),
             _ => 1,
         };
-        while self.pending.borrow().len() > self.connecting.get().saturating_mul(each) {
-            let permit = core.try_take(self.priority, Resource::Connections).or_else(|| {
-                core.stats.upstream_cx_overflow.inc();
-                let other = host.existing_http2_pool(self.priority).is_none_or(Http2Pool::is_empty);
-                let none =
-                    self.connecting.get() + self.busy.get() == 0 && self.idle.borrow().is_empty() && other;
-                none.then(|| core.take_anyway(self.priority, Resource::Connections))
-            });
-            let Some(permit) = permit else { return };
-            self.open(host, permit);
+        Load {
+            pending: self.waiting.len(),
+            active: self.busy.get(),
+            room: self.idle.borrow().len().saturating_add(self.waiting.connecting().saturating_mul(each)),
         }
     }
 
+    /// Whether it has no connection, nor the pool of HTTP/2 beside it.
+    fn has_none(&self, host: &Host) -> bool {
+        self.busy.get() == 0
+            && self.idle.borrow().is_empty()
+            && host.existing_http2_pool(self.waiting.priority).is_none_or(Http2Pool::is_empty)
+    }
+
+    /// Opens the connections that waiting requests need, and those that are wanted ahead.
+    pub(super) fn open_as_needed(&self, host: &Rc<Host>) {
+        let (load, none) = (|| self.load(host), || self.has_none(host));
+        self.waiting.open_as_needed(host, load, none, |permit| self.open(host, permit));
+    }
+
+    /// Opens a connection for a request that is likely to come next; whether it did.
+    pub(crate) fn preconnect(&self, host: &Rc<Host>) -> bool {
+        let (load, none) = (self.load(host), || self.has_none(host));
+        self.waiting.preconnect(host, load, none, |permit| self.open(host, permit))
+    }
+
     fn open(&self, host: &Rc<Host>, permit: Permit) {
-        self.connecting.set(self.connecting.get() + 1);
-        let (host, priority) = (Rc::clone(host), self.priority);
+        let (host, priority) = (Rc::clone(host), self.waiting.priority);
         let auto = host.core().config().http.protocol == UpstreamProtocol::Auto;
         let (speaks, offer) =
             if auto { (None, Offer::Either) } else { (Some(Version::Http11), Offer::Http1) };
         let count = ConnectionCount::new(&host, permit, speaks);
         let worker = Rc::clone(&host.core().worker);
+        let connecting = Connecting::begin(&host, priority, false);
         worker.spawn(async move {
             // Lowered again even if connecting panics.
-            let connecting = Connecting { host: &host, priority };
             let outcome = connect(host.core(), &host, count, offer).await;
             drop(connecting);
             let Some(pool) = host.existing_pool(priority) else { return };
@@ -141,11 +135,11 @@ impl HttpPool {
                         return http2::carry(host, priority, (stream, count, now)).await;
                     }
                     pool.give(&host, Connection::new(stream, count, now));
-                    if auto {
+                    if pool.waiting.is_awaited() {
                         pool.open_as_needed(&host);
                     }
                 }
-                Err(error) => pool.fail_all(&host, &error),
+                Err(error) => pool.waiting.fail_all(&host, &error),
             }
         });
     }
@@ -153,8 +147,8 @@ impl HttpPool {
     /// A connection is free: the first who waits gets it, or it becomes idle.
     pub(super) fn give(&self, host: &Rc<Host>, mut connection: Box<Connection>) {
         loop {
-            let Some(pending) = self.pending.borrow_mut().pop_front() else { break };
-            match RequestHold::take(host, self.priority) {
+            let Some(pending) = self.waiting.next() else { break };
+            match RequestHold::take(host, self.waiting.priority) {
                 Some(hold) => {
                     connection.begin_request();
                     self.busy.set(self.busy.get() + 1);
@@ -203,21 +197,6 @@ impl HttpPool {
         self.busy.set(self.busy.get().saturating_sub(1));
         connection.close(by, true);
         self.open_as_needed(host);
-    }
-
-    /// A request no longer waits.
-    pub(super) fn forget(&self, host: &Host, pending: &Rc<Pending>) {
-        self.pending.borrow_mut().retain(|p| !Rc::ptr_eq(p, pending));
-        host.core().stats.upstream_rq_cancelled.inc();
-    }
-
-    /// A connection failed: all who wait are told, as Envoy does, so that they may try another host.
-    fn fail_all(&self, host: &Rc<Host>, error: &PoolError) {
-        let waiting = std::mem::take(&mut *self.pending.borrow_mut());
-        for pending in waiting {
-            host.core().stats.upstream_rq_pending_failure_eject.inc();
-            pending.resolve(Err(error.clone()));
-        }
     }
 
     /// Asks to be woken when something happens to an idle connection; false when it already has.
@@ -276,19 +255,5 @@ impl HttpPool {
         }
         *self.idle.borrow_mut() = kept;
         next
-    }
-}
-
-/// A connection on its way.
-struct Connecting<'a> {
-    host: &'a Rc<Host>,
-    priority: RequestPriority,
-}
-
-impl Drop for Connecting<'_> {
-    fn drop(&mut self) {
-        if let Some(pool) = self.host.existing_pool(self.priority) {
-            pool.connecting.set(pool.connecting.get().saturating_sub(1));
-        }
     }
 }

@@ -3,14 +3,14 @@
 use super::queue::HttpPool;
 use crate::cluster::RequestPriority;
 use crate::host::Host;
+use nuncio_net::mailbox::{Mailbox, NumberedWaker};
 use nuncio_net::timer::LazyTimer;
 use nuncio_net::worker::Worker;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 /// Names a pool without keeping it alive.
@@ -31,46 +31,10 @@ impl PoolKey {
     }
 }
 
-/// What wakers of idle connections reach; wakers must be `Send`, though all of this stays on one thread.
-#[derive(Default)]
-struct Mailbox {
-    woken: Mutex<Vec<usize>>,
-    task: Mutex<Option<Waker>>,
-}
-
-impl Mailbox {
-    fn wake_task(&self) {
-        let waker = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// The waker of one pool's idle connections.
-struct IdleWake {
-    woken: AtomicBool,
-    slot: usize,
-    mailbox: Arc<Mailbox>,
-}
-
-impl Wake for IdleWake {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, AcqRel) {
-            self.mailbox.woken.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
-            self.mailbox.wake_task();
-        }
-    }
-}
-
 /// A pool's registration with the reaper.
 pub(super) struct PoolWatch {
-    wake: Arc<IdleWake>,
-    waker: Waker,
+    slot: usize,
+    waker: NumberedWaker,
     reaper: Rc<Reaper>,
 }
 
@@ -78,19 +42,19 @@ impl PoolWatch {
     /// The waker to watch idle connections with.
     #[inline]
     pub(super) fn waker(&self) -> &Waker {
-        &self.waker
+        self.waker.waker()
     }
 
     /// Whether something happened to an idle connection since the last call.
     #[inline]
     pub(super) fn take_woken(&self) -> bool {
-        self.wake.woken.load(Acquire) && self.wake.woken.swap(false, AcqRel)
+        self.waker.take_woken()
     }
 }
 
 impl Drop for PoolWatch {
     fn drop(&mut self) {
-        self.reaper.pools.borrow_mut().release(self.wake.slot);
+        self.reaper.pools.borrow_mut().release(self.slot);
     }
 }
 
@@ -132,7 +96,7 @@ impl Reaper {
     /// Spawns the task on the worker's runtime; it ends when nobody holds the reaper.
     pub(crate) fn start(worker: &Rc<Worker>) -> Rc<Self> {
         let reaper =
-            Rc::new(Self { pools: RefCell::default(), mailbox: Arc::default(), next: Cell::default() });
+            Rc::new(Self { pools: RefCell::default(), mailbox: Mailbox::new(), next: Cell::default() });
         let (weak, clock) = (Rc::downgrade(&reaper), worker.clock().clone());
         let mut timer = LazyTimer::new();
         worker.spawn(poll_fn(move |cx| match weak.upgrade() {
@@ -144,9 +108,7 @@ impl Reaper {
 
     pub(super) fn watch(self: &Rc<Self>, key: PoolKey) -> PoolWatch {
         let slot = self.pools.borrow_mut().claim(key);
-        let wake =
-            Arc::new(IdleWake { woken: AtomicBool::new(false), slot, mailbox: Arc::clone(&self.mailbox) });
-        PoolWatch { waker: Waker::from(Arc::clone(&wake)), wake, reaper: Rc::clone(self) }
+        PoolWatch { slot, waker: self.mailbox.waker(slot), reaper: Rc::clone(self) }
     }
 
     /// Sees to it that pools are looked through at `deadline` or before.
@@ -159,13 +121,9 @@ impl Reaper {
     }
 
     fn turn(&self, cx: &Context<'_>, timer: &mut LazyTimer, now: Instant) -> Poll<()> {
-        {
-            let mut task = self.mailbox.task.lock().unwrap_or_else(PoisonError::into_inner);
-            if !task.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-                *task = Some(cx.waker().clone());
-            }
-        }
-        let woken = std::mem::take(&mut *self.mailbox.woken.lock().unwrap_or_else(PoisonError::into_inner));
+        self.mailbox.register(cx.waker());
+        let mut woken = Vec::new();
+        self.mailbox.take(&mut woken);
         for slot in woken {
             let key = self.pools.borrow().slots.get(slot).cloned().flatten();
             if let Some(key) = key {

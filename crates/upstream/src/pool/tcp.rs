@@ -56,6 +56,9 @@ pub(crate) async fn connect(
         return Err(PoolError::PendingOverflow);
     };
     let pending = PendingCount::new(host, pending);
+    if host.limits_connections() {
+        host.wait_for_room(priority).await;
+    }
     let count = ConnectionCount::new(host, permit, None);
     let outcome = open(core, host, count, Offer::Nothing).await;
     drop(pending);

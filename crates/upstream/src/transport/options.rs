@@ -28,6 +28,8 @@ pub struct TransportOptions {
     pub(crate) san: Option<Box<str>>,
     /// What is said before anything else.
     pub(crate) proxy_head: Option<Box<[u8]>>,
+    /// The one client's connection that may use it (`connection_pool_per_downstream_connection`).
+    client: Option<u64>,
 }
 
 /// What connections to a cluster's hosts may be told.
@@ -37,6 +39,8 @@ pub(crate) struct Told {
     name: bool,
     /// A PROXY head.
     client: bool,
+    /// Nothing, but each client has its own.
+    apart: bool,
 }
 
 impl ClusterConfig {
@@ -49,6 +53,7 @@ impl ClusterConfig {
         Told {
             name: self.transports().any(|t| t.secured.is_some()),
             client: self.transports().any(|t| t.proxy_head.is_some()),
+            apart: self.pool_per_client,
         }
     }
 }
@@ -58,7 +63,7 @@ impl Host {
     #[inline]
     pub fn has_transport_options(&self, asked: &ClusterConfig) -> bool {
         let told = self.config().told;
-        told.name && asked.http.auto_server_name.is_some() || told.client
+        told.name && asked.http.auto_server_name.is_some() || told.client || told.apart
     }
 
     /// What a request, with the cluster that was asked for the host, wants of its connection, and what the client's
@@ -79,6 +84,9 @@ impl Host {
             && let Some(head) = config.transports().find_map(|t| t.proxy_head.as_ref())
         {
             options.proxy_head = Some(head.head(client).into());
+        }
+        if config.told.apart {
+            options.client = client.map(|client| client.id);
         }
         (options != TransportOptions::default()).then(|| Rc::new(options))
     }

@@ -10,6 +10,7 @@ use crate::sinks::Told;
 use nuncio_core::stats::{self, StatsConfig, Tag};
 use nuncio_upstream::host::{Health, HostShared};
 use nuncio_upstream::manager::ClusterSet;
+use std::borrow::Cow;
 
 /// A host's stats by name, in the order of `/stats`.
 fn samples_of(host: &HostShared) -> [(&'static str, Sample); 10] {
@@ -38,7 +39,13 @@ fn each(clusters: &ClusterSet, visit: &mut dyn FnMut(&str, &HostShared)) {
 }
 
 fn full_name(cluster: &str, host: &HostShared, name: &str) -> String {
-    format!("cluster.{cluster}.endpoint.{}.{name}", host.spec().address).replace(':', "_")
+    format!("cluster.{cluster}.endpoint.{}.{name}", called(host)).replace(':', "_")
+}
+
+/// What stats call a host: its own name for them, else its address.
+fn called(host: &HostShared) -> Cow<'_, str> {
+    let spec = host.spec();
+    spec.stat_name.as_deref().map_or_else(|| spec.address.to_string().into(), Cow::Borrowed)
 }
 
 /// Puts those that the filter takes behind all other stats.
@@ -72,7 +79,7 @@ pub(crate) fn tell(
             let mut tags = config.extract("").tags;
             let mut tag = |name: &str, value: String| tags.push(Tag { name: name.to_owned(), value });
             tag("envoy.cluster_name", cluster.to_owned());
-            tag("envoy.endpoint_address", spec.address.to_string());
+            tag("envoy.endpoint_address", called(host).into_owned());
             if !spec.hostname.is_empty() {
                 tag("envoy.endpoint_hostname", spec.hostname.to_string());
             }
@@ -90,7 +97,7 @@ pub(super) fn print(clusters: &ClusterSet, filter: &Filter<'_>, out: &mut Printe
         let (rest, labels) = tags::by_patterns(filter.config, "");
         let mut tagged = Tagged { rest, labels };
         tagged.label("envoy_cluster_name", cluster);
-        tagged.label("envoy_endpoint_address", &spec.address.to_string());
+        tagged.label("envoy_endpoint_address", &called(host));
         if !spec.hostname.is_empty() {
             tagged.label("envoy_endpoint_hostname", &spec.hostname);
         }

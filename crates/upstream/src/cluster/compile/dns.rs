@@ -2,12 +2,15 @@
 
 use crate::cluster::HostSource;
 use crate::discovery::{DnsConfig, FailureRate};
+use crate::dns_cache::DnsCaches;
 use nuncio_core::config::{CompileContext, duration};
-use nuncio_net::dns::Family;
+use nuncio_net::dns::{Family, OldMessages, ResolverConfig};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{DnsLookupFamily, RefreshRate};
+use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as TypedFamily;
 use nuncio_proto::pb::envoy::extensions::clusters::dns::v3::{DnsCluster, dns_cluster};
 use prost_types::Duration;
+use std::time::Duration as StdDuration;
 
 /// What a cluster says of DNS.
 pub(super) struct Messages {
@@ -17,23 +20,42 @@ pub(super) struct Messages {
     pub(super) family: i32,
     pub(super) jitter: Option<Duration>,
     pub(super) wait_for_warm: Option<bool>,
+    pub(super) min_refresh: Option<Duration>,
+    pub(super) resolver: Option<TypedExtensionConfig>,
+    pub(super) old_resolver: OldMessages,
 }
 
-pub(super) fn compile(messages: &Messages, cx: &CompileContext<'_>) -> Option<DnsConfig> {
-    let Messages { refresh, failure, respect_ttl, family, jitter, wait_for_warm } = messages;
-    let mut config = DnsConfig {
-        respect_ttl: *respect_ttl,
-        wait_for_warm: wait_for_warm.unwrap_or(true),
-        family: DnsLookupFamily::try_from(*family).map_or(Family::Auto, DnsConfig::family),
-        ..DnsConfig::default()
+/// `caches` knows the resolver of clusters that name none.
+pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>, caches: &DnsCaches) -> Option<DnsConfig> {
+    let Messages {
+        refresh,
+        failure,
+        respect_ttl,
+        family,
+        jitter,
+        wait_for_warm,
+        min_refresh,
+        resolver,
+        old_resolver,
+    } = messages;
+    // Without servers of their own the older fields say nothing.
+    let old_resolver =
+        OldMessages { tcp: old_resolver.tcp && !old_resolver.resolvers.is_empty(), ..old_resolver };
+    let time = |value: Option<Duration>, field: &str, default: StdDuration| match value {
+        Some(value) => duration(&value, &cx.field(field)),
+        None => Some(default),
     };
-    if let Some(refresh) = refresh {
-        config.refresh = duration(refresh, &cx.field("dns_refresh_rate"))?;
-    }
-    if let Some(jitter) = jitter {
-        config.jitter = duration(jitter, &cx.field("dns_jitter"))?;
-    }
-    config.failure = DnsConfig::failure_rate(failure.clone(), cx)?;
+    let default = DnsConfig::default();
+    let config = DnsConfig {
+        respect_ttl,
+        wait_for_warm: wait_for_warm.unwrap_or(true),
+        family: DnsLookupFamily::try_from(family).map_or(Family::Auto, DnsConfig::family),
+        refresh: time(refresh, "dns_refresh_rate", default.refresh)?,
+        jitter: time(jitter, "dns_jitter", default.jitter)?,
+        min_refresh: time(min_refresh, "dns_min_refresh_rate", default.min_refresh)?,
+        failure: DnsConfig::failure_rate(failure, cx)?,
+        resolver: caches.resolver(ResolverConfig::compile(resolver, old_resolver, cx)?),
+    };
     if config.failure.is_some_and(|rate| rate.max < rate.base) {
         cx.field("dns_failure_refresh_rate").error(
             "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval",
@@ -75,7 +97,7 @@ impl DnsConfig {
 }
 
 /// `envoy.cluster.dns`: both kinds of clusters that look names up.
-pub(super) fn typed(message: DnsCluster, cx: &CompileContext<'_>) -> Option<HostSource> {
+pub(super) fn typed(message: DnsCluster, cx: &CompileContext<'_>, caches: &DnsCaches) -> Option<HostSource> {
     let DnsCluster {
         dns_refresh_rate,
         dns_failure_refresh_rate,
@@ -83,6 +105,8 @@ pub(super) fn typed(message: DnsCluster, cx: &CompileContext<'_>) -> Option<Host
         dns_jitter,
         dns_lookup_family,
         all_addresses_in_single_endpoint,
+        typed_dns_resolver_config,
+        dns_min_refresh_rate,
     } = message;
     let family = match TypedFamily::try_from(dns_lookup_family) {
         Ok(TypedFamily::Unspecified | TypedFamily::Auto) | Err(_) => DnsLookupFamily::Auto,
@@ -101,8 +125,11 @@ pub(super) fn typed(message: DnsCluster, cx: &CompileContext<'_>) -> Option<Host
         family: family as i32,
         jitter: dns_jitter,
         wait_for_warm: None,
+        min_refresh: dns_min_refresh_rate,
+        resolver: typed_dns_resolver_config,
+        old_resolver: OldMessages::default(),
     };
-    let config = compile(&messages, cx)?;
+    let config = compile(messages, cx, caches)?;
     Some(if all_addresses_in_single_endpoint {
         HostSource::LogicalDns(config)
     } else {

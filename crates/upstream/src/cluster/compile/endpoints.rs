@@ -163,6 +163,7 @@ fn host(
         hostname,
         health_check_config,
         additional_addresses,
+        observability_name,
     })) = host_identifier
     else {
         cx.error("an endpoint is required");
@@ -178,6 +179,7 @@ fn host(
         Some(message) => Some(Arc::new(check_target(message, &endpoint_cx.field("health_check_config"))?)),
     };
     let spec = HostSpec {
+        stat_name: (!observability_name.is_empty()).then(|| observability_name.into()),
         check,
         address: Address::Ip(SocketAddr::from(([0, 0, 0, 0], 0))),
         further: None,

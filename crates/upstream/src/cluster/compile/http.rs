@@ -25,11 +25,13 @@ pub(super) struct Messages {
     pub(super) protocol_selection: i32,
     pub(super) max_requests: Option<u32>,
     pub(super) typed: BTreeMap<String, Any>,
+    pub(super) server_name: Option<UpstreamHttpProtocolOptions>,
 }
 
 pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<HttpUpstream> {
-    let Messages { common, http1, http2, protocol_selection, max_requests, typed } = messages;
+    let Messages { common, http1, http2, protocol_selection, max_requests, typed, server_name } = messages;
     let mut http = HttpUpstream { max_requests, ..HttpUpstream::default() };
+    http.auto_server_name = server_name.and_then(auto_server_name).map(Box::new);
     let mut replaced = false;
     for (key, any) in typed {
         let cx = cx.field("typed_extension_protocol_options");

@@ -9,7 +9,7 @@ mod source;
 
 pub(crate) use endpoints::assignment;
 
-use super::{ClusterConfig, HTTP_OPTIONS, Turnover, stat_prefix};
+use super::{ClusterConfig, HTTP_OPTIONS, Preconnect, Turnover, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::cluster::UpstreamProtocol;
 use crate::dns_cache::DnsCaches;
@@ -18,6 +18,7 @@ use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
 use crate::transport::{TransportMatch, UpstreamTransport};
 use nuncio_core::config::{CompileContext, timeout};
+use nuncio_net::dns::OldMessages;
 use nuncio_net::tls::{TlsManager, TlsOwner};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
@@ -93,6 +94,13 @@ impl ClusterConfig {
             cleanup_interval,
             eds_cluster_config,
             ignore_health_on_host_removal,
+            typed_dns_resolver_config,
+            dns_resolution_config,
+            dns_resolvers,
+            use_tcp_for_dns_lookups,
+            upstream_http_protocol_options,
+            preconnect_policy,
+            connection_pool_per_downstream_connection,
         } = message;
         let mut config = Self::new(&name);
         config.keep_places(cx);
@@ -121,9 +129,20 @@ impl ClusterConfig {
             Some(LegacyLbConfig::OriginalDstLbConfig(config)) => (None, Some(config)),
             other => (other, None),
         };
+        if let Some(pb::cluster::PreconnectPolicy {
+            per_upstream_preconnect_ratio,
+            predictive_preconnect_ratio,
+        }) = preconnect_policy
+        {
+            config.preconnect = Preconnect {
+                per_upstream: per_upstream_preconnect_ratio.unwrap_or(1.0),
+                predictive: predictive_preconnect_ratio.unwrap_or(1.0),
+            };
+        }
+        config.pool_per_client = connection_pool_per_downstream_connection;
         let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
-            config.limits = limits(breakers);
+            config.limits = limits(breakers, &cx.field("circuit_breakers"));
         }
         let has_options = typed_extension_protocol_options.contains_key(HTTP_OPTIONS);
         let http = http::compile(
@@ -134,6 +153,7 @@ impl ClusterConfig {
                 protocol_selection,
                 max_requests: max_requests_per_connection,
                 typed: typed_extension_protocol_options,
+                server_name: upstream_http_protocol_options,
             },
             cx,
         );
@@ -159,6 +179,13 @@ impl ClusterConfig {
             family: dns_lookup_family,
             jitter: dns_jitter,
             wait_for_warm: wait_for_warm_on_init,
+            min_refresh: None,
+            resolver: typed_dns_resolver_config,
+            old_resolver: OldMessages {
+                resolution: dns_resolution_config,
+                resolvers: dns_resolvers,
+                tcp: use_tcp_for_dns_lookups,
+            },
         };
         let source = source::Messages {
             kind: cluster_discovery_type,
@@ -195,9 +222,9 @@ impl ClusterConfig {
 }
 
 /// The first thresholds of a priority count, as in Envoy.
-fn limits(message: pb::CircuitBreakers) -> PerPriority<Limits> {
-    let pb::CircuitBreakers { thresholds } = message;
-    let mut all = PerPriority::default();
+fn limits(message: pb::CircuitBreakers, cx: &CompileContext<'_>) -> PerPriority<Limits> {
+    let pb::CircuitBreakers { thresholds, per_host_thresholds } = message;
+    let mut all = PerPriority::<Limits>::default();
     let mut seen = PerPriority::<bool>::default();
     for thresholds in thresholds {
         let Thresholds {
@@ -210,10 +237,7 @@ fn limits(message: pb::CircuitBreakers) -> PerPriority<Limits> {
             max_connection_pools,
             retry_budget,
         } = thresholds;
-        let priority = match RoutingPriority::try_from(priority) {
-            Ok(RoutingPriority::High) => RequestPriority::High,
-            Ok(RoutingPriority::Default) | Err(_) => RequestPriority::Default,
-        };
+        let priority = request_priority(priority);
         if std::mem::replace(seen.get_mut(priority), true) {
             continue;
         }
@@ -225,6 +249,7 @@ fn limits(message: pb::CircuitBreakers) -> PerPriority<Limits> {
             max_retries: max_retries.unwrap_or(default.max_retries),
             max_pools: max_connection_pools.unwrap_or(default.max_pools),
             track_remaining,
+            max_per_host: None,
             retry_budget: retry_budget.map(|budget| {
                 let thresholds::RetryBudget { budget_percent, min_retry_concurrency } = budget;
                 RetryBudget {
@@ -234,7 +259,32 @@ fn limits(message: pb::CircuitBreakers) -> PerPriority<Limits> {
             }),
         };
     }
+    for (i, thresholds) in per_host_thresholds.into_iter().enumerate().rev() {
+        let Thresholds {
+            priority,
+            max_connections,
+            max_pending_requests,
+            max_requests,
+            max_retries,
+            track_remaining: _,
+            max_connection_pools,
+            retry_budget,
+        } = thresholds;
+        let others = [max_pending_requests, max_requests, max_retries, max_connection_pools];
+        if others.iter().any(Option::is_some) || retry_budget.is_some() {
+            cx.item("per_host_thresholds", i)
+                .error("max_connections is the only threshold that a host may have of its own");
+        }
+        all.get_mut(request_priority(priority)).max_per_host = max_connections;
+    }
     all
+}
+
+fn request_priority(number: i32) -> RequestPriority {
+    match RoutingPriority::try_from(number) {
+        Ok(RoutingPriority::High) => RequestPriority::High,
+        Ok(RoutingPriority::Default) | Err(_) => RequestPriority::Default,
+    }
 }
 
 #[cfg(test)]

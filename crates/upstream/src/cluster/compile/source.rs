@@ -45,6 +45,7 @@ pub(super) fn compile(
     around: &ClusterSurroundings,
 ) -> Option<Discovery> {
     let Messages { kind, assignment, eds, dns, original_dst, cleanup, lb_policy } = messages;
+    let caches = &around.dns_caches;
     let kind = match kind {
         None if cx.told_of("cluster_type") || cx.told_of("type") => return None,
         None => DiscoveryType::Static,
@@ -60,12 +61,15 @@ pub(super) fn compile(
                     return forwarding(&any, &cx, around).map(Discovery::of);
                 }
                 kind if kind == DnsCluster::full_name() => {
-                    let source =
-                        dns::typed(cx.field("typed_config").unpack(&any)?, &cx.field("typed_config"))?;
+                    let source = dns::typed(
+                        cx.field("typed_config").unpack(&any)?,
+                        &cx.field("typed_config"),
+                        caches,
+                    )?;
                     return endpoints::compile(source, assignment, outer);
                 }
                 "" if name == "envoy.cluster.dns" => {
-                    let source = dns::typed(DnsCluster::default(), &cx)?;
+                    let source = dns::typed(DnsCluster::default(), &cx, caches)?;
                     return endpoints::compile(source, assignment, outer);
                 }
                 _ if cx.told_of("typed_config") => return None,
@@ -87,8 +91,8 @@ pub(super) fn compile(
         // A load assignment beside it counts for nothing, as in Envoy.
         DiscoveryType::Eds => return EdsConfig::compile(eds, cx).map(HostSource::Eds).map(Discovery::of),
         DiscoveryType::Static => HostSource::Static,
-        DiscoveryType::StrictDns => HostSource::StrictDns(dns::compile(&dns, cx)?),
-        DiscoveryType::LogicalDns => HostSource::LogicalDns(dns::compile(&dns, cx)?),
+        DiscoveryType::StrictDns => HostSource::StrictDns(dns::compile(dns, cx, caches)?),
+        DiscoveryType::LogicalDns => HostSource::LogicalDns(dns::compile(dns, cx, caches)?),
         DiscoveryType::OriginalDst => {
             if assignment.is_some() {
                 cx.field("load_assignment")

@@ -110,7 +110,11 @@ fn least_request_and_panic_threshold_are_read() {
 #[test]
 fn the_first_thresholds_of_a_priority_count() {
     let of = |max, priority| Thresholds { max_connections: Some(max), priority, ..Default::default() };
-    let message = pb::CircuitBreakers { thresholds: vec![of(1, 1), of(2, 0), of(3, 0)] };
-    let limits = limits(message);
+    let message = pb::CircuitBreakers {
+        thresholds: vec![of(1, 1), of(2, 0), of(3, 0)],
+        per_host_thresholds: Vec::new(),
+    };
+    let sink = Sink::new(Unsupported::Refuse);
+    let limits = limits(message, &CompileContext::root(&sink, "", None));
     assert_eq!((limits.default.max_connections, limits.high.max_connections), (2, 1));
 }

@@ -2,6 +2,7 @@
 
 use crate::cluster::ClusterCore;
 use crate::error::{Oddity, ResetReason};
+use crate::pool::Load;
 use crate::pool::connection::{ClosedBy, ConnectionCount};
 use nuncio_codec::h2::{
     Codec, ConnectionError, ErrorCode, Event, Incoming, MetadataQueue, Place, Side, StreamKey,
@@ -225,17 +226,13 @@ impl Http2Connection {
         Rc::new(Self { info, core, state: RefCell::new(state) })
     }
 
-    /// Promises a stream, if one can be had: up to the smaller of the configured and the peer's limit.
+    /// Promises a stream, if one can be had.
     pub(super) fn reserve(&self) -> bool {
         let state = &mut *self.state.borrow_mut();
-        let http = &self.core.config().http;
-        let room = state
-            .codec
-            .openable()
-            .min((http.h2.max_concurrent_streams as usize).saturating_sub(state.codec.open_streams()));
-        if state.last || state.closed.is_some() || room <= state.reserved {
+        if state.last || state.closed.is_some() || self.room(state) == 0 {
             return false;
         }
+        let http = &self.core.config().http;
         state.reserved += 1;
         if let Some(count) = &mut state.count {
             let requests = count.begin_request();
@@ -245,6 +242,20 @@ impl Http2Connection {
             }
         }
         true
+    }
+
+    /// Its streams, and how many more it may be asked for.
+    pub(super) fn load(&self) -> Load {
+        let state = self.state.borrow();
+        let open = !state.last && state.closed.is_none();
+        Load { pending: 0, active: state.used(), room: if open { self.room(&state) } else { 0 } }
+    }
+
+    /// Streams that may be promised: up to the smaller of the configured and the peer's limit.
+    fn room(&self, state: &State) -> usize {
+        let own = self.core.config().http.h2.max_concurrent_streams as usize;
+        let openable = state.codec.openable().min(own.saturating_sub(state.codec.open_streams()));
+        openable.saturating_sub(state.reserved)
     }
 
     /// Gives a promise back.

@@ -10,18 +10,16 @@ pub(super) use exchange::Http2Exchange;
 
 use super::connect::connect;
 use super::connection::{ConnectionCount, RequestHold};
-use super::pending::{Granted, Pending, PendingStream};
-use super::queue::HttpPool;
+use super::pending::{Granted, PendingStream};
+use super::waiting::{Connecting, Load, Waiting};
 use super::{Checkout, Exchange, PoolError};
-use crate::circuit::Resource;
 use crate::cluster::{Permit, RequestPriority, UpstreamProtocol};
 use crate::host::Host;
 use nuncio_codec::head::Version;
 use nuncio_net::stream::ByteStream;
 use nuncio_net::timer::LazyTimer;
 use nuncio_net::tls::Offer;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
@@ -29,28 +27,20 @@ use tokio::task::yield_now;
 
 /// HTTP/2 connections to one host for requests of one priority.
 pub(crate) struct Http2Pool {
-    priority: RequestPriority,
     /// Those that may be asked for streams, and those that end.
     connections: RefCell<Vec<Rc<Http2Connection>>>,
-    pending: RefCell<VecDeque<Rc<Pending>>>,
-    connecting: Cell<usize>,
+    pub(super) waiting: Waiting,
     _permit: Option<Permit>,
 }
 
 impl Http2Pool {
     pub(crate) fn new(priority: RequestPriority, permit: Option<Permit>) -> Self {
-        Self {
-            priority,
-            connections: RefCell::default(),
-            pending: RefCell::default(),
-            connecting: Cell::default(),
-            _permit: permit,
-        }
+        Self { connections: RefCell::default(), waiting: Waiting::new(priority), _permit: permit }
     }
 
     /// Whether it holds no connection, and nobody waits for one.
     pub(crate) fn is_empty(&self) -> bool {
-        self.connections.borrow().is_empty() && self.pending.borrow().is_empty() && self.connecting.get() == 0
+        self.connections.borrow().is_empty() && self.waiting.is_empty()
     }
 
     /// See [`Cluster::checkout`](crate::cluster::Cluster::checkout).
@@ -64,14 +54,17 @@ impl Http2Pool {
     /// A stream that can be had at once.
     #[inline]
     pub(crate) fn ready(&self, host: &Rc<Host>) -> Result<Option<Checkout>, PoolError> {
-        if !self.pending.borrow().is_empty() {
+        if self.waiting.is_awaited() {
             return Ok(None);
         }
         let Some(connection) = self.reserve() else { return Ok(None) };
-        let Some(hold) = RequestHold::take(host, self.priority) else {
+        let Some(hold) = RequestHold::take(host, self.waiting.priority) else {
             connection.unreserve();
             return Err(PoolError::Overflow);
         };
+        if host.config().preconnect.per_upstream > 1.0 {
+            self.open_as_needed(host);
+        }
         Ok(Some(Checkout::Ready(Exchange::http2(connection, hold))))
     }
 
@@ -82,48 +75,51 @@ impl Http2Pool {
 
     #[cold]
     fn enqueue(&self, host: &Rc<Host>) -> Result<PendingStream, PoolError> {
-        let core = host.core();
-        let Some(permit) = core.try_take(self.priority, Resource::Pending) else {
-            core.stats.upstream_rq_pending_overflow.inc();
-            return Err(PoolError::PendingOverflow);
-        };
-        let pending = Pending::new(host, permit);
-        self.pending.borrow_mut().push_back(Rc::clone(&pending));
+        let pending = self.waiting.enqueue(host, Version::Http2)?;
         self.open_as_needed(host);
-        Ok(PendingStream::new(pending, Rc::clone(host), self.priority, Version::Http2))
+        Ok(pending)
     }
 
-    /// Opens connections until those on their way can carry all who wait. Where `max_connections` refuses, one is
-    /// opened all the same if the pool has none at all, so that nobody waits for ever.
-    fn open_as_needed(&self, host: &Rc<Host>) {
-        let core = host.core();
-        let each = core.config().http.streams_of_a_connection();
-        while self.pending.borrow().len() > self.connecting.get().saturating_mul(each) {
-            let permit = core.try_take(self.priority, Resource::Connections).or_else(|| {
-                core.stats.upstream_cx_overflow.inc();
-                let none = self.connecting.get() == 0 && self.connections.borrow().is_empty();
-                none.then(|| core.take_anyway(self.priority, Resource::Connections))
-            });
-            let Some(permit) = permit else { return };
-            self.open(host, permit);
+    /// Its streams.
+    pub(crate) fn load(&self, host: &Host) -> Load {
+        let each = host.config().http.streams_of_a_connection();
+        let mut load = Load {
+            pending: self.waiting.len(),
+            active: 0,
+            room: self.waiting.connecting().saturating_mul(each),
+        };
+        for connection in &*self.connections.borrow() {
+            load.add(connection.load());
         }
+        load
+    }
+
+    /// Opens connections until those on their way can carry all who wait, and those that are wanted ahead.
+    fn open_as_needed(&self, host: &Rc<Host>) {
+        let (load, none) = (|| self.load(host), || self.connections.borrow().is_empty());
+        self.waiting.open_as_needed(host, load, none, |permit| self.open(host, permit));
+    }
+
+    /// Opens a connection for a request that is likely to come next; whether it did.
+    pub(crate) fn preconnect(&self, host: &Rc<Host>) -> bool {
+        let (load, none) = (self.load(host), || self.connections.borrow().is_empty());
+        self.waiting.preconnect(host, load, none, |permit| self.open(host, permit))
     }
 
     fn open(&self, host: &Rc<Host>, permit: Permit) {
-        self.connecting.set(self.connecting.get() + 1);
-        let priority = self.priority;
+        let priority = self.waiting.priority;
         let count = ConnectionCount::new(host, permit, Some(Version::Http2));
         let worker = Rc::clone(&host.core().worker);
         let host = Rc::clone(host);
+        let connecting = Connecting::begin(&host, priority, true);
         worker.spawn(async move {
             // Lowered again even if connecting panics.
-            let connecting = Connecting { host: &host, priority };
             let outcome = connect(host.core(), &host, count, Offer::Http2).await;
             drop(connecting);
             let Some(pool) = host.existing_http2_pool(priority) else { return };
             match outcome {
                 Ok(connected) => carry(host, priority, connected).await,
-                Err(error) => pool.fail_all(&host, &error),
+                Err(error) => pool.waiting.fail_all(&host, &error),
             }
         });
     }
@@ -132,16 +128,16 @@ impl Http2Pool {
     pub(super) fn serve(&self, host: &Rc<Host>) {
         // Where handshakes decide, requests wait beside the HTTP/1 pool.
         let auto = host.core().config().http.protocol == UpstreamProtocol::Auto;
-        let other = host.existing_pool(self.priority).filter(|_| auto);
-        let is_awaited = || !self.pending.borrow().is_empty() || other.is_some_and(HttpPool::is_awaited);
+        let other = host.existing_pool(self.waiting.priority).filter(|_| auto);
+        let is_awaited = || self.waiting.is_awaited() || other.is_some_and(|pool| pool.waiting.is_awaited());
         while is_awaited() {
             let Some(connection) = self.reserve() else { break };
-            let own = self.pending.borrow_mut().pop_front();
-            let Some(pending) = own.or_else(|| other.and_then(HttpPool::next_pending)) else {
+            let own = self.waiting.next();
+            let Some(pending) = own.or_else(|| other.and_then(|pool| pool.waiting.next())) else {
                 connection.unreserve();
                 break;
             };
-            match RequestHold::take(host, self.priority) {
+            match RequestHold::take(host, self.waiting.priority) {
                 Some(hold) => pending.resolve(Ok(Granted::Http2(connection, hold))),
                 None => {
                     connection.unreserve();
@@ -149,26 +145,11 @@ impl Http2Pool {
                 }
             }
         }
-        if !self.pending.borrow().is_empty() {
+        if self.waiting.is_awaited() || host.config().preconnect.per_upstream > 1.0 {
             self.open_as_needed(host);
         }
         if let Some(other) = other {
             other.open_as_needed(host);
-        }
-    }
-
-    /// A request no longer waits.
-    pub(super) fn forget(&self, host: &Host, pending: &Rc<Pending>) {
-        self.pending.borrow_mut().retain(|p| !Rc::ptr_eq(p, pending));
-        host.core().stats.upstream_rq_cancelled.inc();
-    }
-
-    /// A connection failed: all who wait are told, as Envoy does, so that they may try another host.
-    fn fail_all(&self, host: &Rc<Host>, error: &PoolError) {
-        let waiting = std::mem::take(&mut *self.pending.borrow_mut());
-        for pending in waiting {
-            host.core().stats.upstream_rq_pending_failure_eject.inc();
-            pending.resolve(Err(error.clone()));
         }
     }
 }
@@ -213,18 +194,4 @@ async fn drive(connection: Rc<Http2Connection>, host: Weak<Host>, priority: Requ
         })
     })
     .await;
-}
-
-/// A connection on its way.
-struct Connecting<'a> {
-    host: &'a Rc<Host>,
-    priority: RequestPriority,
-}
-
-impl Drop for Connecting<'_> {
-    fn drop(&mut self) {
-        if let Some(pool) = self.host.existing_http2_pool(self.priority) {
-            pool.connecting.set(pool.connecting.get().saturating_sub(1));
-        }
-    }
 }
