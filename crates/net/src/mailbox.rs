@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Orderin
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
-/// Notes who was woken. Wakers must be `Send`, though all of this stays on one thread, where its locks are free.
+/// Notes who was woken. Its task is woken with the first, and takes all on each of its turns. Wakers must be `Send`, though all of this stays on one thread, where its locks are free.
 #[derive(Default)]
 pub struct Mailbox {
     woken: Mutex<Vec<usize>>,
@@ -39,7 +39,13 @@ impl Mailbox {
     }
 
     fn note(&self, number: usize) {
-        self.woken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        woken.push(number);
+        if woken.len() > 1 {
+            // The task is woken already, and has not looked since.
+            return;
+        }
+        drop(woken);
         self.wake_task();
     }
 
@@ -121,7 +127,7 @@ mod tests {
         b.listen().wake_by_ref();
         let mut woken = Vec::new();
         mailbox.take(&mut woken);
-        assert_eq!((woken.as_slice(), count.0.load(std::sync::atomic::Ordering::Acquire)), (&[3, 7][..], 2));
+        assert_eq!((woken.as_slice(), count.0.load(std::sync::atomic::Ordering::Acquire)), (&[3, 7][..], 1));
         a.waker.wake_by_ref();
         a.listen().wake_by_ref();
         mailbox.take(&mut woken);

@@ -2,16 +2,11 @@
 
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
 
-use std::any::Any;
 use std::fs::File;
-use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::ptr;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, ReadBuf};
@@ -127,37 +122,4 @@ pub(crate) fn watch_moves_into(directory: &std::path::Path) -> io::Result<AsyncF
     }
     // SAFETY: the file owns its descriptor, always gives the same one, and stays with the registration.
     unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }.map_err(|error| error.into_parts().1)
-}
-
-/// A task that ends by calling `on_panic` where it would unwind. (An `async` block around it would keep the
-/// task's state twice.)
-pub(crate) struct CatchPanic<F, P> {
-    task: F,
-    on_panic: P,
-}
-
-impl<F, P> CatchPanic<F, P> {
-    pub(crate) fn new(task: F, on_panic: P) -> Self {
-        Self { task, on_panic }
-    }
-}
-
-impl<F: Future<Output = ()>, P: Fn(&(dyn Any + Send))> Future for CatchPanic<F, P> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: `task` is pinned with `self`: it is never moved out, this type has no `Drop`, and is
-        // `Unpin` only when `task` is. `on_panic` is only used by reference.
-        let (task, on_panic) = unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.task), &this.on_panic)
-        };
-        match catch_unwind(AssertUnwindSafe(|| task.poll(cx))) {
-            Ok(poll) => poll,
-            Err(what) => {
-                on_panic(&*what);
-                Poll::Ready(())
-            }
-        }
-    }
 }

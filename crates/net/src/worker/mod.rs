@@ -2,6 +2,7 @@
 
 mod buffers;
 mod date;
+mod tasks;
 mod thread;
 mod turn;
 
@@ -9,17 +10,16 @@ pub use buffers::BufferPool;
 pub use date::HttpDate;
 pub use thread::{WorkerHandle, WorkerStop, block_on_local, spawn_worker_thread};
 
-use crate::sys::CatchPanic;
 use nuncio_core::clock::Clock;
 use nuncio_core::rng::Rng;
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
-use turn::{InTurns, Turn};
+use tasks::Tasks;
+use turn::Turn;
 
 /// What a worker shows to other threads.
 #[derive(Debug, Default)]
@@ -45,6 +45,7 @@ pub struct Worker {
     id: u32,
     clock: Clock,
     turn: Rc<Turn>,
+    tasks: Rc<Tasks>,
     rng: Rng,
     buffers: BufferPool,
     date: RefCell<date::DateCache>,
@@ -58,15 +59,17 @@ const IDS_PER_WORKER: u64 = 1 << 40;
 impl Worker {
     /// A worker's context; tasks are spawned on the `LocalRuntime` that it is used on.
     pub fn new(id: u32, clock: Clock, rng: Rng) -> Rc<Self> {
+        let (turn, shared) = (Rc::<Turn>::default(), Arc::<WorkerShared>::default());
         Rc::new(Self {
             id,
             clock,
-            turn: Rc::default(),
+            tasks: Tasks::new(Rc::clone(&turn), Arc::clone(&shared)),
+            turn,
             rng,
             buffers: BufferPool::default(),
             date: RefCell::default(),
             connection_ids: Cell::new(u64::from(id) * IDS_PER_WORKER),
-            shared: Arc::default(),
+            shared,
         })
     }
 
@@ -143,9 +146,7 @@ impl Worker {
     ///
     /// Must be called on the worker's own runtime.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let shared = Arc::clone(&self.shared);
-        let task = CatchPanic::new(task, move |what: &(dyn Any + Send)| panicked(&shared, what));
-        drop(tokio::task::spawn_local(InTurns::new(task, Rc::clone(&self.turn))));
+        self.tasks.spawn(task);
     }
 }
 
@@ -157,17 +158,6 @@ impl Drop for ConnectionCount {
         let n = &self.0.connections;
         n.store(n.load(Relaxed).wrapping_sub(1), Relaxed);
     }
-}
-
-/// Counts and logs a panic.
-fn panicked(shared: &WorkerShared, what: &(dyn Any + Send)) {
-    shared.panics.store(shared.panics.load(Relaxed) + 1, Relaxed);
-    let text = what
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| what.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown");
-    tracing::error!(target: "main", "a task panicked and was ended: {text}");
 }
 
 #[cfg(test)]

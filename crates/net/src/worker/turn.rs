@@ -1,12 +1,7 @@
 //! One look at the clock per turn of a task.
 
 use nuncio_core::clock::Clock;
-use pin_project_lite::pin_project;
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The time of the present turn: what happens in one turn happens at one time. Outside of a turn every question
@@ -52,38 +47,20 @@ impl Turn {
         read
     }
 
+    /// A turn, which must not unwind.
+    #[inline]
+    pub(super) fn take<R>(&self, turn: impl FnOnce() -> R) -> R {
+        self.set_active(true);
+        let done = turn();
+        self.set_active(false);
+        done
+    }
+
     fn set_active(&self, active: bool) {
         self.active.set(active);
         self.now.set(None);
         self.wall.set(None);
         self.since.set(None);
-    }
-}
-
-pin_project! {
-    /// A task each poll of which is a turn. The task must not unwind.
-    pub(super) struct InTurns<F> {
-        #[pin]
-        task: F,
-        turn: Rc<Turn>,
-    }
-}
-
-impl<F> InTurns<F> {
-    pub(super) fn new(task: F, turn: Rc<Turn>) -> Self {
-        Self { task, turn }
-    }
-}
-
-impl<F: Future> Future for InTurns<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        this.turn.set_active(true);
-        let polled = this.task.poll(cx);
-        this.turn.set_active(false);
-        polled
     }
 }
 
@@ -95,14 +72,14 @@ mod tests {
     #[test]
     fn time_stands_still_within_a_turn_and_only_there() {
         let clock = Clock::virtual_at(UNIX_EPOCH);
-        let turn = Rc::<Turn>::default();
+        let turn = Turn::default();
         let seen = |turn: &Turn| (turn.now(&clock), turn.wall(&clock));
         let start = seen(&turn);
         let second = Duration::from_secs(1);
         clock.advance(second);
         assert_eq!(seen(&turn), (start.0 + second, start.1 + second));
         assert_eq!(turn.since(&clock, start.0), second);
-        let task = async {
+        turn.take(|| {
             let first = seen(&turn);
             clock.advance(second);
             assert_eq!(seen(&turn), first);
@@ -110,9 +87,7 @@ mod tests {
                 [start.0, start.0, first.0].map(|at| turn.since(&clock, at)),
                 [second, second, Duration::ZERO]
             );
-        };
-        let mut task = Box::pin(InTurns::new(task, Rc::clone(&turn)));
-        assert!(task.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
+        });
         assert_eq!(seen(&turn), (start.0 + 2 * second, start.1 + 2 * second));
     }
 }
