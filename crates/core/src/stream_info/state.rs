@@ -47,6 +47,12 @@ pub struct ConnectionFilterState(RefCell<Option<Box<Objects>>>);
 type Objects = BTreeMap<Box<str>, Rc<dyn FilterState>>;
 
 impl ConnectionFilterState {
+    /// Whether nothing was ever set.
+    #[inline]
+    fn is_unused(&self) -> bool {
+        self.0.borrow().is_none()
+    }
+
     /// The object called `name`.
     pub fn get(&self, name: &str) -> Option<Rc<dyn FilterState>> {
         self.0.borrow().as_ref()?.get(name).cloned()
@@ -91,7 +97,15 @@ impl StreamInfo {
     }
 
     /// The filter state called `name`: the stream's own, or its connection's.
+    #[inline]
     pub fn filter_state(&self, name: &str) -> Option<Rc<dyn FilterState>> {
+        if self.state.is_none() && self.connection.state.filter_state.is_unused() {
+            return None;
+        }
+        self.find_filter_state(name)
+    }
+
+    fn find_filter_state(&self, name: &str) -> Option<Rc<dyn FilterState>> {
         let own = self.state.as_deref().and_then(|s| s.filter_state.get(name));
         own.cloned().or_else(|| self.connection.state.filter_state.get(name))
     }

@@ -345,6 +345,8 @@ impl Downstream for H1Connection {
 
     fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError> {
         self.consume_data();
+        // A client that says nothing needs no buffer.
+        self.input.release(self.worker.buffers());
         // A pipelined request is read ahead up to one buffer; beyond it the client has to wait.
         while !self.input.is_full() {
             if ready!(self.poll_fill(cx)) == Read::Closed {

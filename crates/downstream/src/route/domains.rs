@@ -35,17 +35,16 @@ struct End {
 }
 
 impl Domains {
-    /// The virtual host of a request that names no host at all: that of `*`, where there is no other domain.
-    pub(super) fn find_without_host(&self) -> Option<u32> {
+    /// The virtual host of `*`, where there is no other domain: then it serves requests that name no host, too, and
+    /// nobody else does.
+    #[inline]
+    pub(super) fn only_any(&self) -> Option<u32> {
         self.any.filter(|_| self.only_any)
     }
 
     /// The virtual host for `host` (any letter case); `None` when no domain fits. Only `*` fits an empty host.
     #[inline]
     pub(super) fn find(&self, host: &[u8]) -> Option<u32> {
-        if self.only_any {
-            return self.any;
-        }
         // Folded once: names of hosts have at most 255 bytes, and what is longer is folded as it is read.
         let mut buffer = [0; 256];
         match buffer.get_mut(..host.len()) {

@@ -286,15 +286,14 @@ impl RouteTable {
     }
 
     fn virtual_host(&self, headers: &HeaderMap) -> Option<&Host> {
+        if let Some(any) = self.domains.only_any() {
+            return self.hosts.get(any as usize);
+        }
         let host = match &self.host_header {
             None => headers.get(Known::Authority),
             Some(name) => headers.get(&**name),
-        };
-        let found = match host {
-            Some(host) if self.ignore_port => self.domains.find(without_port(host)),
-            Some(host) => self.domains.find(host),
-            None => self.domains.find_without_host(),
-        };
+        }?;
+        let found = self.domains.find(if self.ignore_port { without_port(host) } else { host });
         self.hosts.get(found? as usize)
     }
 

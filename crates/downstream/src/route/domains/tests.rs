@@ -36,9 +36,9 @@ fn exact_beats_longest_suffix_beats_longest_prefix_beats_any() {
 #[test]
 fn only_a_wildcard_takes_an_empty_host_and_only_a_lone_one_takes_none() {
     assert_eq!(table(&["*"]).find(b""), Some(0));
-    assert_eq!(table(&["*"]).find_without_host(), Some(0));
+    assert_eq!(table(&["*"]).only_any(), Some(0));
     assert_eq!(table(&["a", "*"]).find(b""), Some(1));
-    assert_eq!(table(&["a", "*"]).find_without_host(), None);
+    assert_eq!(table(&["a", "*"]).only_any(), None);
     assert_eq!(table(&["a"]).find(b""), None);
     assert_eq!(table(&[]).find(b"x"), None);
     assert_eq!(table(&["a"]).find(b"b"), None);
