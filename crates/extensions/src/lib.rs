@@ -22,6 +22,7 @@ use nuncio_downstream::router::retry::{
 };
 use nuncio_downstream::tcp_proxy::TcpProxyFactory;
 use nuncio_downstream::tracing::AnyTracerFactory;
+use nuncio_net::log_files::LogFiles;
 use nuncio_upstream::dns_cache::DnsCaches;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,9 +31,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Two factories of one message.
-pub fn access_logs(
-    files: &Arc<access_log::LogFiles>,
-) -> Result<Table<dyn AnyAccessLogFactory>, DuplicateFactory> {
+pub fn access_logs(files: &Arc<LogFiles>) -> Result<Table<dyn AnyAccessLogFactory>, DuplicateFactory> {
     use access_log::{FileAccessLogFactory, StderrAccessLogFactory, StdoutAccessLogFactory};
     let files = || Arc::clone(files);
     Table::new(vec![

@@ -6,6 +6,7 @@ pub mod dns;
 pub mod drain;
 pub mod inbuf;
 pub mod listen;
+pub mod log_files;
 pub mod mailbox;
 pub mod stream;
 pub mod sys;

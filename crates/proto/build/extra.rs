@@ -1,9 +1,11 @@
-//! The messages that `envoy-types` lacks, in a form of a line per field:
+//! The messages and fields that `envoy-types` lacks, in a form of a line per field:
 //!
 //! ```text
 //! message xds.type.v3.TypedStruct in xds.type.v3
 //!   1 type_url string
 //!   2 value google.protobuf.Struct
+//! extend envoy.config.core.v3.HealthCheck
+//!   27 name string
 //! ```
 //! A type is a scalar of protobuf or the full name of a message; `repeated` may stand before it.
 
@@ -37,11 +39,21 @@ pub fn add(schema: &mut Schema, file: &str, text: &str) -> Result<(), Problems> 
                 schema.messages.insert((*full).to_owned(), message);
                 current = Some((*full).to_owned());
             }
+            ["extend", full] => {
+                if !schema.messages.contains_key(*full) {
+                    return Err(problem(format!("{full} is unknown")));
+                }
+                current = Some((*full).to_owned());
+            }
             [number, name, rest @ ..] => {
                 let message = current.as_ref().and_then(|name| schema.messages.get_mut(name));
                 let message = message.ok_or_else(|| problem("a field before any message".into()))?;
                 let number = number.parse().map_err(|_| problem(format!("'{number}' is no field number")))?;
-                message.fields.push(field(name, number, rest).map_err(problem)?);
+                let field = field(name, number, rest).map_err(problem)?;
+                if message.fields.iter().any(|f| f.number == field.number || f.name == field.name) {
+                    return Err(problem(format!("{name} is in envoy-types: remove it here")));
+                }
+                message.fields.push(field);
             }
             _ => return Err(problem("neither a message nor a field".into())),
         }

@@ -26,6 +26,7 @@ use nuncio_proto::pb::envoy::config::overload::v3::{OverloadManager, ResourceMon
 use nuncio_proto::pb::envoy::config::trace::v3::{Tracing, tracing::Http as TracingProvider};
 use nuncio_proto::pb::envoy::extensions::regex_engines::v3::GoogleRe2;
 use nuncio_proto::pb::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
+use nuncio_upstream::cluster::ClusterDefaults;
 use nuncio_upstream::lb::LocalCluster;
 use prost::Name as _;
 use serde_json::{Value, json};
@@ -62,6 +63,8 @@ pub struct BootstrapConfig {
     pub tracing: Option<TracingProvider>,
     /// Who is asked for names where nobody else is named (`typed_dns_resolver_config` and what came before it).
     pub resolver: Option<ResolverConfig>,
+    /// What `cluster_manager` says of all clusters.
+    pub cluster_defaults: ClusterDefaults,
     /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
     pub defer_stats: bool,
 }
@@ -133,7 +136,14 @@ impl BootstrapConfig {
             dns_resolution_config,
             use_tcp_for_dns_lookups,
         } = message;
-        let pb::ClusterManager { local_cluster_name } = cluster_manager.unwrap_or_default();
+        let pb::ClusterManager { local_cluster_name, outlier_detection, upstream_bind_config } =
+            cluster_manager.unwrap_or_default();
+        let outlier_event_log =
+            outlier_detection.map(|pb::cluster_manager::OutlierDetection { event_log_path }| event_log_path);
+        let cluster_defaults = ClusterDefaults {
+            outlier_event_log: outlier_event_log.unwrap_or_default(),
+            bind: upstream_bind_config,
+        };
         let local_cluster: Option<Arc<str>> =
             (!local_cluster_name.is_empty()).then(|| local_cluster_name.into());
         if let Some(name) = &local_cluster
@@ -202,6 +212,7 @@ impl BootstrapConfig {
             local_cluster,
             tracing: tracing.and_then(|Tracing { http }| http),
             resolver: resolver?,
+            cluster_defaults,
             defer_stats: enable_deferred_creation_stats,
         })
     }

@@ -21,7 +21,7 @@ use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::tracing::{AnyTracerFactory, TracerConfig, compile_provider};
 use nuncio_downstream::world::CompileEnv;
-use nuncio_extensions::access_log::{FlushOptions, LogFiles};
+use nuncio_net::log_files::{FlushOptions, LogFiles};
 use nuncio_net::tls::{SecretKind, TlsManager};
 use nuncio_proto::load::{self, Loaded, Resource};
 use nuncio_proto::near::nearest;
@@ -244,7 +244,11 @@ fn compile(
     if let Some(resolver) = config.as_ref().and_then(|c| c.resolver.clone()) {
         extensions.dns_caches.use_resolver(resolver);
     }
-    let around = ClusterSurroundings { tls: tls.clone(), dns_caches: extensions.dns_caches.clone() };
+    let (caches, files) = (extensions.dns_caches.clone(), Arc::clone(&extensions.log_files));
+    let mut around = ClusterSurroundings::new(tls.clone(), caches, files);
+    if let Some(config) = &config {
+        around.take_defaults(&config.cluster_defaults, &cx.field("cluster_manager"));
+    }
     let (mut compiled_clusters, clusters) = clusters_of(clusters, sink, &around);
     compiled_clusters.local = config.as_ref().map(BootstrapConfig::local).unwrap_or_default();
     // What is wrong with listeners is told even where the bootstrap's own fields are wrong.
@@ -254,7 +258,8 @@ fn compile(
     if let Some(config) = &mut config {
         config.node.extensions = built;
     }
-    let (mut surroundings, log_files) = Surroundings::new(options, extensions, tls, (runtime, &node), sink);
+    let (mut surroundings, log_files) =
+        Surroundings::new(options, extensions, around, (runtime, &node), sink);
     let exists = |name: &str| names_lost || names.contains(name);
     let near = |name: &str| nearest(name, names.iter().copied());
     if let Some(provider) = config.as_ref().and_then(|c| c.tracing.as_ref()) {
@@ -297,6 +302,7 @@ pub struct Surroundings {
     pub dns_caches: DnsCaches,
     /// Route configurations that are subscribed to.
     pub route_feeds: RouteFeeds,
+    of_clusters: ClusterSurroundings,
     http_filters: Table<dyn AnyHttpFilterFactory>,
     network_filters: Table<dyn AnyNetworkFilterFactory>,
     listener_filters: Table<dyn AnyListenerFilterFactory>,
@@ -316,7 +322,7 @@ impl Surroundings {
     fn new(
         options: &Options,
         extensions: Extensions,
-        tls: TlsManager,
+        of_clusters: ClusterSurroundings,
         (runtime, node): (Runtime, &NodeConfig),
         sink: &Sink,
     ) -> (Self, Arc<LogFiles>) {
@@ -331,9 +337,10 @@ impl Surroundings {
             dns_caches,
         } = extensions;
         let own = Self {
-            tls,
+            tls: of_clusters.tls.clone(),
             dns_caches,
             route_feeds: RouteFeeds::default(),
+            of_clusters,
             http_filters,
             network_filters,
             listener_filters,
@@ -406,7 +413,7 @@ impl Surroundings {
 
     /// What clusters are compiled with.
     pub fn of_clusters(&self) -> ClusterSurroundings {
-        ClusterSurroundings { tls: self.tls.clone(), dns_caches: self.dns_caches.clone() }
+        self.of_clusters.clone()
     }
 
     /// What becomes of what is not built.

@@ -7,9 +7,6 @@ use nuncio_core::config::{CompileContext, RegexLimits};
 use nuncio_core::runtime::features::{Effect, feature, names_a_feature};
 use nuncio_core::runtime::{Layer, Runtime};
 
-/// What keys begin with that Envoy reads and nothing here does.
-const UNBUILT: [&str; 1] = ["health_check.verify_cluster"];
-
 /// Numbers that Envoy keeps among its features.
 const NUMBERS: [&str; 5] = [
     "envoy.reloadable_features.max_request_headers_count",
@@ -92,7 +89,7 @@ fn judge(key: &str, value: &str) -> Verdict {
         return unbuilt(as_switch(value) == Some(false));
     }
     let retry_budget = key.starts_with("circuit_breakers.") && key.contains(".retry_budget.");
-    unbuilt(retry_budget || UNBUILT.iter().any(|prefix| key.starts_with(prefix)))
+    unbuilt(retry_budget)
 }
 
 /// A value as Envoy's features read it: a boolean in any letter case, or a whole number; any other is no value.

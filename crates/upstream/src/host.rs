@@ -3,7 +3,7 @@
 use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::{ClusterConfig, ClusterCore, UpstreamProtocol};
 use crate::health::{CheckTarget, Told};
-use crate::outlier::{HostRecord, Outcome};
+use crate::outlier::{self, HostRecord, Outcome, SuccessRates};
 use crate::pool::{Http2Pool, HttpPool, Load};
 use crate::stats::HostCounters;
 use crate::transport::TransportOptions;
@@ -52,14 +52,16 @@ impl HealthFlags {
     pub const ACTIVE_HC_TIMEOUT: Self = Self(1 << 8);
     /// The endpoint's configured status is `DRAINING`.
     pub const EDS_STATUS_DRAINING: Self = Self(1 << 9);
+    /// An answer said that it is degraded (`detect_degraded_hosts`).
+    pub const DEGRADED_OUTLIER_DETECTION: Self = Self(1 << 10);
     /// New, and not counted before its first active check (`ignore_new_hosts_until_first_hc`). It has no text.
-    pub(crate) const NOT_COUNTED_YET: Self = Self(1 << 10);
+    pub(crate) const NOT_COUNTED_YET: Self = Self(1 << 11);
     /// All that an endpoint's configured status raises.
     pub(crate) const OF_EDS: Self =
         Self(Self::FAILED_EDS_HEALTH.0 | Self::DEGRADED_EDS_HEALTH.0 | Self::EDS_STATUS_DRAINING.0);
 
     /// Their texts in `/clusters`, in Envoy's order.
-    const TEXTS: [(Self, &'static str); 10] = [
+    const TEXTS: [(Self, &'static str); 11] = [
         (Self::FAILED_ACTIVE_HC, "/failed_active_hc"),
         (Self::FAILED_OUTLIER_CHECK, "/failed_outlier_check"),
         (Self::FAILED_EDS_HEALTH, "/failed_eds_health"),
@@ -70,6 +72,7 @@ impl HealthFlags {
         (Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "/excluded_via_immediate_hc_fail"),
         (Self::ACTIVE_HC_TIMEOUT, "/active_hc_timeout"),
         (Self::EDS_STATUS_DRAINING, "/eds_status_draining"),
+        (Self::DEGRADED_OUTLIER_DETECTION, "/degraded_outlier_detection"),
     ];
 
     /// Whether all flags of `other` are set.
@@ -79,8 +82,14 @@ impl HealthFlags {
 
     /// The flags of both.
     #[must_use]
-    pub fn with(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// These flags but for those of `other`.
+    #[must_use]
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Those of these flags that `other` has too.
@@ -91,7 +100,7 @@ impl HealthFlags {
     /// How balancers see a host with these flags.
     pub fn health(self) -> Health {
         const UNHEALTHY: u32 = 0b111 | HealthFlags::EDS_STATUS_DRAINING.0;
-        const DEGRADED: u32 = 0b11 << 3;
+        const DEGRADED: u32 = 0b11 << 3 | HealthFlags::DEGRADED_OUTLIER_DETECTION.0;
         if self.0 & (Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0 | Self::NOT_COUNTED_YET.0) != 0 {
             Health::Excluded
         } else if self.0 & UNHEALTHY != 0 {
@@ -325,6 +334,12 @@ impl HostShared {
         }
     }
 
+    /// Its success rates in the last interval, in percent, -1 where it had too few requests: of responses, and of what
+    /// failed on this side.
+    pub fn success_rates(&self) -> [f64; 2] {
+        self.outlier.get().map_or([SuccessRates::NO_RATE; 2], |record| record.shown_rates())
+    }
+
     pub(crate) fn outlier(&self) -> &HostRecord {
         self.outlier.get_or_init(Box::default)
     }
@@ -509,6 +524,16 @@ impl Host {
     pub fn says_it_leaves(&self) {
         if let Some(line) = self.core.shared.health_line() {
             line.tell(Told::Leaving(Arc::clone(&self.shared)));
+        }
+    }
+
+    /// It said in an answer that it is degraded (`x-envoy-degraded`).
+    pub fn says_it_is_degraded(&self) {
+        let flag = HealthFlags::DEGRADED_OUTLIER_DETECTION;
+        if let Some(line) = self.core.shared.outlier_line()
+            && !self.shared.health_flags().contains(flag)
+        {
+            line.tell(outlier::Told::Degraded(Arc::clone(&self.shared)));
         }
     }
 

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod discovery;
 pub mod dns_cache;
 pub mod error;
+pub mod event_log;
 pub mod health;
 pub mod host;
 pub mod http2;

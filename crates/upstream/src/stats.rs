@@ -232,7 +232,7 @@ nuncio_core::stats_block! {
 }
 
 nuncio_core::stats_block! {
-    /// `health_check.`, below a cluster that has checks. The main thread writes.
+    /// `health_check.`, below a cluster that has a check, or `health_check.name.NAME.` of each. The main thread writes.
     pub struct HealthCheckStats {
         counter attempt,
         gauge degraded,
@@ -242,6 +242,14 @@ nuncio_core::stats_block! {
         counter passive_failure,
         counter success,
         counter verify_cluster,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// `health_check.`, below a cluster with several checks: what they come to together. The main thread writes.
+    pub struct HealthGauges {
+        gauge degraded,
+        gauge healthy,
     }
 }
 

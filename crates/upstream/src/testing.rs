@@ -1,7 +1,7 @@
 //! What the tests of this crate share: a worker on virtual time, scripted peers, clusters by a few words.
 
 use crate::cluster::{Cluster, ClusterConfig, LocalityEndpoints};
-use crate::health::{Check, HealthCheckConfig, Intervals, TcpCheck};
+use crate::health::{Check, Events, HealthCheckConfig, Intervals, TcpCheck};
 use crate::host::{HealthFlags, HostSpec, Locality};
 use crate::lb::LocalCluster;
 use crate::manager::{ClusterManager, ClusterSet, ClusterSetConfig};
@@ -193,6 +193,10 @@ impl Sources for NoSources {
 pub(crate) fn checks(healthy: u32, unhealthy: u32) -> HealthCheckConfig {
     let s = Duration::from_secs;
     HealthCheckConfig {
+        name: "".into(),
+        alpn: None,
+        criteria: None,
+        events: Events::default(),
         timeout: s(1),
         intervals: Intervals {
             healthy: s(1),

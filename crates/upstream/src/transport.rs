@@ -10,8 +10,10 @@ pub use proxy_head::ProxyHeadConfig;
 
 use crate::host::HostShared;
 use nuncio_core::config::{CompileContext, type_name};
-use nuncio_core::stream_info::Metadata;
-use nuncio_net::tls::{ClientContext, TlsOwner};
+use nuncio_core::stream_info::{Metadata, TlsInfo};
+use nuncio_net::stream::{ByteStream, ConnectError, poll_write_all};
+use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError, TlsOwner};
+use nuncio_net::worker::Worker;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
 use nuncio_proto::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
 use nuncio_proto::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
@@ -20,6 +22,8 @@ use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTls
 use prost::Name;
 use prost_types::Struct;
 use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A compiled transport socket; without anything in it bytes go as they are (`envoy.transport_sockets.raw_buffer`).
@@ -99,10 +103,6 @@ impl TransportMatch {
         Some(Self { name: name.into(), criteria: r#match.unwrap_or_default(), transport })
     }
 
-    pub(crate) fn transport(&self) -> &UpstreamTransport {
-        &self.transport
-    }
-
     fn takes(&self, host: Option<&Metadata>) -> bool {
         let of_host = host.and_then(|m| m.get(MATCHED));
         self.criteria
@@ -128,4 +128,49 @@ pub(crate) fn for_host<'a>(
     host: &HostShared,
 ) -> &'a UpstreamTransport {
     matching(matches, host).and_then(|at| matches.get(at)).map_or(default, |m| &m.transport)
+}
+
+/// As [`for_host`], of a host with this metadata.
+pub(crate) fn for_metadata<'a>(
+    matches: &'a [TransportMatch],
+    default: &'a UpstreamTransport,
+    metadata: &Metadata,
+) -> &'a UpstreamTransport {
+    matches.iter().find(|m| m.takes(Some(metadata))).map_or(default, |m| &m.transport)
+}
+
+/// What stands for an endpoint's metadata where `transport_socket_match_criteria` does.
+pub(crate) fn criteria(criteria: Struct) -> Metadata {
+    Metadata::from([(MATCHED.to_owned(), criteria)])
+}
+
+impl UpstreamTransport {
+    /// Says what is to be said before anything else, and shakes hands: the stream for what is spoken, and what was
+    /// agreed on. `told` is a PROXY head made for this connection.
+    pub(crate) async fn begin(
+        &self,
+        stream: Box<dyn ByteStream>,
+        told: Option<&[u8]>,
+        asked: Asked<'_>,
+        worker: &Rc<Worker>,
+    ) -> Result<(Box<dyn ByteStream>, Option<TlsInfo>), NotBegun> {
+        if let Some(head) = &self.proxy_head {
+            // Nobody's connection: a health check's, say.
+            let unknown = if told.is_none() { head.head(None) } else { Vec::new() };
+            let (head, mut at) = (told.unwrap_or(&unknown), 0);
+            let said = poll_fn(|cx| poll_write_all(&*stream, cx, head, &mut at)).await;
+            said.map_err(|error| NotBegun::Connect(ConnectError::Delayed(error)))?;
+        }
+        let Some(context) = &self.secured else { return Ok((stream, None)) };
+        let asked = Asked { host: stream.peer_address().ip(), ..asked };
+        let secured = tls::connect(stream, context, asked, worker).await;
+        let (stream, info) = secured.map_err(NotBegun::Handshake)?;
+        Ok((Box::new(stream), Some(info)))
+    }
+}
+
+/// Why a connection to a host cannot be used.
+pub(crate) enum NotBegun {
+    Connect(ConnectError),
+    Handshake(HandshakeError),
 }

@@ -69,7 +69,7 @@ enum Finder {
 const BEFORE_CONFIG: &str = "filesystem.";
 
 /// Envoy's default tags of the scopes that are built, in its order: tag, pattern.
-const DEFAULTS: [(&str, &str); 22] = [
+const DEFAULTS: [(&str, &str); 23] = [
     ("envoy.response_code", r"_rq(_(\d{3}))$"),
     ("envoy.response_code_class", r"_rq_((\d))xx$"),
     ("envoy.worker_id", r"(?:^server|^thread_local_cluster_manager|^listener\..*)\.worker_((\d+)\.)"),
@@ -85,6 +85,7 @@ const DEFAULTS: [(&str, &str); 22] = [
     ("envoy.virtual_cluster", r"^vhost\.[^.]+\.vcluster\.(([^.]+)\.)"),
     ("envoy.virtual_host", r"^vhost\.(([^.]+)\.)"),
     ("envoy.route", r"^vhost\.[^.]+\.route\.(([^.]+)\.)"),
+    ("envoy.health_check_name", r"^cluster\.[^.]+\.health_check\.(name\.([^.]+)\.)"),
     ("envoy.cluster_name", r"^cluster\.(([^.]+)\.)"),
     ("envoy.http_conn_manager_prefix", r"^http\.(([^.]+)\.)"),
     ("envoy.tcp_prefix", r"^tcp\.(([^.]+)\.)"),

@@ -55,6 +55,29 @@ pub struct ConnectionInfo {
     pub state: ConnectionState,
 }
 
+impl ConnectionInfo {
+    /// Stands for a client where the proxy asks for itself: as in Envoy, one at 127.0.0.1.
+    pub fn of_proxy(now: Instant) -> Self {
+        let here = Address::Ip(([127, 0, 0, 1], 0).into());
+        Self {
+            id: 0,
+            local: here.clone(),
+            direct_local: here.clone(),
+            direct_remote: here.clone(),
+            remote: here,
+            direction: TrafficDirection::Unspecified,
+            requested_server_name: None,
+            listener: "".into(),
+            filter_chain: "".into(),
+            tls: None,
+            accepted: now,
+            listener_metadata: None,
+            filter_chain_metadata: None,
+            state: ConnectionState::default(),
+        }
+    }
+}
+
 /// What becomes of a connection while it lives; its listener's access log tells it.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionState {

@@ -60,12 +60,19 @@ impl Charge<'_> {
     /// Tells outlier detection of the response's head; a gRPC status in it counts as its HTTP status.
     #[inline]
     pub(super) fn report_response<D: Downstream>(self, stream: &Stream<D>) {
-        if self.cluster.config().outlier.is_some() {
+        if let Some(outlier) = &self.cluster.config().outlier {
             let head = &stream.heads.response;
             let grpc =
                 head.headers.get_str(Known::GrpcStatus).filter(|_| is_grpc(&stream.heads.request.headers));
             let status = grpc.and_then(|s| s.trim().parse().ok()).map_or(head.status, http_status);
             self.report(Outcome::Response(status));
+            if outlier.detect_degraded
+                && status < 500
+                && head.headers.contains(Known::XEnvoyDegraded)
+                && let Some(host) = self.host
+            {
+                host.says_it_is_degraded();
+            }
         }
     }
 

@@ -1,12 +1,9 @@
 //! Access logs that write lines to files, standard output and standard error.
 
-mod files;
-
-pub use files::{FlushOptions, LogFile, LogFiles};
-
 use nuncio_core::access_log::{AccessLog, AccessLogFactory};
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::{Commands, DEFAULT_FORMAT, FormatContext, LineFormat};
+use nuncio_net::log_files::{LogFile, LogFiles, opened};
 use nuncio_proto::pb::envoy::config::core::v3::SubstitutionFormatString;
 use nuncio_proto::pb::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use nuncio_proto::pb::envoy::extensions::access_loggers::stream::v3 as stream;
@@ -24,10 +21,6 @@ impl AccessLog for LineLog {
     fn log(&self, cx: &FormatContext<'_>, worker: usize) {
         self.file.append(worker, |buffer| self.format.render(cx, buffer));
     }
-}
-
-fn opened(file: io::Result<Arc<LogFile>>, name: &str, cx: &CompileContext<'_>) -> Option<Arc<LogFile>> {
-    file.map_err(|error| cx.error(format!("unable to open file '{name}': {error}"))).ok()
 }
 
 fn default_format(cx: &CompileContext<'_>) -> Option<LineFormat> {
@@ -56,7 +49,7 @@ impl AccessLogFactory for FileAccessLogFactory {
             }
             Some(Format::LogFormat(message)) => LineFormat::compile(message, &cx.field("log_format")),
         };
-        let file = opened(self.0.open(&path), &path, &cx.field("path"));
+        let file = self.0.open_for(&path, &cx.field("path"));
         Some(Arc::new(LineLog { file: file?, format: format? }))
     }
 }

@@ -34,6 +34,8 @@ pub struct Asked<'a> {
     pub san: Option<&'a str>,
     /// What is offered by ALPN where `alpn_protocols` is empty.
     pub offer: Offer,
+    /// What is offered by ALPN, in place of anything else.
+    pub protocols: Option<&'a [Box<str>]>,
 }
 
 /// What is going to be spoken.
@@ -62,8 +64,16 @@ impl Offer {
     }
 }
 
-/// Configurations by what is offered and the name that is looked at beside (empty: none).
-type ByWish = HashMap<(Offer, Box<str>), Arc<ClientConfig>>;
+/// What makes a configuration of its own.
+#[derive(PartialEq, Eq, Hash)]
+struct Wish {
+    offer: Offer,
+    protocols: Option<Box<[Box<str>]>>,
+    /// A name that is looked at beside; empty: none.
+    san: Box<str>,
+}
+
+type ByWish = HashMap<Wish, Arc<ClientConfig>>;
 
 /// Configurations for names and offers of their own that are kept at most.
 const CONFIGS: usize = 256;
@@ -181,16 +191,25 @@ impl ClientSide {
     pub(super) fn config(&self, asked: &Asked<'_>) -> Arc<ClientConfig> {
         let san = asked.san.filter(|san| self.verifier.validation.judges() && !san.is_empty());
         let offer = if self.config.alpn_protocols.is_empty() { asked.offer } else { Offer::Nothing };
-        if san.is_none() && offer == Offer::Nothing {
+        if san.is_none() && offer == Offer::Nothing && asked.protocols.is_none() {
             return Arc::clone(&self.config);
         }
-        let key = (offer, Box::from(san.unwrap_or_default()));
+        let key = Wish {
+            offer,
+            protocols: asked.protocols.map(Box::from),
+            san: Box::from(san.unwrap_or_default()),
+        };
         let mut kept = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = kept.get(&key) {
             return Arc::clone(config);
         }
         let mut config = ClientConfig::clone(&self.config);
-        config.alpn_protocols.extend(offer.names().iter().map(|name| name.to_vec()));
+        match asked.protocols {
+            Some(protocols) => {
+                config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+            }
+            None => config.alpn_protocols.extend(offer.names().iter().map(|name| name.to_vec())),
+        }
         if let Some(san) = san {
             let mut verifier = Verifier::clone(&self.verifier);
             verifier.san = Some(san.into());

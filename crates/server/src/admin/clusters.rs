@@ -5,6 +5,7 @@ use super::json::{list, number, object, pretty};
 use super::listeners::address;
 use super::request::{Request, Response};
 use super::search::Search;
+use super::stats::general;
 use nuncio_core::stats::Counter;
 use nuncio_upstream::circuit::{Limits, RequestPriority};
 use nuncio_upstream::cluster::{ClusterShared, HostSource};
@@ -91,8 +92,8 @@ fn cluster_text(admin: &Admin, cluster: &ClusterShared, out: &mut String) {
     };
     line("observability_name", &config.observability_name);
     for (rates, origin) in cluster.success_rates().into_iter().flatten().zip(["", "local_origin_"]) {
-        line(&format!("outlier::{origin}success_rate_average"), &rates.average);
-        line(&format!("outlier::{origin}success_rate_ejection_threshold"), &rates.threshold);
+        line(&format!("outlier::{origin}success_rate_average"), &general(rates.average));
+        line(&format!("outlier::{origin}success_rate_ejection_threshold"), &general(rates.threshold));
     }
     for priority in RequestPriority::ALL {
         for (limit, value) in limits(config.limits.get(priority)) {
@@ -125,8 +126,9 @@ fn cluster_text(admin: &Admin, cluster: &ClusterShared, out: &mut String) {
         line("sub_zone", &spec.locality.sub_zone);
         line("canary", &false);
         line("priority", &host.priority());
-        line("success_rate", &-1);
-        line("local_origin_success_rate", &-1);
+        for (rate, origin) in host.success_rates().into_iter().zip(["", "local_origin_"]) {
+            line(&format!("{origin}success_rate"), &general(rate));
+        }
     }
 }
 
@@ -173,6 +175,7 @@ fn host_json(host: &HostShared) -> Value {
     };
     let part = |t: &str| (!t.is_empty()).then(|| t.into());
     let locality = &spec.locality;
+    let [external, local] = host.success_rates().map(|r| (r >= 0.0).then(|| json!({ "value": r })));
     object([
         ("address", Some(address(&spec.address))),
         (
@@ -190,9 +193,11 @@ fn host_json(host: &HostShared) -> Value {
             ])),
         ),
         ("health_status", Some(health(host.health_flags()))),
+        ("success_rate", external),
         ("weight", number(host.weight().into())),
         ("hostname", part(&spec.hostname)),
         ("priority", number(host.priority().into())),
+        ("local_origin_success_rate", local),
         (
             "locality",
             Some(object([
@@ -224,6 +229,7 @@ fn health(flags: HealthFlags) -> Value {
     object([
         ("failed_active_health_check", flag(HealthFlags::FAILED_ACTIVE_HC)),
         ("failed_outlier_check", flag(HealthFlags::FAILED_OUTLIER_CHECK)),
+        ("failed_degraded_outlier_detection", flag(HealthFlags::DEGRADED_OUTLIER_DETECTION)),
         ("failed_active_degraded_check", flag(HealthFlags::DEGRADED_ACTIVE_HC)),
         ("pending_dynamic_removal", flag(HealthFlags::PENDING_DYNAMIC_REMOVAL)),
         ("pending_active_hc", flag(HealthFlags::PENDING_ACTIVE_HC)),

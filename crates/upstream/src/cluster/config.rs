@@ -58,7 +58,7 @@ pub struct ClusterConfig {
     /// `outlier_detection`
     pub outlier: Option<Box<OutlierConfig>>,
     /// `health_checks`
-    pub health_check: Option<Box<HealthCheckConfig>>,
+    pub health_checks: Box<[HealthCheckConfig]>,
     /// How checked hosts come and go.
     pub turnover: Turnover,
 }
@@ -148,7 +148,7 @@ impl ClusterConfig {
             metadata: None,
             track: Tracked::default(),
             outlier: None,
-            health_check: None,
+            health_checks: Box::default(),
             turnover: Turnover::default(),
         }
     }

@@ -12,7 +12,7 @@ pub(crate) use compile::assignment;
 
 pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
-pub use compile::ClusterSurroundings;
+pub use compile::{ClusterDefaults, ClusterSurroundings};
 pub use config::{
     ClusterConfig, Discovery, Forwarding, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints,
     NamedEndpoint, Preconnect, Tracked, Turnover, UpstreamProtocol,

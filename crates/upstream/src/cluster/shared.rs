@@ -7,7 +7,7 @@ use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
 use crate::lb::{self, Counts, Layout, LocalCluster, Neighbours};
-use crate::outlier::{Origin, OutlierLine, SuccessRates};
+use crate::outlier::{self, Origin, OutlierLine, SuccessRates};
 use crate::stats::{
     BudgetStats, ClusterLbStats, ClusterMainStats, ClusterStats, MatchStats, OutlierStats, RemainingStats,
     SizeStats,
@@ -82,10 +82,8 @@ impl ClusterShared {
                 rates: Mutex::new([SuccessRates::UNKNOWN; 2]),
             })
         });
-        let health = config
-            .health_check
-            .is_some()
-            .then(|| Box::new(HealthLine::new(registry.scope(&format!("{prefix}health_check.")))));
+        let checks = &config.health_checks;
+        let health = (!checks.is_empty()).then(|| Box::new(HealthLine::new(checks, registry, &prefix)));
         if health.is_some() {
             await_first_check(&hosts, None, config.turnover);
         }
@@ -239,6 +237,15 @@ impl ClusterShared {
         }
     }
 
+    /// The success rates that a cause of ejections goes by.
+    pub(crate) fn success_rates_of(&self, origin: Origin) -> SuccessRates {
+        let [external, local] = self.success_rates().unwrap_or([SuccessRates::UNKNOWN; 2]);
+        match origin {
+            Origin::External => external,
+            Origin::Local => local,
+        }
+    }
+
     /// The success rates of its hosts in the last interval: of responses, and of what failed on this side.
     /// `None` without `outlier_detection`.
     pub fn success_rates(&self) -> Option<[SuccessRates; 2]> {
@@ -333,6 +340,9 @@ impl ClusterShared {
         if let Some(health) = &self.health {
             await_first_check(&hosts, Some(&self.hosts()), self.config.turnover);
             health.tell(Told::Hosts);
+        }
+        if let Some(outlier) = &self.outlier {
+            outlier.line.tell(outlier::Told::Hosts);
         }
         let before = self.hosts();
         let gone = self.publish(Arc::new(hosts));

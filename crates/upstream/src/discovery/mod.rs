@@ -15,6 +15,7 @@ use crate::dns_cache::{DnsCache, DnsCaches};
 use crate::health;
 use crate::manager::ClusterSet;
 use crate::outlier;
+use crate::pool::{Connector, SocketConnector};
 use crate::stats::DnsStats;
 use dns_cache::Keeper;
 use nuncio_core::source::{Sources, Subscription};
@@ -32,6 +33,8 @@ pub struct Discovery {
     pub(crate) set: Rc<RefCell<ClusterSet>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) resolver: Rc<dyn Resolve>,
+    /// What opens connections for health checks.
+    pub(crate) connector: Rc<dyn Connector>,
     /// What feeds clusters whose hosts are fed.
     sources: Rc<dyn Sources>,
     /// The feeds of clusters that stand in the set.
@@ -64,10 +67,21 @@ impl Discovery {
         resolver: Rc<dyn Resolve>,
         sources: Rc<dyn Sources>,
     ) -> Rc<Self> {
+        Self::with_connector(set, worker, resolver, sources, Rc::new(SocketConnector))
+    }
+
+    /// As [`new`](Self::new), with health checks that connect by `connector`.
+    pub fn with_connector(
+        set: &Rc<RefCell<ClusterSet>>,
+        worker: &Rc<Worker>,
+        resolver: Rc<dyn Resolve>,
+        sources: Rc<dyn Sources>,
+        connector: Rc<dyn Connector>,
+    ) -> Rc<Self> {
         let (set, worker) = (Rc::clone(set), Rc::clone(worker));
         let (fed, dns_stats, caches) = (RefCell::default(), OnceCell::new(), RefCell::default());
         let warmed = Notify::new();
-        Rc::new(Self { set, worker, resolver, sources, fed, dns_stats, caches, warmed })
+        Rc::new(Self { set, worker, resolver, connector, sources, fed, dns_stats, caches, warmed })
     }
 
     /// Feeds a cluster for as long as it stands in the set.

@@ -1,5 +1,6 @@
 //! `envoy.config.cluster.v3.OutlierDetection`, compiled.
 
+use crate::event_log::EventLog;
 use nuncio_core::config::{CompileContext, duration};
 use nuncio_core::runtime::Runtime;
 use nuncio_proto::pb::envoy::config::cluster::v3::OutlierDetection;
@@ -9,7 +10,7 @@ use std::time::Duration;
 const KEYS: &str = "outlier_detection.";
 
 /// How hosts are ejected for what they answer. Percentages are 0 to 100.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct OutlierConfig {
     /// `interval`: how often rates are looked at and ejected hosts are let back.
     pub interval: Duration,
@@ -37,6 +38,12 @@ pub struct OutlierConfig {
     pub failure_percentage: RateLimits,
     /// `failure_percentage_threshold`
     pub failure_percentage_threshold: u32,
+    /// `successful_active_health_check_uneject_host`
+    pub check_ends_ejection: bool,
+    /// `detect_degraded_hosts`
+    pub detect_degraded: bool,
+    /// `cluster_manager.outlier_detection.event_log_path` of the bootstrap.
+    pub log: EventLog,
 }
 
 /// What it takes for rates to be compared.
@@ -49,7 +56,11 @@ pub struct RateLimits {
 }
 
 impl OutlierConfig {
-    pub(crate) fn compile(message: OutlierDetection, cx: &CompileContext<'_>) -> Option<Box<Self>> {
+    pub(crate) fn compile(
+        message: OutlierDetection,
+        cx: &CompileContext<'_>,
+        log: &EventLog,
+    ) -> Option<Box<Self>> {
         let OutlierDetection {
             consecutive_5xx,
             interval,
@@ -74,6 +85,8 @@ impl OutlierConfig {
             max_ejection_time,
             max_ejection_time_jitter,
             always_eject_one_host,
+            successful_active_health_check_uneject_host,
+            detect_degraded_hosts,
         } = message;
         let time = |value: Option<prost_types::Duration>, field: &str, default: Duration| match value {
             None => Some(default),
@@ -122,6 +135,9 @@ impl OutlierConfig {
                 request_volume: failure_percentage_request_volume.unwrap_or(50),
             },
             failure_percentage_threshold: failure_percentage_threshold.unwrap_or(85),
+            check_ends_ejection: successful_active_health_check_uneject_host.unwrap_or(true),
+            detect_degraded: detect_degraded_hosts.unwrap_or(false),
+            log: log.clone(),
         }))
     }
 
@@ -176,6 +192,9 @@ impl OutlierConfig {
                 "failure_percentage_threshold",
                 self.failure_percentage_threshold,
             ),
+            check_ends_ejection: self.check_ends_ejection,
+            detect_degraded: self.detect_degraded,
+            log: self.log.clone(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The main thread's side of outlier detection of one cluster.
 
+use super::event::{self, Event};
 use super::{Cause, Origin, OutlierConfig, SuccessRates, Told};
 use crate::cluster::ClusterShared;
 use crate::discovery::Discovery;
-use crate::host::{HealthFlags, HostShared};
+use crate::host::{HealthFlags, HostShared, HostSnapshot};
 use crate::stats::OutlierStats;
 use nuncio_core::stats::Scope;
 use std::collections::HashMap;
@@ -12,13 +13,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// What is remembered of a host that was ejected.
+/// What is remembered of a host that was ejected, or found degraded.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     /// Ejections in a row: each is longer than the one before.
     times: u32,
+    /// All of them.
+    ejections: u32,
     /// Until when it is out.
     until: Option<Instant>,
+    ejected: Option<Instant>,
+    /// When it was let back.
+    back: Option<Instant>,
+    /// As above, for how long it is degraded, and how often in a row it was.
+    degraded_until: Option<Instant>,
+    degraded_times: u32,
 }
 
 struct Detector {
@@ -50,9 +59,9 @@ impl Detector {
         loop {
             tokio::select! {
                 one = told.recv() => {
-                    let Some((host, cause)) = one else { return };
+                    let Some(one) = one else { return };
                     self.take_runtime();
-                    self.run_completed(&host, cause);
+                    self.take(&one);
                 }
                 () = &mut tick => {
                     self.take_runtime();
@@ -78,9 +87,32 @@ impl Detector {
         }
     }
 
+    fn take(&mut self, told: &Told) {
+        let hosts = self.cluster.hosts();
+        let (Told::Run(host, _) | Told::Passed(host) | Told::Degraded(host)) = told else {
+            return self.forget(&hosts);
+        };
+        if !hosts.hosts().any(|h| Arc::ptr_eq(h, host)) {
+            return;
+        }
+        match told {
+            Told::Run(_, cause) => self.run_completed(host, *cause),
+            Told::Passed(_) if self.config.check_ends_ejection && is_ejected(host) => {
+                self.let_back(host);
+                self.publish();
+            }
+            Told::Passed(_) => {}
+            Told::Degraded(_) => self.degrade(host),
+            Told::Hosts => {}
+        }
+    }
+
+    fn publish(&self) {
+        self.discovery.set.borrow_mut().health_changed(&self.cluster);
+    }
+
     fn run_completed(&mut self, host: &Arc<HostShared>, cause: Cause) {
-        let known = self.cluster.hosts().hosts().any(|h| Arc::ptr_eq(h, host));
-        if !known || is_ejected(host) {
+        if is_ejected(host) {
             return;
         }
         self.detected(cause);
@@ -141,22 +173,84 @@ impl Detector {
             self.stats.ejections_total.inc();
         }
         let percent = self.config.enforcing.get(cause as usize).copied().unwrap_or(0);
-        let worker = &self.discovery.worker;
-        if worker.rng().below(100) >= u64::from(percent) {
-            return;
+        let enforced = self.discovery.worker.rng().below(100) < u64::from(percent);
+        if enforced {
+            self.enforced(cause);
+            let until = self.out_for(|record| &mut record.times, host);
+            let now = self.discovery.worker.now();
+            let record = self.records.entry(Arc::as_ptr(host)).or_default();
+            record.until = until;
+            record.ejected = Some(now);
+            record.ejections += 1;
+            self.stats.ejections_active.inc();
+            host.set_health(HealthFlags::FAILED_OUTLIER_CHECK, true);
+            self.publish();
         }
-        self.enforced(cause);
+        let rates = self.cluster.success_rates_of(cause.origin());
+        let own_rate = host.outlier().shown_rate(cause.origin());
+        self.tell(host, Event::Ejected { cause, enforced, rates, own_rate });
+    }
+
+    /// Until when a host is out, or degraded: each time in a row longer than the one before.
+    fn out_for(
+        &mut self,
+        times: impl Fn(&mut Record) -> &mut u32,
+        host: &Arc<HostShared>,
+    ) -> Option<Instant> {
         let (base, max) = (self.config.base_ejection_time, self.config.max_ejection_time);
-        let record = self.records.entry(Arc::as_ptr(host)).or_default();
-        if base * record.times < max + base {
-            record.times += 1;
+        let times = times(self.records.entry(Arc::as_ptr(host)).or_default());
+        if base * *times < max + base {
+            *times += 1;
         }
+        let worker = &self.discovery.worker;
         let jitter = self.config.max_ejection_time_jitter.as_millis() as u64;
         let jitter = Duration::from_millis(if jitter > 0 { worker.rng().below(jitter + 1) } else { 0 });
-        record.until = worker.now().checked_add((base * record.times).min(max) + jitter);
-        self.stats.ejections_active.inc();
-        host.set_health(HealthFlags::FAILED_OUTLIER_CHECK, true);
-        self.discovery.set.borrow_mut().health_changed(&self.cluster);
+        worker.now().checked_add((base * *times).min(max) + jitter)
+    }
+
+    /// A host has said that it is degraded: it gets traffic when there are too few others, for a while.
+    fn degrade(&mut self, host: &Arc<HostShared>) {
+        if is_degraded(host) {
+            return;
+        }
+        self.stats.ejections_detected_degradation.inc();
+        let until = self.out_for(|record| &mut record.degraded_times, host);
+        self.records.entry(Arc::as_ptr(host)).or_default().degraded_until = until;
+        host.set_health(HealthFlags::DEGRADED_OUTLIER_DETECTION, true);
+        self.publish();
+        self.tell(host, Event::Degraded);
+    }
+
+    /// An ejected host gets traffic again.
+    fn let_back(&mut self, host: &Arc<HostShared>) {
+        host.set_health(HealthFlags::FAILED_OUTLIER_CHECK, false);
+        self.stats.ejections_active.dec();
+        for cause in
+            [Cause::Consecutive5xx, Cause::ConsecutiveGatewayFailure, Cause::ConsecutiveLocalOriginFailure]
+        {
+            host.outlier().reset(cause);
+        }
+        let now = self.discovery.worker.now();
+        self.records.entry(Arc::as_ptr(host)).or_default().back = Some(now);
+        self.tell(host, Event::Unejected);
+    }
+
+    /// Writes an event.
+    fn tell(&self, host: &Arc<HostShared>, event: Event) {
+        if self.config.log.is_empty() {
+            return;
+        }
+        let worker = &self.discovery.worker;
+        let record = self.records.get(&Arc::as_ptr(host)).copied().unwrap_or_default();
+        let last = if event == Event::Unejected { record.ejected } else { record.back };
+        let told = event::Told {
+            cluster: &self.cluster.config().name,
+            host,
+            at: worker.wall(),
+            ejections: record.ejections,
+            since: last.map(|at| worker.now().saturating_duration_since(at)),
+        };
+        self.config.log.write(event.json(&told));
     }
 
     /// The interval is over: hosts come back, and rates are compared.
@@ -164,29 +258,44 @@ impl Detector {
         let now = self.discovery.worker.now();
         let hosts = self.cluster.hosts();
         let mut changed = false;
-        self.records.retain(|host, _| hosts.hosts().any(|h| Arc::as_ptr(h) == *host));
+        self.forget(&hosts);
         for host in hosts.hosts() {
             let Some(record) = self.records.get_mut(&Arc::as_ptr(host)) else { continue };
-            if !is_ejected(host) {
-                record.times = record.times.saturating_sub(1);
-            } else if record.until.is_none_or(|until| until <= now) {
+            let over = |until: Option<Instant>| until.is_none_or(|until| until <= now);
+            if is_degraded(host) && over(record.degraded_until) {
+                host.set_health(HealthFlags::DEGRADED_OUTLIER_DETECTION, false);
                 changed = true;
-                host.set_health(HealthFlags::FAILED_OUTLIER_CHECK, false);
-                self.stats.ejections_active.dec();
-                for cause in [
-                    Cause::Consecutive5xx,
-                    Cause::ConsecutiveGatewayFailure,
-                    Cause::ConsecutiveLocalOriginFailure,
-                ] {
-                    host.outlier().reset(cause);
-                }
+            } else if !is_degraded(host) {
+                record.degraded_times = record.degraded_times.saturating_sub(1);
+            }
+            if is_ejected(host) && over(record.until) {
+                changed = true;
+                self.let_back(host);
             }
         }
         if changed {
-            self.discovery.set.borrow_mut().health_changed(&self.cluster);
+            self.publish();
         }
         self.compare(Origin::External);
         self.compare(Origin::Local);
+        self.forgive(&hosts, now);
+    }
+
+    /// Drops what is known of hosts that are gone; those that were out count no more.
+    fn forget(&mut self, hosts: &HostSnapshot) {
+        self.records.retain(|host, _| hosts.hosts().any(|h| Arc::as_ptr(h) == *host));
+        let out = hosts.hosts().filter(|h| is_ejected(h)).count() as u64;
+        self.stats.ejections_active.set(out);
+    }
+
+    /// Hosts that have stayed in for an interval will be out for a shorter time.
+    fn forgive(&mut self, hosts: &HostSnapshot, now: Instant) {
+        for host in hosts.hosts().filter(|host| !is_ejected(host)) {
+            let Some(record) = self.records.get_mut(&Arc::as_ptr(host)) else { continue };
+            if record.back.is_some_and(|back| now.saturating_duration_since(back) >= self.config.interval) {
+                record.times = record.times.saturating_sub(1);
+            }
+        }
     }
 
     /// Ejects hosts whose rate falls behind.
@@ -199,11 +308,17 @@ impl Detector {
         let rates: Vec<(Arc<HostShared>, f64, u32)> = hosts
             .hosts()
             .map(|host| (host, host.outlier().rate(origin).take()))
+            .inspect(|(host, _)| host.outlier().show_rate(origin, SuccessRates::NO_RATE))
             .filter(|(host, (_, total))| *total > 0 && !is_ejected(host))
             .map(|(host, (good, total))| {
                 (Arc::clone(host), 100.0 * f64::from(good) / f64::from(total), total)
             })
             .collect();
+        let least =
+            self.config.success_rate.request_volume.min(self.config.failure_percentage.request_volume);
+        for (host, rate, _) in rates.iter().filter(|(.., total)| *total >= least) {
+            host.outlier().show_rate(origin, *rate);
+        }
         let enough = |volume: u32| rates.iter().filter(move |(.., total)| *total >= volume);
         let limits = self.config.success_rate;
         let valid: Vec<_> = enough(limits.request_volume).collect();
@@ -212,6 +327,7 @@ impl Detector {
             let rates = valid.iter().map(|(_, rate, _)| *rate);
             let threshold = threshold(rates.clone(), self.config.stdev_factor);
             known = SuccessRates { average: rates.sum::<f64>() / valid.len() as f64, threshold };
+            self.cluster.set_success_rates(origin, known);
             for (host, ..) in valid.iter().filter(|(_, rate, _)| *rate < threshold) {
                 self.stats.ejections_success_rate.inc();
                 self.detected(by_rate);
@@ -229,6 +345,10 @@ impl Detector {
             }
         }
     }
+}
+
+fn is_degraded(host: &HostShared) -> bool {
+    host.health_flags().contains(HealthFlags::DEGRADED_OUTLIER_DETECTION)
 }
 
 fn is_ejected(host: &HostShared) -> bool {

@@ -5,6 +5,7 @@
 
 mod config;
 mod detector;
+mod event;
 
 pub use config::{OutlierConfig, RateLimits};
 pub(crate) use detector::follow;
@@ -13,7 +14,7 @@ use crate::host::HostShared;
 use crate::line::Line;
 use nuncio_core::runtime::Runtime;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use tokio::sync::mpsc;
 
 /// What came of a request, as far as it tells of its host.
@@ -66,7 +67,25 @@ pub struct SuccessRates {
 
 impl SuccessRates {
     /// Too few hosts had enough requests.
-    pub const UNKNOWN: Self = Self { average: -1.0, threshold: -1.0 };
+    pub const UNKNOWN: Self = Self { average: Self::NO_RATE, threshold: Self::NO_RATE };
+
+    /// Stands for the rate of a host that had too few requests.
+    pub const NO_RATE: f64 = -1.0;
+}
+
+impl Cause {
+    /// Whose failures it counts.
+    fn origin(self) -> Origin {
+        match self {
+            Self::ConsecutiveLocalOriginFailure
+            | Self::LocalOriginSuccessRate
+            | Self::LocalOriginFailurePercentage => Origin::Local,
+            Self::Consecutive5xx
+            | Self::ConsecutiveGatewayFailure
+            | Self::SuccessRate
+            | Self::FailurePercentage => Origin::External,
+        }
+    }
 }
 
 /// Successes among all in the present interval.
@@ -103,12 +122,22 @@ impl Consecutive {
 }
 
 /// What all workers have seen of one host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HostRecord {
     /// Of each consecutive [`Cause`].
     runs: [AtomicU32; 3],
     external: Rate,
     local: Rate,
+    /// Its success rates in the last interval, as bits: of responses, and of what failed on this side.
+    shown: [AtomicU64; 2],
+}
+
+impl Default for HostRecord {
+    fn default() -> Self {
+        let (runs, external, local) = Default::default();
+        let none = || AtomicU64::new(SuccessRates::NO_RATE.to_bits());
+        Self { runs, external, local, shown: [none(), none()] }
+    }
 }
 
 impl HostRecord {
@@ -127,6 +156,27 @@ impl HostRecord {
             Origin::External => &self.external,
             Origin::Local => &self.local,
         }
+    }
+
+    fn show_rate(&self, origin: Origin, rate: f64) {
+        let [external, local] = &self.shown;
+        match origin {
+            Origin::External => external.store(rate.to_bits(), Relaxed),
+            Origin::Local => local.store(rate.to_bits(), Relaxed),
+        }
+    }
+
+    fn shown_rate(&self, origin: Origin) -> f64 {
+        let [external, local] = self.shown_rates();
+        match origin {
+            Origin::External => external,
+            Origin::Local => local,
+        }
+    }
+
+    /// Its success rates in the last interval, in percent: of responses, and of what failed on this side.
+    pub(crate) fn shown_rates(&self) -> [f64; 2] {
+        self.shown.each_ref().map(|bits| f64::from_bits(bits.load(Relaxed)))
     }
 
     /// One more failure in a row; whether the run is complete.
@@ -175,8 +225,17 @@ impl HostRecord {
     }
 }
 
-/// A host, and the run of failures that it has completed.
-type Told = (Arc<HostShared>, Cause);
+/// What the main thread is told.
+pub(crate) enum Told {
+    /// It has completed a run of failures.
+    Run(Arc<HostShared>, Cause),
+    /// It has passed an active health check although it is ejected.
+    Passed(Arc<HostShared>),
+    /// It said in an answer that it is degraded.
+    Degraded(Arc<HostShared>),
+    /// Hosts were published; some may be gone.
+    Hosts,
+}
 
 /// How workers tell the main thread.
 pub(crate) struct OutlierLine {
@@ -202,8 +261,12 @@ impl OutlierLine {
     /// Counts what came of a request to `host`.
     pub(crate) fn count(&self, host: &Arc<HostShared>, outcome: Outcome, config: &OutlierConfig) {
         host.outlier().count(outcome, config.split, &self.limits, &mut |cause| {
-            self.line.tell((Arc::clone(host), cause));
+            self.line.tell(Told::Run(Arc::clone(host), cause));
         });
+    }
+
+    pub(crate) fn tell(&self, told: Told) {
+        self.line.tell(told);
     }
 }
 

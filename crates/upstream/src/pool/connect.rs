@@ -4,12 +4,11 @@ use super::PoolError;
 use super::connection::{ClosedBy, ConnectionCount};
 use crate::cluster::ClusterCore;
 use crate::host::Host;
-use crate::transport::{self, ProxyHeadConfig, TransportOptions};
+use crate::transport::{self, NotBegun};
 use nuncio_core::address::Address;
 use nuncio_core::stream_info::TlsInfo;
-use nuncio_net::stream::{ByteStream, ConnectError, poll_write_all, race};
-use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError, Offer};
-use std::future::poll_fn;
+use nuncio_net::stream::{ByteStream, ConnectError, race};
+use nuncio_net::tls::{Asked, HandshakeError, Offer};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -95,51 +94,23 @@ async fn open(
         Err(error) => return Err(NoStream::Connect(error, peer)),
     };
     let transport = transport::for_host(&config.matches, &config.transport, host.shared());
-    if let Some(head) = &transport.proxy_head {
-        say(&*stream, host.options(), head).await.map_err(|error| NoStream::Connect(error, peer))?;
-    }
-    match &transport.secured {
-        None => Ok((stream, None)),
-        Some(context) => secure(core, host, context, offer, stream).await,
-    }
-}
-
-/// Says whose connection it is, before anything else.
-async fn say(
-    stream: &dyn ByteStream,
-    options: Option<&TransportOptions>,
-    config: &ProxyHeadConfig,
-) -> Result<(), ConnectError> {
-    let made = options.and_then(|o| o.proxy_head.as_deref());
-    // Nobody's connection: a health check, say.
-    let unknown = if made.is_none() { config.head(None) } else { Vec::new() };
-    let (head, mut at) = (made.unwrap_or(&unknown), 0);
-    poll_fn(|cx| poll_write_all(stream, cx, head, &mut at)).await.map_err(ConnectError::Delayed)
-}
-
-/// The client's side of a handshake with a host.
-async fn secure(
-    core: &Rc<ClusterCore>,
-    host: &Rc<Host>,
-    context: &ClientContext,
-    offer: Offer,
-    stream: Box<dyn ByteStream>,
-) -> Result<Opened, NoStream> {
-    let ip = stream.peer_address().ip();
     let options = host.options();
     let asked = Asked {
         host_name: Some(host.hostname()),
-        host: ip,
         server_name: options.and_then(|o| o.server_name.as_deref()),
         san: options.and_then(|o| o.san.as_deref()),
         offer,
+        ..Asked::default()
     };
-    match tls::connect(stream, context, asked, &core.worker).await {
-        Ok((stream, info)) => {
+    let told = options.and_then(|o| o.proxy_head.as_deref());
+    match transport.begin(stream, told, asked, &core.worker).await {
+        Ok((stream, None)) => Ok((stream, None)),
+        Ok((stream, Some(info))) => {
             core.ssl_stats().secured(&info);
-            Ok((Box::new(stream), Some(Rc::new(info))))
+            Ok((stream, Some(Rc::new(info))))
         }
-        Err(error) => {
+        Err(NotBegun::Connect(error)) => Err(NoStream::Connect(error, peer)),
+        Err(NotBegun::Handshake(error)) => {
             core.ssl_stats().failed(&error);
             Err(NoStream::Handshake(error))
         }

@@ -48,6 +48,11 @@ impl ClusterConfig {
         std::iter::once(&self.transport).chain(self.matches.iter().map(|m| &m.transport))
     }
 
+    /// Whether all of its connections are secured.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.transports().all(|t| t.secured.is_some())
+    }
+
     /// What [`told`](Self::told) shall say.
     pub(crate) fn may_be_told(&self) -> Told {
         Told {

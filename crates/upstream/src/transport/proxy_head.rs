@@ -75,4 +75,16 @@ impl ProxyHeadConfig {
         write(self.version, &said, &mut head);
         head
     }
+
+    /// What a health check says on a connection of its own: by version 1 whose it is, by version 2 that it is the
+    /// proxy's (`LOCAL`).
+    pub(crate) fn check_head(&self, from: &Address, to: &Address) -> Vec<u8> {
+        let addresses = match (self.version, from, to) {
+            (Version::V1, Address::Ip(from), Address::Ip(to)) => Some((*from, *to)),
+            _ => None,
+        };
+        let mut head = Vec::new();
+        write(self.version, &Said { addresses, tlvs: Vec::new() }, &mut head);
+        head
+    }
 }

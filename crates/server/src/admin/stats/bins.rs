@@ -95,7 +95,7 @@ fn trimmed(text: &str) -> &str {
 }
 
 /// As C's `%g`: six significant digits.
-fn general(value: f64) -> String {
+pub(in crate::admin) fn general(value: f64) -> String {
     let (mantissa, exponent) = scientific(value, Some(5));
     if (-4..6).contains(&exponent) {
         let after = usize::try_from(5 - exponent).unwrap_or(0);

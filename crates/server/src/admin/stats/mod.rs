@@ -8,6 +8,7 @@ mod sample;
 mod tags;
 mod text;
 
+pub(super) use bins::general;
 pub(super) use endpoints::tell as tell_endpoints;
 pub use sample::History;
 

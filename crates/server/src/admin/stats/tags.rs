@@ -32,7 +32,7 @@ pub(super) fn extract(prefix: &str) -> Tagged {
     let mut tagged = Tagged::default();
     let (kind, after) = prefix.split_once('.').unwrap_or((prefix, ""));
     match kind {
-        "cluster" => one(&mut tagged, kind, after, "envoy_cluster_name"),
+        "cluster" => cluster(&mut tagged, kind, after),
         "http" => one(&mut tagged, kind, after, "envoy_http_conn_manager_prefix"),
         "tcp" => one(&mut tagged, kind, after, "envoy_tcp_prefix"),
         "vhost" => vhost(&mut tagged, after),
@@ -62,6 +62,19 @@ fn one(tagged: &mut Tagged, kind: &str, after: &str, name: &str) {
             tagged.rest = format!("{kind}.{rest}");
         }
         None => tagged.rest = format!("{kind}.{after}"),
+    }
+}
+
+/// One of several health checks (`health_check.name.CHECK.`) has a name of its own.
+fn cluster(tagged: &mut Tagged, kind: &str, after: &str) {
+    const CHECK: &str = "health_check.name.";
+    let below = after.split_once('.').and_then(|(name, rest)| Some((name, rest.strip_prefix(CHECK)?)));
+    match below.and_then(|(name, rest)| Some((name, rest.split_once('.')?))) {
+        Some((name, (check, rest))) => {
+            tagged.label("envoy_health_check_name", check);
+            one(tagged, kind, &format!("{name}.health_check.{rest}"), "envoy_cluster_name");
+        }
+        None => one(tagged, kind, after, "envoy_cluster_name"),
     }
 }
 

@@ -13,17 +13,20 @@ use super::{ClusterConfig, HTTP_OPTIONS, Preconnect, Turnover, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::cluster::UpstreamProtocol;
 use crate::dns_cache::DnsCaches;
-use crate::health::HealthCheckConfig;
+use crate::event_log::EventLog;
+use crate::health;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
 use crate::transport::{TransportMatch, UpstreamTransport};
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_net::dns::OldMessages;
+use nuncio_net::log_files::{LogFile, LogFiles};
+use nuncio_net::stream::ConnectOptions;
 use nuncio_net::tls::{TlsManager, TlsOwner};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as LegacyLbConfig;
-use nuncio_proto::pb::envoy::config::core::v3::RoutingPriority;
+use nuncio_proto::pb::envoy::config::core::v3::{BindConfig, RoutingPriority};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +36,46 @@ pub struct ClusterSurroundings {
     /// TLS secrets and contexts.
     pub tls: TlsManager,
     /// Names that requests want to go to.
-    pub dns_caches: DnsCaches,
+    pub(crate) dns_caches: DnsCaches,
+    /// Where events are written; nowhere, as in tests, without one.
+    log_files: Option<Arc<LogFiles>>,
+    /// Where ejections are written.
+    outlier_log: EventLog,
+    /// How connections of clusters leave the machine that do not say so themselves.
+    connect: Option<ConnectOptions>,
+}
+
+/// What the bootstrap's `cluster_manager` says of all clusters.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterDefaults {
+    /// `outlier_detection.event_log_path`
+    pub outlier_event_log: String,
+    /// `upstream_bind_config`
+    pub bind: Option<BindConfig>,
+}
+
+impl ClusterSurroundings {
+    /// With nothing said of all clusters.
+    pub fn new(tls: TlsManager, dns_caches: DnsCaches, log_files: Arc<LogFiles>) -> Self {
+        Self { tls, dns_caches, log_files: Some(log_files), ..Self::default() }
+    }
+
+    /// Takes what is said of all clusters; `cx` is that of `cluster_manager`.
+    pub fn take_defaults(&mut self, defaults: &ClusterDefaults, cx: &CompileContext<'_>) {
+        let ClusterDefaults { outlier_event_log, bind } = defaults;
+        if !outlier_event_log.is_empty() {
+            let cx = cx.field("outlier_detection");
+            if let Some(file) = self.open_log(outlier_event_log, &cx.field("event_log_path")) {
+                self.outlier_log.add(file);
+            }
+        }
+        self.connect = bind.clone().and_then(|bind| options::compile_bind("Bootstrap", bind, cx));
+    }
+
+    /// Opens the file at `path`, which the field of `cx` names.
+    pub(crate) fn open_log(&self, path: &str, cx: &CompileContext<'_>) -> Option<Arc<LogFile>> {
+        self.log_files.as_ref()?.open_for(path, cx)
+    }
 }
 
 impl ClusterSetConfig {
@@ -165,12 +207,20 @@ impl ClusterConfig {
         let matches: Vec<_> = each
             .filter_map(|(i, m)| TransportMatch::compile(m, &cx.item("transport_socket_matches", i), owner))
             .collect();
-        let connect = options::compile(&name, upstream_bind_config, upstream_connection_options, cx);
+        let connect = options::compile(
+            &name,
+            upstream_bind_config,
+            upstream_connection_options,
+            cx,
+            around.connect.as_ref(),
+        );
         let subsets = lb::subsets(lb_subset_config, cx);
-        let health_check = HealthCheckConfig::compile(health_checks, cx);
+        let checks = health::compile(health_checks, cx, around);
         let outlier = match outlier_detection {
             None => Some(None),
-            Some(message) => OutlierConfig::compile(message, &cx.field("outlier_detection")).map(Some),
+            Some(message) => {
+                OutlierConfig::compile(message, &cx.field("outlier_detection"), &around.outlier_log).map(Some)
+            }
         };
         let rates = dns::Messages {
             refresh: dns_refresh_rate,
@@ -198,7 +248,7 @@ impl ClusterConfig {
         };
         let discovery = source::compile(source, cx, around);
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
-        (config.outlier, config.health_check) = (outlier?, health_check?);
+        (config.outlier, config.health_checks) = (outlier?, checks?);
         config.lb.subsets = subsets?;
         lb::check_provided(&config, cx)?;
         source::secure_names(&mut config, has_options, cx)?;
@@ -207,9 +257,8 @@ impl ClusterConfig {
             return None;
         }
         config.matches = matches;
-        let mut transports =
-            std::iter::once(&config.transport).chain(config.matches.iter().map(|m| m.transport()));
-        if config.http.protocol == UpstreamProtocol::Auto && transports.any(|t| t.secured.is_none()) {
+        health::check_protocols(&config, cx)?;
+        if config.http.protocol == UpstreamProtocol::Auto && !config.is_secured() {
             cx.error(format!(
                 "ALPN configured for cluster {} which has a transport socket without ALPN; auto_config asks for TLS",
                 config.name

@@ -11,16 +11,17 @@ use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use nuncio_proto::pb::envoy::config::upstream::local_address_selector::v3::DefaultLocalAddressSelector;
 use prost::Name as _;
 
-/// Compiles what cluster `name` says of its connections.
+/// Compiles what cluster `name` says of its connections; `of_all` is what is said of those of all clusters.
 pub(super) fn compile(
     name: &str,
     bind: Option<pb::BindConfig>,
     connection: Option<UpstreamConnectionOptions>,
     cx: &CompileContext<'_>,
+    of_all: Option<&ConnectOptions>,
 ) -> Option<ConnectOptions> {
     let mut options = match bind {
-        None => ConnectOptions::default(),
-        Some(bind) => compile_bind(name, bind, &cx.field("upstream_bind_config"))?,
+        None => of_all.cloned().unwrap_or_default(),
+        Some(bind) => compile_bind(&format!("Cluster {name}"), bind, cx)?,
     };
     if let Some(UpstreamConnectionOptions { tcp_keepalive, happy_eyeballs_config }) = connection {
         options.keepalive = tcp_keepalive.and_then(Keepalive::compile);
@@ -41,7 +42,13 @@ fn compile_eyeballs(message: HappyEyeballsConfig) -> HappyEyeballs {
     HappyEyeballs { first, count: first_address_family_count.unwrap_or(1) }
 }
 
-fn compile_bind(name: &str, bind: pb::BindConfig, cx: &CompileContext<'_>) -> Option<ConnectOptions> {
+/// Compiles the field `upstream_bind_config` of `cx`, which belongs to `owner`.
+pub(super) fn compile_bind(
+    owner: &str,
+    bind: pb::BindConfig,
+    cx: &CompileContext<'_>,
+) -> Option<ConnectOptions> {
+    let cx = &cx.field("upstream_bind_config");
     let pb::BindConfig {
         source_address,
         freebind,
@@ -59,7 +66,7 @@ fn compile_bind(name: &str, bind: pb::BindConfig, cx: &CompileContext<'_>) -> Op
             return None;
         }
     }
-    let of_cluster = format!("Cluster {name}'s upstream binding config");
+    let of_cluster = format!("{owner}'s upstream binding config");
     if !additional_source_addresses.is_empty() && !extra_source_addresses.is_empty() {
         cx.error(format!(
             "Can't specify both `extra_source_addresses` and `additional_source_addresses` in the {of_cluster}"

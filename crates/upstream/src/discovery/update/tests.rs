@@ -65,7 +65,7 @@ fn a_host_that_moves_to_another_priority_stays_itself() {
 fn a_checked_host_that_is_well_stays_until_its_checks_fail() {
     run(async {
         let mut config = cluster(&[1, 2]);
-        config.health_check = Some(Box::new(checks(1, 1)));
+        config.health_checks = Box::new([checks(1, 1)]);
         let world = World::new(vec![config.clone()]);
         let shared = Arc::clone(world.set.borrow().get("c").unwrap());
         shared.hosts().hosts().for_each(|h| h.set_health(HealthFlags::FAILED_ACTIVE_HC, false));

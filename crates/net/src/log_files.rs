@@ -1,5 +1,6 @@
 //! Log files: every worker appends to a buffer of its own, and one thread of the process writes them out.
 
+use nuncio_core::config::CompileContext;
 use nuncio_core::stats::{Registry, Scope};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -136,6 +137,11 @@ impl LogFiles {
         }
     }
 
+    /// As [`open`](Self::open), for the field of `cx`, which is told where that fails.
+    pub fn open_for(&self, path: &str, cx: &CompileContext<'_>) -> Option<Arc<LogFile>> {
+        opened(self.open(path), path, cx)
+    }
+
     /// The process's standard output.
     pub fn stdout(&self) -> io::Result<Arc<LogFile>> {
         self.get(Target::Stdout)
@@ -186,6 +192,11 @@ impl LogFiles {
     pub fn flush(&self) {
         self.shared.write_out();
     }
+}
+
+/// A file that the field of `cx` asked for by `name`; where there is none, the context is told.
+pub fn opened(file: io::Result<Arc<LogFile>>, name: &str, cx: &CompileContext<'_>) -> Option<Arc<LogFile>> {
+    file.map_err(|error| cx.error(format!("unable to open file '{name}': {error}"))).ok()
 }
 
 impl Drop for LogFiles {
@@ -284,3 +295,6 @@ impl Shared {
         files.iter().for_each(|file| file.write_out(&stats));
     }
 }
+
+#[cfg(test)]
+mod tests;
