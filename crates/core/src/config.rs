@@ -182,8 +182,17 @@ pub fn name_and_port<'a>(value: &'a pb::SocketAddress, cx: &CompileContext<'_>) 
 /// The bytes that an `envoy.config.core.v3.DataSource` names, read now. An unset one is `None` without an
 /// error.
 pub fn data_source(value: &pb::DataSource, cx: &CompileContext<'_>) -> Option<Vec<u8>> {
+    if value.watched_directory.is_some() {
+        cx.field("watched_directory").unsupported("nobody watches this source yet");
+        return None;
+    }
+    data_source_read_once(value, cx)
+}
+
+/// As [`data_source`], of a source that Envoy too reads once, whatever its `watched_directory` says.
+pub fn data_source_read_once(value: &pb::DataSource, cx: &CompileContext<'_>) -> Option<Vec<u8>> {
     use pb::data_source::Specifier;
-    let pb::DataSource { specifier } = value;
+    let pb::DataSource { specifier, watched_directory: _ } = value;
     match specifier.as_ref()? {
         Specifier::InlineString(text) => Some(text.clone().into_bytes()),
         Specifier::InlineBytes(bytes) => Some(bytes.clone()),

@@ -2,7 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::cell::RefCell;
 use std::fmt::Write;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,6 +43,20 @@ pub struct PeerInfo {
     pub validated: bool,
     /// An authority is configured and its chain does not lead there, which was let pass.
     pub distrusted: bool,
+    /// What upstreams are told of it, by which of its facts, made with the first request.
+    pub told: RefCell<Vec<(u8, Rc<str>)>>,
+}
+
+impl PeerInfo {
+    /// What is told of these facts (a number that stands for them), which `make` says the first time.
+    pub fn told(&self, facts: u8, make: impl FnOnce() -> String) -> Rc<str> {
+        if let Some((_, text)) = self.told.borrow().iter().find(|(known, _)| *known == facts) {
+            return Rc::clone(text);
+        }
+        let text: Rc<str> = make().into();
+        self.told.borrow_mut().push((facts, Rc::clone(&text)));
+        text
+    }
 }
 
 impl TlsInfo {
@@ -82,23 +98,31 @@ pub struct CertificateInfo {
 }
 
 impl CertificateInfo {
-    /// The certificate as PEM (RFC 7468), with what could not stand in a URL as escapes.
-    pub fn url_encoded_pem(&self) -> String {
-        let base64 = STANDARD.encode(&self.der);
-        let mut out = String::from("-----BEGIN%20CERTIFICATE-----%0A");
-        for (i, c) in base64.chars().enumerate() {
+    /// The certificate as PEM (RFC 7468).
+    pub fn pem(&self) -> String {
+        let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+        for (i, c) in STANDARD.encode(&self.der).chars().enumerate() {
             if i > 0 && i % 64 == 0 {
-                out.push_str("%0A");
+                out.push('\n');
             }
+            out.push(c);
+        }
+        out.push_str("\n-----END CERTIFICATE-----\n");
+        out
+    }
+
+    /// The same with what could not stand in a URL as escapes.
+    pub fn url_encoded_pem(&self) -> String {
+        let mut out = String::new();
+        for c in self.pem().chars() {
             match c {
-                '+' | '/' | '=' => {
+                '+' | '/' | '=' | ' ' | '\n' => {
                     // Writing to a String cannot fail.
                     let _ = write!(out, "%{:02X}", u32::from(c));
                 }
                 _ => out.push(c),
             }
         }
-        out.push_str("%0A-----END%20CERTIFICATE-----%0A");
         out
     }
 }

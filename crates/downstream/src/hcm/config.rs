@@ -276,6 +276,7 @@ impl HcmConfig {
             local_reply_config,
             forward_client_cert_details,
             set_current_client_cert_details,
+            forward_client_cert_matcher,
             internal_address_config,
             request_id_extension,
             original_ip_detection_extensions,
@@ -348,9 +349,18 @@ impl HcmConfig {
             proxy_status_config.map(|message| ProxyStatus::compile(message, &server_name, env.node_id));
         let host_port = host_port(strip_matching_host_port, strip_port_mode, cx);
         let early = messages::early_mutations(&early_header_mutation_extensions, cx);
-        let compiled = request_ids.zip(detection).zip(internal).zip(host_port).zip(early);
+        let client_cert = ClientCertPolicy::compile(
+            forward_client_cert_details,
+            set_current_client_cert_details,
+            forward_client_cert_matcher,
+            cx,
+        );
+        let compiled = request_ids.zip(detection).zip(internal).zip(host_port).zip(early.zip(client_cert));
         let policy = compiled.map(
-            |((((request_ids, original_ip_detection), internal_addresses), host_port), early_mutations)| {
+            |(
+                (((request_ids, original_ip_detection), internal_addresses), host_port),
+                (early_mutations, client_cert),
+            )| {
                 RequestPolicy::compile(PolicyFields {
                     normalization: Normalization {
                         path: normalize_path.unwrap_or_default(),
@@ -369,10 +379,7 @@ impl HcmConfig {
                     scheme: messages::scheme_transformation(scheme_header_transformation),
                     proto_by_port: messages::proto_by_port(forward_proto_config),
                     request_ids,
-                    client_cert: ClientCertPolicy::compile(
-                        forward_client_cert_details,
-                        set_current_client_cert_details,
-                    ),
+                    client_cert,
                     add_user_agent: add_user_agent.unwrap_or_default(),
                     via,
                     server_name,

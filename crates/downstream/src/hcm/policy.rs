@@ -66,7 +66,7 @@ pub struct PolicyFields {
     pub server_name: String,
     /// `server_header_transformation`.
     pub server_header: ServerHeader,
-    /// `forward_client_cert_details` and `set_current_client_cert_details`.
+    /// `forward_client_cert_details`, `set_current_client_cert_details` and `forward_client_cert_matcher`.
     pub client_cert: ClientCertPolicy,
     /// The bootstrap's `node.id`.
     pub node_id: String,
@@ -245,7 +245,7 @@ impl RequestPolicy {
                 .set_in(&mut head.headers, Known::XEnvoyExternalAddress);
         }
         self.request_ids.apply(&mut head.headers, client.edge, rng);
-        self.client_cert.apply(&mut head.headers, info.connection.tls.as_deref());
+        self.client_cert.apply(head, info);
         Ok(())
     }
 

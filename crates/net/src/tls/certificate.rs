@@ -37,6 +37,10 @@ pub struct Certificate<'a> {
 
 /// `2.5.29.17`
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// `2.5.29.15`
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+/// `2.5.29.19`
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 /// `1.2.840.10045.2.1`
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
@@ -74,6 +78,18 @@ impl<'a> Certificate<'a> {
             .and_then(|s| s.inside().expect(tag::SEQUENCE))
             .and_then(|a| a.inside().expect(tag::OID));
         algorithm.is_some_and(|oid| oid.content == EC_PUBLIC_KEY)
+    }
+
+    /// What its key may be used for; `None` where it does not say.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let bits = Reader(self.extension(KEY_USAGE)?).expect(tag::BIT_STRING)?.content;
+        Some(Usage(bits.get(1).copied().unwrap_or_default()))
+    }
+
+    /// Whether it is one of an authority.
+    pub(super) fn is_authority(&self) -> bool {
+        let constraints = self.extension(BASIC_CONSTRAINTS).and_then(|v| Reader(v).expect(tag::SEQUENCE));
+        constraints.and_then(|v| v.inside().optional(tag::BOOLEAN)).is_some_and(|ca| ca.content != [0])
     }
 
     /// When it begins to hold.
@@ -174,10 +190,27 @@ impl<'a> Certificate<'a> {
         self.extensions?.find_map(|extension| {
             let mut parts = extension.inside();
             let oid = parts.expect(tag::OID)?;
-            parts.optional(0x01);
+            parts.optional(tag::BOOLEAN);
             let value = parts.expect(tag::OCTET_STRING)?;
             (oid.content == wanted).then_some(value.content)
         })
+    }
+}
+
+/// The bits of a KeyUsage (RFC 5280, section 4.2.1.3), the first one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usage(u8);
+
+impl Usage {
+    pub(super) const DIGITAL_SIGNATURE: Self = Self(0x80);
+    pub(super) const KEY_ENCIPHERMENT: Self = Self(0x20);
+    pub(super) const KEY_AGREEMENT: Self = Self(0x08);
+    pub(super) const CERT_SIGN: Self = Self(0x04);
+    pub(super) const CRL_SIGN: Self = Self(0x02);
+
+    /// Whether it has one of these.
+    pub(super) fn has_any(self, these: &[Self]) -> bool {
+        these.iter().any(|this| self.0 & this.0 != 0)
     }
 }
 
@@ -206,6 +239,13 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// The bytes that hex digits stand for; `None` where they do not.
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(byte).collect())?
 }
 
 /// A serial number as OpenSSL prints one: hex without leading zero bytes.

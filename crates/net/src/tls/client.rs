@@ -2,10 +2,12 @@
 
 use super::common::{Authority, Common, Shown};
 use super::context::{Compile, Context, Generation, Lack};
+use super::key_log::KeyFile;
 use super::material::Identity;
 use super::secrets::Secrets;
 use super::stats::Side;
 use super::verify::{SharedVerifier, Verifier};
+use crate::stream::ByteStream;
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::CertificateInfo;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
@@ -13,7 +15,7 @@ use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_paramet
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, SignatureScheme};
+use rustls::{ClientConfig, KeyLog, NoKeyLog, SignatureScheme};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,6 +106,7 @@ pub struct ClientSide {
     max_session_keys: MaxSessionKeys,
     /// Configurations that look at a name beside, or offer what the context does not name.
     asked: Mutex<ByWish>,
+    key_log: Option<Arc<KeyFile>>,
 }
 
 impl Generation for ClientSide {
@@ -167,7 +170,8 @@ impl Compile for ClientSide {
             .with_custom_certificate_verifier(server_verifier)
             .with_client_cert_resolver(Arc::new(ours));
         config.alpn_protocols = common.alpn;
-        if let Some(file) = common.key_log {
+        if let Some(file) = &common.key_log {
+            let file: Arc<dyn KeyLog> = Arc::<KeyFile>::clone(file);
             config.key_log = file;
         }
         config.enable_secret_extraction = true;
@@ -182,13 +186,24 @@ impl Compile for ClientSide {
             host_sni: auto_host_sni,
             max_session_keys,
             asked: Mutex::default(),
+            key_log: common.key_log,
         })
     }
 }
 
 impl ClientSide {
     /// The configuration for a connection of which this is asked.
-    pub(super) fn config(&self, asked: &Asked<'_>) -> Arc<ClientConfig> {
+    pub(super) fn config(&self, asked: &Asked<'_>, io: &dyn ByteStream) -> Arc<ClientConfig> {
+        let config = self.config_for(asked);
+        if self.key_log.as_ref().is_none_or(|file| file.wants(io)) {
+            return config;
+        }
+        let mut config = ClientConfig::clone(&config);
+        config.key_log = Arc::new(NoKeyLog {});
+        Arc::new(config)
+    }
+
+    fn config_for(&self, asked: &Asked<'_>) -> Arc<ClientConfig> {
         let san = asked.san.filter(|san| self.verifier.validation.judges() && !san.is_empty());
         let offer = if self.config.alpn_protocols.is_empty() { asked.offer } else { Offer::Nothing };
         if san.is_none() && offer == Offer::Nothing && asked.protocols.is_none() {

@@ -90,7 +90,10 @@ impl Common {
         let alpn = alpn_protocols.into_iter().map(String::into_bytes).collect();
         let suppress_hints = validation.as_ref().is_some_and(|(_, _, suppress)| *suppress);
         let validation = validation.map(|(validation, authority, _)| (validation, authority));
-        let key_log = key_log.map(KeyFile::of);
+        let key_log = match &key_log {
+            Some(message) => Some(KeyFile::compile(message, &cx.field("key_log")).ok_or(Lack::Refused)?),
+            None => None,
+        };
         let params = params.ok_or(Lack::Refused)?;
         Ok(Self { params, identities, alpn, key_log, validation, suppress_hints })
     }
@@ -103,18 +106,17 @@ impl Common {
     /// The authority's source, and a verifier that asks a client for its certificate.
     pub(super) fn verifier(&mut self, require: bool, name_wanted: bool) -> (SharedVerifier, Authority) {
         let (validation, authority) = self.validation.take().unwrap_or_default();
+        let require = require || validation.spiffe.is_some();
         let ask = require
             || validation.trust.is_some()
             || !(validation.hashes.is_empty() && validation.spkis.is_empty() && validation.sans.is_empty());
-        let hints = match &validation.trust {
-            Some(trust) if !self.suppress_hints => {
-                trust.anchors.iter().map(|a| DistinguishedName::in_sequence(a.subject.as_ref())).collect()
-            }
-            _ => Vec::new(),
-        };
+        let anchors = validation.authorities().filter(|_| !self.suppress_hints).flat_map(|t| &t.anchors);
+        let hints = anchors.map(|a| DistinguishedName::in_sequence(a.subject.as_ref())).collect();
         let algorithms = self.params.provider.signature_verification_algorithms;
         let validation = Arc::new(validation);
-        let verifier = Verifier { validation, algorithms, ask, require, hints, name_wanted, san: None };
+        let schemes = self.params.schemes.clone();
+        let verifier =
+            Verifier { validation, algorithms, schemes, ask, require, hints, name_wanted, san: None };
         (Arc::new(verifier), authority)
     }
 }
@@ -130,7 +132,13 @@ fn identities(
     let mut identities = Vec::new();
     let mut lack = None;
     for (i, certificate) in certificates.iter().enumerate() {
-        match identity(certificate, UNNAMED, &params.provider, &cx.item("tls_certificates", i)) {
+        match identity(
+            certificate,
+            UNNAMED,
+            &params.provider,
+            &params.schemes,
+            &cx.item("tls_certificates", i),
+        ) {
             Some(identity) => identities.push(identity),
             None => lack = Some(Lack::Refused),
         }
@@ -138,7 +146,7 @@ fn identities(
     for (i, named) in named.iter().enumerate() {
         let cx = cx.item("tls_certificate_sds_secret_configs", i);
         let made = secrets.certificate(named, &cx).and_then(|certificate| {
-            identity(&certificate, &named.name, &params.provider, &cx).ok_or(Lack::Refused)
+            identity(&certificate, &named.name, &params.provider, &params.schemes, &cx).ok_or(Lack::Refused)
         });
         match made {
             Ok(identity) => identities.push(identity),
@@ -216,21 +224,25 @@ impl Shown {
                 ocsp: i.ocsp.as_ref().map(|o| o.times),
             })
             .collect();
-        let label = || authority.label.clone().unwrap_or_else(|| UNNAMED_CA.into());
-        let authorities = match (&verifier.validation.trust, &authority.source) {
-            (Some(trust), Some(source)) => {
-                let parsed =
-                    trust.certificates.iter().filter_map(|der| Some((der, Certificate::parse(der)?)));
-                parsed
-                    .map(|(der, c)| ShownCertificate {
-                        info: Arc::new(c.info(der)),
-                        source: source.clone(),
-                        label: label(),
-                        ocsp: None,
-                    })
-                    .collect()
-            }
-            _ => Vec::new(),
+        let several = verifier.validation.spiffe.is_some();
+        let label = |at: usize| match &authority.label {
+            Some(label) => label.clone(),
+            None if several => format!("unnamed_ca_cert_{at}").into(),
+            None => UNNAMED_CA.into(),
+        };
+        let all = verifier.validation.authorities().flat_map(|trust| &trust.certificates);
+        let parsed = all.filter_map(|der| Some((der, Certificate::parse(der)?)));
+        let authorities = match &authority.source {
+            Some(source) => parsed
+                .enumerate()
+                .map(|(at, (der, certificate))| ShownCertificate {
+                    info: Arc::new(certificate.info(der)),
+                    source: source.clone(),
+                    label: label(at),
+                    ocsp: None,
+                })
+                .collect(),
+            None => Vec::new(),
         };
         Self { own, authorities }
     }

@@ -127,6 +127,22 @@ fn alert_name(code: u8) -> &'static str {
     }
 }
 
+/// A certificate whose key is not for signing handshakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key's usage is another one")]
+pub(super) struct WrongKeyUsage;
+
+impl From<WrongKeyUsage> for rustls::Error {
+    fn from(error: WrongKeyUsage) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(error))))
+    }
+}
+
+/// Whether it says that.
+fn is_wrong_usage(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.0.is::<WrongKeyUsage>())
+}
+
 /// BoringSSL's numbers of the reasons that have one (`ssl.h`; logs are read by machines that know them).
 fn reason(error: &rustls::Error, first: &[u8]) -> (u32, &'static str) {
     match error {
@@ -145,6 +161,7 @@ fn reason(error: &rustls::Error, first: &[u8]) -> (u32, &'static str) {
             (1000 + u32::from(code), alert_name(code))
         }
         rustls::Error::NoCertificatesPresented => (192, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        rustls::Error::InvalidCertificate(error) if is_wrong_usage(error) => (302, "KEY_USAGE_BIT_INCORRECT"),
         rustls::Error::InvalidCertificate(_) => (125, "CERTIFICATE_VERIFY_FAILED"),
         rustls::Error::NoApplicationProtocol => (307, "NO_APPLICATION_PROTOCOL"),
         rustls::Error::DecryptError => (130, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"),
@@ -178,7 +195,7 @@ impl HandshakeError {
                 text.push_str(":peer did not provide required client certificate");
                 refused = Some(RefusedPeer::NoCertificate);
             }
-            rustls::Error::InvalidCertificate(error) => {
+            rustls::Error::InvalidCertificate(error) if !is_wrong_usage(error) => {
                 let refusal = Refusal::of(error);
                 let _ = write!(text, ":verify cert failed: {}", refusal.text);
                 refused = Some(refusal.what);

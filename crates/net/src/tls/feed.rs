@@ -1,8 +1,9 @@
 //! Secrets that come from files (SDS), and come again.
 
 use super::material::{identity, validation};
+use super::signing::Schemes;
 use super::tickets::TicketKeys;
-use nuncio_core::config::{CompileContext, Place, Reported, Sink, data_source};
+use nuncio_core::config::{CompileContext, Place, Reported, Sink, data_source_read_once};
 use nuncio_core::source::FileSource;
 use nuncio_proto::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
@@ -228,6 +229,8 @@ fn resolved(secret: &pb::Secret, cx: &CompileContext<'_>) -> Result<pb::Secret, 
             resolve(&mut value.certificate_chain, &cx.field("certificate_chain"))?;
             resolve(&mut value.private_key, &cx.field("private_key"))?;
             resolve(&mut value.ocsp_staple, &cx.field("ocsp_staple"))?;
+            resolve(&mut value.password, &cx.field("password"))?;
+            resolve(&mut value.pkcs12, &cx.field("pkcs12"))?;
         }
         Some(Type::ValidationContext(value)) => {
             let cx = cx.field("validation_context");
@@ -252,7 +255,7 @@ fn resolve(source: &mut Option<DataSource>, cx: &CompileContext<'_>) -> Result<(
 fn resolve_one(source: &mut DataSource, cx: &CompileContext<'_>) -> Result<(), Reported> {
     if let Some(Specifier::Filename(_)) = source.specifier {
         // What cannot be read is in the sink.
-        let bytes = data_source(source, cx).ok_or(Reported)?;
+        let bytes = data_source_read_once(source, cx).ok_or(Reported)?;
         source.specifier = Some(Specifier::InlineBytes(bytes));
     }
     Ok(())
@@ -263,11 +266,13 @@ fn checked(secret: &pb::Secret, cx: &CompileContext<'_>) -> Result<(), Reported>
     let good = match &secret.r#type {
         Some(Type::TlsCertificate(value)) => {
             let provider = rustls::crypto::aws_lc_rs::default_provider();
-            identity(value, &secret.name, &provider, &cx.field("tls_certificate")).is_some()
+            let schemes = Schemes::usual();
+            identity(value, &secret.name, &provider, &schemes, &cx.field("tls_certificate")).is_some()
         }
         // Without an authority it depends on what it is combined with.
         Some(Type::ValidationContext(value)) => {
-            value.trusted_ca.is_none() || validation(value, &cx.field("validation_context")).is_some()
+            (value.trusted_ca.is_none() && value.custom_validator_config.is_none())
+                || validation(value, &cx.field("validation_context")).is_some()
         }
         Some(Type::SessionTicketKeys(value)) => {
             TicketKeys::compile(value, &cx.field("session_ticket_keys")).is_some()

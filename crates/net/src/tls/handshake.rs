@@ -6,10 +6,11 @@ use super::choice::{Chosen, Staple, take_chosen};
 use super::client::{Asked, ClientContext};
 use super::error::HandshakeError;
 use super::hello::{ClientHello, Hello, inspect};
-use super::params::{cipher_name, group_name, signature_name};
+use super::params::{cipher_name, group_name};
 use super::record::RecordKey;
 use super::server::ServerContext;
 use super::session::{Kernel, Session};
+use super::signing::signature_name;
 use super::verify::{Verdict, Verifier, take_signed};
 use crate::stream::{ByteStream, ReadBuf, poll_read_vec, poll_write_all};
 use crate::worker::Worker;
@@ -21,7 +22,6 @@ use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{CommonState, ExtractedSecrets, HandshakeKind, ProtocolVersion, SignatureScheme};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use webpki::KeyUsage;
 
@@ -57,7 +57,7 @@ pub async fn accept(
             Hello::NotTls => break ClientHello::default(),
         }
     };
-    let mut connection = UnbufferedServerConnection::new(Arc::clone(side.config(&hello)))
+    let mut connection = UnbufferedServerConnection::new(side.config(&hello, &*io))
         .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
     take_chosen();
     let driven = wire.drive(&mut connection).await;
@@ -90,7 +90,7 @@ pub async fn connect(
 ) -> Result<Secured, HandshakeError> {
     let side = context.present().ok_or_else(HandshakeError::no_secrets)?;
     let name = side.server_name(&asked);
-    let mut connection = UnbufferedClientConnection::new(side.config(&asked), name.clone())
+    let mut connection = UnbufferedClientConnection::new(side.config(&asked, &*io), name.clone())
         .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
     let mut wire = Wire::new(&*io, worker, Vec::new());
     wire.drive(&mut connection).await?;
@@ -160,7 +160,7 @@ fn peer(chain: &[CertificateDer<'_>], verifier: &Verifier, usage: KeyUsage) -> O
     };
     let chain: Vec<CertificateInfo> =
         chain.iter().filter_map(|der| Certificate::parse(der).map(|c| c.info(der))).collect();
-    (!chain.is_empty()).then(|| Box::new(PeerInfo { chain, validated, distrusted }))
+    (!chain.is_empty()).then(|| Box::new(PeerInfo { chain, validated, distrusted, ..PeerInfo::default() }))
 }
 
 /// A side of a handshake, as rustls has it.

@@ -14,6 +14,8 @@ pub enum Hello {
 /// What a client asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
+    /// The cipher suites, the client's favourite first.
+    pub suites: Vec<u16>,
     /// `server_name`, in lower case.
     pub server_name: Option<Box<str>>,
     /// The protocols of ALPN in the client's order.
@@ -94,9 +96,10 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
     let mut body = Bytes(body);
     body.take(2 + 32)?;
     body.vector(1)?;
-    body.vector(2)?;
+    let suites = body.vector(2)?.0.as_chunks::<2>().0;
     body.vector(1)?;
-    let mut hello = ClientHello::default();
+    let suites = suites.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+    let mut hello = ClientHello { suites, ..ClientHello::default() };
     if body.0.is_empty() {
         return Some(hello);
     }

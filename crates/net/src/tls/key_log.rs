@@ -1,6 +1,10 @@
 //! `TlsKeyLog`: the secrets of handshakes in a file, for whoever has to read what was recorded of them.
 
 use super::certificate::hex;
+use crate::stream::ByteStream;
+use nuncio_core::address::Address;
+use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::CidrList;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::TlsKeyLog;
 use rustls::KeyLog;
 use std::fs::{File, OpenOptions};
@@ -13,13 +17,28 @@ use std::sync::{Arc, OnceLock};
 pub(super) struct KeyFile {
     path: PathBuf,
     file: OnceLock<Option<File>>,
+    /// `local_address_range` and `remote_address_range`: whose connections are told of; empty: of all.
+    local: CidrList,
+    remote: CidrList,
 }
 
 impl KeyFile {
-    /// The file that the message names.
-    pub(super) fn of(message: TlsKeyLog) -> Arc<Self> {
-        let TlsKeyLog { path } = message;
-        Arc::new(Self { path: path.into(), file: OnceLock::new() })
+    /// The file that the message names. `None`: refused, with the reasons in `cx`.
+    pub(super) fn compile(message: &TlsKeyLog, cx: &CompileContext<'_>) -> Option<Arc<Self>> {
+        let TlsKeyLog { path, local_address_range, remote_address_range } = message;
+        let local = CidrList::compile(local_address_range, cx, "local_address_range")?;
+        let remote = CidrList::compile(remote_address_range, cx, "remote_address_range")?;
+        Some(Arc::new(Self { path: path.into(), file: OnceLock::new(), local, remote }))
+    }
+
+    /// Whether it is told of this connection.
+    pub(super) fn wants(&self, io: &dyn ByteStream) -> bool {
+        // It is there with the first connection, if nothing is ever written into it.
+        let _ = self.file();
+        let within = |list: &CidrList, address: &Address| {
+            list.is_empty() || address.ip().is_some_and(|ip| list.contains(ip))
+        };
+        within(&self.local, io.local_address()) && within(&self.remote, io.peer_address())
     }
 
     fn file(&self) -> Option<&File> {

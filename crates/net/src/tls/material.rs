@@ -1,9 +1,15 @@
 //! Certificates, keys and authorities from where the configuration says they are.
 
-use super::certificate::{Certificate, SanType, oid_bytes};
+use super::certificate::{Certificate, SanType, from_hex, oid_bytes};
 use super::ocsp::Ocsp;
+use super::pkcs12;
+use super::private_key::private_key;
+use super::signing::Schemes;
+use super::spiffe::Spiffe;
 use super::verify::{SanMatcher, Trust, Validation};
-use nuncio_core::config::{CompileContext, data_source};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use nuncio_core::config::{CompileContext, data_source_read_once};
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::stream_info::CertificateInfo;
 use nuncio_proto::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
@@ -37,7 +43,7 @@ pub(super) struct Identity {
 pub struct Source(pub Box<str>);
 
 impl Source {
-    fn of(message: &DataSource) -> Self {
+    pub(super) fn of(message: &DataSource) -> Self {
         Self(match &message.specifier {
             Some(Specifier::Filename(path)) => path.as_str().into(),
             Some(
@@ -53,28 +59,33 @@ pub(super) fn identity(
     message: &pb::TlsCertificate,
     label: &str,
     provider: &CryptoProvider,
+    schemes: &Schemes,
     cx: &CompileContext<'_>,
 ) -> Option<Identity> {
     // What is watched is a matter of secrets that are fed.
-    let pb::TlsCertificate { certificate_chain, private_key, ocsp_staple, watched_directory: _ } = message;
-    let (chain_cx, key_cx) = (cx.field("certificate_chain"), cx.field("private_key"));
-    let (Some(chain_source), Some(key_source)) = (certificate_chain, private_key) else {
-        cx.error("Either private_key or certificate_chain was not set in the TLS certificate");
-        return None;
+    let pb::TlsCertificate {
+        certificate_chain,
+        private_key,
+        ocsp_staple,
+        password,
+        pkcs12,
+        watched_directory: _,
+    } = message;
+    let password = match password {
+        Some(source) => data_source_read_once(source, &cx.field("password"))?,
+        None => Vec::new(),
     };
-    let source = Source::of(chain_source);
-    let chain_pem = data_source(chain_source, &chain_cx)?;
-    let key_pem = data_source(key_source, &key_cx)?;
-    let chain = certificates(&chain_pem).filter(|chain| !chain.is_empty());
-    let Some(chain) = chain else {
-        chain_cx.error(format!("Failed to load certificate chain from {}", source.0));
-        return None;
+    let (chain, key, source) = match pkcs12 {
+        Some(file) if certificate_chain.is_none() && private_key.is_none() => {
+            key_store(file, &password, provider, &cx.field("pkcs12"))?
+        }
+        Some(_) => {
+            cx.error("pkcs12 and certificate_chain or private_key are mutually exclusive");
+            return None;
+        }
+        None => key_pair(certificate_chain.as_ref(), private_key.as_ref(), &password, cx)?,
     };
-    let key_source = Source::of(key_source);
-    let Ok(key) = PrivateKeyDer::from_pem_slice(&key_pem) else {
-        key_cx.error(format!("Failed to load private key from {}", key_source.0));
-        return None;
-    };
+    let key_cx = cx.field(if pkcs12.is_some() { "pkcs12" } else { "private_key" });
     let leaf = chain.first()?.clone();
     let certified = match CertifiedKey::from_der(chain, key, provider) {
         Ok(certified) => certified,
@@ -83,12 +94,13 @@ pub(super) fn identity(
                 rustls::Error::InconsistentKeys(_) => "KEY_VALUES_MISMATCH".to_owned(),
                 other => other.to_string(),
             };
-            key_cx.error(format!("Failed to load private key from {}, Cause: {why}", key_source.0));
+            let key = pkcs12.as_ref().or(private_key.as_ref()).map_or(source, Source::of);
+            key_cx.error(format!("Failed to load private key from {}, Cause: {why}", key.0));
             return None;
         }
     };
     let Some(parsed) = Certificate::parse(&leaf) else {
-        chain_cx.error(format!("Failed to load certificate chain from {}", source.0));
+        cx.error(format!("Failed to load certificate chain from {}", source.0));
         return None;
     };
     let mut names: Vec<Box<str>> = Vec::new();
@@ -111,8 +123,53 @@ pub(super) fn identity(
         is_ecdsa: parsed.is_ecdsa(),
         names,
         source,
-        key: Arc::new(certified),
+        key: Arc::new(schemes.bind(certified)),
     })
+}
+
+/// A chain, its key, and where they came from.
+type Loaded = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Source);
+
+/// `certificate_chain` and `private_key`. `None`: refused, with the reason in `cx`.
+fn key_pair(
+    chain: Option<&DataSource>,
+    key: Option<&DataSource>,
+    password: &[u8],
+    cx: &CompileContext<'_>,
+) -> Option<Loaded> {
+    let (chain_cx, key_cx) = (cx.field("certificate_chain"), cx.field("private_key"));
+    let (Some(chain_source), Some(key_source)) = (chain, key) else {
+        cx.error("Either private_key or certificate_chain was not set in the TLS certificate");
+        return None;
+    };
+    let source = Source::of(chain_source);
+    let chain_pem = data_source_read_once(chain_source, &chain_cx)?;
+    let key_pem = data_source_read_once(key_source, &key_cx)?;
+    let Some(chain) = certificates(&chain_pem).filter(|chain| !chain.is_empty()) else {
+        chain_cx.error(format!("Failed to load certificate chain from {}", source.0));
+        return None;
+    };
+    let Some(key) = private_key(&key_pem, password) else {
+        key_cx.error(format!("Failed to load private key from {}", Source::of(key_source).0));
+        return None;
+    };
+    Some((chain, key, source))
+}
+
+/// `pkcs12`. `None`: refused, with the reason in `cx`.
+fn key_store(
+    file: &DataSource,
+    password: &[u8],
+    provider: &CryptoProvider,
+    cx: &CompileContext<'_>,
+) -> Option<Loaded> {
+    let source = Source::of(file);
+    let bytes = data_source_read_once(file, cx)?;
+    let Some((chain, key)) = pkcs12::open(&bytes, password, provider) else {
+        cx.error(format!("Failed to load pkcs12 from {}", source.0));
+        return None;
+    };
+    Some((chain, key, source))
 }
 
 /// The OCSP response of `ocsp_staple`, which must be that of the certificate; an empty file holds none. The outer `None`:
@@ -127,7 +184,7 @@ fn staple_of(
         cx.error("OCSP staple cannot be provided via inline_string");
         return None;
     }
-    let der = data_source(message, cx)?;
+    let der = data_source_read_once(message, cx)?;
     if der.is_empty() {
         return Some(None);
     }
@@ -169,12 +226,18 @@ pub(super) fn validation(
         suppress_client_ca_list: _,
         // A matter of secrets that are fed.
         watched_directory: _,
+        custom_validator_config,
     } = message;
+    if custom_validator_config.is_some() {
+        let spiffe = Spiffe::compile(message, cx)?;
+        let source = spiffe.source();
+        return Some((Validation { spiffe: Some(spiffe), ..Validation::default() }, source));
+    }
     let mut source = None;
     let mut trust = None;
     if let Some(ca) = trusted_ca {
         source = Some(Source::of(ca));
-        trust = Some(self::trust(ca, &cx.field("trusted_ca"))?);
+        trust = Some(trust_of(ca, &cx.field("trusted_ca"))?);
     }
     let sans = san_matchers(match_typed_subject_alt_names, match_subject_alt_names, cx)?;
     if !sans.is_empty() && trust.is_none() {
@@ -195,10 +258,14 @@ pub(super) fn validation(
         trust.only_leaf_crl = *only_verify_leaf_cert_crl;
         trust.max_depth = *max_verify_depth;
     }
-    let hashes =
-        pins(verify_certificate_hash, "verify_certificate_hash", cx, |text| from_hex(&text.replace(':', "")));
-    let spkis = pins(verify_certificate_spki, "verify_certificate_spki", cx, from_base64);
+    let hashes = pins(verify_certificate_hash, "verify_certificate_hash", cx, |text| {
+        from_hex(&text.replace(':', ""))?.try_into().ok()
+    });
+    let spkis = pins(verify_certificate_spki, "verify_certificate_spki", cx, |text| {
+        STANDARD.decode(text).ok()?.try_into().ok()
+    });
     let validation = Validation {
+        spiffe: None,
         trust,
         sans,
         hashes: hashes?,
@@ -210,23 +277,25 @@ pub(super) fn validation(
     Some((validation, source))
 }
 
-fn trust(message: &DataSource, cx: &CompileContext<'_>) -> Option<Trust> {
-    let pem = data_source(message, cx)?;
-    let certificates = certificates(&pem).filter(|list| !list.is_empty());
-    let anchors = certificates.as_ref().and_then(|list| {
-        list.iter()
-            .map(|c| anchor_from_trusted_cert(c).ok().map(|a| a.to_owned()))
-            .collect::<Option<Vec<_>>>()
-    });
-    let (Some(certificates), Some(anchors)) = (certificates, anchors) else {
+/// The authorities that a source holds. `None`: refused, with the reason in `cx`.
+pub(super) fn trust_of(message: &DataSource, cx: &CompileContext<'_>) -> Option<Trust> {
+    let trust = trust_of_pem(&data_source_read_once(message, cx)?);
+    if trust.is_none() {
         cx.error(format!("Failed to load trusted CA certificates from {}", Source::of(message).0));
-        return None;
-    };
+    }
+    trust
+}
+
+/// The authorities of a PEM text; `None` where there is none, or one that cannot be read.
+pub(super) fn trust_of_pem(pem: &[u8]) -> Option<Trust> {
+    let certificates = certificates(pem).filter(|list| !list.is_empty())?;
+    let anchors = certificates.iter().map(|c| anchor_from_trusted_cert(c).ok().map(|a| a.to_owned()));
+    let anchors = anchors.collect::<Option<Vec<_>>>()?;
     Some(Trust { certificates, anchors, crls: Vec::new(), only_leaf_crl: false, max_depth: None })
 }
 
 fn revocations(message: &DataSource, cx: &CompileContext<'_>) -> Option<Vec<CertRevocationList<'static>>> {
-    let pem = data_source(message, cx)?;
+    let pem = data_source_read_once(message, cx)?;
     let lists: Option<Vec<_>> = CertificateRevocationListDer::pem_slice_iter(&pem)
         .map(|der| {
             let der = der.ok()?;
@@ -241,7 +310,7 @@ fn revocations(message: &DataSource, cx: &CompileContext<'_>) -> Option<Vec<Cert
     lists
 }
 
-fn san_matchers(
+pub(super) fn san_matchers(
     typed: &[pb::SubjectAltNameMatcher],
     untyped: &[nuncio_proto::pb::envoy::r#type::matcher::v3::StringMatcher],
     cx: &CompileContext<'_>,
@@ -310,39 +379,4 @@ fn pins(
             pin
         })
         .collect()
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    Some(out)
-}
-
-/// Base64 (RFC 4648) of 32 bytes.
-fn from_base64(text: &str) -> Option<[u8; 32]> {
-    let digits = text.strip_suffix('=')?;
-    let mut bytes = Vec::with_capacity(33);
-    let (mut bits, mut have) = (0_u32, 0);
-    for c in digits.bytes() {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        have += 6;
-        if have >= 8 {
-            have -= 8;
-            bytes.push((bits >> have) as u8);
-        }
-    }
-    bytes.try_into().ok()
 }

@@ -1,12 +1,14 @@
 //! `TlsParameters` and the cryptography behind them.
 
+use super::p521::P521;
+use super::signing::Schemes;
 use nuncio_core::config::CompileContext;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::TlsParameters;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, NamedGroup, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
 /// The cipher suites of TLS 1.2 that rustls has, by their names in OpenSSL, in Envoy's order.
@@ -43,6 +45,9 @@ const SUITES: &[(&str, &str, SupportedCipherSuite)] = &[
     ),
 ];
 
+/// How many of [`SUITES`] are equals of each other, from the first on.
+const DEFAULT_EQUALS: &[usize] = &[2, 2, 1, 1];
+
 /// Those of TLS 1.3, which no configuration restricts.
 const SUITES13: &[SupportedCipherSuite] = &[
     cipher_suite::TLS13_AES_128_GCM_SHA256,
@@ -56,6 +61,7 @@ const GROUPS: &[(&str, &dyn SupportedKxGroup)] = &[
     ("X25519", kx_group::X25519),
     ("P-256", kx_group::SECP256R1),
     ("P-384", kx_group::SECP384R1),
+    ("P-521", &P521),
 ];
 
 /// How many of [`GROUPS`] are offered by default.
@@ -65,6 +71,34 @@ const DEFAULT_GROUPS: usize = 3;
 pub(super) struct Params {
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) versions: Vec<&'static SupportedProtocolVersion>,
+    pub(super) schemes: Schemes,
+    /// The cipher suites of TLS 1.2, equals together.
+    pub(super) equals: Equals,
+}
+
+/// Cipher suites in the order of our preference; among equals it is the client's.
+#[derive(Clone, Debug)]
+pub(super) struct Equals(Vec<Vec<SupportedCipherSuite>>);
+
+impl Equals {
+    /// Whether a client's order matters.
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(|group| group.len() > 1)
+    }
+
+    /// All of them, equals in the order in which a client `offers` them.
+    pub(super) fn ordered(&self, offers: &[u16]) -> Vec<SupportedCipherSuite> {
+        let place = |suite: &SupportedCipherSuite| offers.iter().position(|o| *o == u16::from(suite.suite()));
+        let mut all = Vec::new();
+        for group in &self.0 {
+            let start = all.len();
+            all.extend_from_slice(group);
+            if let Some(group) = all.get_mut(start..) {
+                group.sort_by_key(|suite| place(suite).unwrap_or(usize::MAX));
+            }
+        }
+        all
+    }
 }
 
 /// A cipher suite's name as logs and stats show it.
@@ -82,23 +116,6 @@ pub fn group_name(group: NamedGroup) -> &'static str {
     GROUPS.iter().find(|(_, g)| g.name() == group).map_or("", |(name, _)| name)
 }
 
-/// The name of a signature scheme as stats show it (RFC 8446 section 4.2.3).
-pub(super) fn signature_name(scheme: SignatureScheme) -> &'static str {
-    match scheme {
-        SignatureScheme::RSA_PSS_SHA256 => "rsa_pss_rsae_sha256",
-        SignatureScheme::RSA_PSS_SHA384 => "rsa_pss_rsae_sha384",
-        SignatureScheme::RSA_PSS_SHA512 => "rsa_pss_rsae_sha512",
-        SignatureScheme::RSA_PKCS1_SHA256 => "rsa_pkcs1_sha256",
-        SignatureScheme::RSA_PKCS1_SHA384 => "rsa_pkcs1_sha384",
-        SignatureScheme::RSA_PKCS1_SHA512 => "rsa_pkcs1_sha512",
-        SignatureScheme::ECDSA_NISTP256_SHA256 => "ecdsa_secp256r1_sha256",
-        SignatureScheme::ECDSA_NISTP384_SHA384 => "ecdsa_secp384r1_sha384",
-        SignatureScheme::ECDSA_NISTP521_SHA512 => "ecdsa_secp521r1_sha512",
-        SignatureScheme::ED25519 => "ed25519",
-        _ => "",
-    }
-}
-
 impl Params {
     /// Compiles the parameters; `newest` is the newest version where none is named.
     pub(super) fn compile(
@@ -111,7 +128,11 @@ impl Params {
             tls_maximum_protocol_version,
             cipher_suites,
             ecdh_curves,
+            signature_algorithms,
+            compliance_policies,
         } = message.unwrap_or_default();
+        // The one that there is.
+        let fips = !compliance_policies.is_empty();
         let version = |number: i32, default: TlsProtocol| match TlsProtocol::try_from(number) {
             Ok(TlsProtocol::TlsAuto) | Err(_) => default,
             Ok(version) => version,
@@ -124,6 +145,9 @@ impl Params {
                 versions.push(version);
             }
         }
+        if fips {
+            versions = vec![&TLS13, &TLS12];
+        }
         if versions.is_empty() {
             cx.error("tls_maximum_protocol_version is below tls_minimum_protocol_version");
             return None;
@@ -134,31 +158,76 @@ impl Params {
             // A server chooses, and OpenSSL's clients want this one most.
             provider.cipher_suites.swap(0, 1);
         }
-        provider.cipher_suites.extend(suites(&cipher_suites, cx)?);
+        let mut equals = suites(&cipher_suites, cx)?;
         provider.kx_groups = groups(&ecdh_curves, cx)?;
-        Some(Self { provider: Arc::new(provider), versions })
+        let mut schemes = schemes(&signature_algorithms, cx)?;
+        if fips {
+            let suite = |s: &SupportedCipherSuite| s.suite() != CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
+            provider.cipher_suites.retain(suite);
+            equals =
+                Equals(SUITES.iter().filter(|(name, ..)| name.contains("GCM")).map(|s| vec![s.2]).collect());
+            provider.kx_groups = vec![kx_group::SECP256R1, kx_group::SECP384R1];
+            schemes = Schemes::fips();
+        }
+        provider.cipher_suites.extend(equals.ordered(&[]));
+        Some(Self { provider: Arc::new(provider), versions, schemes, equals })
     }
 }
 
-/// `cipher_suites`; an item may hold several in `[A|B]`, which are equals, and with `:` between them.
-fn suites(names: &[String], cx: &CompileContext<'_>) -> Option<Vec<SupportedCipherSuite>> {
-    if names.is_empty() {
-        return Some(SUITES.iter().map(|(_, _, suite)| *suite).collect());
-    }
-    let mut suites = Vec::new();
-    let mut good = true;
+/// `cipher_suites`; an item may hold several with `:` between them, and several in `[A|B]`, which are equals.
+fn suites(names: &[String], cx: &CompileContext<'_>) -> Option<Equals> {
+    let mut groups = Vec::new();
     for (i, item) in names.iter().enumerate() {
-        for name in item.split([':', '[', ']', '|']).filter(|n| !n.is_empty()) {
-            match SUITES.iter().find(|(openssl, iana, _)| *openssl == name || *iana == name) {
-                Some((_, _, suite)) => suites.push(*suite),
-                None => {
-                    cx.item("cipher_suites", i).unsupported(format!("the cipher suite {name} is not built"));
-                    good = false;
-                }
-            }
+        let cx = cx.item("cipher_suites", i);
+        for word in item.split(':') {
+            groups.push(group(word, &cx)?);
         }
     }
-    good.then_some(suites)
+    if groups.is_empty() {
+        let (mut equals, mut rest) = (Vec::new(), SUITES);
+        for n in DEFAULT_EQUALS {
+            let (group, tail) = rest.split_at_checked(*n)?;
+            equals.push(group.iter().map(|(_, _, suite)| *suite).collect());
+            rest = tail;
+        }
+        groups = equals;
+    }
+    Some(Equals(groups))
+}
+
+/// One suite, or equals in brackets.
+fn group(word: &str, cx: &CompileContext<'_>) -> Option<Vec<SupportedCipherSuite>> {
+    let names = match word.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        None => vec![word],
+        Some(Some(names)) => names.split('|').collect(),
+        Some(None) => {
+            cx.error(format!("Failed to initialize cipher suites {word}"));
+            return None;
+        }
+    };
+    let find = |name: &str| {
+        let known = SUITES.iter().find(|(openssl, iana, _)| *openssl == name || *iana == name);
+        if known.is_none() {
+            cx.unsupported(format!("the cipher suite {name} is not built"));
+        }
+        known.map(|(_, _, suite)| *suite)
+    };
+    names.into_iter().map(find).collect()
+}
+
+/// `signature_algorithms`
+fn schemes(names: &[String], cx: &CompileContext<'_>) -> Option<Schemes> {
+    let mut names = names.iter().flat_map(|item| item.split(':')).peekable();
+    if names.peek().is_none() {
+        return Some(Schemes::usual());
+    }
+    match Schemes::named(names) {
+        Ok(schemes) => Some(schemes),
+        Err(name) => {
+            cx.field("signature_algorithms").unsupported(format!("the algorithm {name} is not built"));
+            None
+        }
+    }
 }
 
 /// `ecdh_curves`

@@ -4,11 +4,14 @@ use super::choice::Resolver;
 use super::common::{Authority, Common, Shown, session_context};
 use super::context::{Compile, Context, Generation, Lack};
 use super::hello::ClientHello;
+use super::key_log::KeyFile;
 use super::material::Identity;
+use super::params::Params;
 use super::secrets::Secrets;
 use super::stats::Side;
 use super::tickets::{Lifetime, TicketKeys, Ticketer};
 use super::verify::{SharedVerifier, Verifier};
+use crate::stream::ByteStream;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::stream_info::CertificateInfo;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
@@ -16,9 +19,12 @@ use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::downstream_
     OcspStaplePolicy, SessionTicketKeysType,
 };
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache};
-use std::sync::Arc;
+use rustls::version::TLS13;
+use rustls::{KeyLog, NoKeyLog, ServerConfig, SupportedCipherSuite};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Sessions that a server keeps for clients without tickets.
@@ -35,10 +41,26 @@ pub struct ServerSide {
     /// With ALPN and without it (for a client whose protocols are all others: as in Envoy it gets none), for clients
     /// that take TLS 1.3 and for others, whose tickets live for another time.
     configs: [Arc<ServerConfig>; 4],
+    /// Where the client's order of cipher suites matters.
+    orders: Option<Orders>,
     verifier: SharedVerifier,
     identities: Vec<Identity>,
     authority: Authority,
+    key_log: Option<Arc<KeyFile>>,
 }
+
+/// Configurations for clients of TLS 1.2, whose order of cipher suites counts among equals.
+struct Orders {
+    params: Params,
+    resolver: Arc<Resolver>,
+    kept: Mutex<ByOrder>,
+}
+
+/// Configurations by the order of suites and the one that they are like.
+type ByOrder = HashMap<(Vec<u16>, usize), Arc<ServerConfig>>;
+
+/// Orders that configurations are kept for at most; clients with others get the usual one.
+const MOST_ORDERS: usize = 32;
 
 /// The session rules of a message, resolved.
 struct Sessions {
@@ -108,16 +130,24 @@ impl Compile for ServerSide {
             }
         };
         let client_verifier: Arc<Verifier> = Arc::clone(&verifier);
-        let mut base = builder.with_client_cert_verifier(client_verifier).with_cert_resolver(resolver);
+        let own: Arc<Resolver> = Arc::clone(&resolver);
+        let mut base = builder.with_client_cert_verifier(client_verifier).with_cert_resolver(own);
         base.alpn_protocols = common.alpn;
-        if let Some(file) = common.key_log {
+        if let Some(file) = &common.key_log {
+            let file: Arc<dyn KeyLog> = Arc::<KeyFile>::clone(file);
             base.key_log = file;
         }
         base.ignore_client_order = !prefer_client_ciphers;
         base.enable_secret_extraction = true;
         let context = session_context(&common.identities, &verifier);
         let configs = sessions?.configs(base, context);
-        Ok(Self { configs, verifier, identities: common.identities, authority })
+        let orders = (common.params.equals.any() && !prefer_client_ciphers).then(|| Orders {
+            params: common.params,
+            resolver,
+            kept: Mutex::default(),
+        });
+        let (identities, key_log) = (common.identities, common.key_log);
+        Ok(Self { configs, orders, verifier, identities, authority, key_log })
     }
 }
 
@@ -132,7 +162,21 @@ impl ServerContext {
 
 impl ServerSide {
     /// The configuration for a client that says this.
-    pub(super) fn config(&self, hello: &ClientHello) -> &Arc<ServerConfig> {
+    pub(super) fn config(&self, hello: &ClientHello, io: &dyn ByteStream) -> Arc<ServerConfig> {
+        let usual = self.usual(hello);
+        let config = match &self.orders {
+            Some(orders) => orders.config(usual, hello, &self.verifier),
+            None => Arc::clone(usual),
+        };
+        if self.key_log.as_ref().is_none_or(|file| file.wants(io)) {
+            return config;
+        }
+        let mut config = ServerConfig::clone(&config);
+        config.key_log = Arc::new(NoKeyLog {});
+        Arc::new(config)
+    }
+
+    fn usual(&self, hello: &ClientHello) -> &Arc<ServerConfig> {
         let [with13, _, with12, _] = &self.configs;
         let alpn = &with13.alpn_protocols;
         let shared = hello.alpn.iter().any(|offered| alpn.iter().any(|p| p.as_slice() == &**offered));
@@ -152,6 +196,57 @@ impl ServerSide {
     /// Our certificate at this place in the list.
     pub(super) fn identity(&self, at: usize) -> Option<Arc<CertificateInfo>> {
         self.identities.get(at).map(|i| Arc::clone(&i.info))
+    }
+}
+
+impl Orders {
+    /// `usual` with the client's order among equals, where TLS 1.2 will be spoken.
+    fn config(
+        &self,
+        usual: &Arc<ServerConfig>,
+        hello: &ClientHello,
+        verifier: &SharedVerifier,
+    ) -> Arc<ServerConfig> {
+        if hello.tls13 && self.params.versions.contains(&&TLS13) {
+            return Arc::clone(usual);
+        }
+        let suites = self.params.equals.ordered(&hello.suites);
+        let key = (suites.iter().map(|s| s.suite().into()).collect(), Arc::as_ptr(usual).addr());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = kept.get(&key) {
+            return Arc::clone(config);
+        }
+        let made = if kept.len() < MOST_ORDERS { self.make(usual, suites, verifier) } else { None };
+        match made {
+            Some(config) => Arc::clone(kept.entry(key).or_insert_with(|| Arc::new(config))),
+            None => Arc::clone(usual),
+        }
+    }
+
+    fn make(
+        &self,
+        usual: &ServerConfig,
+        suites: Vec<SupportedCipherSuite>,
+        verifier: &SharedVerifier,
+    ) -> Option<ServerConfig> {
+        let mut provider = CryptoProvider::clone(&self.params.provider);
+        provider.cipher_suites.retain(|suite| suite.tls13().is_some());
+        provider.cipher_suites.extend(suites);
+        let (verifier, resolver) = (Arc::<Verifier>::clone(verifier), Arc::<Resolver>::clone(&self.resolver));
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider));
+        let mut config = builder
+            .with_protocol_versions(&self.params.versions)
+            .ok()?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(resolver);
+        config.alpn_protocols.clone_from(&usual.alpn_protocols);
+        config.key_log = Arc::clone(&usual.key_log);
+        config.ignore_client_order = usual.ignore_client_order;
+        config.enable_secret_extraction = usual.enable_secret_extraction;
+        config.session_storage = Arc::clone(&usual.session_storage);
+        config.ticketer = Arc::clone(&usual.ticketer);
+        config.send_tls13_tickets = usual.send_tls13_tickets;
+        Some(config)
     }
 }
 

@@ -121,6 +121,7 @@ agreed! {
     x25519 X25519 = "curves.X25519",
     p256 P256 = "curves.P-256",
     p384 P384 = "curves.P-384",
+    p521 P521 = "curves.P-521",
     pss_sha256 PssSha256 = "sigalgs.rsa_pss_rsae_sha256",
     pss_sha384 PssSha384 = "sigalgs.rsa_pss_rsae_sha384",
     pss_sha512 PssSha512 = "sigalgs.rsa_pss_rsae_sha512",

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 fn inline(text: String) -> Option<DataSource> {
-    Some(DataSource { specifier: Some(Specifier::InlineString(text)) })
+    Some(DataSource { specifier: Some(Specifier::InlineString(text)), ..DataSource::default() })
 }
 
 /// A certificate for these names that stands for itself, and its key.
@@ -208,7 +208,7 @@ fn a_name_with_a_nul_in_it_is_no_name() {
 /// A server with these keys for its tickets, which asks for a client's certificate where it has an authority.
 fn server_with_tickets(certificate: pb::TlsCertificate, ca: Option<&str>) -> Arc<ServerContext> {
     use pb::downstream_tls_context::SessionTicketKeysType;
-    let key = DataSource { specifier: Some(Specifier::InlineBytes(vec![7; 80])) };
+    let key = DataSource { specifier: Some(Specifier::InlineBytes(vec![7; 80])), ..DataSource::default() };
     let validation = ca.map(|pem| {
         ValidationContextType::ValidationContext(pb::CertificateValidationContext {
             trusted_ca: inline(pem.to_owned()),

@@ -1,7 +1,9 @@
 //! Checking the peer's certificate as `CertificateValidationContext` wants it.
 
-use super::certificate::{Certificate, SanType};
-use super::error::{RefusedPeer, certificate_error};
+use super::certificate::{Certificate, SanType, Usage};
+use super::error::{RefusedPeer, WrongKeyUsage, certificate_error};
+use super::signing::Schemes;
+use super::spiffe::Spiffe;
 use aws_lc_rs::digest::{SHA256, digest};
 use nuncio_core::matcher::StringMatcher;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -16,13 +18,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use webpki::{
-    CertRevocationList, EndEntityCert, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
-    UnknownStatusPolicy,
+    CertRevocationList, EndEntityCert, ExtendedKeyUsageValidator, KeyUsage, RevocationCheckDepth,
+    RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
 /// What is asked of a peer's certificate.
 #[derive(Debug, Default)]
 pub(super) struct Validation {
+    /// `custom_validator_config`: it judges in place of all else.
+    pub(super) spiffe: Option<Spiffe>,
     /// `trusted_ca`; without it any chain is good.
     pub(super) trust: Option<Trust>,
     /// One of these must match a subject alternative name, if there is one.
@@ -35,6 +39,25 @@ pub(super) struct Validation {
     pub(super) allow_expired: bool,
     /// `trust_chain_verification: ACCEPT_UNTRUSTED`
     pub(super) accept_untrusted: bool,
+}
+
+/// Whether a key may sign handshakes, as far as its certificate says what it is for. BoringSSL looks at it on either side,
+/// whatever else is asked of the peer.
+fn may_sign(leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+    let usage = Certificate::parse(leaf).and_then(|parsed| parsed.usage());
+    match usage {
+        Some(usage) if !usage.has_any(&[Usage::DIGITAL_SIGNATURE]) => Err(WrongKeyUsage.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether it can be a server's: its key may be used for one of what a handshake uses one for.
+fn is_for_servers(parsed: &Certificate<'_>) -> Result<(), Refusal> {
+    const ANY: &[Usage] = &[Usage::DIGITAL_SIGNATURE, Usage::KEY_ENCIPHERMENT, Usage::KEY_AGREEMENT];
+    match parsed.usage() {
+        Some(usage) if !usage.has_any(ANY) => Err(Refusal::chain("0: unsupported certificate purpose")),
+        _ => Ok(()),
+    }
 }
 
 /// Authorities.
@@ -98,7 +121,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(what: RefusedPeer, text: impl Into<Box<str>>) -> Self {
+    pub(super) fn new(what: RefusedPeer, text: impl Into<Box<str>>) -> Self {
         Self { what, text: text.into() }
     }
 
@@ -145,7 +168,12 @@ pub(super) enum Verdict {
 impl Validation {
     /// Whether it asks anything of a certificate.
     pub(super) fn judges(&self) -> bool {
-        self.trust.is_some() || !(self.hashes.is_empty() && self.spkis.is_empty())
+        self.spiffe.is_some() || self.trust.is_some() || !(self.hashes.is_empty() && self.spkis.is_empty())
+    }
+
+    /// Everybody whom it trusts.
+    pub(super) fn authorities(&self) -> impl Iterator<Item = &Trust> {
+        self.trust.iter().chain(self.spiffe.iter().flat_map(Spiffe::authorities))
     }
 
     /// What tells two of them apart.
@@ -155,6 +183,7 @@ impl Validation {
             self.sans, self.hashes, self.spkis, self.allow_expired, self.accept_untrusted
         )
         .into_bytes();
+        text.extend(format!("{:?}", self.spiffe).into_bytes());
         if let Some(trust) = &self.trust {
             text.extend(format!("{}{:?}", trust.only_leaf_crl, trust.max_depth).into_bytes());
             trust.certificates.iter().for_each(|c| text.extend_from_slice(digest(&SHA256, c).as_ref()));
@@ -175,6 +204,9 @@ impl Validation {
     ) -> Result<Verdict, Refusal> {
         let parsed =
             Certificate::parse(leaf).ok_or_else(|| Refusal::chain("0: certificate signature failure"))?;
+        if let Some(spiffe) = &self.spiffe {
+            return spiffe.check(leaf, &parsed, rest, now, algorithms).map(|()| Verdict::Validated);
+        }
         let mut verdict = Verdict::Accepted;
         if let Some(trust) = &self.trust {
             match trust.check(leaf, &parsed, rest, now, usage, algorithms, self.allow_expired) {
@@ -247,13 +279,13 @@ fn has_name(certificate: &Certificate<'_>, name: &str) -> bool {
 
 impl Trust {
     #[allow(clippy::too_many_arguments, reason = "one call; it is what a chain is checked against")]
-    fn check(
+    pub(super) fn check(
         &self,
         leaf: &CertificateDer<'_>,
         parsed: &Certificate<'_>,
         rest: &[CertificateDer<'_>],
         now: UnixTime,
-        usage: KeyUsage,
+        usage: impl ExtendedKeyUsageValidator,
         algorithms: &WebPkiSupportedAlgorithms,
         allow_expired: bool,
     ) -> Result<(), Refusal> {
@@ -354,6 +386,8 @@ pub(super) fn take_signed() -> Option<SignatureScheme> {
 pub(super) struct Verifier {
     pub(super) validation: Arc<Validation>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
+    /// How the peer may sign.
+    pub(super) schemes: Schemes,
     /// Client certificates: whether one is asked for, and has to be shown.
     pub(super) ask: bool,
     pub(super) require: bool,
@@ -398,11 +432,17 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let san = self.name_wanted.then(|| name.to_str());
+        if self.validation.trust.is_some()
+            && !self.validation.accept_untrusted
+            && let Some(parsed) = Certificate::parse(leaf)
+        {
+            is_for_servers(&parsed).map_err(certificate_error)?;
+        }
         self.validation
             .check(leaf, rest, now, KeyUsage::server_auth(), &self.algorithms, san.as_deref())
             .and_then(|_| self.san.as_deref().map_or(Ok(()), |san| listed(leaf, san)))
-            .map(|()| ServerCertVerified::assertion())
-            .map_err(certificate_error)
+            .map_err(certificate_error)?;
+        may_sign(leaf).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -424,7 +464,7 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.schemes.list().to_vec()
     }
 }
 
@@ -447,6 +487,7 @@ impl ClientCertVerifier for Verifier {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        may_sign(leaf)?;
         self.validation
             .check(leaf, rest, now, KeyUsage::client_auth(), &self.algorithms, None)
             .map(|_| ClientCertVerified::assertion())
@@ -472,7 +513,7 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.schemes.list().to_vec()
     }
 }
 

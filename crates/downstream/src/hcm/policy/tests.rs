@@ -1,7 +1,7 @@
 use super::super::forwarded::tests::{connection, info};
 use super::super::original_ip::tests::ranges;
 use super::*;
-use crate::hcm::client_cert::ForwardClientCert;
+use crate::hcm::client_cert::{ClientCertRule, ForwardClientCert};
 
 fn policy(fields: PolicyFields) -> RequestPolicy {
     let own_address = "192.0.2.2".parse().unwrap();
@@ -140,10 +140,10 @@ fn the_proxy_names_itself_where_asked_to() {
 fn a_client_certificate_header_goes_unless_it_is_always_forwarded() {
     let line = [("x-forwarded-client-cert", "By=x")];
     let kept = PolicyFields {
-        client_cert: ClientCertPolicy {
+        client_cert: ClientCertPolicy::of(ClientCertRule {
             forward: ForwardClientCert::AlwaysForwardOnly,
-            ..ClientCertPolicy::default()
-        },
+            ..ClientCertRule::default()
+        }),
         ..PolicyFields::default()
     };
     assert!(goes_on(&policy(kept), &line).contains(&"x-forwarded-client-cert: By=x".to_owned()));

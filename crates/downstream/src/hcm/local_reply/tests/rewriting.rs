@@ -30,7 +30,7 @@ fn text(format: &str, content_type: &str) -> core_pb::SubstitutionFormatString {
 
 fn inline(text: &str) -> core_pb::DataSource {
     let specifier = core_pb::data_source::Specifier::InlineString(text.into());
-    core_pb::DataSource { specifier: Some(specifier) }
+    core_pb::DataSource { specifier: Some(specifier), ..core_pb::DataSource::default() }
 }
 
 /// A mapper for replies with this status.
