@@ -18,6 +18,7 @@ use nuncio_downstream::listener::AnyListenerFilterFactory;
 use nuncio_downstream::listener::ListenerConfig;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::route::RouteFeeds;
+use nuncio_downstream::router::ClusterOptionsCompiler;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::tracing::{AnyTracerFactory, TracerConfig, compile_provider};
 use nuncio_downstream::world::CompileEnv;
@@ -29,6 +30,7 @@ use nuncio_proto::pb::envoy::config::bootstrap::v3::Bootstrap;
 use nuncio_upstream::cluster::{ClusterConfig, ClusterSurroundings, HostSource};
 use nuncio_upstream::dns_cache::DnsCaches;
 use nuncio_upstream::manager::ClusterSetConfig;
+use nuncio_upstream::requests::CompileRequests;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -246,6 +248,7 @@ fn compile(
     }
     let (caches, files) = (extensions.dns_caches.clone(), Arc::clone(&extensions.log_files));
     let mut around = ClusterSurroundings::new(tls.clone(), caches, files);
+    around.requests = Some(requests(&extensions.http_filters, &extensions.retry_plugins));
     if let Some(config) = &config {
         around.take_defaults(&config.cluster_defaults, &cx.field("cluster_manager"));
     }
@@ -303,11 +306,11 @@ pub struct Surroundings {
     /// Route configurations that are subscribed to.
     pub route_feeds: RouteFeeds,
     of_clusters: ClusterSurroundings,
-    http_filters: Table<dyn AnyHttpFilterFactory>,
+    http_filters: Arc<Table<dyn AnyHttpFilterFactory>>,
     network_filters: Table<dyn AnyNetworkFilterFactory>,
     listener_filters: Table<dyn AnyListenerFilterFactory>,
     access_logs: AccessLogFactories,
-    retry_plugins: RetryPlugins,
+    retry_plugins: Arc<RetryPlugins>,
     tracers: Table<dyn AnyTracerFactory>,
     default_tracer: Option<Arc<dyn TracerConfig>>,
     runtime: Runtime,
@@ -427,17 +430,26 @@ impl Surroundings {
     }
 }
 
+/// Who compiles what clusters say of requests.
+fn requests(
+    http_filters: &Arc<Table<dyn AnyHttpFilterFactory>>,
+    retry_plugins: &Arc<RetryPlugins>,
+) -> Arc<dyn CompileRequests> {
+    let (http_filters, retry_plugins) = (Arc::clone(http_filters), Arc::clone(retry_plugins));
+    Arc::new(ClusterOptionsCompiler { http_filters, retry_plugins })
+}
+
 /// Envoy's words where something is subscribed to and nobody says who subscribes.
 const NODE_REQUIRED: &str = "node 'id' and 'cluster' are required. Set it either in 'node' config or via \
                              --service-node and --service-cluster options.";
 
 /// The tables of what is built.
 pub struct Extensions {
-    http_filters: Table<dyn AnyHttpFilterFactory>,
+    http_filters: Arc<Table<dyn AnyHttpFilterFactory>>,
     network_filters: Table<dyn AnyNetworkFilterFactory>,
     listener_filters: Table<dyn AnyListenerFilterFactory>,
     access_logs: Table<dyn AnyAccessLogFactory>,
-    retry_plugins: RetryPlugins,
+    retry_plugins: Arc<RetryPlugins>,
     tracers: Table<dyn AnyTracerFactory>,
     log_files: Arc<LogFiles>,
     dns_caches: DnsCaches,
@@ -456,14 +468,14 @@ impl Extensions {
         let log_files = Arc::new(LogFiles::new(registry, workers, flush));
         let dns_caches = DnsCaches::default();
         Ok(Self {
-            http_filters: nuncio_extensions::http_filters(
+            http_filters: Arc::new(nuncio_extensions::http_filters(
                 &dns_caches,
                 own_address(options.local_address_ip_version),
-            )?,
+            )?),
             network_filters: nuncio_extensions::network_filters()?,
             listener_filters: nuncio_extensions::listener_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,
-            retry_plugins: nuncio_extensions::retry_plugins()?,
+            retry_plugins: Arc::new(nuncio_extensions::retry_plugins()?),
             tracers: nuncio_extensions::tracers(&crate::cli::version())?,
             log_files,
             dns_caches,

@@ -15,6 +15,7 @@ mod line;
 pub mod manager;
 pub mod outlier;
 pub mod pool;
+pub mod requests;
 pub mod stats;
 
 #[cfg(test)]

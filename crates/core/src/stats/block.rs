@@ -221,30 +221,41 @@ impl Bins {
 
 /// Counts of response codes: `PREFIX_NNN` and `PREFIX_Nxx`, created with the first response of a class.
 #[derive(Debug, Default)]
-pub struct ResponseCodes(OnceLock<Box<Classes>>);
+pub struct ResponseCodes(OnceLock<Box<Counts>>);
 
-/// The codes of each class, from 1xx.
-type Classes = [OnceLock<Box<[AtomicU64; 100]>>; 5];
+#[derive(Debug, Default)]
+struct Counts {
+    /// The codes of each class, from 1xx.
+    classes: [OnceLock<Box<[AtomicU64; 100]>>; 5],
+    /// Responses that only the sum counts.
+    unnamed: AtomicU64,
+}
 
 impl ResponseCodes {
     /// Counts a response; codes outside 100..600 are not counted.
     #[inline]
     pub fn inc(&self, code: u16) {
         let class = usize::from(code / 100).wrapping_sub(1);
-        let Some(codes) = self.0.get_or_init(Box::default).get(class) else { return };
+        let Some(codes) = self.0.get_or_init(Box::default).classes.get(class) else { return };
         let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
         if let Some(n) = codes.get(usize::from(code % 100)) {
             bump(n);
         }
     }
 
+    /// Counts a response in the sum alone.
+    pub fn inc_unnamed(&self) {
+        bump(&self.0.get_or_init(Box::default).unnamed);
+    }
+
     /// Adds what another one has counted.
     pub(super) fn merge(&self, other: &Self) {
         other.visit(&mut |code, n| {
-            let Some(codes) = self.0.get_or_init(Box::default).get(usize::from(code / 100).wrapping_sub(1))
-            else {
-                return;
-            };
+            let counts = self.0.get_or_init(Box::default);
+            if code == 0 {
+                counts.unnamed.store(counts.unnamed.load(Relaxed).wrapping_add(n), Relaxed);
+            }
+            let Some(codes) = counts.classes.get(usize::from(code / 100).wrapping_sub(1)) else { return };
             let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
             if let Some(own) = codes.get(usize::from(code % 100)) {
                 own.store(own.load(Relaxed).wrapping_add(n), Relaxed);
@@ -252,9 +263,14 @@ impl ResponseCodes {
         });
     }
 
-    /// Calls `visit` with each code that occurred and its count.
+    /// Calls `visit` with each code that occurred and its count; code 0 stands for those that only the sum counts.
     pub fn visit(&self, visit: &mut dyn FnMut(u16, u64)) {
-        for (class, codes) in (1..).zip(self.0.get().into_iter().flat_map(|c| c.iter())) {
+        let Some(counts) = self.0.get() else { return };
+        let unnamed = counts.unnamed.load(Relaxed);
+        if unnamed != 0 {
+            visit(0, unnamed);
+        }
+        for (class, codes) in (1..).zip(&counts.classes) {
             for (rest, n) in (0..).zip(codes.get().into_iter().flat_map(|c| c.iter())) {
                 let n = n.load(Relaxed);
                 if n != 0 {

@@ -101,6 +101,16 @@ impl LiveChain {
         if self.entries.is_empty() { None } else { self.fill(route, limit) }
     }
 
+    /// An instance of each filter that the route does not switch off.
+    pub fn make_all(&self, route: &Arc<Route>) -> Vec<Box<dyn HttpFilter>> {
+        let route = Some(route);
+        let each = self.entries.iter().filter_map(|entry| {
+            let says = RouteSays { name: &entry.name, configs: entry.in_force(route)?, route };
+            Rc::clone(&entry.filter).make(says)
+        });
+        each.collect()
+    }
+
     fn fill(&self, route: Option<&Arc<Route>>, limit: usize) -> Option<Box<Chain>> {
         let mut chain =
             self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(Chain::new(Rc::clone(&self.spare))));

@@ -1,8 +1,8 @@
 //! How a configuration message becomes a filter.
 
 use super::HttpFilterConfig;
-use crate::router::RouterConfig;
 use nuncio_core::config::CompileContext;
+use nuncio_proto::pb::envoy::extensions::filters::http::router::v3::Router;
 use prost::{Message, Name};
 use prost_types::Any;
 use std::any;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 pub enum Compiled {
     /// A filter that passes on what it does not answer.
     Filter(Arc<dyn HttpFilterConfig>),
-    /// The terminal filter.
-    Router(Arc<RouterConfig>),
+    /// The terminal filter, whose message the connection manager compiles.
+    Router(Box<Router>),
 }
 
 /// Compiles one filter's messages. `None`: refused, and the reason is recorded in the context.

@@ -160,6 +160,11 @@ pub trait HttpFilter {
 pub trait HttpFilterConfig: Send + Sync {
     /// One worker's live form. `stat_prefix` is the connection manager's, `http.PREFIX.`.
     fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter>;
+
+    /// Whether it may stand on the upstream's side, where filters see the heads of each attempt and may not wait.
+    fn is_upstream_too(&self) -> bool {
+        false
+    }
 }
 
 /// One worker's live filter: what its streams' instances share.

@@ -11,6 +11,7 @@ use super::upgrade::{UpgradeConfig, Upgrades};
 use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
 use crate::route::{CompilePerRoute, RouteOptions, RouteTable, Routes};
+use crate::router::RouterConfig;
 use crate::tracing::TracingConfig;
 use crate::world::CompileEnv;
 use nuncio_codec::h1::{DecoderLimits, HeaderCase, IgnoredUpgrades, ServerOptions, UnderscoreAction};
@@ -626,7 +627,10 @@ fn compile_chain(
                 ));
                 good = false;
             }
-            Some(Compiled::Router(router)) => chain.router = Some(router),
+            Some(Compiled::Router(router)) => match RouterConfig::compile(*router, &typed_cx, env) {
+                Some(router) => chain.router = Some(Arc::new(router)),
+                None => good = false,
+            },
             Some(Compiled::Filter(_)) if i == last => {
                 filter_cx.error(format!(
                     "Error: non-terminal filter named {name} of type {type_name} is the last filter in a http \

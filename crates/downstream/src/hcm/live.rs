@@ -76,6 +76,8 @@ pub struct Hcm {
     pub draining: Rc<Draining>,
     /// Its filters: its own chain, then those of upgrades.
     chains: Box<[LiveChain]>,
+    /// Their routers' filters of the upstream's side.
+    upstream_chains: Box<[(Arc<ChainConfig>, LiveChain)]>,
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
     pub(crate) tracing_stats: Option<Scope<TracingStats>>,
@@ -158,9 +160,12 @@ impl Hcm {
         responder: Option<Rc<dyn Responder>>,
     ) -> Rc<Self> {
         let registry = &world.stats;
-        let chains = iter::once(&config.chain).chain(config.upgrades.chains());
+        let chains = || iter::once(&config.chain).chain(config.upgrades.chains());
+        let upstream = chains().filter_map(|chain| chain.router.as_ref()?.upstream_filters.as_ref());
+        let start = |chain: &Arc<ChainConfig>| (Arc::clone(chain), chain.start(world, &config.stat_prefix));
         Rc::new(Self {
-            chains: chains.map(|chain| chain.start(world, &config.stat_prefix)).collect(),
+            upstream_chains: upstream.map(start).collect(),
+            chains: chains().map(|chain| chain.start(world, &config.stat_prefix)).collect(),
             stats: registry.scope(&config.stat_prefix),
             router_stats,
             routing: RefCell::new(Routing::new(&config.routes, registry)),
@@ -196,6 +201,11 @@ impl Hcm {
     /// A chain by its number.
     pub(super) fn chain(&self, id: usize) -> Option<&LiveChain> {
         self.chains.get(id)
+    }
+
+    /// A router's filters of the upstream's side.
+    pub(crate) fn upstream_chain(&self, of: &Arc<ChainConfig>) -> Option<&LiveChain> {
+        self.upstream_chains.iter().find(|(config, _)| Arc::ptr_eq(config, of)).map(|(_, live)| live)
     }
 
     /// The filters of one stream through `chain`; `route` is the one taken.

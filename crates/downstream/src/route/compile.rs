@@ -154,7 +154,7 @@ impl RouteTable {
             mirrors: None,
             plugins: plugins.unwrap_or_default(),
         };
-        let mirrors = action::mirrors(request_mirror_policies, cx, &scope);
+        let mirrors = action::mirrors(request_mirror_policies, cx, &|name| scope.lacks(name));
         let scope = Scope { mirrors: mirrors.clone().flatten(), ..scope };
         let hosts = all((0..)
             .zip(virtual_hosts)
@@ -228,7 +228,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     let rate_limits = RateLimits::compile(rate_limits, cx, "rate_limits");
     let virtual_clusters = VirtualClusters::compile(virtual_clusters, &name, cx, &scope.stat_prefixes);
     let clusters_good = virtual_clusters.is_some();
-    let mirrors = action::mirrors(request_mirror_policies, cx, scope);
+    let mirrors = action::mirrors(request_mirror_policies, cx, &|name| scope.lacks(name));
     let level = level::Parts {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,

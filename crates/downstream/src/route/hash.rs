@@ -47,7 +47,7 @@ struct HashCookie {
 
 impl HashPolicies {
     /// Compiles the list.
-    pub(super) fn compile(list: Vec<pb::HashPolicy>, cx: &CompileContext<'_>) -> Option<Self> {
+    pub(crate) fn compile(list: Vec<pb::HashPolicy>, cx: &CompileContext<'_>) -> Option<Self> {
         let policies = list.into_iter().enumerate().map(|(i, message)| {
             let cx = cx.item("hash_policy", i);
             let pb::HashPolicy { terminal, policy_specifier } = message;

@@ -8,6 +8,7 @@ use super::redirect;
 use super::rehearse;
 use super::retry::{Decision, RetryWorld};
 use super::timeouts;
+use super::upstream_log::AttemptLog;
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
@@ -81,6 +82,11 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 Some(failure) => Turn::failed(failure),
                 None => Turn::Going,
             },
+            Pumped::Alarm(Alarm::Log(at)) => {
+                let now = stream.now();
+                flight.log(at).into_iter().for_each(|log| log.tick(now));
+                Turn::Going
+            }
             Pumped::Alarm(Alarm::StreamDuration(at)) => Turn::failed(timeouts::stream_duration(flight, at)),
             Pumped::Alarm(Alarm::PerTryIdle(at)) => Turn::failed(timeouts::per_try_idle(stream, flight, at)),
             Pumped::Timeout(Timeout::Route) => return timeouts::route(stream, flight).await,
@@ -223,6 +229,11 @@ impl Failure {
     }
 }
 
+/// What a log says of an attempt that was reset.
+fn flag_of(reason: ResetReason) -> Option<ResponseFlag> {
+    LocalReply::upstream_reset(reason, None, false).flag
+}
+
 /// The first attempt.
 fn attempt<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Turn {
     let host = match override_host::choose(&stream.info, &flight.cluster) {
@@ -291,6 +302,11 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         flight.timeouts.stream = host.config().http.max_stream_duration;
     }
     rewrite_host_automatically(stream, flight, &host);
+    if let Some(filters) = &mut flight.filters
+        && let Some(reply) = filters.request(stream)
+    {
+        return Turn::reply(reply);
+    }
     if let Some(script) = stream.down.script().cloned() {
         rehearse::tell(&script, stream, flight, &host);
         return Turn::Rehearsed;
@@ -301,6 +317,10 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
             let cluster = flight.cluster.info();
             AttemptSpan::begin(stream, cluster, &host, flight.config.start_child_span)
         }
+    };
+    let mut log = match &flight.config.upstream_log {
+        None => None,
+        Some(to) => Some(AttemptLog::begin(to, stream, flight.cluster.info())),
     };
     let now = stream.now();
     stream.info.timings.upstream_pool_begin = Some(now);
@@ -327,12 +347,13 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
                 span.broke(error.reason());
                 span.end(stream);
             }
+            log.iter_mut().for_each(|log| log.failed(flag_of(error.reason())));
             let at = flight.attempts.len();
             flight.failed_host = Some(host);
             return Turn::failed(Failure::pool((!error.names_host()).then_some(at), error));
         }
     };
-    flight.attempts.push(Attempt::new(host, step, now, span));
+    flight.attempts.push(Attempt::new(host, step, now, (span, log)));
     if ready {
         let at = flight.attempts.len() - 1;
         return connected(stream, flight, at);
@@ -356,6 +377,9 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
         let protocol = up.connection().protocol;
         attempt.span.iter_mut().for_each(|span| span.connected(protocol));
         tracing::inject(stream, attempt.span.as_deref());
+    }
+    if let Some(log) = &mut attempt.log {
+        log.connected(up.connection(), &stream.heads.request);
     }
     stream.begin_upstream();
     stream.count_apart(|apart| apart.upstream_rq_total.inc());
@@ -386,6 +410,14 @@ fn rewrite_host_automatically<D>(stream: &mut Stream<D>, flight: &Flight<'_>, ho
 
 /// A response's head came: another try, or stats, headers, filters, and on to the client.
 fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize, end_stream: bool) -> Turn {
+    if let Some(log) = flight.log(at) {
+        log.answered(&stream.heads.response);
+    }
+    if let Some(filters) = &mut flight.filters
+        && let Some(reply) = filters.response(stream, end_stream)
+    {
+        return Turn::reply(reply);
+    }
     flight.charge(at).report_response(stream);
     if let Some(span) = flight.span(at) {
         span.answered(stream.heads.response.status, stream.now());
@@ -612,6 +644,9 @@ async fn failed<D: Downstream>(
         }
     }
     let timed_out = matches!(kind, FailureKind::Timeout(_));
+    if let Some(log) = at.and_then(|at| flight.log(at)) {
+        log.failed(if timed_out { Some(ResponseFlag::UpstreamRequestTimeout) } else { flag_of(reason) });
+    }
     if timed_out {
         flight.charge_failed(at).report(Outcome::TimedOut(flight.timeouts.status()));
     } else if reason != ResetReason::Overflow {

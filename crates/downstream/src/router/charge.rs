@@ -94,7 +94,11 @@ impl Charge<'_> {
     pub(super) fn retried<D: Downstream>(self, stream: &Stream<D>, status: u16) {
         self.host_error();
         if self.counts(stream) {
-            self.cluster.stats().retry_upstream_rq.inc(status);
+            let codes = &self.cluster.stats().retry_upstream_rq;
+            match self.names_codes(stream) {
+                true => codes.inc(status),
+                false => codes.inc_unnamed(),
+            }
         }
     }
 
@@ -117,7 +121,10 @@ impl Charge<'_> {
             return;
         }
         let stats = self.cluster.stats();
-        stats.upstream_rq.inc(status);
+        match self.names_codes(stream) {
+            true => stats.upstream_rq.inc(status),
+            false => stats.upstream_rq.inc_unnamed(),
+        }
         stream.count_apart(|apart| apart.upstream_rq.inc(status));
         if canary {
             stats.canary_upstream_rq.inc(status);
@@ -169,6 +176,11 @@ impl Charge<'_> {
             true => stats.internal_upstream_rq_time.record(took),
             false => stats.external_upstream_rq_time.record(took),
         }
+    }
+
+    /// Codes have counters of their own, unless it is gRPC and the router says no.
+    fn names_codes<D: Downstream>(self, stream: &Stream<D>) -> bool {
+        !(self.config.suppress_grpc_codes && is_grpc(&stream.heads.request.headers))
     }
 
     /// Codes and times are counted unless `dynamic_stats` is off; health checks never are.

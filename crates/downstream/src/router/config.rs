@@ -1,12 +1,16 @@
 //! The router's own configuration.
 
 use super::retry::RetryOn;
+use super::upstream_filters;
+use super::upstream_log::UpstreamLog;
+use crate::filter::ChainConfig;
+use crate::world::CompileEnv;
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::CompileContext;
 use nuncio_proto::pb::envoy::extensions::filters::http::router::v3::Router;
+use std::sync::Arc;
 
 /// A compiled `envoy.extensions.filters.http.router.v3.Router`.
-#[derive(Clone, Debug)]
 pub struct RouterConfig {
     /// The router neither adds nor honours `x-envoy-` headers.
     pub suppress_envoy_headers: bool,
@@ -16,31 +20,47 @@ pub struct RouterConfig {
     pub respect_expected_rq_timeout: bool,
     /// Each attempt has a span of its own (`start_child_span`).
     pub start_child_span: bool,
+    /// Of gRPC requests, the cluster counts no codes by name (`suppress_grpc_request_failure_code_stats`).
+    pub suppress_grpc_codes: bool,
+    /// `upstream_log`; none where it is empty.
+    pub upstream_log: Option<Arc<UpstreamLog>>,
+    /// `upstream_http_filters`, where there are any but the codec.
+    pub upstream_filters: Option<Arc<ChainConfig>>,
     /// Steering headers whose malformed values are refused.
     pub strict_check_headers: Box<[Known]>,
 }
 
 impl RouterConfig {
     /// Compiles the message.
-    pub fn compile(message: Router, _cx: &CompileContext<'_>) -> Self {
+    pub fn compile(message: Router, cx: &CompileContext<'_>, env: &CompileEnv<'_>) -> Option<Self> {
         let Router {
             suppress_envoy_headers,
             dynamic_stats,
             respect_expected_rq_timeout,
             strict_check_headers,
             start_child_span,
+            suppress_grpc_request_failure_code_stats,
+            upstream_log,
+            upstream_log_options,
+            upstream_http_filters,
         } = message;
-        Self {
+        let log = UpstreamLog::compile(&upstream_log, upstream_log_options, cx, env.access_logs);
+        let filters =
+            upstream_filters::compile(upstream_http_filters, cx, "upstream_http_filters", env.http_filters);
+        Some(Self {
             suppress_envoy_headers,
             dynamic_stats: dynamic_stats.unwrap_or(true),
             respect_expected_rq_timeout,
             start_child_span,
+            suppress_grpc_codes: suppress_grpc_request_failure_code_stats,
+            upstream_log: log?.map(Arc::new),
+            upstream_filters: filters?.map(Arc::new),
             // The constraints name the five that are possible.
             strict_check_headers: strict_check_headers
                 .iter()
                 .map(|name| Known::find(name.as_bytes()))
                 .collect(),
-        }
+        })
     }
 
     /// The first header of `headers` that `strict_check_headers` names and that is malformed.

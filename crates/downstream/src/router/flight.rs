@@ -6,6 +6,8 @@ use super::replay::{Progress, Replay};
 use super::retry::RetryState;
 use super::shadow::Shadows;
 use super::timeouts::Timeouts;
+use super::upstream_filters::UpstreamFilters;
+use super::upstream_log::AttemptLog;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, Route};
@@ -37,6 +39,8 @@ pub(super) struct Attempt {
     pub(super) backed_up: bool,
     /// Its span, where attempts have some.
     pub(super) span: Option<Box<AttemptSpan>>,
+    /// What `upstream_log` tells of it.
+    pub(super) log: Option<Box<AttemptLog>>,
 }
 
 /// How far an attempt is.
@@ -49,9 +53,12 @@ pub(super) enum Step {
     Live(Exchange),
 }
 
+/// What is told of an attempt when it is over.
+pub(super) type Records = (Option<Box<AttemptSpan>>, Option<Box<AttemptLog>>);
+
 impl Attempt {
     #[inline(always)]
-    pub(super) fn new(host: Rc<Host>, step: Step, now: Instant, span: Option<Box<AttemptSpan>>) -> Self {
+    pub(super) fn new(host: Rc<Host>, step: Step, now: Instant, (span, log): Records) -> Self {
         let progress = Progress::default();
         Self {
             host,
@@ -64,12 +71,18 @@ impl Attempt {
             hedged: false,
             backed_up: false,
             span,
+            log,
         }
     }
 
-    /// It is over: its span is, too.
+    /// It is over: its span is, too, and its log.
     #[inline]
-    fn end_span<D: Downstream>(&mut self, stream: &Stream<D>) {
+    fn close<D: Downstream>(&mut self, stream: &Stream<D>) {
+        if let Some(mut log) = self.log.take()
+            && let Step::Live(_) = self.step
+        {
+            log.sent(stream.info.bytes_received);
+        }
         if let Some(span) = self.span.take() {
             span.end(stream);
         }
@@ -106,6 +119,8 @@ pub(super) enum Alarm {
     PerTryIdle(usize),
     /// The cluster's `max_stream_duration` of this attempt.
     StreamDuration(usize),
+    /// The interval of this attempt's log.
+    Log(usize),
 }
 
 /// All that the router knows of one request while it serves it.
@@ -124,6 +139,8 @@ pub(super) struct Flight<'a> {
     pub(super) back_off: Option<(Instant, TimeoutRetry)>,
     /// What every pick of a host looks at.
     pub(super) pick: PickContext<'a>,
+    /// Of the upstream's side.
+    pub(super) filters: Option<Box<UpstreamFilters>>,
     /// Copies of the request that wait for its body.
     pub(super) shadows: Option<Box<Shadows>>,
     /// Cookies that the response gives the client, so that it is placed alike again.
@@ -142,7 +159,9 @@ pub(super) type TimeoutRetry = bool;
 impl Flight<'_> {
     /// Whether timers of its own may run: then the stream has to watch them.
     pub(super) fn is_timed(&self) -> bool {
-        self.back_off.is_some() || self.timeouts.times_attempts()
+        self.back_off.is_some()
+            || self.timeouts.times_attempts()
+            || self.config.upstream_log.as_ref().is_some_and(|log| log.is_periodic())
     }
 
     /// The nearest of its own deadlines. Attempts' times begin once the request is complete and they are on a
@@ -152,6 +171,8 @@ impl Flight<'_> {
         let Timeouts { per_try, per_try_idle, .. } = self.timeouts;
         let mut next = self.back_off.map(|(at, _)| at);
         for attempt in &mut self.attempts {
+            let log = attempt.log.as_ref().and_then(|log| log.next);
+            next = next.into_iter().chain(log).min();
             if matches!(attempt.step, Step::Waiting(_)) {
                 continue;
             }
@@ -175,7 +196,8 @@ impl Flight<'_> {
             let per_try = due(attempt.answer_by).map(|at| (at, Alarm::PerTry(i)));
             let over = due(attempt.over_by).map(|at| (at, Alarm::StreamDuration(i)));
             let idle = due(idle).map(|at| (at, Alarm::PerTryIdle(i)));
-            per_try.into_iter().chain(idle).chain(over)
+            let log = due(attempt.log.as_ref().and_then(|log| log.next)).map(|at| (at, Alarm::Log(i)));
+            per_try.into_iter().chain(idle).chain(over).chain(log)
         });
         back_off.into_iter().chain(tries).min_by_key(|(at, _)| *at).map(|(_, alarm)| alarm)
     }
@@ -184,7 +206,7 @@ impl Flight<'_> {
     pub(super) fn settle_on<D: Downstream>(&mut self, stream: &Stream<D>, at: usize) {
         if self.attempts.len() > 1 {
             self.attempts.swap(0, at);
-            self.attempts.drain(1..).for_each(|mut other| other.end_span(stream));
+            self.attempts.drain(1..).for_each(|mut other| other.close(stream));
         }
         if let Some(attempt) = self.attempts.first_mut() {
             (attempt.timed, attempt.answer_by) = (true, None);
@@ -234,6 +256,12 @@ impl Flight<'_> {
         self.charge_host(None)
     }
 
+    /// The log of an attempt, where it has one.
+    #[inline]
+    pub(super) fn log(&mut self, at: usize) -> Option<&mut AttemptLog> {
+        self.attempts.get_mut(at)?.log.as_deref_mut()
+    }
+
     /// The span of an attempt, where it has one.
     #[inline]
     pub(super) fn span(&mut self, at: usize) -> Option<&mut AttemptSpan> {
@@ -243,14 +271,14 @@ impl Flight<'_> {
     /// Ends an attempt: its connection is given back or closed.
     pub(super) fn end<D: Downstream>(&mut self, stream: &Stream<D>, at: usize) {
         if at < self.attempts.len() {
-            self.attempts.remove(at).end_span(stream);
+            self.attempts.remove(at).close(stream);
         }
     }
 
     /// Ends all attempts.
     #[inline]
     pub(super) fn end_all<D: Downstream>(&mut self, stream: &Stream<D>) {
-        self.attempts.iter_mut().for_each(|attempt| attempt.end_span(stream));
+        self.attempts.iter_mut().for_each(|attempt| attempt.close(stream));
         self.attempts.clear();
     }
 }

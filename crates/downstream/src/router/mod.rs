@@ -2,6 +2,7 @@
 
 mod attempt;
 mod charge;
+mod cluster_options;
 mod config;
 mod flight;
 mod override_host;
@@ -12,10 +13,14 @@ mod replay;
 pub mod retry;
 mod shadow;
 mod timeouts;
+mod upstream_filters;
+mod upstream_log;
 
+pub use cluster_options::ClusterOptionsCompiler;
 pub use config::RouterConfig;
 pub use override_host::{OVERRIDE_HOST, OverrideHost};
 
+use crate::hcm::Hcm;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{LocalReply, ReplyBody};
 use crate::hcm::stream::{End, Stream, header_context};
@@ -38,6 +43,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use timeouts::Timeouts;
+use upstream_filters::UpstreamFilters;
 
 /// Serves a stream that came through all filters, by the action of its route.
 pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig) -> End {
@@ -139,10 +145,11 @@ async fn to_cluster<D: Downstream>(
     let (timeouts, retry) = prepare_request(stream, config, route, action, &cluster);
     stream.info.upstream.attempts = 0;
     let mut cookies = Vec::new();
-    let hash = if action.hash.is_empty() {
+    let policies = cluster_options::hash(action, &cluster);
+    let hash = if policies.is_empty() {
         None
     } else {
-        action.hash.hash(&stream.heads.request, &stream.info, Some(&mut cookies))
+        policies.hash(&stream.heads.request, &stream.info, Some(&mut cookies))
     };
     stream.deadlines.response = timeouts.global;
     if stream.request_complete {
@@ -163,10 +170,11 @@ async fn to_cluster<D: Downstream>(
         replay: action.body_limit.unwrap_or(hcm.config.buffer_limit),
     };
     let keep = retry.as_ref().is_some_and(|r| r.enabled()) || action.redirects.is_some();
-    let shadows = if action.mirrors.is_empty() || stream.down.script().is_some() {
+    let mirrors = cluster_options::mirrors(action, &cluster);
+    let shadows = if mirrors.is_empty() || stream.down.script().is_some() {
         None
     } else {
-        Shadows::new(stream, &action.mirrors, limits.replay, timeouts.global)
+        Shadows::new(stream, mirrors, limits.replay, timeouts.global)
     };
     // Other clusters have no use for it.
     let criteria = if cluster.picks_by_metadata() { criteria(&stream.info, action) } else { None };
@@ -176,7 +184,9 @@ async fn to_cluster<D: Downstream>(
         None => None,
         Some(arrival) => arrival.await.err(),
     };
+    let filters = upstream_filters_of(&hcm, config, &cluster, route);
     let mut flight = Flight {
+        filters,
         shadows,
         config,
         route,
@@ -201,6 +211,24 @@ async fn to_cluster<D: Downstream>(
         held_back: false,
     };
     attempt::run(stream, &mut flight).await
+}
+
+/// The filters of the upstream's side: the cluster's own, or the router's.
+#[inline]
+fn upstream_filters_of(
+    hcm: &Hcm,
+    config: &RouterConfig,
+    cluster: &Cluster,
+    route: &Arc<Route>,
+) -> Option<Box<UpstreamFilters>> {
+    let filters = match cluster_options::filters(cluster) {
+        Some(chain) => {
+            let prefix = format!("cluster.{}.", cluster.name());
+            cluster.keep(|| chain.start(&hcm.world, &prefix))?.make_all(route)
+        }
+        None => hcm.upstream_chain(config.upstream_filters.as_ref()?)?.make_all(route),
+    };
+    UpstreamFilters::new(filters).map(Box::new)
 }
 
 /// The header without which no request can be made of the head, where a filter took it away.
@@ -266,8 +294,9 @@ fn prepare_request<D: Downstream>(
     let head = &mut heads.request;
     let steered = head.headers.contains_any(STEERING);
     let timeouts = Timeouts::new(config, action, cluster, head, steered);
-    let retry = if steered || action.retry.is_some() {
-        RetryState::new(action.retry.as_ref(), &head.headers, &hcm.world.runtime)
+    let policy = cluster_options::retry(action, cluster);
+    let retry = if steered || policy.is_some() {
+        RetryState::new(policy, &head.headers, &hcm.world.runtime)
     } else {
         None
     };

@@ -372,6 +372,9 @@ fn deliver<D: Downstream>(
             None
         }
         UpstreamEvent::Data { end_stream } => {
+            if let Some(log) = &mut attempt.log {
+                log.received(up.data().len());
+            }
             stream.send_body(cx, up.data(), end_stream);
             end_stream.then_some(Pumped::Complete)
         }

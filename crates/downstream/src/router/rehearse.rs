@@ -1,5 +1,6 @@
 //! A request that is explained and not sent: what the router knows when the host is picked.
 
+use super::cluster_options;
 use super::flight::Flight;
 use crate::explain::{Fact, Script};
 use crate::hcm::exchange::Downstream;
@@ -175,8 +176,10 @@ fn timeouts<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact>
 fn retries<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> {
     let Flight { route, action, cluster, retry, .. } = flight;
     let Some(retry) = retry.as_deref().filter(|retry| retry.enabled()) else {
-        let why = match &action.retry {
-            None => "none: neither route nor virtual host has a retry_policy, and no header asks for one",
+        let why = match cluster_options::retry(action, cluster) {
+            None => {
+                "none: neither cluster nor route nor virtual host has a retry_policy, and no header asks for one"
+            }
             Some(_) => "none: no condition of the retry_policy is in force for this request",
         };
         return vec![Fact::new("retries", why, route.place)];

@@ -50,6 +50,7 @@ impl Timeouts {
         head: &RequestHead,
         steered: bool,
     ) -> Self {
+        // A cluster's own policy times no attempts.
         let retry = action.retry.as_deref();
         let grpc = action.grpc_timeout.filter(|_| is_grpc(&head.headers));
         let mut all = Self {
@@ -170,6 +171,9 @@ pub(super) fn per_try<D: Downstream>(
     flight: &mut Flight<'_>,
     at: usize,
 ) -> Option<Failure> {
+    if let Some(log) = flight.log(at) {
+        log.failed(Some(ResponseFlag::UpstreamRequestTimeout));
+    }
     if flight.timeouts.hedge {
         hedge(stream, flight, at);
         return None;

@@ -28,6 +28,11 @@ pub(super) trait Framed: Sized + 'static {
     /// Instances may see requests that are only explained.
     const REHEARSES: bool = true;
 
+    /// Whether it looks at heads alone, and so may stand on the upstream's side.
+    fn sees_heads_alone(_: &Self::Settings) -> bool {
+        false
+    }
+
     /// Below what it counts; `hcm` is the connection manager's prefix, `http.PREFIX.`.
     fn stat_prefix(settings: &Self::Settings, hcm: &str) -> String;
 
@@ -125,6 +130,10 @@ impl<F: Framed> Live<F> {
 }
 
 impl<F: Framed> HttpFilterConfig for Config<F> {
+    fn is_upstream_too(&self) -> bool {
+        F::sees_heads_alone(&self.settings)
+    }
+
     fn start(self: Arc<Self>, world: &Rc<World>, hcm: &str) -> Rc<dyn LiveHttpFilter> {
         let stats = world.stats.scope(&F::stat_prefix(&self.settings, hcm));
         let settings = Arc::clone(&self.settings);

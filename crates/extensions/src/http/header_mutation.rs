@@ -76,6 +76,12 @@ impl Mutations {
     }
 }
 
+impl Mutations {
+    fn changes_trailers(&self) -> bool {
+        !(self.request_trailers.is_empty() && self.response_trailers.is_empty())
+    }
+}
+
 /// One stream's filter.
 struct MutationFilter {
     live: Rc<Live<Self>>,
@@ -89,6 +95,10 @@ impl Framed for MutationFilter {
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         format!("{hcm}header_mutation.")
+    }
+
+    fn sees_heads_alone(settings: &Settings) -> bool {
+        !settings.mutations.changes_trailers()
     }
 
     fn settings(live: &Live<Self>, _: RouteSays<'_>) -> Option<Arc<Settings>> {
@@ -111,7 +121,7 @@ impl Framed for MutationFilter {
 
 impl HttpFilter for MutationFilter {
     fn sees_bodies(&self) -> bool {
-        self.levels.iter().any(|m| !(m.request_trailers.is_empty() && m.response_trailers.is_empty()))
+        self.levels.iter().any(|level| level.changes_trailers())
     }
 
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {

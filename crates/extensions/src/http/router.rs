@@ -2,18 +2,16 @@
 
 use nuncio_core::config::CompileContext;
 use nuncio_downstream::filter::{Compiled, HttpFilterFactory};
-use nuncio_downstream::router::RouterConfig;
 use nuncio_proto::pb::envoy::extensions::filters::http::router::v3::Router;
-use std::sync::Arc;
 
-/// Compiles the router's message.
+/// Hands the router's message on.
 pub struct RouterFactory;
 
 impl HttpFilterFactory for RouterFactory {
     type Config = Router;
     type PerRoute = Router;
 
-    fn compile(&self, config: Router, cx: &CompileContext<'_>) -> Option<Compiled> {
-        Some(Compiled::Router(Arc::new(RouterConfig::compile(config, cx))))
+    fn compile(&self, config: Router, _: &CompileContext<'_>) -> Option<Compiled> {
+        Some(Compiled::Router(Box::new(config)))
     }
 }

@@ -8,6 +8,7 @@ use crate::health::HealthCheckConfig;
 use crate::host::HostSpec;
 use crate::lb::LbConfig;
 use crate::outlier::OutlierConfig;
+use crate::requests::RequestOptions;
 use crate::transport::{AutoServerName, Told, TransportMatch, UpstreamTransport};
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_codec::h2;
@@ -281,6 +282,8 @@ pub struct HttpUpstream {
     pub send_fully_qualified_url: bool,
     /// `upstream_http_protocol_options`
     pub auto_server_name: Option<Box<AutoServerName>>,
+    /// What it says of requests.
+    pub requests: Option<RequestOptions>,
 }
 
 /// What is spoken to a cluster's hosts.
@@ -316,6 +319,7 @@ impl Default for HttpUpstream {
             h1: ClientOptions::default(),
             send_fully_qualified_url: false,
             auto_server_name: None,
+            requests: None,
         }
     }
 }

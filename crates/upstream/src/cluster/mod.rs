@@ -45,6 +45,7 @@ use nuncio_core::stream_info::ClusterInfo;
 use nuncio_net::tls::{Side, SslStats};
 use nuncio_net::worker::Worker;
 use on_demand::WorkerHosts;
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -157,6 +158,7 @@ pub struct Cluster {
     tables: Option<TableStats>,
     provided: Option<Provided>,
     ahead: Option<Box<Ahead>>,
+    kept: OnceCell<Rc<dyn Any>>,
 }
 
 /// How a cluster picks hosts that its balancer does not (`CLUSTER_PROVIDED`).
@@ -253,7 +255,16 @@ impl Cluster {
         let members = Cell::new(hosts.borrow().hosts().count() as u64);
         let info = Rc::new(ClusterInfo { name, observability_name, metadata: metadata.clone(), members });
         let ahead = Ahead::new(core.config());
-        Rc::new(Self { core, info, hosts, own: RefCell::default(), tables, provided, ahead })
+        Rc::new(Self {
+            core,
+            info,
+            hosts,
+            own: RefCell::default(),
+            tables,
+            provided,
+            ahead,
+            kept: OnceCell::new(),
+        })
     }
 
     /// Takes over hosts as the main thread published them, without those that are `gone`. Hosts that stay keep their
@@ -353,6 +364,12 @@ impl Cluster {
     /// Its configuration.
     pub fn config(&self) -> &ClusterConfig {
         self.core.config()
+    }
+
+    /// What whoever sends it requests keeps with it on this worker, made with its first use. There is one type of it.
+    pub fn keep<T: Any>(&self, make: impl FnOnce() -> T) -> Option<Rc<T>> {
+        let kept = self.kept.get_or_init(|| Rc::new(make()));
+        Rc::clone(kept).downcast().ok()
     }
 
     /// What is exact across workers.

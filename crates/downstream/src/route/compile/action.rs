@@ -69,7 +69,7 @@ impl ForwardingDefaults {
 pub(super) fn mirrors(
     list: Vec<pb::route_action::RequestMirrorPolicy>,
     cx: &CompileContext<'_>,
-    scope: &Scope<'_>,
+    lacks: &dyn Fn(&str) -> bool,
 ) -> Option<Option<Arc<[MirrorPolicy]>>> {
     let policies = all((0..).zip(list).map(|(i, message)| {
         let cx = cx.item("request_mirror_policies", i);
@@ -84,7 +84,7 @@ pub(super) fn mirrors(
         } = message;
         let headers = OrderedMutations::compile(&request_headers_mutations, &cx, "request_headers_mutations");
         let cluster = match (cluster.is_empty(), cluster_header.is_empty()) {
-            (false, true) if scope.lacks(&cluster) => {
+            (false, true) if lacks(&cluster) => {
                 cx.field("cluster").error(format!("route: unknown shadow cluster '{cluster}'"));
                 return None;
             }
@@ -113,6 +113,19 @@ pub(super) fn mirrors(
         })
     }))?;
     Some((!policies.is_empty()).then(|| policies.into()))
+}
+
+impl MirrorPolicy {
+    /// Compiles the list in `request_mirror_policies`; `Some(None)` where it is empty. `lacks`: a cluster has to be there
+    /// and is not.
+    #[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+    pub(crate) fn compile_list(
+        list: Vec<pb::route_action::RequestMirrorPolicy>,
+        cx: &CompileContext<'_>,
+        lacks: &dyn Fn(&str) -> bool,
+    ) -> Option<Option<Arc<[MirrorPolicy]>>> {
+        mirrors(list, cx, lacks)
+    }
 }
 
 /// What a `metadata_match` says of balancing.
@@ -200,7 +213,7 @@ fn cluster_action(
             .then(|| InternalRedirects::of_any(max_internal_redirects)),
     };
     let grpc_timeout = grpc_timeout(max_grpc_timeout.as_ref(), grpc_timeout_offset.as_ref(), cx);
-    let mirrors = mirrors(request_mirror_policies, cx, around.scope);
+    let mirrors = mirrors(request_mirror_policies, cx, &|name| around.scope.lacks(name));
     let hash = HashPolicies::compile(hash_policy, cx);
     let own = ForwardingDefaults::compile(
         retry_policy,

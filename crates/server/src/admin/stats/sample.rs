@@ -181,9 +181,12 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                 }
                 let (mut classes, mut all) = (BTreeMap::new(), 0_u64);
                 for (code, n) in codes {
-                    found(Suffix::Code(code), Sample::Counter(n, true));
-                    *classes.entry(code / 100).or_insert(0_u64) += n;
                     all = all.wrapping_add(n);
+                    // Code 0 stands for those that only the sum counts.
+                    if code != 0 {
+                        found(Suffix::Code(code), Sample::Counter(n, true));
+                        *classes.entry(code / 100).or_insert(0_u64) += n;
+                    }
                 }
                 for (class, n) in classes {
                     found(Suffix::Class(class), Sample::Counter(n, true));

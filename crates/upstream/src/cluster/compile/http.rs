@@ -2,6 +2,7 @@
 
 use crate::cluster::{HTTP_OPTIONS, HttpUpstream, UpstreamProtocol};
 use crate::http2;
+use crate::requests::{CompileRequests, RequestMessages};
 use crate::transport::AutoServerName;
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_core::header_key_format;
@@ -28,7 +29,11 @@ pub(super) struct Messages {
     pub(super) server_name: Option<UpstreamHttpProtocolOptions>,
 }
 
-pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<HttpUpstream> {
+pub(super) fn compile(
+    messages: Messages,
+    cx: &CompileContext<'_>,
+    requests: Option<&dyn CompileRequests>,
+) -> Option<HttpUpstream> {
     let Messages { common, http1, http2, protocol_selection, max_requests, typed, server_name } = messages;
     let mut http = HttpUpstream { max_requests, ..HttpUpstream::default() };
     http.auto_server_name = server_name.and_then(auto_server_name).map(Box::new);
@@ -47,7 +52,20 @@ pub(super) fn compile(messages: Messages, cx: &CompileContext<'_>) -> Option<Htt
             common_http_protocol_options,
             upstream_http_protocol_options,
             upstream_protocol_options,
+            http_filters,
+            request_mirror_policies,
+            hash_policy,
+            retry_policy,
         } = cx.unpack(&any)?;
+        let of_requests =
+            RequestMessages { retry_policy, hash_policy, request_mirror_policies, http_filters };
+        if !of_requests.is_empty() {
+            let Some(compiler) = requests else {
+                cx.unsupported("what a cluster says of requests is not built here");
+                return None;
+            };
+            http.requests = Some(compiler.compile(of_requests, &cx)?);
+        }
         http.auto_server_name = upstream_http_protocol_options.and_then(auto_server_name).map(Box::new);
         replaced = true;
         common_options(common_http_protocol_options, &mut http, &cx.field("common_http_protocol_options"));

@@ -17,6 +17,7 @@ use crate::event_log::EventLog;
 use crate::health;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
+use crate::requests::CompileRequests;
 use crate::transport::{TransportMatch, UpstreamTransport};
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_net::dns::OldMessages;
@@ -43,6 +44,8 @@ pub struct ClusterSurroundings {
     outlier_log: EventLog,
     /// How connections of clusters leave the machine that do not say so themselves.
     connect: Option<ConnectOptions>,
+    /// Who compiles what clusters say of requests; without one, that is refused.
+    pub requests: Option<Arc<dyn CompileRequests>>,
 }
 
 /// What the bootstrap's `cluster_manager` says of all clusters.
@@ -198,6 +201,7 @@ impl ClusterConfig {
                 server_name: upstream_http_protocol_options,
             },
             cx,
+            around.requests.as_deref(),
         );
         let stat_prefix = stat_prefix(&config);
         let owner = TlsOwner { manager: &around.tls, stat_prefix: &stat_prefix };
