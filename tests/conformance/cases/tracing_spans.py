@@ -768,3 +768,64 @@ async def otlp_collectors_that_do_not_answer(t):
         await asyncio.sleep(0.4)
         t.see('stats %d' % i, await t.stats('cluster.cc.upstream_rq_timeout', 'cluster.cc.upstream_rq_active', 'cluster.cc.upstream_rq_504', 'tracing.opentelemetry.spans_sent'))
         await t.stop()
+
+
+@case()
+async def counts_of_refused_requests(t):
+    await t.up()
+    await t.start(simple(t, opts='{tracing: {}, normalize_path: true}', routes='[{match: {path: /a}, route: {cluster: c1}}]'))
+    for raw in (b'GET /a%00b HTTP/1.1\r\nHost: a\r\n\r\n', b'GET / HTTP/1.1\r\n\r\n', b'x\r\n\r\n', b'GET /b HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n', b'GET /a HTTP/1.0\r\nHost: a\r\n\r\n'):
+        r = await t.req(raw=raw)
+        t.see('%s' % raw[:12], [r['status'], await t.stats(regex=r'http\.in\.tracing')])
+
+
+@case()
+async def custom_tags_of_odd_values(t):
+    u, c = await up_and_collector(t)
+    MD = lambda tag, path, more='', ns='ns': '{tag: %s, metadata: {kind: {route: {}}, metadata_key: {key: %s, path: [%s]}%s}}' % (tag, ns, ', '.join('{key: %s}' % p for p in path), more)
+    tags = '[%s]' % ', '.join([MD(k, [k]) for k in ('int', 'big', 'huge', 'part', 'small', 'neg', 'empty', 'nil')] + [
+        MD('nil_default', ['nil'], ', default_value: d'), MD('empty_default', ['empty'], ', default_value: d'), MD('obj', ['obj']), MD('beyond', ['obj', 'in', 'x'], ', default_value: d'), MD('other_ns', ['int'], ', default_value: d', 'none'),
+        '{tag: cluster, metadata: {kind: {cluster: {}}, metadata_key: {key: ns, path: [{key: x}]}, default_value: d}}', '{tag: env, environment: {name: HOME_NONE, default_value: ""}}', '{tag: twice, literal: {value: a}}', '{tag: twice, literal: {value: b}}', '{tag: "guid:x-request-id", literal: {value: mine}}'])
+    await t.start(traced(t, u, c, opts={'custom_tags': Y(tags)}, routes='[{match: {prefix: /}, route: {cluster: c1}, metadata: {filter_metadata: {ns: {int: 7, big: 1234567, huge: 123456789012, part: 0.1, small: 1.0e-7, neg: -2.5, empty: "", nil: null, obj: {in: {deep: [true, null, 1.5]}}}}}}]'))
+    await whole(t, 'r', c)
+
+
+ODD = {'hex_prefix': B3('0x1', '0x2'), 'plus': B3('+1', '+2'), 'minus': B3('-1', '1'), 'blank': B3('1 1', '2'), 'leading_zeros': B3('0' * 20 + '1', '1'), 'upper': B3('ABCDEF', 'FF'), 'seventeen': B3('1' * 17, '1'), 'empty_ids': B3('', ''), 'wide_odd': B3('0x' + '1' * 30, '1'), 'no_high': B3('0' * 16 + T64, S64)}
+
+
+@case('zipkin_b3_odd_numbers')
+async def _(t):
+    u, c = await up_and_collector(t)
+    await t.start(traced(t, u, c))
+    await chain(t, 'requests', c, u, ODD)
+
+
+@case()
+async def proxies_in_front_and_http2(t):
+    u, c = await up_and_collector(t)
+    await t.start(traced(t, u, c, opts='{spawn_upstream_span: true}', extra='{}'))
+    before = len(c.spans())
+    await t.h2req('/p', headers=[('x-forwarded-proto', 'https'), ('x-forwarded-for', '1.2.3.4')])
+    await c.got(before + 2)
+    t.see('h2', c.view(before, WHOLE))
+
+
+@case('time_runs_out_hedged')
+async def _(t):
+    async def slow(k):
+        m = await k.read_request()
+        if m['n'] == 1:
+            await asyncio.sleep(0.3)
+        k.send(resp(200, 'x'))
+        await k.fill()
+    u = await t.up('u1', conn=slow)
+    c = await Collector(t, *OWN).http()
+    await t.start(traced(t, u, c, opts='{spawn_upstream_span: true}', routes='[{match: {prefix: /}, route: {cluster: c1, hedge_policy: {hedge_on_per_try_timeout: true}, retry_policy: {retry_on: 5xx, num_retries: 1, per_try_timeout: 0.05s, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}}}}]'))
+    await whole(t, 'r', c, count=3)
+
+
+@case('retries_answer_without_a_body')
+async def _(t):
+    u, c = await up_and_collector(t, lambda m, n: resp(200 if n == 2 else 503, ''))
+    await t.start(traced(t, u, c, opts='{spawn_upstream_span: true}', routes='[{match: {prefix: /}, route: {cluster: c1, retry_policy: {retry_on: 5xx, num_retries: 2, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}}}}]'))
+    await whole(t, 'r', c, count=3)

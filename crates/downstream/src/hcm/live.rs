@@ -31,6 +31,9 @@ const KEEP: usize = 64;
 /// The same of slots for HTTP/2 streams, and of heads: a few connections have many streams at once.
 const KEEP_STREAMS: usize = 256;
 
+/// What only a connection manager that routes has: the router's stats, those of tracing, and who takes spans.
+type Observers = (Scope<RouterStats>, Option<Scope<TracingStats>>, Option<Rc<dyn Tracer>>);
+
 /// A slot for one HTTP/1 stream.
 type StreamSlot = BoxSlot<StreamStart<Box<H1Connection>>, StreamEnd<Box<H1Connection>>>;
 
@@ -124,28 +127,38 @@ impl NetworkFilter for Hcm {
 impl Hcm {
     /// A worker's live form of `config`.
     pub fn new(config: Arc<HcmConfig>, world: &Rc<World>, draining: Rc<Draining>) -> Rc<Self> {
+        let tracer = config.tracing.as_ref().and_then(|tracing| tracing.start(world));
+        Self::routing_to(config, world, draining, tracer)
+    }
+
+    fn routing_to(
+        config: Arc<HcmConfig>,
+        world: &Rc<World>,
+        draining: Rc<Draining>,
+        tracer: Option<Rc<dyn Tracer>>,
+    ) -> Rc<Self> {
         let registry = &world.stats;
         let router = registry.scope(&config.stat_prefix);
         let tracing = registry.scope(&format!("{}tracing.", config.stat_prefix));
-        Self::of(config, world, draining, (router, Some(tracing)), None)
+        Self::of(config, world, draining, (router, Some(tracing), tracer), None)
     }
 
     /// A connection manager that asks `responder` instead of routing. It has neither the router's stats nor
     /// those of tracing.
     pub fn answering(config: Arc<HcmConfig>, world: &Rc<World>, responder: Rc<dyn Responder>) -> Rc<Self> {
         let unseen = Registry::new().scope(&config.stat_prefix);
-        Self::of(config, world, Draining::new(false), (unseen, None), Some(responder))
+        Self::of(config, world, Draining::new(false), (unseen, None, None), Some(responder))
     }
 
-    /// As [`new`](Self::new), for requests that are explained: without the filters of these names, and those that do
-    /// not rehearse.
+    /// As [`new`](Self::new), for requests that are explained: without the filters of these names, those that do not
+    /// rehearse, and spans.
     pub(crate) fn new_without(
         config: Arc<HcmConfig>,
         world: &Rc<World>,
         draining: Rc<Draining>,
         names: &[Arc<str>],
     ) -> Rc<Self> {
-        let mut hcm = Self::new(config, world, draining);
+        let mut hcm = Self::routing_to(config, world, draining, None);
         if let Some(own) = Rc::get_mut(&mut hcm) {
             own.chains.iter_mut().for_each(|chain| chain.leave_out(names));
         }
@@ -156,7 +169,7 @@ impl Hcm {
         config: Arc<HcmConfig>,
         world: &Rc<World>,
         draining: Rc<Draining>,
-        (router_stats, tracing_stats): (Scope<RouterStats>, Option<Scope<TracingStats>>),
+        (router_stats, tracing_stats, tracer): Observers,
         responder: Option<Rc<dyn Responder>>,
     ) -> Rc<Self> {
         let registry = &world.stats;
@@ -172,7 +185,7 @@ impl Hcm {
             listener_stats: registry.scope(&format!("{}{}", config.listener_stat_prefix, config.stat_prefix)),
             codec_stats: registry.scope("http1."),
             world: Rc::clone(world),
-            tracer: config.tracing.as_ref().and_then(|tracing| tracing.start(world)),
+            tracer,
             config,
             draining,
             responder,

@@ -420,7 +420,7 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
     }
     flight.charge(at).report_response(stream);
     if let Some(span) = flight.span(at) {
-        span.answered(stream.heads.response.status, stream.now());
+        span.answered(stream.heads.response.status, end_stream, stream.now());
     }
     if stream.heads.response.headers.contains(Known::XEnvoyImmediateHealthCheckFail)
         && let Some(attempt) = flight.attempts.get(at)

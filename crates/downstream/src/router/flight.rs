@@ -12,6 +12,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, Route};
 use crate::tracing::upstream::AttemptSpan;
+use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::Unresolved;
 use nuncio_upstream::host::Host;
@@ -221,6 +222,7 @@ impl Flight<'_> {
         if let Some(attempt) = self.attempts.get_mut(at) {
             attempt.answer_by = None;
             attempt.hedged = true;
+            attempt.span.iter_mut().for_each(|span| span.timed_out(ResponseFlag::UpstreamRequestTimeout));
         }
     }
 

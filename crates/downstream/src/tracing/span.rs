@@ -22,8 +22,8 @@ pub(crate) fn finish<D: Downstream>(stream: &mut Stream<D>) {
         of_request(&mut span, &stream.heads.request, &stream.info, tracing.max_path);
         of_both(&mut span, stream.info.upstream.cluster.as_deref());
         let trailers = Some(&stream.heads.response_trailers);
-        of_answer(&mut span, stream.info.response_code, cx.response.map(|(head, _)| head), trailers);
-        span.tag("response_flags", Flags(stream.info.flags));
+        let head = cx.response.map(|(head, _)| head);
+        of_answer(&mut span, (stream.info.response_code, stream.info.flags), head, trailers);
         if tracing.verbose {
             tell_times(&mut span, &stream.info);
         }
@@ -82,8 +82,7 @@ fn url(request: &RequestHead, max_path: usize) -> Vec<u8> {
         return Vec::new();
     };
     let path = path.get(..max_path).unwrap_or(path);
-    let scheme = headers.get(Known::XForwardedProto).unwrap_or_default();
-    [scheme, b"://", request.authority(), path].concat()
+    [request.scheme(), b"://", request.authority(), path].concat()
 }
 
 /// What spans of requests and of requests upstream have in common before their answers.
@@ -95,10 +94,10 @@ pub(super) fn of_both(span: &mut Span, cluster: Option<&ClusterInfo>) {
     }
 }
 
-/// What an answer says; without one it is an error.
+/// What an answer says, and what its flags do; without one it is an error.
 pub(super) fn of_answer(
     span: &mut Span,
-    status: Option<u16>,
+    (status, flags): (Option<u16>, ResponseFlags),
     head: Option<&HeaderMap>,
     trailers: Option<&HeaderMap>,
 ) {
@@ -108,6 +107,7 @@ pub(super) fn of_answer(
         }
     }
     span.tag("http.status_code", status.unwrap_or_default());
+    span.tag("response_flags", Flags(flags));
     if status.is_none_or(|status| status >= 500) {
         span.tag("error", true);
     }
@@ -127,7 +127,7 @@ fn of_grpc(span: &mut Span, headers: &HeaderMap) {
 }
 
 /// Response flags as spans tell them.
-pub(super) struct Flags(pub(super) ResponseFlags);
+struct Flags(ResponseFlags);
 
 impl std::fmt::Display for Flags {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -50,11 +50,17 @@ pub(super) struct CustomTags(Box<[CustomTag]>);
 impl CustomTags {
     /// Compiles the list that stands in field `custom_tags` of `cx`.
     pub(super) fn compile(list: Vec<Message>, cx: &CompileContext<'_>) -> Option<Self> {
-        let count = list.len();
-        let tags = list.into_iter().enumerate();
-        let tags: Vec<_> =
-            tags.filter_map(|(i, tag)| CustomTag::compile(tag, &cx.item("custom_tags", i))).collect();
-        (tags.len() == count).then(|| Self(tags.into()))
+        let mut tags: Vec<CustomTag> = Vec::with_capacity(list.len());
+        let mut good = true;
+        for (i, message) in list.into_iter().enumerate() {
+            match CustomTag::compile(message, &cx.item("custom_tags", i)) {
+                // The first of a name counts.
+                Some(tag) if tags.iter().any(|other| other.name == tag.name) => {}
+                Some(tag) => tags.push(tag),
+                None => good = false,
+            }
+        }
+        good.then(|| Self(tags.into()))
     }
 
     /// Sets those tags that have a value. A tag of the same name that `over` has is left to that list.
@@ -128,6 +134,7 @@ impl Source {
             }
             Self::Metadata { of, path, default } => match path.find(of.of(cx.info)) {
                 Some(Kind::StringValue(text)) => out.extend_from_slice(text.as_bytes()),
+                Some(Kind::NumberValue(number)) => out.extend_from_slice(six_digits(*number).as_bytes()),
                 None | Some(Kind::NullValue(_)) => out.extend_from_slice(default.as_bytes()),
                 Some(value) => write_json_value(Some(value), out),
             },
@@ -143,6 +150,45 @@ impl MetadataOf {
             Self::Route => info.route_metadata.as_deref(),
             Self::Cluster => info.upstream.cluster.as_ref()?.metadata.as_deref(),
             Self::Host => info.upstream.host.as_ref()?.metadata.as_deref(),
+        }
+    }
+}
+
+/// A number with six significant digits, as `%g` of C writes it.
+fn six_digits(number: f64) -> String {
+    let scientific = format!("{number:.5e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return number.to_string() };
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let short = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    if (-4..6).contains(&exponent) {
+        return short(&format!("{number:.*}", (5 - exponent) as usize));
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", short(digits), exponent.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::six_digits;
+
+    #[test]
+    fn numbers_have_six_significant_digits() {
+        for (number, text) in [
+            (0.0, "0"),
+            (7.0, "7"),
+            (1.5, "1.5"),
+            (0.1, "0.1"),
+            (-2.25, "-2.25"),
+            (123_456.0, "123456"),
+            (1_234_567.0, "1.23457e+06"),
+            (999_999.9, "1e+06"),
+            (0.000_012, "1.2e-05"),
+            (100_000.0, "100000"),
+        ] {
+            assert_eq!(six_digits(number), text);
         }
     }
 }

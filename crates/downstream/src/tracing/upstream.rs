@@ -1,7 +1,7 @@
 //! Spans of requests upstream: one for each attempt (`spawn_upstream_span`, `start_child_span`), one for each mirrored
 //! copy. And what the upstream is told of the trace.
 
-use super::span::{Flags, of_answer, of_both, rendered};
+use super::span::{of_answer, of_both, rendered};
 use super::{Spans, Tracer, TracingConfig};
 use crate::hcm::Hcm;
 use crate::hcm::exchange::Downstream;
@@ -61,10 +61,11 @@ impl AttemptSpan {
         self.protocol = protocol;
     }
 
-    /// The head of its answer has come.
-    pub(crate) fn answered(&mut self, status: u16, now: Instant) {
+    /// The head of its answer has come, which may be all of it.
+    pub(crate) fn answered(&mut self, status: u16, end_stream: bool, now: Instant) {
         self.status = Some(status);
         self.answered = Some(now);
+        self.over = end_stream;
     }
 
     /// It broke off.
@@ -106,8 +107,7 @@ impl AttemptSpan {
         tag_host(span, host);
         of_both(span, stream.info.upstream.cluster.as_deref());
         let answer = status.map(|_| &stream.heads.response.headers);
-        of_answer(span, *status, answer, Some(&stream.heads.response_trailers));
-        span.tag("response_flags", Flags(*flags));
+        of_answer(span, (*status, *flags), answer, Some(&stream.heads.response_trailers));
         if tracing.verbose {
             let t = &stream.info.timings;
             for (at, what) in [
@@ -179,8 +179,7 @@ impl CopySpan {
         }
         of_both(&mut span, Some(cluster));
         let (status, head) = (answer.map(|a| a.head.status), answer.map(|a| &a.head.headers));
-        of_answer(&mut span, status, head, answer.map(|a| &a.trailers));
-        span.tag("response_flags", Flags(ResponseFlags::default()));
+        of_answer(&mut span, (status, ResponseFlags::default()), head, answer.map(|a| &a.trailers));
         tracer.report(span);
     }
 }

@@ -108,9 +108,11 @@ fn sampled(flag: u8) -> Result<bool, Malformed> {
     }
 }
 
-fn number(digits: &[u8]) -> Result<u64, Malformed> {
-    let text = std::str::from_utf8(digits).map_err(|_| Malformed)?;
-    u64::from_str_radix(text, 16).map_err(|_| Malformed)
+/// Hexadecimal digits, which may have `0x` before them.
+fn number(text: &[u8]) -> Result<u64, Malformed> {
+    let digits = text.strip_prefix(b"0x").or_else(|| text.strip_prefix(b"0X")).unwrap_or(text);
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'));
+    digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or(Malformed)
 }
 
 /// Tells the next hop, in the form in which this one was told.
