@@ -23,10 +23,11 @@ fn each_file_is_valid_and_has_a_test_here() {
         let path = root().join("examples").join(name);
         let (tested, files) = if path.is_dir() {
             let files = std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path());
-            (
-                elsewhere.contains(&format!("'{name}'")),
-                files.filter(|p| p.extension().unwrap() == "yaml").collect(),
-            )
+            let files: Vec<_> = files.filter(|p| p.extension().unwrap() == "yaml").collect();
+            let named = |p: &std::path::PathBuf| {
+                here.contains(&format!("\"{name}/{}\"", p.file_name().unwrap().to_str().unwrap()))
+            };
+            (elsewhere.contains(&format!("'{name}'")) || files.iter().all(named), files)
         } else {
             (here.contains(&format!("\"{name}\"")), vec![path])
         };
@@ -260,4 +261,79 @@ fn demo() {
     let (one, two) = (Upstream::start("one"), Upstream::start("two"));
     let server = Server::start(&example("demo.yaml", &[&one, &two]), &[]);
     assert_eq!(request(server.listener("web"), "GET", "/hello", &[], "").body, "Hello from nuncio.\n");
+}
+
+/// Takes one report of spans: its body, without the chunks that it came in.
+fn one_report(collector: &std::net::TcpListener) -> Vec<u8> {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let (stream, _) = collector.accept().unwrap();
+    let mut reader = BufReader::new(&stream);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0);
+    }
+    let mut body = Vec::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        let size = usize::from_str_radix(line.trim(), 16).unwrap();
+        let mut chunk = vec![0; size + 2];
+        reader.read_exact(&mut chunk).unwrap();
+        body.extend_from_slice(&chunk[..size]);
+        if size == 0 {
+            break;
+        }
+    }
+    (&stream).write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+    body
+}
+
+/// An example with a collector of spans in port 10002's place.
+fn traced(name: &str, app: &Upstream) -> (Server, std::net::TcpListener) {
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = collector.local_addr().unwrap().port();
+    let config = example(name, &[app]).replace("port_value: 10002}", &format!("port_value: {port}}}"));
+    (Server::start(&config, &[]), collector)
+}
+
+#[test]
+fn tracing_zipkin() {
+    let app = Upstream::start("app");
+    let (server, collector) = traced("tracing/zipkin.yaml", &app);
+    let web = server.listener("web");
+    assert_eq!(request(web, "GET", "/cart", &["x-tenant: t1"], "").status, 200);
+    let mut spans: Vec<serde_json::Value> = Vec::new();
+    while spans.len() < 2 {
+        spans.extend(serde_json::from_slice::<Vec<_>>(&one_report(&collector)).unwrap());
+    }
+    let of = |kind: &str| spans.iter().find(|span| span["kind"] == kind).unwrap();
+    let (server_span, client_span) = (of("SERVER"), of("CLIENT"));
+    assert_eq!(client_span["parentId"], server_span["id"]);
+    assert_eq!(client_span["traceId"], server_span["traceId"]);
+    assert_eq!((&server_span["name"], &client_span["name"]), (&"shop".into(), &"router app egress".into()));
+    for span in &spans {
+        assert_eq!(
+            (&span["tags"]["tenant"], &span["tags"]["http.status_code"]),
+            (&"t1".into(), &"200".into())
+        );
+    }
+}
+
+#[test]
+fn tracing_opentelemetry() {
+    let app = Upstream::start("app");
+    let (server, collector) = traced("tracing/opentelemetry.yaml", &app);
+    let web = server.listener("web");
+    // The caller decided against it; then one that wants to be traced.
+    let no = "traceparent: 00-463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-00";
+    assert_eq!(request(web, "GET", "/", &[no], "").status, 200);
+    assert_eq!(request(web, "GET", "/", &["x-client-trace-id: me"], "").status, 200);
+    let report = one_report(&collector);
+    let report = String::from_utf8_lossy(&report);
+    for word in ["service.name", "shop", "deployment.environment", "GET everything", "guid:x-client-trace-id"]
+    {
+        assert!(report.contains(word), "{word}: {report}");
+    }
+    assert_eq!(report.matches("guid:x-request-id").count(), 1, "one span: {report}");
 }
