@@ -13,6 +13,7 @@ pub mod header;
 pub mod header_key_format;
 pub mod lifecycle;
 pub mod matcher;
+pub mod number;
 pub mod registry;
 pub mod rng;
 pub mod runtime;

@@ -99,6 +99,34 @@ async def prometheus_protobuf_histograms(t):
 
 
 @case()
+async def prometheus_native(t):
+    """Native histograms: buckets, spans and deltas for sizes of known bodies, and how many buckets there may be."""
+    await t.up()
+    await t.start(simple(t, copts='{track_cluster_stats: {request_response_sizes: true}}', extra=FLUSH))
+    query = '&filter=^cluster.c1.upstream_rq_body_size$'
+    native = '/stats/prometheus?prom_protobuf&histogram_buckets=prometheusnative' + query
+    t.see('empty', (await get(t, native))[2].hex())
+    sizes = [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 100, 100, 100, 1000, 1023, 4000, 123456]
+    for n in sizes:
+        await t.req('/', method='POST', body=b'x' * n)
+
+    async def merged():
+        b = (await get(t, '/stats/prometheus?histogram_buckets=cumulative' + query))[2]
+        return b'_count{envoy_cluster_name="c1"} %d\n' % len(sizes) in b
+    t.see('merged', bool(await t.until(merged, 5, 0.05)))
+    for most in (None, 1, 2, 3, 5, 10, 12, 16, 20, 21, 30, 60, 1000):
+        st, kind, b = await get(t, native + ('' if most is None else '&native_histogram_max_buckets=%d' % most))
+        t.see('most %s' % most, [st, kind, b.hex()])
+    out = {}
+    for q in ('0', '-1', 'x', '', '4294967295', '4294967296', '5.5', '+5', ' 5'):
+        st, kind, b = await get(t, native + '&native_histogram_max_buckets=' + q.replace(' ', '%20').replace('+', '%2B'))
+        out[q] = [st, kind, b.decode() if st != 200 else '']
+        st, kind, b = await get(t, '/stats?filter=^nothing$&native_histogram_max_buckets=' + q.replace(' ', '%20').replace('+', '%2B'))
+        out['text ' + q] = [st, kind]
+    t.see('odd', out)
+
+
+@case()
 async def prometheus_protobuf_by_accept(t):
     await served(t, paths=())
     out = {}

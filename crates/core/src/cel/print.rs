@@ -2,6 +2,7 @@
 
 use super::value::{Map, Message, Value};
 use crate::format::{write_json_number, write_json_string};
+use crate::number::write_general;
 use crate::stream_info::{Locality, Metadata};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +19,7 @@ pub(super) fn text(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::Bool(false) => b"false",
         Value::Int(n) => return drop(write!(out, "{n}")),
         Value::Uint(n) => return drop(write!(out, "{n}")),
-        Value::Double(n) => return general(*n, 6, out),
+        Value::Double(n) => return write_general(*n, 6, out),
         Value::Text(text) | Value::Bytes(text) => text,
         Value::Duration(d) => return duration(*d, out),
         Value::Timestamp(t) => return timestamp(*t, Fraction::Trimmed, "+00:00", out),
@@ -217,39 +218,11 @@ fn quoted(text: &str, out: &mut Vec<u8>) {
 /// A double with as many digits as give it back: 15, else 17 (protobuf's text form).
 fn shortest(n: f64, out: &mut Vec<u8>) {
     let from = out.len();
-    general(n, 15, out);
+    write_general(n, 15, out);
     let back = out.get(from..).and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
     if back != Some(n) && !n.is_nan() {
         out.truncate(from);
-        general(n, 17, out);
-    }
-}
-
-/// A double as C's `%g` writes it with `digits` significant digits.
-fn general(n: f64, digits: usize, out: &mut Vec<u8>) {
-    if !n.is_finite() {
-        let word = if n.is_nan() {
-            "nan"
-        } else if n > 0.0 {
-            "inf"
-        } else {
-            "-inf"
-        };
-        return out.extend_from_slice(word.as_bytes());
-    }
-    let scientific = format!("{n:.*e}", digits - 1);
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let trimmed = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    if exponent < -4 || exponent >= digits as i32 {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let _ = write!(out, "{}e{sign}{:02}", trimmed(mantissa), exponent.abs());
-    } else {
-        let decimals = (digits as i32 - 1 - exponent).max(0) as usize;
-        out.extend_from_slice(trimmed(&format!("{n:.decimals$}")).as_bytes());
+        write_general(n, 17, out);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::command::Command;
 use super::parse::{self, Commands, FormatError};
 use super::{FormatContext, Piece};
+use crate::number;
 use prost_types::value::Kind as ValueKind;
 use std::io::Write;
 
@@ -366,27 +367,12 @@ pub fn write_json_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends a number in the shorter one of its plain and its scientific form, as C++'s `std::to_chars` does. Infinity
-/// is `inf`, which is no JSON; what is not a number is `null`.
+/// Appends a number. Infinity is `inf`, which is no JSON; what is not a number is `null`: Envoy writes both so.
 pub fn write_json_number(n: f64, out: &mut Vec<u8>) {
     if n.is_nan() {
-        return out.extend_from_slice(b"null");
-    }
-    let from = out.len();
-    // Whole numbers in plain form are exact.
-    let wrote = match n {
-        _ if n.fract() == 0.0 && n != 0.0 && n.abs() < 1e38 => write!(out, "{}", n as i128),
-        _ => write!(out, "{n}"),
-    };
-    if wrote.is_err() || !n.is_finite() {
-        return;
-    }
-    let scientific = format!("{n:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
-    if digits.len() + 2 + exponent.len().max(2) < out.len() - from {
-        out.truncate(from);
-        let _ = write!(out, "{digits}e{sign}{exponent:0>2}");
+        out.extend_from_slice(b"null");
+    } else {
+        number::write_shortest(n, out);
     }
 }
 

@@ -36,6 +36,12 @@ impl Wire {
         self
     }
 
+    /// The same with a number that may be negative (`sint32`, `sint64`), 0 too.
+    pub(crate) fn signed(self, number: u32, value: impl Into<i64>) -> Self {
+        let value = value.into();
+        self.always(number, (value << 1 ^ value >> 63) as u64)
+    }
+
     /// The same with a floating-point number, 0 too.
     pub(crate) fn double(mut self, number: u32, value: f64) -> Self {
         self.varint(u64::from(number) << 3 | 1);

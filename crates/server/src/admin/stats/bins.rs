@@ -3,6 +3,7 @@
 //! Bins are log-linear, ten times nine to a power of ten, as in Envoy's histogram library; whatever is computed
 //! is computed from bins, in its way, so that the same values give the same figures.
 
+use nuncio_core::number::{write_general, write_shortest};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -75,54 +76,24 @@ pub(super) fn default_bounds() -> Bounds {
     SPELLED.with(Rc::clone)
 }
 
-/// The mantissa's shortest digits, and the exponent with its sign and at least two digits.
-fn scientific(value: f64, precision: Option<usize>) -> (String, i32) {
-    let text = match precision {
-        Some(digits) => format!("{value:.*e}", digits),
-        None => format!("{value:e}"),
-    };
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    (mantissa.to_owned(), exponent.parse().unwrap_or(0))
-}
-
-fn with_exponent(mantissa: &str, exponent: i32) -> String {
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
-}
-
-fn trimmed(text: &str) -> &str {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+fn text(write: impl Fn(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// As C's `%g`: six significant digits.
 pub(in crate::admin) fn general(value: f64) -> String {
-    let (mantissa, exponent) = scientific(value, Some(5));
-    if (-4..6).contains(&exponent) {
-        let after = usize::try_from(5 - exponent).unwrap_or(0);
-        return trimmed(&format!("{value:.after$}")).to_owned();
-    }
-    with_exponent(trimmed(&mantissa), exponent)
+    text(|out| write_general(value, 6, out))
 }
 
-/// The shorter of decimal and scientific notation, decimal where they tie.
 fn shortest(value: f64) -> String {
-    let (mantissa, exponent) = scientific(value, None);
-    let (plain, scientific) = (value.to_string(), with_exponent(&mantissa, exponent));
-    if scientific.len() < plain.len() { scientific } else { plain }
+    text(|out| write_shortest(value, out))
 }
 
 /// A number with 32 significant digits, as Envoy prints bounds and sums for Prometheus.
 pub(super) fn digits(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    let (mantissa, exponent) = scientific(value, Some(31));
-    if exponent < -4 {
-        return with_exponent(trimmed(&mantissa), exponent);
-    }
-    let whole = value.abs().trunc();
-    let before = if whole >= 1.0 { whole.log10() as usize + 1 } else { 0 };
-    trimmed(&format!("{value:.*}", 32_usize.saturating_sub(before))).to_owned()
+    text(|out| write_general(value, 32, out))
 }
 
 impl Bins {
@@ -181,7 +152,7 @@ impl Bins {
         None
     }
 
-    /// How many samples lie at or below a bound.
+    /// How many samples lie in bins that begin at or below a bound.
     pub(super) fn at_most(&self, bound: f64) -> u64 {
         self.iter().take_while(|(lower, ..)| *lower <= bound).map(|(.., n)| n).sum()
     }

@@ -2,6 +2,7 @@
 
 mod bins;
 mod endpoints;
+mod native;
 mod prometheus;
 mod protobuf;
 mod sample;
@@ -41,7 +42,10 @@ enum Buckets {
     Disjoint,
     Detailed,
     /// Of Prometheus' protobuf format only.
-    Native,
+    Native {
+        /// How many buckets a histogram has at most.
+        most_buckets: u32,
+    },
 }
 
 /// Which stats are wanted.
@@ -67,13 +71,22 @@ impl<'a> Query<'a> {
             Ok(search) => search,
             Err(error) => return Err(Response::error(400, format!("Invalid re2 regex: {error}"))),
         };
+        let most_buckets =
+            match request.non_empty("native_histogram_max_buckets").map(|most| most.trim().parse()) {
+                None => native::MOST_BUCKETS,
+                Some(Ok(most)) if most > 0 => most,
+                Some(_) => {
+                    let why = "invalid native_histogram_max_buckets value: must be a positive integer";
+                    return Err(Response::error(400, why));
+                }
+            };
         let buckets = match request.non_empty("histogram_buckets") {
             None => None,
             Some("summary" | "none") => Some(Buckets::Summary),
             Some("cumulative") => Some(Buckets::Cumulative),
             Some("disjoint") => Some(Buckets::Disjoint),
             Some("detailed") => Some(Buckets::Detailed),
-            Some("prometheusnative") => Some(Buckets::Native),
+            Some("prometheusnative") => Some(Buckets::Native { most_buckets }),
             Some(_) => {
                 return Err(Response::error(
                     400,
@@ -145,7 +158,7 @@ pub(super) fn stats(admin: &Admin, request: &Request) -> Response {
     if format == Format::Prometheus {
         return exposition(admin, request, filter, buckets);
     }
-    if buckets == Some(Buckets::Native) {
+    if matches!(buckets, Some(Buckets::Native { .. })) {
         return Response::error(400, "Invalid histogram_buckets type for non prometheus stats type");
     }
     refresh(admin);
@@ -174,14 +187,11 @@ fn exposition(admin: &Admin, request: &Request, filter: Filter<'_>, buckets: Opt
         Some(Buckets::Disjoint | Buckets::Detailed) => {
             return Response::error(400, "unsupported prometheus histogram bucket mode");
         }
-        Some(Buckets::Native) if as_protobuf => {
-            return Response::error(501, "native histograms are not built");
-        }
-        Some(Buckets::Native) => {
+        Some(Buckets::Native { .. }) if !as_protobuf => {
             let why = "unsupported prometheusnative histogram type when not using protobuf exposition format";
             return Response::error(400, why);
         }
-        None | Some(Buckets::Summary | Buckets::Cumulative) => {}
+        None | Some(Buckets::Summary | Buckets::Cumulative | Buckets::Native { .. }) => {}
     }
     refresh(admin);
     // All types are shown, whichever is asked for.

@@ -16,6 +16,11 @@ pub(super) enum Type {
     Gauge,
     Histogram,
     Summary,
+    /// A histogram of the protobuf format whose buckets are exponential.
+    Native {
+        /// How many it has at most.
+        most_buckets: u32,
+    },
 }
 
 impl Type {
@@ -23,7 +28,7 @@ impl Type {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
+            Self::Histogram | Self::Native { .. } => "histogram",
             Self::Summary => "summary",
         }
     }
@@ -277,8 +282,11 @@ fn kind_of(sample: &Sample, buckets: Option<Buckets>) -> Option<Type> {
         Sample::Counter(..) => Some(Type::Counter),
         Sample::Gauge(..) => Some(Type::Gauge),
         Sample::Text(_) => None,
-        Sample::Histogram(_) if buckets == Some(Buckets::Summary) => Some(Type::Summary),
-        Sample::Histogram(_) => Some(Type::Histogram),
+        Sample::Histogram(_) => Some(match buckets {
+            Some(Buckets::Summary) => Type::Summary,
+            Some(Buckets::Native { most_buckets }) => Type::Native { most_buckets },
+            _ => Type::Histogram,
+        }),
     }
 }
 

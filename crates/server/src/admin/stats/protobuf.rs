@@ -1,6 +1,7 @@
 //! Prometheus' protobuf format: `io.prometheus.client.MetricFamily` messages, each behind its length.
 
 use super::bins::QUANTILES;
+use super::native;
 use super::prometheus::{Family, Line, Shown, Type};
 use super::sample::Distribution;
 use crate::admin::wire::Wire;
@@ -22,7 +23,7 @@ pub(super) fn write(family: &Family, rows: &[String], out: &mut Vec<u8>) {
         Type::Counter => 0,
         Type::Gauge => 1,
         Type::Summary => 2,
-        Type::Histogram => 4,
+        Type::Histogram | Type::Native { .. } => 4,
     };
     let mut message = Wire::default().with(1, family.name.as_bytes()).always(3, kind);
     for line in &family.lines {
@@ -47,6 +48,9 @@ fn metric(kind: Type, line: &Line, labels: &str) -> Wire {
         (Shown::Number(n), Type::Counter) => metric.with(3, Wire::default().double(1, *n as f64).bytes()),
         (Shown::Number(n), _) => metric.with(2, Wire::default().double(1, *n as f64).bytes()),
         (Shown::Histogram(d), Type::Summary) => metric.with(4, summary(d).bytes()),
+        (Shown::Histogram(d), Type::Native { most_buckets }) => {
+            metric.with(7, native::histogram(&d.total, most_buckets).bytes())
+        }
         (Shown::Histogram(d), _) => metric.with(7, histogram(d).bytes()),
     }
 }

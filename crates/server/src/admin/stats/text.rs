@@ -26,7 +26,7 @@ pub(super) fn print(samples: &Samples, buckets: Buckets) -> String {
             continue;
         }
         match buckets {
-            Buckets::Summary | Buckets::Native => {
+            Buckets::Summary | Buckets::Native { .. } => {
                 let _ = writeln!(out, "{name}: {}", summary(d));
             }
             Buckets::Cumulative | Buckets::Disjoint => {
@@ -121,7 +121,7 @@ pub(super) fn json(samples: &Samples, buckets: Buckets) -> String {
         };
         let quantiles = QUANTILES.map(|(_, name)| name).join(",");
         items.push(match buckets {
-            Buckets::Summary | Buckets::Native => format!(
+            Buckets::Summary | Buckets::Native { .. } => format!(
                 "{{\"histograms\":{{\"supported_quantiles\":[{quantiles}],\"computed_quantiles\":[{}]}}}}",
                 shown(&|name, d| format!("{{\"name\":{},\"values\":[{}]}}", quoted(name), values(d)))
             ),
