@@ -4,7 +4,7 @@ use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::{ClusterConfig, ClusterCore, UpstreamProtocol};
 use crate::health::{CheckTarget, Told};
 use crate::outlier::{self, HostRecord, Outcome, SuccessRates};
-use crate::pool::{Http2Pool, HttpPool, Load};
+use crate::pool::{Cut, Http2Pool, HttpPool, Load};
 use crate::stats::HostCounters;
 use crate::transport::TransportOptions;
 use nuncio_core::address::Address;
@@ -15,7 +15,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
@@ -32,6 +32,8 @@ const SWEEP_FROM: usize = 64;
 pub struct HealthFlags(u32);
 
 impl HealthFlags {
+    /// It is well.
+    pub const NONE: Self = Self(0);
     /// Active checks failed.
     pub const FAILED_ACTIVE_HC: Self = Self(1);
     /// Ejected as an outlier.
@@ -397,6 +399,8 @@ pub struct Host {
     options: Option<Rc<TransportOptions>>,
     /// The host with pools of their own for requests that want something of their connections.
     variants: OnceCell<Box<RefCell<Variants>>>,
+    /// What closes connections that are not to outlive its health.
+    cuts: OnceCell<Box<RefCell<Vec<Weak<Cut>>>>>,
 }
 
 /// A host's variants, and how many there may be before those without connections are looked for.
@@ -419,8 +423,35 @@ impl Host {
         options: Option<Rc<TransportOptions>>,
     ) -> Rc<Self> {
         let (pools, http2_pools) = (PerPriority::default(), PerPriority::default());
-        let (info, variants) = (RefCell::default(), OnceCell::new());
-        Rc::new(Self { shared, counters, core, info, pools, http2_pools, options, variants })
+        let (info, variants, cuts) = (RefCell::default(), OnceCell::new(), OnceCell::new());
+        Rc::new(Self { shared, counters, core, info, pools, http2_pools, options, variants, cuts })
+    }
+
+    /// The host with pools that hold nothing yet; it counts on.
+    pub(crate) fn renewed(&self) -> Rc<Self> {
+        let (shared, counters) = (Arc::clone(&self.shared), Arc::clone(&self.counters));
+        Self::made(shared, counters, Rc::clone(&self.core), None)
+    }
+
+    /// It fails: its pools keep nothing for later, and the connections are closed for which
+    /// [`on_cut`](Self::on_cut) was asked to.
+    pub(crate) fn retire(&self) {
+        for priority in RequestPriority::ALL {
+            self.existing_pool(priority).into_iter().for_each(HttpPool::retire);
+            self.existing_http2_pool(priority).into_iter().for_each(Http2Pool::retire);
+        }
+        let cuts = self.cuts.get().map(|cuts| cuts.take()).unwrap_or_default();
+        cuts.iter().filter_map(Weak::upgrade).for_each(|cut| cut.cut());
+        if let Some(variants) = self.variants.get() {
+            variants.borrow().by_options.values().for_each(|variant| variant.retire());
+        }
+    }
+
+    /// Has a connection closed where the host fails before the connection ends.
+    pub(crate) fn on_cut(&self, cut: &Rc<Cut>) {
+        let mut cuts = self.cuts.get_or_init(Box::default).borrow_mut();
+        cuts.retain(|known| known.strong_count() > 0);
+        cuts.push(Rc::downgrade(cut));
     }
 
     /// The host for connections of its own, which nobody shares.

@@ -33,6 +33,8 @@ enum Update {
     Removed(Arc<str>),
     /// A cluster's hosts were published anew, without some that there were before.
     Hosts(Arc<str>, Arc<[Arc<HostShared>]>),
+    /// A host of a cluster is out for its health.
+    Failed(Arc<str>, Arc<HostShared>),
 }
 
 /// The clusters of the process, kept by the main thread, which alone changes them.
@@ -186,6 +188,11 @@ impl ClusterSet {
         self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), Arc::default()));
     }
 
+    /// A host is out for its health: its connections end with what they carry, and it gets new ones when it is back.
+    pub(crate) fn host_failed(&mut self, cluster: &Arc<ClusterShared>, host: &Arc<HostShared>) {
+        self.tell(&Update::Failed(Arc::clone(&cluster.config().name), Arc::clone(host)));
+    }
+
     /// Publishes a cluster's hosts to all workers. Hosts that stay must be the same `Arc`s as before. `memberships`:
     /// in so many priorities hosts have come or gone. `warm`: the cluster had its first hosts before.
     pub fn set_hosts(
@@ -310,7 +317,7 @@ impl ClusterManager {
     fn apply(&self, update: Update) {
         let name = match &update {
             Update::Cluster(shared) => Arc::clone(&shared.config().name),
-            Update::Removed(name) | Update::Hosts(name, _) => Arc::clone(name),
+            Update::Removed(name) | Update::Hosts(name, _) | Update::Failed(name, _) => Arc::clone(name),
         };
         let of_hosts = matches!(update, Update::Hosts(..) | Update::Cluster(_));
         self.take(update);
@@ -332,7 +339,7 @@ impl ClusterManager {
     }
 
     fn take(&self, update: Update) {
-        if !matches!(update, Update::Hosts(..)) {
+        if !matches!(update, Update::Hosts(..) | Update::Failed(..)) {
             drop(self.recent.take());
         }
         match update {
@@ -360,6 +367,13 @@ impl ClusterManager {
                     Some(Entry::Unused(_)) | None => return,
                 };
                 cluster.update_hosts(&gone);
+            }
+            Update::Failed(name, host) => {
+                let cluster = match self.clusters.borrow().get(&name) {
+                    Some(Entry::Live(cluster)) => Rc::clone(cluster),
+                    Some(Entry::Unused(_)) | None => return,
+                };
+                cluster.renew(&host);
             }
         }
     }

@@ -1154,3 +1154,177 @@ async def several_checks_of_which_one_fails(t):
     t.see('gauges', await t.stats(regex=r'^cluster\.c1\.health_check\..*(healthy|degraded)$'))
     _, text = await t.admin('/stats/prometheus?filter=health_check')
     t.see('prometheus', sorted(l.rpartition(' ')[0] for l in text.splitlines() if not l.startswith('#')))
+
+
+# ---- over TLS
+
+def tls_server(alpn=None):
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ctx.load_cert_chain(certs() + '/up.crt', certs() + '/up.key')
+    if alpn:
+        ctx.set_alpn_protocols(alpn)
+    return ctx
+
+
+def tls_socket(**common):
+    return {'name': 'tls', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
+                                            'sni': 'up.example', 'common_tls_context': common}}
+
+
+async def agreed(seen, c):
+    """An HTTP/1 host that notes what its handshakes agreed on."""
+    seen.append(c.w.get_extra_info('ssl_object').selected_alpn_protocol() or '')
+    while await c.read_request():
+        c.send(resp(200))
+        await c.drain()
+
+
+@case()
+async def tls_checks(t):
+    """Checks shake hands as traffic does, and count as it."""
+    u = await t.up('h0', tls=tls_server())
+    await t.start(simple(t, clusters=[cluster('c1', u, {'health_checks': [checks(t, HTTP, log=False)], 'transport_socket': tls_socket()})]))
+    t.see('healthy', await healthy(t, 1))
+    await count(t, 'health_check.success', 2)
+    t.see('request', u.reqs[0])
+    t.see('ssl', await t.stats('cluster.c1.ssl.handshake', 'cluster.c1.ssl.connection_error'))
+    t.see('served', (await t.req('/')).status)
+
+
+@case()
+async def tls_checks_of_a_plain_host(t):
+    u = await t.up('h0')
+    await t.start(simple(t, clusters=[cluster('c1', u, {'health_checks': [checks(t, HTTP)], 'transport_socket': tls_socket()})]))
+    await count(t, 'health_check.network_failure', 2)
+    t.see('flags', (await flags(t))[0].startswith('c1::'))
+    t.see('events', (await events(t))[:1])
+
+
+@case()
+async def tls_checks_offer_what_they_are_told(t):
+    seen = []
+    u = await t.up('h0', conn=lambda c: agreed(seen, c), tls=tls_server(['two', 'one']))
+    x = checks(t, HTTP, '{tls_options: {alpn_protocols: [one, two]}}', log=False)
+    await t.start(simple(t, clusters=[cluster('c1', u, {'health_checks': [x], 'transport_socket': tls_socket(alpn_protocols=['one'])})]))
+    t.see('healthy', await healthy(t, 1))
+    t.see('check', seen[:1])
+    await t.req('/')
+    t.see('traffic', seen[1:])
+
+
+@case()
+async def tls_checks_by_criteria(t):
+    """The criteria stand for the endpoint's metadata: checks go in the clear, traffic does not."""
+    u, plain = await t.up('h0', tls=tls_server()), await t.up('hcport')
+    matches = [{'name': 'clear', 'match': {'kind': 'clear'}, 'transport_socket': {'name': 'raw', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'}}}]
+    x = checks(t, HTTP, '{transport_socket_match_criteria: {kind: clear}}', log=False)
+    e = lbe(u, extra={'endpoint': {'health_check_config': {'port_value': plain.port}}})
+    await t.start(simple(t, clusters=[cluster('c1', e, {'health_checks': [x], 'transport_socket': tls_socket(), 'transport_socket_matches': matches})]))
+    t.see('healthy', await healthy(t, 1))
+    t.see('served', (await t.req('/')).status)
+
+
+@case()
+async def tls_checks_over_http2(t):
+    u = await t.h2up('h0', tls=tls_server(['h2']))
+    x = checks(t, '{http_health_check: {path: /hz, codec_client_type: HTTP2}}', log=False)
+    await t.start(simple(t, clusters=[cluster('c1', u, {'health_checks': [x], 'transport_socket': tls_socket(alpn_protocols=['h2'])}, h2=True)]))
+    t.see('healthy', await healthy(t, 1))
+    t.see('request', u.reqs[0])
+
+
+for label, alpn in {'h2': ['h2'], 'http1': ['http/1.1'], 'none': None}.items():
+    @case('tls_checks_speak_what_is_agreed_' + label)
+    async def tls_agreed(t, label=label, alpn=alpn):
+        u = await (t.h2up if label == 'h2' else t.up)('h0', tls=tls_server(alpn))
+        x = checks(t, '{http_health_check: {path: /hz, use_alpn_protocol: true}}', log=False)
+        await t.start(simple(t, clusters=[cluster('c1', u, {'health_checks': [x], 'transport_socket': tls_socket(alpn_protocols=['h2', 'http/1.1'])})]))
+        t.see('healthy', await healthy(t, 1))
+        t.see('request', u.reqs[0])
+
+
+@case()
+async def tls_checks_by_grpc(t):
+    u = await t.h2up('h0', grpc_host([says()]), tls=tls_server(['h2']))
+    await t.start(simple(t, clusters=[cluster('c1', u, {'health_checks': [checks(t, '{grpc_health_check: {}}', log=False)], 'transport_socket': tls_socket(alpn_protocols=['h2'])}, h2=True)]))
+    t.see('healthy', await healthy(t, 1))
+    t.see('request', u.reqs[0])
+
+
+# ---- what configuration is refused, and what is not
+
+H2 = {'typed_extension_protocol_options': {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {'@type': T_HPO, 'explicit_http_config': {'http2_protocol_options': {}}}}}
+SECURE = {'transport_socket': tls_socket()}
+
+for label, (kind, cx) in {
+    'grpc_over_http1': ('{grpc_health_check: {}}', {}), 'grpc_over_http2': ('{grpc_health_check: {}}', H2),
+    'grpc_pseudo_header': ('{grpc_health_check: {initial_metadata: [{header: {key: ":path", value: a}}]}}', H2),
+    'grpc_bad_authority': ('{grpc_health_check: {authority: "a\\nb"}}', H2),
+    'body_of_get': ('{http_health_check: {path: /, send: {text: "00"}}}', {}),
+    'body_of_delete': ('{http_health_check: {path: /, method: DELETE, send: {text: "00"}}}', {}),
+    'body_of_options': ('{http_health_check: {path: /, method: OPTIONS, send: {text: "00"}}}', {}),
+    'method_connect': ('{http_health_check: {path: /, method: CONNECT}}', {}),
+    'receives_more_than_is_read': ('{http_health_check: {path: /, response_buffer_size: 1, receive: [{text: "0000"}]}}', {}),
+    'statuses_upside_down': ('{http_health_check: {path: /, expected_statuses: [{start: 300, end: 200}]}}', {}),
+    'statuses_below_100': ('{http_health_check: {path: /, expected_statuses: [{start: 99, end: 200}]}}', {}),
+    'statuses_above_599': ('{http_health_check: {path: /, retriable_statuses: [{start: 500, end: 601}]}}', {}),
+    'host_in_headers': ('{http_health_check: {path: /, request_headers_to_add: [{header: {key: host, value: a}}]}}', {}),
+    'unknown_format': ('{http_health_check: {path: /, request_headers_to_add: [{header: {key: a, value: "%NONE%"}}]}}', {}),
+    'alpn_without_tls': ('{http_health_check: {path: /, use_alpn_protocol: true}}', {}),
+    'alpn_with_tls': ('{http_health_check: {path: /, use_alpn_protocol: true}}', SECURE),
+    'odd_hex': ('{tcp_health_check: {send: {text: "0"}}}', {}), 'no_hex': ('{tcp_health_check: {send: {text: "zz"}}}', {}),
+    'empty_hex': ('{tcp_health_check: {send: {text: ""}}}', {}),
+    'no_checker': ('{}', {}), 'unknown_checker': ('{custom_health_check: {name: foo}}', {}),
+    'alt_port': ('{http_health_check: {path: /}, alt_port: 1}', {}),
+    'sink_without_a_path': ('{tcp_health_check: {}, event_logger: [{name: a, typed_config: {"@type": %s}}]}' % FILE_SINK, {}),
+    'sink_in_no_folder': ('{tcp_health_check: {}, event_logger: [{name: a, typed_config: {"@type": %s, event_log_path: /no/such/x}}]}' % FILE_SINK, {}),
+}.items():
+    @case('config_' + label)
+    async def config_of_checks(t, kind=kind, cx=cx):
+        c = cluster('c1', t.dead(), merge({'health_checks': [checks(t, kind, log=False)]}, json.loads(json.dumps(cx))))
+        import yaml
+        path = t.write('v.yaml', yaml.safe_dump(simple(t, clusters=[c])))
+        p = await asyncio.create_subprocess_exec(t.binary, '--mode', 'validate', '-c', path, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+        t.see('refused', await asyncio.wait_for(p.wait(), 10) != 0)
+
+
+@case()
+async def config_of_several_checks(t):
+    import yaml
+    a, b = checks(t, '{tcp_health_check: {}}', log=False), checks(t, '{tcp_health_check: {}}', log=False)
+    out = {}
+    for label, names in {'no names': (None, None), 'one name': ('a', None), 'equal': ('a', 'a'), 'two': ('a', 'b')}.items():
+        both = [{**x, **({'name': n} if n else {})} for x, n in zip((a, b), names)]
+        path = t.write('v.yaml', yaml.safe_dump(simple(t, clusters=[cluster('c1', t.dead(), {'health_checks': both})])))
+        p = await asyncio.create_subprocess_exec(t.binary, '--mode', 'validate', '-c', path, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+        out[label] = await asyncio.wait_for(p.wait(), 10) != 0
+    t.see('refused', out)
+
+
+@case()
+async def check_of_alt_port_asks_the_endpoint(t):
+    """`alt_port` is read nowhere."""
+    a, b = await t.up('h0'), await t.up('hcport')
+    await t.start(simple(t, clusters=[cluster('c1', a, {'health_checks': [checks(t, HTTP, {'alt_port': b.port}, log=False)]})]))
+    await healthy(t, 1)
+    t.see('asked', [bool(a.reqs), bool(b.reqs)])
+
+
+@case()
+async def connections_of_all_clusters_are_bound(t):
+    """`cluster_manager.upstream_bind_config` holds where a cluster has none of its own, for checks too."""
+    peers = {'h0': set(), 'h1': set()}
+
+    async def conn(c):
+        peers[c.up.name].add(c.w.get_extra_info('peername')[0])
+        while await c.read_request():
+            c.send(resp(200))
+            await c.drain()
+    a, b = await t.up('h0', conn=conn), await t.up('h1', conn=conn)
+    own = {'upstream_bind_config': {'source_address': {'address': '127.0.0.3', 'port_value': 0}}}
+    routes = '[{match: {prefix: /b}, route: {cluster: c2}}, {match: {prefix: /}, route: {cluster: c1}}]'
+    await t.start(simple(t, clusters=[cluster('c1', a, {'health_checks': [checks(t, HTTP, log=False)]}), cluster('c2', b, own)], routes=routes,
+                         extra='{cluster_manager: {upstream_bind_config: {source_address: {address: 127.0.0.2, port_value: 0}}}}'))
+    await t.req('/a')
+    await t.req('/b')
+    t.see('from', {k: sorted(v) for k, v in peers.items()})

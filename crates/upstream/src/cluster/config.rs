@@ -62,6 +62,8 @@ pub struct ClusterConfig {
     pub health_checks: Box<[HealthCheckConfig]>,
     /// How checked hosts come and go.
     pub turnover: Turnover,
+    /// `close_connections_on_host_health_failure`
+    pub closes_on_failure: bool,
 }
 
 /// How hosts that are actively checked come and go.
@@ -151,6 +153,7 @@ impl ClusterConfig {
             outlier: None,
             health_checks: Box::default(),
             turnover: Turnover::default(),
+            closes_on_failure: false,
         }
     }
 

@@ -300,6 +300,19 @@ impl Cluster {
         drop(left);
     }
 
+    /// A host is out for its health. Its pools take no further request: idle connections are closed, busy ones with
+    /// what they carry, and those of bytes alone at once where `close_connections_on_host_health_failure` says so.
+    pub(crate) fn renew(&self, failed: &Arc<HostShared>) {
+        let mut own = self.own.borrow_mut();
+        let Some(Some(host)) = own.get_mut(failed.place()) else { return };
+        if Arc::ptr_eq(host.shared(), failed) {
+            let renewed = host.renewed();
+            let before = std::mem::replace(host, renewed);
+            drop(own);
+            before.retire();
+        }
+    }
+
     /// The worker's own of a host.
     #[inline]
     fn own(&self, shared: &Arc<HostShared>) -> Rc<Host> {

@@ -262,13 +262,17 @@ impl Checks {
         if new || before != after {
             self.publish();
         }
+        let out = HealthFlags::FAILED_ACTIVE_HC;
+        if after.contains(out) && !before.contains(out) {
+            self.discovery.set.borrow_mut().host_failed(&self.cluster, host);
+        }
         if new {
             self.verdict_of_new(1);
         }
-        let out = HealthFlags::FAILED_OUTLIER_CHECK;
+        let ejected = HealthFlags::FAILED_OUTLIER_CHECK;
         if matches!(verdict, Verdict::Good { .. })
             && !after.contains(HealthFlags::FAILED_ACTIVE_HC)
-            && after.contains(out)
+            && after.contains(ejected)
             && let Some(line) = self.cluster.outlier_line()
         {
             line.tell(outlier::Told::Passed(Arc::clone(host)));

@@ -185,6 +185,7 @@ impl Detector {
             self.stats.ejections_active.inc();
             host.set_health(HealthFlags::FAILED_OUTLIER_CHECK, true);
             self.publish();
+            self.discovery.set.borrow_mut().host_failed(&self.cluster, host);
         }
         let rates = self.cluster.success_rates_of(cause.origin());
         let own_rate = host.outlier().shown_rate(cause.origin());
@@ -262,13 +263,15 @@ impl Detector {
         for host in hosts.hosts() {
             let Some(record) = self.records.get_mut(&Arc::as_ptr(host)) else { continue };
             let over = |until: Option<Instant>| until.is_none_or(|until| until <= now);
-            if is_degraded(host) && over(record.degraded_until) {
+            let (is_back, is_well) = (over(record.until), over(record.degraded_until));
+            if !is_degraded(host) {
+                record.degraded_times = record.degraded_times.saturating_sub(1);
+            } else if is_well {
                 host.set_health(HealthFlags::DEGRADED_OUTLIER_DETECTION, false);
                 changed = true;
-            } else if !is_degraded(host) {
-                record.degraded_times = record.degraded_times.saturating_sub(1);
+                self.tell(host, Event::Unejected);
             }
-            if is_ejected(host) && over(record.until) {
+            if is_ejected(host) && is_back {
                 changed = true;
                 self.let_back(host);
             }

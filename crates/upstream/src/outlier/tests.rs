@@ -1,7 +1,14 @@
 use super::*;
+use crate::cluster::ClusterShared;
+use crate::discovery::Discovery;
 use crate::event_log::EventLog;
+use crate::host::HealthFlags;
+use crate::testing::{NoSources, World, cluster, run, settle};
 use nuncio_core::config::{CompileContext, Sink};
 use nuncio_core::runtime::Layer;
+use nuncio_net::dns::SystemResolver;
+use std::rc::Rc;
+use std::time::Duration;
 
 fn config() -> Box<OutlierConfig> {
     let sink = Sink::default();
@@ -61,4 +68,92 @@ fn runtime_keys_take_the_place_of_limits() {
     assert_eq!((changed.enforcing[3], changed.success_rate.minimum_hosts), (100, 5));
     let same = config().at_runtime(&Runtime::default());
     assert_eq!((same.consecutive, same.enforcing), (config().consecutive, config().enforcing));
+}
+
+/// A world of one cluster `c` with two hosts, which detects outliers, and what follows them.
+fn followed(config: OutlierConfig) -> (World, Rc<Discovery>) {
+    let mut c = cluster(&[1, 2]);
+    c.outlier = Some(Box::new(config));
+    let world = World::new(vec![c]);
+    let resolver = Rc::new(SystemResolver::new());
+    let discovery = Discovery::new(&world.set, &world.worker, resolver, Rc::new(NoSources));
+    drop(discovery.start());
+    (world, discovery)
+}
+
+fn shared(world: &World) -> Arc<ClusterShared> {
+    Arc::clone(world.set.borrow().get("c").unwrap())
+}
+
+fn flags(world: &World) -> Vec<HealthFlags> {
+    shared(world).hosts().hosts().map(|h| h.health_flags()).collect()
+}
+
+/// The first host fails as often as it takes.
+async fn fail(world: &World) {
+    let cluster = shared(world);
+    let host = Arc::clone(cluster.hosts().hosts().next().unwrap());
+    let config = cluster.config().outlier.clone().unwrap();
+    for _ in 0..config.consecutive[0] {
+        cluster.outlier_line().unwrap().count(&host, Outcome::Response(500), &config);
+    }
+    settle().await;
+}
+
+async fn tell(world: &World, told: fn(Arc<HostShared>) -> Told) {
+    let cluster = shared(world);
+    let host = Arc::clone(cluster.hosts().hosts().next().unwrap());
+    cluster.outlier_line().unwrap().tell(told(host));
+    settle().await;
+}
+
+fn ejecting() -> OutlierConfig {
+    OutlierConfig { max_ejection_percent: 100, ..*config() }
+}
+
+const OUT: [HealthFlags; 2] = [HealthFlags::FAILED_OUTLIER_CHECK, HealthFlags::NONE];
+const IN: [HealthFlags; 2] = [HealthFlags::NONE; 2];
+
+#[test]
+fn an_ejected_host_comes_back_after_its_time_and_the_next_time_is_longer() {
+    run(async {
+        let (world, _kept) = followed(ejecting());
+        settle().await;
+        fail(&world).await;
+        assert_eq!(flags(&world), OUT);
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        assert_eq!(flags(&world), OUT);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(flags(&world), IN);
+        fail(&world).await;
+        tokio::time::sleep(Duration::from_secs(55)).await;
+        assert_eq!(flags(&world), OUT);
+        tokio::time::sleep(Duration::from_secs(16)).await;
+        assert_eq!(flags(&world), IN);
+    });
+}
+
+#[test]
+fn a_passing_check_ends_an_ejection_unless_it_is_not_to() {
+    run(async {
+        for (ends, after) in [(true, IN), (false, OUT)] {
+            let (world, _kept) = followed(OutlierConfig { check_ends_ejection: ends, ..ejecting() });
+            settle().await;
+            fail(&world).await;
+            tell(&world, Told::Passed).await;
+            assert_eq!(flags(&world), after);
+        }
+    });
+}
+
+#[test]
+fn a_host_that_says_so_is_degraded_for_a_while_whatever_the_limit() {
+    run(async {
+        let (world, _kept) = followed(OutlierConfig { max_ejection_percent: 0, ..*config() });
+        settle().await;
+        tell(&world, Told::Degraded).await;
+        assert_eq!(flags(&world)[0], HealthFlags::DEGRADED_OUTLIER_DETECTION);
+        tokio::time::sleep(Duration::from_secs(45)).await;
+        assert_eq!(flags(&world), IN);
+    });
 }

@@ -3,6 +3,7 @@
 mod connect;
 mod connection;
 mod connector;
+mod cut;
 mod exchange;
 mod http1;
 mod http2;
@@ -14,6 +15,7 @@ mod waiting;
 
 pub use crate::error::{Oddity, PoolError, ResetReason, StreamError};
 pub use connector::{ConnectFuture, Connector, SocketConnector};
+pub(crate) use cut::Cut;
 pub use exchange::{Exchange, UpstreamEvent};
 pub(crate) use http2::Http2Pool;
 pub use http2::extended_connect;

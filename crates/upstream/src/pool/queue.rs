@@ -27,6 +27,8 @@ pub(crate) struct HttpPool {
     busy: Cell<usize>,
     /// Connections are opened before requests want them (`per_upstream_preconnect_ratio`).
     eager: bool,
+    /// Its host is out for its health: nothing is kept for later.
+    retired: Cell<bool>,
     watch: PoolWatch,
     _permit: Permit,
 }
@@ -39,8 +41,15 @@ impl HttpPool {
             waiting: Waiting::new(priority),
             busy: Cell::default(),
             eager: host.config().preconnect.per_upstream > 1.0,
+            retired: Cell::default(),
             watch: host.core().reaper.watch(PoolKey::new(host, priority)),
         }
+    }
+
+    /// Keeps nothing for later any more: idle connections are closed, busy ones when they are done.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.take().into_iter().for_each(|connection| connection.close(ClosedBy::Local, false));
     }
 
     /// Whether it holds no connection, and nobody waits for one.
@@ -157,6 +166,9 @@ impl HttpPool {
                 }
                 None => pending.resolve(Err(PoolError::Overflow)),
             }
+        }
+        if self.retired.get() {
+            return connection.close(ClosedBy::Local, false);
         }
         let now = host.core().worker.now();
         let max_age = host.core().config().http.max_connection_duration;

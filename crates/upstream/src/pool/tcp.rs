@@ -6,6 +6,7 @@ pub(super) use exchange::TcpExchange;
 
 use super::connect::connect as open;
 use super::connection::{ClosedBy, ConnectionCount, RequestHold};
+use super::cut::{Cut, CutStream};
 use super::pending::{PendingCount, PendingStream};
 use super::{Checkout, PoolError};
 use crate::circuit::Resource;
@@ -22,6 +23,8 @@ pub struct TcpConnection {
     info: Rc<UpstreamConnectionInfo>,
     count: ConnectionCount,
     _hold: RequestHold,
+    /// What ends it when its host fails.
+    cut: Option<Rc<Cut>>,
 }
 
 /// A connection of its own for one request whose bytes go on as they are (`connect_config`).
@@ -66,6 +69,14 @@ pub(crate) async fn connect(
         core.stats.upstream_rq_pending_failure_eject.inc();
     })?;
     let hold = RequestHold::take(host, priority).ok_or(PoolError::Overflow)?;
+    let cut = core.config().closes_on_failure.then(Rc::<Cut>::default);
+    let stream: Box<dyn ByteStream> = match &cut {
+        None => stream,
+        Some(cut) => {
+            host.on_cut(cut);
+            Box::new(CutStream { stream, cut: Rc::clone(cut) })
+        }
+    };
     let info = Rc::new(UpstreamConnectionInfo {
         id: core.worker.next_connection_id(),
         local: stream.local_address().clone(),
@@ -75,7 +86,7 @@ pub(crate) async fn connect(
         connect_end,
         tls: count.tls.clone(),
     });
-    let mut connection = TcpConnection { stream, info, count, _hold: hold };
+    let mut connection = TcpConnection { stream, info, count, _hold: hold, cut };
     connection.count.closed(ClosedBy::Local, true);
     Ok(connection)
 }
@@ -106,8 +117,10 @@ impl TcpConnection {
         self.count.closed(ClosedBy::Remote, false);
     }
 
-    /// It was the host that ended it, not this side.
+    /// It was the host that ended it, not this side; or so it seems to who reads it.
     pub fn closed_by_host(&mut self) {
-        self.count.closed(ClosedBy::Remote, true);
+        if !self.cut.as_ref().is_some_and(|cut| cut.is_done()) {
+            self.count.closed(ClosedBy::Remote, true);
+        }
     }
 }

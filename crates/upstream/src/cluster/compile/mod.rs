@@ -139,6 +139,7 @@ impl ClusterConfig {
             cleanup_interval,
             eds_cluster_config,
             ignore_health_on_host_removal,
+            close_connections_on_host_health_failure,
             typed_dns_resolver_config,
             dns_resolution_config,
             dns_resolvers,
@@ -166,6 +167,7 @@ impl ClusterConfig {
             request_response_sizes,
             per_endpoint: per_endpoint_stats,
         };
+        config.closes_on_failure = close_connections_on_host_health_failure;
         config.turnover = Turnover {
             goes_at_once: ignore_health_on_host_removal,
             counts_once_checked: common_lb_config.as_ref().is_some_and(|c| c.ignore_new_hosts_until_first_hc),

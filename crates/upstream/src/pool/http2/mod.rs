@@ -38,6 +38,11 @@ impl Http2Pool {
         Self { connections: RefCell::default(), waiting: Waiting::new(priority), _permit: permit }
     }
 
+    /// Connections take no further request, and end with the last one that they carry.
+    pub(crate) fn retire(&self) {
+        self.connections.borrow().iter().for_each(|connection| connection.abandon());
+    }
+
     /// Whether it holds no connection, and nobody waits for one.
     pub(crate) fn is_empty(&self) -> bool {
         self.connections.borrow().is_empty() && self.waiting.is_empty()
@@ -156,9 +161,7 @@ impl Http2Pool {
 
 impl Drop for Http2Pool {
     fn drop(&mut self) {
-        for connection in self.connections.get_mut() {
-            connection.abandon();
-        }
+        self.retire();
     }
 }
 
