@@ -6,14 +6,18 @@ mod tree;
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
-use nuncio_core::matcher::{CidrList, HeaderMatcher, HttpFacts, MetadataMatcher, StringMatcher};
-use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
+use nuncio_core::matcher::{
+    CidrList, FilterStateMatcher, HeaderMatcher, HttpFacts, MetadataMatcher, StringMatcher,
+};
+use nuncio_core::stream_info::{ConnectionInfo, FilterState, StreamInfo};
+use nuncio_downstream::route::RequestMatcher;
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
 use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use nuncio_proto::pb::envoy::r#type::v3::Int32Range;
 use nuncio_proto::pb::xds::r#type::matcher::v3::Matcher;
 use std::ops::Range;
+use std::rc::Rc;
 use std::slice;
 use tree::Tree;
 
@@ -65,6 +69,16 @@ impl<'a> Subject<'a> {
     }
 }
 
+impl Subject<'_> {
+    /// An object of the request's filter state, or of the connection's.
+    fn filter_state(&self, key: &str) -> Option<Rc<dyn FilterState>> {
+        match self.info {
+            Some(info) => info.filter_state(key),
+            None => self.connection.state.filter_state.get(key),
+        }
+    }
+}
+
 /// Rules, or the tree that takes their place.
 #[derive(Debug)]
 pub(crate) struct Engine(Kind);
@@ -105,6 +119,10 @@ enum Rule {
     /// The path without its query.
     Path(StringMatcher),
     Metadata(Box<MetadataMatcher>),
+    /// Of the route.
+    RouteMetadata(Box<MetadataMatcher>),
+    FilterState(FilterStateMatcher),
+    UriTemplate(Box<RequestMatcher>),
     ServerName(StringMatcher),
     Ip(Whose, CidrList),
     DestinationPort(Range<i64>),
@@ -212,6 +230,15 @@ fn path(message: &PathMatcher, cx: &CompileContext<'_>) -> Option<Rule> {
     Some(Rule::Path(StringMatcher::compile(matcher, &cx.field("path"))?))
 }
 
+fn sourced_metadata(message: &pb::SourcedMetadata, cx: &CompileContext<'_>) -> Option<Rule> {
+    let pb::SourcedMetadata { metadata_matcher, metadata_source } = message;
+    let matcher = MetadataMatcher::compile(metadata_matcher.as_ref()?, &cx.field("metadata_matcher"))?;
+    Some(match pb::MetadataSource::try_from(*metadata_source).ok()? {
+        pb::MetadataSource::Dynamic => Rule::Metadata(Box::new(matcher)),
+        pb::MetadataSource::Route => Rule::RouteMetadata(Box::new(matcher)),
+    })
+}
+
 fn ip(whose: Whose, range: &CidrRange, cx: &CompileContext<'_>, field: &str) -> Option<Rule> {
     Some(Rule::Ip(whose, CidrList::compile(slice::from_ref(range), cx, field)?))
 }
@@ -232,6 +259,11 @@ impl Rule {
             Of::UrlPath(matcher) => path(matcher, &cx.field("url_path"))?,
             Of::Metadata(matcher) => {
                 Self::Metadata(Box::new(MetadataMatcher::compile(matcher, &cx.field("metadata"))?))
+            }
+            Of::SourcedMetadata(metadata) => sourced_metadata(metadata, &cx.field("sourced_metadata"))?,
+            Of::UriTemplate(template) => {
+                let matcher = RequestMatcher::of_template(template.clone(), &cx.field("uri_template"))?;
+                Self::UriTemplate(Box::new(matcher))
             }
             Of::RequestedServerName(name) => {
                 Self::ServerName(StringMatcher::compile(name, &cx.field("requested_server_name"))?)
@@ -276,6 +308,10 @@ impl Rule {
             Of::Metadata(matcher) => {
                 Self::Metadata(Box::new(MetadataMatcher::compile(matcher, &cx.field("metadata"))?))
             }
+            Of::SourcedMetadata(metadata) => sourced_metadata(metadata, &cx.field("sourced_metadata"))?,
+            Of::FilterState(matcher) => {
+                Self::FilterState(FilterStateMatcher::compile(matcher, &cx.field("filter_state"))?)
+            }
         })
     }
 
@@ -305,6 +341,11 @@ impl Rule {
                 path.is_some_and(|path| matcher.matches(path))
             }),
             Self::Metadata(matcher) => matcher.matches(subject.info.and_then(StreamInfo::dynamic_metadata)),
+            Self::RouteMetadata(matcher) => {
+                matcher.matches(subject.info.and_then(|info| info.route_metadata.as_deref()))
+            }
+            Self::FilterState(matcher) => matcher.matches_in(&|key| subject.filter_state(key)),
+            Self::UriTemplate(matcher) => subject.head.is_some_and(|head| matcher.matches(head)),
             Self::ServerName(matcher) => {
                 let name = connection.requested_server_name.as_deref().unwrap_or_default();
                 matcher.matches(name.as_bytes())

@@ -2,9 +2,10 @@
 
 use super::StringMatcher;
 use crate::config::CompileContext;
-use crate::stream_info::StreamInfo;
+use crate::stream_info::{FilterState, StreamInfo};
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
 use pb::filter_state_matcher::Matcher;
+use std::rc::Rc;
 
 /// A condition on the text of one object of the filter state.
 #[derive(Clone, Debug)]
@@ -27,7 +28,12 @@ impl FilterStateMatcher {
 
     /// Whether there is such an object, and its text matches.
     pub fn matches(&self, info: &StreamInfo) -> bool {
-        let text = info.filter_state(&self.key).and_then(|object| object.serialize());
+        self.matches_in(&|key| info.filter_state(key))
+    }
+
+    /// The same, of objects that `state` finds by their key.
+    pub fn matches_in(&self, state: &dyn Fn(&str) -> Option<Rc<dyn FilterState>>) -> bool {
+        let text = state(&self.key).and_then(|object| object.serialize());
         text.is_some_and(|text| self.text.matches(text.as_bytes()))
     }
 }

@@ -68,6 +68,7 @@ impl ConnectionFilterState {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     metadata: Metadata,
+    typed_metadata: BTreeMap<String, prost_types::Any>,
     filter_state: Objects,
 }
 
@@ -86,6 +87,17 @@ impl StreamInfo {
                 metadata.insert(namespace.to_owned(), fields);
             }
         }
+    }
+
+    /// Sets the typed metadata of a namespace; `replaces`: in place of what is there. False where something is there
+    /// that stays.
+    pub fn set_typed_metadata(&mut self, namespace: &str, value: prost_types::Any, replaces: bool) -> bool {
+        let typed = &mut self.state.get_or_insert_default().typed_metadata;
+        if !replaces && typed.contains_key(namespace) {
+            return false;
+        }
+        typed.insert(namespace.to_owned(), value);
+        true
     }
 
     /// Takes over what listener filters left for the logs of the connection itself.

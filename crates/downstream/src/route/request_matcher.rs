@@ -6,6 +6,7 @@ use super::index::PathKey;
 use nuncio_codec::head::RequestHead;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::{HeaderMatcher, QueryParameterMatcher};
+use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::config::route::v3::RouteMatch;
 
 /// Path, headers and query of a `RouteMatch`; as in Envoy, its other conditions do not count for filters.
@@ -23,6 +24,12 @@ impl RequestMatcher {
         let matching::Compiled { path: place, conditions } = matching::compile(message, cx, false)?;
         let (path, headers, query) = (conditions.path, conditions.headers, conditions.query);
         Some(Self { place, path, headers, query })
+    }
+
+    /// A URI template alone, as `path_match_policy` has it.
+    pub fn of_template(extension: TypedExtensionConfig, cx: &CompileContext<'_>) -> Option<Self> {
+        let (place, path) = matching::of_template(extension, cx)?;
+        Some(Self { place, path: Some(path), headers: Box::default(), query: Box::default() })
     }
 
     /// Whether it takes a request.

@@ -1,8 +1,10 @@
 //! Content codings (RFC 9110 section 8.4.1) as streams: pieces in, pieces out.
 
 use brotli::enc::BrotliEncoderParams;
+use brotli::{BrotliDecompressStream, BrotliResult, BrotliState, HeapAlloc, HuffmanCode};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::io::Write;
+use zstd::stream::raw::Operation;
 
 /// What a piece of a body is to its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +15,18 @@ pub(super) enum Part {
     Last,
 }
 
-/// Data that is not what its coding says, or grows beyond measure.
-#[derive(Debug)]
-pub(super) struct Broken;
+/// Why a stream cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// It is not what its coding says.
+    Data,
+    /// What comes out is not what was put in.
+    Checksum,
+    /// It grows beyond measure.
+    TooMuch,
+    /// Something follows its end.
+    Redundant,
+}
 
 /// A coding's parameters.
 #[derive(Clone, Debug)]
@@ -128,71 +139,144 @@ fn gzip(compress: &mut Compress, data: &mut Vec<u8>, part: Part) {
 }
 
 /// A stream that is being decompressed.
-pub(super) enum Decoder {
+pub(super) struct Decoder {
+    engine: Engine,
+    /// Output may be so many times the input, whatever has come so far.
+    ratio: u64,
+    read: u64,
+    made: u64,
+}
+
+enum Engine {
     Gzip(Box<Decompress>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
+    Brotli(Box<BrotliState<HeapAlloc<u8>, HeapAlloc<u32>, HeapAlloc<HuffmanCode>>>),
+    Zstd(Box<zstd::stream::raw::Decoder<'static>>),
     /// It has ended; what follows is passed over.
     Done,
 }
 
+/// What a step of decoding came to.
+struct Decoded {
+    read: usize,
+    made: usize,
+    /// The stream has ended.
+    over: bool,
+}
+
 impl Decoder {
+    fn new(engine: Engine, ratio: u64) -> Self {
+        Self { engine, ratio, read: 0, made: 0 }
+    }
+
     /// For gzip, with windows up to `window_bits`.
-    pub(super) fn gzip(window_bits: u8) -> Self {
-        Self::Gzip(Box::new(Decompress::new_gzip(window_bits)))
+    pub(super) fn gzip(window_bits: u8, ratio: u64) -> Self {
+        Self::new(Engine::Gzip(Box::new(Decompress::new_gzip(window_bits))), ratio)
+    }
+
+    /// For brotli.
+    pub(super) fn brotli(ratio: u64) -> Self {
+        let state =
+            BrotliState::new(HeapAlloc::new(0), HeapAlloc::new(0), HeapAlloc::new(Default::default()));
+        Self::new(Engine::Brotli(Box::new(state)), ratio)
     }
 
     /// For zstd; `None` where the library has no memory for it.
-    pub(super) fn zstd(dictionary: &[u8]) -> Option<Self> {
-        let decoder = zstd::stream::write::Decoder::with_dictionary(Vec::new(), dictionary).ok()?;
-        Some(Self::Zstd(Box::new(decoder)))
+    pub(super) fn zstd(ratio: u64) -> Option<Self> {
+        let decoder = zstd::stream::raw::Decoder::new().ok()?;
+        Some(Self::new(Engine::Zstd(Box::new(decoder)), ratio))
     }
 
-    /// Replaces `data` by what it stands for, of which there may be `most` bytes.
+    /// Bytes that came in and went out.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.read, self.made)
+    }
+
+    /// Replaces `data` by what it stands for. After an error the rest of the stream is passed over.
     ///
     /// # Errors
-    /// It is not in this coding, or stands for more. What came out before is in `data`.
-    pub(super) fn decode(&mut self, data: &mut Vec<u8>, most: usize) -> Result<(), Broken> {
+    /// It is not in this coding, or stands for too much. What came out before is in `data`.
+    pub(super) fn decode(&mut self, data: &mut Vec<u8>) -> Result<(), Broken> {
         let input = std::mem::take(data);
-        match self {
-            Self::Gzip(inflate) => {
-                if gunzip(inflate, &input, data, most)? {
-                    *self = Self::Done;
-                }
-            }
-            Self::Zstd(decoder) => {
-                for step in input.chunks(STEP) {
-                    let written = decoder.write_all(step).and_then(|()| decoder.flush());
-                    data.append(decoder.get_mut());
-                    if written.is_err() || data.len() > most {
-                        return Err(Broken);
-                    }
-                }
-            }
-            Self::Done => {}
+        let done = self.decode_into(&input, data);
+        if done != Ok(false) {
+            self.engine = Engine::Done;
         }
-        Ok(())
+        done.map(|_| ())
+    }
+
+    /// Whether the stream has ended.
+    fn decode_into(&mut self, mut rest: &[u8], out: &mut Vec<u8>) -> Result<bool, Broken> {
+        let most = match self.engine {
+            Engine::Gzip(_) | Engine::Brotli(_) => 4 * STEP,
+            Engine::Zstd(_) => 32 * STEP,
+            Engine::Done => {
+                self.read += rest.len() as u64;
+                return Ok(true);
+            }
+        };
+        loop {
+            let begin = out.len();
+            out.resize(begin + most, 0);
+            let step = self.engine.step(rest, out.get_mut(begin..).unwrap_or_default());
+            out.truncate(begin + step.as_ref().map_or(0, |step| step.made));
+            let Decoded { read, made, over } = step?;
+            rest = rest.get(read..).unwrap_or_default();
+            self.read += read as u64;
+            self.made += made as u64;
+            if self.made / self.read.max(1) > self.ratio {
+                return Err(Broken::TooMuch);
+            }
+            if over {
+                let brotli = matches!(self.engine, Engine::Brotli(_));
+                self.read += rest.len() as u64;
+                return if brotli && !rest.is_empty() { Err(Broken::Redundant) } else { Ok(true) };
+            }
+            // With room left there is nothing more in what has come.
+            if made < most && rest.is_empty() {
+                return Ok(false);
+            }
+            if made == 0 && read == 0 {
+                return Err(Broken::Data);
+            }
+        }
     }
 }
 
-/// Whether the stream has ended.
-fn gunzip(inflate: &mut Decompress, input: &[u8], out: &mut Vec<u8>, most: usize) -> Result<bool, Broken> {
-    let mut at = 0;
-    loop {
-        out.reserve(STEP);
-        let (before, room) = (inflate.total_in(), out.capacity() - out.len());
-        let made = out.len();
-        let rest = input.get(at..).unwrap_or_default();
-        let status = inflate.decompress_vec(rest, out, FlushDecompress::Sync).map_err(|_| Broken)?;
-        at += (inflate.total_in() - before) as usize;
-        if out.len() > most {
-            return Err(Broken);
-        }
-        if status == Status::StreamEnd {
-            return Ok(true);
-        }
-        // With room left there is nothing more in what has come.
-        if out.len() - made < room {
-            return if at >= input.len() { Ok(false) } else { Err(Broken) };
+impl Engine {
+    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Decoded, Broken> {
+        match self {
+            Self::Gzip(inflate) => {
+                let (read, made) = (inflate.total_in(), inflate.total_out());
+                let status =
+                    inflate.decompress(input, out, FlushDecompress::Sync).map_err(|_| Broken::Data)?;
+                Ok(Decoded {
+                    read: (inflate.total_in() - read) as usize,
+                    made: (inflate.total_out() - made) as usize,
+                    over: status == Status::StreamEnd,
+                })
+            }
+            Self::Brotli(state) => {
+                let (mut left, mut read, mut room, mut made, mut total) = (input.len(), 0, out.len(), 0, 0);
+                let result = BrotliDecompressStream(
+                    &mut left, &mut read, input, &mut room, &mut made, out, &mut total, state,
+                );
+                match result {
+                    BrotliResult::ResultFailure => Err(Broken::Data),
+                    result => {
+                        let over = matches!(result, BrotliResult::ResultSuccess);
+                        Ok(Decoded { read, made, over })
+                    }
+                }
+            }
+            Self::Zstd(decoder) => match decoder.run_on_buffers(input, out) {
+                Ok(status) => {
+                    // Another frame may follow.
+                    Ok(Decoded { read: status.bytes_read, made: status.bytes_written, over: false })
+                }
+                Err(error) if error.to_string().contains("checksum") => Err(Broken::Checksum),
+                Err(_) => Err(Broken::Data),
+            },
+            Self::Done => Ok(Decoded { read: input.len(), made: 0, over: true }),
         }
     }
 }

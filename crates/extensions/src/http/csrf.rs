@@ -123,9 +123,13 @@ impl HttpFilter for CsrfFilter {
 /// Where the request comes from: the host and port of its `origin`, else of its `referer`; empty where it says
 /// neither.
 fn source(head: &RequestHead) -> &[u8] {
-    let of = |name: Known| host_and_port(head.headers.get(name).unwrap_or_default());
-    let origin = of(Known::Origin);
-    if origin.is_empty() { of(Known::Referer) } else { origin }
+    let of = |name: Known| head.headers.get(name).unwrap_or_default();
+    match of(Known::Origin) {
+        // An origin that browsers do not tell (Fetch, section 3.1).
+        b"null" => b"",
+        b"" => host_and_port(of(Known::Referer)),
+        origin => host_and_port(origin),
+    }
 }
 
 /// The authority of an absolute URL without its userinfo; what is no URL stays as it is.
@@ -133,6 +137,9 @@ fn host_and_port(url: &[u8]) -> &[u8] {
     let Some(scheme) = url.windows(3).position(|w| w == b"://") else { return url };
     let rest = url.get(scheme + 3..).unwrap_or_default();
     let authority = rest.split(|b| matches!(b, b'/' | b'?' | b'#')).next().unwrap_or_default();
+    if authority.is_empty() {
+        return url;
+    }
     authority.rsplit(|b| *b == b'@').next().unwrap_or_default()
 }
 
@@ -148,7 +155,7 @@ mod tests {
             ("http://u:p@a.example?q", "a.example"),
             ("a.example:80", "a.example:80"),
             ("null", "null"),
-            ("https://", ""),
+            ("https://", "https://"),
             ("ftp://a.example", "a.example"),
         ] {
             assert_eq!(host_and_port(url.as_bytes()), host.as_bytes(), "{url}");

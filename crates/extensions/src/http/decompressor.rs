@@ -1,10 +1,10 @@
 //! `envoy.filters.http.decompressor`: bodies in a coding that it knows go on without it.
 
-use super::coding::Decoder;
+use super::coding::{Broken, Decoder};
 use super::frame::RuntimeFlag;
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::CompileContext;
-use nuncio_core::stats::Scope;
+use nuncio_core::stats::{Registry, Scope};
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
     Response, RouteSays,
@@ -12,6 +12,7 @@ use nuncio_downstream::filter::{
 use nuncio_downstream::world::World;
 use nuncio_proto::context::type_name;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
+use nuncio_proto::pb::envoy::extensions::compression::brotli::decompressor::v3::Brotli;
 use nuncio_proto::pb::envoy::extensions::compression::gzip::decompressor::v3::Gzip;
 use nuncio_proto::pb::envoy::extensions::compression::zstd::decompressor::v3::Zstd;
 use nuncio_proto::pb::envoy::extensions::filters::http::decompressor::v3::{
@@ -27,6 +28,68 @@ nuncio_core::stats_block! {
         counter not_decompressed,
         counter total_compressed_bytes,
         counter total_uncompressed_bytes,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// What gzip's library would count; data that is none, or grows too much, is what we know of.
+    struct GzipStats {
+        counter zlib_buf_error,
+        counter zlib_data_error,
+        counter zlib_errno,
+        counter zlib_mem_error,
+        counter zlib_stream_error,
+        counter zlib_version_error,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// The same of brotli's.
+    struct BrotliStats {
+        counter brotli_error,
+        counter brotli_output_overflow,
+        counter brotli_redundant_input,
+    }
+}
+
+nuncio_core::stats_block! {
+    /// The same of zstd's.
+    struct ZstdStats {
+        counter zstd_checksum_wrong_error,
+        counter zstd_dictionary_error,
+        counter zstd_generic_error,
+        counter zstd_memory_error,
+    }
+}
+
+/// What the library counts.
+enum LibraryStats {
+    Gzip(Scope<GzipStats>),
+    Brotli(Scope<BrotliStats>),
+    Zstd(Scope<ZstdStats>),
+}
+
+impl LibraryStats {
+    /// Counts as Envoy does, whose brotli looks at what is broken twice.
+    fn count(&self, why: Broken) {
+        match self {
+            Self::Gzip(stats) => stats.zlib_data_error.inc(),
+            Self::Brotli(stats) => {
+                stats.brotli_error.inc();
+                match why {
+                    Broken::Redundant => stats.brotli_redundant_input.inc(),
+                    Broken::TooMuch => {
+                        stats.brotli_error.inc();
+                        stats.brotli_output_overflow.add(2);
+                    }
+                    Broken::Data | Broken::Checksum => stats.brotli_error.inc(),
+                }
+            }
+            Self::Zstd(stats) => match why {
+                Broken::Checksum => stats.zstd_checksum_wrong_error.inc(),
+                Broken::Data | Broken::TooMuch | Broken::Redundant => stats.zstd_generic_error.inc(),
+            },
+        }
     }
 }
 
@@ -47,6 +110,8 @@ struct DecompressorConfig {
     library: Library,
     /// `NAME.KIND.`, by the library's name and what it is.
     stat_prefix: Box<str>,
+    /// Trailers that say how much came in and went out.
+    trailers: [Box<str>; 2],
     requests: Direction,
     responses: Direction,
     advertises: bool,
@@ -57,8 +122,9 @@ enum Library {
     Gzip {
         window_bits: u8,
         /// Output may be so many times the input.
-        ratio: usize,
+        ratio: u64,
     },
+    Brotli,
     Zstd,
 }
 
@@ -69,7 +135,7 @@ struct Direction {
 }
 
 /// `max_inflate_ratio` where none is configured, and that of codings that have no such field.
-const RATIO: usize = 100;
+const RATIO: u64 = 100;
 
 impl DecompressorConfig {
     fn compile(message: Decompressor, cx: &CompileContext<'_>) -> Option<Self> {
@@ -85,6 +151,8 @@ impl DecompressorConfig {
         Some(Self {
             library,
             stat_prefix: format!("{name}.{kind}.").into(),
+            trailers: ["compressed", "uncompressed"]
+                .map(|what| format!("x-envoy-decompressor-{name}-{what}-bytes").to_ascii_lowercase().into()),
             requests: Direction::compile(common_config.unwrap_or_default()),
             responses: Direction::compile(of_responses.unwrap_or_default()),
             advertises: advertise_accept_encoding.unwrap_or(true),
@@ -107,15 +175,19 @@ impl Library {
         match type_name(&config.type_url).strip_prefix("envoy.extensions.compression.") {
             Some("gzip.decompressor.v3.Gzip") => {
                 let Gzip { window_bits, max_inflate_ratio } = cx.unpack(config)?;
-                let ratio = max_inflate_ratio.map_or(RATIO, |ratio| ratio as usize);
+                let ratio = max_inflate_ratio.map_or(RATIO, u64::from);
                 Some((Self::Gzip { window_bits: window_bits.unwrap_or(15) as u8, ratio }, "gzip"))
+            }
+            Some("brotli.decompressor.v3.Brotli") => {
+                let Brotli {} = cx.unpack(config)?;
+                Some((Self::Brotli, "brotli"))
             }
             Some("zstd.decompressor.v3.Zstd") => {
                 let Zstd {} = cx.unpack(config)?;
                 Some((Self::Zstd, "zstd"))
             }
             _ => {
-                cx.unsupported("only gzip and zstd decompress");
+                cx.unsupported("only gzip, brotli and zstd decompress");
                 None
             }
         }
@@ -124,19 +196,27 @@ impl Library {
     fn coding(&self) -> &'static str {
         match self {
             Self::Gzip { .. } => "gzip",
+            Self::Brotli => "br",
             Self::Zstd => "zstd",
         }
     }
 
     fn decoder(&self) -> Option<Decoder> {
         match self {
-            Self::Gzip { window_bits, .. } => Some(Decoder::gzip(*window_bits)),
-            Self::Zstd => Decoder::zstd(&[]),
+            Self::Gzip { window_bits, ratio } => Some(Decoder::gzip(*window_bits, *ratio)),
+            Self::Brotli => Some(Decoder::brotli(RATIO)),
+            Self::Zstd => Decoder::zstd(RATIO),
         }
     }
 
-    fn ratio(&self) -> usize {
-        if let Self::Gzip { ratio, .. } = self { *ratio } else { RATIO }
+    /// What it counts, below `prefix`.
+    fn stats(&self, stats: &Registry, prefix: &str) -> LibraryStats {
+        let prefix = format!("{prefix}decompressor_library.");
+        match self {
+            Self::Gzip { .. } => LibraryStats::Gzip(stats.scope(&prefix)),
+            Self::Brotli => LibraryStats::Brotli(stats.scope(&prefix)),
+            Self::Zstd => LibraryStats::Zstd(stats.scope(&prefix)),
+        }
     }
 }
 
@@ -146,6 +226,7 @@ impl HttpFilterConfig for DecompressorConfig {
         Rc::new(LiveDecompressor {
             requests: world.stats.scope(&format!("{prefix}request.")),
             responses: world.stats.scope(&format!("{prefix}response.")),
+            library: self.library.stats(&world.stats, &prefix),
             config: self,
             world: Rc::clone(world),
         })
@@ -158,6 +239,7 @@ struct LiveDecompressor {
     world: Rc<World>,
     requests: Scope<DirectionStats>,
     responses: Scope<DirectionStats>,
+    library: LibraryStats,
 }
 
 impl LiveHttpFilter for LiveDecompressor {
@@ -216,12 +298,19 @@ impl DecompressorFilter {
         data: &mut Vec<u8>,
     ) {
         let Some(stream) = decoder else { return };
-        let most = data.len().saturating_mul(live.config.library.ratio());
         stats.total_compressed_bytes.add(data.len() as u64);
-        if stream.decode(data, most).is_err() {
-            *decoder = Some(Decoder::Done);
+        if let Err(why) = stream.decode(data) {
+            live.library.count(why);
         }
         stats.total_uncompressed_bytes.add(data.len() as u64);
+    }
+
+    /// Says in a message's trailers how much came in and went out.
+    fn tell(&self, decoder: Option<&Decoder>, trailers: &mut HeaderMap) {
+        let Some((read, made)) = decoder.map(Decoder::totals) else { return };
+        for (name, count) in self.live.config.trailers.iter().zip([read, made]) {
+            trailers.append(&**name, count.to_string().as_bytes());
+        }
     }
 }
 
@@ -247,6 +336,11 @@ impl HttpFilter for DecompressorFilter {
         Flow::Continue
     }
 
+    fn decode_trailers(&mut self, request: &mut Request<'_>, _: &mut Piece) -> Flow {
+        self.tell(self.request.as_ref(), request.trailers);
+        Flow::Continue
+    }
+
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
         if !end_stream {
             let config = &self.live.config;
@@ -257,6 +351,11 @@ impl HttpFilter for DecompressorFilter {
 
     fn encode_data(&mut self, _: &mut Response<'_>, piece: &mut Piece) -> Flow {
         Self::decode(&mut self.response, &self.live, &self.live.responses, &mut piece.data);
+        Flow::Continue
+    }
+
+    fn encode_trailers(&mut self, response: &mut Response<'_>, _: &mut Piece) -> Flow {
+        self.tell(self.response.as_ref(), response.trailers);
         Flow::Continue
     }
 }

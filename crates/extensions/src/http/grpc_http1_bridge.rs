@@ -101,10 +101,10 @@ impl HttpFilter for BridgeFilter {
             self.does = Does::Frames;
             head.headers.remove(Known::ContentLength);
             head.headers.set(Known::ContentType, b"application/grpc");
-            if self.settings.drops_query {
-                let path = head.path_without_query().to_vec();
-                head.headers.set(Known::Path, &path);
-            }
+        }
+        if self.does != Does::Nothing && self.settings.drops_query {
+            let path = head.path_without_query().to_vec();
+            head.headers.set(Known::Path, &path);
         }
         if self.does == Does::Frames && !end_stream { Flow::Buffer } else { Flow::Continue }
     }

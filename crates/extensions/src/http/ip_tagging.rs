@@ -166,13 +166,14 @@ impl HttpFilter for IpTaggingFilter {
             return Flow::Continue;
         }
         let tags = self.0.tags(request.info);
+        *request.reroute |= !tags.is_empty();
         let headers = &mut request.head.headers;
         match &config.header {
             None if tags.is_empty() => {}
             None => headers.append_joined(Known::XEnvoyIpTags, b",", &tags),
             Some(Header { name, adds }) => {
-                if !adds {
-                    headers.remove(name.as_name());
+                if !adds && headers.remove(name.as_name()) {
+                    *request.reroute = true;
                 }
                 if !tags.is_empty() {
                     headers.append_joined(name.as_name(), b",", &tags);

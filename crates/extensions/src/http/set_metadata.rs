@@ -4,7 +4,7 @@ use super::frame::{Framed, Live, compiled};
 use nuncio_core::config::CompileContext;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_proto::pb::envoy::extensions::filters::http::set_metadata::v3::{Config, Metadata};
-use prost_types::{Struct, Value, value::Kind};
+use prost_types::{Any, Struct, Value, value::Kind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,12 +27,15 @@ impl HttpFilterFactory for SetMetadataFactory {
         let Config { metadata_namespace, value, metadata } = message;
         let mut entries = Vec::new();
         if let Some(value) = value.filter(|_| !metadata_namespace.is_empty()) {
-            entries.push(Entry { namespace: metadata_namespace, fields: value, merges: true });
+            entries.push(Entry { namespace: metadata_namespace, value: Said::Fields(value), merges: true });
         }
-        for Metadata { metadata_namespace, allow_overwrite, value } in metadata {
-            if let Some(fields) = value {
-                entries.push(Entry { namespace: metadata_namespace, fields, merges: allow_overwrite });
-            }
+        for Metadata { metadata_namespace, allow_overwrite, value, typed_value } in metadata {
+            let value = match (value, typed_value) {
+                (Some(fields), _) => Said::Fields(fields),
+                (None, Some(typed)) => Said::Typed(typed),
+                (None, None) => continue,
+            };
+            entries.push(Entry { namespace: metadata_namespace, value, merges: allow_overwrite });
         }
         compiled::<SetMetadataFilter>(entries.into())
     }
@@ -41,9 +44,15 @@ impl HttpFilterFactory for SetMetadataFactory {
 /// What is set in one namespace.
 struct Entry {
     namespace: String,
-    fields: Struct,
+    value: Said,
     /// What is there is merged with it; otherwise it stays as it is.
     merges: bool,
+}
+
+enum Said {
+    Fields(Struct),
+    /// A message, which is replaced whole.
+    Typed(Any),
 }
 
 /// One stream's filter.
@@ -71,7 +80,16 @@ impl Framed for SetMetadataFilter {
 
 impl HttpFilter for SetMetadataFilter {
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
-        for Entry { namespace, fields, merges } in self.entries.iter() {
+        for Entry { namespace, value, merges } in self.entries.iter() {
+            let fields = match value {
+                Said::Fields(fields) => fields,
+                Said::Typed(message) => {
+                    if !request.info.set_typed_metadata(namespace, message.clone(), *merges) {
+                        self.live.stats.overwrite_denied.inc();
+                    }
+                    continue;
+                }
+            };
             let old = request.info.dynamic_metadata().and_then(|metadata| metadata.get(namespace));
             let fields = match old {
                 None => fields.clone(),

@@ -146,10 +146,8 @@ fn path(
             Some((PathPlace { without_path: true, ..place }, Some(PathCondition::Connect)))
         }
         Some(PathSpecifier::PathMatchPolicy(extension)) => {
-            let template = template(extension, &cx.field("path_match_policy"))?;
-            let prefix = template.literal_prefix();
-            let place = PathPlace::new(prefix, KeyKind::Literal(Reach::Prefix), Matched::Whole);
-            Some((place, Some(PathCondition::Template(Box::new(template)))))
+            let (place, condition) = of_template(extension, &cx.field("path_match_policy"))?;
+            Some((place, Some(condition)))
         }
         None => {
             cx.error("field: \"path_specifier\", reason: is required");
@@ -167,6 +165,17 @@ fn regex_place(pattern: &str) -> PathPlace {
         (ends.suffix, KeyKind::Suffix)
     };
     PathPlace::new(text, kind, Matched::Whole)
+}
+
+/// A `path_match_policy`.
+pub(in crate::route) fn of_template(
+    extension: TypedExtensionConfig,
+    cx: &CompileContext<'_>,
+) -> Option<(PathPlace, PathCondition)> {
+    let template = template(extension, cx)?;
+    let prefix = template.literal_prefix();
+    let place = PathPlace::new(prefix, KeyKind::Literal(Reach::Prefix), Matched::Whole);
+    Some((place, PathCondition::Template(Box::new(template))))
 }
 
 fn template(extension: TypedExtensionConfig, cx: &CompileContext<'_>) -> Option<TemplateMatch> {
