@@ -5,7 +5,7 @@ use crate::listener::{AnyListenerFilterFactory, Reachable};
 use crate::network::AnyNetworkFilterFactory;
 use crate::route::RouteFeeds;
 use crate::router::retry::RetryPlugins;
-use crate::tracing::{AnyTracerFactory, TracerConfig};
+use crate::tracing::{LiveTracers, TracerConfig, Tracers};
 use nuncio_core::access_log::AccessLogFactories;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::registry::Table;
@@ -33,6 +33,8 @@ pub struct World {
     pub node_cluster: Arc<str>,
     /// The worker's listeners by address.
     pub listeners: Reachable,
+    /// The worker's tracers.
+    pub tracers: LiveTracers,
 }
 
 /// What compiling a listener needs to know beyond its message.
@@ -51,8 +53,8 @@ pub struct CompileEnv<'a> {
     pub route_feeds: &'a RouteFeeds,
     /// What may be plugged into retries.
     pub retry_plugins: &'a RetryPlugins,
-    /// Providers of traces by the full name of their configuration message.
-    pub tracers: &'a Table<dyn AnyTracerFactory>,
+    /// Providers of traces.
+    pub tracers: &'a Tracers,
     /// The provider of connection managers whose `tracing` names none (the bootstrap's `tracing`).
     pub default_tracer: Option<&'a Arc<dyn TracerConfig>>,
     /// Whether a cluster of that name is configured.

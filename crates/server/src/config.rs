@@ -20,7 +20,7 @@ use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::ClusterOptionsCompiler;
 use nuncio_downstream::router::retry::RetryPlugins;
-use nuncio_downstream::tracing::{AnyTracerFactory, TracerConfig, compile_provider};
+use nuncio_downstream::tracing::{AnyTracerFactory, TracerConfig, Tracers};
 use nuncio_downstream::world::CompileEnv;
 use nuncio_net::log_files::{FlushOptions, LogFiles};
 use nuncio_net::tls::{SecretKind, TlsManager};
@@ -267,8 +267,8 @@ fn compile(
     let near = |name: &str| nearest(name, names.iter().copied());
     if let Some(provider) = config.as_ref().and_then(|c| c.tracing.as_ref()) {
         let cx = cx.field("tracing");
-        surroundings.default_tracer =
-            compile_provider(provider, &cx.field("http"), &surroundings.env(&exists, &near));
+        let env = surroundings.env(&exists, &near);
+        surroundings.default_tracer = env.tracers.compile(provider, &cx.field("http"), &env);
     }
     let env = surroundings.env(&exists, &near);
     let (compiled_listeners, listeners) = listeners_of(listeners, sink, &env);
@@ -311,7 +311,7 @@ pub struct Surroundings {
     listener_filters: Table<dyn AnyListenerFilterFactory>,
     access_logs: AccessLogFactories,
     retry_plugins: Arc<RetryPlugins>,
-    tracers: Table<dyn AnyTracerFactory>,
+    tracers: Tracers,
     default_tracer: Option<Arc<dyn TracerConfig>>,
     runtime: Runtime,
     node_cluster: String,
@@ -349,7 +349,7 @@ impl Surroundings {
             listener_filters,
             access_logs: AccessLogFactories::new(access_logs, runtime.clone()),
             retry_plugins,
-            tracers,
+            tracers: Tracers::new(tracers),
             default_tracer: None,
             runtime,
             node_cluster: node.cluster.clone(),

@@ -17,6 +17,7 @@ use nuncio_downstream::listener::{Listener, ListenerConfig, Reachable};
 use nuncio_downstream::network::ListenerFacts;
 use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::retry::RetryPlugins;
+use nuncio_downstream::tracing::{LiveTracers, Tracers};
 use nuncio_downstream::world::{CompileEnv, World};
 use nuncio_net::listen::{BindError, BoundSocket, ListenSpec, bind};
 use nuncio_net::tls::TlsManager;
@@ -101,7 +102,7 @@ impl Site {
             runtime: &runtime,
             route_feeds: &RouteFeeds::default(),
             retry_plugins: &RetryPlugins::default(),
-            tracers: &Table::default(),
+            tracers: &Tracers::default(),
             default_tracer: None,
             cluster_exists: &|_| false,
             nearest_cluster: &|_| None,
@@ -165,6 +166,7 @@ impl Site {
             runtime,
             node_cluster: "".into(),
             listeners: Reachable::default(),
+            tracers: LiveTracers::default(),
         });
         Hcm::answering(manager, &world, responder)
     }

@@ -5,6 +5,7 @@ use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::listener::{Entered, Listener, ListenerConfig, Reachable};
+use nuncio_downstream::tracing::LiveTracers;
 use nuncio_downstream::world::World;
 use nuncio_net::drain::Pace;
 use nuncio_net::listen::BoundSocket;
@@ -170,6 +171,7 @@ async fn work(
         runtime,
         node_cluster,
         listeners: Reachable::default(),
+        tracers: LiveTracers::default(),
     });
     let start = |(config, sockets)| Accepting::start(config, sockets, &world);
     let mut accepting: Vec<Accepting> = listeners.into_iter().map(start).collect();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Got, Server, Upstream, example, output, request, root, text};
+use common::{Collector, Got, Server, Upstream, example, output, request, root, text};
 
 fn upstream_of(got: &Got) -> &str {
     got.head.lines().find_map(|l| l.strip_prefix("x-upstream: ")).unwrap_or("none")
@@ -263,37 +263,11 @@ fn demo() {
     assert_eq!(request(server.listener("web"), "GET", "/hello", &[], "").body, "Hello from nuncio.\n");
 }
 
-/// Takes one report of spans: its body, without the chunks that it came in.
-fn one_report(collector: &std::net::TcpListener) -> Vec<u8> {
-    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-    let (stream, _) = collector.accept().unwrap();
-    let mut reader = BufReader::new(&stream);
-    let mut line = String::new();
-    while line != "\r\n" {
-        line.clear();
-        assert!(reader.read_line(&mut line).unwrap() > 0);
-    }
-    let mut body = Vec::new();
-    loop {
-        line.clear();
-        reader.read_line(&mut line).unwrap();
-        let size = usize::from_str_radix(line.trim(), 16).unwrap();
-        let mut chunk = vec![0; size + 2];
-        reader.read_exact(&mut chunk).unwrap();
-        body.extend_from_slice(&chunk[..size]);
-        if size == 0 {
-            break;
-        }
-    }
-    (&stream).write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
-    body
-}
-
 /// An example with a collector of spans in port 10002's place.
-fn traced(name: &str, app: &Upstream) -> (Server, std::net::TcpListener) {
-    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = collector.local_addr().unwrap().port();
-    let config = example(name, &[app]).replace("port_value: 10002}", &format!("port_value: {port}}}"));
+fn traced(name: &str, app: &Upstream) -> (Server, Collector) {
+    let collector = Collector::start();
+    let port = format!("port_value: {}}}", collector.port());
+    let config = example(name, &[app]).replace("port_value: 10002}", &port);
     (Server::start(&config, &[]), collector)
 }
 
@@ -305,7 +279,7 @@ fn tracing_zipkin() {
     assert_eq!(request(web, "GET", "/cart", &["x-tenant: t1"], "").status, 200);
     let mut spans: Vec<serde_json::Value> = Vec::new();
     while spans.len() < 2 {
-        spans.extend(serde_json::from_slice::<Vec<_>>(&one_report(&collector)).unwrap());
+        spans.extend(serde_json::from_slice::<Vec<_>>(&collector.report()).unwrap());
     }
     let of = |kind: &str| spans.iter().find(|span| span["kind"] == kind).unwrap();
     let (server_span, client_span) = (of("SERVER"), of("CLIENT"));
@@ -329,7 +303,7 @@ fn tracing_opentelemetry() {
     let no = "traceparent: 00-463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-00";
     assert_eq!(request(web, "GET", "/", &[no], "").status, 200);
     assert_eq!(request(web, "GET", "/", &["x-client-trace-id: me"], "").status, 200);
-    let report = one_report(&collector);
+    let report = collector.report();
     let report = String::from_utf8_lossy(&report);
     for word in ["service.name", "shop", "deployment.environment", "GET everything", "guid:x-client-trace-id"]
     {

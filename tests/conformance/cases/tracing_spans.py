@@ -172,7 +172,7 @@ for name, opts, n in (('', '{}', 1), ('_upstream_span', '{spawn_upstream_span: t
             await k.fill()
         u = await t.up('u1', conn=silent)
         c = await Collector(t, *OWN).http()
-        await t.start(traced(t, u, c, opts=opts, routes='[{match: {path: /try}, route: {cluster: c1, retry_policy: {retry_on: 5xx, num_retries: 1, per_try_timeout: 0.05s, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}}}}, {match: {prefix: /}, route: {cluster: c1, timeout: 0.1s}}]'))
+        await t.start(traced(t, u, c, opts=opts, routes='[{match: {path: /try}, route: {cluster: c1, retry_policy: {retry_on: 5xx, num_retries: 1, per_try_timeout: 0.05s, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}}}}, {match: {path: /gone}, route: {cluster: c1, timeout: 9s}}, {match: {prefix: /}, route: {cluster: c1, timeout: 0.1s}}]'))
         await whole(t, 'route', c, u, count=n)
         await whole(t, 'per_try', c, u, path='/try', count=n + n // 2)
         k = await t.conn()
@@ -829,3 +829,33 @@ async def _(t):
     u, c = await up_and_collector(t, lambda m, n: resp(200 if n == 2 else 503, ''))
     await t.start(traced(t, u, c, opts='{spawn_upstream_span: true}', routes='[{match: {prefix: /}, route: {cluster: c1, retry_policy: {retry_on: 5xx, num_retries: 2, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}}}}]'))
     await whole(t, 'r', c, count=3)
+
+
+for name, other in (('alike', ZIPKIN), ('unlike', ZIPKIN[:-1] + ', trace_id_128bit: true}')):
+    @case('connection_managers_' + name)
+    async def _(t, other=other):
+        """Those that are configured alike share a provider: their spans are counted, and sent, together."""
+        u, c = await up_and_collector(t)
+        cfg = traced(t, u, c, flush=2)
+        second = traced(t, u, c, flush=2, cfg=other)['static_resources']['listeners'][0]
+        second['name'] = 'l2'
+        first = cfg['static_resources']['listeners'][0]['address']['socket_address']['port_value']
+        cfg['static_resources']['listeners'].append(second)
+        await t.start(cfg)
+        for port in (first, t.l1):
+            await t.req('/', port=port)
+        await c.got(2, 0.3)
+        t.see('reports', [len(json.loads(b)) for b in c.bodies()])
+        for port in (first, t.l1):
+            await t.req('/', port=port)
+        await c.got(4, 0.3)
+        t.see('more', sum(len(json.loads(b)) for b in c.bodies()))
+
+
+@case()
+async def spans_of_connects_and_of_filters_that_answer(t):
+    u, c = await up_and_collector(t)
+    f = http_filter('lr', 'local_ratelimit.v3.LocalRateLimit', '{stat_prefix: rl, token_bucket: {max_tokens: 1, fill_interval: 100s}, filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}}}')
+    await t.start(traced(t, u, c, opts='{spawn_upstream_span: true}', filters=[f]))
+    await whole(t, 'passed', c, u, count=2)
+    await whole(t, 'limited', c, u, count=1)

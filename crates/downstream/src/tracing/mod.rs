@@ -12,7 +12,7 @@ pub(crate) mod upstream;
 pub(crate) use span::finish;
 
 pub use provider::{
-    AnyTracerFactory, Beginning, Spans, Tracer, TracerConfig, TracerFactory, compile_provider,
+    AnyTracerFactory, Beginning, LiveTracers, Spans, Tracer, TracerConfig, TracerFactory, Tracers,
 };
 
 use crate::hcm::Hcm;
@@ -119,7 +119,7 @@ impl TracingConfig {
         let client = of(client_sampling, 100);
         let (random, overall) = (of(random_sampling, 10_000), of(overall_sampling, 10_000));
         let provider = match provider {
-            Some(provider) => compile_provider(&provider, &cx.field("provider"), env).map(Some),
+            Some(provider) => env.tracers.compile(&provider, &cx.field("provider"), env).map(Some),
             None => Some(env.default_tracer.cloned()),
         };
         let tags = CustomTags::compile(custom_tags, cx);
@@ -140,7 +140,7 @@ impl TracingConfig {
 
     /// A worker's live provider.
     pub(crate) fn start(&self, world: &Rc<crate::world::World>) -> Option<Rc<dyn Tracer>> {
-        self.provider.as_ref().map(|provider| Arc::clone(provider).start(world))
+        self.provider.as_ref().map(|provider| world.tracers.of(provider, world))
     }
 
     /// Decides about a request whose route is known. With `again` it comes of a redirect that was

@@ -4,12 +4,14 @@
 use crate::world::{CompileEnv, World};
 use nuncio_codec::head::HeaderMap;
 use nuncio_core::config::{self, CompileContext};
+use nuncio_core::registry::Table;
 use nuncio_core::trace::{Span, SpanContext, SpanKind};
 use nuncio_proto::pb::envoy::config::trace::v3::tracing::{Http, http};
 use prost::{Message, Name};
 use prost_types::Any;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::rc::{self, Rc};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 /// How a connection manager makes spans.
@@ -99,21 +101,66 @@ impl<F: TracerFactory> AnyTracerFactory for F {
     }
 }
 
-/// Compiles a `Tracing.Http`.
-pub fn compile_provider(
-    message: &Http,
-    cx: &CompileContext<'_>,
-    env: &CompileEnv<'_>,
-) -> Option<Arc<dyn TracerConfig>> {
-    let Http { name, config_type } = message;
-    let Some(http::ConfigType::TypedConfig(any)) = config_type else {
-        cx.error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
-        return None;
-    };
-    let cx = cx.field("typed_config");
-    let Some(factory) = env.tracers.get(&any.type_url) else {
-        cx.unsupported(format!("the tracing provider {} is not built", config::type_name(&any.type_url)));
-        return None;
-    };
-    factory.compile_any(any, &cx, env)
+/// The providers that are built, and those that are configured: equal messages share one, so that the spans of equal
+/// connection managers travel together.
+#[derive(Default)]
+pub struct Tracers {
+    table: Table<dyn AnyTracerFactory>,
+    made: Mutex<Vec<(Http, Weak<dyn TracerConfig>)>>,
+}
+
+impl Tracers {
+    /// These are built.
+    pub fn new(table: Table<dyn AnyTracerFactory>) -> Self {
+        Self { table, made: Mutex::default() }
+    }
+
+    /// Compiles a `Tracing.Http`.
+    pub fn compile(
+        &self,
+        message: &Http,
+        cx: &CompileContext<'_>,
+        env: &CompileEnv<'_>,
+    ) -> Option<Arc<dyn TracerConfig>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|(_, config)| config.strong_count() > 0);
+        if let Some(shared) = made.iter().find(|(other, _)| other == message).and_then(|(_, c)| c.upgrade()) {
+            return Some(shared);
+        }
+        let Http { name, config_type } = message;
+        let Some(http::ConfigType::TypedConfig(any)) = config_type else {
+            cx.error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
+            return None;
+        };
+        let cx = cx.field("typed_config");
+        let Some(factory) = self.table.get(&any.type_url) else {
+            cx.unsupported(format!("the tracing provider {} is not built", config::type_name(&any.type_url)));
+            return None;
+        };
+        let config = factory.compile_any(any, &cx, env)?;
+        made.push((message.clone(), Arc::downgrade(&config)));
+        Some(config)
+    }
+}
+
+/// One worker's tracers, by their configuration.
+#[derive(Default)]
+pub struct LiveTracers(RefCell<Vec<LiveTracer>>);
+
+/// A configuration and its live form.
+type LiveTracer = (Weak<dyn TracerConfig>, rc::Weak<dyn Tracer>);
+
+impl LiveTracers {
+    /// The live form of `config`, which may be there already.
+    pub(super) fn of(&self, config: &Arc<dyn TracerConfig>, world: &Rc<World>) -> Rc<dyn Tracer> {
+        let mut live = self.0.borrow_mut();
+        live.retain(|(_, tracer)| tracer.strong_count() > 0);
+        let own = Arc::downgrade(config);
+        if let Some(there) = live.iter().find(|(c, _)| c.ptr_eq(&own)).and_then(|(_, t)| t.upgrade()) {
+            return there;
+        }
+        let tracer = Arc::clone(config).start(world);
+        live.push((own, Rc::downgrade(&tracer)));
+        tracer
+    }
 }

@@ -16,6 +16,7 @@ use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
 use nuncio_downstream::explain::{Explanation, explain};
 use nuncio_downstream::listener::{ListenerConfig, Reachable};
+use nuncio_downstream::tracing::LiveTracers;
 use nuncio_downstream::world::World;
 use nuncio_net::dns::SystemResolver;
 use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions};
@@ -75,6 +76,7 @@ fn surroundings(
         runtime: runtime.clone(),
         node_cluster: node_cluster.into(),
         listeners: Reachable::default(),
+        tracers: LiveTracers::default(),
     })
 }
 

@@ -273,6 +273,43 @@ fn answer(name: &str, stream: TcpStream) -> Option<()> {
     }
 }
 
+/// Takes reports of spans and answers 202.
+pub struct Collector(TcpListener);
+
+impl Collector {
+    pub fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    /// The next report, without the chunks that it came in.
+    pub fn report(&self) -> Vec<u8> {
+        let (stream, _) = self.0.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut reader = BufReader::new(&stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            assert!(reader.read_line(&mut line).unwrap() > 0);
+        }
+        let (mut body, mut size) = (Vec::new(), 1);
+        while size > 0 {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            size = usize::from_str_radix(line.trim(), 16).unwrap();
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk).unwrap();
+            body.extend_from_slice(&chunk[..size]);
+        }
+        let answer = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        (&stream).write_all(answer).unwrap();
+        body
+    }
+}
+
 /// The repository's folder.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
