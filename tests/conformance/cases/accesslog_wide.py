@@ -113,7 +113,7 @@ async def listener_log_of_each_kind(t):
         if raw.endswith(b'\r\n\r\n'):
             await c.response(timeout=1.0)
         else:
-            await asyncio.sleep(0.1)
+            await t.pass_time(0.1)
         c.close()
-        await asyncio.sleep(0.1)
+        await t.pass_time(0.1)
     t.see('log', await t.logs('l.log'))

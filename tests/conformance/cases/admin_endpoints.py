@@ -79,7 +79,7 @@ async def stats_used_only(t):
     await t.up('u1')
     await t.start(simple(t))
     await t.req('/')
-    await asyncio.sleep(0.05)
+    await t.stat_until('http.in.downstream_cx_active', lambda v: v == 0)
     _, b = await t.admin('/stats?usedonly&filter=^(http.in|listener_manager|cluster_manager|runtime|server.(live|state|wip|static|dynamic|concurrency|debug|fips))')
     t.see('names', sorted(l.split(':')[0] for l in b.splitlines() if 'buffered' not in l and '_ms' not in l and 'rq_time' not in l))
     await t.admin('/reset_counters', 'POST')
@@ -206,7 +206,7 @@ async def cluster_stats_sizes_and_budgets(t):
     await t.up('u1', lambda m, n: resp(200, 'abcde', [('x-one', '1')]))
     await t.start(simple(t, copts='{track_cluster_stats: {timeout_budgets: true, request_response_sizes: true}}', routes='[{match: {prefix: /}, route: {cluster: c1, timeout: 100s}}]', extra='{stats_flush_interval: 0.1s}'))
     await t.req('/', method='POST', body='abc', headers=[('x-two', '22')])
-    await asyncio.sleep(0.3)
+    await t.merged(1)
     _, b = await t.admin('/stats?filter=^cluster.c1.upstream_r[qs]_(body|headers_count|timeout_budget)')
     t.see('values', [re.sub(r' P25.*', '', l) for l in b.splitlines()])
 

@@ -37,7 +37,7 @@ def shape_of_certs(o):
 async def read_all(t, paths=('/a', '/b'), ssl=None):
     for p in paths:
         await t.req(p, ssl=ssl, sni='a.example' if ssl else None)
-    await asyncio.sleep(0.3)            # a flush
+    await t.merged(len(paths))
     st, b = await t.admin('/config_dump')
     t.see('config_dump', lasting(json.loads(t.mask(quoted_ports(b)))))
     st, b = await t.admin('/config_dump?include_eds')

@@ -257,7 +257,7 @@ async def with_traffic(t, **kw):
     await t.start(simple(t, extra='{stats_flush_interval: 0.1s}', **kw))
     for p in ('/200', '/200', '/404', '/503'):
         await t.req(p)
-    await asyncio.sleep(0.25)       # one flush merges histograms
+    await t.merged(4)
 
 
 @case()
@@ -396,7 +396,7 @@ async def drain_listeners_graceful_skip_exit(t):
     await t.up()
     await t.start(simple(t))
     t.see('answer', await t.admin('/drain_listeners?graceful&skip_exit', 'POST'))
-    await asyncio.sleep(0.2)
+    await t.pass_time(0.2)
     t.see('still', (await t.req('/')).status)
 
 
@@ -492,7 +492,7 @@ async def cluster_stats_timeout_budgets(t):
     await t.up()
     await t.start(simple(t, copts='{track_cluster_stats: {timeout_budgets: true, request_response_sizes: true}}', extra='{stats_flush_interval: 0.1s}'))
     await t.req('/', method='POST', body='abc')
-    await asyncio.sleep(0.25)
+    await t.merged(1)
     st, b = await t.admin('/stats?filter=^cluster.c1.upstream_r[qs]_(headers|body|timeout_budget)')
     t.see('names', sorted(l.split(':')[0] for l in b.splitlines()))
 

@@ -69,12 +69,13 @@ RQ = r'(downstream_rq_(total|completed|2xx|5xx)|upstream_rq_(total|completed|2xx
 
 
 async def sent(t, got, count=3, pattern=RQ):
-    """Waits until all requests have been told of, and one flush more."""
-    await t.until(lambda: sum(int(l.split(':')[1].split('|')[0]) for l in got.lines(r'upstream_rq_total[:;].*\|c')) >= count)
-    n = len(got.datagrams)
-    await t.until(lambda: len(got.datagrams) > n)
-    await asyncio.sleep(0.25)
-    return got.lines(pattern)
+    """Waits until all requests have been told of, and two flushes more; then what was told, without the admin port: how
+    often the harness asks there is nobody's business."""
+    total = lambda: got.lines(r'upstream_rq_total[:;].*\|c')
+    await t.until(lambda: sum(int(l.split(':')[1].split('|')[0]) for l in total()) >= count)
+    n = len(total())
+    await t.until(lambda: len(total()) >= n + 2)
+    return [l for l in got.lines(pattern) if 'admin' not in l]
 
 
 def udp(name, kind, pattern=RQ, extra=None, **fields):
@@ -182,7 +183,7 @@ async def sink_on_admin(t):
     """`stats_flush_on_admin`: what is asked for is told to sinks."""
     got, at = await receiver(t)
     await served(t, [sink('statsd', at)], extra='{stats_flush_on_admin: true}', flush=None)
-    await asyncio.sleep(0.2)
+    await t.pass_time(0.2)
     t.see('before', got.lines(r'cluster\.c1\.upstream_rq_total:'))
     await t.admin('/stats')
     await t.until(lambda: got.lines(r'cluster\.c1\.upstream_rq_total:'))
@@ -198,7 +199,7 @@ async def sink_at_the_end(t):
     got, at = await receiver(t)
     await served(t, [sink('statsd', at)], flush='200s')
     await t.stop()
-    await asyncio.sleep(0.1)
+    await t.until(lambda: got.lines(r'cluster\.c1\.upstream_rq_total:'))
     t.see('told', sums(got.lines(r'cluster\.c1\.upstream_rq_total:')))
 
 
@@ -223,7 +224,8 @@ async def sink_tcp(t):
     def lines():
         return [l for l in bytes(stream).decode().split('\n')[:-1] if '.c1.' in l and re.search(RQ, l)]
     await t.until(lambda: sums(lines()).get('envoy.cluster.c1.upstream_rq_total') == 3)
-    await asyncio.sleep(0.25)
+    n = len(lines())
+    await t.until(lambda: len(lines()) > n)
     t.see('counters', sums(lines()))
     t.see('kinds', kinds(lines()))
 

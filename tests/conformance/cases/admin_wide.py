@@ -78,7 +78,7 @@ async def served(t, paths=('/200', '/200', '/404', '/503'), extra=FLUSH, **kw):
     await t.start(simple(t, extra=extra, **kw))
     for p in paths:
         await t.req(p)
-    await asyncio.sleep(0.3)
+    await t.merged(len(paths))
 
 
 # ---- Prometheus in protobuf
@@ -157,7 +157,7 @@ async def deferred_creation(t):
     before = await names(t, q)
     t.see('before', before)
     await t.req('/')
-    await asyncio.sleep(0.25)
+    await t.stat_until('cluster.c1.upstream_rq_total', lambda v: v == 1)
     t.see('after', [n for n in await names(t, q) if n not in before])
 
 
@@ -173,7 +173,7 @@ async def deferred_creation_other_readers(t):
     await t.up('u1')
     await t.start(simple(t, clusters=[cluster('c1', t.ups[0]), cluster('c2', t.ups[0])], extra=DEFER))
     await t.req('/')
-    await asyncio.sleep(0.25)
+    await t.stat_until('cluster.c1.upstream_rq_total', lambda v: v == 1)
     _, b = await t.admin('/stats/prometheus?filter=upstream_rq_(total|timeout)$')
     t.see('prometheus', b)
     t.see('used', await names(t, '?usedonly&filter=^cluster.c2'))
@@ -237,7 +237,7 @@ def reader(name, paths=('/a',)):
             await t.start(merge(f(t), dict(stats_flush_interval='0.1s')))
             for p in paths:
                 await t.req(p)
-            await asyncio.sleep(0.3)
+            await t.merged(len(paths))
             quoted = lambda s: re.sub(r'("port_value": )(\d+)', r'\1"\2"', s)
             _, b = await t.admin('/config_dump?include_eds')
             t.see('endpoints', [lasting(c) for c in json.loads(t.mask(quoted(b)))['configs'] if 'Endpoints' in c['@type']])

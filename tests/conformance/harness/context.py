@@ -232,6 +232,22 @@ class T(Normaliser):
             return v is not None and pred(v)
         return await self.until(f, timeout, 0.03)
 
+    async def merged(self, requests):
+        """Waits until flushes have merged the histograms of so many requests, and one more has emptied the last interval."""
+        async def f():
+            _, b = await self.admin('/stats/prometheus?filter=^http[.].*downstream_rq_time$')
+            counts = [int(l.split()[-1]) for l in b.splitlines() if '_count{' in l and '"admin"' not in l]
+            _, b = await self.admin('/stats?filter=^http[.].*downstream_rq_time$')
+            quiet = all(' P0(nan,' in l or 'No recorded' in l for l in b.splitlines() if not l.startswith('http.admin.'))
+            return sum(counts) == requests and quiet
+        return await self.until(f)
+
+    @staticmethod
+    async def pass_time(seconds):
+        """A stretch of the case's own time: a timer under test, a scripted delay, or a while in which something must not
+        happen. What can be seen is waited for by `until`."""
+        await asyncio.sleep(seconds)
+
     # ---- clients
     async def _connect(self, host, port, src, ssl, sni):
         """A listener may be bound a moment after /ready: a refused connection is tried again for a while."""
