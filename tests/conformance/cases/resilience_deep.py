@@ -140,3 +140,33 @@ async def _(t):
     cors, rt = http_filter('envoy.filters.http.cors', 'cors.v3.Cors'), router()
     t.see('exit', {p: {'good': await code([mutation(req=[('x-a', 'b')]), CODEC], p), 'codec missing': await code([mutation(req=[('x-a', 'b')])], p), 'codec not last': await code([CODEC, mutation(req=[('x-a', 'b')])], p),
                        'twice': await code([CODEC, CODEC], p), 'cors': await code([cors, CODEC], p), 'router': await code([rt], p), 'optional cors': await code([{**cors, 'is_optional': True}, CODEC], p)} for p in ('cluster', 'router')})
+
+
+# ---- CONNECT and what comes too early
+CONNECT = [{'match': {'connect_matcher': {}}, 'route': {'cluster': 'c1', 'upgrade_configs': [{'upgrade_type': 'CONNECT', 'connect_config': {}}]}}, {'match': {'prefix': '/'}, 'route': {'cluster': 'c1'}}]
+
+
+def early(name, reject, h2=False, data=b'early', late=b'', method='CONNECT'):
+    @case('connect_early_data_' + name)
+    async def _(t):
+        async def conn(c):
+            got = await c.exactly(len(data or late))
+            c.send(b'<' + got + b'>')
+            await c.drain()
+        u = await t.up('u1', conn=conn)
+        opts = '{upgrade_configs: [{upgrade_type: CONNECT}], http2_protocol_options: {allow_connect: true}}'
+        await t.start(simple(t, routes=CONNECT, opts=opts, rt=router(reject_connect_request_early_data=reject), log=LOG))
+        c = await t.conn()
+        c.send(b'CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\n' + data)
+        r = await c.response('CONNECT', 2)
+        t.see('r', r)
+        if r.status == 200:
+            if late:
+                c.send(late)
+            t.see('back', body_repr(await c.exactly(len(data or late) + 2)))
+        t.see('log', await t.logs())
+
+
+early('allowed', False)
+early('rejected', True)
+early('rejected_but_late', True, data=b'', late=b'late')

@@ -118,6 +118,77 @@ def route(r, name):
         {'header': {'key': 'x-route', 'value': name}}, {'header': {'key': 'x-path', 'value': '%REQ(:path)%'}}, {'header': {'key': 'x-host', 'value': '%REQ(:authority)%'}}]}
 
 
+T = 'type.googleapis.com/'
+TREE_INPUTS = ['x-a', 'x-b', ':path', ':method', 'host', 'x-none']
+
+
+def tree_value(r, name):
+    return r.choice(['GET', 'POST']) if name == ':method' else path(r) if name == ':path' else r.choice(HOSTS) if name == 'host' else r.choice(VALUES).strip()
+
+
+def tree_input(name):
+    return {'name': 'i', 'typed_config': {'@type': T + 'envoy.type.matcher.v3.HttpRequestHeaderMatchInput', 'header_name': name}}
+
+
+def predicate(r, deep=2):
+    kind = r.choice(['single'] * 4 + (['or_matcher', 'and_matcher', 'not_matcher'] if deep else []))
+    if kind == 'not_matcher':
+        return {kind: predicate(r, deep - 1)}
+    if kind != 'single':
+        return {kind: {'predicate': [predicate(r, deep - 1) for _ in range(2)]}}
+    name = r.choice(TREE_INPUTS)
+    if r.random() < 0.1:
+        checks = T + 'envoy.extensions.matching.input_matchers.'
+        check = r.choice([{'@type': checks + 'consistent_hashing.v3.ConsistentHashing', 'threshold': r.randint(0, 3), 'modulo': r.randint(3, 5), 'seed': r.randint(0, 9)},
+                          {'@type': checks + 'runtime_fraction.v3.RuntimeFraction', 'seed': r.randint(0, 9), 'runtime_fraction': {'default_value': {'numerator': r.choice([0, 30, 60, 100])}}}])
+        return {'single_predicate': {'input': tree_input(name), 'custom_match': {'name': 'm', 'typed_config': check}}}
+    value = string_match(r, tree_value(r, name))
+    if 'safe_regex' in value:
+        value['safe_regex']['google_re2'] = {}
+    return {'single_predicate': {'input': tree_input(name), 'value_match': value}}
+
+
+def on_match(r, routes, deep):
+    """Another tree, or some of the routes."""
+    kind = r.random()
+    if deep and kind < 0.3:
+        return {'matcher': tree(r, routes, deep - 1)}
+    if kind < 0.6:
+        return {'action': {'name': 'a', 'typed_config': {'@type': T + 'envoy.config.route.v3.Route', **r.choice(routes)}}}
+    some = r.sample(routes, r.randint(0, min(len(routes), 6)))
+    return {'action': {'name': 'a', 'typed_config': {'@type': T + 'envoy.config.route.v3.RouteList', 'routes': some}}}
+
+
+def tree(r, routes, deep=2):
+    """A matcher over request headers that leads to these routes."""
+    then = lambda: on_match(r, routes, deep)
+    name, kind = r.choice(TREE_INPUTS), r.choice(['list', 'list', 'exact_match_map', 'prefix_match_map', 'names', 'addresses'])
+    if kind == 'list':
+        out = {'matcher_list': {'matchers': [{'predicate': predicate(r), 'on_match': then()} for _ in range(r.randint(1, 4))]}}
+    elif kind == 'names':
+        domains = r.sample(['a.com', '*.a.com', '*.com', '*', 'b.a.com', 'A.COM'], r.randint(1, 4))
+        custom = {'@type': T + 'xds.type.matcher.v3.ServerNameMatcher', 'domain_matchers': [{'domains': [d], 'on_match': then()} for d in domains]}
+        out = {'matcher_tree': {'input': tree_input('host'), 'custom_match': {'name': 'c', 'typed_config': custom}}}
+    elif kind == 'addresses':
+        ranges = [{'ranges': [{'address_prefix': '::', 'prefix_len': r.choice([0, 64])}], 'exclusive': r.random() < 0.5, 'on_match': then()}]
+        out = {'matcher_tree': {'input': tree_input('host'), 'custom_match': {'name': 'c', 'typed_config': {'@type': T + 'xds.type.matcher.v3.IPMatcher', 'range_matchers': ranges}}}}
+    else:
+        keys = {tree_value(r, name) or 'a' for _ in range(r.randint(1, 5))}
+        out = {'matcher_tree': {'input': tree_input(name), kind: {'map': {key: then() for key in sorted(keys)}}}}
+    if r.random() < 0.5:
+        out['on_no_match'] = then()
+    return out
+
+
+def routes_of(part):
+    """Every route of a virtual host, or of what its matcher is made of."""
+    if isinstance(part, list):
+        return [route for each in part for route in routes_of(each)]
+    if not isinstance(part, dict):
+        return []
+    return [part] if 'match' in part and 'name' in part else routes_of(list(part.values()))
+
+
 def table(r):
     """A RouteConfiguration."""
     domains = r.sample(DOMAINS, r.randint(1, 8))
@@ -128,6 +199,8 @@ def table(r):
         host = {'name': 'v%d' % len(hosts), 'domains': mine, 'routes': [route(r, 'v%dr%d' % (len(hosts), i)) for i in range(n)]}
         if r.random() < 0.05:
             host['require_tls'] = r.choice(['ALL', 'EXTERNAL_ONLY'])
+        if r.random() < 0.2:
+            host['matcher'] = tree(r, host.pop('routes'))
         hosts.append(host)
     out = {'name': 't', 'virtual_hosts': hosts}
     for field in ('ignore_port_in_host_matching', 'ignore_path_parameters_in_path_matching'):
@@ -139,8 +212,8 @@ def table(r):
 def request(r, table):
     """(method, path, headers) with the pseudo `host` among them; often one that some route is made for."""
     text = path(r)
-    if r.random() < 0.6:
-        routes = r.choice(table['virtual_hosts'])['routes']
+    routes = routes_of(r.choice(table['virtual_hosts']))
+    if routes and r.random() < 0.6:
         m = r.choice(routes)['match']
         text = m.get('path') or m.get('path_separated_prefix') or m.get('prefix') or text
         text += r.choice(['', '', '/', '/' + r.choice(PARTS), r.choice(PARTS)])

@@ -103,7 +103,7 @@ impl Script {
             Found::NoRoute(_) | Found::NoVirtualHost => None,
         };
         if let Some(route) = told.route.as_ref().filter(|route| matches!(route.action, Action::ToTls)) {
-            told.routing.push(Fact::new("require_tls", "redirected to https", route.place));
+            told.routing.push(Fact::new("require_tls", "redirected to https", route.place_of("require_tls")));
             return;
         }
         (told.passed_over, told.more) = passed_over(table, head, cx, self.most);
@@ -152,10 +152,11 @@ fn taken(table: &RouteTable, route: &Route) -> Vec<Fact> {
         Action::DirectResponse(answer) => format!("a direct response ({})", answer.status),
         Action::NonForwarding => "none: a filter has to answer".into(),
     };
-    let mut facts = vec![Fact::new("route", name, route.place), Fact::new("action", action, route.place)];
+    let mut facts =
+        vec![Fact::new("route", name, route.place), Fact::new("action", action, route.place_of_action())];
     if let Some((at, of)) = table.share(route) {
         let value = format!("cluster {at} of {of} was chosen by weight");
-        facts.push(Fact::new("weighted_clusters", value, route.place));
+        facts.push(Fact::new("weighted_clusters", value, route.place_of("weighted_clusters")));
     }
     facts
 }

@@ -12,6 +12,7 @@ use super::domains::{DomainError, DomainsBuilder};
 use super::index::PathIndexBuilder;
 use super::list::{Entry, HostRoutes, RouteList, Target};
 use super::per_filter::PerFilter;
+use super::places::{OF_HOST, RoutePlaces};
 use super::rate_limit::RateLimits;
 use super::rewrite::Matched;
 use super::stats::{StatPrefixes, VirtualClusters};
@@ -22,6 +23,7 @@ use level::Level;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::tree::MatcherTree;
 use nuncio_core::runtime::Runtime;
+use nuncio_core::why::FieldPlaces;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use prost_types::Any;
 use std::cell::Cell;
@@ -244,6 +246,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         include_request_attempt_count,
         include_attempt_count_in_response,
         include_is_timeout_retry_header,
+        places: FieldPlaces::new(cx, OF_HOST),
         virtual_clusters: virtual_clusters.unwrap_or_default(),
         rate_limits: rate_limits.clone().unwrap_or_default(),
     });
@@ -347,6 +350,7 @@ fn tls_requirement(value: i32, host: &Arc<VirtualHost>) -> Option<RequireTls> {
         decorator: None,
         action: super::Action::ToTls,
         filters: Arc::default(),
+        places: RoutePlaces::none(),
         matched: Matched::Whole,
         weight: None,
         request_headers: Box::default(),
@@ -420,6 +424,7 @@ fn route(
         metadata: metadata.map(nuncio_core::config::metadata),
         action: super::Action::NonForwarding,
         filters: level.merged(scope, &[]),
+        places: RoutePlaces::new(cx),
         matched: matched.path.matched,
         weight: None,
         request_headers,

@@ -19,6 +19,7 @@ mod index;
 mod internal_redirect;
 mod list;
 mod per_filter;
+mod places;
 mod rate_limit;
 mod redirect;
 mod request_matcher;
@@ -59,6 +60,7 @@ use nuncio_core::format::FormatContext;
 use nuncio_core::header::HeaderMutations;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
+use nuncio_core::why::FieldPlaces;
 use rewrite::{Matched, path_end};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -162,6 +164,8 @@ pub struct VirtualHost {
     pub include_attempt_count_in_response: bool,
     /// Retries carry `x-envoy-is-timeout-retry`.
     pub include_is_timeout_retry_header: bool,
+    /// Where its fields stand.
+    pub places: FieldPlaces,
     /// `VirtualHost.rate_limits`
     pub rate_limits: RateLimits,
     virtual_clusters: stats::VirtualClusters,
@@ -188,6 +192,7 @@ pub struct Route {
     pub action: Action,
     /// Per-filter configuration, merged over all levels.
     pub filters: Arc<PerFilter>,
+    places: places::RoutePlaces,
     matched: Matched,
     weight: Option<Box<WeightChanges>>,
     request_headers: Box<[Arc<HeaderMutations>]>,

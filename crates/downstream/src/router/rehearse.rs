@@ -44,19 +44,16 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
     facts.push(Fact::new("lb_policy", policy_name(&config.lb.policy), at));
     facts.push(Fact::new("discovery type", discovery_name(&config.discovery.source), at));
     facts.push(Fact::new("hosts", hosts(cluster), config.places.spot("load_assignment").place));
-    for (policy, found) in action.hash.each(request, &stream.info) {
+    for (policy, found) in cluster_options::hash(action, cluster).each(request, &stream.info) {
         let found = found.map_or_else(|| "nothing found".into(), |hash| format!("{hash:016x}"));
-        facts.push(Fact::new("hash_policy", format!("{policy}: {found}"), route.place));
+        facts.push(Fact::new("hash_policy", format!("{policy}: {found}"), route.place_of("hash_policy")));
     }
     if let Some(hash) = flight.pick.hash {
-        facts.push(Fact::new("hash", format!("{hash:016x}"), route.place));
+        facts.push(Fact::new("hash", format!("{hash:016x}"), route.place_of("hash_policy")));
     }
-    facts.extend(
-        flight
-            .cookies
-            .iter()
-            .map(|cookie| Fact::new("set-cookie", String::from_utf8_lossy(cookie).into_owned(), route.place)),
-    );
+    facts.extend(flight.cookies.iter().map(|cookie| {
+        Fact::new("set-cookie", String::from_utf8_lossy(cookie).into_owned(), route.place_of("hash_policy"))
+    }));
     let name = host.hostname();
     let named = if name.is_empty() { String::new() } else { format!(" ({name})") };
     facts.push(Fact::new(
@@ -68,14 +65,14 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
     if let HostChoice::Automatic = action.host {
         facts.push(Fact::new("auto_host_rewrite", "the host's own name, if it has one", route.place));
     }
-    for mirror in action.mirrors.iter() {
+    for mirror in cluster_options::mirrors(action, cluster) {
         let (name, runtime) = (mirror.cluster.name(&request.headers), &stream.hcm.world.runtime);
         let chosen = mirror.fraction.enabled(runtime, stream.info.random);
         let chosen = if chosen { "this time" } else { "not this time" };
         facts.push(Fact::new(
             "request_mirror_policies",
             format!("a copy to '{name}', {chosen}"),
-            route.place,
+            route.place_of("request_mirror_policies"),
         ));
     }
     facts
@@ -139,16 +136,20 @@ fn timeouts<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact>
     let Flight { route, action, timeouts, cluster, .. } = flight;
     let places = &stream.hcm.config.places;
     let spot = |field: &str| places.spot(field).place;
-    let mut facts = vec![Fact::new("timeout", limited(timeouts.global), route.place)];
+    let mut facts = vec![Fact::new("timeout", limited(timeouts.global), route.place_of("timeout"))];
     if timeouts.per_try.is_some() {
-        facts.push(Fact::new("per_try_timeout", limited(timeouts.per_try), route.place));
+        facts.push(Fact::new("per_try_timeout", limited(timeouts.per_try), route.place_of("retry_policy")));
     }
     if timeouts.per_try_idle.is_some() {
-        facts.push(Fact::new("per_try_idle_timeout", limited(timeouts.per_try_idle), route.place));
+        facts.push(Fact::new(
+            "per_try_idle_timeout",
+            limited(timeouts.per_try_idle),
+            route.place_of("retry_policy"),
+        ));
     }
     facts.push(match action.idle_timeout {
-        Some(Limit::Off) => Fact::new("idle_timeout", "no limit", route.place),
-        Some(Limit::After(time)) => Fact::new("idle_timeout", seconds(time), route.place),
+        Some(Limit::Off) => Fact::new("idle_timeout", "no limit", route.place_of("idle_timeout")),
+        Some(Limit::After(time)) => Fact::new("idle_timeout", seconds(time), route.place_of("idle_timeout")),
         None => {
             let time = stream.hcm.config.timeouts.stream_idle;
             Fact::new("stream_idle_timeout", limited(time), spot("stream_idle_timeout"))
@@ -156,7 +157,7 @@ fn timeouts<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact>
     });
     if let Some(until) = stream.deadlines.max_duration {
         let (field, place) = match &action.stream_limits {
-            Some(_) => ("max_stream_duration", route.place),
+            Some(_) => ("max_stream_duration", route.place_of("max_stream_duration")),
             None => ("max_stream_duration", spot("common_http_protocol_options/max_stream_duration")),
         };
         facts.push(Fact::new(field, seconds(until.saturating_duration_since(stream.info.start)), place));
@@ -182,9 +183,9 @@ fn retries<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> 
             }
             Some(_) => "none: no condition of the retry_policy is in force for this request",
         };
-        return vec![Fact::new("retries", why, route.place)];
+        return vec![Fact::new("retries", why, route.place_of("retry_policy"))];
     };
-    let mut facts = retry.told(route.place);
+    let mut facts = retry.told(route.place_of("retry_policy"));
     let limits = cluster.config().limits.get(flight.priority);
     let bound = match &limits.retry_budget {
         Some(budget) => format!("a retry_budget of {}%", budget.percent),
@@ -192,11 +193,19 @@ fn retries<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> 
     };
     facts.push(Fact::new("circuit breaker", bound, cluster.config().places.spot("circuit_breakers").place));
     if flight.timeouts.hedge {
-        facts.push(Fact::new("hedge_on_per_try_timeout", "another attempt beside the first", route.place));
+        facts.push(Fact::new(
+            "hedge_on_per_try_timeout",
+            "another attempt beside the first",
+            route.place_of("hedge_policy"),
+        ));
     }
     let kept = if stream.request_complete { 0 } else { flight.limits.replay };
     if kept > 0 {
-        facts.push(Fact::new("request_body_buffer_limit", format!("{kept} bytes"), route.place));
+        facts.push(Fact::new(
+            "request_body_buffer_limit",
+            format!("{kept} bytes"),
+            route.place_of("request_body_buffer_limit"),
+        ));
     }
     facts
 }

@@ -1,5 +1,6 @@
 //! An explanation for machines.
 
+use super::sections::{Content, Section, sections};
 use nuncio_core::config::Place;
 use nuncio_core::why::{Note, Why};
 use nuncio_downstream::explain::{Change, Explanation, Fact, FilterFact, PassedOver, Verdict};
@@ -7,53 +8,42 @@ use serde_json::{Map, Value, json};
 
 /// One JSON object, pretty-printed, with a line end behind it.
 pub(super) fn render(told: &Explanation) -> String {
-    let Explanation {
-        verdict,
-        connection,
-        routing,
-        passed_over,
-        more_passed_over,
-        filters,
-        changes,
-        head,
-        upstream,
-        timeouts,
-        retries,
-        answer,
-        notes,
-    } = told;
+    let Explanation { verdict, notes, .. } = told;
     let (kind, detail) = match verdict {
         Verdict::Forwarded => ("forwarded", Value::Null),
         Verdict::Answered(status) => ("answered", json!(status)),
         Verdict::Closed(why) => ("closed", json!(why)),
         Verdict::Undecided(why) => ("undecided", json!(why)),
     };
-    let whole = json!({
-        "verdict": kind,
-        "detail": detail,
-        "why": notes.iter().map(note).collect::<Vec<_>>(),
-        "connection": facts(connection),
-        "routing": facts(routing),
-        "routes_passed_over": passed_over.iter().map(passed).collect::<Vec<_>>(),
-        "more_routes_passed_over": more_passed_over,
-        "filters": filters.iter().map(filter).collect::<Vec<_>>(),
-        "headers_changed": changes.iter().map(change).collect::<Vec<_>>(),
-        "request": head.iter().map(|(name, value)| json!([name, value])).collect::<Vec<_>>(),
-        "upstream": facts(upstream),
-        "timeouts": facts(timeouts),
-        "retries": facts(retries),
-        "answer": facts(answer),
-    });
-    format!("{whole:#}\n")
+    let mut whole = Map::new();
+    whole.insert("verdict".to_owned(), json!(kind));
+    whole.insert("detail".to_owned(), detail);
+    whole.insert("why".to_owned(), notes.iter().map(note).collect());
+    for Section { title: _, key, content } in sections(told) {
+        if let Content::PassedOver(_, more) = content {
+            whole.insert(format!("more_{key}"), json!(more));
+        }
+        whole.insert(key.to_owned(), values(content));
+    }
+    format!("{:#}\n", Value::Object(whole))
+}
+
+fn values(content: Content<'_>) -> Value {
+    match content {
+        Content::Facts(facts) => facts.iter().map(fact).collect(),
+        Content::PassedOver(list, _) => list.iter().map(passed).collect(),
+        Content::Filters(filters) => filters.iter().map(filter).collect(),
+        Content::Changes(changes) => changes.iter().map(change).collect(),
+        Content::Head(head) => head.iter().map(|(name, value)| json!([name, value])).collect(),
+    }
 }
 
 fn at(place: Option<Place>) -> Value {
     place.map_or(Value::Null, |place| json!(place.to_string()))
 }
 
-fn facts(facts: &[Fact]) -> Vec<Value> {
-    let one = |Fact { name, value, place }: &Fact| json!({"name": name, "value": value, "place": at(*place)});
-    facts.iter().map(one).collect()
+fn fact(Fact { name, value, place }: &Fact) -> Value {
+    json!({"name": name, "value": value, "place": at(*place)})
 }
 
 fn passed(route: &PassedOver) -> Value {

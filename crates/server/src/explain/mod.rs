@@ -2,6 +2,7 @@
 
 mod curl;
 mod json;
+mod sections;
 mod text;
 
 use crate::admin::{Admin, Request, Response};

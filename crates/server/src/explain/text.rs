@@ -1,5 +1,6 @@
 //! An explanation for people.
 
+use super::sections::{Content, Section, sections};
 use nuncio_core::config::Place;
 use nuncio_core::why::Note;
 use nuncio_downstream::explain::{Change, Explanation, Fact, FilterFact, PassedOver, Verdict};
@@ -26,13 +27,22 @@ struct Block {
 /// How wide a block's columns may grow; what is longer stands as it is.
 const WIDEST: [usize; 2] = [36, 72];
 
-impl Block {
-    fn facts(title: &'static str, facts: &[Fact]) -> Self {
-        let lines =
-            facts.iter().map(|Fact { name, value, place }| ((*name).to_owned(), value.clone(), *place));
-        Self { title, lines: lines.collect() }
+fn lines(content: Content<'_>) -> Vec<Line> {
+    match content {
+        Content::Facts(facts) => {
+            let line = |Fact { name, value, place }: &Fact| ((*name).to_owned(), value.clone(), *place);
+            facts.iter().map(line).collect()
+        }
+        Content::PassedOver(list, more) => passed(list, more),
+        Content::Filters(filters) => filters.iter().flat_map(filter).collect(),
+        Content::Changes(changes) => changes.iter().map(change_line).collect(),
+        Content::Head(head) => {
+            head.iter().map(|(name, value)| (format!("{name}:"), value.clone(), None)).collect()
+        }
     }
+}
 
+impl Block {
     fn write(self, out: &mut String) {
         if self.lines.is_empty() {
             return;
@@ -56,21 +66,7 @@ impl Block {
 
 /// The whole of it.
 pub(super) fn render(told: &Explanation) -> String {
-    let Explanation {
-        verdict,
-        connection,
-        routing,
-        passed_over,
-        more_passed_over,
-        filters,
-        changes,
-        head,
-        upstream,
-        timeouts,
-        retries,
-        answer,
-        notes,
-    } = told;
+    let Explanation { verdict, notes, upstream, .. } = told;
     let mut out = String::new();
     let line = match verdict {
         Verdict::Forwarded => {
@@ -86,17 +82,9 @@ pub(super) fn render(told: &Explanation) -> String {
         let _ = writeln!(out, "why {}: {cause}. To change it: {change}, at {spot}.", why.id());
     }
     out.push('\n');
-    Block::facts("connection", connection).write(&mut out);
-    Block::facts("routing", routing).write(&mut out);
-    Block { title: "routes passed over", lines: passed(passed_over, *more_passed_over) }.write(&mut out);
-    Block { title: "filters", lines: filters.iter().flat_map(filter).collect() }.write(&mut out);
-    Block { title: "headers changed", lines: changes.iter().map(change_line).collect() }.write(&mut out);
-    let head = head.iter().map(|(name, value)| (format!("{name}:"), value.clone(), None));
-    Block { title: "request to the host", lines: head.collect() }.write(&mut out);
-    Block::facts("upstream", upstream).write(&mut out);
-    Block::facts("timeouts", timeouts).write(&mut out);
-    Block::facts("retries", retries).write(&mut out);
-    Block::facts("answer", answer).write(&mut out);
+    for Section { title, key: _, content } in sections(told) {
+        Block { title, lines: lines(content) }.write(&mut out);
+    }
     out
 }
 

@@ -275,6 +275,7 @@ fn fork(base: &Route, action: ClusterAction) -> Route {
         metadata: base.metadata.clone(),
         action: Action::Cluster(Box::new(action)),
         filters: base.filters.clone(),
+        places: base.places.clone(),
         matched: base.matched,
         weight: None,
         request_headers: base.request_headers.clone(),
