@@ -152,8 +152,8 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         open_admin(site, &admin, &main, options)?;
     }
     let files = files(&admin, &surroundings);
-    let secrets = follow_secrets(&admin, &surroundings, &files, &main)?;
-    let sources: Rc<dyn Sources> = Rc::new(files);
+    let sources: Rc<dyn Sources> = Rc::new(files.clone());
+    let secrets = follow_secrets(&admin, &surroundings, files, &sources)?;
     let discovery =
         Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()), Rc::clone(&sources));
     discovery.keep_caches(&surroundings.dns_caches);
@@ -226,12 +226,13 @@ fn files(admin: &Rc<Admin>, surroundings: &Surroundings) -> Files {
 fn follow_secrets(
     admin: &Rc<Admin>,
     surroundings: &Surroundings,
-    files: &Files,
-    worker: &Rc<Worker>,
+    files: Files,
+    sources: &Rc<dyn Sources>,
 ) -> Result<Sds, StartError> {
     let (manager, registry) = (surroundings.tls.clone(), admin.registry.clone());
-    let sds = Sds { manager, registry, files: files.clone(), book: Rc::clone(&admin.secrets) };
-    sds.follow(|task| worker.spawn(task.run())).map_err(|e| StartError::Io("watch for secrets", e))?;
+    let book = Rc::clone(&admin.secrets);
+    let sds = Sds { manager, registry, sources: Rc::clone(sources), files, book };
+    sds.follow().map_err(|e| StartError::Io("watch for secrets", e))?;
     Ok(sds)
 }
 

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Collector, Got, Server, Upstream, example, output, request, root, text};
+use common::{
+    Collector, Got, Server, Upstream, binary, example, output, request, root, shown_subject, text, watches,
+};
 
 fn upstream_of(got: &Got) -> &str {
     got.head.lines().find_map(|l| l.strip_prefix("x-upstream: ")).unwrap_or("none")
@@ -33,10 +35,82 @@ fn each_file_is_valid_and_has_a_test_here() {
         };
         assert!(tested && !files.is_empty(), "no test runs {name}");
         for file in files {
-            let out = output(&["validate", file.to_str().unwrap()]);
+            // What a file names may lie beside it.
+            let folder = file.parent().unwrap();
+            let out = binary().current_dir(folder).arg("validate").arg(&file).output().unwrap();
             assert!(out.status.success(), "{}", text(&out.stderr));
         }
     }
+}
+
+#[test]
+fn sds() {
+    let (folder, from) = (common::Folder::new(), root().join("examples").join("sds"));
+    for name in ["certificate.json", "certificate.sh"] {
+        std::fs::copy(from.join(name), folder.path(name)).unwrap();
+    }
+    let make = {
+        let script = folder.path("certificate.sh");
+        move |name: &str| assert!(std::process::Command::new(&script).arg(name).status().unwrap().success())
+    };
+    make("first.example");
+    // The server's own directory is another one here.
+    let here = format!("{}/", folder.path("").to_str().unwrap().trim_end_matches('/'));
+    let secret = std::fs::read_to_string(folder.path("certificate.json")).unwrap().replace("./", &here);
+    folder.file("certificate.json", &secret);
+    let config = std::fs::read_to_string(root().join("examples").join("sds/front.yaml")).unwrap();
+    let config = config.replace("9901", "0").replace("10443", "0").replace("./", &here);
+    let server = Server::start_in(folder, &config, &[]);
+    let web = server.listener("web");
+    assert_eq!(shown_subject(web), "CN=first.example");
+    make("second.example");
+    let seen = (0..500).map(|_| shown_subject(web)).find(|subject| *subject != "CN=first.example");
+    assert_eq!(seen.as_deref(), Some("CN=second.example"));
+}
+
+#[test]
+fn the_watches_over_a_secret_go_with_the_last_cluster_that_uses_it() {
+    let folder = common::Folder::new();
+    let place = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let key = place("ca.key");
+    let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=ca", "-keyout", &key];
+    let mut openssl = std::process::Command::new("openssl");
+    let made = openssl.args(arguments).args(["-out", &place("ca.crt")]).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let kind = "type.googleapis.com/envoy";
+    folder.file("secret.yaml", &format!("resources: [{{\"@type\": {kind}.extensions.transport_sockets.tls.v3.Secret, name: ca, validation_context: {{trusted_ca: {{filename: {}}}}}}}]", place("ca.crt")));
+    let of_cluster = |tls: &str| {
+        format!(
+            "resources: [{{\"@type\": {kind}.config.cluster.v3.Cluster, name: c, type: STATIC, load_assignment: {{cluster_name: c}}{tls}}}]"
+        )
+    };
+    let secured = of_cluster(&format!(
+        ", transport_socket: {{name: tls, typed_config: {{\"@type\": {kind}.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {{validation_context_sds_secret_config: {{name: ca, sds_config: {{path_config_source: {{path: {}}}}}}}}}}}}}",
+        place("secret.yaml")
+    ));
+    folder.file("cds.yaml", &of_cluster(""));
+    let config = format!(
+        "node: {{id: node-1, cluster: group}}\nadmin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}\ndynamic_resources: {{cds_config: {{path_config_source: {{path: {}}}}}}}\n",
+        place("cds.yaml")
+    );
+    let moved_in = place("cds.new");
+    let target = place("cds.yaml");
+    let server = Server::start_in(folder, &config, &[]);
+    // Each question is answered by the thread that watches.
+    let becomes = |wanted: usize| {
+        let mut counts = (0..5000).map(|_| {
+            server.ask("GET", "/ready");
+            watches(server.pid())
+        });
+        assert!(counts.any(|n| n == wanted), "{wanted} watches are not seen, but {}", watches(server.pid()));
+    };
+    let before = watches(server.pid());
+    for (content, more) in [(secured, 2), (of_cluster(""), 0)] {
+        std::fs::write(&moved_in, content).unwrap();
+        std::fs::rename(&moved_in, &target).unwrap();
+        becomes(before + more);
+    }
+    assert!(!server.ask("GET", "/config_dump").body.contains("dynamic_active_secrets"));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Long and broken exchanges over real sockets: bodies both ways at once, readers and writers that stop, pipelines,
 //! clients that go away at every byte. Memory stays bounded, nothing is stuck, and the counters add up.
 //!
-//! `NUNCIO_STRESS=1` runs the long form: bodies of 1 GiB, 64 of 100 MiB at once over HTTP/2, and 100,000 pipelined requests.
+//! `NUNCIO_STRESS=1` runs the long form: bodies of 1 GiB, 64 of 100 MiB at once over HTTP/2, and 100,000 pipelined requests; `NUNCIO_BIN` names
+//! another binary than the one that was built with it.
 
 #![allow(
     clippy::unwrap_used,

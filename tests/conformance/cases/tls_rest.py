@@ -278,7 +278,7 @@ WORKLOADS = ('sp_one', 'sp_other', 'sp_two', 'sp_two_uris', 'sp_two_uris_back', 
 
 
 def validated(name, context, require=True, clients=WORKLOADS):
-    @case('spiffe_' + name)
+    @case('spiffe_' + name, timeout=60)
     async def f(t):
         workloads()
         c = {'tls_certificates': [cert('a')], 'validation_context': context()}
@@ -336,7 +336,7 @@ spiffe_config('unknown_validator', lambda: {'custom_validator_config': {'name': 
 spiffe_config('crl_beside', lambda: spiffe(ONE, crl=crt('ca')))
 
 
-@case()
+@case(timeout=60)
 async def spiffe_upstream(t):
     workloads()
     ups = {n: await t.up(n, tls=server_ctx(n)) for n in ('sp_one', 'sp_other', 'sp_unknown', 'sp_none')}
@@ -348,7 +348,7 @@ async def spiffe_upstream(t):
     t.see('log', await t.logs())
 
 
-@case()
+@case(timeout=60)
 async def spiffe_certs(t):
     await t.start(cfg(t, [chain(t, down({'tls_certificates': [cert('a')], 'validation_context': spiffe(ONE)}))]))
     found = json.loads((await t.admin('/certs'))[1])['certificates']
@@ -429,7 +429,7 @@ async def p521_certificate_of_a_client(t):
     t.see('log', await t.logs())
 
 
-@case()
+@case(timeout=60)
 async def p521_curve(t):
     c = {'tls_certificates': [cert('a')], 'tls_params': {'ecdh_curves': ['P-521']}}
     await t.start(cfg(t, [chain(t, down(c))]))

@@ -55,6 +55,11 @@ impl CidrList {
         self.0.iter().filter(|r| masked(ip, r.len) == r.network).map(|r| r.len).max()
     }
 
+    /// Whether both have the same range, or neither has any.
+    pub fn shares(&self, other: &Self) -> bool {
+        self.0.is_empty() && other.0.is_empty() || self.0.iter().any(|range| other.0.contains(range))
+    }
+
     /// Whether there is no range.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -15,6 +15,7 @@ use nuncio_proto::pb::envoy::r#type::matcher::v3 as http;
 use prost::Name;
 use prost_types::Any;
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 /// A text that an input is, where there is one.
@@ -106,7 +107,9 @@ impl NetworkInput {
 /// Whether a client is on this machine, as far as addresses tell.
 pub fn is_local(remote: &Address, local: &Address) -> bool {
     match (remote.ip(), local.ip()) {
-        (Some(remote), local) => remote.is_loopback() || Some(remote) == local,
+        // Of the loopback network Envoy knows one address.
+        (Some(IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST)), _) => true,
+        (Some(remote), local) => Some(remote) == local,
         (None, _) => true,
     }
 }

@@ -336,6 +336,11 @@ fn compile_chains(
                      defined as '{}'. duplicate matcher is: {{}}",
                     names.get(twin).map_or("", String::as_str)
                 ));
+            } else if !matched && matches.iter().any(|m| m.overlaps(&criteria)) {
+                chain_cx.error(format!(
+                    "error adding listener '{address}': multiple filter chains with overlapping matching rules \
+                     are defined"
+                ));
             }
             matches.push(criteria);
             names.push(name);

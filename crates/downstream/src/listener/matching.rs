@@ -122,6 +122,22 @@ impl ChainMatch {
         good.then_some(compiled)
     }
 
+    /// Whether there is a connection of which both ask the same, so that neither is the better one.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        fn shares<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+            a.is_empty() && b.is_empty() || a.iter().any(|one| b.contains(one))
+        }
+        self.destination_port == other.destination_port
+            && self.source_type == other.source_type
+            && self.transport_protocol == other.transport_protocol
+            && shares(&self.server_names, &other.server_names)
+            && shares(&self.application_protocols, &other.application_protocols)
+            && shares(&self.source_ports, &other.source_ports)
+            && self.destination.shares(&other.destination)
+            && self.direct_source.shares(&other.direct_source)
+            && self.source.shares(&other.source)
+    }
+
     /// Whether it asks for nothing.
     pub(super) fn takes_all(&self) -> bool {
         self.destination_port.is_none()

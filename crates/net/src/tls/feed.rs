@@ -10,6 +10,7 @@ use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::watch;
 
 /// What a secret is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +70,19 @@ pub struct SecretFeed {
     pub kind: SecretKind,
     state: Mutex<State>,
     followers: Mutex<Vec<Weak<dyn Follower>>>,
+    /// Dropped with this.
+    alive: watch::Sender<()>,
+}
+
+/// The end of a subscription, which comes when nobody holds it any more; a context of a worker may be the last to.
+pub struct FeedEnd(watch::Receiver<()>);
+
+impl FeedEnd {
+    /// Waits for it.
+    pub async fn come(mut self) {
+        // Nothing is ever sent.
+        while self.0.changed().await.is_ok() {}
+    }
 }
 
 #[derive(Default)]
@@ -110,7 +124,13 @@ impl SecretFeed {
             kind,
             state: Mutex::default(),
             followers: Mutex::default(),
+            alive: watch::Sender::new(()),
         })
+    }
+
+    /// Its end, for whoever feeds it and does not hold it.
+    pub fn end(&self) -> FeedEnd {
+        FeedEnd(self.alive.subscribe())
     }
 
     /// The secret, with the content of its files; `None` until the first one came.

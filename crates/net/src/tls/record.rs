@@ -23,10 +23,14 @@ const MAX_RECORDS: u64 = 1 << 24;
 
 /// What a record carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ContentType {
+pub enum ContentType {
+    /// `change_cipher_spec`
     ChangeCipherSpec,
+    /// `alert`
     Alert,
+    /// `handshake`
     Handshake,
+    /// `application_data`
     Data,
 }
 
@@ -63,7 +67,7 @@ pub(super) enum Layout {
 }
 
 /// The keys of one direction.
-pub(super) struct RecordKey {
+pub struct RecordKey {
     key: LessSafeKey,
     iv: [u8; NONCE_LEN],
     sequence: u64,
@@ -72,10 +76,10 @@ pub(super) struct RecordKey {
 
 impl RecordKey {
     /// The key for what rustls has agreed on.
-    pub(super) fn new(
-        (sequence, secrets): (u64, ConnectionTrafficSecrets),
-        tls13: bool,
-    ) -> Result<Self, TlsError> {
+    ///
+    /// # Errors
+    /// A cipher that is not spoken.
+    pub fn new((sequence, secrets): (u64, ConnectionTrafficSecrets), tls13: bool) -> Result<Self, TlsError> {
         let (algorithm, key, iv): (&'static Algorithm, _, _) = match &secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
             ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
@@ -118,8 +122,11 @@ impl RecordKey {
         aad
     }
 
-    /// Appends a record to `out` that carries what `fill` appends, [`MAX_PLAINTEXT`] bytes at most.
-    pub(super) fn seal(
+    /// Appends a record to `out` that carries what `fill` appends, 16,384 bytes at most.
+    ///
+    /// # Errors
+    /// It could not be sealed.
+    pub fn seal(
         &mut self,
         kind: ContentType,
         out: &mut Vec<u8>,
@@ -157,7 +164,10 @@ impl RecordKey {
 
     /// Opens the first record of `input` where it stands: its type, where its plaintext is, and its length in all.
     /// `None`: it is not all there yet.
-    pub(super) fn open(&mut self, input: &mut [u8]) -> Result<Option<Opened>, TlsError> {
+    ///
+    /// # Errors
+    /// It is no record, none of this key's, or one that has no place here.
+    pub fn open(&mut self, input: &mut [u8]) -> Result<Option<Opened>, TlsError> {
         let Some(&[outer, major, _, high, low]) = input.first_chunk::<HEADER>() else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes([high, low]));
         let outer = ContentType::from_byte(outer).filter(|_| major == 3).ok_or(TlsError::NotTls)?;
@@ -209,8 +219,11 @@ impl RecordKey {
 }
 
 /// A record that was opened.
-pub(super) struct Opened {
-    pub(super) kind: ContentType,
-    pub(super) text: Range<usize>,
-    pub(super) length: usize,
+pub struct Opened {
+    /// What it carries.
+    pub kind: ContentType,
+    /// Where its plaintext stands in the input.
+    pub text: Range<usize>,
+    /// Its bytes in the input.
+    pub length: usize,
 }

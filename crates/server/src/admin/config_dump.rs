@@ -217,7 +217,8 @@ fn secrets(admin: &Admin, wanted: impl Fn(&str) -> bool) -> Wire {
         // `static_secrets`
         out.add(1, item.bytes());
     }
-    for DynamicSecret { feed, version, updated } in known.iter().filter(|s| wanted(&s.feed.name)) {
+    for DynamicSecret { feed, version, updated } in &*known {
+        let Some(feed) = feed.upgrade().filter(|feed| wanted(&feed.name)) else { continue };
         let present = feed.present();
         let bytes = present.as_ref().map_or_else(
             || Wire::default().with(1, feed.name.as_bytes()).bytes().to_vec(),

@@ -72,13 +72,13 @@ impl Sources for Files {
 }
 
 /// A subscription that a file feeds.
-pub(super) struct FileFeed {
+struct FileFeed {
     /// The file.
-    pub(super) path: PathBuf,
+    path: PathBuf,
     /// Who subscribes.
-    pub(super) feed: Feed,
+    feed: Feed,
     /// What files may hold.
-    pub(super) files: Files,
+    files: Files,
 }
 
 /// Why nothing came of an attempt.
@@ -102,7 +102,7 @@ impl FileFeed {
     }
 
     /// Reads the file and hands it on. What cannot be read or is refused leaves everything as it was.
-    pub(super) fn refresh(&self) {
+    fn refresh(&self) {
         let (stats, clock) = (&self.feed.stats, &self.files.clock);
         let began = clock.now();
         stats.update_attempt.inc();

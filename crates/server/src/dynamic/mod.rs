@@ -9,7 +9,7 @@ mod secrets;
 pub use clusters::{ClusterBook, ClusterSubscriber, DynamicCluster, DynamicClusters};
 pub use file::Files;
 pub use routes::{DynamicRoute, RouteSubscriber};
-pub use secrets::{DynamicSecret, DynamicSecrets, Sds, SecretTask};
+pub use secrets::{DynamicSecret, DynamicSecrets, Sds};
 
 use crate::config::Surroundings;
 use nuncio_core::clock::Clock;
@@ -21,7 +21,6 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::SystemTime;
-use tokio::task::spawn_local;
 
 /// The route configurations that hold now, as `/config_dump` prints them.
 pub type DynamicRoutes = Rc<RefCell<Vec<DynamicRoute>>>;
@@ -80,7 +79,7 @@ impl Dynamic {
 
     /// Begins to follow secrets that nobody asked for before.
     fn follow_secrets(&self) {
-        if let Err(error) = self.secrets.follow(|task| drop(spawn_local(task.run()))) {
+        if let Err(error) = self.secrets.follow() {
             tracing::error!(target: "config", "secrets cannot be watched: {error}");
         }
     }

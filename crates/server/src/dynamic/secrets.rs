@@ -1,10 +1,9 @@
 //! SDS: secrets.
 
 use super::Files;
-use super::file::FileFeed;
 use nuncio_core::clock::Clock;
 use nuncio_core::config::{Sink, type_name};
-use nuncio_core::source::{Feed, Rejected, ResourceId, Subscriber, Update};
+use nuncio_core::source::{Feed, Rejected, ResourceId, Sources, Subscriber, Update};
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_net::tls::{SecretFeed, TlsManager, WatchedFiles};
 use nuncio_net::watch::MoveWatch;
@@ -15,9 +14,11 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::SystemTime;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
 
 nuncio_core::stats_block! {
     /// `sds.NAME.`, besides what every subscription counts.
@@ -27,8 +28,8 @@ nuncio_core::stats_block! {
 /// A secret that is subscribed to, as `/config_dump` prints it.
 #[derive(Clone)]
 pub struct DynamicSecret {
-    /// The subscription, which has the secret.
-    pub feed: Arc<SecretFeed>,
+    /// The subscription, which has the secret. It ends with the last context that is made of it.
+    pub feed: Weak<SecretFeed>,
     /// `version_info` of the last response that was taken; `None` until one was.
     pub version: Option<String>,
     /// When it was taken, or the subscription was made.
@@ -44,7 +45,9 @@ pub struct Sds {
     pub manager: TlsManager,
     /// Where stats are registered.
     pub registry: Registry,
-    /// What reads.
+    /// What feeds.
+    pub sources: Rc<dyn Sources>,
+    /// What the files of secrets may hold.
     pub files: Files,
     /// What is there, for `/config_dump`.
     pub book: DynamicSecrets,
@@ -56,48 +59,60 @@ impl Sds {
     ///
     /// # Errors
     /// Where a directory cannot be watched.
-    pub fn follow(&self, spawn: impl Fn(SecretTask)) -> io::Result<()> {
+    pub fn follow(&self) -> io::Result<()> {
         for feed in self.manager.feeds() {
-            if self.book.borrow().iter().any(|known| Arc::ptr_eq(&known.feed, &feed)) {
-                continue;
+            let own = Arc::downgrade(&feed);
+            if !self.book.borrow().iter().any(|known| known.feed.ptr_eq(&own)) {
+                self.subscribe(&feed, own)?;
             }
-            spawn(self.task(&feed)?);
         }
         Ok(())
     }
 
-    fn task(&self, feed: &Arc<SecretFeed>) -> io::Result<SecretTask> {
+    fn subscribe(&self, feed: &Arc<SecretFeed>, own: Weak<SecretFeed>) -> io::Result<()> {
         let prefix = format!("sds.{}.", feed.name);
-        let updated = self.files.clock.wall();
-        self.book.borrow_mut().push(DynamicSecret { feed: Arc::clone(feed), version: None, updated });
+        let (book, clock) = (Rc::clone(&self.book), self.files.clock.clone());
+        let entry = DynamicSecret { feed: Weak::clone(&own), version: None, updated: clock.wall() };
+        book.borrow_mut().push(entry);
+        let came = Rc::new(Notify::new());
         let subscriber = SecretSubscriber {
-            feed: Arc::clone(feed),
-            book: Rc::clone(&self.book),
-            clock: self.files.clock.clone(),
+            name: feed.name.clone(),
+            feed: Weak::clone(&own),
+            came: Rc::clone(&came),
+            book,
+            clock,
         };
-        let file = FileFeed {
-            path: feed.source.path.clone(),
-            feed: Feed { stats: self.registry.scope(&prefix), subscriber: Box::new(subscriber) },
+        let feeding = Feed { stats: self.registry.scope(&prefix), subscriber: Box::new(subscriber) };
+        let subscription = self.sources.subscribe(&feed.source, feeding)?;
+        let (end, book) = (feed.end(), Rc::clone(&self.book));
+        let mut files = SecretFiles {
+            name: feed.name.clone(),
+            feed: Weak::clone(&own),
+            watched: Vec::new(),
+            watches: Vec::new(),
+            stats: self.registry.scope(&prefix),
             files: self.files.clone(),
         };
-        let response = MoveWatch::of(&feed.source)?;
-        let stats = self.registry.scope(&prefix);
-        let mut task = SecretTask {
-            response,
-            file,
-            feed: Arc::clone(feed),
-            watched: Vec::new(),
-            files: Vec::new(),
-            stats,
-        };
-        task.refresh();
-        Ok(task)
+        files.look();
+        spawn_local(async move {
+            tokio::select! {
+                () = end.come() => {}
+                () = files.follow(&came) => {}
+            }
+            // With the last who is made of the secret goes what watches over it.
+            drop(subscription);
+            book.borrow_mut().retain(|known| !known.feed.ptr_eq(&own));
+        });
+        Ok(())
     }
 }
 
 /// Gives a secret to the contexts that are made of it.
 struct SecretSubscriber {
-    feed: Arc<SecretFeed>,
+    name: Box<str>,
+    feed: Weak<SecretFeed>,
+    /// Told of every response: the secret may name other files.
+    came: Rc<Notify>,
     book: DynamicSecrets,
     clock: Clock,
 }
@@ -107,7 +122,7 @@ impl Subscriber for SecretSubscriber {
         let whole = |why: String| Rejected { resource: None, why: Some(why) };
         let [resource] = update.resources else {
             return Err(whole(match update.resources.len() {
-                0 => format!("Missing SDS resources for {} in onConfigUpdate()", self.feed.name),
+                0 => format!("Missing SDS resources for {} in onConfigUpdate()", self.name),
                 many => format!("Unexpected SDS secrets length: {many}"),
             }));
         };
@@ -119,7 +134,7 @@ impl Subscriber for SecretSubscriber {
         let refused = || Rejected {
             resource: Some(ResourceId {
                 type_name: "envoy.extensions.transport_sockets.tls.v3.Secret",
-                name: self.feed.name.clone(),
+                name: self.name.clone(),
                 version: update.version.into(),
             }),
             why: None,
@@ -128,9 +143,12 @@ impl Subscriber for SecretSubscriber {
         if cx.has_errors() {
             return Err(refused());
         }
-        self.feed.offer(message, &cx).map_err(|_| refused())?;
+        self.came.notify_one();
+        // Where nobody is left to be told, this is about to end.
+        let Some(feed) = self.feed.upgrade() else { return Ok(()) };
+        feed.offer(message, &cx).map_err(|_| refused())?;
         let mut book = self.book.borrow_mut();
-        if let Some(own) = book.iter_mut().find(|known| Arc::ptr_eq(&known.feed, &self.feed)) {
+        if let Some(own) = book.iter_mut().find(|known| known.feed.ptr_eq(&self.feed)) {
             own.version = Some(update.version.to_owned());
             own.updated = self.clock.wall();
         }
@@ -138,47 +156,42 @@ impl Subscriber for SecretSubscriber {
     }
 }
 
-/// One secret's response and files, and the watches over them.
-pub struct SecretTask {
-    response: MoveWatch,
-    file: FileFeed,
-    feed: Arc<SecretFeed>,
-    /// What [`files`](Self::files) watch.
+/// The files that one secret names, and the watches over them.
+struct SecretFiles {
+    name: Box<str>,
+    feed: Weak<SecretFeed>,
+    /// What [`watches`](Self::watches) watch.
     watched: Vec<WatchedFiles>,
-    files: Vec<MoveWatch>,
+    watches: Vec<MoveWatch>,
     stats: Scope<RotationStats>,
+    files: Files,
 }
 
-/// What was moved into place.
-enum Moved {
-    Response,
-    /// Something in the directory of this number.
-    Files(usize),
-}
-
-impl SecretTask {
-    /// Reads the response or the files anew whenever something is moved into their place, for ever.
-    pub async fn run(mut self) {
+impl SecretFiles {
+    /// Reads the files anew whenever something is moved into their place, for ever; `came` tells of responses.
+    async fn follow(&mut self, came: &Notify) {
         loop {
-            match self.moved().await {
-                Ok(Moved::Response) => self.refresh(),
-                Ok(Moved::Files(at)) => self.rotate(at),
-                Err(error) => {
-                    let name = &self.feed.name;
-                    tracing::error!(target: "config", "the secret {name} is no longer watched: {error}");
-                    return;
-                }
+            tokio::select! {
+                () = came.notified() => self.look(),
+                moved = self.moved() => match moved {
+                    Ok(at) => self.rotate(at),
+                    Err(error) => {
+                        let name = &self.name;
+                        tracing::error!(target: "config", "files of {name} are no longer watched: {error}");
+                        self.watches.clear();
+                    }
+                },
             }
         }
     }
 
-    async fn moved(&self) -> io::Result<Moved> {
-        type Move<'a> = Pin<Box<dyn Future<Output = io::Result<Moved>> + 'a>>;
-        let response: Move<'_> = Box::pin(async { self.response.moved().await.map(|()| Moved::Response) });
-        let files = self.files.iter().enumerate().map(|(at, watch)| -> Move<'_> {
-            Box::pin(async move { watch.moved().await.map(|()| Moved::Files(at)) })
-        });
-        let mut moves: Vec<Move<'_>> = std::iter::once(response).chain(files).collect();
+    /// The number of the directory that something was moved into.
+    async fn moved(&self) -> io::Result<usize> {
+        type Move<'a> = Pin<Box<dyn Future<Output = io::Result<usize>> + 'a>>;
+        let watches = self.watches.iter().enumerate();
+        let mut moves: Vec<Move<'_>> = watches
+            .map(|(at, watch)| -> Move<'_> { Box::pin(async move { watch.moved().await.map(|()| at) }) })
+            .collect();
         poll_fn(|cx| {
             let ready = moves.iter_mut().find_map(|moved| match moved.as_mut().poll(cx) {
                 Poll::Ready(moved) => Some(moved),
@@ -189,18 +202,19 @@ impl SecretTask {
         .await
     }
 
-    fn refresh(&mut self) {
-        self.file.refresh();
-        let watched = self.feed.watched();
+    /// Watches the files that the secret names now.
+    fn look(&mut self) {
+        let Some(feed) = self.feed.upgrade() else { return };
+        let watched = feed.watched();
         if watched == self.watched {
             return;
         }
         self.watched.clear();
-        self.files.clear();
+        self.watches.clear();
         for files in watched {
             match MoveWatch::of_directory(&files.directory) {
                 Ok(watch) => {
-                    self.files.push(watch);
+                    self.watches.push(watch);
                     self.watched.push(files);
                 }
                 Err(error) => {
@@ -213,19 +227,20 @@ impl SecretTask {
 
     /// Takes the new content of files, or goes on with the old one.
     fn rotate(&self, at: usize) {
-        let sink = Sink::new(self.file.files.permissions.unsupported);
-        sink.set_regex_limits(self.file.files.regex_limits);
-        if self.feed.reread(&sink).is_ok() {
+        let Some(feed) = self.feed.upgrade() else { return };
+        let sink = Sink::new(self.files.permissions.unsupported);
+        sink.set_regex_limits(self.files.regex_limits);
+        if feed.reread(&sink).is_ok() {
             return;
         }
         // Envoy tries once for each watch.
         self.stats.key_rotation_failed.add(self.watched.get(at).map_or(1, |files| files.watches));
         let (errors, _) = sink.finish();
         let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let name = &self.feed.name;
         tracing::warn!(
             target: "config",
-            "Failed to reload certificates of the secret '{name}': {}",
+            "Failed to reload certificates of the secret '{}': {}",
+            self.name,
             reasons.join("; ")
         );
     }

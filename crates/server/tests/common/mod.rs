@@ -23,8 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The line that says that start-up is over.
 const UP: &str = "starting main dispatch loop";
 
+/// The binary that was built with the test, or the one that `NUNCIO_BIN` names (a release build, for figures).
 pub fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_nuncio"))
+    Command::new(std::env::var_os("NUNCIO_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_nuncio").into()))
 }
 
 /// Runs the binary to its end.
@@ -323,4 +324,21 @@ pub fn example(name: &str, upstreams: &[&Upstream]) -> String {
     upstreams.iter().zip(10_001..).fold(text, |text, (upstream, was)| {
         text.replace(&format!("port_value: {was}}}"), &format!("port_value: {}}}", upstream.port()))
     })
+}
+
+/// The subject of the certificate that a new connection is shown.
+pub fn shown_subject(to: SocketAddr) -> String {
+    let client = ["s_client", "-connect", &to.to_string(), "-servername", "any"].map(str::to_owned);
+    let mut command = Command::new("openssl");
+    let out = command.args(client).stdin(Stdio::null()).output().unwrap();
+    let text = text(&out.stdout);
+    let subject = text.lines().find_map(|l| l.strip_prefix("subject="));
+    subject.unwrap_or_default().replace(' ', "")
+}
+
+/// How many directories a process watches.
+pub fn watches(pid: u32) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let each = open.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok());
+    each.map(|info| info.lines().filter(|line| line.starts_with("inotify wd")).count()).sum()
 }
