@@ -60,7 +60,7 @@ pub struct ClusterCore {
     ssl_stats: OnceCell<SslStats>,
     size_stats: Option<Scope<SizeStats>>,
     budget_stats: Option<Scope<BudgetStats>>,
-    _subset_stats: Option<Scope<SubsetStats>>,
+    subset_stats: Option<Scope<SubsetStats>>,
     http2_stats: OnceCell<Scope<Http2CodecStats>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) reaper: Rc<Reaper>,
@@ -131,6 +131,10 @@ impl ClusterCore {
         self.lb_stats.lb_subsets_created.add(created as u64 * times);
         self.lb_stats.lb_subsets_removed.add(removed as u64 * times);
         self.lb_stats.lb_subsets_active.follow(now.len() as u64 * times);
+        // They are alike on all workers.
+        if let Some(stats) = self.subset_stats.as_ref().filter(|_| self.worker.id() == 0) {
+            stats.lb_subsets_single_host_per_subset_duplicate.follow(now.duplicates());
+        }
     }
 }
 
@@ -225,7 +229,7 @@ impl Cluster {
             ssl_stats: OnceCell::new(),
             size_stats,
             budget_stats,
-            _subset_stats: subset_stats,
+            subset_stats,
             http2_stats: OnceCell::new(),
             worker: Rc::clone(worker),
             reaper: Rc::clone(reaper),

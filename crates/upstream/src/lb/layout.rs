@@ -24,6 +24,8 @@ pub(crate) struct Layout {
     pub(super) only: Option<Choice>,
     /// `fail_traffic_on_panic`
     pub(super) fails_in_panic: bool,
+    /// The policy places by hash.
+    pub(super) hashes: bool,
     pub(super) subsets: Option<Box<Subsets>>,
     /// Made when somebody asks for a host by its address.
     by_address: OnceLock<HashMap<Box<str>, Arc<HostShared>>>,
@@ -271,12 +273,23 @@ impl Layout {
             [100, ..] => Some(Choice { priority: 0, degraded: false }),
             _ => None,
         };
+        let hashes = hash::is_hashing(&lb.policy);
         let fails_in_panic = match &lb.locality {
-            LocalityLb::ZoneAware(zones) => zones.fail_traffic_on_panic && !hash::is_hashing(&lb.policy),
+            LocalityLb::ZoneAware(zones) => zones.fail_traffic_on_panic && !hashes,
             LocalityLb::Weighted => false,
         };
         let by_address = OnceLock::new();
-        Self { settings, snapshot, priorities, loads, only, fails_in_panic, subsets: None, by_address }
+        Self {
+            settings,
+            snapshot,
+            priorities,
+            loads,
+            only,
+            fails_in_panic,
+            hashes,
+            subsets: None,
+            by_address,
+        }
     }
 
     /// How the cluster balances.

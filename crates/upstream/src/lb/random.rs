@@ -16,8 +16,7 @@ impl Random {
 }
 
 impl Balancer for Random {
-    fn pick(&self, cx: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>> {
-        let n = cx.hash.unwrap_or_else(|| rng.next());
-        self.hosts.get(n.checked_rem(self.hosts.len() as u64)? as usize)
+    fn pick(&self, _: &PickContext<'_>, rng: &Rng) -> Option<&Arc<HostShared>> {
+        self.hosts.get(rng.below(self.hosts.len() as u64) as usize)
     }
 }

@@ -101,7 +101,8 @@ impl HostSet {
     #[inline]
     pub(crate) fn pick(&self, cx: &PickContext<'_>, core: &ClusterCore) -> Picked<'_> {
         let (layout, rng) = (&*self.layout, core.worker.rng());
-        let by = || cx.hash.unwrap_or_else(|| rng.next());
+        // Only tables look at the request's hash.
+        let by = || cx.hash.filter(|_| layout.hashes).unwrap_or_else(|| rng.next());
         let choice = match (cx.loads, layout.only) {
             (Some(loads), _) => loads.choose(by()),
             (None, Some(only)) => Some(only),

@@ -5,15 +5,35 @@ use super::layout::{Layout, Listed, Lists};
 use super::set::{HostSet, Picked};
 use crate::cluster::ClusterCore;
 use crate::host::HostShared;
-use prost_types::Struct;
 use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What hosts shall have below `envoy.lb`, by key: values in a form in which equal ones are equal texts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Criteria(BTreeMap<Box<str>, Box<str>>);
+#[derive(Clone, Debug, Default)]
+pub struct Criteria {
+    values: Values,
+    /// What `fallback_list` says shall be tried in turn, where there is one.
+    alternatives: Option<Box<[Self]>>,
+    /// Each of those over the values, once somebody has asked.
+    tries: OnceLock<Box<[Self]>>,
+}
+
+impl PartialEq for Criteria {
+    fn eq(&self, other: &Self) -> bool {
+        self.values == other.values
+    }
+}
+
+impl Eq for Criteria {}
+
+/// What is wanted, by key.
+type Values = BTreeMap<Box<str>, Box<str>>;
+
+/// The key whose list holds criteria to be tried in turn (`metadata_fallback_policy: FALLBACK_LIST`).
+const FALLBACK_LIST: &str = "fallback_list";
 
 fn text(kind: &Kind) -> Box<str> {
     format!("{kind:?}").into()
@@ -23,28 +43,64 @@ impl Criteria {
     /// Those of a message.
     pub fn new(fields: &Struct) -> Self {
         let pairs = fields.fields.iter();
-        Self(pairs.filter_map(|(k, v)| Some((k.as_str().into(), text(v.kind.as_ref()?)))).collect())
+        // Any other value counts as a list without elements.
+        let alternatives = fields.fields.get(FALLBACK_LIST).map(|value| match &value.kind {
+            Some(Kind::ListValue(list)) => list.values.iter().map(Self::of_value).collect(),
+            _ => Box::default(),
+        });
+        let values = pairs.filter_map(|(k, v)| Some((k.as_str().into(), text(v.kind.as_ref()?)))).collect();
+        Self { values, alternatives, tries: OnceLock::new() }
+    }
+
+    fn of_value(value: &Value) -> Self {
+        match &value.kind {
+            Some(Kind::StructValue(fields)) => Self::new(fields),
+            _ => Self::default(),
+        }
+    }
+
+    fn of(values: Values) -> Self {
+        Self { values, ..Self::default() }
     }
 
     /// These, with those of `over` in place of their own of the same key.
     #[must_use]
     pub fn merged(&self, over: &Self) -> Self {
-        let mut all = self.clone();
-        all.0.extend(over.0.iter().map(|(k, v)| (k.clone(), v.clone())));
-        all
+        let mut values = self.values.clone();
+        values.extend(over.values.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let alternatives = match over.values.contains_key(FALLBACK_LIST) {
+            true => over.alternatives.clone(),
+            false => self.alternatives.clone(),
+        };
+        Self { values, alternatives, tries: OnceLock::new() }
+    }
+
+    /// The criteria to be tried in turn; `None` without such a list.
+    fn tries(&self) -> Option<&[Self]> {
+        let alternatives = self.alternatives.as_ref()?;
+        let make = || {
+            let mut rest = Self::of(self.values.clone());
+            rest.values.remove(FALLBACK_LIST);
+            match alternatives.is_empty() {
+                true => [rest].into(),
+                false => alternatives.iter().map(|over| rest.merged(over)).collect(),
+            }
+        };
+        Some(self.tries.get_or_init(make))
     }
 
     fn has_keys(&self, keys: &BTreeSet<Box<str>>) -> bool {
-        self.0.len() == keys.len() && self.0.keys().eq(keys.iter())
+        self.values.len() == keys.len() && self.values.keys().eq(keys.iter())
     }
 
     fn reduced(&self, keys: &BTreeSet<Box<str>>) -> Self {
-        Self(self.0.iter().filter(|(k, _)| keys.contains(*k)).map(|(k, v)| (k.clone(), v.clone())).collect())
+        let kept = self.values.iter().filter(|(k, _)| keys.contains(*k));
+        Self::of(kept.map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     /// Whether a host has all of them.
     fn match_host(&self, host: &HostShared, list_as_any: bool) -> bool {
-        self.0.iter().all(|(key, value)| values(host, key, list_as_any).contains(value))
+        self.values.iter().all(|(key, value)| values(host, key, list_as_any).contains(value))
     }
 }
 
@@ -68,6 +124,10 @@ pub struct SubsetConfig {
     pub default_subset: Criteria,
     /// `subset_selectors`
     pub selectors: Vec<Selector>,
+    /// `allow_redundant_keys`: a request may have keys that no selector has.
+    pub redundant_keys: bool,
+    /// `metadata_fallback_policy: FALLBACK_LIST`
+    pub fallback_list: bool,
     /// `panic_mode_any`
     pub panic_mode_any: bool,
     /// `list_as_any`
@@ -76,6 +136,14 @@ pub struct SubsetConfig {
     pub locality_weight_aware: bool,
     /// `scale_locality_weight`
     pub scale_locality_weight: bool,
+}
+
+impl SubsetConfig {
+    /// Requests may have more keys than a selector: the one with most keys counts.
+    pub(crate) fn allow_redundant_keys(&mut self) {
+        self.redundant_keys = true;
+        self.selectors.sort_by_key(|selector| std::cmp::Reverse(selector.keys.len()));
+    }
 }
 
 /// `LbSubsetSelector`
@@ -109,10 +177,12 @@ pub enum Fallback {
 pub(crate) struct Subsets {
     config: SubsetConfig,
     /// Where each one stands among `layouts`.
-    by_criteria: BTreeMap<Criteria, usize>,
+    by_criteria: BTreeMap<Values, usize>,
     layouts: Vec<Arc<Layout>>,
     any: Option<Arc<Layout>>,
     default: Option<Arc<Layout>>,
+    /// Hosts beyond the first in subsets of a single host.
+    duplicates: u64,
 }
 
 /// A worker's balancers for subsets, each made when it is first asked.
@@ -145,14 +215,15 @@ struct Members {
 impl Subsets {
     /// The subsets of the hosts in `lists`, each laid out by `make`.
     pub(super) fn new(config: &SubsetConfig, lists: &Lists, make: &dyn Fn(&Lists) -> Layout) -> Self {
-        let mut all: BTreeMap<Criteria, Members> = BTreeMap::new();
+        let (mut all, mut duplicates) = (BTreeMap::<Values, Members>::new(), 0);
         let each =
             lists.priorities.iter().enumerate().flat_map(|(at, p)| p.hosts.iter().map(move |l| (at, l)));
         for (priority, listed) in each {
             for selector in &config.selectors {
                 for criteria in combinations(&listed.host, selector, config.list_as_any) {
                     let empty = || Members { lists: lists.emptied(), single: false };
-                    all.entry(criteria).or_insert_with(empty).add(priority, listed, selector.single_host);
+                    let members = all.entry(criteria).or_insert_with(empty);
+                    duplicates += u64::from(!members.add(priority, listed, selector.single_host));
                 }
             }
         }
@@ -174,7 +245,7 @@ impl Subsets {
         let any = wants(Fallback::Any) || config.panic_mode_any;
         let default = |host: &HostShared| config.default_subset.match_host(host, config.list_as_any);
         let mut layouts = Vec::with_capacity(all.len());
-        let mut place = |(criteria, members): (Criteria, Members)| {
+        let mut place = |(criteria, members): (Values, Members)| {
             layouts.push(lay_out(members.lists));
             (criteria, layouts.len() - 1)
         };
@@ -184,12 +255,18 @@ impl Subsets {
             default: wants(Fallback::Default).then(|| filtered(&default)),
             config: config.clone(),
             layouts,
+            duplicates,
         }
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.by_criteria.len()
+    }
+
+    /// Hosts beyond the first in subsets of a single host.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.duplicates
     }
 
     /// How many of these are not among `others`.
@@ -199,12 +276,12 @@ impl Subsets {
 }
 
 impl Members {
-    /// A subset of a single host keeps the first one.
-    fn add(&mut self, priority: usize, listed: &Listed, single: bool) {
+    /// A subset of a single host keeps the first one; false for those after it.
+    fn add(&mut self, priority: usize, listed: &Listed, single: bool) -> bool {
         self.single |= single;
         let taken = self.lists.priorities.iter().any(|p| !p.hosts.is_empty());
         if self.single && taken {
-            return;
+            return false;
         }
         if let Some(of) = self.lists.priorities.get_mut(priority) {
             // Two selectors may want the same keys.
@@ -213,6 +290,7 @@ impl Members {
                 of.hosts.push(listed.clone());
             }
         }
+        true
     }
 }
 
@@ -240,9 +318,19 @@ impl LiveSubsets {
         core: &ClusterCore,
     ) -> (Picked<'s>, Road) {
         let picking = Picking { live: self, subsets, cx, core };
-        match cx.metadata {
-            Some(criteria) => picking.by(criteria),
-            None => picking.fall_back(),
+        let Some(criteria) = cx.metadata else { return picking.fall_back() };
+        match criteria.tries().filter(|_| subsets.config.fallback_list) {
+            None => picking.by_either(criteria),
+            Some(tries) => {
+                let mut last = (Picked::NONE, Road::Plain);
+                for criteria in tries {
+                    last = picking.by_either(criteria);
+                    if last.0.host.is_some() {
+                        break;
+                    }
+                }
+                last
+            }
         }
     }
 }
@@ -256,8 +344,21 @@ struct Picking<'s, 'c> {
 }
 
 impl<'s> Picking<'s, '_> {
+    /// By the criteria, or by as many of them as a selector has.
+    fn by_either(&self, criteria: &Criteria) -> (Picked<'s>, Road) {
+        let config = &self.subsets.config;
+        if !config.redundant_keys {
+            return self.by(criteria);
+        }
+        let has_all = |s: &&Selector| s.keys.iter().all(|key| criteria.values.contains_key(key));
+        match config.selectors.iter().find(has_all) {
+            Some(selector) => self.by(&criteria.reduced(&selector.keys)),
+            None => self.fall_back(),
+        }
+    }
+
     fn by(&self, criteria: &Criteria) -> (Picked<'s>, Road) {
-        if let Some(at) = self.subsets.by_criteria.get(criteria)
+        if let Some(at) = self.subsets.by_criteria.get(&criteria.values)
             && let (Some(set), Some(layout)) = (self.live.sets.get(*at), self.subsets.layouts.get(*at))
         {
             return (self.from(set, Some(layout)), Road::Selected);
@@ -303,8 +404,8 @@ impl<'s> Picking<'s, '_> {
 }
 
 /// The subsets that a host is in by a selector: one, or several where lists stand for their elements.
-fn combinations(host: &HostShared, selector: &Selector, list_as_any: bool) -> Vec<Criteria> {
-    let mut made = vec![Criteria::default()];
+fn combinations(host: &HostShared, selector: &Selector, list_as_any: bool) -> Vec<Values> {
+    let mut made = vec![Values::default()];
     for key in &selector.keys {
         let values = values(host, key, list_as_any);
         made = made
@@ -312,7 +413,7 @@ fn combinations(host: &HostShared, selector: &Selector, list_as_any: bool) -> Ve
             .flat_map(|c| {
                 values.iter().map(|value| {
                     let mut more = c.clone();
-                    more.0.insert(key.clone(), value.clone());
+                    more.insert(key.clone(), value.clone());
                     more
                 })
             })

@@ -1,11 +1,12 @@
 //! How a cluster balances, by its old fields or by `load_balancing_policy`.
 
-use crate::cluster::ClusterConfig;
+use super::policies;
+use crate::cluster::{ClusterConfig, HostSource};
 use crate::lb::{
     Criteria, Fallback, Hashing, LbConfig, LbPolicy, LeastRequest, LocalityLb, Maglev, RingHash, Selector,
     SlowStart, SubsetConfig, ZoneAware,
 };
-use nuncio_core::config::{CompileContext, duration, type_name};
+use nuncio_core::config::{CompileContext, duration};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as Legacy;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbSubsetConfig;
@@ -21,22 +22,9 @@ use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
     CommonLbConfig, LbPolicy as PolicyName, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig,
     RoundRobinLbConfig, SlowStartConfig as LegacySlowStart,
 };
-use nuncio_proto::pb::envoy::config::cluster::v3::load_balancing_policy::Policy;
-use nuncio_proto::pb::envoy::config::core::v3::{RuntimeDouble, TypedExtensionConfig};
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies as ext;
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::zone_aware_lb_config::{
-    ForceLocalZone, LocalityBasis,
-};
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::{
-    LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
-};
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::{
-    ConsistentHashingLbConfig, LocalityLbConfig, SlowStartConfig,
-};
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction as ExtHashFunction;
+use nuncio_proto::pb::envoy::config::core::v3::RuntimeDouble;
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::SlowStartConfig;
 use nuncio_proto::pb::envoy::r#type::v3::Percent;
-use prost::Name;
 use std::collections::BTreeSet;
 
 /// Reads all that says how hosts are chosen. `load_balancing_policy` counts where it is set; of
@@ -87,7 +75,12 @@ pub(super) fn compile(
     }
     if let Some(policies) = policies {
         config.locality = LocalityLb::default();
-        extension(policies, cluster, &mut config, &cx.field("load_balancing_policy"))?;
+        policies::first_known(
+            Some(policies),
+            &mut config,
+            &format!("cluster: '{cluster}'"),
+            &cx.field("load_balancing_policy"),
+        )?;
         return Some(config);
     }
     config.policy = match PolicyName::try_from(lb_policy) {
@@ -142,7 +135,7 @@ pub(super) fn compile(
     Some(config)
 }
 
-fn ring_hash(
+pub(super) fn ring_hash(
     murmur: bool,
     minimum: Option<u64>,
     maximum: Option<u64>,
@@ -157,7 +150,7 @@ fn ring_hash(
     Some(LbPolicy::RingHash(RingHash { murmur, minimum, maximum, common }))
 }
 
-fn maglev(size: Option<u64>, common: Hashing, cx: &CompileContext<'_>) -> Option<LbPolicy> {
+pub(super) fn maglev(size: Option<u64>, common: Hashing, cx: &CompileContext<'_>) -> Option<LbPolicy> {
     let table_size = size.unwrap_or(65537);
     let divisible = (2..).take_while(|d| d * d <= table_size).any(|d| table_size.is_multiple_of(d));
     if table_size < 2 || divisible {
@@ -167,15 +160,7 @@ fn maglev(size: Option<u64>, common: Hashing, cx: &CompileContext<'_>) -> Option
     Some(LbPolicy::Maglev(Maglev { table_size, common }))
 }
 
-/// The settings that both kinds of hashing share.
-fn hashing(message: Option<ConsistentHashingLbConfig>) -> Hashing {
-    let Some(ConsistentHashingLbConfig { use_hostname_for_hashing, hash_balance_factor }) = message else {
-        return Hashing::default();
-    };
-    Hashing { use_hostname: use_hostname_for_hashing, balance_factor: hash_balance_factor.unwrap_or(0) }
-}
-
-fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> LeastRequest {
+pub(super) fn least_request(choice_count: Option<u32>, bias: Option<RuntimeDouble>) -> LeastRequest {
     let mut policy = LeastRequest::default();
     policy.choice_count = choice_count.unwrap_or(policy.choice_count);
     if let Some(RuntimeDouble { default_value, runtime_key }) = bias {
@@ -192,7 +177,10 @@ fn legacy_slow_start(message: Option<LegacySlowStart>, cx: &CompileContext<'_>) 
 }
 
 /// `None` without a window.
-fn slow_start(message: Option<SlowStartConfig>, cx: &CompileContext<'_>) -> Option<Box<SlowStart>> {
+pub(super) fn slow_start(
+    message: Option<SlowStartConfig>,
+    cx: &CompileContext<'_>,
+) -> Option<Box<SlowStart>> {
     let SlowStartConfig { slow_start_window, aggression, min_weight_percent } = message?;
     let cx = cx.field("slow_start_config");
     let window = duration(&slow_start_window?, &cx.field("slow_start_window")).filter(|w| !w.is_zero())?;
@@ -224,112 +212,12 @@ pub(super) fn check_provided(config: &ClusterConfig, cx: &CompileContext<'_>) ->
     None
 }
 
-/// The first policy whose type is known counts.
-fn extension(
-    policies: pb::LoadBalancingPolicy,
-    cluster: &str,
-    config: &mut LbConfig,
-    cx: &CompileContext<'_>,
-) -> Option<()> {
-    let pb::LoadBalancingPolicy { policies } = policies;
-    let mut names = Vec::new();
-    let mut told = false;
-    for (i, Policy { typed_extension_config }) in policies.into_iter().enumerate() {
-        let cx = cx.item("policies", i);
-        let cx = cx.field("typed_extension_config");
-        let Some(TypedExtensionConfig { name, typed_config: Some(any) }) = typed_extension_config else {
-            continue;
-        };
-        names.push(name);
-        told |= cx.told_of("typed_config");
-        let cx = cx.field("typed_config");
-        let name = type_name(&any.type_url);
-        if name == ext::round_robin::v3::RoundRobin::full_name() {
-            let ext::round_robin::v3::RoundRobin { locality_lb_config, slow_start_config } =
-                cx.unpack(&any)?;
-            config.policy = LbPolicy::RoundRobin;
-            config.slow_start = slow_start(slow_start_config, &cx);
-            locality(locality_lb_config, config);
-            return Some(());
-        }
-        if name == ext::cluster_provided::v3::ClusterProvided::full_name() {
-            let ext::cluster_provided::v3::ClusterProvided {} = cx.unpack(&any)?;
-            config.policy = LbPolicy::ClusterProvided;
-            return Some(());
-        }
-        if name == ext::random::v3::Random::full_name() {
-            let ext::random::v3::Random { locality_lb_config } = cx.unpack(&any)?;
-            config.policy = LbPolicy::Random;
-            locality(locality_lb_config, config);
-            return Some(());
-        }
-        if name == ext::ring_hash::v3::RingHash::full_name() {
-            let ext::ring_hash::v3::RingHash {
-                hash_function,
-                minimum_ring_size,
-                maximum_ring_size,
-                use_hostname_for_hashing,
-                hash_balance_factor,
-                consistent_hashing_lb_config,
-                locality_weighted_lb_config,
-            } = cx.unpack(&any)?;
-            // The old fields count only without the new message.
-            let common = match consistent_hashing_lb_config {
-                Some(message) => hashing(Some(message)),
-                None => Hashing {
-                    use_hostname: use_hostname_for_hashing,
-                    balance_factor: hash_balance_factor.unwrap_or(0),
-                },
-            };
-            let murmur = ExtHashFunction::try_from(hash_function) == Ok(ExtHashFunction::MurmurHash2);
-            config.policy = ring_hash(murmur, minimum_ring_size, maximum_ring_size, common, &cx)?;
-            config.locality = LocalityLb::weighted(
-                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true),
-            );
-            return Some(());
-        }
-        if name == ext::maglev::v3::Maglev::full_name() {
-            let ext::maglev::v3::Maglev {
-                table_size,
-                consistent_hashing_lb_config,
-                locality_weighted_lb_config,
-            } = cx.unpack(&any)?;
-            config.policy = maglev(table_size, hashing(consistent_hashing_lb_config), &cx)?;
-            config.locality = LocalityLb::weighted(
-                locality_weighted_lb_config.is_some_and(|LocalityWeightedLbConfig {}| true),
-            );
-            return Some(());
-        }
-        if name == ext::least_request::v3::LeastRequest::full_name() {
-            let ext::least_request::v3::LeastRequest {
-                choice_count,
-                active_request_bias,
-                locality_lb_config,
-                enable_full_scan,
-                selection_method,
-                slow_start_config,
-            } = cx.unpack(&any)?;
-            config.slow_start = slow_start(slow_start_config, &cx);
-            let mut policy = least_request(choice_count, active_request_bias);
-            policy.full_scan = enable_full_scan == Some(true)
-                || SelectionMethod::try_from(selection_method) == Ok(SelectionMethod::FullScan);
-            config.policy = LbPolicy::LeastRequest(policy);
-            locality(locality_lb_config, config);
-            return Some(());
-        }
-    }
-    if !told {
-        cx.error(format!(
-            "cluster: didn't find a registered load balancer factory implementation for cluster: '{cluster}' with \
-             names from [{}]",
-            names.join(", ")
-        ));
-    }
-    None
-}
-
 /// What the old and the new message have in common.
-fn zone_aware(enabled: Option<Percent>, least: Option<u64>, fail_traffic_on_panic: bool) -> ZoneAware {
+pub(super) fn zone_aware(
+    enabled: Option<Percent>,
+    least: Option<u64>,
+    fail_traffic_on_panic: bool,
+) -> ZoneAware {
     let default = ZoneAware::default();
     ZoneAware {
         routing_enabled: enabled
@@ -340,35 +228,6 @@ fn zone_aware(enabled: Option<Percent>, least: Option<u64>, fail_traffic_on_pani
     }
 }
 
-fn locality(message: Option<LocalityLbConfig>, config: &mut LbConfig) {
-    match message.and_then(|LocalityLbConfig { locality_config_specifier }| locality_config_specifier) {
-        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
-            routing_enabled,
-            min_cluster_size,
-            fail_traffic_on_panic,
-            force_locality_direct_routing,
-            force_local_zone,
-            locality_basis,
-        })) => {
-            // The older field means one host.
-            let old = force_locality_direct_routing.then_some(1);
-            let force_local_from = match force_local_zone {
-                Some(ForceLocalZone { min_size }) => Some(min_size.unwrap_or(1)),
-                None => old,
-            };
-            config.locality = LocalityLb::ZoneAware(ZoneAware {
-                force_local_from,
-                by_weight: LocalityBasis::try_from(locality_basis) == Ok(LocalityBasis::HealthyHostsWeight),
-                ..zone_aware(routing_enabled, min_cluster_size, fail_traffic_on_panic)
-            });
-        }
-        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})) => {
-            config.locality = LocalityLb::Weighted;
-        }
-        None => {}
-    }
-}
-
 /// `lb_subset_config`; without selectors it does nothing, as in Envoy.
 #[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
 pub(super) fn subsets(
@@ -376,6 +235,12 @@ pub(super) fn subsets(
     cx: &CompileContext<'_>,
 ) -> Option<Option<Box<SubsetConfig>>> {
     let Some(message) = message else { return Some(None) };
+    let config = subset_config(message, &cx.field("lb_subset_config"))?;
+    Some((!config.selectors.is_empty()).then(|| Box::new(config)))
+}
+
+/// Subsets, as the old message and the new one name them.
+pub(super) fn subset_config(message: LbSubsetConfig, cx: &CompileContext<'_>) -> Option<SubsetConfig> {
     let LbSubsetConfig {
         fallback_policy,
         default_subset,
@@ -384,44 +249,74 @@ pub(super) fn subsets(
         scale_locality_weight,
         panic_mode_any,
         list_as_any,
+        metadata_fallback_policy,
     } = message;
-    let cx = cx.field("lb_subset_config");
+    let each = subset_selectors.into_iter().enumerate();
+    let selectors: Option<Vec<_>> =
+        each.map(|(i, message)| selector(message, &cx.item("subset_selectors", i))).collect();
+    use lb_subset_config::{LbSubsetFallbackPolicy as Policy, LbSubsetMetadataFallbackPolicy as ByList};
+    Some(SubsetConfig {
+        fallback: match Policy::try_from(fallback_policy) {
+            Ok(Policy::AnyEndpoint) => Fallback::Any,
+            Ok(Policy::DefaultSubset) => Fallback::Default,
+            Ok(Policy::NoFallback) | Err(_) => Fallback::None,
+        },
+        default_subset: default_subset.as_ref().map(Criteria::new).unwrap_or_default(),
+        selectors: selectors?,
+        redundant_keys: false,
+        panic_mode_any,
+        list_as_any,
+        locality_weight_aware,
+        scale_locality_weight,
+        fallback_list: ByList::try_from(metadata_fallback_policy) == Ok(ByList::FallbackList),
+    })
+}
+
+fn selector(message: LbSubsetSelector, cx: &CompileContext<'_>) -> Option<Selector> {
+    let LbSubsetSelector { keys: own, single_host_per_subset, fallback_policy, fallback_keys_subset } =
+        message;
+    use lb_subset_selector::LbSubsetSelectorFallbackPolicy as Own;
+    let fallback = match Own::try_from(fallback_policy) {
+        Ok(Own::NoFallback) => Some(Fallback::None),
+        Ok(Own::AnyEndpoint) => Some(Fallback::Any),
+        Ok(Own::DefaultSubset) => Some(Fallback::Default),
+        Ok(Own::KeysSubset) => Some(Fallback::Keys),
+        Ok(Own::NotDefined) | Err(_) => None,
+    };
     let keys = |list: Vec<String>| list.into_iter().map(String::into_boxed_str).collect::<BTreeSet<_>>();
-    let mut selectors = Vec::new();
-    for (i, selector) in subset_selectors.into_iter().enumerate() {
-        let LbSubsetSelector { keys: own, single_host_per_subset, fallback_policy, fallback_keys_subset } =
-            selector;
-        use lb_subset_selector::LbSubsetSelectorFallbackPolicy as Own;
-        let fallback = match Own::try_from(fallback_policy) {
-            Ok(Own::NoFallback) => Some(Fallback::None),
-            Ok(Own::AnyEndpoint) => Some(Fallback::Any),
-            Ok(Own::DefaultSubset) => Some(Fallback::Default),
-            Ok(Own::KeysSubset) => Some(Fallback::Keys),
-            Ok(Own::NotDefined) | Err(_) => None,
+    let (own, fallback_keys) = (keys(own), keys(fallback_keys_subset));
+    if fallback == Some(Fallback::Keys) {
+        let wrong = if fallback_keys.is_empty() {
+            Some("cannot be empty")
+        } else if !fallback_keys.is_subset(&own) {
+            Some("must be a subset of selector keys")
+        } else if fallback_keys == own {
+            Some("cannot be equal to keys")
+        } else {
+            None
         };
-        let (own, fallback_keys) = (keys(own), keys(fallback_keys_subset));
-        let fewer = fallback_keys.is_subset(&own) && fallback_keys.len() < own.len();
-        if fallback == Some(Fallback::Keys) && (fallback_keys.is_empty() || !fewer) {
-            cx.item("subset_selectors", i)
-                .error("fallback_keys_subset must be a non-empty, true subset of the selector's keys");
+        if let Some(wrong) = wrong {
+            cx.error(format!("fallback_keys_subset {wrong}"));
             return None;
         }
-        selectors.push(Selector { keys: own, fallback, fallback_keys, single_host: single_host_per_subset });
     }
-    use lb_subset_config::LbSubsetFallbackPolicy as Policy;
-    Some((!selectors.is_empty()).then(|| {
-        Box::new(SubsetConfig {
-            fallback: match Policy::try_from(fallback_policy) {
-                Ok(Policy::AnyEndpoint) => Fallback::Any,
-                Ok(Policy::DefaultSubset) => Fallback::Default,
-                Ok(Policy::NoFallback) | Err(_) => Fallback::None,
-            },
-            default_subset: default_subset.as_ref().map(Criteria::new).unwrap_or_default(),
-            selectors,
-            panic_mode_any,
-            list_as_any,
-            locality_weight_aware,
-            scale_locality_weight,
-        })
-    }))
+    Some(Selector { keys: own, fallback, fallback_keys, single_host: single_host_per_subset })
+}
+
+/// Only hosts of `STRICT_DNS` may be hashed by their names in `common_lb_config`.
+pub(super) fn check_hostnames(source: &HostSource, cx: &CompileContext<'_>) -> Option<()> {
+    let kind = match source {
+        HostSource::StrictDns(_) => return Some(()),
+        HostSource::Static => "envoy.cluster.static",
+        HostSource::LogicalDns(_) => "envoy.cluster.logical_dns",
+        HostSource::Eds(_) => "envoy.cluster.eds",
+        HostSource::OriginalDst(_) => "envoy.cluster.original_dst",
+        HostSource::ForwardProxy(_) => "envoy.clusters.dynamic_forward_proxy",
+        HostSource::Aggregate(_) => "envoy.clusters.aggregate",
+    };
+    let cx = cx.field("common_lb_config");
+    cx.field("consistent_hashing_lb_config").error(format!(
+        "Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'"
+    ));
+    None
 }

@@ -5,6 +5,7 @@ mod endpoints;
 mod http;
 mod lb;
 mod options;
+mod policies;
 mod source;
 
 pub(crate) use endpoints::assignment;
@@ -187,6 +188,14 @@ impl ClusterConfig {
             };
         }
         config.pool_per_client = connection_pool_per_downstream_connection;
+        let hashes_names = common_lb_config
+            .as_ref()
+            .and_then(|c| c.consistent_hashing_lb_config.as_ref())
+            .is_some_and(|hashing| hashing.use_hostname_for_hashing);
+        if lb_subset_config.is_some() && load_balancing_policy.is_some() {
+            let cx = cx.field("load_balancing_policy");
+            cx.error("cluster: load_balancing_policy cannot be combined with lb_subset_config");
+        }
         let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers, &cx.field("circuit_breakers"));
@@ -253,9 +262,14 @@ impl ClusterConfig {
             lb_policy,
         };
         let discovery = source::compile(source, cx, around);
+        if hashes_names && let Some(discovery) = &discovery {
+            lb::check_hostnames(&discovery.source, cx)?;
+        }
         (config.lb, config.http, config.connect, config.discovery) = (lb?, http?, connect?, discovery?);
         (config.outlier, config.health_checks) = (outlier?, checks?);
-        config.lb.subsets = subsets?;
+        if let Some(subsets) = subsets? {
+            config.lb.subsets = Some(subsets);
+        }
         lb::check_provided(&config, cx)?;
         source::secure_names(&mut config, has_options, cx)?;
         config.transport = transport?;
