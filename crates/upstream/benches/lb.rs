@@ -22,6 +22,7 @@ const UPDATES: u32 = 50;
 fn host(n: usize, weight: u32, locality: &Arc<Locality>) -> HostSpec {
     HostSpec {
         further: None,
+        stat_name: None,
         address: Address::Ip(([10, (n >> 16) as u8, (n >> 8) as u8, n as u8], 80).into()),
         hostname: "".into(),
         locality: Arc::clone(locality),
