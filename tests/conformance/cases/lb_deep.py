@@ -205,7 +205,7 @@ async def zone_random(t):
 @case()
 async def zone_ring_hash_takes_no_notice(t):
     await zoned(t, {'a': 1, 'b': 1}, {'a': THREE, 'b': THREE}, 'lb_policy: RING_HASH')
-    await zones_seen(t)
+    await zones_seen(t, 160)
 
 
 @case()
