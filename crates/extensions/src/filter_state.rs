@@ -7,7 +7,9 @@ use nuncio_core::stream_info::FilterState;
 use nuncio_core::xx_hash::xx_hash64;
 use nuncio_downstream::tcp_proxy::{CLUSTER_STATE, IDLE_STATE};
 use nuncio_proto::pb::envoy::extensions::filters::common::set_filter_state::v3 as common;
+use nuncio_proto::pb::envoy::extensions::filters::common::set_filter_state::v3::filter_state_value::SharedWithUpstream;
 use nuncio_upstream::cluster::{DESTINATION_STATE, DYNAMIC_HOST_STATE, DYNAMIC_PORT_STATE};
+use nuncio_upstream::transport::SERVER_NAME_STATE;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -42,6 +44,8 @@ pub(crate) struct Object {
     kind: Kind,
     format: LineFormat,
     skip_if_empty: bool,
+    /// `shared_with_upstream`
+    shared: bool,
 }
 
 /// What makes objects of a text.
@@ -59,11 +63,12 @@ enum Kind {
 pub(crate) struct Text {
     text: String,
     hashable: bool,
+    shared: bool,
 }
 
 impl Text {
     pub(crate) fn new(text: String) -> Self {
-        Self { text, hashable: false }
+        Self { text, hashable: false, shared: false }
     }
 }
 
@@ -79,17 +84,22 @@ impl FilterState for Text {
     fn hash(&self) -> Option<u64> {
         self.hashable.then(|| xx_hash64(self.text.as_bytes(), 0))
     }
+
+    fn is_shared_with_upstream(&self) -> bool {
+        self.shared
+    }
 }
 
 fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<Object> {
-    let common::FilterStateValue { key, value, factory_key, skip_if_empty } = message;
+    let common::FilterStateValue { key, value, factory_key, skip_if_empty, shared_with_upstream } = message;
+    let shared = shared_with_upstream != SharedWithUpstream::None as i32;
     let Some(common::filter_state_value::Key::ObjectKey(key)) = key else {
         cx.error("object_key is required");
         return None;
     };
     let factory = if factory_key.is_empty() { &key } else { &factory_key };
     let kind = match factory.as_str() {
-        "envoy.string" | CLUSTER_STATE | DYNAMIC_HOST_STATE => Kind::Text,
+        "envoy.string" | CLUSTER_STATE | DYNAMIC_HOST_STATE | SERVER_NAME_STATE => Kind::Text,
         "envoy.hashable_string" => Kind::Hashable,
         IDLE_STATE | DYNAMIC_PORT_STATE => Kind::Number,
         DESTINATION_STATE => Kind::Address,
@@ -107,7 +117,7 @@ fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<
         return None;
     };
     let format = LineFormat::compile(&format, &cx.field("format_string"))?;
-    Some(Object { key: key.into(), kind, format, skip_if_empty })
+    Some(Object { key: key.into(), kind, format, skip_if_empty, shared })
 }
 
 impl Object {
@@ -124,6 +134,6 @@ impl Object {
         if !wanted {
             return None;
         }
-        Some(Rc::new(Text { text, hashable: self.kind == Kind::Hashable }))
+        Some(Rc::new(Text { text, hashable: self.kind == Kind::Hashable, shared: self.shared }))
     }
 }

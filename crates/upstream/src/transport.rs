@@ -5,7 +5,7 @@ mod options;
 mod proxy_head;
 
 pub(crate) use options::Told;
-pub use options::{AutoServerName, TransportOptions};
+pub use options::{AutoServerName, SERVER_NAME_STATE, TransportOptions};
 pub use proxy_head::ProxyHeadConfig;
 
 use crate::host::HostShared;

@@ -360,3 +360,52 @@ async def a_forward_proxy_that_filters_addresses(t):
         t.see('b', (await t.req('/', host='b.test:%d' % u.port)).status)
         t.see('stats', await t.stats(regex=r'^dns_cache\.dfp\.'))
         t.see('log', await t.logs())
+
+
+@case()
+async def a_router_that_waits_for_a_name_watches_the_client(t):
+    """Without the filter it is the router that waits."""
+    d, u = await t.dns({'a.test': None}), await t.up()
+    c, _ = dfp(d, '{dns_query_timeout: 2s}')
+    await t.start(simple(t, clusters=[c], log='%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%'))
+    conn = await t.conn()
+    conn.send(build('/', host='a.test:%d' % u.port))
+    await t.stat_until('http.in.downstream_rq_active', lambda v: v == 1)
+    conn.close()
+    began = time.monotonic()
+    await t.stat_until('http.in.downstream_rq_active', lambda v: v == 0)
+    t.see('at once', time.monotonic() - began < 1)
+    t.see('stats', await t.stats('http.in.downstream_rq_rx_reset', 'http.in.downstream_cx_destroy_remote_active_rq', 'cluster.c1.upstream_rq_total'))
+    t.see('log', await t.logs())
+
+
+@case()
+async def a_router_that_waits_for_a_name_has_the_querys_time(t):
+    d, u = await t.dns({'a.test': None}), await t.up()
+    c, _ = dfp(d, '{dns_query_timeout: 1s}')
+    await t.start(simple(t, clusters=[c], log='%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%', routes='[{match: {prefix: /}, route: {cluster: c1, timeout: 0.3s}}]'))
+    began = time.monotonic()
+    t.see('r', await t.req('/', host='a.test:%d' % u.port))
+    took = time.monotonic() - began
+    t.see('took', 'the route' if took < 0.8 else 'the query')
+    t.see('log', await t.logs())
+
+
+@case()
+async def a_router_that_waits_for_a_name_has_the_streams_idle_time(t):
+    d, u = await t.dns({'a.test': None}), await t.up()
+    c, _ = dfp(d, '{dns_query_timeout: 2s}')
+    await t.start(simple(t, clusters=[c], log='%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%', opts='{stream_idle_timeout: 0.3s}'))
+    began = time.monotonic()
+    t.see('r', await t.req('/', host='a.test:%d' % u.port))
+    t.see('at once', time.monotonic() - began < 1.5)
+    t.see('log', await t.logs())
+
+
+@case()
+async def a_router_that_waits_for_a_name_keeps_the_body(t):
+    d, u = await t.dns({'a.test': ['127.0.0.1']}), await t.up()
+    c, _ = dfp(d)
+    await t.start(simple(t, clusters=[c]))
+    t.see('r', (await t.req('/', method='POST', body='abc', host='a.test:%d' % u.port)).status)
+    t.see('up', u.reqs, only={'host', 'content-length'})

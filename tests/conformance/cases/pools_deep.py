@@ -417,3 +417,65 @@ async def endpoints_name_in_stats(t):
 async def upstream_http_options_of_the_cluster(t):
     u = await t.up()
     t.see('exit', (await t.run_to_end(simple(t, copts='{upstream_http_protocol_options: {auto_sni: true}}'), args=('--mode', 'validate')))[0])
+
+
+def state(*objects):
+    return http_filter('s', 'set_filter_state.v3.Config', {'on_request_headers': list(objects)})
+
+
+def of_header(key, factory, shared='ONCE', header='x-key'):
+    o = {'object_key': key, 'factory_key': factory, 'format_string': {'text_format_source': {'inline_string': '%%REQ(%s)%%' % header}}}
+    if shared:
+        o['shared_with_upstream'] = shared
+    return o
+
+
+def by_state(name, *objects):
+    @case('state_' + name)
+    async def _(t):
+        u = await t.up()
+        await t.start(simple(t, filters=[state(*objects)]))
+        conns = []
+        for value in ('a', 'a', 'b', 'a', 'b', 'c'):
+            await t.req('/', headers=[('x-key', value), ('x-other', 'one')])
+            conns.append(u.conns)
+        t.see('conns', conns)
+
+
+by_state('shared_once', of_header('k', 'envoy.hashable_string'))
+by_state('shared_transitively', of_header('k', 'envoy.hashable_string', 'TRANSITIVE'))
+by_state('not_shared', of_header('k', 'envoy.hashable_string', 'NONE'))
+by_state('not_said_to_be_shared', of_header('k', 'envoy.hashable_string', None))
+by_state('shared_without_a_hash', of_header('k', 'envoy.string'))
+
+
+@case()
+async def state_of_the_connection(t):
+    """What a network filter shares counts for all streams of the connection."""
+    u = await t.up()
+    cfg = simple(t)
+    chain = cfg['static_resources']['listeners'][0]['filter_chains'][0]
+    chain['filters'].insert(0, {'name': 's', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config', 'on_new_connection': [{'object_key': 'k', 'factory_key': 'envoy.hashable_string', 'shared_with_upstream': 'TRANSITIVE', 'format_string': {'text_format_source': {'inline_string': '%DOWNSTREAM_REMOTE_ADDRESS%'}}}]}})
+    await t.start(cfg)
+    c, d = await t.conn(), await t.conn()
+    for conn in (c, c, d, c):
+        conn.send(build('/'))
+        await conn.response()
+    t.see('conns', u.conns)
+
+
+@case()
+async def state_names_the_server(t):
+    import ssl
+    names = []
+    cd = certs()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cd + '/up.crt', cd + '/up.key')
+    context.sni_callback = lambda _, name, __: names.append(name)
+    u = await t.up(tls=context)
+    tls = Y('{transport_socket: {name: envoy.transport_sockets.tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, sni: configured.example}}}')
+    await t.start(simple(t, copts=tls, filters=[state(of_header('envoy.network.upstream_server_name', 'envoy.network.upstream_server_name', None))]))
+    for value in ('a.example', 'a.example', 'b.example'):
+        await t.req('/', headers=[('x-key', value)])
+    t.see('names', names)
+    t.see('conns', u.conns)

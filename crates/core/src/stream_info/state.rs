@@ -1,6 +1,7 @@
 //! What filters leave behind on a stream: dynamic metadata and filter state.
 
 use super::StreamInfo;
+use crate::xx_hash::xx_hash64;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,6 +27,11 @@ pub trait FilterState: fmt::Debug {
     /// Its hash, for those that consistent hashing may place connections by.
     fn hash(&self) -> Option<u64> {
         None
+    }
+
+    /// Whether connections to upstreams are only for streams that have the same (`shared_with_upstream`).
+    fn is_shared_with_upstream(&self) -> bool {
+        false
     }
 
     /// Whether it has fields.
@@ -56,6 +62,12 @@ impl ConnectionFilterState {
     /// The object called `name`.
     pub fn get(&self, name: &str) -> Option<Rc<dyn FilterState>> {
         self.0.borrow().as_ref()?.get(name).cloned()
+    }
+
+    /// Whether there are objects.
+    #[inline]
+    fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
     }
 
     /// Sets the object called `name`, in place of an older one.
@@ -120,6 +132,27 @@ impl StreamInfo {
     fn find_filter_state(&self, name: &str) -> Option<Rc<dyn FilterState>> {
         let own = self.state.as_deref().and_then(|s| s.filter_state.get(name));
         own.cloned().or_else(|| self.connection.state.filter_state.get(name))
+    }
+
+    /// Whether the stream or its connection may have any filter state.
+    #[inline]
+    pub fn may_have_filter_state(&self) -> bool {
+        self.state.is_some() || self.connection.state.filter_state.is_set()
+    }
+
+    /// What the stream's filter state and its connection's share with upstream connections, as one number; 0 where they
+    /// share nothing. Objects without a hash do not count.
+    pub fn hash_shared_with_upstream(&self) -> u64 {
+        let own = self.state.as_deref().map(|s| &s.filter_state);
+        let of_connection = self.connection.state.filter_state.0.borrow();
+        let of_connection = of_connection.as_deref().into_iter().flatten();
+        // The stream's own takes the place of its connection's.
+        let seen = of_connection.filter(|(name, _)| own.is_none_or(|own| !own.contains_key(*name)));
+        let all = seen.chain(own.into_iter().flatten());
+        let shared = all.filter(|(_, object)| object.is_shared_with_upstream());
+        let hashes = shared.filter_map(|(name, object)| Some(object.hash()? ^ xx_hash64(name.as_bytes(), 0)));
+        // The order does not count.
+        hashes.fold(0, u64::wrapping_add)
     }
 
     /// Sets the filter state called `name`, in place of an older one.

@@ -327,14 +327,14 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     let request = &stream.heads.request;
     let checkout = match &flight.action.connect {
         Some(connect) if connect.terminates(request) => {
-            let options = host.transport_options(None, Some(&stream.info.connection));
+            let options = host.transport_options(None, Some(&stream.info));
             let client = Some(&*stream.info.connection);
             let first = connect.proxy_head.as_ref().map(|head| head.head(client)).unwrap_or_default();
             flight.cluster.checkout_tcp(&host, flight.priority, options, first)
         }
-        _ if host.has_transport_options(flight.cluster.config()) => {
-            let client = Some(&*stream.info.connection);
-            let options = host.transport_options(Some((flight.cluster.config(), request)), client);
+        _ if host.has_transport_options(flight.cluster.config(), &stream.info) => {
+            let asked = Some((flight.cluster.config(), request));
+            let options = host.transport_options(asked, Some(&stream.info));
             flight.cluster.checkout_with(&host, flight.priority, request.version, options)
         }
         _ => flight.cluster.checkout(&host, flight.priority, request.version),

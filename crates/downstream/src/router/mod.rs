@@ -21,7 +21,8 @@ pub use config::RouterConfig;
 pub use override_host::{OVERRIDE_HOST, OverrideHost};
 
 use crate::hcm::Hcm;
-use crate::hcm::exchange::Downstream;
+use crate::hcm::deadlines::Timeout;
+use crate::hcm::exchange::{Downstream, DownstreamError};
 use crate::hcm::local_reply::{LocalReply, ReplyBody};
 use crate::hcm::stream::{End, Stream, header_context};
 use crate::hcm::upgrade;
@@ -33,14 +34,17 @@ use nuncio_codec::head::{Known, KnownSet, RequestHead};
 use nuncio_core::format::FormatContext;
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_upstream::cluster::{Asking, Cluster, PickContext, RequestPriority};
+use nuncio_upstream::dns_cache::{Arrival, Unresolved};
 use nuncio_upstream::host::LB_NAMESPACE;
 use nuncio_upstream::lb::Criteria;
 use replay::Replay;
 use retry::RetryState;
 use shadow::Shadows;
 use smallvec::SmallVec;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use timeouts::Timeouts;
 use upstream_filters::UpstreamFilters;
@@ -151,6 +155,18 @@ async fn to_cluster<D: Downstream>(
     } else {
         policies.hash(&stream.heads.request, &stream.info, Some(&mut cookies))
     };
+    // Other clusters have no use for it.
+    let criteria = if cluster.picks_by_metadata() { criteria(&stream.info, action) } else { None };
+    let asking = Asking { request: Some(&stream.heads.request), info: Some(&stream.info) };
+    let destination = cluster.destination(&asking);
+    let unresolved = match destination.as_ref().and_then(|to| cluster.arrival(to)) {
+        None => None,
+        // The request's own time begins when it can go somewhere.
+        Some(arrival) => match arrived(stream, arrival).await {
+            Ok(answer) => answer.err(),
+            Err(end) => return end,
+        },
+    };
     stream.deadlines.response = timeouts.global;
     if stream.request_complete {
         let now = stream.now();
@@ -175,14 +191,6 @@ async fn to_cluster<D: Downstream>(
         None
     } else {
         Shadows::new(stream, mirrors, limits.replay, timeouts.global)
-    };
-    // Other clusters have no use for it.
-    let criteria = if cluster.picks_by_metadata() { criteria(&stream.info, action) } else { None };
-    let asking = Asking { request: Some(&stream.heads.request), info: Some(&stream.info) };
-    let destination = cluster.destination(&asking);
-    let unresolved = match destination.as_ref().and_then(|to| cluster.arrival(to)) {
-        None => None,
-        Some(arrival) => arrival.await.err(),
     };
     let filters = upstream_filters_of(&hcm, config, &cluster, route);
     let mut flight = Flight {
@@ -229,6 +237,35 @@ fn upstream_filters_of(
         None => hcm.upstream_chain(config.upstream_filters.as_ref()?)?.make_all(route),
     };
     UpstreamFilters::new(filters).map(Box::new)
+}
+
+/// What ends a wait early.
+enum Interrupted {
+    Downstream(DownstreamError),
+    Timeout(Timeout),
+}
+
+/// Waits for the first look-up of a name. The client and the stream's timers are watched meanwhile.
+#[cold]
+async fn arrived<D: Downstream>(
+    stream: &mut Stream<D>,
+    mut arrival: Arrival,
+) -> Result<Result<(), Unresolved>, End> {
+    let ended = poll_fn(|cx| {
+        if let Poll::Ready(answer) = arrival.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        if let Poll::Ready(error) = stream.down.poll_disconnect(cx) {
+            return Poll::Ready(Err(Interrupted::Downstream(error)));
+        }
+        stream.poll_timers(cx).map(|timeout| Err(Interrupted::Timeout(timeout)))
+    })
+    .await;
+    match ended {
+        Ok(answer) => Ok(answer),
+        Err(Interrupted::Downstream(error)) => Err(stream.downstream_failed(error).await),
+        Err(Interrupted::Timeout(timeout)) => Err(stream.timed_out(timeout).await),
+    }
 }
 
 /// The header without which no request can be made of the head, where a filter took it away.

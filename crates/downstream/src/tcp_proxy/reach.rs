@@ -169,7 +169,7 @@ async fn connect(
     permit: Permit,
     log: &mut SessionLog,
 ) -> Result<TcpConnection, Failed> {
-    let options = host.transport_options(None, Some(&log.info.connection));
+    let options = host.transport_options(None, Some(&log.info));
     let connected = cluster.connect_tcp(host, PRIORITY, permit, options).await;
     let connection = connected.map_err(|error| Failed::of(&error, cluster, log))?;
     log.info.upstream.connection = Some(Rc::clone(connection.info()));
@@ -183,7 +183,7 @@ async fn tunnel(
     log: &mut SessionLog,
 ) -> Result<Tunnel, Failed> {
     let Some(config) = &proxy.config.tunnel else { return Err(Failed { by_host: false, reason: None }) };
-    let options = host.transport_options(None, Some(&log.info.connection));
+    let options = host.transport_options(None, Some(&log.info));
     let exchange = match cluster.checkout_with(host, PRIORITY, Version::Http11, options) {
         Ok(Checkout::Ready(exchange)) => Ok(exchange),
         Ok(Checkout::Wait(mut pending)) => poll_fn(|cx| pending.poll(cx)).await,

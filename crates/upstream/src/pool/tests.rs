@@ -1,3 +1,5 @@
+mod simulation;
+
 use super::*;
 use crate::circuit::Resource;
 use crate::cluster::{Cluster, ClusterConfig, PickContext, RequestPriority};

@@ -4,9 +4,12 @@ use super::UpstreamTransport;
 use crate::cluster::ClusterConfig;
 use crate::host::Host;
 use nuncio_codec::head::RequestHead;
-use nuncio_core::stream_info::ConnectionInfo;
+use nuncio_core::stream_info::StreamInfo;
 use std::net::IpAddr;
 use std::rc::Rc;
+
+/// The filter state that names the server to ask for.
+pub const SERVER_NAME_STATE: &str = "envoy.network.upstream_server_name";
 
 /// `auto_sni` and what belongs to it (`upstream_http_protocol_options`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct TransportOptions {
     pub(crate) proxy_head: Option<Box<[u8]>>,
     /// The one client's connection that may use it (`connection_pool_per_downstream_connection`).
     client: Option<u64>,
+    /// The filter state of the streams that may use it, as far as they share it; 0: none.
+    shared: u64,
 }
 
 /// What connections to a cluster's hosts may be told.
@@ -66,20 +71,31 @@ impl ClusterConfig {
 impl Host {
     /// Whether requests to it by way of an `asked` cluster may want anything of their connections.
     #[inline]
-    pub fn has_transport_options(&self, asked: &ClusterConfig) -> bool {
+    pub fn has_transport_options(&self, asked: &ClusterConfig, info: &StreamInfo) -> bool {
         let told = self.config().told;
-        told.name && asked.http.auto_server_name.is_some() || told.client || told.apart
+        told.name && asked.http.auto_server_name.is_some()
+            || told.client
+            || told.apart
+            || info.may_have_filter_state()
     }
 
-    /// What a request, with the cluster that was asked for the host, wants of its connection, and what the client's
-    /// connection that brought it makes of that; `None`: nothing.
+    /// What a request, with the cluster that was asked for the host, wants of its connection, and what is known of its
+    /// stream and of the client's connection makes of that; `None`: nothing.
     pub fn transport_options(
         &self,
         request: Option<(&ClusterConfig, &RequestHead)>,
-        client: Option<&ConnectionInfo>,
+        info: Option<&StreamInfo>,
     ) -> Option<Rc<TransportOptions>> {
         let config = self.config();
+        let client = info.map(|info| &*info.connection);
         let mut options = TransportOptions::default();
+        if let Some(info) = info.filter(|info| info.may_have_filter_state()) {
+            options.shared = info.hash_shared_with_upstream();
+            if config.told.name {
+                let name = info.filter_state(SERVER_NAME_STATE).and_then(|state| state.serialize());
+                options.server_name = name.filter(|name| !name.is_empty()).map(Into::into);
+            }
+        }
         if let Some((asked, request)) = request.filter(|_| config.told.name)
             && let Some(auto) = &asked.http.auto_server_name
         {
