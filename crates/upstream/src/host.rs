@@ -272,6 +272,11 @@ impl HostShared {
         metadata.get(LB_NAMESPACE)?.fields.get(key)?.kind.as_ref().map(read)
     }
 
+    /// Whether its metadata calls it a canary.
+    pub fn canary(&self) -> bool {
+        self.lb_value("canary", |kind| matches!(kind, Kind::BoolValue(true))).unwrap_or(false)
+    }
+
     /// Its priority, from 0.
     pub fn priority(&self) -> u32 {
         self.priority.load(Relaxed)
@@ -529,7 +534,7 @@ impl Host {
 
     /// Whether its metadata calls it a canary.
     pub fn canary(&self) -> bool {
-        self.shared.lb_value("canary", |kind| matches!(kind, Kind::BoolValue(true))).unwrap_or(false)
+        self.shared.canary()
     }
 
     /// What is exact across workers.

@@ -1328,3 +1328,67 @@ async def connections_of_all_clusters_are_bound(t):
     await t.req('/a')
     await t.req('/b')
     t.see('from', {k: sorted(v) for k, v in peers.items()})
+
+
+# ---- all that is shown
+
+@case()
+async def names_of_busy_clusters(t):
+    """The names of all stats, and what /clusters says but for its numbers, of two clusters that use what there is to count."""
+    u, v = await t.up('h0'), await t.h2up('h1', lambda s: says()(s) if 'Health' in s.h(':path') else plain_answer(s))
+    busy = '{interval: 0.2s, no_traffic_interval: 0.2s, timeout: 1s}'
+    one = cluster('c1', u, {'health_checks': [checks(t, HTTP, busy, log=False)], **Y('''{alt_stat_name: other.name, outlier_detection: {},
+        track_cluster_stats: {timeout_budgets: true, request_response_sizes: true, per_endpoint_stats: true},
+        circuit_breakers: {thresholds: [{track_remaining: true, retry_budget: {}}]}, lb_subset_config: {subset_selectors: [{keys: [a]}]}}''')})
+    two = cluster('c2', v, {'health_checks': [checks(t, '{grpc_health_check: {}}', busy, log=False)], **Y('{outlier_detection: {detect_degraded_hosts: true}, track_timeout_budgets: true}')}, h2=True)
+    await t.start(simple(t, clusters=[one, two], routes='[{match: {prefix: /b}, route: {cluster: c2}}, {match: {prefix: /}, route: {cluster: c1, retry_policy: {retry_on: 5xx}}}]'))
+    for _ in range(3):
+        await t.req('/a')
+        await t.req('/b')
+    await asyncio.sleep(0.4)
+    _, text = await t.admin('/stats')
+    t.see('text', sorted(re.sub(r'127\.0\.0\.1_\d+', '<host>', l.partition(': ')[0]) for l in text.splitlines() if l.startswith('cluster.')))
+    _, text = await t.admin('/stats/prometheus')
+    t.see('prometheus', sorted({l.partition('{')[0] for l in text.splitlines() if l.startswith('envoy_cluster_') and not l.startswith('envoy_cluster_manager')}))
+    _, text = await t.admin('/clusters')
+    t.see('clusters', sorted(l.rpartition('::')[0] for l in text.splitlines()))
+
+
+async def plain_answer(s):
+    s.respond(200, end=True)
+
+
+@case()
+async def flags_of_hosts_that_wait_for_their_first_check(t):
+    """A host that comes later does not count before its first check; one that goes stays as long as it is well."""
+    import yaml
+    s = Script(h0=200, h1='hang')
+    us = [await t.up(n, s.respond) for n in ('h0', 'h1')]
+
+    def assignment(*ups):
+        return yaml.safe_dump({'version_info': str(ups), 'resources': [{'@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment', 'cluster_name': 'c1',
+                               'endpoints': [{'lb_endpoints': [lbe(u) for u in ups]}]}]}, sort_keys=False)
+    t.write('eds.yaml', assignment(us[0]))
+    c = {'name': 'c1', 'type': 'EDS', 'connect_timeout': '1s', 'eds_cluster_config': {'eds_config': {'path_config_source': {'path': t.path('eds.yaml')}}},
+         'health_checks': [checks(t, HTTP, '{timeout: 3s}', log=False)], 'common_lb_config': {'ignore_new_hosts_until_first_hc': True}}
+    await t.start(simple(t, clusters=[c], extra='{node: {id: me, cluster: us}}'))
+    await healthy(t, 1)
+    t.move_in('eds.yaml', assignment(*us))
+    await t.stat_until('cluster.c1.membership_total', lambda v: v == 2)
+    t.see('new', await flags(t))
+    t.see('new json', await health_json(t))
+    t.see('gauges', await t.stats(regex=r'^cluster\.c1\.membership_(healthy|degraded|excluded|total)$'))
+    t.move_in('eds.yaml', assignment(us[1]))
+
+    async def going():
+        return any('pending_dynamic_removal' in l for l in await flags(t))
+    await t.until(going)
+    t.see('going', sorted(await flags(t)))
+    t.see('going json', sorted(json.dumps(h, sort_keys=True) for h in await health_json(t)))
+
+
+@case()
+async def canary_hosts_are_called_so(t):
+    u = await t.up('h0')
+    await t.start(simple(t, clusters=[cluster('c1', lbe(u, extra='{metadata: {filter_metadata: {envoy.lb: {canary: true}}}}'))]))
+    t.see('lines', await flags(t, ('canary', 'hostname', 'weight')))

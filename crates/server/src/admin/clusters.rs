@@ -124,7 +124,7 @@ fn cluster_text(admin: &Admin, cluster: &ClusterShared, out: &mut String) {
         line("region", &spec.locality.region);
         line("zone", &spec.locality.zone);
         line("sub_zone", &spec.locality.sub_zone);
-        line("canary", &false);
+        line("canary", &host.canary());
         line("priority", &host.priority());
         for (rate, origin) in host.success_rates().into_iter().zip(["", "local_origin_"]) {
             line(&format!("{origin}success_rate"), &general(rate));
