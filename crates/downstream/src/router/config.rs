@@ -22,8 +22,6 @@ pub struct RouterConfig {
     pub start_child_span: bool,
     /// Of gRPC requests, the cluster counts no codes by name (`suppress_grpc_request_failure_code_stats`).
     pub suppress_grpc_codes: bool,
-    /// What follows a CONNECT has to wait for its answer (`reject_connect_request_early_data`).
-    pub refuses_early_data: bool,
     /// `upstream_log`; none where it is empty.
     pub upstream_log: Option<Arc<UpstreamLog>>,
     /// `upstream_http_filters`, where there are any but the codec.
@@ -45,7 +43,6 @@ impl RouterConfig {
             upstream_log,
             upstream_log_options,
             upstream_http_filters,
-            reject_connect_request_early_data,
         } = message;
         let log = UpstreamLog::compile(&upstream_log, upstream_log_options, cx, env.access_logs);
         let filters =
@@ -56,7 +53,6 @@ impl RouterConfig {
             respect_expected_rq_timeout,
             start_child_span,
             suppress_grpc_codes: suppress_grpc_request_failure_code_stats,
-            refuses_early_data: reject_connect_request_early_data.unwrap_or(false),
             upstream_log: log?.map(Arc::new),
             upstream_filters: filters?.map(Arc::new),
             // The constraints name the five that are possible.

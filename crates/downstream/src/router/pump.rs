@@ -284,9 +284,6 @@ fn hand_up<D: Downstream>(
         hand_up_metadata(stream, flight);
         return Ok(());
     }
-    if flight.config.refuses_early_data && comes_early(stream, event) {
-        return Err(Pumped::Filter(Box::new(LocalReply::early_connect_data())));
-    }
     if let Some(shadows) = &mut flight.shadows
         && !shadows.see(event, stream.data(), &stream.heads.request_trailers)
     {
@@ -307,15 +304,6 @@ fn hand_up<D: Downstream>(
         return Ok(());
     }
     keep(stream, flight, event)
-}
-
-/// Whether these are data of a tunnel that is not there yet.
-#[cold]
-fn comes_early<D: Downstream>(stream: &Stream<D>, event: RequestEvent) -> bool {
-    matches!(event, RequestEvent::Data { .. })
-        && !stream.data().is_empty()
-        && stream.heads.request.method() == b"CONNECT"
-        && !stream.has_response()
 }
 
 /// METADATA goes to the first attempt that is on a connection, ahead of what waits there, and is kept for no other.

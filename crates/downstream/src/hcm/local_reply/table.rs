@@ -168,11 +168,6 @@ impl LocalReply {
             .with_body(ReplyBody::Static("exceeded request buffer limit while retrying upstream"))
     }
 
-    /// Bytes of a tunnel came before the tunnel was there.
-    pub fn early_connect_data() -> Self {
-        Self::new(400, "early_connect_data")
-    }
-
     /// The route's time-out, or the last try's, ran out.
     pub fn upstream_timeout(details: &'static str) -> Self {
         Self::new(504, details)
