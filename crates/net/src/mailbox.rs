@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Orderin
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
-/// Notes who was woken. Its task is woken with the first, and takes all on each of its turns. Wakers must be `Send`, though all of this stays on one thread, where its locks are free.
+/// Notes who was woken. Its task is woken with the first, and takes all on each of its turns. Wakers must be `Send`,
+/// though all of this stays on one thread, where its locks are free.
 #[derive(Default)]
 pub struct Mailbox {
     woken: Mutex<Vec<usize>>,
