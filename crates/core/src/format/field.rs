@@ -148,7 +148,7 @@ const TEXTS: &[(&str, Text)] = &[
         put(reason.map(str::as_bytes), out)
     }),
     ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
-        write_details(cx.info.connection.state.transport_failure.get().map(|t| &**t), false, out)
+        write_reason(cx.info.connection.state.transport_failure.get().map(|t| &**t), out)
     }),
     ("FILTER_CHAIN_NAME", |cx, out| {
         put(Some(cx.info.connection.filter_chain.as_bytes()).filter(|n| !n.is_empty()), out)
@@ -202,7 +202,7 @@ const TEXTS: &[(&str, Text)] = &[
         put(name.map(str::as_bytes), out)
     }),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", |cx, out| {
-        write_details(cx.info.upstream.transport_failure.as_deref(), false, out)
+        write_reason(cx.info.upstream.transport_failure.as_deref(), out)
     }),
     ("VIRTUAL_CLUSTER_NAME", |cx, out| put_named(&cx.info.virtual_cluster, out)),
 ];
@@ -260,6 +260,11 @@ fn write_flags(cx: &FormatContext<'_>, name: fn(ResponseFlag) -> &'static str, o
         out.extend_from_slice(name(flag).as_bytes());
     }
     true
+}
+
+/// Why a transport failed. A reason without a word counts as none.
+fn write_reason(reason: Option<&str>, out: &mut Vec<u8>) -> bool {
+    write_details(reason.filter(|reason| !reason.is_empty()), false, out)
 }
 
 /// Details and failure reasons: blanks become `_` unless `blanks`.

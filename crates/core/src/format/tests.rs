@@ -283,6 +283,8 @@ fn only_the_last_attempt_counts_and_only_if_it_was_connected() {
         sample.text("%UPSTREAM_HOSTS_ATTEMPTED% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_CONNECTION_ID% %UPSTREAM_TRANSPORT_FAILURE_REASON%"),
         "- - 0 delayed_connect_error:_Connection_refused"
     );
+    sample.info.upstream.transport_failure = Some("".into());
+    assert_eq!(sample.text("%UPSTREAM_TRANSPORT_FAILURE_REASON%"), "-");
 }
 
 #[test]
