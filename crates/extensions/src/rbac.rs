@@ -5,6 +5,7 @@ mod tree;
 
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::address::Address;
+use nuncio_core::cel::{Activation, Expression, Features};
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::{
     CidrList, FilterStateMatcher, HeaderMatcher, HttpFacts, MetadataMatcher, StringMatcher,
@@ -15,6 +16,7 @@ use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
 use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use nuncio_proto::pb::envoy::r#type::v3::Int32Range;
+use nuncio_proto::pb::google::api::expr::v1alpha1::Expr;
 use nuncio_proto::pb::xds::r#type::matcher::v3::Matcher;
 use std::ops::Range;
 use std::rc::Rc;
@@ -62,6 +64,11 @@ impl<'a> Subject<'a> {
         Self { head: None, connection, remote: &connection.remote, info: None }
     }
 
+    /// What expressions read of it.
+    fn activation(&self) -> Activation<'a> {
+        self.facts().activation()
+    }
+
     /// What matcher trees read of it.
     fn facts(&self) -> HttpFacts<'a> {
         let Self { head, connection, remote, info } = *self;
@@ -106,6 +113,8 @@ struct Policy {
     /// One of them has to be given, and one of the principals.
     permissions: Box<[Rule]>,
     principals: Box<[Rule]>,
+    /// It has to hold, too; one that comes to nothing does not.
+    condition: Option<Expression>,
 }
 
 /// A permission or a principal.
@@ -200,18 +209,29 @@ impl Kind {
 
 impl Policy {
     fn compile(name: &str, message: &pb::Policy, cx: &CompileContext<'_>) -> Option<Self> {
-        let pb::Policy { permissions, principals } = message;
+        let pb::Policy { permissions, principals, condition, cel_config } = message;
+        let features = Features::from(cel_config.clone());
         Some(Self {
             name: name.into(),
             permissions: list(permissions, cx, "permissions", Rule::permission)?,
             principals: list(principals, cx, "principals", Rule::principal)?,
+            condition: match condition {
+                None => None,
+                Some(expr) => Some(self::condition(expr, features, &cx.field("condition"))?),
+            },
         })
     }
 
     fn takes(&self, subject: &Subject<'_>) -> bool {
         let one_of = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(subject));
-        one_of(&self.permissions) && one_of(&self.principals)
+        one_of(&self.permissions)
+            && one_of(&self.principals)
+            && self.condition.as_ref().is_none_or(|condition| condition.holds(&subject.activation()))
     }
+}
+
+fn condition(message: &Expr, features: Features, cx: &CompileContext<'_>) -> Option<Expression> {
+    Expression::of_older_message(message, features).map_err(|error| cx.error(error.to_string())).ok()
 }
 
 /// The messages of a repeated field, compiled.

@@ -15,6 +15,7 @@ import ssl
 import struct
 import time
 
+from .authz import Authz, check_response, option, reply
 from .config import (T_FILE_LOG, T_HCM, T_HPO, T_ROUTER, Y, addr, cluster, config, filelog, ftype, hcm, http_filter, lbe,
                      listener, merge, router, simple)
 from .context import T, Differs

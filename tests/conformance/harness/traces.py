@@ -3,8 +3,8 @@ import json
 import re
 
 from .http1 import resp
+from .protobuf import decode
 
-# field: (name, kind); a dict is a message. `[]` in a name: repeated.
 _KEY_VALUE = {1: ('key', 'str'), 2: ('value', {1: ('string', 'str'), 2: ('bool', 'int'), 3: ('int', 'int'), 4: ('double', 'fixed')})}
 _EVENT = {1: ('time', 'fixed'), 2: ('name', 'str'), 3: ('attributes[]', _KEY_VALUE)}
 _OTLP_SPAN = {1: ('traceId', 'hex'), 2: ('spanId', 'hex'), 3: ('traceState', 'str'), 4: ('parentSpanId', 'hex'), 5: ('name', 'str'), 6: ('kind', 'int'),
@@ -16,45 +16,6 @@ _ENDPOINT = {1: ('serviceName', 'str'), 2: ('ipv4', 'hex'), 3: ('ipv6', 'hex'), 
 ZIPKIN = {1: ('spans[]', {1: ('traceId', 'hex'), 2: ('parentId', 'hex'), 3: ('id', 'hex'), 4: ('kind', 'int'), 5: ('name', 'str'), 6: ('timestamp', 'fixed'), 7: ('duration', 'int'),
                           8: ('localEndpoint', _ENDPOINT), 9: ('remoteEndpoint', _ENDPOINT), 10: ('annotations[]', {1: ('timestamp', 'fixed'), 2: ('value', 'str')}),
                           11: ('tags[]', {1: ('key', 'str'), 2: ('value', 'str')}), 12: ('debug', 'int'), 13: ('shared', 'int')})}
-
-
-def _varint(b, at):
-    n = shift = 0
-    while True:
-        c = b[at]
-        at += 1
-        n |= (c & 0x7f) << shift
-        if c < 0x80:
-            return n, at
-        shift += 7
-
-
-def decode(schema, b):
-    """Protobuf bytes as a dict; a field that the schema does not have is kept by its number."""
-    out, at = {}, 0
-    while at < len(b):
-        tag, at = _varint(b, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            v, at = _varint(b, at)
-        elif wire == 2:
-            n, at = _varint(b, at)
-            v, at = b[at:at + n], at + n
-        else:
-            n = 8 if wire == 1 else 4
-            v, at = int.from_bytes(b[at:at + n], 'little'), at + n
-        name, kind = schema.get(number, ('field %d' % number, None))
-        if isinstance(kind, dict):
-            v = decode(kind, v)
-        elif kind == 'str':
-            v = v.decode('utf-8', 'replace')
-        elif kind == 'hex' or isinstance(v, bytes):
-            v = v.hex()
-        if name.endswith('[]'):
-            out.setdefault(name[:-2], []).append(v)
-        else:
-            out[name] = v
-    return out
 
 
 # A build, as a proxy names itself: commit, version and how it was built.

@@ -10,6 +10,10 @@ pub(super) enum Constant {
     Double(f64),
     Text(Box<[u8]>),
     Bytes(Box<[u8]>),
+    /// Nanoseconds.
+    Duration(i128),
+    /// Nanoseconds since 1970.
+    Timestamp(i128),
 }
 
 /// A node of the syntax tree. Operators are calls under CEL's names for them, such as `_+_`.

@@ -7,6 +7,7 @@ use crate::stream_info::{CertificateInfo, ConnectionInfo, Locality, Metadata, St
 use nuncio_codec::head::{HeaderMap, Known};
 use prost_types::Struct;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,14 +25,33 @@ pub struct Activation<'a> {
     pub response: Option<(&'a HeaderMap, u16)>,
     /// The response's trailers.
     pub trailers: Option<&'a HeaderMap>,
-    /// Where time stands.
-    pub now: Instant,
+    /// Where time stands; `None` where that is not known.
+    pub now: Option<Instant>,
+    /// Is told when an attribute of the response was asked for that has not come.
+    pub too_early: Option<&'a Cell<bool>>,
+}
+
+impl Activation<'_> {
+    /// The response is asked for.
+    pub(super) fn missed_response(&self) {
+        if let (None, Some(too_early)) = (self.response, self.too_early) {
+            too_early.set(true);
+        }
+    }
 }
 
 impl<'a> From<&FormatContext<'a>> for Activation<'a> {
     fn from(cx: &FormatContext<'a>) -> Self {
         let FormatContext { info, request, response, trailers, now, .. } = *cx;
-        Self { connection: &info.connection, info: Some(info), request, response, trailers, now }
+        Self {
+            connection: &info.connection,
+            info: Some(info),
+            request,
+            response,
+            trailers,
+            now: Some(now),
+            too_early: None,
+        }
     }
 }
 
@@ -263,7 +283,7 @@ const UPSTREAM: Table = &[
         (upstream.attempts > 0)
             .then(|| Value::text(upstream.transport_failure.as_deref().unwrap_or_default()))
     }),
-    ("cx_pool_ready_duration", |a| pool_ready_duration(a.info?, a.now).map(span)),
+    ("cx_pool_ready_duration", |a| pool_ready_duration(a.info?, a.now?).map(span)),
     ("request_attempt_count", |a| Some(Value::Uint(a.info?.upstream.attempts.into()))),
     ("num_endpoints", |a| Some(Value::Uint(a.info?.upstream.cluster.as_deref()?.members.get()))),
     ("tls_version", |a| tls_version(a.info?.upstream.tls()?)),

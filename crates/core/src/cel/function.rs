@@ -64,7 +64,10 @@ const FUNCTIONS: &[Row] = &[
     ("_<=_", How::Global, 2, When::Always, |a| compared(a, |o| o != Ordering::Greater)),
     ("_>_", How::Global, 2, When::Always, |a| compared(a, |o| o == Ordering::Greater)),
     ("_>=_", How::Global, 2, When::Always, |a| compared(a, |o| o != Ordering::Less)),
-    ("@in", How::Global, 2, When::Always, |a| two(a).and_then(|(a, b)| Ok(Value::Bool(b.contains(a)?)))),
+    ("@in", How::Global, 2, When::Always, is_in),
+    // What messages may call it, too.
+    ("_in_", How::Global, 2, When::Always, is_in),
+    ("in", How::Global, 2, When::Always, is_in),
     ("_[_]", How::Global, 2, When::Always, |a| two(a).and_then(|(a, b)| a.member(b))),
     ("!_", How::Global, 1, When::Always, |a| match one(a)? {
         Value::Bool(b) => Ok(Value::Bool(!b)),
@@ -154,6 +157,11 @@ fn two<'s, 'a>(args: &'s [Value<'a>]) -> Result<(&'s Value<'a>, &'s Value<'a>), 
         [a, b] => Ok((a, b)),
         _ => Err(Failed),
     }
+}
+
+fn is_in<'a>(args: &[Value<'a>]) -> Evaluated<'a> {
+    let (item, of) = two(args)?;
+    Ok(Value::Bool(of.contains(item)?))
 }
 
 fn text<'s>(value: &'s Value<'_>) -> Result<&'s [u8], Failed> {

@@ -1,23 +1,29 @@
 //! Expressions of the Common Expression Language (github.com/google/cel-spec) as Envoy 1.40 evaluates them: over
 //! attributes of connections and streams, without loops, so that an expression costs what it is long.
 //!
-//! Text is parsed when the configuration is read. Evaluation never fails loudly: an expression that comes to nothing,
+//! Text is parsed, and messages that bring a tree are read, when the configuration is. Evaluation never fails loudly: an expression that comes to nothing,
 //! because a header is missing or types do not fit, has no value.
 
 mod ast;
 mod attribute;
 mod function;
 mod lex;
+mod message;
 mod parse;
 mod plan;
 mod print;
 mod value;
 
 pub use attribute::{Activation, Node, virtual_host_wanted};
+pub use message::MessageError;
 pub use parse::SyntaxError;
 pub use plan::PlanError;
 
+use nuncio_proto::pb::cel::expr as pb;
 use nuncio_proto::pb::envoy::config::core::v3::CelExpressionConfig;
+use nuncio_proto::pb::google::api::expr::v1alpha1 as older;
+use prost::Message;
+use std::cell::Cell;
 use value::Value;
 
 /// What expressions may do beyond what is always allowed (`envoy.config.core.v3.CelExpressionConfig`).
@@ -46,6 +52,9 @@ pub enum CelError {
     /// It does not read as one.
     #[error("Not able to parse expression: INVALID_ARGUMENT: {0}")]
     Syntax(#[from] SyntaxError),
+    /// Its message is none of one.
+    #[error("failed to create an expression: {0}")]
+    Message(#[from] MessageError),
     /// It cannot be evaluated.
     #[error("failed to create an expression: {0}")]
     Plan(#[from] PlanError),
@@ -59,6 +68,24 @@ impl Expression {
     /// Compiles an expression's text.
     pub fn new(text: &str, features: Features) -> Result<Self, CelError> {
         Ok(Self(plan::plan(parse::parse(text)?, features)?))
+    }
+
+    /// Compiles an expression's message.
+    pub fn of_message(message: pb::Expr, features: Features) -> Result<Self, CelError> {
+        Ok(Self(plan::plan(message::read(message)?, features)?))
+    }
+
+    /// The same of the message as it was called before; on the wire they are alike.
+    pub fn of_older_message(message: &older::Expr, features: Features) -> Result<Self, CelError> {
+        let message = pb::Expr::decode(&*message.encode_to_vec()).map_err(|_| PlanError::Depth)?;
+        Self::of_message(message, features)
+    }
+
+    /// Whether it comes to `true`; `None` where it does not, and asked for a response that has not come.
+    pub fn holds_by_now(&self, cx: &Activation<'_>) -> Option<bool> {
+        let too_early = Cell::new(false);
+        let holds = self.holds(&Activation { too_early: Some(&too_early), ..*cx });
+        (holds || !too_early.get()).then_some(holds)
     }
 
     /// Whether it comes to `true`.

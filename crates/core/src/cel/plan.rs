@@ -46,6 +46,8 @@ pub(super) enum Node {
     Constant(Constant),
     /// An attribute, or one of the names that expressions begin with.
     Read(Read),
+    /// The same of the response, which may not have come yet.
+    OfResponse(Read),
     Type(&'static str),
     /// A name that stands for nothing.
     Unknown,
@@ -119,7 +121,7 @@ impl Planner {
         if let (Expr::Ident(root), false) = (&of, test)
             && let Some(read) = attribute_of(root, &field)
         {
-            return Ok(Node::Read(read));
+            return Ok(reading(root, read));
         }
         let of = Box::new(self.node(of, depth)?);
         Ok(if test { Node::Has(of, field.into()) } else { Node::Field(of, field.into()) })
@@ -148,7 +150,7 @@ impl Planner {
             ("_[_]", [Expr::Ident(root), Expr::Constant(Constant::Text(key))]) => {
                 let read = std::str::from_utf8(key).ok().and_then(|key| attribute_of(root, key));
                 if let Some(read) = read {
-                    return Ok(Node::Read(read));
+                    return Ok(reading(root, read));
                 }
             }
             ("matches", [_, _]) => return self.matches(args, depth),
@@ -178,9 +180,14 @@ fn name_of(name: &str) -> Node {
         attribute::want_virtual_host();
     }
     if let Some(read) = attribute::root(name) {
-        return Node::Read(read);
+        return reading(name, read);
     }
     TYPES.iter().find(|known| **known == name).map_or(Node::Unknown, |name| Node::Type(name))
+}
+
+/// Reads what stands below `root`, or it.
+fn reading(root: &str, read: Read) -> Node {
+    if root == "response" { Node::OfResponse(read) } else { Node::Read(read) }
 }
 
 fn attribute_of(root: &str, name: &str) -> Option<Read> {
@@ -196,6 +203,10 @@ impl Node {
         match self {
             Self::Constant(constant) => Ok(constant_value(constant)),
             Self::Read(read) => read(cx).ok_or(Failed),
+            Self::OfResponse(read) => {
+                cx.missed_response();
+                read(cx).ok_or(Failed)
+            }
             Self::Type(name) => Ok(Value::Type(name)),
             Self::Unknown => Err(Failed),
             Self::Field(of, name) => of.evaluate(cx)?.field(name),
@@ -237,6 +248,8 @@ fn constant_value(constant: &Constant) -> Value<'_> {
         Constant::Double(n) => Value::Double(*n),
         Constant::Text(text) => Value::Text(Cow::Borrowed(text)),
         Constant::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+        Constant::Duration(nanos) => Value::Duration(*nanos),
+        Constant::Timestamp(nanos) => Value::Timestamp(*nanos),
     }
 }
 

@@ -72,7 +72,8 @@ impl Entry {
             request: Some(&self.request),
             response: Some((&self.response, 200)),
             trailers: None,
-            now: self.info.start,
+            now: Some(self.info.start),
+            too_early: None,
         }
     }
 

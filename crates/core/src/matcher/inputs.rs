@@ -5,6 +5,7 @@ use super::metadata::MetadataPath;
 use super::query_value;
 use super::tree::Value;
 use crate::address::Address;
+use crate::cel::Activation;
 use crate::config::{CompileContext, type_name};
 use crate::header::HeaderName;
 use crate::stream_info::{CertificateInfo, ConnectionInfo, FilterState, StreamInfo};
@@ -12,6 +13,7 @@ use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_proto::pb::envoy::extensions::matching::common_inputs::network::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::matching::common_inputs::ssl::v3 as ssl;
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as http;
+use nuncio_proto::pb::xds::r#type::matcher::v3::HttpAttributesCelMatchInput;
 use prost::Name;
 use prost_types::Any;
 use std::borrow::Cow;
@@ -137,6 +139,8 @@ pub enum HttpInput {
     DnsSan,
     /// `DynamicMetadataInput`
     DynamicMetadata(MetadataPath),
+    /// `HttpAttributesCelMatchInput`: what expressions read.
+    Attributes,
     /// What its connection has.
     Network(NetworkInput),
 }
@@ -161,6 +165,19 @@ impl<'a> HttpFacts<'a> {
     pub fn request(head: &'a RequestHead, info: &'a StreamInfo) -> Self {
         let (connection, remote) = (&*info.connection, info.remote_address());
         Self { request: Some(head), response: None, connection, remote, info: Some(info) }
+    }
+
+    /// What expressions read.
+    pub fn activation(&self) -> Activation<'a> {
+        Activation {
+            connection: self.connection,
+            info: self.info,
+            request: self.request.map(|head| &head.headers),
+            response: self.response.map(|head| (&head.headers, head.status)),
+            trailers: None,
+            now: None,
+            too_early: None,
+        }
     }
 
     /// The client's own certificate.
@@ -194,7 +211,7 @@ impl HttpInput {
                 });
             return Some(Some(Self::DynamicMetadata(MetadataPath::of(&filter, keys))));
         }
-        let plain = [
+        let plain: [(String, Self); 8] = [
             (http::HttpResponseStatusCodeMatchInput::full_name(), Self::Status),
             (http::HttpResponseStatusCodeClassMatchInput::full_name(), Self::StatusClass),
             (http::HttpRequestTrailerMatchInput::full_name(), Self::Trailer),
@@ -202,6 +219,7 @@ impl HttpInput {
             (ssl::SubjectInput::full_name(), Self::Subject),
             (ssl::UriSanInput::full_name(), Self::UriSan),
             (ssl::DnsSanInput::full_name(), Self::DnsSan),
+            (HttpAttributesCelMatchInput::full_name(), Self::Attributes),
         ];
         if let Some((_, input)) = plain.into_iter().find(|(name, _)| name == kind) {
             return Some(Some(input));
@@ -226,6 +244,7 @@ impl HttpInput {
             Self::DynamicMetadata(path) => {
                 Value::Datum(path.find(facts.info.and_then(StreamInfo::dynamic_metadata)))
             }
+            Self::Attributes => Value::Attributes(facts.activation()),
             Self::Network(input) => input
                 .value(&NetworkFacts {
                     local: &facts.connection.local,

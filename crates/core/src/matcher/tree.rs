@@ -4,6 +4,7 @@ mod check;
 mod compile;
 
 use super::CidrList;
+use crate::cel::Activation;
 use check::Check;
 use prost_types::value::Kind as Datum;
 use std::borrow::Cow;
@@ -80,6 +81,8 @@ pub enum Value<'v> {
     Text(Cow<'v, str>),
     /// A value of metadata, which only matchers of metadata judge; none is null.
     Datum(Option<&'v Datum>),
+    /// What expressions read, which only they judge.
+    Attributes(Activation<'v>),
 }
 
 impl<'v> From<Option<Cow<'v, str>>> for Value<'v> {
@@ -107,7 +110,7 @@ impl<I> Source<I> {
     fn text<'v>(&'v self, value: Values<'_, 'v, I>) -> Result<Option<Cow<'v, str>>, NotYet> {
         match self.value(value) {
             Value::Unknown => Err(NotYet),
-            Value::Absent | Value::Datum(_) => Ok(None),
+            Value::Absent | Value::Datum(_) | Value::Attributes(_) => Ok(None),
             Value::Text(text) => Ok(Some(text)),
         }
     }

@@ -37,7 +37,7 @@ impl Vocabulary for Words {
 
     fn input(&self, any: &Any, cx: &CompileContext<'_>) -> Option<HttpInput> {
         let input = HttpInput::compile(any, cx)?.filter(|input| match input {
-            HttpInput::RequestHeader(_) => self.heads,
+            HttpInput::RequestHeader(_) | HttpInput::Attributes => self.heads,
             HttpInput::Network(input) => !matches!(input, NetworkInput::SourceType),
             HttpInput::Subject | HttpInput::UriSan | HttpInput::DnsSan => true,
             _ => false,

@@ -1,11 +1,14 @@
 //! What a predicate asks of one value: a text, or one of `envoy.extensions.matching.input_matchers`.
 
 use super::{NotYet, Value, Vocabulary};
+use crate::cel::{Expression, Features};
 use crate::config::{CompileContext, type_name};
 use crate::matcher::{StringMatcher, ValueMatcher};
 use crate::runtime::{Runtime, RuntimeFraction};
 use crate::xx_hash::xx_hash64;
 use nuncio_proto::pb::envoy::extensions::matching::input_matchers as pb;
+use nuncio_proto::pb::xds::r#type::matcher::v3::CelMatcher;
+use nuncio_proto::pb::xds::r#type::v3::{CelExpression, cel_expression::ExprSpecifier};
 use pb::consistent_hashing::v3::ConsistentHashing;
 use pb::metadata::v3::Metadata;
 use pb::runtime_fraction::v3::RuntimeFraction as HashedFraction;
@@ -22,6 +25,8 @@ pub(super) enum Check {
     Fraction { fraction: RuntimeFraction, runtime: Runtime, seed: u64 },
     /// `Metadata`
     Datum { value: ValueMatcher, invert: bool },
+    /// `CelMatcher`
+    Expression(Box<Expression>),
 }
 
 impl Check {
@@ -48,6 +53,10 @@ impl Check {
             let value = ValueMatcher::compile(&value.unwrap_or_default(), &cx.field("value"))?;
             return Some(Self::Datum { value, invert });
         }
+        if kind == CelMatcher::full_name() {
+            let CelMatcher { expr_match } = cx.unpack(any)?;
+            return expression(expr_match.unwrap_or_default(), &cx.field("expr_match"));
+        }
         cx.unsupported(format!("the input matcher {} is not built here", any.type_url));
         None
     }
@@ -61,6 +70,10 @@ impl Check {
                 let Self::Datum { value, invert } = self else { return Ok(false) };
                 return Ok(value.matches(*datum) != *invert);
             }
+            Value::Attributes(attributes) => {
+                let Self::Expression(expression) = self else { return Ok(false) };
+                return expression.holds_by_now(attributes).ok_or(NotYet);
+            }
             Value::Text(text) => text.as_bytes(),
         };
         Ok(match self {
@@ -69,7 +82,35 @@ impl Check {
                 .checked_rem(u64::from(*modulo))
                 .is_some_and(|n| n >= u64::from(*threshold)),
             Self::Fraction { fraction, runtime, seed } => fraction.enabled(runtime, xx_hash64(text, *seed)),
-            Self::Datum { .. } => false,
+            Self::Datum { .. } | Self::Expression(_) => false,
         })
+    }
+}
+
+/// An expression by its message. Of several forms the canonical ones come first, as in Envoy.
+fn expression(message: CelExpression, cx: &CompileContext<'_>) -> Option<Check> {
+    let CelExpression { expr_specifier, cel_expr_parsed, cel_expr_checked } = message;
+    let features = Features::default();
+    let (canonical, older) = match (cel_expr_checked, cel_expr_parsed, expr_specifier) {
+        (Some(checked), ..) => (Some(checked.expr), None),
+        (None, Some(parsed), _) => (Some(parsed.expr), None),
+        (None, None, Some(ExprSpecifier::CheckedExpr(checked))) => (None, Some(checked.expr)),
+        (None, None, Some(ExprSpecifier::ParsedExpr(parsed))) => (None, Some(parsed.expr)),
+        (None, None, None) => (None, None),
+    };
+    let compiled = match (canonical, older) {
+        (Some(expr), _) => Expression::of_message(expr.unwrap_or_default(), features),
+        (None, Some(expr)) => Expression::of_older_message(&expr.unwrap_or_default(), features),
+        (None, None) => {
+            cx.error("failed to create an expression: CEL expression not set.");
+            return None;
+        }
+    };
+    match compiled {
+        Ok(expression) => Some(Check::Expression(Box::new(expression))),
+        Err(error) => {
+            cx.error(error.to_string());
+            None
+        }
     }
 }

@@ -18,6 +18,7 @@ use nuncio_proto::pb::xds::r#type::matcher::v3::matcher::matcher_list::{
 };
 use nuncio_proto::pb::xds::r#type::matcher::v3::matcher::matcher_tree::TreeType;
 use nuncio_proto::pb::xds::r#type::matcher::v3::matcher::{MatcherType, OnMatch as PbOnMatch, on_match};
+use nuncio_proto::pb::xds::r#type::matcher::v3::{CelMatcher, HttpAttributesCelMatchInput};
 use prost::Name;
 use prost_types::Any;
 use std::collections::HashMap;
@@ -116,6 +117,21 @@ fn input<V: Vocabulary>(
     vocabulary.input(&any, &cx).map(Source::Input)
 }
 
+fn is_of(message: Option<&TypedExtensionConfig>, name: &str) -> bool {
+    let any = message.and_then(|message| message.typed_config.as_ref());
+    any.is_some_and(|any| type_name(&any.type_url) == name)
+}
+
+/// Whether an input is of the kind that is looked at: expressions (`judges`) read attributes, and nothing else does.
+fn fits(input: Option<&TypedExtensionConfig>, judges: bool, cx: &CompileContext<'_>) -> bool {
+    let attributes = is_of(input, &HttpAttributesCelMatchInput::full_name());
+    if attributes != judges {
+        let kind = if attributes { "cel_data_input" } else { "string" };
+        cx.field("input").error(format!("Unsupported data input type: {kind}"));
+    }
+    attributes == judges
+}
+
 fn list<V: Vocabulary>(
     messages: Vec<FieldMatcher>,
     vocabulary: &V,
@@ -145,7 +161,14 @@ fn predicate<V: Vocabulary>(
     Some(match match_type {
         Some(MatchType::SinglePredicate(SinglePredicate { input, matcher })) => {
             let cx = cx.field("single_predicate");
-            let input = self::input(input, vocabulary, &cx);
+            let judges = match &matcher {
+                Some(single_predicate::Matcher::CustomMatch(custom)) => {
+                    is_of(Some(custom), &CelMatcher::full_name())
+                }
+                _ => false,
+            };
+            let fits = fits(input.as_ref(), judges, &cx);
+            let input = self::input(input, vocabulary, &cx).filter(|_| fits);
             let matcher = match matcher {
                 Some(single_predicate::Matcher::ValueMatch(message)) => {
                     StringMatcher::compile(&envoy_string(message), &cx.field("value_match")).map(Check::Text)
@@ -199,7 +222,8 @@ fn tree<V: Vocabulary>(
     cx: &CompileContext<'_>,
 ) -> Option<Node<V>> {
     let pb::matcher::MatcherTree { input, tree_type } = message;
-    let input = self::input(input, vocabulary, cx);
+    let fits = fits(input.as_ref(), false, cx);
+    let input = self::input(input, vocabulary, cx).filter(|_| fits);
     let map = |map: pb::matcher::matcher_tree::MatchMap, field: &str| {
         let pb::matcher::matcher_tree::MatchMap { map } = map;
         let (cx, each) = (cx.field(field), map.into_iter());
