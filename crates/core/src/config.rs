@@ -182,7 +182,9 @@ pub fn name_and_port<'a>(value: &'a pb::SocketAddress, cx: &CompileContext<'_>) 
 /// The bytes that an `envoy.config.core.v3.DataSource` names, read now. An unset one is `None` without an
 /// error.
 pub fn data_source(value: &pb::DataSource, cx: &CompileContext<'_>) -> Option<Vec<u8>> {
-    if value.watched_directory.is_some() {
+    if matches!(value.specifier, Some(pb::data_source::Specifier::Filename(_)))
+        && value.watched_directory.is_some()
+    {
         cx.field("watched_directory").unsupported("nobody watches this source yet");
         return None;
     }

@@ -259,6 +259,22 @@ fn sourced_metadata(message: &pb::SourcedMetadata, cx: &CompileContext<'_>) -> O
     })
 }
 
+/// The ports of a range, without its end.
+fn port_range(range: &Int32Range, cx: &CompileContext<'_>) -> Option<Range<i64>> {
+    let Int32Range { start, end } = *range;
+    let wrong = if !(0..=65_536).contains(&start) {
+        format!("range start {start} is out of bounds")
+    } else if !(0..=65_536).contains(&end) {
+        format!("range end {end} is out of bounds")
+    } else if start >= end {
+        format!("range start {start} cannot be greater or equal than range end {end}")
+    } else {
+        return Some(i64::from(start)..i64::from(end));
+    };
+    cx.error(wrong);
+    None
+}
+
 fn ip(whose: Whose, range: &CidrRange, cx: &CompileContext<'_>, field: &str) -> Option<Rule> {
     Some(Rule::Ip(whose, CidrList::compile(slice::from_ref(range), cx, field)?))
 }
@@ -293,8 +309,8 @@ impl Rule {
                 let port = i64::from(*port);
                 Self::DestinationPort(port..port + 1)
             }
-            Of::DestinationPortRange(Int32Range { start, end }) => {
-                Self::DestinationPort(i64::from(*start)..i64::from(*end))
+            Of::DestinationPortRange(range) => {
+                Self::DestinationPort(port_range(range, &cx.field("destination_port_range"))?)
             }
         })
     }

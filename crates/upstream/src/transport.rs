@@ -99,6 +99,10 @@ impl TransportMatch {
         owner: TlsOwner<'_>,
     ) -> Option<Self> {
         let TransportSocketMatch { name, r#match, transport_socket } = message;
+        if transport_socket.is_none() {
+            cx.error("Didn't find a registered implementation for '' with type URL: ''");
+            return None;
+        }
         let transport = UpstreamTransport::compile(transport_socket, cx, owner)?;
         Some(Self { name: name.into(), criteria: r#match.unwrap_or_default(), transport })
     }

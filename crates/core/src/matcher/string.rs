@@ -35,6 +35,10 @@ impl StringMatcher {
             Some(MatchPattern::Prefix(s)) => Pattern::Prefix(text(s)),
             Some(MatchPattern::Suffix(s)) => Pattern::Suffix(text(s)),
             Some(MatchPattern::Contains(s)) => Pattern::Contains(text(s)),
+            Some(MatchPattern::SafeRegex(_)) if *ignore_case => {
+                cx.field("ignore_case").error("ignore_case has no effect for safe_regex.");
+                return None;
+            }
             Some(MatchPattern::SafeRegex(r)) => {
                 Pattern::Regex(Box::new(compile_regex(r, &cx.field("safe_regex"))?))
             }

@@ -627,6 +627,12 @@ fn compile_chain(
                 ));
                 good = false;
             }
+            Some(Compiled::Router(_)) if disabled => {
+                filter_cx.error(format!(
+                    "Error: the last (terminal) filter ({name}) in the chain cannot be disabled by default."
+                ));
+                good = false;
+            }
             Some(Compiled::Router(router)) => match RouterConfig::compile(*router, &typed_cx, env) {
                 Some(router) => chain.router = Some(Arc::new(router)),
                 None => good = false,

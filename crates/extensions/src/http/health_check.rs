@@ -96,20 +96,15 @@ impl HttpFilterFactory for HealthCheckFactory {
             cx.field("cache_time").error("cache_time must not be set when path_through_mode is disabled");
             return None;
         }
-        if pass_through && !cluster_min_healthy_percentages.is_empty() {
-            cx.field("cluster_min_healthy_percentages")
-                .error("cluster_min_healthy_percentages cannot be set when pass_through_mode is true");
-            return None;
-        }
+        // Who passes checks on asks no cluster.
+        let minimums = if pass_through { Default::default() } else { cluster_min_healthy_percentages };
         let headers = headers
             .iter()
             .enumerate()
             .map(|(i, h)| HeaderMatcher::compile(h, &cx.item("headers", i)))
             .collect::<Option<_>>()?;
-        let mut minimums: Vec<(Box<str>, f64)> = cluster_min_healthy_percentages
-            .into_iter()
-            .map(|(name, p)| (name.into(), p.value.trunc()))
-            .collect();
+        let mut minimums: Vec<(Box<str>, f64)> =
+            minimums.into_iter().map(|(name, p)| (name.into(), p.value.trunc())).collect();
         minimums.sort_by(|a, b| a.0.cmp(&b.0));
         Some(Compiled::Filter(Arc::new(HealthCheckConfig {
             pass_through,

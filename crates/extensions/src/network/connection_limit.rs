@@ -59,10 +59,14 @@ impl NetworkFilterFactory for ConnectionLimitFactory {
         _: ListenerFacts<'_>,
     ) -> Option<CompiledFilter> {
         let Message { stat_prefix, max_connections, delay, runtime_enabled } = config;
+        let Some(max) = max_connections else {
+            cx.error("Field 'max_connections' is missing");
+            return None;
+        };
         let delay = config::timeout(delay.as_ref(), None, &cx.field("delay"));
         Some(CompiledFilter::Gate(Arc::new(ConnectionLimitConfig {
             prefix: format!("connection_limit.{stat_prefix}."),
-            max: max_connections.unwrap_or(0),
+            max,
             delay,
             enabled: Switch::compile(runtime_enabled),
             active: AtomicU64::new(0),

@@ -8,7 +8,7 @@ use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -43,11 +43,17 @@ impl ListenSpec {
     /// Compiles the address of a listener; its other fields are still to be set. `None`: refused, and the reason is
     /// recorded in `cx`.
     pub fn compile(address: &pb::Address, cx: &CompileContext<'_>) -> Option<Self> {
-        Some(Self {
-            ipv4_compat: config::ipv4_compat(address),
-            mode: config::pipe_mode(address),
-            ..Self::new(config::address(address, cx)?)
-        })
+        let compat = config::ipv4_compat(address);
+        let (mode, address) = (config::pipe_mode(address), config::address(address, cx)?);
+        if let (true, Address::Ip(ip)) = (compat, &address)
+            && !takes_ipv4(ip.ip())
+        {
+            cx.error(format!(
+                "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat: {ip}"
+            ));
+            return None;
+        }
+        Some(Self { ipv4_compat: compat, mode, ..Self::new(address) })
     }
 
     /// What a listener without further fields has.
@@ -66,6 +72,11 @@ impl ListenSpec {
             mode: 0,
         }
     }
+}
+
+/// Whether an IPv6 socket at this address can have IPv4 peers: `::`, or an IPv4 address mapped.
+fn takes_ipv4(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unspecified() || v6.to_ipv4_mapped().is_some())
 }
 
 /// An address that could not be bound: `cannot bind '127.0.0.1:80': Address already in use`.

@@ -87,15 +87,11 @@ impl SocketOption {
     /// `Some(None)`: not meant for stream sockets.
     fn compile(message: pb::SocketOption, cx: &CompileContext<'_>) -> Option<Option<Self>> {
         let pb::SocketOption { level, name, value, state, r#type, ip_version } = message;
-        let number = |value: i64, field: &str| {
-            let number = i32::try_from(value).ok();
-            if number.is_none() {
-                cx.field(field).error(format!("{value} is no number of a socket option"));
-            }
-            number
-        };
+        #[allow(clippy::cast_possible_truncation)]
+        // The system's call takes an int; Envoy cuts to it without a word.
+        let number = |value: i64| value as i32;
         let value: Box<[u8]> = match value {
-            Some(Value::IntValue(value)) => Box::new(number(value, "int_value")?.to_ne_bytes()),
+            Some(Value::IntValue(value)) => Box::new(number(value).to_ne_bytes()),
             Some(Value::BufValue(bytes)) => bytes.into(),
             None => {
                 cx.error("a value is required");
@@ -103,8 +99,8 @@ impl SocketOption {
             }
         };
         let option = Self {
-            level: number(level, "level")?,
-            name: number(name, "name")?,
+            level: number(level),
+            name: number(name),
             value,
             state: match SocketState::try_from(state) {
                 Ok(SocketState::StatePrebind) | Err(_) => OptionState::Prebind,

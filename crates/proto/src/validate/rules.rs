@@ -165,6 +165,9 @@ pub(super) fn count(rules: &[Rule], count: u64, here: &CompileContext<'_>) {
     }
 }
 
+/// The longest duration that Envoy takes, in seconds: its nanoseconds have to fit 63 bits.
+const LONGEST: i128 = 9_223_372_035;
+
 /// Checks a duration, and that it is one.
 pub(super) fn duration(rules: &[Rule], body: &[u8], here: &CompileContext<'_>) {
     let (mut seconds, mut nanos) = (0i128, 0i128);
@@ -175,8 +178,12 @@ pub(super) fn duration(rules: &[Rule], body: &[u8], here: &CompileContext<'_>) {
             _ => {}
         }
     }
-    if nanos.abs() > 999_999_999 || seconds.signum() * nanos.signum() < 0 || seconds.abs() > 315_576_000_000 {
+    if nanos.abs() > 999_999_999 || seconds.signum() * nanos.signum() < 0 {
         here.report(ErrorKind::Constraint, "is no valid duration".into(), None);
+        return;
+    }
+    if seconds.abs() > LONGEST {
+        here.report(ErrorKind::Constraint, "Invalid duration: Duration out-of-range".into(), None);
         return;
     }
     let total = seconds * 1_000_000_000 + nanos;

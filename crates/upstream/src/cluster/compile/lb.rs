@@ -285,7 +285,12 @@ fn selector(message: LbSubsetSelector, cx: &CompileContext<'_>) -> Option<Select
     };
     let keys = |list: Vec<String>| list.into_iter().map(String::into_boxed_str).collect::<BTreeSet<_>>();
     let (own, fallback_keys) = (keys(own), keys(fallback_keys_subset));
-    if fallback == Some(Fallback::Keys) {
+    if fallback != Some(Fallback::Keys) {
+        if !fallback_keys.is_empty() {
+            cx.error("fallback_keys_subset can be set only for KEYS_SUBSET fallback_policy");
+            return None;
+        }
+    } else {
         let wrong = if fallback_keys.is_empty() {
             Some("cannot be empty")
         } else if !fallback_keys.is_subset(&own) {
