@@ -181,7 +181,7 @@ impl Command {
             Op::Path(form) => text(header::path_of(cx, *form), out),
             Op::QueryParam(name) => header::write_query_param(cx, name, out),
             Op::QueryParams { decoded } => header::write_query(cx, *decoded, out),
-            Op::RequestedServerName(form) => text(header::server_name_of(cx, *form), out),
+            Op::RequestedServerName(form) => header::write_server_name(cx, *form, out),
             Op::Address(of, form) => address::write(cx, *of, *form, out),
             Op::Coalesce(commands) => commands.iter().any(|c| c.write_text(cx, out)),
             Op::StartTime(format) => {

@@ -5,7 +5,9 @@ use super::address;
 use super::command::{Op, write_number};
 use super::tls;
 use crate::address::Address;
-use crate::stream_info::{ClusterInfo, HostInfo, ResponseFlag, StreamInfo, UpstreamConnectionInfo};
+use crate::stream_info::{
+    ClusterInfo, Fingerprints, HostInfo, ResponseFlag, StreamInfo, UpstreamConnectionInfo,
+};
 use nuncio_codec::head::{HeaderMap, Known};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -131,6 +133,11 @@ fn since_start(info: &StreamInfo, point: Option<Instant>) -> Option<u64> {
     Some(millis(point?.saturating_duration_since(info.start)))
 }
 
+fn put_fingerprint(cx: &FormatContext<'_>, of: fn(&Fingerprints) -> &str, out: &mut Vec<u8>) -> bool {
+    let found = cx.info.connection.state.fingerprints.as_deref().map(of);
+    put(found.map(str::as_bytes).filter(|f| !f.is_empty()), out)
+}
+
 /// The values that are text.
 const TEXTS: &[(&str, Text)] = &[
     ("ACCESS_LOG_TYPE", |cx, out| put(Some(cx.log_type.as_str().as_bytes()), out)),
@@ -166,6 +173,8 @@ const TEXTS: &[(&str, Text)] = &[
         id.map(|id| write!(out, "{id}")).is_some()
     }),
     ("STREAM_ID", |cx, out| put(cx.request.and_then(|r| r.get(Known::XRequestId)), out)),
+    ("TLS_JA3_FINGERPRINT", |cx, out| put_fingerprint(cx, |f| &f.ja3, out)),
+    ("TLS_JA4_FINGERPRINT", |cx, out| put_fingerprint(cx, |f| &f.ja4, out)),
     ("TRACE_ID", |cx, out| {
         cx.info.span.as_ref().map(|span| write!(out, "{}", span.context.trace_id())).is_some()
     }),
@@ -242,8 +251,6 @@ const ABSENT: &[&str] = &[
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_TLS_SESSION_ID",
     "ROUNDTRIP_DURATION",
-    "TLS_JA3_FINGERPRINT",
-    "TLS_JA4_FINGERPRINT",
     "UPSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_TLS_SESSION_ID",
 ];

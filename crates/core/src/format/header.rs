@@ -245,20 +245,36 @@ pub(super) fn server_name(argument: &str) -> Result<Op, FormatError> {
     Ok(Op::RequestedServerName(ServerName { order, host }))
 }
 
-pub(super) fn server_name_of<'a>(cx: &FormatContext<'a>, form: ServerName) -> Option<&'a [u8]> {
-    let sni = || cx.info.connection.requested_server_name.as_deref().map(str::as_bytes);
+pub(super) fn write_server_name(cx: &FormatContext<'_>, form: ServerName, out: &mut Vec<u8>) -> bool {
+    let sni = |out: &mut Vec<u8>| {
+        let name = cx.info.connection.requested_server_name.as_deref();
+        name.map(|name| write_sni(name.as_bytes(), out)).is_some()
+    };
     let original = || cx.request?.get(Known::XEnvoyOriginalHost);
     let authority = || cx.request?.get(Known::Authority);
-    let host = || match form.host {
-        HostForm::OriginalOrHost => original().or_else(authority),
-        HostForm::Host => authority(),
-        HostForm::Original => original(),
+    let host = |out: &mut Vec<u8>| {
+        let value = match form.host {
+            HostForm::OriginalOrHost => original().or_else(authority),
+            HostForm::Host => authority(),
+            HostForm::Original => original(),
+        };
+        value.map(|value| out.extend_from_slice(value)).is_some()
     };
     match form.order {
-        ServerNameOrder::SniOnly => sni(),
-        ServerNameOrder::SniFirst => sni().or_else(host),
-        ServerNameOrder::HostFirst => host().or_else(sni),
+        ServerNameOrder::SniOnly => sni(out),
+        ServerNameOrder::SniFirst => sni(out) || host(out),
+        ServerNameOrder::HostFirst => host(out) || sni(out),
     }
+}
+
+/// A name that a client asked for. What is no host name is marked, and shows nothing but letters, digits, dots and
+/// hyphens: it is whatever somebody chose to send.
+fn write_sni(name: &[u8], out: &mut Vec<u8>) {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+    if !name.iter().all(|b| plain(*b)) {
+        out.extend_from_slice(b"invalid:");
+    }
+    out.extend(name.iter().map(|b| if plain(*b) { *b } else { b'_' }));
 }
 
 /// The first value of a query parameter, percent-decoded.

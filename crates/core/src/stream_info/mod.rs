@@ -99,6 +99,17 @@ pub struct ConnectionState {
     pub filter_state: ConnectionFilterState,
     /// Metadata that listener filters left for its own logs; streams do not see it.
     pub metadata: Option<Box<Metadata>>,
+    /// How its ClientHello looks, where a listener filter was to see.
+    pub fingerprints: Option<Box<Fingerprints>>,
+}
+
+/// What a ClientHello looks like to those who tell clients apart; empty what nobody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// The MD5 of JA3's text, in hex.
+    pub ja3: Box<str>,
+    /// JA4: version and counts in the clear, then two truncated SHA-256.
+    pub ja4: Box<str>,
 }
 
 /// Points in a stream's life; unset where it did not get there.

@@ -19,13 +19,13 @@ pub(super) async fn admit(mut permit: Permit, io: Box<dyn ByteStream>, accepted:
     let mut facts = SocketFacts::of(io.local_address(), io.peer_address());
     let mut first = Vec::new();
     if !inspect(permit.listener(), &*io, &mut facts, &mut first).await {
-        return;
+        return not_admitted(permit.listener(), &*io, facts, &first, accepted);
     }
     if let Some(other) = handed_to(permit.listener(), &*io, &facts) {
         permit = Permit::of_handed(&other);
         facts.forget_states();
         if !inspect(&other, &*io, &mut facts, &mut first).await {
-            return;
+            return not_admitted(&other, &*io, facts, &first, accepted);
         }
     }
     let listener = Rc::clone(permit.listener());
@@ -140,6 +140,24 @@ pub(super) async fn look(
         }
     }
     Looked::Done
+}
+
+/// A listener filter closes the connection, or the client did before they were done: the listener's log tells of it.
+/// As in Envoy, which only ever peeked at them, bytes that nobody took reset the connection.
+fn not_admitted(
+    listener: &Rc<Listener>,
+    io: &dyn ByteStream,
+    facts: SocketFacts,
+    first: &[u8],
+    accepted: Instant,
+) {
+    if !first.is_empty() {
+        io.reset_on_drop();
+    }
+    ConnectionLog::of_none(
+        listener,
+        &Rc::new(listener.connection_info(io, usize::MAX, facts, None, accepted)),
+    );
 }
 
 /// No chain takes the connection: it is closed, and the listener's log tells of it.

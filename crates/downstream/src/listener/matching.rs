@@ -3,7 +3,7 @@
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::{CidrList, is_local};
-use nuncio_core::stream_info::{ConnectionFilterState, Metadata};
+use nuncio_core::stream_info::{ConnectionFilterState, Fingerprints, Metadata};
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
 use nuncio_proto::pb::envoy::config::listener::v3 as pb;
 use nuncio_proto::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
@@ -51,6 +51,8 @@ pub struct SocketFacts {
     pub metadata: Metadata,
     /// Filter state that they leave for whoever serves it.
     pub filter_state: ConnectionFilterState,
+    /// How the client's first message looks.
+    pub fingerprints: Option<Box<Fingerprints>>,
 }
 
 impl SocketFacts {
@@ -65,6 +67,7 @@ impl SocketFacts {
             application_protocols: Vec::new(),
             metadata: Metadata::new(),
             filter_state: ConnectionFilterState::default(),
+            fingerprints: None,
         }
     }
 

@@ -193,6 +193,7 @@ impl Listener {
             state: ConnectionState {
                 filter_state: facts.filter_state,
                 metadata: (!facts.metadata.is_empty()).then(|| Box::new(facts.metadata)),
+                fingerprints: facts.fingerprints,
                 ..ConnectionState::default()
             },
         }

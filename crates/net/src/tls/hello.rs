@@ -14,22 +14,32 @@ pub enum Hello {
 /// What a client asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
+    /// The version before there was an extension for it (`legacy_version`).
+    pub legacy_version: u16,
     /// The cipher suites, the client's favourite first.
     pub suites: Vec<u16>,
-    /// `server_name`, in lower case.
+    /// `server_name`, in lower case. Any characters may stand in it.
     pub server_name: Option<Box<str>>,
-    /// The protocols of ALPN in the client's order.
+    /// The protocols of ALPN in the client's order; none where the list is malformed, which the handshake will tell.
     pub alpn: Vec<Box<[u8]>>,
     /// It takes TLS 1.3 (`supported_versions`).
     pub tls13: bool,
     /// It asks for the certificate's OCSP response (`status_request`).
     pub wants_status: bool,
+    body: Vec<u8>,
 }
 
-/// Bytes of a ClientHello at most.
+/// Bytes of a ClientHello, and of a record, at most.
 pub const MAX_HELLO: usize = 16 * 1024;
+/// Bytes of a record's head: nothing is told by fewer.
+const RECORD_HEAD: usize = 5;
+/// Bytes of a handshake message's head.
+const MESSAGE_HEAD: usize = 4;
+/// Empty records in a row that are taken at most.
+const MAX_EMPTY_RECORDS: usize = 32;
 
 /// Bytes that are taken apart.
+#[derive(Clone, Copy)]
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -43,6 +53,10 @@ impl<'a> Bytes<'a> {
         Some(self.take(bytes)?.iter().fold(0, |n, b| n << 8 | usize::from(*b)))
     }
 
+    fn u16(&mut self) -> Option<u16> {
+        self.number(2)?.try_into().ok()
+    }
+
     /// What stands behind its own length of so many bytes.
     fn vector(&mut self, bytes: usize) -> Option<Bytes<'a>> {
         let length = self.number(bytes)?;
@@ -52,179 +66,165 @@ impl<'a> Bytes<'a> {
 
 /// Looks at the first bytes that a client sent.
 pub fn inspect(bytes: &[u8]) -> Hello {
+    examine(bytes).0
+}
+
+/// Looks at the first bytes that a client sent; also, how many of them it took to tell.
+///
+/// As in BoringSSL, a record is looked at when all of it is there, and a message likewise.
+pub fn examine(bytes: &[u8]) -> (Hello, usize) {
     let mut message = Vec::new();
-    let mut rest = bytes;
-    // The message may be spread over records.
+    let mut rest = Bytes(bytes);
+    let mut empty = 0;
     loop {
-        match rest {
-            [] => return Hello::Incomplete,
-            [22] | [22, 3] => return Hello::Incomplete,
-            [22, 3, minor, tail @ ..] if *minor <= 4 => match tail {
-                [high, low, body @ ..] => {
-                    let length = usize::from(u16::from_be_bytes([*high, *low]));
-                    if length == 0 || length > MAX_HELLO {
-                        return Hello::NotTls;
-                    }
-                    let (now, later) = body.split_at_checked(length).unwrap_or((body, &[]));
-                    message.extend_from_slice(now);
-                    if message.first().is_some_and(|kind| *kind != 1) {
-                        return Hello::NotTls;
-                    }
-                    if let Some(whole) = whole(&message) {
-                        return parse(whole).map_or(Hello::NotTls, Hello::Client);
-                    }
-                    if message.len() > MAX_HELLO {
-                        return Hello::NotTls;
-                    }
-                    rest = later;
-                }
-                _ => return Hello::Incomplete,
-            },
-            _ => return Hello::NotTls,
+        let Some(&[kind, major, _, high, low]) = rest.take(RECORD_HEAD) else {
+            return (Hello::Incomplete, bytes.len());
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if major != 3 || length > MAX_HELLO {
+            return (Hello::NotTls, bytes.len() - rest.0.len());
+        }
+        let Some(body) = rest.take(length) else { return (Hello::Incomplete, bytes.len()) };
+        empty = if length == 0 { empty + 1 } else { 0 };
+        message.extend_from_slice(body);
+        let told = if kind != 22 || empty > MAX_EMPTY_RECORDS {
+            Some(Hello::NotTls)
+        } else {
+            of_message(&mut message)
+        };
+        if let Some(hello) = told {
+            return (hello, bytes.len() - rest.0.len());
         }
     }
 }
 
-/// The body of a handshake message that has all come.
-fn whole(message: &[u8]) -> Option<&[u8]> {
+/// What a handshake message is; none while there is too little of it.
+fn of_message(message: &mut Vec<u8>) -> Option<Hello> {
     let mut bytes = Bytes(message);
-    bytes.take(1)?;
-    bytes.vector(3).map(|body| body.0)
+    let kind = bytes.number(1)?;
+    let length = bytes.number(3)?;
+    if length > MAX_HELLO {
+        return Some(Hello::NotTls);
+    }
+    bytes.take(length)?;
+    if kind != 1 {
+        return Some(Hello::NotTls);
+    }
+    message.truncate(MESSAGE_HEAD + length);
+    message.drain(..MESSAGE_HEAD);
+    Some(ClientHello::of(std::mem::take(message)).map_or(Hello::NotTls, Hello::Client))
 }
 
-fn parse(body: &[u8]) -> Option<ClientHello> {
-    let mut body = Bytes(body);
-    body.take(2 + 32)?;
-    body.vector(1)?;
-    let suites = body.vector(2)?.0.as_chunks::<2>().0;
-    body.vector(1)?;
-    let suites = suites.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
-    let mut hello = ClientHello { suites, ..ClientHello::default() };
-    if body.0.is_empty() {
-        return Some(hello);
+impl ClientHello {
+    fn of(body: Vec<u8>) -> Option<Self> {
+        let parts = Parts::of(&body)?;
+        let versions = parts.extension(43).and_then(|content| Bytes(content).vector(1));
+        Some(Self {
+            legacy_version: parts.legacy_version,
+            suites: parts.suites().collect(),
+            server_name: match parts.extension(0) {
+                None => None,
+                Some(content) => Some(server_name(content)?),
+            },
+            alpn: parts.extension(16).and_then(protocols).unwrap_or_default(),
+            tls13: versions.is_some_and(|list| list.0.chunks_exact(2).any(|v| v == [3, 4])),
+            wants_status: parts.extension(5).is_some(),
+            body,
+        })
     }
-    let mut extensions = body.vector(2)?;
-    while !extensions.0.is_empty() {
-        let kind = extensions.number(2)?;
-        let mut content = extensions.vector(2)?;
-        match kind {
-            0 => {
-                let mut names = content.vector(2)?;
-                while !names.0.is_empty() {
-                    let kind = names.number(1)?;
-                    let name = names.vector(2)?;
-                    if kind == 0 {
-                        hello.server_name = server_name(name.0);
-                    }
-                }
-            }
-            16 => {
-                let mut protocols = content.vector(2)?;
-                while !protocols.0.is_empty() {
-                    hello.alpn.push(protocols.vector(1)?.0.into());
-                }
-            }
-            5 => hello.wants_status = true,
-            43 => {
-                let versions = content.vector(1)?;
-                hello.tls13 = versions.0.chunks_exact(2).any(|v| v == [3, 4]);
-            }
-            _ => {}
+
+    /// The message, not read further.
+    pub(super) fn parts(&self) -> Option<Parts<'_>> {
+        Parts::of(&self.body)
+    }
+}
+
+/// A ClientHello whose extensions are not read yet.
+pub(super) struct Parts<'a> {
+    pub(super) legacy_version: u16,
+    suites: &'a [u8],
+    extensions: Bytes<'a>,
+}
+
+impl<'a> Parts<'a> {
+    /// `None`: malformed, or an extension comes twice.
+    fn of(body: &'a [u8]) -> Option<Self> {
+        let mut body = Bytes(body);
+        let legacy_version = body.u16()?;
+        body.take(32)?;
+        let session = body.vector(1)?.0;
+        let suites = body.vector(2)?.0;
+        let compressions = body.vector(1)?.0;
+        if session.len() > 32 || suites.is_empty() || suites.len() % 2 != 0 || compressions.is_empty() {
+            return None;
         }
+        let extensions = if body.0.is_empty() { Bytes(&[]) } else { body.vector(2)? };
+        let mut kinds = Vec::new();
+        let mut rest = extensions;
+        while !rest.0.is_empty() {
+            kinds.push(rest.u16()?);
+            rest.vector(2)?;
+        }
+        kinds.sort_unstable();
+        let once = kinds.array_windows().all(|[one, other]| one != other);
+        (body.0.is_empty() && once).then_some(Self { legacy_version, suites, extensions })
     }
-    Some(hello)
+
+    /// The cipher suites in the client's order.
+    pub(super) fn suites(&self) -> impl Iterator<Item = u16> + use<'a> {
+        numbers(self.suites)
+    }
+
+    /// The extensions in the client's order.
+    pub(super) fn extensions(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+        let mut rest = self.extensions;
+        std::iter::from_fn(move || Some((rest.u16()?, rest.vector(2)?.0)))
+    }
+
+    /// What the extension of a kind holds.
+    pub(super) fn extension(&self, kind: u16) -> Option<&'a [u8]> {
+        self.extensions().find(|(k, _)| *k == kind).map(|(_, content)| content)
+    }
+
+    /// The bytes of the list in an extension whose content is one, behind a length of so many bytes.
+    pub(super) fn list(&self, kind: u16, length: usize) -> Option<&'a [u8]> {
+        Some(Bytes(self.extension(kind)?).vector(length)?.0)
+    }
 }
 
-/// A name of at most 255 bytes (CVE-2024-32475) without anything that has no place in logs.
-fn server_name(bytes: &[u8]) -> Option<Box<str>> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let good = !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic());
-    good.then(|| text.to_ascii_lowercase().into())
+/// A list of numbers of two bytes.
+pub(super) fn numbers(list: &[u8]) -> impl Iterator<Item = u16> + use<'_> {
+    list.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair))
+}
+
+/// The protocols of ALPN, unless the list is malformed.
+fn protocols(content: &[u8]) -> Option<Vec<Box<[u8]>>> {
+    let mut content = Bytes(content);
+    let mut list = content.vector(2)?;
+    let mut protocols = Vec::new();
+    while !list.0.is_empty() {
+        protocols.push(list.vector(1).filter(|name| !name.0.is_empty())?.0.into());
+    }
+    content.0.is_empty().then_some(protocols)
+}
+
+/// The one name of `server_name`, as BoringSSL takes it: of 1 to 255 bytes (CVE-2024-32475), none of them zero.
+fn server_name(content: &[u8]) -> Option<Box<str>> {
+    let mut content = Bytes(content);
+    let mut list = content.vector(2)?;
+    let kind = list.number(1)?;
+    let name = list.vector(2)?.0;
+    let good = kind == 0 && matches!(name.len(), 1..=255) && !name.contains(&0);
+    if !good || !list.0.is_empty() || !content.0.is_empty() {
+        return None;
+    }
+    // What is no UTF-8 is kept byte by byte: logs mark it, and no configured name is equal to it.
+    let text = match std::str::from_utf8(name) {
+        Ok(text) => text.to_ascii_lowercase(),
+        Err(_) => name.iter().map(|b| char::from(b.to_ascii_lowercase())).collect(),
+    };
+    Some(text.into())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A ClientHello with these extensions in one record.
-    fn hello(extensions: &[u8]) -> Vec<u8> {
-        let mut body = vec![3, 3];
-        body.extend([0; 32]);
-        body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
-        body.extend((extensions.len() as u16).to_be_bytes());
-        body.extend(extensions);
-        let mut message = vec![1, 0];
-        message.extend((body.len() as u16).to_be_bytes());
-        message.extend(body);
-        let mut record = vec![22, 3, 1];
-        record.extend((message.len() as u16).to_be_bytes());
-        record.extend(message);
-        record
-    }
-
-    const SNI: &[u8] = b"\0\0\0\x0e\0\x0c\0\0\x09A.Example";
-    const ALPN: &[u8] = b"\0\x10\0\x0e\0\x0c\x02h2\x08http/1.1";
-
-    #[test]
-    fn names_and_protocols_are_found_and_names_are_in_lower_case() {
-        let Hello::Client(seen) = inspect(&hello(&[SNI, ALPN].concat())) else { panic!() };
-        assert_eq!(seen.server_name.as_deref(), Some("a.example"));
-        assert_eq!(seen.alpn, [Box::from(&b"h2"[..]), Box::from(&b"http/1.1"[..])]);
-        assert_eq!((seen.tls13, seen.wants_status), (false, false));
-        let Hello::Client(seen) = inspect(&hello(b"\0\x2b\0\x05\x04\x03\x03\x03\x04\0\x05\0\0")) else {
-            panic!()
-        };
-        assert_eq!((seen.tls13, seen.wants_status), (true, true));
-    }
-
-    #[test]
-    fn every_prefix_of_a_hello_is_incomplete_and_other_bytes_are_no_tls() {
-        let whole = hello(SNI);
-        for n in 0..whole.len() {
-            assert_eq!(inspect(&whole[..n]), Hello::Incomplete, "{n}");
-        }
-        assert_eq!(inspect(b"GET / HTTP/1.1\r\n"), Hello::NotTls);
-        assert_eq!(inspect(&[22, 3, 1, 0, 4, 2, 0, 0, 0]), Hello::NotTls);
-    }
-
-    #[test]
-    fn a_name_that_is_too_long_is_none() {
-        for (length, some) in [(255, true), (256, false), (4000, false)] {
-            let name = vec![b'a'; length];
-            let of = |n: usize| (n as u16).to_be_bytes();
-            let sni = [&[0, 0][..], &of(length + 5), &of(length + 3), &[0], &of(length), &name].concat();
-            let Hello::Client(seen) = inspect(&hello(&sni)) else { panic!() };
-            assert_eq!(seen.server_name.is_some(), some, "{length}");
-        }
-    }
-
-    #[test]
-    fn no_bytes_are_too_odd_to_be_looked_at() {
-        let whole = hello(&[SNI, ALPN, b"\0\x2b\0\x05\x04\x03\x03\x03\x04"].concat());
-        let mut state = 1_u64;
-        let mut next = |limit: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % limit
-        };
-        for _ in 0..20_000 {
-            let mut bytes = whole.clone();
-            for _ in 0..1 + next(4) {
-                let at = next(bytes.len());
-                bytes[at] = next(256) as u8;
-            }
-            bytes.truncate(1 + next(bytes.len()));
-            if let Hello::Client(seen) = inspect(&bytes) {
-                assert!(
-                    seen.server_name
-                        .is_none_or(|n| n.len() <= 255 && n.bytes().all(|b| b.is_ascii_graphic()))
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_name_with_bytes_that_logs_must_not_see_is_none() {
-        let Hello::Client(seen) = inspect(&hello(b"\0\0\0\x08\0\x06\0\0\x03a\0b")) else { panic!() };
-        assert_eq!(seen.server_name, None);
-    }
-}
+pub(super) mod tests;
