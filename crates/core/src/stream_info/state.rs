@@ -34,6 +34,11 @@ pub trait FilterState: fmt::Debug {
         false
     }
 
+    /// Whether it stays where the stream begins anew with another request (Envoy's life span `Request`).
+    fn outlives_redirects(&self) -> bool {
+        false
+    }
+
     /// Whether it has fields.
     fn has_fields(&self) -> bool {
         false
@@ -153,6 +158,14 @@ impl StreamInfo {
         let hashes = shared.filter_map(|(name, object)| Some(object.hash()? ^ xx_hash64(name.as_bytes(), 0)));
         // The order does not count.
         hashes.fold(0, u64::wrapping_add)
+    }
+
+    /// Takes over what outlives a redirect that is followed here, from the stream as it was before.
+    pub fn take_lasting_state(&mut self, before: &Self) {
+        let all = before.state.iter().flat_map(|state| &state.filter_state);
+        for (name, object) in all.filter(|(_, object)| object.outlives_redirects()) {
+            self.set_filter_state(name, Rc::clone(object));
+        }
     }
 
     /// Sets the filter state called `name`, in place of an older one.

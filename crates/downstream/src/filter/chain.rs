@@ -1,11 +1,10 @@
 //! The filter chain: compiled once per connection manager, made once per stream.
 
-use super::lane::{Decode, Encode, Lane, Verdict};
+use super::lane::{Decode, Encode, Instead, Lane, Verdict};
 use super::{HttpFilter, HttpFilterConfig, LiveHttpFilter, Request, Response, RouteSays};
 use crate::hcm::exchange::RequestEvent;
-use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Heads;
-use crate::route::Route;
+use crate::route::{Route, RouteTable};
 use crate::router::RouterConfig;
 use crate::world::World;
 use nuncio_core::config::Place;
@@ -69,8 +68,8 @@ pub struct Chain {
     request: Lane<Decode>,
     response: Lane<Encode>,
     limits: Limits,
-    /// What a filter answers out of turn.
-    reply: Option<LocalReply>,
+    /// What a filter puts in the response's stead, out of turn.
+    instead: Option<Instead>,
     home: Rc<Spare>,
 }
 
@@ -95,31 +94,36 @@ impl ChainConfig {
 
 impl LiveChain {
     /// The filters of a stream: those that the route does not switch off, with their per-route
-    /// configuration. `None` where there are none before the router. `limit`: how much of a body may wait.
+    /// configuration. `None` where there are none before the router. `table` is where the route was looked for,
+    /// `limit` how much of a body may wait.
     #[inline]
-    pub fn make(&self, route: Option<&Arc<Route>>, limit: usize) -> Option<Box<Chain>> {
-        if self.entries.is_empty() { None } else { self.fill(route, limit) }
+    pub fn make(
+        &self,
+        route: Option<&Arc<Route>>,
+        table: &Arc<RouteTable>,
+        limit: usize,
+    ) -> Option<Box<Chain>> {
+        if self.entries.is_empty() { None } else { self.fill(route, table, limit) }
     }
 
     /// An instance of each filter that the route does not switch off.
     pub fn make_all(&self, route: &Arc<Route>) -> Vec<Box<dyn HttpFilter>> {
         let route = Some(route);
         let each = self.entries.iter().filter_map(|entry| {
-            let says = RouteSays { name: &entry.name, configs: entry.in_force(route)?, route };
+            let says = RouteSays { name: &entry.name, configs: entry.in_force(route)?, route, table: None };
             Rc::clone(&entry.filter).make(says)
         });
         each.collect()
     }
 
-    fn fill(&self, route: Option<&Arc<Route>>, limit: usize) -> Option<Box<Chain>> {
+    fn fill(&self, route: Option<&Arc<Route>>, table: &Arc<RouteTable>, limit: usize) -> Option<Box<Chain>> {
         let mut chain =
             self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(Chain::new(Rc::clone(&self.spare))));
         chain.limits = Limits { request: limit, response: limit, reroute: false };
         for entry in &self.entries {
             let Some(configs) = entry.in_force(route) else { continue };
-            if let Some(filter) =
-                Rc::clone(&entry.filter).make(RouteSays { name: &entry.name, configs, route })
-            {
+            let says = RouteSays { name: &entry.name, configs, route, table: Some(table) };
+            if let Some(filter) = Rc::clone(&entry.filter).make(says) {
                 chain.sees_bodies |= filter.sees_bodies();
                 chain.filters.push(filter);
             }
@@ -170,7 +174,8 @@ impl LiveChain {
             let (state, made) = match entry.in_force(route) {
                 None => ("off", false),
                 Some(configs) => {
-                    match Rc::clone(&entry.filter).make(RouteSays { name: &entry.name, configs, route }) {
+                    let says = RouteSays { name: &entry.name, configs, route, table: None };
+                    match Rc::clone(&entry.filter).make(says) {
                         None => ("has no part in this route", false),
                         Some(_) => ("in force", true),
                     }
@@ -199,7 +204,7 @@ impl Chain {
             request: Lane::default(),
             response: Lane::default(),
             limits: Limits::default(),
-            reply: None,
+            instead: None,
             home,
         }
     }
@@ -211,7 +216,7 @@ impl Chain {
         self.received = false;
         self.request.clear();
         self.response.clear();
-        self.reply = None;
+        self.instead = None;
         let home = Rc::clone(&self.home);
         let mut spare = home.borrow_mut();
         if spare.len() < KEEP {
@@ -267,7 +272,7 @@ impl Chain {
 
     /// Whether more of the request is to be read.
     pub(crate) fn wants_request(&self) -> bool {
-        self.reply.is_none()
+        self.instead.is_none()
             && !self.received
             && self.request.wants_data()
             && self.request.waiting() <= self.limits.request
@@ -283,16 +288,16 @@ impl Chain {
         self.response.waiting() + self.filters.iter().map(|f| f.held_back()).sum::<usize>()
     }
 
-    /// Keeps a filter's answer until the stream can give it.
-    pub(crate) fn keep_reply(&mut self, verdict: Verdict) {
-        if let Verdict::Reply(reply) | Verdict::ReplyAtEnd(reply) = verdict {
-            self.reply = Some(reply);
+    /// Keeps what a filter puts in the response's stead until the stream can see to it.
+    pub(crate) fn keep(&mut self, verdict: Verdict) {
+        if let Some(instead) = verdict.instead() {
+            self.instead = Some(instead);
         }
     }
 
-    /// The answer that was kept.
-    pub(crate) fn take_reply(&mut self) -> Option<LocalReply> {
-        self.reply.take()
+    /// What was kept.
+    pub(crate) fn take_kept(&mut self) -> Option<Instead> {
+        self.instead.take()
     }
 
     /// The request's head comes in.
@@ -359,7 +364,7 @@ impl Limits {
         Response {
             head: &mut heads.response,
             trailers: &mut heads.response_trailers,
-            request: &heads.request,
+            request: &mut heads.request,
             info,
             limit: &mut self.response,
         }

@@ -14,6 +14,34 @@ pub(crate) enum Verdict {
     Reply(LocalReply),
     /// A filter answers when the whole request has come.
     ReplyAtEnd(LocalReply),
+    /// The stream begins anew.
+    Again,
+}
+
+/// What comes in a response's stead.
+#[derive(Debug)]
+pub enum Instead {
+    /// Another answer.
+    Reply(LocalReply),
+    /// Another request, which is ready in the stream's head.
+    Again,
+}
+
+impl From<LocalReply> for Instead {
+    fn from(reply: LocalReply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+impl Verdict {
+    /// What it puts in a response's stead, where it does.
+    pub(crate) fn instead(self) -> Option<Instead> {
+        match self {
+            Self::Going => None,
+            Self::Reply(reply) | Self::ReplyAtEnd(reply) => Some(Instead::Reply(reply)),
+            Self::Again => Some(Instead::Again),
+        }
+    }
 }
 
 /// What comes out of a lane.
@@ -457,6 +485,7 @@ impl<D: Direction> Lane<D> {
             }
             Flow::Reply(reply) => return Some(Verdict::Reply(reply)),
             Flow::ReplyAtEnd(reply) => return Some(Verdict::ReplyAtEnd(reply)),
+            Flow::Again => return Some(Verdict::Again),
         }
         Some(Verdict::Going)
     }

@@ -13,10 +13,11 @@ mod lane;
 pub use chain::{Chain, ChainConfig, ChainEntry, LiveChain};
 pub(crate) use chain::{Parts, Standing};
 pub use factory::{AnyHttpFilterFactory, Compiled, HttpFilterFactory};
+pub use lane::Instead;
 pub(crate) use lane::{LaneEvent, Verdict};
 
 use crate::hcm::local_reply::LocalReply;
-use crate::route::{Action, Route};
+use crate::route::{Action, Route, RouteTable};
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::stream_info::StreamInfo;
@@ -40,6 +41,9 @@ pub enum Flow {
     /// The same, but only when the whole request has come; its body is thrown away. In the answer's direction it is
     /// as [`Reply`](Self::Reply).
     ReplyAtEnd(LocalReply),
+    /// In the answer's direction: the stream begins anew with the request's head as it now is. Only for requests that
+    /// are complete.
+    Again,
 }
 
 /// Body bytes on their way through the filters.
@@ -72,8 +76,8 @@ pub struct Response<'a> {
     pub head: &'a mut ResponseHead,
     /// Its trailers, once they have come.
     pub trailers: &'a mut HeaderMap,
-    /// The request that it answers.
-    pub request: &'a RequestHead,
+    /// The request that it answers. Changes show in the log, and in the request that [`Flow::Again`] makes of it.
+    pub request: &'a mut RequestHead,
     /// Its stream.
     pub info: &'a mut StreamInfo,
     /// How much of a body may be kept for a filter that buffers, in bytes; more is answered 500.
@@ -188,6 +192,8 @@ pub struct RouteSays<'a> {
     pub configs: &'a [Arc<dyn Any + Send + Sync>],
     /// The route itself; none where none was found.
     pub route: Option<&'a Arc<Route>>,
+    /// The routes that hold for the stream; none on the upstream's side.
+    pub table: Option<&'a Arc<RouteTable>>,
 }
 
 impl RouteSays<'_> {

@@ -221,10 +221,15 @@ impl Hcm {
         self.upstream_chains.iter().find(|(config, _)| Arc::ptr_eq(config, of)).map(|(_, live)| live)
     }
 
-    /// The filters of one stream through `chain`; `route` is the one taken.
+    /// The filters of one stream through `chain`; `route` is the one taken, of `table`.
     #[inline]
-    pub fn filters(&self, chain: &ChainConfig, route: Option<&Arc<Route>>) -> Option<Box<Chain>> {
-        self.chains.get(chain.id)?.make(route, self.config.buffer_limit)
+    pub fn filters(
+        &self,
+        chain: &ChainConfig,
+        route: Option<&Arc<Route>>,
+        table: &Arc<RouteTable>,
+    ) -> Option<Box<Chain>> {
+        self.chains.get(chain.id)?.make(route, table, self.config.buffer_limit)
     }
 
     /// Whether a connection that answers now should be closed after its response.

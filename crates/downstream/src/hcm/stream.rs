@@ -528,6 +528,18 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
+    /// The request that stands in the heads takes this one's place, with `body`; it is complete.
+    #[cold]
+    pub fn begin_again(&mut self, body: Vec<u8>) -> End {
+        let mut again = self.again.take().unwrap_or_default();
+        again.body = body;
+        again.begun();
+        self.again = Some(again);
+        self.info.details = Some("internal_redirect".into());
+        self.info.response_code = Some(self.heads.response.status);
+        End::Complete
+    }
+
     /// A redirect is followed: this request is accounted for, and the next one takes its place.
     #[cold]
     fn redirected(mut self) -> Self {
@@ -563,6 +575,7 @@ impl<D: Downstream> Stream<D> {
         let connection = Rc::clone(&info.connection);
         let start = StreamStart { down, heads, end_stream, started: now, connection, hcm, bad: None };
         let mut next = Self::new(start);
+        next.info.take_lasting_state(&info);
         // What the request policy found out holds on, and what came of the body counts again.
         next.info.remote = info.remote;
         next.info.internal = info.internal;

@@ -8,6 +8,8 @@ mod matcher;
 pub(super) mod matching;
 mod rewriting;
 
+pub(super) use answer::redirect;
+
 use super::domains::{DomainError, DomainsBuilder};
 use super::index::PathIndexBuilder;
 use super::list::{Entry, HostRoutes, RouteList, Target};

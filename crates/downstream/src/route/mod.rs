@@ -332,6 +332,13 @@ impl Host {
 }
 
 impl Route {
+    /// Tells a stream's info what route it takes, or that it takes none.
+    pub fn tell(route: Option<&Self>, info: &mut StreamInfo) {
+        info.route_name = route.map(|route| Arc::clone(&route.name));
+        info.route_metadata = route.and_then(|route| route.metadata.clone());
+        info.virtual_host_metadata = route.and_then(|route| route.virtual_host.metadata.clone());
+    }
+
     /// What upgrades it allows or forbids itself.
     pub fn upgrades(&self) -> &[RouteUpgrade] {
         match &self.action {

@@ -1,9 +1,12 @@
 //! `RedirectAction`: the answer that sends the client elsewhere.
 
+use super::compile::redirect;
 use super::domains::port_start;
 use super::rewrite::{PathRewrite, render};
 use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::config::CompileContext;
 use nuncio_core::format::{Format, FormatContext};
+use nuncio_proto::pb::envoy::config::route::v3 as pb;
 
 /// A compiled `RedirectAction`.
 #[derive(Debug)]
@@ -36,9 +39,14 @@ impl RedirectAction {
         self.status
     }
 
+    /// Compiles a `RedirectAction` that stands outside of a route. `None`: refused, and the reasons are recorded.
+    pub fn compile(message: pb::RedirectAction, cx: &CompileContext<'_>) -> Option<Self> {
+        redirect(message, cx, false)
+    }
+
     /// Appends the URL of `location` to `out`, from a head whose path was rewritten already
     /// (`Route::location` does both).
-    pub(super) fn write_location<'c>(
+    pub fn write_location<'c>(
         &self,
         head: &RequestHead,
         cx: impl Fn() -> FormatContext<'c>,

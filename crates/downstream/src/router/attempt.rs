@@ -9,6 +9,7 @@ use super::rehearse;
 use super::retry::{Decision, RetryWorld};
 use super::timeouts;
 use super::upstream_log::AttemptLog;
+use crate::filter::Instead;
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
@@ -43,8 +44,8 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
             Turn::Going => None,
             Turn::Complete => match complete(stream, flight).await {
                 Ok(end) => return end,
-                Err(reply) => {
-                    outcome = Turn::reply(reply);
+                Err(instead) => {
+                    outcome = Turn::instead(instead);
                     continue;
                 }
             },
@@ -53,9 +54,10 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 flight.end_all(stream);
                 return End::Complete;
             }
-            Turn::Reply(reply) => {
+            Turn::Instead(instead) => {
                 flight.end_all(stream);
-                return stream.reply_instead(*reply).await;
+                let body = flight.replay.take_whole();
+                return stream.put_instead(*instead, body).await;
             }
         };
         if let Some(failure) = failure
@@ -98,10 +100,10 @@ async fn drive<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -
                 flight.end_all(stream);
                 return stream.downstream_failed(*error).await;
             }
-            Pumped::Filter(reply) => Turn::Reply(reply),
+            Pumped::Filter(instead) => Turn::Instead(instead),
             Pumped::BodyTooLarge => {
                 why::body_too_large(stream, flight.route, flight.limits.replay);
-                Turn::reply(LocalReply::retry_buffer_exceeded())
+                Turn::instead(LocalReply::retry_buffer_exceeded())
             }
         };
     }
@@ -115,8 +117,8 @@ enum Turn {
     Complete,
     /// An attempt failed.
     Failed(Box<Failure>),
-    /// The router answers.
-    Reply(Box<LocalReply>),
+    /// The router answers, or a filter puts something in the response's stead.
+    Instead(Box<Instead>),
     /// The response is followed: this request ends, and the stream has the next one.
     Redirected,
     /// The request is explained: its host is known, and nothing is sent.
@@ -131,8 +133,8 @@ impl Turn {
     }
 
     #[cold]
-    fn reply(reply: LocalReply) -> Self {
-        Self::Reply(Box::new(reply))
+    fn instead(instead: impl Into<Instead>) -> Self {
+        Self::Instead(Box::new(instead.into()))
     }
 }
 
@@ -305,7 +307,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     if let Some(filters) = &mut flight.filters
         && let Some(reply) = filters.request(stream)
     {
-        return Turn::reply(reply);
+        return Turn::instead(reply);
     }
     if let Some(script) = stream.down.script().cloned() {
         rehearse::tell(&script, stream, flight, &host);
@@ -416,7 +418,7 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
     if let Some(filters) = &mut flight.filters
         && let Some(reply) = filters.response(stream, end_stream)
     {
-        return Turn::reply(reply);
+        return Turn::instead(reply);
     }
     flight.charge(at).report_response(stream);
     if let Some(span) = flight.span(at) {
@@ -443,7 +445,7 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
     flight.settle_on(stream, at);
     let end_stream = refuse_websocket(stream) || end_stream;
     if let Err(reply) = respond(stream, flight, end_stream) {
-        return Turn::reply(reply);
+        return Turn::instead(reply);
     }
     if end_stream { Turn::Complete } else { Turn::Going }
 }
@@ -537,12 +539,12 @@ pub(super) fn plan<D: Downstream>(
 /// The response's head is the client's: stats, headers, filters, and on.
 ///
 /// # Errors
-/// A filter answers in the upstream's stead.
+/// A filter puts something in the response's stead.
 fn respond<D: Downstream>(
     stream: &mut Stream<D>,
     flight: &Flight<'_>,
     end_stream: bool,
-) -> Result<(), LocalReply> {
+) -> Result<(), Instead> {
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
     let failed = stream.upgrading && upgrade::fails_handshake(&stream.heads.response);
@@ -573,8 +575,8 @@ fn respond<D: Downstream>(
 /// The response is complete: what is left of it is sent.
 ///
 /// # Errors
-/// A filter answers in the upstream's stead.
-async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Result<End, LocalReply> {
+/// A filter puts something in the response's stead.
+async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Result<End, Instead> {
     note_bytes(stream, flight);
     let charge = flight.charge(0);
     charge.sizes(stream, &flight.timeouts);

@@ -19,6 +19,7 @@ mod upstream_log;
 pub use cluster_options::ClusterOptionsCompiler;
 pub use config::RouterConfig;
 pub use override_host::{OVERRIDE_HOST, OverrideHost};
+pub use redirect::{Target, target};
 
 use crate::hcm::Hcm;
 use crate::hcm::deadlines::Timeout;

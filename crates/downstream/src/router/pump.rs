@@ -1,9 +1,9 @@
 //! Moves a request up and its response down at once, in one task.
 
 use super::flight::{Alarm, Attempt, Flight, Limits, Step};
+use crate::filter::Instead;
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
-use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::pool::{PoolError, StreamError, UpstreamEvent};
@@ -35,8 +35,8 @@ pub(super) enum Pumped {
     Timeout(Timeout),
     /// A timer of the flight ran out.
     Alarm(Alarm),
-    /// A filter answers in the upstream's stead.
-    Filter(Box<LocalReply>),
+    /// A filter puts something in the response's stead.
+    Filter(Box<Instead>),
     /// The body outgrew what is kept for another attempt while there is none that it could go to.
     BodyTooLarge,
 }
@@ -71,11 +71,11 @@ pub(super) fn poll<D: Downstream>(
             }
         }
         if stream.filters_see_bodies()
-            && let Poll::Ready(reply) = stream.poll_filters(cx)
+            && let Poll::Ready(instead) = stream.poll_filters(cx)
         {
             moved = true;
-            if let Some(reply) = reply {
-                return Poll::Ready(Pumped::Filter(Box::new(reply)));
+            if let Some(instead) = instead {
+                return Poll::Ready(Pumped::Filter(Box::new(instead)));
             }
         }
         if moved && stream.buffered() <= flight.limits.down {

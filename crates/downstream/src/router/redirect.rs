@@ -10,16 +10,25 @@ use std::sync::Arc;
 
 /// What an absolute URL is made of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub struct Target<'a> {
     /// In lower case.
-    pub(super) scheme: String,
-    pub(super) authority: &'a [u8],
+    scheme: String,
+    authority: &'a [u8],
     /// Without a fragment; `/` where there is neither path nor query.
-    pub(super) path: &'a [u8],
+    path: &'a [u8],
 }
 
-/// Takes a `location` apart. As in Envoy only a whole URL is one that can be followed.
-pub(super) fn target(url: &[u8]) -> Option<Target<'_>> {
+impl Target<'_> {
+    /// Points a request at it.
+    pub fn point(&self, head: &mut RequestHead) {
+        head.headers.set(Known::Scheme, self.scheme.as_bytes());
+        head.headers.set(Known::Authority, self.authority);
+        head.headers.set(Known::Path, self.path);
+    }
+}
+
+/// Takes a URL apart: a `location`, say. As in Envoy only a whole one can be followed.
+pub fn target(url: &[u8]) -> Option<Target<'_>> {
     let colon = url.iter().position(|b| *b == b':')?;
     let (scheme, rest) = url.split_at(colon);
     let first = scheme.first().is_some_and(u8::is_ascii_alphabetic);
@@ -29,6 +38,9 @@ pub(super) fn target(url: &[u8]) -> Option<Target<'_>> {
     let (authority, path) = rest.split_at(end);
     let userinfo = authority.iter().rposition(|b| *b == b'@').map_or(0, |at| at + 1);
     let authority = authority.get(userinfo..).filter(|host| !host.is_empty() && !host.starts_with(b":"))?;
+    if authority.iter().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) {
+        return None;
+    }
     let fragment = path.iter().position(|b| *b == b'#').unwrap_or(path.len());
     let path = path.get(..fragment).filter(|path| !path.is_empty()).unwrap_or(b"/");
     Some(Target { scheme: String::from_utf8_lossy(scheme).to_ascii_lowercase(), authority, path })
@@ -43,50 +55,50 @@ pub(super) fn follow<D: Downstream>(
 ) -> bool {
     let whole = stream.request_complete && flight.replay.is_whole();
     let location = stream.heads.response.headers.get("location").map(<[u8]>::to_vec);
-    let followed = whole && location.is_some_and(|location| rewrite(stream, flight, policy, &location));
+    let location = location.filter(|_| whole);
+    let body = location.and_then(|location| rewrite(stream, flight, policy, &location));
     let stats = flight.cluster.stats();
-    if followed {
-        stats.upstream_internal_redirect_succeeded_total.inc();
-        stream.info.details = Some("internal_redirect".into());
-        stream.info.response_code = Some(stream.heads.response.status);
-    } else {
+    let Some(body) = body else {
         stats.upstream_internal_redirect_failed_total.inc();
-    }
-    followed
+        return false;
+    };
+    stats.upstream_internal_redirect_succeeded_total.inc();
+    stream.begin_again(body);
+    true
 }
 
-/// Makes the next request of this one; where that may not be, it stays as it is.
+/// Makes the next request of this one, and gives its body; where that may not be, the request stays as it is.
 fn rewrite<D: Downstream>(
     stream: &mut Stream<D>,
     flight: &mut Flight<'_>,
     policy: &InternalRedirects,
     location: &[u8],
-) -> bool {
+) -> Option<Vec<u8>> {
     let hcm = Rc::clone(&stream.hcm);
     let stats = &hcm.router_stats;
     if !stream.heads.request.headers.contains(Known::Path) {
-        return false;
+        return None;
     }
     let Some(target) = target(location) else {
         stats.passthrough_internal_redirect_bad_location.inc();
-        return false;
+        return None;
     };
     // Without TLS it is http, whatever a request says.
     let secure = stream.info.connection.tls.is_some() && stream.heads.request.scheme() != b"http";
     let to_secure = target.scheme != "http";
     if !policy.cross_scheme && secure != to_secure {
         stats.passthrough_internal_redirect_unsafe_scheme.inc();
-        return false;
+        return None;
     }
     let mut again = stream.again.take().unwrap_or_default();
     if again.redirects >= policy.most {
         stats.passthrough_internal_redirect_too_many_redirects.inc();
         stream.again = Some(again);
-        return false;
+        return None;
     }
     let saved = stream.heads.request.clone();
     copy(&policy.copied, &stream.heads.response.headers, &mut stream.heads.request.headers);
-    point(&mut stream.heads.request, &target);
+    target.point(&mut stream.heads.request);
     let context = MatchContext {
         info: &stream.info,
         runtime: &hcm.world.runtime,
@@ -113,23 +125,22 @@ fn rewrite<D: Downstream>(
     if !accepted {
         stream.heads.request = saved;
         stream.again = Some(again);
-        return false;
+        return None;
     }
-    again.body = flight.replay.take_body();
+    let mut body = flight.replay.take_body();
     let head = &mut stream.heads.request;
     // RFC 9110 section 15.4.4.
     if stream.heads.response.status == 303 && !matches!(head.method(), b"GET" | b"HEAD") {
         head.headers.set(Known::Method, b"GET");
         head.headers.remove(Known::ContentLength);
-        again.body.clear();
+        body.clear();
     }
     let scheme: &[u8] = if secure { b"https" } else { b"http" };
     let original = [scheme, b"://", saved.authority(), saved.path()].concat();
     head.headers.set(Known::XEnvoyOriginalUrl, &original);
     again.redirects += 1;
-    again.begun();
     stream.again = Some(again);
-    true
+    Some(body)
 }
 
 /// `response_headers_to_copy`
@@ -140,13 +151,6 @@ fn copy(names: &[Box<str>], from: &HeaderMap, to: &mut HeaderMap) {
             to.append(&**name, value);
         }
     }
-}
-
-/// Points the request at the target.
-fn point(head: &mut RequestHead, target: &Target<'_>) {
-    head.headers.set(Known::Scheme, target.scheme.as_bytes());
-    head.headers.set(Known::Authority, target.authority);
-    head.headers.set(Known::Path, target.path);
 }
 
 #[cfg(test)]

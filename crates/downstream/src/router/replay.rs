@@ -19,13 +19,24 @@ pub(super) struct Progress {
 #[derive(Default)]
 pub(super) struct Replay {
     data: Vec<u8>,
-    /// Another attempt may need all of it.
-    keep: bool,
+    kept: Kept,
     /// The request was complete with its head.
     bodiless: bool,
     /// The body's last byte has come.
     complete: bool,
     trailers: bool,
+}
+
+/// What of the body is in the buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kept {
+    /// What no attempt has had yet.
+    #[default]
+    Rest,
+    /// All of it: another attempt may need it.
+    All,
+    /// All of it still, and the body is complete; no attempt will need it.
+    Whole,
 }
 
 /// A body outgrew its limit and cannot be sent again.
@@ -35,7 +46,8 @@ pub(super) struct Abandoned;
 impl Replay {
     /// Nothing yet. `keep`: all of the body may be needed again; `complete`: there is none.
     pub(super) fn new(keep: bool, complete: bool) -> Self {
-        Self { keep, complete, bodiless: complete, ..Self::default() }
+        let kept = if keep { Kept::All } else { Kept::Rest };
+        Self { kept, complete, bodiless: complete, ..Self::default() }
     }
 
     /// Bytes that wait.
@@ -45,12 +57,18 @@ impl Replay {
 
     /// No attempt will follow: what all have sent need not be kept.
     pub(super) fn let_go(&mut self) {
-        self.keep = false;
+        self.kept = if self.kept == Kept::All && self.complete { Kept::Whole } else { Kept::Rest };
     }
 
     /// Whether all of the body is there to be sent again.
     pub(super) fn is_whole(&self) -> bool {
-        self.bodiless || self.keep && self.complete
+        self.bodiless || self.kept == Kept::All && self.complete
+    }
+
+    /// The body, where all of it was kept.
+    #[cold]
+    pub(super) fn take_whole(&mut self) -> Vec<u8> {
+        if self.is_whole() || self.kept == Kept::Whole { self.take_body() } else { Vec::new() }
     }
 
     /// The body, which no attempt of this request needs any more.
@@ -74,8 +92,8 @@ impl Replay {
             self.data = buffers.take();
         }
         self.data.extend_from_slice(piece);
-        if self.keep && self.data.len() > limit {
-            self.keep = false;
+        if self.kept == Kept::All && self.data.len() > limit {
+            self.kept = Kept::Rest;
             return Err(Abandoned);
         }
         Ok(())
@@ -94,7 +112,7 @@ impl Replay {
 
     /// Whether a piece can go past this buffer, to an attempt that has all that came before.
     pub(super) fn is_passed_by(&self) -> bool {
-        !self.keep && self.data.is_empty()
+        self.kept != Kept::All && self.data.is_empty()
     }
 
     /// Gives an attempt what it has not had.
@@ -117,12 +135,13 @@ impl Replay {
 
     /// Drops what every attempt has had, where it is not kept for more.
     pub(super) fn settle<'p>(&mut self, attempts: impl Iterator<Item = &'p mut Progress>) {
-        if self.keep || self.data.is_empty() {
+        if self.kept == Kept::All || self.data.is_empty() {
             return;
         }
         let attempts: SmallVec<[&mut Progress; 2]> = attempts.collect();
         if attempts.iter().all(|p| p.at == self.data.len()) {
             self.data.clear();
+            self.kept = Kept::Rest;
             attempts.into_iter().for_each(|p| p.at = 0);
         }
     }

@@ -99,7 +99,7 @@ impl UpstreamFilters {
 /// Filters that look at heads alone have nothing to wait for.
 fn answer(flow: Flow) -> Option<LocalReply> {
     match flow {
-        Flow::Continue | Flow::Wait | Flow::Buffer => None,
+        Flow::Continue | Flow::Wait | Flow::Buffer | Flow::Again => None,
         Flow::Reply(reply) | Flow::ReplyAtEnd(reply) => Some(reply),
     }
 }

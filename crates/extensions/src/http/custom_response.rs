@@ -1,25 +1,29 @@
 //! `envoy.filters.http.custom_response`: answers of the configuration's own take the place of those that a matcher tree
 //! finds, the upstream's and the proxy's alike.
 
+mod local;
+mod redirect;
+
 use super::frame::{Framed, Live, NoStats, compiled};
-use nuncio_codec::head::ResponseHead;
-use nuncio_core::config::{CompileContext, data_source, type_name};
-use nuncio_core::format::{FormatContext, LineFormat};
-use nuncio_core::header::{HeaderMutations, MutationFields};
+use local::Local;
+use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::format::FormatContext;
 use nuncio_core::matcher::tree::{MatcherTree, Vocabulary};
 use nuncio_core::matcher::{HttpFacts, HttpInput};
-use nuncio_core::stream_info::StreamInfo;
-use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Response, RouteSays};
-use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
+use nuncio_core::stats::Scope;
+use nuncio_downstream::filter::{
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Request, Response, RouteSays,
+};
 use nuncio_downstream::hcm::stream::header_context;
+use nuncio_downstream::route::RouteTable;
 use nuncio_proto::pb::envoy::extensions::filters::http::custom_response::v3::CustomResponse;
-use nuncio_proto::pb::envoy::extensions::http::custom_response::local_response_policy::v3 as policy;
-use policy::LocalResponsePolicy;
-use policy::local_response_policy::ResponseCodeDetailsAction;
+use nuncio_proto::pb::envoy::extensions::http::custom_response::local_response_policy::v3::LocalResponsePolicy;
+use nuncio_proto::pb::envoy::extensions::http::custom_response::redirect_policy::v3::RedirectPolicy;
 use prost::Name;
 use prost_types::Any;
+use redirect::{Redirect, RedirectStats};
 use std::any;
-use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,7 +35,7 @@ impl HttpFilterFactory for CustomResponseFactory {
     type PerRoute = CustomResponse;
 
     fn compile(&self, message: CustomResponse, cx: &CompileContext<'_>) -> Option<Compiled> {
-        compiled::<Filter>(Settings::compile(message, cx)?)
+        compiled::<Filter>(Settings::compile(message, false, cx)?)
     }
 
     fn compile_route(
@@ -39,50 +43,55 @@ impl HttpFilterFactory for CustomResponseFactory {
         message: CustomResponse,
         cx: &CompileContext<'_>,
     ) -> Option<Arc<dyn any::Any + Send + Sync>> {
-        Some(Arc::new(Settings::compile(message, cx)?))
+        Some(Arc::new(Settings::compile(message, true, cx)?))
     }
 }
 
 /// A compiled `CustomResponse`, of the filter or of a level of its routes.
-struct Settings(Option<MatcherTree<HttpInput, Policy>>);
+struct Settings {
+    policies: Option<MatcherTree<HttpInput, Policy>>,
+    /// One of them needs the routes.
+    redirects: bool,
+    /// It is a route's, whose redirects Envoy counts without a prefix.
+    of_route: bool,
+}
 
 impl Settings {
-    fn compile(message: CustomResponse, cx: &CompileContext<'_>) -> Option<Self> {
+    fn compile(message: CustomResponse, of_route: bool, cx: &CompileContext<'_>) -> Option<Self> {
         let CustomResponse { custom_response_matcher } = message;
-        Some(Self(match custom_response_matcher {
+        let words = Words::default();
+        let policies = match custom_response_matcher {
             None => None,
-            Some(tree) => Some(MatcherTree::compile(tree, &Words, &cx.field("custom_response_matcher"))?),
-        }))
+            Some(tree) => Some(MatcherTree::compile(tree, &words, &cx.field("custom_response_matcher"))?),
+        };
+        Some(Self { policies, redirects: words.redirects.get(), of_route })
+    }
+
+    /// What its redirects count, where it has some.
+    fn stats(&self, live: &Live<Filter>) -> Option<Rc<Scope<RedirectStats>>> {
+        let scope = || if self.of_route { live.cluster_scope("") } else { live.below("") };
+        self.redirects.then(scope)
     }
 
     /// What stands for a response, where something does.
     fn find(&self, facts: &HttpFacts<'_>) -> Option<&Policy> {
-        self.0.as_ref()?.find(&|input| input.value(facts))
+        self.policies.as_ref()?.find(&|input| input.value(facts))
     }
 }
 
-/// A compiled `LocalResponsePolicy`.
+/// What stands for a response.
 #[derive(Debug)]
-struct Policy {
-    /// `None`: that of the response.
-    status: Option<u16>,
-    body: Vec<u8>,
-    format: Option<LineFormat>,
-    headers: HeaderMutations,
-    details: Details,
-}
-
-/// What the log says of such an answer.
-#[derive(Debug)]
-enum Details {
-    Nothing,
-    /// What it would have said of the response.
-    Kept,
-    Own(Box<str>),
+enum Policy {
+    Local(Box<Local>),
+    Redirect(Arc<Redirect>),
 }
 
 /// The inputs and actions of the filter.
-struct Words;
+#[derive(Default)]
+struct Words {
+    /// There was a `RedirectPolicy`.
+    redirects: Cell<bool>,
+}
 
 impl Vocabulary for Words {
     type Input = HttpInput;
@@ -97,67 +106,19 @@ impl Vocabulary for Words {
     }
 
     fn action(&self, _: &str, any: &Any, cx: &CompileContext<'_>) -> Option<Policy> {
-        if type_name(&any.type_url) != LocalResponsePolicy::full_name() {
-            cx.unsupported(format!("the policy {} is not built", any.type_url));
-            return None;
-        }
-        Policy::compile(cx.unpack(any)?, cx)
-    }
-}
-
-impl Policy {
-    fn compile(message: LocalResponsePolicy, cx: &CompileContext<'_>) -> Option<Self> {
-        let LocalResponsePolicy {
-            body,
-            body_format,
-            status_code,
-            response_headers_to_add,
-            response_code_details_action,
-        } = message;
-        let fields = MutationFields { add: "response_headers_to_add", remove: "" };
-        Some(Self {
-            status: status_code.and_then(|status| u16::try_from(status).ok()),
-            body: match body {
-                None => Vec::new(),
-                Some(body) => data_source(&body, &cx.field("body"))?,
-            },
-            format: match body_format {
-                None => None,
-                Some(format) => Some(LineFormat::compile(&format, &cx.field("body_format"))?),
-            },
-            headers: HeaderMutations::compile(&response_headers_to_add, &[], cx, fields)?,
-            details: match response_code_details_action {
-                Some(ResponseCodeDetailsAction::PreserveResponseCodeDetails(true)) => Details::Kept,
-                Some(ResponseCodeDetailsAction::ResponseCodeDetails(own)) => Details::Own(own.into()),
-                Some(ResponseCodeDetailsAction::PreserveResponseCodeDetails(false)) | None => {
-                    Details::Nothing
-                }
-            },
-        })
-    }
-
-    /// The answer that takes a response's place. Formats still see that response's status.
-    fn answer(&self, response: &ResponseHead, info: &StreamInfo, formats: &FormatContext<'_>) -> LocalReply {
-        let status = self.status.unwrap_or(response.status);
-        let body = match &self.format {
-            None => self.body.clone(),
-            Some(format) => {
-                let mut body = Vec::new();
-                format.render(&FormatContext { local_reply_body: &self.body, ..*formats }, &mut body);
-                body
+        match type_name(&any.type_url) {
+            kind if kind == LocalResponsePolicy::full_name() => {
+                Local::compile(cx.unpack(any)?, cx).map(|local| Policy::Local(Box::new(local)))
             }
-        };
-        let details = match &self.details {
-            Details::Nothing => "".into(),
-            Details::Kept => info.details.clone().unwrap_or_default(),
-            Details::Own(own) => Cow::Owned(own.to_string()),
-        };
-        let reply = LocalReply::new(status, details).with_body(ReplyBody::Owned(body));
-        let mut head = ResponseHead::new(status);
-        self.headers.apply_response(&mut head, formats);
-        head.headers.iter().fold(reply, |reply, (name, value)| {
-            reply.with_header(String::from_utf8_lossy(name.as_bytes()).into_owned(), value)
-        })
+            kind if kind == RedirectPolicy::full_name() => {
+                self.redirects.set(true);
+                Redirect::compile(cx.unpack(any)?, cx).map(Policy::Redirect)
+            }
+            _ => {
+                cx.unsupported(format!("the policy {} is not built", any.type_url));
+                None
+            }
+        }
     }
 }
 
@@ -166,6 +127,10 @@ struct Filter {
     live: Rc<Live<Self>>,
     /// Most specific first.
     levels: Vec<Arc<Settings>>,
+    /// Where a redirect leads, in the routes that hold for the stream; `None` where there is no redirect.
+    table: Option<Arc<RouteTable>>,
+    /// It has seen the request.
+    asked: bool,
 }
 
 impl Framed for Filter {
@@ -173,7 +138,11 @@ impl Framed for Filter {
     type Stats = NoStats;
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
-        format!("{hcm}custom_response.")
+        hcm.into()
+    }
+
+    fn start(live: &Live<Self>) {
+        live.settings.stats(live);
     }
 
     fn settings(live: &Live<Self>, _: RouteSays<'_>) -> Option<Arc<Settings>> {
@@ -185,22 +154,42 @@ impl Framed for Filter {
         settings: Arc<Settings>,
         says: RouteSays<'_>,
     ) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self { live, levels: says.all().chain([settings]).collect() }))
+        let levels: Vec<Arc<Settings>> = says.all().chain([settings]).collect();
+        // With a level's first stream its stats are there.
+        let redirects = levels.iter().filter(|level| level.stats(&live).is_some()).count() > 0;
+        let table = says.table.filter(|_| redirects).map(Arc::clone);
+        Some(Box::new(Self { live, levels, table, asked: false }))
     }
 }
 
 impl HttpFilter for Filter {
+    fn decode_headers(&mut self, _: &mut Request<'_>, _: bool) -> Flow {
+        self.asked = true;
+        Flow::Continue
+    }
+
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
-        let Response { head, request, info, .. } = response;
+        let world = &self.live.world;
+        if redirect::finish(response, world) {
+            return Flow::Continue;
+        }
+        let Response { head, request, info, .. } = &mut *response;
         let facts = HttpFacts { response: Some(head), ..HttpFacts::request(request, info) };
-        let found = self.levels.iter().find_map(|level| level.find(&facts));
-        let Some(policy) = found else { return Flow::Continue };
-        let worker = &self.live.world.worker;
-        let formats = FormatContext {
-            request: Some(&request.headers),
-            response: Some((&head.headers, head.status)),
-            ..header_context(info, worker, worker.now())
-        };
-        Flow::Reply(policy.answer(head, info, &formats))
+        let found = self.levels.iter().find_map(|level| Some((level, level.find(&facts)?)));
+        match (found, &self.table) {
+            (Some((_, Policy::Local(local))), _) => {
+                let formats = FormatContext {
+                    request: Some(&request.headers),
+                    response: Some((&head.headers, head.status)),
+                    ..header_context(info, &world.worker, world.worker.now())
+                };
+                Flow::Reply(local.answer(head, info, &formats))
+            }
+            (Some((level, Policy::Redirect(redirect))), Some(table)) if self.asked => {
+                let Some(stats) = level.stats(&self.live) else { return Flow::Continue };
+                redirect.follow(response, table, world, &stats)
+            }
+            _ => Flow::Continue,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A stream whose filters have a say: heads that wait in them, and bodies that go through them.
 
 use super::{End, Stream};
-use crate::filter::{LaneEvent, Parts, Verdict};
+use crate::filter::{Instead, LaneEvent, Parts, Verdict};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::local_reply::LocalReply;
@@ -16,6 +16,8 @@ pub(super) enum Filtered {
     Reply(LocalReply),
     /// A filter answers when the whole request has come.
     ReplyAtEnd(LocalReply),
+    /// A filter has the stream begin anew.
+    Again,
     /// A timer ran out while one of them waited.
     Timeout(Timeout),
     /// The client went meanwhile.
@@ -71,6 +73,7 @@ impl<D: Downstream> Stream<D> {
             match verdict {
                 Verdict::Going => {}
                 Verdict::ReplyAtEnd(reply) => return Filtered::ReplyAtEnd(reply),
+                Verdict::Again => return Filtered::Again,
                 Verdict::Reply(reply) => {
                     if waited {
                         self.discard_what_came().await;
@@ -184,7 +187,7 @@ impl<D: Downstream> Stream<D> {
             }
             let verdict = self.push_request(event);
             if let Some(chain) = &mut self.filters {
-                chain.keep_reply(verdict);
+                chain.keep(verdict);
             }
         }
     }
@@ -192,20 +195,19 @@ impl<D: Downstream> Stream<D> {
     /// Leads a response's head through the filters, and encodes it where none of them keeps it.
     ///
     /// # Errors
-    /// A filter answers in the response's stead.
+    /// A filter puts something in the response's stead.
     #[inline]
-    pub fn respond(&mut self, end_stream: bool) -> Result<(), LocalReply> {
+    pub fn respond(&mut self, end_stream: bool) -> Result<(), Instead> {
         let Self { filters: Some(chain), heads, info, .. } = self else {
             self.start_response(end_stream);
             return Ok(());
         };
-        match chain.start_response(Parts { heads, info }, end_stream) {
-            Verdict::Reply(reply) | Verdict::ReplyAtEnd(reply) => return Err(reply),
-            Verdict::Going if chain.response().is_through() => {
-                let bare = chain.response().is_finished();
-                self.start_response(bare);
-            }
-            Verdict::Going => {}
+        if let Some(instead) = chain.start_response(Parts { heads, info }, end_stream).instead() {
+            return Err(instead);
+        }
+        if chain.response().is_through() {
+            let bare = chain.response().is_finished();
+            self.start_response(bare);
         }
         Ok(())
     }
@@ -215,7 +217,7 @@ impl<D: Downstream> Stream<D> {
     pub(super) fn send_filtered(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
         let Self { filters: Some(chain), heads, info, .. } = self else { return };
         let verdict = chain.push_response(Parts { heads, info }, data, end_stream);
-        chain.keep_reply(verdict);
+        chain.keep(verdict);
         self.deliver(cx);
     }
 
@@ -227,14 +229,14 @@ impl<D: Downstream> Stream<D> {
         }
         let Self { filters: Some(chain), heads, info, .. } = self else { return };
         let verdict = chain.push_response_trailers(Parts { heads, info });
-        chain.keep_reply(verdict);
+        chain.keep(verdict);
         self.deliver(cx);
     }
 
-    /// Lets filters go on that wait for something of their own; ready where one did, with its answer where it gives
-    /// one.
+    /// Lets filters go on that wait for something of their own; ready where one did, with what it puts in the response's
+    /// stead, where it does.
     #[cold]
-    pub fn poll_filters(&mut self, cx: &mut Context<'_>) -> Poll<Option<LocalReply>> {
+    pub fn poll_filters(&mut self, cx: &mut Context<'_>) -> Poll<Option<Instead>> {
         let Self { filters: Some(chain), heads, info, .. } = self else { return Poll::Pending };
         let mut moved = false;
         for polled in [
@@ -242,12 +244,12 @@ impl<D: Downstream> Stream<D> {
             chain.poll_response(Parts { heads, info }, cx),
         ] {
             if let Poll::Ready(verdict) = polled {
-                chain.keep_reply(verdict);
+                chain.keep(verdict);
                 moved = true;
             }
         }
-        if let Some(reply) = chain.take_reply() {
-            return Poll::Ready(Some(reply));
+        if let Some(instead) = chain.take_kept() {
+            return Poll::Ready(Some(instead));
         }
         if !moved {
             return Poll::Pending;
@@ -282,15 +284,15 @@ impl<D: Downstream> Stream<D> {
     /// Everything of the response is with the filters: waits until they have let it out, and sends it.
     ///
     /// # Errors
-    /// A filter answers in the response's stead.
-    pub async fn settle(&mut self) -> Result<End, LocalReply> {
+    /// A filter puts something in the response's stead.
+    pub async fn settle(&mut self) -> Result<End, Instead> {
         if !self.filters_see_bodies() {
             return Ok(self.flush().await);
         }
         poll_fn(|cx| {
-            while let Poll::Ready(reply) = self.poll_filters(cx) {
-                if let Some(reply) = reply {
-                    return Poll::Ready(Err(reply));
+            while let Poll::Ready(instead) = self.poll_filters(cx) {
+                if let Some(instead) = instead {
+                    return Poll::Ready(Err(instead));
                 }
             }
             let finished = self.filters.as_mut().is_none_or(|chain| chain.response().is_finished());

@@ -1,6 +1,7 @@
 //! The way of a response's head back to the client, from an upstream or made here: filters, route, policy, codec.
 
 use super::{End, Heads, Stream, header_context};
+use crate::filter::Instead;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use crate::hcm::stats::count_class;
@@ -60,9 +61,12 @@ impl<D: Downstream> Stream<D> {
             if self.response_started {
                 return self.abort().await;
             }
+            reply = match other {
+                Instead::Reply(reply) => reply,
+                Instead::Again => return self.begin_again(Vec::new()),
+            };
             // As above.
             self.filters = None;
-            reply = other;
         }
     }
 
@@ -75,8 +79,12 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    /// A filter answers where a response was on its way.
-    pub async fn reply_instead(&mut self, reply: LocalReply) -> End {
+    /// A filter puts something in the stead of a response that was on its way; `body` is what is kept of the request's.
+    pub async fn put_instead(&mut self, instead: Instead, body: Vec<u8>) -> End {
+        let reply = match instead {
+            Instead::Reply(reply) => reply,
+            Instead::Again => return self.begin_again(body),
+        };
         if !self.response_started {
             return self.reply(reply).await;
         }
@@ -91,7 +99,8 @@ impl<D: Downstream> Stream<D> {
     fn make_filters(&mut self) {
         self.filtered = true;
         if self.hcm.responder.is_none() {
-            self.filters = self.hcm.filters(&self.hcm.config.chain, self.route.as_ref());
+            let hcm = &self.hcm;
+            self.filters = hcm.filters(&hcm.config.chain, self.route.as_ref(), &self.routing.table);
         }
     }
 

@@ -102,7 +102,7 @@ impl<D: Downstream> Stream<D> {
             script.through(chain.id);
         }
         self.filtered = true;
-        self.filters = hcm.filters(chain, self.route.as_ref());
+        self.filters = hcm.filters(chain, self.route.as_ref(), &self.routing.table);
         if self.filters.is_some() {
             let filtered = self.filter_request().await;
             if matches!(filtered, Filtered::Reply(_) | Filtered::ReplyAtEnd(_)) {
@@ -112,6 +112,7 @@ impl<D: Downstream> Stream<D> {
                 Filtered::Through => {}
                 Filtered::Reply(reply) => return self.reply(reply).await,
                 Filtered::ReplyAtEnd(reply) => return self.reply_at_end(reply).await,
+                Filtered::Again => return self.begin_again(Vec::new()),
                 Filtered::Timeout(timeout) => return self.timed_out(timeout).await,
                 Filtered::Downstream(error) => return self.downstream_failed(error).await,
             }
@@ -218,9 +219,7 @@ impl<D: Downstream> Stream<D> {
     }
 
     fn take_route(&mut self, route: Arc<Route>) {
-        self.info.route_name = Some(Arc::clone(&route.name));
-        self.info.route_metadata = route.metadata.clone();
-        self.info.virtual_host_metadata = route.virtual_host.metadata.clone();
+        Route::tell(Some(&route), &mut self.info);
         if let Action::Cluster(action) = &route.action {
             if let Some(idle) = action.idle_timeout {
                 self.deadlines.idle = idle.time();

@@ -11,7 +11,7 @@ use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use std::path::Path;
 
-pub(super) fn redirect(
+pub(in crate::route) fn redirect(
     message: pb::RedirectAction,
     cx: &CompileContext<'_>,
     by_template: bool,
