@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod format;
 pub mod hash;
+pub mod hash_policy;
 pub mod header;
 pub mod header_key_format;
 pub mod lifecycle;

@@ -13,6 +13,7 @@ pub mod http2;
 pub mod lb;
 mod line;
 pub mod manager;
+pub mod orca;
 pub mod outlier;
 pub mod pool;
 pub mod requests;

@@ -188,6 +188,12 @@ impl ClusterSet {
         self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), Arc::default()));
     }
 
+    /// The weights of some of a cluster's hosts have changed: balancers follow.
+    pub(crate) fn weights_changed(&mut self, cluster: &Arc<ClusterShared>) {
+        cluster.weights_changed();
+        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), Arc::default()));
+    }
+
     /// A host is out for its health: its connections end with what they carry, and it gets new ones when it is back.
     pub(crate) fn host_failed(&mut self, cluster: &Arc<ClusterShared>, host: &Arc<HostShared>) {
         self.tell(&Update::Failed(Arc::clone(&cluster.config().name), Arc::clone(host)));

@@ -183,6 +183,12 @@ impl fmt::Display for QueryParameterMatcher {
     }
 }
 
+/// What follows the `?` of a path, up to a fragment.
+pub fn query_of(path: &[u8]) -> &[u8] {
+    let query = memchr::memchr(b'?', path).and_then(|at| path.get(at + 1..)).unwrap_or_default();
+    memchr::memchr(b'#', query).and_then(|end| query.get(..end)).unwrap_or(query)
+}
+
 /// The first value of the parameter `name` in `query`, as it stands; empty for a parameter without `=`.
 pub fn parameter<'q>(query: &'q [u8], name: &[u8]) -> Option<&'q [u8]> {
     query.split(|b| *b == b'&').find_map(|pair| {

@@ -9,6 +9,7 @@ use pb::double_matcher::MatchPattern as DoublePattern;
 use pb::list_matcher::MatchPattern as ListPattern;
 use pb::value_matcher::MatchPattern as ValuePattern;
 use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 
 /// A condition on one value of metadata.
 #[derive(Clone, Debug)]
@@ -73,6 +74,22 @@ impl MetadataPath {
     /// The path `path` of a namespace.
     pub(super) fn of(namespace: &str, path: impl Iterator<Item = Box<str>>) -> Self {
         Self { namespace: namespace.into(), path: path.collect() }
+    }
+
+    /// A namespace's fields with this text at the path, and nothing else.
+    pub fn holding(&self, text: String) -> (&str, Struct) {
+        let around =
+            |key: &str, kind| Struct { fields: [(key.to_owned(), Value { kind: Some(kind) })].into() };
+        let fields = match self.path.split_first() {
+            None => Struct::default(),
+            Some((first, rest)) => {
+                let kind = rest
+                    .iter()
+                    .rfold(Kind::StringValue(text), |kind, key| Kind::StructValue(around(key, kind)));
+                around(first, kind)
+            }
+        };
+        (&self.namespace, fields)
     }
 
     /// The value there, if there is one.

@@ -13,7 +13,7 @@ pub mod tree;
 
 pub use cidr::CidrList;
 pub use filter_state::FilterStateMatcher;
-pub use header::{HeaderMatcher, QueryParameterMatcher, parameter};
+pub use header::{HeaderMatcher, QueryParameterMatcher, parameter, query_of};
 pub use inputs::{HttpFacts, HttpInput, NetworkFacts, NetworkInput, is_local};
 pub use metadata::{MetadataMatcher, MetadataPath, ValueMatcher};
 pub use query::query_value;

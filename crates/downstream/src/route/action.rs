@@ -1,6 +1,5 @@
 //! What becomes of a request that matched.
 
-use super::hash::HashPolicies;
 use super::internal_redirect::InternalRedirects;
 use super::rate_limit::RateLimits;
 use super::redirect::RedirectAction;
@@ -11,6 +10,7 @@ use crate::hcm::upgrade::RouteUpgrade;
 use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
 use nuncio_codec::head::{HeaderMap, RequestHead};
+use nuncio_core::hash_policy::HashPolicies;
 use nuncio_core::header::OrderedMutations;
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_upstream::lb::Criteria;

@@ -5,7 +5,7 @@ use super::template::TemplateMatch;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::header::cookie;
 use nuncio_core::matcher::{
-    FilterStateMatcher, HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher,
+    FilterStateMatcher, HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher, query_of,
 };
 use nuncio_core::runtime::RuntimeFraction;
 use std::fmt;
@@ -198,12 +198,6 @@ impl TlsCondition {
         self.presented.is_none_or(|want| want == cx.peer_certificate.presented)
             && self.validated.is_none_or(|want| want == cx.peer_certificate.validated)
     }
-}
-
-/// What follows the `?` of a path, up to a fragment.
-pub(super) fn query_of(path: &[u8]) -> &[u8] {
-    let query = memchr::memchr(b'?', path).and_then(|at| path.get(at + 1..)).unwrap_or_default();
-    memchr::memchr(b'#', query).and_then(|end| query.get(..end)).unwrap_or(query)
 }
 
 /// Whether `content-type` is gRPC: `application/grpc`, alone or before `+`.

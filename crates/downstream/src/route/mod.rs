@@ -14,7 +14,6 @@ mod compile;
 mod conditions;
 mod domains;
 mod feed;
-mod hash;
 mod index;
 mod internal_redirect;
 mod list;
@@ -49,7 +48,6 @@ pub use walk::{MatcherAction, Met};
 
 use crate::hcm::upgrade::RouteUpgrade;
 use crate::tracing::{Decorator, RouteTracing};
-pub use hash::HashPolicies;
 pub use internal_redirect::{Followed, InternalRedirects};
 
 use domains::{Domains, without_port};

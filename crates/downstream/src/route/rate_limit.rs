@@ -1,12 +1,11 @@
 //! `rate_limits`: what of a request makes up the descriptors by which rate limit filters tell requests apart.
 
-use super::conditions::query_of;
 use super::{Action, Route};
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::mask_ip;
-use nuncio_core::matcher::{HeaderMatcher, MetadataPath, QueryParameterMatcher, parameter};
+use nuncio_core::matcher::{HeaderMatcher, MetadataPath, QueryParameterMatcher, parameter, query_of};
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use pb::rate_limit::action::{self, ActionSpecifier};

@@ -1,11 +1,11 @@
 //! `RouteMatch` apart from a route table, as filters have it that choose requests by it.
 
 use super::compile::matching;
-use super::conditions::{PathCondition, query_of};
+use super::conditions::PathCondition;
 use super::index::PathKey;
 use nuncio_codec::head::RequestHead;
 use nuncio_core::config::CompileContext;
-use nuncio_core::matcher::{HeaderMatcher, QueryParameterMatcher};
+use nuncio_core::matcher::{HeaderMatcher, QueryParameterMatcher, query_of};
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::config::route::v3::RouteMatch;
 

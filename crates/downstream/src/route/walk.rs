@@ -1,14 +1,14 @@
 //! A look-up retraced, for explanations: every route of the virtual host in list order, with what the request fails.
 //! It asks the index and the conditions that look-ups ask.
 
-use super::conditions::{Conditions, PathCondition, query_of};
+use super::conditions::{Conditions, PathCondition};
 use super::index::{PathKey, Reach};
 use super::list::{HostRoutes, RouteList, Target};
 use super::{MatchContext, Mismatch, Route, RouteTable, Shortened};
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::config::Place;
 use nuncio_core::header::cookie;
-use nuncio_core::matcher::parameter;
+use nuncio_core::matcher::{parameter, query_of};
 use nuncio_core::why::shown;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

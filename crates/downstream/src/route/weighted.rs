@@ -1,7 +1,8 @@
 //! `WeightedCluster`: which of several clusters a request goes to.
 
-use super::{HashPolicies, MatchContext, Route};
+use super::{MatchContext, Route};
 use nuncio_codec::head::{HeaderMap, RequestHead};
+use nuncio_core::hash_policy::HashPolicies;
 use std::sync::Arc;
 
 /// The compiled choice: each cluster is a route of its own, its header changes and per-filter configuration
@@ -31,7 +32,7 @@ impl Choice {
         let said = match self {
             Self::Random => None,
             Self::Header(name) => header_number(&head.headers, name),
-            Self::Hash(policies) => policies.hash(head, cx.info, None),
+            Self::Hash(policies) => policies.hash(Some(head), cx.info, None),
         };
         said.unwrap_or(cx.info.random)
     }

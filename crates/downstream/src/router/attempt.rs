@@ -304,6 +304,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         flight.timeouts.stream = host.config().http.max_stream_duration;
     }
     rewrite_host_automatically(stream, flight, &host);
+    override_host::tell(&mut stream.info, &flight.cluster, &host);
     if let Some(filters) = &mut flight.filters
         && let Some(reply) = filters.request(stream)
     {
@@ -421,6 +422,7 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
         return Turn::instead(reply);
     }
     flight.charge(at).report_response(stream);
+    flight.take_load(at, &stream.heads.response.headers);
     if let Some(span) = flight.span(at) {
         span.answered(stream.heads.response.status, end_stream, stream.now());
     }

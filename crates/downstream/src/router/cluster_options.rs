@@ -3,8 +3,9 @@
 use super::retry::{RetryPlugins, RetryPolicy};
 use super::upstream_filters;
 use crate::filter::{AnyHttpFilterFactory, ChainConfig};
-use crate::route::{ClusterAction, HashPolicies, MirrorPolicy};
+use crate::route::{ClusterAction, MirrorPolicy};
 use nuncio_core::config::CompileContext;
+use nuncio_core::hash_policy::HashPolicies;
 use nuncio_core::registry::Table;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::requests::{CompileRequests, RequestMessages, RequestOptions};
@@ -58,9 +59,12 @@ pub(super) fn retry<'a>(action: &'a ClusterAction, cluster: &'a Cluster) -> Opti
     options(cluster).and_then(|own| own.retry.as_ref()).or(action.retry.as_ref())
 }
 
-/// The hash policies in force.
+/// The hash policies in force: the balancer's own, the cluster's, or the route's.
 #[inline]
 pub(super) fn hash<'a>(action: &'a ClusterAction, cluster: &'a Cluster) -> &'a HashPolicies {
+    if let Some(own) = &cluster.config().lb.hash_policy {
+        return own;
+    }
     options(cluster).map(|own| &own.hash).filter(|hash| !hash.is_empty()).unwrap_or(&action.hash)
 }
 

@@ -12,6 +12,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, Route};
 use crate::tracing::upstream::AttemptSpan;
+use nuncio_codec::head::HeaderMap;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::Unresolved;
@@ -152,6 +153,8 @@ pub(super) struct Flight<'a> {
     pub(super) unresolved: Option<Unresolved>,
     /// The client does not read, so that no upstream is read either.
     pub(super) held_back: bool,
+    /// An attempt's answer has reported its host's load: one report of a request counts.
+    pub(super) load_reported: bool,
 }
 
 /// Whether an attempt is made because the one before took too long (`x-envoy-is-timeout-retry`).
@@ -240,6 +243,14 @@ impl Flight<'_> {
 
     fn charge_host<'c>(&'c self, host: Option<&'c Host>) -> Charge<'c> {
         Charge { config: self.config, route: self.route, cluster: &self.cluster, host }
+    }
+
+    /// Takes what an attempt's headers or trailers report of its host's load.
+    #[inline]
+    pub(super) fn take_load(&mut self, at: usize, fields: &HeaderMap) {
+        if let (false, Some(attempt)) = (self.load_reported, self.attempts.get(at)) {
+            self.load_reported = attempt.host.take_load(fields);
+        }
     }
 
     /// Whom the attempt is counted for.

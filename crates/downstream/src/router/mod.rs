@@ -154,12 +154,12 @@ async fn to_cluster<D: Downstream>(
     let hash = if policies.is_empty() {
         None
     } else {
-        policies.hash(&stream.heads.request, &stream.info, Some(&mut cookies))
+        policies.hash(Some(&stream.heads.request), &stream.info, Some(&mut cookies))
     };
     // Other clusters have no use for it.
     let criteria = if cluster.picks_by_metadata() { criteria(&stream.info, action) } else { None };
     let asking = Asking { request: Some(&stream.heads.request), info: Some(&stream.info) };
-    let destination = cluster.destination(&asking);
+    let (destination, wanted) = (cluster.destination(&asking), cluster.wanted(&asking));
     let unresolved = match destination.as_ref().and_then(|to| cluster.arrival(to)) {
         None => None,
         // The request's own time begins when it can go somewhere.
@@ -212,12 +212,14 @@ async fn to_cluster<D: Downstream>(
             hash,
             metadata: criteria.as_deref(),
             destination: destination.as_ref(),
+            wanted: wanted.as_ref(),
             ..PickContext::default()
         },
         cookies,
         failed_host: None,
         unresolved,
         held_back: false,
+        load_reported: false,
     };
     attempt::run(stream, &mut flight).await
 }

@@ -2,7 +2,7 @@
 
 use nuncio_core::stream_info::{FilterState, StreamInfo};
 use nuncio_upstream::cluster::Cluster;
-use nuncio_upstream::host::{Health, Host};
+use nuncio_upstream::host::Host;
 use std::any::Any;
 use std::rc::Rc;
 
@@ -36,8 +36,7 @@ pub(super) enum Chosen {
     Only(Option<Rc<Host>>),
 }
 
-/// Looks for a host that was chosen. One that is unhealthy does not count, as by Envoy's default
-/// `override_host_status`.
+/// Looks for a host that was chosen. One of another health than `override_host_status` lets it have does not count.
 #[inline]
 pub(super) fn choose(info: &StreamInfo, cluster: &Cluster) -> Chosen {
     match info.filter_state(OVERRIDE_HOST) {
@@ -49,11 +48,19 @@ pub(super) fn choose(info: &StreamInfo, cluster: &Cluster) -> Chosen {
 #[cold]
 fn find(state: &dyn FilterState, cluster: &Cluster) -> Chosen {
     let Some(OverrideHost { address, strict }) = state.as_any().downcast_ref() else { return Chosen::Nobody };
-    let serves =
-        |host: &Rc<Host>| matches!(host.shared().health_flags().health(), Health::Healthy | Health::Degraded);
-    let host = cluster.host_at(address).filter(serves);
+    let statuses = cluster.config().lb.session_statuses;
+    let host = cluster.host_at(address).filter(|host| statuses.contain(host.shared().health_flags()));
     match host {
         None if !strict => Chosen::Nobody,
         host => Chosen::Only(host),
+    }
+}
+
+/// Has the stream's metadata say which host was picked (`selected_host_key`).
+#[inline]
+pub(super) fn tell(info: &mut StreamInfo, cluster: &Cluster, host: &Host) {
+    if let Some(path) = cluster.config().lb.override_host.as_ref().and_then(|o| o.selected.as_ref()) {
+        let (namespace, fields) = path.holding(host.address().to_string());
+        info.set_dynamic_metadata(namespace, fields);
     }
 }

@@ -222,6 +222,9 @@ fn poll_attempt<D: Downstream>(
             Poll::Ready(Err(error)) => return Turn::Done(Pumped::Upstream(at, error)),
             Poll::Ready(Ok(event)) => {
                 turn = Turn::Moved;
+                if event == UpstreamEvent::Trailers && !flight.load_reported {
+                    flight.load_reported = attempt.host.take_load(&stream.heads.response_trailers);
+                }
                 if let Some(end) = deliver(stream, attempt, at, event, cx) {
                     return Turn::Done(end);
                 }

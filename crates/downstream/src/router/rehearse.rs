@@ -9,7 +9,7 @@ use crate::route::{HostChoice, Limit};
 use nuncio_core::why::Spot;
 use nuncio_upstream::cluster::{Cluster, HostSource, UpstreamProtocol};
 use nuncio_upstream::host::{Health, Host};
-use nuncio_upstream::lb::LbPolicy;
+use nuncio_upstream::lb::{LbPolicy, WantedHosts};
 use std::time::Duration;
 
 /// The request stands before its host: tells of it all.
@@ -83,6 +83,7 @@ fn policy_name(policy: &LbPolicy) -> &'static str {
         LbPolicy::RoundRobin => "ROUND_ROBIN",
         LbPolicy::LeastRequest(_) => "LEAST_REQUEST",
         LbPolicy::Random => "RANDOM",
+        LbPolicy::ClientSideWeighted(_) => "client_side_weighted_round_robin",
         LbPolicy::RingHash(_) => "RING_HASH",
         LbPolicy::Maglev(_) => "MAGLEV",
         LbPolicy::ClusterProvided => "CLUSTER_PROVIDED",
@@ -111,10 +112,13 @@ fn hosts(cluster: &Cluster) -> String {
 
 /// Whether the next request goes to the same host, and if not, why.
 fn chosen_by(policy: &LbPolicy, flight: &Flight<'_>) -> &'static str {
+    if flight.pick.wanted.is_some_and(WantedHosts::gave) {
+        return "the request itself, which names it (override_host)";
+    }
     let by_hash = matches!(policy, LbPolicy::RingHash(_) | LbPolicy::Maglev(_));
-    match (by_hash, flight.pick.hash, flight.action.hash.is_empty()) {
+    match (by_hash, flight.pick.hash, cluster_options::hash(flight.action, &flight.cluster).is_empty()) {
         (true, Some(_), _) => "the hash: the same hash goes to the same host",
-        (true, None, true) => "chance: the route has no hash_policy",
+        (true, None, true) => "chance: the route has no hash_policy, and neither has the cluster",
         (true, None, false) => "chance: no hash_policy found anything in the request",
         (false, Some(_), _) => {
             "its turn or chance: this lb_policy looks at no hash, so that hash_policy is idle"

@@ -95,7 +95,8 @@ struct Failed {
 pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upstream, &'static str> {
     let TcpProxy { config, world, stats } = proxy;
     let mut back_off = config.back_off.map(|(base, max)| Interval::new(base, max));
-    let hash = config.hash(&log.info);
+    let own_hash = config.hash(&log.info);
+    let mut wanted = None;
     loop {
         let named = log.info.filter_state(CLUSTER_STATE).and_then(|state| state.serialize());
         let random = world.worker.rng().next();
@@ -120,13 +121,20 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
             log.flag(ResponseFlag::UpstreamRetryLimitExceeded);
             return Err("tcp_initializion_failure:0");
         }
-        let destination = cluster.destination(&Asking { request: None, info: Some(&log.info) });
+        let asking = Asking { request: None, info: Some(&log.info) };
+        let destination = cluster.destination(&asking);
         let destination = destination.as_ref();
         if let Some(arrival) = destination.and_then(|to| cluster.arrival(to)) {
             // Without an address there is no host, which is told below.
             let _ = arrival.await;
         }
-        let pick = PickContext { hash, metadata: criteria, destination, ..PickContext::default() };
+        let hash = match &cluster.config().lb.hash_policy {
+            Some(policies) => policies.hash(None, &log.info, None),
+            None => own_hash,
+        };
+        // Attempts share the list: each takes the next of it.
+        let wanted = wanted.get_or_insert_with(|| cluster.wanted(&asking)).as_ref();
+        let pick = PickContext { hash, metadata: criteria, destination, wanted, ..PickContext::default() };
         let Some(host) = cluster.pick(&pick) else {
             log.flag(ResponseFlag::NoHealthyUpstream);
             explain(&cluster, log, Fault::NoHost);

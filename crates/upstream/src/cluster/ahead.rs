@@ -3,7 +3,7 @@
 use super::{Cluster, ClusterConfig};
 use crate::circuit::RequestPriority;
 use crate::host::Host;
-use crate::lb::{LbPolicy, PickContext};
+use crate::lb::{LbConfig, LbPolicy, PickContext};
 use crate::pool::Load;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,8 +18,11 @@ pub(super) struct Ahead(RefCell<VecDeque<Rc<Host>>>);
 impl Ahead {
     /// `None` where nothing is picked ahead: the ratio does not want it, or the next pick depends on more than the last.
     pub(super) fn new(config: &ClusterConfig) -> Option<Box<Self>> {
-        let foreseen = matches!(config.lb.policy, LbPolicy::RoundRobin | LbPolicy::Random);
-        let wanted = config.preconnect.predictive > 1.0 && foreseen && config.lb.subsets.is_none();
+        let LbConfig { policy, subsets, override_host, .. } = &config.lb;
+        let even =
+            matches!(policy, LbPolicy::RoundRobin | LbPolicy::ClientSideWeighted(_) | LbPolicy::Random);
+        let foreseen = even && subsets.is_none() && override_host.is_none();
+        let wanted = config.preconnect.predictive > 1.0 && foreseen;
         wanted.then(|| Box::new(Self(RefCell::default())))
     }
 

@@ -27,7 +27,7 @@ pub use shared::ClusterShared;
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostShared};
 use crate::http2::Http2CodecStats;
-use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread};
+use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread, WantedHosts};
 use crate::manager::ClusterManager;
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{
@@ -186,6 +186,7 @@ impl TableStats {
             LbPolicy::RoundRobin
             | LbPolicy::LeastRequest(_)
             | LbPolicy::Random
+            | LbPolicy::ClientSideWeighted(_)
             | LbPolicy::ClusterProvided => None,
         }
     }
@@ -451,6 +452,13 @@ impl Cluster {
         self.config().lb.subsets.is_some() || self.is_aggregate()
     }
 
+    /// The hosts that a request names itself, where they come first (`override_host`): for
+    /// [`PickContext::wanted`](crate::lb::PickContext::wanted).
+    #[inline]
+    pub fn wanted(&self, asking: &Asking<'_>) -> Option<WantedHosts> {
+        Some(self.config().lb.override_host.as_ref()?.wanted(asking))
+    }
+
     /// The next host for a request; `None` where no host may be used (`UH`), which is counted.
     pub fn pick(&self, cx: &PickContext<'_>) -> Option<Rc<Host>> {
         let host = self.find(cx);
@@ -507,6 +515,11 @@ impl Cluster {
 
     #[inline]
     fn pick_once<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Picked<'s> {
+        if let Some(wanted) = cx.wanted
+            && let Some(host) = wanted.next(set.layout())
+        {
+            return Picked { host: Some(host), panic: false };
+        }
         let Some((picked, road)) = set.pick_by_subset(cx, &self.core) else {
             return set.pick(cx, &self.core);
         };

@@ -304,6 +304,11 @@ impl ClusterShared {
     /// The health of some hosts has changed.
     pub(crate) fn health_changed(&self) {
         self.count_members();
+        self.weights_changed();
+    }
+
+    /// The weights of some hosts have changed.
+    pub(crate) fn weights_changed(&self) {
         drop(self.publish(self.hosts()));
     }
 

@@ -14,6 +14,7 @@ use crate::cluster::{ClusterConfig, ClusterShared, HostSource};
 use crate::dns_cache::{DnsCache, DnsCaches};
 use crate::health;
 use crate::manager::ClusterSet;
+use crate::orca;
 use crate::outlier;
 use crate::pool::{Connector, SocketConnector};
 use crate::stats::DnsStats;
@@ -216,6 +217,7 @@ impl Discovery {
             }
         };
         outlier::follow(self, cluster);
+        orca::follow(self, cluster);
         Warming(health::follow(self, cluster).into_iter().chain(found).collect())
     }
 }

@@ -5,6 +5,7 @@ mod hash;
 mod layout;
 mod least_request;
 mod locality;
+mod override_host;
 pub mod priority;
 mod random;
 mod round_robin;
@@ -17,6 +18,7 @@ mod zone;
 pub(crate) use hash::is_hashing;
 pub use hash::{Hashing, Maglev, RingHash, Spread};
 pub(crate) use layout::{Layout, counts};
+pub use override_host::{OverrideHost, OverrideSource, WantedHosts};
 pub use priority::{Counts, Loads};
 pub use set::HostSet;
 pub(crate) use set::Picked;
@@ -27,8 +29,10 @@ pub(crate) use zone::Neighbours;
 pub use zone::{LocalCluster, ZoneAware};
 
 use crate::cluster::{ClusterCore, Destination};
-use crate::host::{Host, HostShared};
+use crate::host::{HealthStatuses, Host, HostShared};
+use crate::orca::LoadWeights;
 use layout::{List, Source};
+use nuncio_core::hash_policy::HashPolicies;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use std::borrow::Cow;
@@ -44,6 +48,8 @@ pub enum LbPolicy {
     LeastRequest(LeastRequest),
     /// By chance.
     Random,
+    /// In turn, by weights that come of the load that hosts report.
+    ClientSideWeighted(LoadWeights),
     /// By the request's hash, on a ring.
     RingHash(RingHash),
     /// By the request's hash, in a table.
@@ -94,7 +100,7 @@ impl Default for LocalityLb {
 }
 
 /// How a cluster balances.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LbConfig {
     /// Among the hosts of a list.
     pub policy: LbPolicy,
@@ -106,6 +112,12 @@ pub struct LbConfig {
     pub slow_start: Option<Box<SlowStart>>,
     /// `lb_subset_config`, where it has selectors.
     pub subsets: Option<Box<SubsetConfig>>,
+    /// `override_host`, where hosts that requests name come before all that.
+    pub override_host: Option<Box<OverrideHost>>,
+    /// The balancer's own `hash_policy`, which takes the place of those of routes and clusters.
+    pub hash_policy: Option<Arc<HashPolicies>>,
+    /// `override_host_status`: which health a host may have to keep its sessions.
+    pub session_statuses: HealthStatuses,
 }
 
 impl Default for LbConfig {
@@ -116,11 +128,28 @@ impl Default for LbConfig {
             locality: LocalityLb::default(),
             slow_start: None,
             subsets: None,
+            override_host: None,
+            hash_policy: None,
+            session_statuses: HealthStatuses::default(),
         }
     }
 }
 
 impl LbConfig {
+    /// How reports of load become weights, where they do.
+    #[inline]
+    pub(crate) fn load_weights(&self) -> Option<&LoadWeights> {
+        match &self.policy {
+            LbPolicy::ClientSideWeighted(weights) => Some(weights),
+            LbPolicy::RoundRobin
+            | LbPolicy::LeastRequest(_)
+            | LbPolicy::Random
+            | LbPolicy::RingHash(_)
+            | LbPolicy::Maglev(_)
+            | LbPolicy::ClusterProvided => None,
+        }
+    }
+
     /// How zones count; as by default where localities have weights.
     fn zone_aware(&self) -> &ZoneAware {
         static DEFAULT: ZoneAware = ZoneAware::DEFAULT;
@@ -164,6 +193,9 @@ pub struct PickContext<'a> {
     /// Where the request wants to go, for clusters that make their hosts of that
     /// ([`Cluster::destination`](crate::cluster::Cluster::destination)).
     pub destination: Option<&'a Destination>,
+    /// The hosts that the request names, where the cluster has them come first
+    /// ([`Cluster::wanted`](crate::cluster::Cluster::wanted)).
+    pub wanted: Option<&'a WantedHosts>,
     /// Picks for this attempt that were rejected before.
     pub attempt: u32,
 }
@@ -203,7 +235,7 @@ fn make(lb: &LbConfig, source: &Source, core: &ClusterCore) -> Option<Box<dyn Ba
 fn of_list(lb: &LbConfig, list: &List, core: &ClusterCore) -> Box<dyn Balancer> {
     let slow_start = lb.slow_start.as_deref();
     match &lb.policy {
-        LbPolicy::RoundRobin => round_robin::make(slow_start, list, core),
+        LbPolicy::RoundRobin | LbPolicy::ClientSideWeighted(_) => round_robin::make(slow_start, list, core),
         LbPolicy::LeastRequest(config) => least_request::make(config, slow_start, list, core),
         // Those that hash have tables; where the cluster picks nobody asks.
         LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) | LbPolicy::ClusterProvided => {

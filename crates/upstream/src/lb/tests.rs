@@ -309,5 +309,5 @@ fn a_runtime_key_overrides_the_bias_and_a_negative_one_counts_as_one() {
         }
     };
     assert_eq!(["2.5", "0", "-1", "x"].map(bias), [2.5, 0.0, 1.0, 0.5]);
-    assert_eq!(*config.at_runtime(&Runtime::default()), config);
+    assert!(matches!(config.at_runtime(&Runtime::default()), std::borrow::Cow::Borrowed(_)));
 }

@@ -5,6 +5,7 @@ use super::cluster::{self, Specifier, Weighted};
 use super::rewriting::{PathFields, host_choice, path_rewrite};
 use super::{Scope, all};
 use crate::hcm::upgrade::RouteUpgrade;
+use crate::route::ClusterMatcher;
 use crate::route::action::{
     Action, ClusterAction, ClusterSpecifier, ConnectConfig, DEFAULT_TIMEOUT, GrpcTimeout, Limit,
     MirrorPolicy, Priority, StreamLimits,
@@ -12,9 +13,9 @@ use crate::route::action::{
 use crate::route::internal_redirect::InternalRedirects;
 use crate::route::rate_limit::RateLimits;
 use crate::route::template::TemplateMatch;
-use crate::route::{ClusterMatcher, HashPolicies};
 use crate::router::retry::{RetryPlugins, RetryPolicy};
 use nuncio_core::config::{CompileContext, Fraction, duration, type_name};
+use nuncio_core::hash_policy::HashPolicies;
 use nuncio_core::header::OrderedMutations;
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3 as core;

@@ -211,9 +211,11 @@ fn check_target(message: pb::endpoint::HealthCheckConfig, cx: &CompileContext<'_
 
 fn health(status: i32) -> HealthFlags {
     match HealthStatus::try_from(status) {
-        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => HealthFlags::FAILED_EDS_HEALTH,
+        Ok(HealthStatus::Unhealthy) => HealthFlags::FAILED_EDS_HEALTH,
+        Ok(HealthStatus::Timeout) => HealthFlags::FAILED_EDS_HEALTH.with(HealthFlags::EDS_STATUS_TIMEOUT),
         Ok(HealthStatus::Draining) => HealthFlags::EDS_STATUS_DRAINING,
         Ok(HealthStatus::Degraded) => HealthFlags::DEGRADED_EDS_HEALTH,
-        Ok(HealthStatus::Unknown | HealthStatus::Healthy) | Err(_) => HealthFlags::default(),
+        Ok(HealthStatus::Healthy) => HealthFlags::EDS_STATUS_HEALTHY,
+        Ok(HealthStatus::Unknown) | Err(_) => HealthFlags::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::policies;
 use crate::cluster::{ClusterConfig, HostSource};
+use crate::host::HealthStatuses;
 use crate::lb::{
     Criteria, Fallback, Hashing, LbConfig, LbPolicy, LeastRequest, LocalityLb, Maglev, RingHash, Selector,
     SlowStart, SubsetConfig, ZoneAware,
@@ -22,7 +23,7 @@ use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
     CommonLbConfig, LbPolicy as PolicyName, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig,
     RoundRobinLbConfig, SlowStartConfig as LegacySlowStart,
 };
-use nuncio_proto::pb::envoy::config::core::v3::RuntimeDouble;
+use nuncio_proto::pb::envoy::config::core::v3::{HealthStatus, HealthStatusSet, RuntimeDouble};
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::SlowStartConfig;
 use nuncio_proto::pb::envoy::r#type::v3::Percent;
 use std::collections::BTreeSet;
@@ -43,10 +44,24 @@ pub(super) fn compile(
         healthy_panic_threshold,
         consistent_hashing_lb_config,
         locality_config_specifier,
-        // That is about hosts, whatever the policy.
+        override_host_status,
+        // Those are about hosts, whatever the policy.
         ignore_new_hosts_until_first_hc: _,
     }) = common
     {
+        if let Some(HealthStatusSet { statuses }) = override_host_status {
+            let known = statuses.into_iter().filter_map(|status| HealthStatus::try_from(status).ok());
+            config.session_statuses = HealthStatuses::new(known);
+        }
+        if policies.is_some()
+            && (consistent_hashing_lb_config.is_some() || locality_config_specifier.is_some())
+        {
+            cx.field("common_lb_config").error(
+                "cluster: load_balancing_policy cannot be combined with partial fields (zone_aware_lb_config, \
+                 locality_weighted_lb_config, consistent_hashing_lb_config) of common_lb_config",
+            );
+            return None;
+        }
         if let Some(LegacyHashing { use_hostname_for_hashing, hash_balance_factor }) =
             consistent_hashing_lb_config
         {
@@ -75,12 +90,9 @@ pub(super) fn compile(
     }
     if let Some(policies) = policies {
         config.locality = LocalityLb::default();
-        policies::first_known(
-            Some(policies),
-            &mut config,
-            &format!("cluster: '{cluster}'"),
-            &cx.field("load_balancing_policy"),
-        )?;
+        let whose = format!("cluster: '{cluster}'");
+        let none = |names: &[String]| policies::none_known(&whose, names);
+        policies::first_known(Some(policies), &mut config, &cx.field("load_balancing_policy"), none)?;
         return Some(config);
     }
     config.policy = match PolicyName::try_from(lb_policy) {

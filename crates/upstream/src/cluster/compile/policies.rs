@@ -1,7 +1,13 @@
 //! `load_balancing_policy`: policies as extensions.
 
-use super::lb::{least_request, maglev, ring_hash, slow_start, subset_config, zone_aware};
-use crate::lb::{Hashing, LbConfig, LbPolicy, LocalityLb, ZoneAware};
+mod hashing;
+mod load_reports;
+mod override_host;
+
+use super::lb::{least_request, slow_start, subset_config, zone_aware};
+use crate::lb::{LbConfig, LbPolicy, LocalityLb, ZoneAware};
+use hashing::{maglev_table, ring};
+use load_reports::{client_side_weighted, wrr_locality};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3::LoadBalancingPolicy;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbSubsetConfig;
@@ -14,15 +20,14 @@ use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::lo
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config::{
     LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
 };
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::{
-    ConsistentHashingLbConfig, LocalityLbConfig,
-};
+use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::LocalityLbConfig;
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
-use nuncio_proto::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction;
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::{
-    cluster_provided::v3::ClusterProvided, least_request::v3::LeastRequest, maglev::v3::Maglev,
-    random::v3::Random, ring_hash::v3::RingHash, round_robin::v3::RoundRobin, subset::v3 as subset,
+    client_side_weighted_round_robin::v3::ClientSideWeightedRoundRobin, cluster_provided::v3::ClusterProvided,
+    least_request::v3::LeastRequest, maglev::v3::Maglev, override_host::v3::OverrideHost, random::v3::Random,
+    ring_hash::v3::RingHash, round_robin::v3::RoundRobin, subset::v3 as subset, wrr_locality::v3::WrrLocality,
 };
+use override_host::override_host;
 use prost::Name;
 use prost_types::Any;
 
@@ -31,24 +36,27 @@ type Compile = fn(&Any, &mut LbConfig, &CompileContext<'_>) -> Option<()>;
 
 /// The policies that are built, by the full names of their messages.
 fn known(name: &str) -> Option<Compile> {
-    let all: [(String, Compile); 7] = [
+    let all: [(String, Compile); 10] = [
+        (ClientSideWeightedRoundRobin::full_name(), client_side_weighted),
         (ClusterProvided::full_name(), cluster_provided),
         (LeastRequest::full_name(), least_requests),
         (Maglev::full_name(), maglev_table),
+        (OverrideHost::full_name(), override_host),
         (Random::full_name(), random),
         (RingHash::full_name(), ring),
         (RoundRobin::full_name(), round_robin),
         (subset::Subset::full_name(), subsets),
+        (WrrLocality::full_name(), wrr_locality),
     ];
     all.into_iter().find(|(known, _)| known == name).map(|(_, compile)| compile)
 }
 
-/// Compiles the first policy whose type is known. `whose`: for what there is none, in the error's words.
+/// Compiles the first policy whose type is known. Where none is, `error` says so, of the names of those that there are.
 pub(super) fn first_known(
     message: Option<LoadBalancingPolicy>,
     config: &mut LbConfig,
-    whose: &str,
     cx: &CompileContext<'_>,
+    error: impl FnOnce(&[String]) -> String,
 ) -> Option<()> {
     let LoadBalancingPolicy { policies } = message.unwrap_or_default();
     let mut names = Vec::new();
@@ -66,12 +74,17 @@ pub(super) fn first_known(
         }
     }
     if !told {
-        cx.error(format!(
-            "cluster: didn't find a registered load balancer factory implementation for {whose} with names from [{}]",
-            names.join(", ")
-        ));
+        cx.error(error(&names));
     }
     None
+}
+
+/// Envoy's words for a list of which no policy is known.
+pub(super) fn none_known(whose: &str, names: &[String]) -> String {
+    let names = names.join(", ");
+    format!(
+        "cluster: didn't find a registered load balancer factory implementation for {whose} with names from [{names}]"
+    )
 }
 
 fn round_robin(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<()> {
@@ -92,37 +105,6 @@ fn random(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<(
     let Random { locality_lb_config } = cx.unpack(any)?;
     config.policy = LbPolicy::Random;
     locality(locality_lb_config, config);
-    Some(())
-}
-
-fn ring(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<()> {
-    let RingHash {
-        hash_function,
-        minimum_ring_size,
-        maximum_ring_size,
-        use_hostname_for_hashing,
-        hash_balance_factor,
-        consistent_hashing_lb_config,
-        locality_weighted_lb_config,
-    } = cx.unpack(any)?;
-    // The old fields count only without the new message.
-    let common = match consistent_hashing_lb_config {
-        Some(message) => hashing(Some(message)),
-        None => Hashing {
-            use_hostname: use_hostname_for_hashing,
-            balance_factor: hash_balance_factor.unwrap_or(0),
-        },
-    };
-    let murmur = HashFunction::try_from(hash_function) == Ok(HashFunction::MurmurHash2);
-    config.policy = ring_hash(murmur, minimum_ring_size, maximum_ring_size, common, cx)?;
-    weigh_localities(locality_weighted_lb_config, config);
-    Some(())
-}
-
-fn maglev_table(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<()> {
-    let Maglev { table_size, consistent_hashing_lb_config, locality_weighted_lb_config } = cx.unpack(any)?;
-    config.policy = maglev(table_size, hashing(consistent_hashing_lb_config), cx)?;
-    weigh_localities(locality_weighted_lb_config, config);
     Some(())
 }
 
@@ -192,19 +174,15 @@ fn subsets(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<
         subsets.allow_redundant_keys();
     }
     config.subsets = Some(Box::new(subsets));
-    first_known(subset_lb_policy, config, "subset lb", &cx.field("subset_lb_policy"))
-}
-
-/// The settings that both kinds of hashing share.
-fn hashing(message: Option<ConsistentHashingLbConfig>) -> Hashing {
-    let Some(ConsistentHashingLbConfig { use_hostname_for_hashing, hash_balance_factor }) = message else {
-        return Hashing::default();
-    };
-    Hashing { use_hostname: use_hostname_for_hashing, balance_factor: hash_balance_factor.unwrap_or(0) }
-}
-
-fn weigh_localities(message: Option<LocalityWeightedLbConfig>, config: &mut LbConfig) {
-    config.locality = LocalityLb::weighted(message.is_some_and(|LocalityWeightedLbConfig {}| true));
+    let above = config.override_host.is_some();
+    first_known(subset_lb_policy, config, &cx.field("subset_lb_policy"), |names| {
+        none_known("subset lb", names)
+    })?;
+    if config.override_host.is_some() != above {
+        cx.field("subset_lb_policy").unsupported("override_host below subsets is not built, only above them");
+        return None;
+    }
+    Some(())
 }
 
 fn locality(message: Option<LocalityLbConfig>, config: &mut LbConfig) {

@@ -1,12 +1,11 @@
 //! `hash_policy`: what of a request decides where consistent hashing puts it.
 
-use super::conditions::query_of;
+use crate::config::{CompileContext, duration};
+use crate::header::cookie;
+use crate::matcher::{RegexRewrite, parameter, query_of};
+use crate::stream_info::StreamInfo;
+use crate::xx_hash::xx_hash64;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
-use nuncio_core::config::{CompileContext, duration};
-use nuncio_core::header::cookie;
-use nuncio_core::matcher::{RegexRewrite, parameter};
-use nuncio_core::stream_info::StreamInfo;
-use nuncio_core::xx_hash::xx_hash64;
 use nuncio_proto::pb::envoy::config::route::v3::route_action as pb;
 use pb::hash_policy::{
     ConnectionProperties, Cookie, CookieAttribute, FilterState, Header, PolicySpecifier, QueryParameter,
@@ -14,7 +13,7 @@ use pb::hash_policy::{
 use std::fmt;
 use std::time::Duration;
 
-/// The policies of a route, in their order.
+/// The policies of a route, a cluster, a balancer or a TCP proxy, in their order.
 #[derive(Debug, Default)]
 pub struct HashPolicies(Box<[HashPolicy]>);
 
@@ -47,7 +46,7 @@ struct HashCookie {
 
 impl HashPolicies {
     /// Compiles the list.
-    pub(crate) fn compile(list: Vec<pb::HashPolicy>, cx: &CompileContext<'_>) -> Option<Self> {
+    pub fn compile(list: Vec<pb::HashPolicy>, cx: &CompileContext<'_>) -> Option<Self> {
         let policies = list.into_iter().enumerate().map(|(i, message)| {
             let cx = cx.item("hash_policy", i);
             let pb::HashPolicy { terminal, policy_specifier } = message;
@@ -96,11 +95,11 @@ impl HashPolicies {
         self.0.is_empty()
     }
 
-    /// The request's hash; `None` where no policy finds anything. Cookies that the client shall be given are
-    /// appended to `cookies`, as values of `set-cookie`; without it none are made.
+    /// The hash of a request, or of a connection, which has no head; `None` where no policy finds anything. Cookies that
+    /// the client shall be given are appended to `cookies`, as values of `set-cookie`; without it none are made.
     pub fn hash(
         &self,
-        head: &RequestHead,
+        head: Option<&RequestHead>,
         info: &StreamInfo,
         mut cookies: Option<&mut Vec<Vec<u8>>>,
     ) -> Option<u64> {
@@ -122,7 +121,7 @@ impl HashPolicies {
     pub fn each(&self, head: &RequestHead, info: &StreamInfo) -> Vec<(String, Option<u64>)> {
         let told = |policy: &HashPolicy| {
             let terminal = if policy.terminal { " (terminal)" } else { "" };
-            let found = policy.source.hash(head, info, Some(&mut Vec::new()));
+            let found = policy.source.hash(Some(head), info, Some(&mut Vec::new()));
             (format!("{}{terminal}", policy.source), found)
         };
         self.0.iter().map(told).collect()
@@ -143,10 +142,15 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    fn hash(&self, head: &RequestHead, info: &StreamInfo, cookies: Option<&mut Vec<Vec<u8>>>) -> Option<u64> {
+    fn hash(
+        &self,
+        head: Option<&RequestHead>,
+        info: &StreamInfo,
+        cookies: Option<&mut Vec<Vec<u8>>>,
+    ) -> Option<u64> {
         match self {
-            Self::Header { name, rewrite } => header(&head.headers, name, rewrite.as_deref()),
-            Self::Cookie(cookie) => cookie.hash(&head.headers, info, cookies),
+            Self::Header { name, rewrite } => header(&head?.headers, name, rewrite.as_deref()),
+            Self::Cookie(cookie) => cookie.hash(&head?.headers, info, cookies),
             Self::ClientAddress => {
                 let mut text = Vec::with_capacity(40);
                 info.remote_address().ip()?;
@@ -154,7 +158,7 @@ impl Source {
                 Some(xx_hash64(&text, 0))
             }
             Self::Query(name) => {
-                let query = query_of(head.headers.get(Known::Path)?);
+                let query = query_of(head?.headers.get(Known::Path)?);
                 Some(xx_hash64(parameter(query, name.as_bytes())?, 0))
             }
             Self::FilterState(key) => info.filter_state(key)?.hash(),
