@@ -12,6 +12,28 @@ pub enum Address {
     Ip(SocketAddr),
     /// A Unix domain socket; `Display` is its path (abstract ones with a leading `@`).
     Pipe(Arc<str>),
+    /// A listener of this process; `Display` as `envoy://NAME/ID`.
+    Internal(Arc<InternalAddress>),
+}
+
+/// Where there is no socket (`envoy.config.core.v3.EnvoyInternalAddress`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InternalAddress {
+    /// `server_listener_name`
+    pub listener: Box<str>,
+    /// `endpoint_id`: tells apart what one listener serves; empty without one.
+    pub endpoint: Box<str>,
+}
+
+impl InternalAddress {
+    /// The address of whoever connects to an internal listener.
+    pub const CLIENT: &'static str = "internal_client_address";
+}
+
+impl fmt::Display for InternalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "envoy://{}/{}", self.listener, self.endpoint)
+    }
 }
 
 impl Address {
@@ -19,7 +41,7 @@ impl Address {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Ip(a) => Some(a.ip()),
-            Self::Pipe(_) => None,
+            Self::Pipe(_) | Self::Internal(_) => None,
         }
     }
 
@@ -29,14 +51,14 @@ impl Address {
             Self::Ip(SocketAddr::V4(a)) => {
                 write_v4(*a.ip(), Some(a.port()), out);
             }
-            Self::Ip(SocketAddr::V6(_)) => {
+            Self::Ip(SocketAddr::V6(_)) | Self::Internal(_) => {
                 let _ = write!(out, "{self}");
             }
             Self::Pipe(p) => out.extend_from_slice(p.as_bytes()),
         }
     }
 
-    /// Appends the address without its port; a pipe's path.
+    /// Appends the address without its port; what has none whole.
     pub fn write_ip_to(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ip(SocketAddr::V4(a)) => write_v4(*a.ip(), None, out),
@@ -44,6 +66,9 @@ impl Address {
                 let _ = write!(out, "{}", a.ip());
             }
             Self::Pipe(p) => out.extend_from_slice(p.as_bytes()),
+            Self::Internal(a) => {
+                let _ = write!(out, "{a}");
+            }
         }
     }
 
@@ -51,7 +76,7 @@ impl Address {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Ip(a) => Some(a.port()),
-            Self::Pipe(_) => None,
+            Self::Pipe(_) | Self::Internal(_) => None,
         }
     }
 }
@@ -122,6 +147,7 @@ impl fmt::Display for Address {
         match self {
             Self::Ip(a) => a.fmt(f),
             Self::Pipe(p) => f.write_str(p),
+            Self::Internal(a) => a.fmt(f),
         }
     }
 }

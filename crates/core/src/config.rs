@@ -1,8 +1,9 @@
 //! What every compile step shares: the context, and the small messages that recur.
 
-use crate::address::Address;
+use crate::address::{Address, InternalAddress};
 use crate::stream_info::Metadata;
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
+use nuncio_proto::pb::envoy::config::core::v3::envoy_internal_address::AddressNameSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3::socket_address::Protocol;
 use nuncio_proto::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use std::net::{IpAddr, SocketAddr};
@@ -106,10 +107,30 @@ pub fn address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> 
             }
             Some(Address::Pipe(path.as_str().into()))
         }
+        Some(pb::address::Address::EnvoyInternalAddress(_)) => {
+            cx.field("envoy_internal_address").error("there is no socket at an internal address");
+            None
+        }
         None => {
             cx.error("value is required");
             None
         }
+    }
+}
+
+/// As [`address`], of a host, which may be a listener of this process.
+pub fn host_address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<Address> {
+    match &value.address {
+        Some(pb::address::Address::EnvoyInternalAddress(internal)) => {
+            let pb::EnvoyInternalAddress { endpoint_id, address_name_specifier } = internal;
+            let Some(AddressNameSpecifier::ServerListenerName(name)) = address_name_specifier else {
+                cx.field("envoy_internal_address").error("server_listener_name is required");
+                return None;
+            };
+            let (listener, endpoint) = (name.as_str().into(), endpoint_id.as_str().into());
+            Some(Address::Internal(Arc::new(InternalAddress { listener, endpoint })))
+        }
+        _ => address(value, cx),
     }
 }
 
@@ -120,7 +141,7 @@ pub fn datagram_address(value: &pb::Address, cx: &CompileContext<'_>) -> Option<
             let streams = pb::SocketAddress { protocol: Protocol::Tcp as i32, ..socket.clone() };
             socket_address(&streams, &cx.field("socket_address")).map(Address::Ip)
         }
-        Some(pb::address::Address::Pipe(_)) | None => address(value, cx),
+        _ => address(value, cx),
     }
 }
 

@@ -14,6 +14,7 @@ use nuncio_core::stats::Registry;
 use nuncio_net::tls::TlsManager;
 use nuncio_net::worker::Worker;
 use nuncio_upstream::manager::ClusterManager;
+use nuncio_upstream::pool::InternalListeners;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct World {
     pub node_cluster: Arc<str>,
     /// The worker's listeners by address.
     pub listeners: Reachable,
+    /// Those of them that have no socket, by name: what its clusters connect to.
+    pub internal: Rc<InternalListeners>,
     /// The worker's tracers.
     pub tracers: LiveTracers,
 }
@@ -69,6 +72,9 @@ pub struct CompileEnv<'a> {
     pub node_id: &'a str,
     /// `node.locality.zone`
     pub zone: &'a str,
+    /// Bytes that a connection to an internal listener holds in each direction; none where there are no internal
+    /// listeners (`envoy.bootstrap.internal_listener`).
+    pub internal_room: Option<usize>,
     /// This machine's first address that is not loopback.
     pub own_address: std::net::IpAddr,
 }

@@ -3,7 +3,7 @@
 
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::{FormatContext, LineFormat};
-use nuncio_core::stream_info::FilterState;
+use nuncio_core::stream_info::{FilterState, Sharing};
 use nuncio_core::xx_hash::xx_hash64;
 use nuncio_downstream::tcp_proxy::{CLUSTER_STATE, IDLE_STATE};
 use nuncio_proto::pb::envoy::extensions::filters::common::set_filter_state::v3 as common;
@@ -45,7 +45,7 @@ pub(crate) struct Object {
     format: LineFormat,
     skip_if_empty: bool,
     /// `shared_with_upstream`
-    shared: bool,
+    sharing: Sharing,
 }
 
 /// What makes objects of a text.
@@ -63,12 +63,12 @@ enum Kind {
 pub(crate) struct Text {
     text: String,
     hashable: bool,
-    shared: bool,
+    sharing: Sharing,
 }
 
 impl Text {
     pub(crate) fn new(text: String) -> Self {
-        Self { text, hashable: false, shared: false }
+        Self { text, hashable: false, sharing: Sharing::None }
     }
 }
 
@@ -85,14 +85,18 @@ impl FilterState for Text {
         self.hashable.then(|| xx_hash64(self.text.as_bytes(), 0))
     }
 
-    fn is_shared_with_upstream(&self) -> bool {
-        self.shared
+    fn sharing(&self) -> Sharing {
+        self.sharing
     }
 }
 
 fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<Object> {
     let common::FilterStateValue { key, value, factory_key, skip_if_empty, shared_with_upstream } = message;
-    let shared = shared_with_upstream != SharedWithUpstream::None as i32;
+    let sharing = match SharedWithUpstream::try_from(shared_with_upstream) {
+        Ok(SharedWithUpstream::Once) => Sharing::Once,
+        Ok(SharedWithUpstream::Transitive) => Sharing::Transitive,
+        Ok(SharedWithUpstream::None) | Err(_) => Sharing::None,
+    };
     let Some(common::filter_state_value::Key::ObjectKey(key)) = key else {
         cx.error("object_key is required");
         return None;
@@ -117,7 +121,7 @@ fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<
         return None;
     };
     let format = LineFormat::compile(&format, &cx.field("format_string"))?;
-    Some(Object { key: key.into(), kind, format, skip_if_empty, shared })
+    Some(Object { key: key.into(), kind, format, skip_if_empty, sharing })
 }
 
 impl Object {
@@ -134,6 +138,6 @@ impl Object {
         if !wanted {
             return None;
         }
-        Some(Rc::new(Text { text, hashable: self.kind == Kind::Hashable, shared: self.shared }))
+        Some(Rc::new(Text { text, hashable: self.kind == Kind::Hashable, sharing: self.sharing }))
     }
 }

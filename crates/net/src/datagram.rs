@@ -21,6 +21,7 @@ impl DatagramSender {
         let (domain, to) = match address {
             Address::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
             Address::Pipe(path) => (Domain::UNIX, unix_sock_addr(path)?),
+            Address::Internal(_) => return Err(io::ErrorKind::InvalidInput.into()),
         };
         let socket = Socket::new(domain, Type::DGRAM, None)?;
         socket.set_nonblocking(true)?;

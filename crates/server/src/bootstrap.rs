@@ -24,6 +24,7 @@ use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifie
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
 use nuncio_proto::pb::envoy::config::overload::v3::{OverloadManager, ResourceMonitor, resource_monitor};
 use nuncio_proto::pb::envoy::config::trace::v3::{Tracing, tracing::Http as TracingProvider};
+use nuncio_proto::pb::envoy::extensions::bootstrap::internal_listener::v3::InternalListener;
 use nuncio_proto::pb::envoy::extensions::regex_engines::v3::GoogleRe2;
 use nuncio_proto::pb::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
 use nuncio_upstream::cluster::ClusterDefaults;
@@ -67,6 +68,9 @@ pub struct BootstrapConfig {
     pub cluster_defaults: ClusterDefaults,
     /// Whether a cluster's traffic is shown from its first use on only (`deferred_stat_options`).
     pub defer_stats: bool,
+    /// Bytes that a connection to an internal listener holds in each direction; none where there are no internal listeners
+    /// (`envoy.bootstrap.internal_listener`).
+    pub internal_room: Option<usize>,
 }
 
 impl BootstrapConfig {
@@ -135,6 +139,7 @@ impl BootstrapConfig {
             typed_dns_resolver_config,
             dns_resolution_config,
             use_tcp_for_dns_lookups,
+            bootstrap_extensions,
         } = message;
         let pb::ClusterManager { local_cluster_name, outlier_detection, upstream_bind_config } =
             cluster_manager.unwrap_or_default();
@@ -167,6 +172,7 @@ impl BootstrapConfig {
             tcp: use_tcp_for_dns_lookups,
             ..OldMessages::default()
         };
+        let internal_room = internal_room(bootstrap_extensions, cx);
         let resolver = ResolverConfig::compile(typed_dns_resolver_config, old, cx);
         let node = NodeConfig::compile(node.unwrap_or_default(), options);
         let env = SinkEnv { node_is_named: !node.id.is_empty() && !node.cluster.is_empty(), cluster_exists };
@@ -214,8 +220,35 @@ impl BootstrapConfig {
             resolver: resolver?,
             cluster_defaults,
             defer_stats: enable_deferred_creation_stats,
+            internal_room: internal_room?,
         })
     }
+}
+
+/// Kibibytes that an internal connection holds where `buffer_size_kb` says nothing.
+const INTERNAL_KIB: u32 = 1024;
+
+/// What `bootstrap_extensions` say, of which there is one kind. `None`: refused, and the reason is recorded.
+#[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
+fn internal_room(list: Vec<core_pb::TypedExtensionConfig>, cx: &CompileContext<'_>) -> Option<Option<usize>> {
+    let mut room = None;
+    for (i, core_pb::TypedExtensionConfig { name, typed_config }) in list.into_iter().enumerate() {
+        let cx = cx.item("bootstrap_extensions", i);
+        if cx.told_of("typed_config") {
+            continue;
+        }
+        let any = typed_config.unwrap_or_default();
+        let kind = config::type_name(&any.type_url);
+        if kind != InternalListener::full_name() {
+            cx.unsupported(format!(
+                "Didn't find a registered implementation for '{name}' with type URL: '{kind}'"
+            ));
+            return None;
+        }
+        let InternalListener { buffer_size_kb } = cx.field("typed_config").unpack(&any)?;
+        room = Some(1024 * buffer_size_kb.unwrap_or(INTERNAL_KIB) as usize);
+    }
+    Some(room)
 }
 
 /// The name by which the overload manager finds the monitor of downstream connections.

@@ -263,6 +263,7 @@ fn compile(
     }
     let (mut surroundings, log_files) =
         Surroundings::new(options, extensions, around, (runtime, &node), sink);
+    surroundings.internal_room = config.as_ref().and_then(|c| c.internal_room);
     let exists = |name: &str| names_lost || names.contains(name);
     let near = |name: &str| nearest(name, names.iter().copied());
     if let Some(provider) = config.as_ref().and_then(|c| c.tracing.as_ref()) {
@@ -317,6 +318,7 @@ pub struct Surroundings {
     node_cluster: String,
     node_id: String,
     zone: String,
+    internal_room: Option<usize>,
     own_address: IpAddr,
     unsupported: nuncio_core::config::Unsupported,
 }
@@ -355,6 +357,7 @@ impl Surroundings {
             node_cluster: node.cluster.clone(),
             node_id: node.id.clone(),
             zone: node.zone.clone(),
+            internal_room: None,
             own_address: own_address(options.local_address_ip_version),
             unsupported: sink.unsupported(),
         };
@@ -383,6 +386,7 @@ impl Surroundings {
             node_cluster: &self.node_cluster,
             node_id: &self.node_id,
             zone: &self.zone,
+            internal_room: self.internal_room,
             own_address: self.own_address,
         }
     }

@@ -109,6 +109,7 @@ impl Site {
             node_cluster: "",
             node_id: "",
             zone: "",
+            internal_room: None,
             own_address: Ipv4Addr::LOCALHOST.into(),
         };
         Self::compile(
@@ -166,6 +167,7 @@ impl Site {
             runtime,
             node_cluster: "".into(),
             listeners: Reachable::default(),
+            internal: Rc::default(),
             tracers: LiveTracers::default(),
         });
         Hcm::answering(manager, &world, responder)

@@ -12,6 +12,7 @@ use crate::signal::{Signal, Signals};
 use crate::sinks::Sinks;
 use crate::stats::ProcessStats;
 use crate::worker::{Job, Which, Workers};
+use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
@@ -112,6 +113,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
             lifecycle: lifecycle.clone(),
             runtime: bootstrap.runtime.clone(),
             node_cluster: bootstrap.node.cluster.as_str().into(),
+            internal_room: bootstrap.internal_room,
         });
     }
     let node_cluster = bootstrap.node.cluster.clone();
@@ -267,7 +269,7 @@ fn bind_listeners(listeners: &[Arc<ListenerConfig>], workers: usize) -> Result<B
         per_worker.iter_mut().for_each(|own| own.push(Vec::new()));
         let mut addresses = Vec::with_capacity(listener.listen_specs().len());
         for spec in listener.listen_specs() {
-            if !listener.binds {
+            if !listener.binds || matches!(spec.address, Address::Internal(_)) {
                 addresses.push(spec.address.clone());
                 continue;
             }

@@ -12,6 +12,7 @@ use nuncio_net::listen::BoundSocket;
 use nuncio_net::worker::{Worker, WorkerHandle, WorkerShared, WorkerStop, spawn_worker_thread};
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_upstream::manager::{ClusterManager, ClusterSeat};
+use nuncio_upstream::pool::{InternalListeners, SocketConnector};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Job {
     pub runtime: Runtime,
     /// `node.cluster`.
     pub node_cluster: Arc<str>,
+    /// Bytes that a connection to an internal listener holds in each direction.
+    pub internal_room: Option<usize>,
 }
 
 /// Which listeners an order is about.
@@ -161,8 +164,9 @@ async fn work(
     mut orders: UnboundedReceiver<Order>,
     up: oneshot::Sender<io::Result<Arc<WorkerShared>>>,
 ) {
-    let Job { listeners, clusters, stats, lifecycle, runtime, node_cluster } = job;
-    let clusters = ClusterManager::new(&worker, clusters);
+    let Job { listeners, clusters, stats, lifecycle, runtime, node_cluster, internal_room } = job;
+    let internal = InternalListeners::new(internal_room.unwrap_or(0));
+    let clusters = ClusterManager::with_connector(&worker, clusters, SocketConnector::with(&internal));
     let world = Rc::new(World {
         worker: Rc::clone(&worker),
         clusters,
@@ -171,6 +175,7 @@ async fn work(
         runtime,
         node_cluster,
         listeners: Reachable::default(),
+        internal,
         tracers: LiveTracers::default(),
     });
     let start = |(config, sockets)| Accepting::start(config, sockets, &world);

@@ -118,6 +118,12 @@ impl JsonObject {
             Address::Pipe(path) => {
                 Self::new().object("pipe", Self::new().text("path", path).number("mode", 0))
             }
+            Address::Internal(internal) => Self::new().object(
+                "envoy_internal_address",
+                Self::new()
+                    .text("server_listener_name", &internal.listener)
+                    .text("endpoint_id", &internal.endpoint),
+            ),
         };
         self.object(name, value)
     }

@@ -245,7 +245,7 @@ impl ClusterManager {
     /// The worker's clusters, which follow the main thread's from now on. Must be called on the worker's
     /// runtime: it spawns the tasks that take updates and close idle connections.
     pub fn new(worker: &Rc<Worker>, seat: ClusterSeat) -> Rc<Self> {
-        Self::with_connector(worker, seat, Rc::new(SocketConnector))
+        Self::with_connector(worker, seat, Rc::<SocketConnector>::default())
     }
 
     /// As [`new`](Self::new), connecting by `connector`.

@@ -1,6 +1,7 @@
 //! What carries the bytes of a cluster's connections: its transport socket, those of `transport_socket_matches`, and
 //! what single requests want of them.
 
+mod internal;
 mod options;
 mod proxy_head;
 
@@ -8,7 +9,10 @@ pub(crate) use options::Told;
 pub use options::{AutoServerName, SERVER_NAME_STATE, TransportOptions};
 pub use proxy_head::ProxyHeadConfig;
 
-use crate::host::HostShared;
+use crate::cluster::ClusterConfig;
+use crate::host::{Host, HostShared};
+use crate::pool::Passed;
+use internal::PassingConfig;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::stream_info::{Metadata, TlsInfo};
 use nuncio_net::stream::{ByteStream, ConnectError, poll_write_all};
@@ -16,6 +20,7 @@ use nuncio_net::tls::{self, Asked, ClientContext, HandshakeError, TlsOwner};
 use nuncio_net::worker::Worker;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
 use nuncio_proto::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
+use nuncio_proto::pb::envoy::extensions::transport_sockets::internal_upstream::v3::InternalUpstreamTransport;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
@@ -33,14 +38,17 @@ pub struct UpstreamTransport {
     pub(crate) secured: Option<Arc<ClientContext>>,
     /// `envoy.transport_sockets.upstream_proxy_protocol`: what is said before anything else.
     pub(crate) proxy_head: Option<Arc<ProxyHeadConfig>>,
+    /// `envoy.transport_sockets.internal_upstream`: what internal listeners are told.
+    pub(crate) passing: Option<Arc<PassingConfig>>,
 }
 
 impl fmt::Debug for UpstreamTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { secured, proxy_head } = self;
+        let Self { secured, proxy_head, passing } = self;
         f.debug_struct("UpstreamTransport")
             .field("secured", &secured.is_some())
             .field("proxy_head", proxy_head)
+            .field("passing", passing)
             .finish()
     }
 }
@@ -64,7 +72,7 @@ impl UpstreamTransport {
         let kind = type_name(&any.type_url);
         if kind == UpstreamTlsContext::full_name() {
             let secured = Some(ClientContext::compile(cx.unpack(&any)?, &cx, owner)?);
-            return Some(Self { secured, proxy_head: None });
+            return Some(Self { secured, ..Self::default() });
         }
         if kind == RawBuffer::full_name() {
             let RawBuffer {} = cx.unpack(&any)?;
@@ -75,6 +83,16 @@ impl UpstreamTransport {
             let inner = Self::compile(transport_socket, &cx, owner)?;
             let proxy_head = ProxyHeadConfig::compile(config.unwrap_or_default());
             return Some(Self { proxy_head: Some(Arc::new(proxy_head)), ..inner });
+        }
+        if kind == InternalUpstreamTransport::full_name() {
+            let InternalUpstreamTransport { passthrough_metadata, transport_socket } = cx.unpack(&any)?;
+            if transport_socket.is_none() {
+                cx.field("transport_socket").error("value is required");
+                return None;
+            }
+            let inner = Self::compile(transport_socket, &cx, owner)?;
+            let passing = PassingConfig::compile(passthrough_metadata, &cx)?;
+            return Some(Self { passing: Some(Arc::new(passing)), ..inner });
         }
         cx.unsupported(format!("the transport socket {} is not built", any.type_url));
         None
@@ -149,6 +167,11 @@ pub(crate) fn criteria(criteria: Struct) -> Metadata {
 }
 
 impl UpstreamTransport {
+    /// What goes with a connection to an internal listener beside its bytes.
+    pub(crate) fn passed(&self, cluster: &ClusterConfig, host: &Host) -> Passed {
+        self.passing.as_ref().map(|passing| passing.passed(cluster, host)).unwrap_or_default()
+    }
+
     /// Says what is to be said before anything else, and shakes hands: the stream for what is spoken, and what was
     /// agreed on. `told` is a PROXY head made for this connection.
     pub(crate) async fn begin(

@@ -23,7 +23,7 @@ pub(super) enum AddressForm {
     Whole,
     Ip(Mask),
     Port,
-    /// Empty: no address here is one of an internal listener.
+    /// Empty where the address is not that of an internal listener.
     EndpointId,
 }
 
@@ -108,10 +108,16 @@ pub(super) fn write(cx: &FormatContext<'_>, of: AddressOf, form: AddressForm, ou
         AddressForm::Whole => address.write_to(out),
         AddressForm::Ip(Mask::None) => address.write_ip_to(out),
         AddressForm::Ip(Mask::Bits(bits)) => write_network(address, bits, out),
-        AddressForm::Ip(Mask::Nothing) | AddressForm::EndpointId => {}
+        AddressForm::Ip(Mask::Nothing) => {}
+        AddressForm::EndpointId => {
+            if let Address::Internal(internal) = address {
+                out.extend_from_slice(internal.endpoint.as_bytes());
+            }
+        }
         AddressForm::Port => match address.port() {
             Some(port) => write_number(u64::from(port), out),
-            None => return false,
+            // As in Envoy, empty where there is no socket, and nothing where it has no port.
+            None => return matches!(address, Address::Internal(_)),
         },
     }
     true

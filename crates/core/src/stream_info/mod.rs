@@ -8,7 +8,7 @@ mod upstream;
 
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use proxy_protocol::{PROXY_PROTOCOL_STATE, ProxyProtocolState};
-pub use state::{ConnectionFilterState, FilterState, Metadata};
+pub use state::{ConnectionFilterState, FilterState, Metadata, SharedObjects, Sharing};
 pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
 pub use upstream::{ClusterInfo, HostInfo, Locality, UpstreamConnectionInfo, UpstreamInfo};
 

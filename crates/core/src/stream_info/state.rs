@@ -29,9 +29,10 @@ pub trait FilterState: fmt::Debug {
         None
     }
 
-    /// Whether connections to upstreams are only for streams that have the same (`shared_with_upstream`).
-    fn is_shared_with_upstream(&self) -> bool {
-        false
+    /// Whether connections to upstreams are only for streams that have the same, and what an internal listener is told
+    /// of it.
+    fn sharing(&self) -> Sharing {
+        Sharing::None
     }
 
     /// Whether it stays where the stream begins anew with another request (Envoy's life span `Request`).
@@ -49,6 +50,51 @@ pub trait FilterState: fmt::Debug {
         None
     }
 }
+
+/// How far an object goes with the connections to upstreams (`shared_with_upstream`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// It stays with its stream.
+    #[default]
+    None,
+    /// To the next connection, and no further.
+    Once,
+    /// To all that follow.
+    Transitive,
+}
+
+/// An object that has come with a connection, and goes no further.
+#[derive(Debug)]
+struct Arrived(Rc<dyn FilterState>);
+
+impl FilterState for Arrived {
+    fn as_any(&self) -> &dyn Any {
+        self.0.as_any()
+    }
+
+    fn serialize(&self) -> Option<String> {
+        self.0.serialize()
+    }
+
+    fn json(&self) -> Option<String> {
+        self.0.json()
+    }
+
+    fn hash(&self) -> Option<u64> {
+        self.0.hash()
+    }
+
+    fn has_fields(&self) -> bool {
+        self.0.has_fields()
+    }
+
+    fn field(&self, name: &str) -> Option<String> {
+        self.0.field(name)
+    }
+}
+
+/// Objects that a stream shares with its upstream connection.
+pub type SharedObjects = Vec<(Box<str>, Rc<dyn FilterState>)>;
 
 /// The filter state of a connection, which all of its streams see. Allocated with the first use.
 #[derive(Clone, Debug, Default)]
@@ -148,16 +194,40 @@ impl StreamInfo {
     /// What the stream's filter state and its connection's share with upstream connections, as one number; 0 where they
     /// share nothing. Objects without a hash do not count.
     pub fn hash_shared_with_upstream(&self) -> u64 {
+        let mut all = 0_u64;
+        self.each_shared_object(|name, object| {
+            if let Some(hash) = object.hash() {
+                // The order does not count.
+                all = all.wrapping_add(hash ^ xx_hash64(name.as_bytes(), 0));
+            }
+        });
+        all
+    }
+
+    /// What the stream and its connection share with upstream connections, as whoever takes such a connection gets it.
+    pub fn objects_shared_with_upstream(&self) -> SharedObjects {
+        let mut all = SharedObjects::new();
+        self.each_shared_object(|name, object| {
+            let object = match object.sharing() {
+                Sharing::Transitive => Rc::clone(object),
+                Sharing::None | Sharing::Once => Rc::new(Arrived(Rc::clone(object))),
+            };
+            all.push((name.into(), object));
+        });
+        all
+    }
+
+    fn each_shared_object(&self, mut take: impl FnMut(&str, &Rc<dyn FilterState>)) {
         let own = self.state.as_deref().map(|s| &s.filter_state);
         let of_connection = self.connection.state.filter_state.0.borrow();
         let of_connection = of_connection.as_deref().into_iter().flatten();
         // The stream's own takes the place of its connection's.
         let seen = of_connection.filter(|(name, _)| own.is_none_or(|own| !own.contains_key(*name)));
-        let all = seen.chain(own.into_iter().flatten());
-        let shared = all.filter(|(_, object)| object.is_shared_with_upstream());
-        let hashes = shared.filter_map(|(name, object)| Some(object.hash()? ^ xx_hash64(name.as_bytes(), 0)));
-        // The order does not count.
-        hashes.fold(0, u64::wrapping_add)
+        for (name, object) in seen.chain(own.into_iter().flatten()) {
+            if object.sharing() != Sharing::None {
+                take(name, object);
+            }
+        }
     }
 
     /// Takes over what outlives a redirect that is followed here, from the stream as it was before.

@@ -34,7 +34,7 @@ impl InternalAddresses {
     /// Whether `address` is internal.
     pub fn contains(&self, address: &Address) -> bool {
         match (self, address) {
-            (Self::None, _) => false,
+            (Self::None, _) | (_, Address::Internal(_)) => false,
             (Self::Private { unix_sockets } | Self::Ranges { unix_sockets, .. }, Address::Pipe(_)) => {
                 *unix_sockets
             }

@@ -15,8 +15,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Serves a connection of a listener from its first byte until it is closed.
-pub(super) async fn admit(mut permit: Permit, io: Box<dyn ByteStream>, accepted: Instant) {
-    let mut facts = SocketFacts::of(io.local_address(), io.peer_address());
+pub(super) async fn admit(
+    mut permit: Permit,
+    io: Box<dyn ByteStream>,
+    mut facts: SocketFacts,
+    accepted: Instant,
+) {
     let mut first = Vec::new();
     if !inspect(permit.listener(), &*io, &mut facts, &mut first).await {
         return not_admitted(permit.listener(), &*io, facts, &first, accepted);

@@ -18,6 +18,7 @@ use nuncio_core::why::FieldPlaces;
 use nuncio_net::listen::ListenSpec;
 use nuncio_net::tls::TlsOwner;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
+use nuncio_proto::pb::envoy::config::listener::v3::listener::{InternalListenerConfig, ListenerSpecifier};
 use nuncio_proto::pb::envoy::config::listener::v3::{
     self as pb, filter, listener::DrainType, listener_filter,
 };
@@ -139,7 +140,12 @@ impl ListenerConfig {
             transparent,
             tcp_fast_open_queue_length,
             enable_mptcp,
+            listener_specifier,
         } = message;
+        let internal = match listener_specifier {
+            Some(ListenerSpecifier::InternalListener(InternalListenerConfig {})) => true,
+            None => false,
+        };
         let sockets = SocketFields {
             address,
             additional_addresses,
@@ -151,11 +157,18 @@ impl ListenerConfig {
             transparent,
             fast_open: tcp_fast_open_queue_length,
             mptcp: enable_mptcp,
+            internal,
+            internal_room: env.internal_room,
         };
         let specs = sockets.compile(&name, cx);
         // What is wrong with the filters is told even where the address is wrong.
         let address = specs.as_ref().and_then(|all| all.first()).map(|first| first.address.clone());
-        let text = address.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = match &address {
+            // As in Envoy stats call it otherwise than logs.
+            Some(Address::Internal(internal)) => format!("envoy_internal_{}", internal.listener),
+            Some(address) => address.to_string(),
+            None => String::new(),
+        };
         let pb::listener::DeprecatedV1 { bind_to_port: bound_by_old_field } =
             deprecated_v1.unwrap_or_default();
         let hands_off = use_original_dst.unwrap_or(false);

@@ -144,17 +144,22 @@ impl Listener {
 
     /// Takes a connection: a task of its own serves it until it is closed.
     pub fn accept(self: &Rc<Self>, io: Box<dyn ByteStream>) {
+        let facts = SocketFacts::of(io.local_address(), io.peer_address());
+        self.take(io, facts);
+    }
+
+    /// As [`accept`](Self::accept), of a connection of which these `facts` are known.
+    fn take(self: &Rc<Self>, io: Box<dyn ByteStream>, facts: SocketFacts) {
         let worker = &self.world.worker;
         let accepted = worker.now();
         let Some(permit) = Permit::take(self) else { return };
         if self.looks {
-            worker.spawn(admit::admit(permit, io, accepted));
+            worker.spawn(admit::admit(permit, io, facts, accepted));
             return;
         }
         // There is one chain, and it takes every connection as it is.
         // One without filters closes it before it counts as one.
         let Some(Some(chain)) = self.chains.first() else { return };
-        let facts = SocketFacts::of(io.local_address(), io.peer_address());
         let connection = Rc::new(self.connection_info(&*io, 0, facts, None, accepted));
         let (io, log) = ConnectionLog::begin(self, io, &connection);
         let guard = ConnectionGuard::new(permit, accepted);

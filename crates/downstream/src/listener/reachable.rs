@@ -1,8 +1,10 @@
 //! Which listener of a worker takes connections to an address (`use_original_dst`).
 
-use super::Listener;
+use super::{Listener, SocketFacts};
 use crate::world::World;
 use nuncio_core::address::Address;
+use nuncio_net::stream::{ByteStream as _, MemoryStream};
+use nuncio_upstream::pool::{InternalListener, Passed};
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -31,6 +33,9 @@ impl Reachable {
         let weak = Rc::downgrade(listener);
         let entry = |(address, ipv4_compat)| Entry { address, ipv4_compat, listener: Weak::clone(&weak) };
         world.listeners.0.borrow_mut().extend(at.map(entry));
+        if let Address::Internal(internal) = &listener.config.address {
+            world.internal.enter(&internal.listener, Rc::new(Inside(Weak::clone(&weak))));
+        }
         Entered { world, listener: weak }
     }
 
@@ -50,8 +55,28 @@ impl Reachable {
     }
 }
 
+/// A listener without a socket, as clusters know it.
+struct Inside(Weak<Listener>);
+
+impl InternalListener for Inside {
+    fn accept(&self, stream: MemoryStream, Passed { metadata, objects }: Passed) {
+        let Some(listener) = self.0.upgrade() else { return };
+        let mut facts = SocketFacts::of(stream.local_address(), stream.peer_address());
+        facts.metadata = metadata;
+        for (name, object) in objects {
+            facts.filter_state.set(&name, object);
+        }
+        listener.take(Box::new(stream), facts);
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
+        if let Some(listener) = self.listener.upgrade()
+            && let Address::Internal(internal) = &listener.config.address
+        {
+            self.world.internal.leave(&internal.listener);
+        }
         self.world.listeners.0.borrow_mut().retain(|e| !Weak::ptr_eq(&e.listener, &self.listener));
     }
 }

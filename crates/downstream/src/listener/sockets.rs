@@ -1,10 +1,11 @@
 //! The fields of a listener that are about its sockets.
 
-use nuncio_core::address::Address;
+use nuncio_core::address::{Address, InternalAddress};
 use nuncio_core::config::CompileContext;
 use nuncio_net::listen::{Keepalive, ListenSpec, SocketOption};
 use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::listener::v3::AdditionalAddress;
+use std::sync::Arc;
 
 /// Where a listener listens, and what it asks of the kernel.
 pub(super) struct SocketFields {
@@ -18,16 +19,22 @@ pub(super) struct SocketFields {
     pub(super) transparent: Option<bool>,
     pub(super) fast_open: Option<u32>,
     pub(super) mptcp: bool,
+    /// `internal_listener`: it has no sockets at all.
+    pub(super) internal: bool,
+    /// What an internal connection may hold; none where the process has no internal listeners.
+    pub(super) internal_room: Option<usize>,
 }
 
 impl SocketFields {
     /// One specification per address, `address` first. `None`: refused, with every reason recorded in `cx`.
     pub(super) fn compile(self, name: &str, cx: &CompileContext<'_>) -> Option<Vec<ListenSpec>> {
+        if self.internal {
+            return self.compile_internal(name, cx).map(|spec| vec![spec]);
+        }
         let Self { address, additional_addresses, socket_options, .. } = self;
         let address_cx = cx.field("address");
         let first = match &address {
             Some(address) => ListenSpec::compile(address, &address_cx),
-            None if cx.told_of("internal_listener") => None,
             None => {
                 address_cx.error("value is required");
                 None
@@ -57,6 +64,54 @@ impl SocketFields {
             return None;
         }
         Some(specs)
+    }
+}
+
+impl SocketFields {
+    /// Of a listener without sockets nothing may be asked of them.
+    fn compile_internal(self, name: &str, cx: &CompileContext<'_>) -> Option<ListenSpec> {
+        let Self {
+            address,
+            additional_addresses,
+            reuse_port,
+            backlog,
+            socket_options,
+            keepalive,
+            freebind,
+            transparent,
+            fast_open,
+            mptcp,
+            internal: _,
+            internal_room,
+        } = self;
+        let asked = [
+            ("address", address.is_some()),
+            ("additional_addresses", !additional_addresses.is_empty()),
+            ("enable_reuse_port", reuse_port.is_some()),
+            ("tcp_backlog_size", backlog.is_some()),
+            ("socket_options", !socket_options.is_empty()),
+            ("tcp_keepalive", keepalive.is_some()),
+            ("freebind", freebind.is_some()),
+            ("transparent", transparent.is_some()),
+            ("tcp_fast_open_queue_length", fast_open.is_some()),
+            ("enable_mptcp", mptcp),
+        ];
+        for (field, _) in asked.iter().filter(|(_, is_set)| *is_set) {
+            cx.field(field).error(format!(
+                "error adding listener {name}: an internal listener has no socket that {field} could be about"
+            ));
+        }
+        if internal_room.is_none() {
+            cx.field("internal_listener").error(format!(
+                "error adding listener {name}: internal listeners need envoy.bootstrap.internal_listener among \
+                 bootstrap_extensions"
+            ));
+        }
+        if internal_room.is_none() || asked.iter().any(|(_, is_set)| *is_set) {
+            return None;
+        }
+        let internal = InternalAddress { listener: name.into(), endpoint: "".into() };
+        Some(ListenSpec::new(Address::Internal(Arc::new(internal))))
     }
 }
 

@@ -744,6 +744,8 @@ async fn no_healthy_upstream<D: Downstream>(
     let mut reply = LocalReply::no_healthy_upstream();
     if let Some(unresolved) = &flight.unresolved {
         reply.details = unresolved.details().into();
+    } else if let Some(found) = flight.pick.destination.and_then(|to| flight.cluster.found_without_host(to)) {
+        reply.details = found.into();
     }
     charge.abort(stream, reply.status);
     let reply = charge.with_attempts(stream, reply);

@@ -18,7 +18,9 @@ impl SessionLog {
     pub(super) fn begin(proxy: &Rc<TcpProxy>, connection: Rc<ConnectionInfo>) -> Self {
         let worker = &proxy.world.worker;
         let random = worker.rng().next();
-        let info = StreamInfo::new(connection.accepted, worker.wall(), connection, random);
+        let mut info = StreamInfo::new(connection.accepted, worker.wall(), connection, random);
+        // It is the connection itself that is told of.
+        info.take_connection_metadata();
         Self { proxy: Rc::clone(proxy), info }
     }
 

@@ -141,10 +141,8 @@ fn servers(messages: &[pb::Address], cx: &CompileContext<'_>, field: &str) -> Op
             Some(pb::address::Address::SocketAddress(socket)) => {
                 socket_address(socket, &cx.field("socket_address"))
             }
-            Some(pb::address::Address::Pipe(_)) | None => {
-                if !cx.told_of("envoy_internal_address") {
-                    cx.error("a DNS server is an IP address and a port");
-                }
+            Some(pb::address::Address::Pipe(_) | pb::address::Address::EnvoyInternalAddress(_)) | None => {
+                cx.error("a DNS server is an IP address and a port");
                 None
             }
         }

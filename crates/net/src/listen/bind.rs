@@ -121,6 +121,8 @@ pub fn bind(spec: &ListenSpec, workers: usize) -> Result<Vec<BoundSocket>, BindE
     match &spec.address {
         Address::Ip(address) => bind_tcp(spec, *address, workers).map_err(fail),
         Address::Pipe(path) => bind_unix(spec, path, workers).map_err(fail),
+        // It has no socket.
+        Address::Internal(_) => Ok(Vec::new()),
     }
 }
 

@@ -57,6 +57,11 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// There is no internal listener of that name.
+    pub fn no_listener() -> Self {
+        Self::Immediate(io::Error::from_raw_os_error(libc::EINVAL))
+    }
+
     /// Envoy's words: `delayed connect error: Connection refused`, and for a failure at once
     /// `immediate connect error: No such file or directory|remote address:/path`.
     pub fn transport_failure(&self, peer: &Address) -> String {
@@ -83,6 +88,8 @@ pub async fn connect(peer: &Address, options: &ConnectOptions) -> Result<Box<dyn
     match peer {
         Address::Ip(address) => connect_tcp(*address, options).await,
         Address::Pipe(path) => connect_unix(peer, path, options).await,
+        // Only a worker has internal listeners, and it asks them itself.
+        Address::Internal(_) => Err(ConnectError::no_listener()),
     }
 }
 

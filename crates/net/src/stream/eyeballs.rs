@@ -30,6 +30,7 @@ impl AddressFamily {
             Address::Ip(SocketAddr::V4(_)) => Self::V4,
             Address::Ip(SocketAddr::V6(_)) => Self::V6,
             Address::Pipe(_) => Self::Pipe,
+            Address::Internal(_) => Self::Internal,
         }
     }
 }

@@ -44,5 +44,12 @@ pub(super) fn address(address: &Address) -> Value {
             ])),
         )]),
         Address::Pipe(path) => json!({ "pipe": { "path": &**path } }),
+        Address::Internal(internal) => object([(
+            "envoy_internal_address",
+            Some(object([
+                ("server_listener_name", Some((&*internal.listener).into())),
+                ("endpoint_id", (!internal.endpoint.is_empty()).then(|| (&*internal.endpoint).into())),
+            ])),
+        )]),
     }
 }

@@ -77,6 +77,7 @@ fn surroundings(
         runtime: runtime.clone(),
         node_cluster: node_cluster.into(),
         listeners: Reachable::default(),
+        internal: Rc::default(),
         tracers: LiveTracers::default(),
     })
 }

@@ -160,7 +160,7 @@ fn restored(info: &StreamInfo) -> Option<SocketAddr> {
     let connection = &info.connection;
     match connection.local {
         Address::Ip(address) if connection.local != connection.direct_local => Some(address),
-        Address::Ip(_) | Address::Pipe(_) => None,
+        Address::Ip(_) | Address::Pipe(_) | Address::Internal(_) => None,
     }
 }
 
@@ -193,6 +193,18 @@ impl Cluster {
         match (to, &self.config().discovery.source) {
             (Destination::Name(key), HostSource::ForwardProxy(f)) if f.cache.addresses(key).is_none() => {
                 f.cache.ask(key).unwrap_or_else(|e| Some(Box::pin(ready(Err(e)))))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is told of a destination whose name has an address although no host could be picked: in Envoy, how the
+    /// look-up went.
+    #[cold]
+    pub fn found_without_host(&self, to: &Destination) -> Option<&'static str> {
+        match (to, &self.config().discovery.source) {
+            (Destination::Name(key), HostSource::ForwardProxy(f)) => {
+                f.cache.addresses(key).map(|_| "cares_success:Successful_completion")
             }
             _ => None,
         }

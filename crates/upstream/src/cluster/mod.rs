@@ -308,14 +308,22 @@ impl Cluster {
     /// A host is out for its health. Its pools take no further request: idle connections are closed, busy ones with
     /// what they carry, and those of bytes alone at once where `close_connections_on_host_health_failure` says so.
     pub(crate) fn renew(&self, failed: &Arc<HostShared>) {
-        let mut own = self.own.borrow_mut();
-        let Some(Some(host)) = own.get_mut(failed.place()) else { return };
-        if Arc::ptr_eq(host.shared(), failed) {
-            let renewed = host.renewed();
-            let before = std::mem::replace(host, renewed);
-            drop(own);
+        let before = match &self.provided {
+            Some(Provided::OnDemand(own)) => own.renew(failed),
+            // Its hosts are those of others, which are told themselves.
+            Some(Provided::Aggregate(_)) => None,
+            None => self.renew_own(failed),
+        };
+        if let Some(before) = before {
             before.retire();
         }
+    }
+
+    fn renew_own(&self, failed: &Arc<HostShared>) -> Option<Rc<Host>> {
+        let mut own = self.own.borrow_mut();
+        let host = own.get_mut(failed.place())?.as_mut().filter(|host| Arc::ptr_eq(host.shared(), failed))?;
+        let renewed = host.renewed();
+        Some(std::mem::replace(host, renewed))
     }
 
     /// The worker's own of a host.

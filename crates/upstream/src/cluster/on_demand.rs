@@ -2,7 +2,7 @@
 
 use super::destination::Destination;
 use super::{Cluster, ClusterCore, ClusterShared};
-use crate::host::{Host, HostShared, HostSpec};
+use crate::host::{Health, Host, HostShared, HostSpec};
 use crate::line::Line;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -114,6 +114,10 @@ impl WorkerHosts {
         if let Some((host, demanded)) = self.0.borrow().get(to) {
             demanded.used.store(true, Relaxed);
             if let Destination::Name(_) = to {
+                // As in Envoy, one that is out for its health is none; where addresses are named, it is all the same.
+                if host.shared().health_flags().health() == Health::Unhealthy {
+                    return None;
+                }
                 // The name may lead elsewhere by now, or nowhere.
                 host.shared().move_to(to.addresses(core.config())?);
             }
@@ -123,6 +127,15 @@ impl WorkerHosts {
         let host = Host::new(Arc::clone(&demanded.host), Rc::clone(core));
         self.0.borrow_mut().insert(to.clone(), (Rc::clone(&host), demanded));
         Some(host)
+    }
+
+    /// The host with pools that hold nothing yet takes the place of the one that is out for its health; that one, where
+    /// the worker has used it.
+    pub(super) fn renew(&self, failed: &Arc<HostShared>) -> Option<Rc<Host>> {
+        let mut own = self.0.borrow_mut();
+        let (host, _) = own.values_mut().find(|(host, _)| Arc::ptr_eq(host.shared(), failed))?;
+        let renewed = host.renewed();
+        Some(std::mem::replace(host, renewed))
     }
 
     /// Lets go of hosts that were forgotten.

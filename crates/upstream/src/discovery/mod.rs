@@ -68,7 +68,7 @@ impl Discovery {
         resolver: Rc<dyn Resolve>,
         sources: Rc<dyn Sources>,
     ) -> Rc<Self> {
-        Self::with_connector(set, worker, resolver, sources, Rc::new(SocketConnector))
+        Self::with_connector(set, worker, resolver, sources, Rc::<SocketConnector>::default())
     }
 
     /// As [`new`](Self::new), with health checks that connect by `connector`.

@@ -89,12 +89,16 @@ async fn open(
     offer: Offer,
 ) -> Result<Opened, NoStream> {
     let config = core.config();
-    let stream = match core.connector.connect(&peer, &config.connect).await {
+    let transport = transport::for_host(&config.matches, &config.transport, host.shared());
+    let options = host.options();
+    let connected = match &peer {
+        Address::Internal(to) => core.connector.connect_internal(to, transport.passed(config, host)),
+        Address::Ip(_) | Address::Pipe(_) => core.connector.connect(&peer, &config.connect).await,
+    };
+    let stream = match connected {
         Ok(stream) => stream,
         Err(error) => return Err(NoStream::Connect(error, peer)),
     };
-    let transport = transport::for_host(&config.matches, &config.transport, host.shared());
-    let options = host.options();
     let asked = Asked {
         host_name: Some(host.hostname()),
         server_name: options.and_then(|o| o.server_name.as_deref()),

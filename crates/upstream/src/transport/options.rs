@@ -4,7 +4,8 @@ use super::UpstreamTransport;
 use crate::cluster::ClusterConfig;
 use crate::host::Host;
 use nuncio_codec::head::RequestHead;
-use nuncio_core::stream_info::StreamInfo;
+use nuncio_core::stream_info::{SharedObjects, StreamInfo};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -35,6 +36,26 @@ pub struct TransportOptions {
     client: Option<u64>,
     /// The filter state of the streams that may use it, as far as they share it; 0: none.
     shared: u64,
+    /// What an internal listener is told of the stream that the connection is opened for.
+    told: ToldObjects,
+}
+
+/// Objects that go with a connection. Those without a hash keep nobody from sharing it: whoever comes first is told of.
+#[derive(Clone, Debug, Default)]
+struct ToldObjects(SharedObjects);
+
+impl PartialEq for ToldObjects {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.is_empty() == other.0.is_empty()
+    }
+}
+
+impl Eq for ToldObjects {}
+
+impl Hash for ToldObjects {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.is_empty().hash(state);
+    }
 }
 
 /// What connections to a cluster's hosts may be told.
@@ -46,6 +67,8 @@ pub(crate) struct Told {
     client: bool,
     /// Nothing, but each client has its own.
     apart: bool,
+    /// Filter state: some of them are internal.
+    state: bool,
 }
 
 impl ClusterConfig {
@@ -64,6 +87,7 @@ impl ClusterConfig {
             name: self.transports().any(|t| t.secured.is_some()),
             client: self.transports().any(|t| t.proxy_head.is_some()),
             apart: self.pool_per_client,
+            state: self.transports().any(|t| t.passing.is_some()),
         }
     }
 }
@@ -91,6 +115,9 @@ impl Host {
         let mut options = TransportOptions::default();
         if let Some(info) = info.filter(|info| info.may_have_filter_state()) {
             options.shared = info.hash_shared_with_upstream();
+            if config.told.state {
+                options.told = ToldObjects(info.objects_shared_with_upstream());
+            }
             if config.told.name {
                 let name = info.filter_state(SERVER_NAME_STATE).and_then(|state| state.serialize());
                 options.server_name = name.filter(|name| !name.is_empty()).map(Into::into);
@@ -114,6 +141,11 @@ impl Host {
 }
 
 impl TransportOptions {
+    /// What an internal listener is told of the stream that the connection is opened for.
+    pub(super) fn objects(&self) -> SharedObjects {
+        self.told.0.clone()
+    }
+
     fn take_name(&mut self, auto: &AutoServerName, request: &RequestHead) {
         let from_header = || {
             let value = request.headers.get(&*auto.header).filter(|_| !auto.header.is_empty())?;

@@ -4,7 +4,7 @@ use crate::cluster::{Discovery, HostSource, LocalityEndpoints, NamedEndpoint};
 use crate::health::CheckTarget;
 use crate::host::{HealthFlags, HostSpec, Locality};
 use nuncio_core::address::Address;
-use nuncio_core::config::{CompileContext, address, duration, name_and_port};
+use nuncio_core::config::{CompileContext, duration, host_address, name_and_port};
 use nuncio_proto::pb::envoy::config::core::v3::address::Address as AddressKind;
 use nuncio_proto::pb::envoy::config::core::v3::{Address as PbAddress, HealthStatus, Locality as PbLocality};
 use nuncio_proto::pb::envoy::config::endpoint::v3 as pb;
@@ -118,7 +118,7 @@ struct At {
 
 fn static_host(mut spec: HostSpec, at: &At, cx: &CompileContext<'_>) -> Option<HostSpec> {
     let cx = cx.field("endpoint");
-    spec.address = address(&at.first, &cx.field("address"))?;
+    spec.address = host_address(&at.first, &cx.field("address"))?;
     let mut further = Vec::with_capacity(at.further.len());
     for (i, AdditionalAddress { address: to }) in at.further.iter().enumerate() {
         let item = cx.item("additional_addresses", i);
@@ -127,7 +127,7 @@ fn static_host(mut spec: HostSpec, at: &At, cx: &CompileContext<'_>) -> Option<H
             cx.error("value is required");
             return None;
         };
-        further.push(address(to, &cx)?);
+        further.push(host_address(to, &cx)?);
     }
     spec.further = (!further.is_empty()).then(|| further.into());
     Some(spec)
@@ -138,7 +138,7 @@ fn named_host(mut spec: HostSpec, to: &PbAddress, cx: &CompileContext<'_>) -> Op
     let cx = cx.field("address");
     let PbAddress { address } = to;
     let Some(AddressKind::SocketAddress(socket)) = address else {
-        cx.unsupported("a Unix socket has no name that could be looked up");
+        cx.unsupported("only a socket address has a name that could be looked up");
         return None;
     };
     let (name, port) = name_and_port(socket, &cx.field("socket_address"))?;
@@ -198,7 +198,7 @@ fn check_target(message: pb::endpoint::HealthCheckConfig, cx: &CompileContext<'_
         message;
     let other = match other {
         None => None,
-        Some(other) => Some(address(&other, &cx.field("address"))?),
+        Some(other) => Some(host_address(&other, &cx.field("address"))?),
     };
     let port = u16::try_from(port_value).unwrap_or_default();
     Some(CheckTarget {
