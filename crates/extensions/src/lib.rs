@@ -11,6 +11,7 @@ pub mod retry;
 mod token_bucket;
 pub mod tracers;
 
+use crate::http::local_ratelimit::LocalClusterKnown;
 use nuncio_core::access_log::AnyAccessLogFactory;
 use nuncio_core::registry::{DuplicateFactory, Table};
 use nuncio_downstream::filter::AnyHttpFilterFactory;
@@ -51,13 +52,14 @@ pub fn access_logs(files: &Arc<LogFiles>) -> Result<Table<dyn AnyAccessLogFactor
 }
 
 /// HTTP filters, sorted by message name; `dns_caches` are those that clusters share with them, `own_address` is this
-/// machine's.
+/// machine's, `local_cluster` says whether there is one.
 ///
 /// # Errors
 /// Two factories of one message.
 pub fn http_filters(
     dns_caches: &DnsCaches,
     own_address: IpAddr,
+    local_cluster: &LocalClusterKnown,
 ) -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
     Table::new(vec![
         (
@@ -116,7 +118,7 @@ pub fn http_filters(
         ),
         (
             "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-            Box::new(http::local_ratelimit::LocalRateLimitFactory),
+            Box::new(http::local_ratelimit::LocalRateLimitFactory(local_cluster.clone())),
         ),
         ("envoy.extensions.filters.http.on_demand.v3.OnDemand", Box::new(http::on_demand::OnDemandFactory)),
         ("envoy.extensions.filters.http.rbac.v3.RBAC", Box::new(http::rbac::RbacFactory)),

@@ -22,6 +22,7 @@ use nuncio_downstream::router::ClusterOptionsCompiler;
 use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::tracing::{AnyTracerFactory, TracerConfig, Tracers};
 use nuncio_downstream::world::CompileEnv;
+use nuncio_extensions::http::local_ratelimit::LocalClusterKnown;
 use nuncio_net::log_files::{FlushOptions, LogFiles};
 use nuncio_net::tls::{SecretKind, TlsManager};
 use nuncio_proto::load::{self, Loaded, Resource};
@@ -243,6 +244,9 @@ fn compile(
         Dumped::new(resource)
     };
     let secrets: Vec<Dumped> = secrets.into_iter().map(keep).collect();
+    if config.as_ref().is_some_and(|c| c.local_cluster.is_some()) {
+        extensions.local_cluster.tell();
+    }
     if let Some(resolver) = config.as_ref().and_then(|c| c.resolver.clone()) {
         extensions.dns_caches.use_resolver(resolver);
     }
@@ -340,6 +344,8 @@ impl Surroundings {
             tracers,
             log_files,
             dns_caches,
+            // Nothing that is compiled later changes it.
+            local_cluster: _,
         } = extensions;
         let own = Self {
             tls: of_clusters.tls.clone(),
@@ -457,6 +463,7 @@ pub struct Extensions {
     tracers: Table<dyn AnyTracerFactory>,
     log_files: Arc<LogFiles>,
     dns_caches: DnsCaches,
+    local_cluster: LocalClusterKnown,
 }
 
 impl Extensions {
@@ -471,10 +478,13 @@ impl Extensions {
         };
         let log_files = Arc::new(LogFiles::new(registry, workers, flush));
         let dns_caches = DnsCaches::default();
+        let local_cluster = LocalClusterKnown::default();
         Ok(Self {
+            local_cluster: local_cluster.clone(),
             http_filters: Arc::new(nuncio_extensions::http_filters(
                 &dns_caches,
                 own_address(options.local_address_ip_version),
+                &local_cluster,
             )?),
             network_filters: nuncio_extensions::network_filters()?,
             listener_filters: nuncio_extensions::listener_filters()?,

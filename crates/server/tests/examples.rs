@@ -209,9 +209,9 @@ fn timeouts() {
 }
 
 #[test]
-fn filters() {
+fn everyday_filters() {
     let (app, authz) = (Upstream::start("app"), Upstream::start("authz"));
-    let server = Server::start(&example("filters.yaml", &[&app, &authz]), &[]);
+    let server = Server::start(&example("filters/everyday.yaml", &[&app, &authz]), &[]);
     let web = server.listener("web");
     let got = request(web, "POST", "/a", &[], "hello");
     assert_eq!((got.status, got.body.as_str()), (200, "app: POST /a HTTP/1.1hello"));
@@ -223,6 +223,91 @@ fn filters() {
     assert_eq!(request(web, "GET", "/slow", &[], "").status, 403, "the service does not answer");
     let reports: Vec<u16> = (0..3).map(|_| request(web, "GET", "/report", &[], "").status).collect();
     assert_eq!(reports, [200, 200, 429]);
+}
+
+#[test]
+fn filters_that_mark_requests() {
+    let (app, inside) = (Upstream::start("app"), Upstream::start("inside"));
+    let server = Server::start(&example("filters/marks.yaml", &[&app, &inside]), &[]);
+    let web = server.listener("web");
+    let got = request(web, "GET", "/a", &["x-tenant: acme", "x-plan: gold"], "");
+    assert_eq!(upstream_of(&got), "app");
+    for line in ["x-tenant: acme", "x-plan: free", "x-path-was: /a"] {
+        assert!(got.head.contains(line), "{line} in {}", got.head);
+    }
+    let got = request(web, "GET", "/trial", &["x-plan: gold"], "");
+    assert!(got.head.contains("x-plan: gold") && !got.head.contains("x-tenant: acme"), "{}", got.head);
+    assert_eq!(upstream_of(&request(web, "GET", "/inside", &[], "")), "inside", "by the client's network");
+    let got = request(web, "GET", "/a", &["cdn-loop: shop.example"], "");
+    assert_eq!((got.status, upstream_of(&got)), (502, "none"), "it was here before");
+    assert!(server.ask("GET", "/stats").body.contains("http.web.ip_tagging.office.hit: 3"));
+}
+
+#[test]
+fn filters_that_keep_sessions() {
+    let (one, two, pages) = (Upstream::start("one"), Upstream::start("two"), Upstream::start("pages"));
+    let server = Server::start(&example("filters/sessions.yaml", &[&one, &two, &pages]), &[]);
+    let web = server.listener("web");
+    let got = request(web, "GET", "/", &[], "");
+    let first = upstream_of(&got).to_owned();
+    let cookie = got.head.lines().find_map(|l| l.strip_prefix("set-cookie: host=")).unwrap();
+    let cookie = format!("cookie: host={}", cookie.split(';').next().unwrap());
+    for _ in 0..5 {
+        assert_eq!(upstream_of(&request(web, "GET", "/", &[&cookie], "")), first);
+    }
+    let got = request(web, "POST", "/api", &[], "x");
+    let first = upstream_of(&got).to_owned();
+    let session = got.head.lines().find(|l| l.starts_with("x-session: ")).unwrap();
+    for _ in 0..5 {
+        assert_eq!(upstream_of(&request(web, "POST", "/api", &[session], "x")), first);
+    }
+    let form = |origin: &str| request(web, "POST", "/form", &["host: a.shop.example", origin], "x").status;
+    assert_eq!(form("origin: https://b.shop.example"), 200);
+    assert_eq!(form("origin: https://evil.example"), 403);
+    let got = request(web, "GET", "/redirect?/elsewhere", &[], "");
+    assert_eq!((got.status, got.body.as_str()), (503, "pages: GET /sorry HTTP/1.1"));
+    assert!(got.head.contains("retry-after: 60"), "{}", got.head);
+    // "hello", stored.
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01\x05\0\xfa\xffhello\x86\xa6\x10\x36\x05\0\0\0";
+    assert_eq!(request(web, "POST", "/api", &["content-encoding: gzip"], gzip).status, 200);
+    let stats = server.ask("GET", "/stats?filter=decompressor").body;
+    assert!(stats.contains("gzip.request.total_uncompressed_bytes: 5"), "{stats}");
+}
+
+#[test]
+fn filters_for_grpc() {
+    let app = Upstream::start("app");
+    let server = Server::start(&example("filters/grpc.yaml", &[&app]), &[]);
+    let web = server.listener("web");
+    let message = "\0\0\0\0\x01m";
+    let got = request(web, "POST", "/shop.Carts/Add", &["content-type: application/grpc-web"], message);
+    assert!(got.head.contains("x-sent-as: application/grpc\r\n"), "{}", got.head);
+    let got = request(web, "POST", "/shop.Carts/Add", &["content-type: application/grpc"], message);
+    assert_eq!(upstream_of(&got), "app");
+    assert!(got.head.contains("content-length: "), "{}", got.head);
+    let stats = server.ask("GET", "/stats?filter=grpc").body;
+    assert!(stats.contains("cluster.app.grpc.shop.Carts.Add.request_message_count: 2"), "{stats}");
+}
+
+#[test]
+fn jwt() {
+    // {"iss":"https://login.example","sub":"ann","aud":"shop"}, and the same for "bank".
+    const HEAD: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6ImV4YW1wbGUifQ";
+    const SHOP: &str = "eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJzdWIiOiJhbm4iLCJhdWQiOiJzaG9wIn0.\
+                        n-ecofCd0NWFncza-JRZFn84M3PZfglibZl0fMrPuxk";
+    const BANK: &str = "eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJzdWIiOiJhbm4iLCJhdWQiOiJiYW5rIn0.\
+                        jnFDw143_p8VtGlWS__c9oC9-_p_RkkYRk1PbChXtPA";
+    let app = Upstream::start("app");
+    let server = Server::start(&example("jwt.yaml", &[&app]), &[]);
+    let web = server.listener("web");
+    let with =
+        |token: &str| request(web, "GET", "/", &[&format!("authorization: Bearer {HEAD}.{token}")], "");
+    let got = with(SHOP);
+    assert_eq!((got.status, upstream_of(&got)), (200, "app"));
+    assert!(got.head.contains("x-user: ann"), "{}", got.head);
+    assert_eq!(with(BANK).body, "Audiences in Jwt are not allowed");
+    assert_eq!(request(web, "GET", "/", &[], "").status, 401);
+    assert_eq!(request(web, "GET", "/health", &[], "").status, 200);
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn the_host_of_a_hash_is_the_host_that_serves_it() {
 #[test]
 fn the_admin_port_explains_and_leaves_no_trace() {
     let app = Upstream::start("app");
-    let server = Server::start(&example("filters.yaml", &[&app]), &[]);
+    let server = Server::start(&example("filters/everyday.yaml", &[&app]), &[]);
     let stats = || {
         let all =
             server.ask("GET", "/stats?filter=(http%5C.web|cluster|listener%5C.127|rbac|ratelimit)").body;

@@ -5,14 +5,12 @@ use crate::discovery::{DnsConfig, addresses};
 use crate::host::Addresses;
 use crate::line::Line;
 use nuncio_core::config::{CompileContext, duration};
-use nuncio_core::matcher::CidrList;
+use nuncio_core::matcher::AddressMatcher;
 use nuncio_net::dns::{Family, OldMessages, ResolverConfig};
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::DnsLookupFamily;
+use nuncio_proto::pb::envoy::config::core::v3::SocketAddress;
 use nuncio_proto::pb::envoy::config::core::v3::socket_address::PortSpecifier;
-use nuncio_proto::pb::envoy::config::core::v3::{CidrRange, SocketAddress};
 use nuncio_proto::pb::envoy::extensions::common::dynamic_forward_proxy::v3 as pb;
-use nuncio_proto::pb::envoy::r#type::matcher::v3::AddressMatcher;
-use nuncio_proto::pb::xds::core::v3 as xds;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -32,8 +30,8 @@ pub struct DnsCacheConfig {
     pub(crate) dns: DnsConfig,
     /// `disable_dns_refresh_on_failure`: a name without an address is looked up again when somebody wants it.
     pub(crate) gives_up: bool,
-    /// `resolved_address_filter`
-    filter: Option<AddressFilter>,
+    /// `resolved_address_filter`: addresses that names may not lead to.
+    filter: Option<AddressMatcher>,
     /// `host_ttl`: names that nobody wanted for so long go.
     pub(crate) host_ttl: Duration,
     max_hosts: usize,
@@ -96,7 +94,9 @@ impl DnsCacheConfig {
             gives_up: disable_dns_refresh_on_failure,
             filter: match resolved_address_filter {
                 None => None,
-                Some(message) => Some(AddressFilter::compile(message, &cx.field("resolved_address_filter"))?),
+                Some(message) => {
+                    Some(AddressMatcher::compile(message, &cx.field("resolved_address_filter"))?)
+                }
             },
             host_ttl: time(host_ttl, "host_ttl", 300)?,
             max_hosts: max_hosts.unwrap_or(1024) as usize,
@@ -106,30 +106,6 @@ impl DnsCacheConfig {
                 .unwrap_or(1024),
             preresolved: preresolved.collect(),
         })
-    }
-}
-
-/// Addresses that names may not lead to (`AddressMatcher`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct AddressFilter {
-    ranges: CidrList,
-    /// `invert_match`: only addresses of the ranges are let through.
-    inverted: bool,
-}
-
-impl AddressFilter {
-    fn compile(message: AddressMatcher, cx: &CompileContext<'_>) -> Option<Self> {
-        let AddressMatcher { ranges, invert_match } = message;
-        let range = |range: xds::CidrRange| {
-            let xds::CidrRange { address_prefix, prefix_len } = range;
-            CidrRange { address_prefix, prefix_len }
-        };
-        let ranges: Vec<_> = ranges.into_iter().map(range).collect();
-        Some(Self { ranges: CidrList::compile(&ranges, cx, "ranges")?, inverted: invert_match })
-    }
-
-    fn takes_out(&self, ip: IpAddr) -> bool {
-        self.ranges.contains(ip) != self.inverted
     }
 }
 
@@ -387,7 +363,7 @@ impl DnsCache {
     pub(crate) fn permitted<'a>(&self, found: &'a [IpAddr]) -> Cow<'a, [IpAddr]> {
         match &self.config.filter {
             None => Cow::Borrowed(found),
-            Some(filter) => found.iter().copied().filter(|ip| !filter.takes_out(*ip)).collect(),
+            Some(filter) => found.iter().copied().filter(|ip| !filter.matches(*ip)).collect(),
         }
     }
 

@@ -291,6 +291,12 @@ impl ClusterManager {
         Some(cluster)
     }
 
+    /// How many hosts the process's own cluster has (`cluster_manager.local_cluster_name`); 1 where none is known.
+    pub fn local_members(&self) -> u64 {
+        let count = self.neighbours.cluster().map_or(0, |own| own.hosts().hosts().count());
+        count.max(1) as u64
+    }
+
     fn look_up(&self, name: &str) -> Option<Rc<Cluster>> {
         match self.clusters.borrow().get(name)? {
             Entry::Live(cluster) => return Some(Rc::clone(cluster)),

@@ -187,6 +187,11 @@ impl Format {
         Ok(Self { pieces: parse::pieces(text, commands)?.into(), omit_empty_values })
     }
 
+    /// Whether it is one command, or one text.
+    pub fn is_single(&self) -> bool {
+        self.pieces.len() == 1
+    }
+
     /// The text, where the format has no command at all.
     pub fn as_literal(&self) -> Option<&[u8]> {
         match &*self.pieces {

@@ -2,6 +2,8 @@
 
 use crate::config::CompileContext;
 use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
+use nuncio_proto::pb::envoy::r#type::matcher::v3 as pb;
+use nuncio_proto::pb::xds::core::v3 as xds;
 use std::net::IpAddr;
 
 /// Address ranges (`envoy.config.core.v3.CidrRange`). An IPv4 range holds no IPv6 address, nor the reverse.
@@ -63,5 +65,30 @@ impl CidrList {
     /// Whether there is no range.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// An `AddressMatcher`: the addresses of some ranges, or all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressMatcher {
+    ranges: CidrList,
+    inverted: bool,
+}
+
+impl AddressMatcher {
+    /// Compiles the message. `None`: refused, and the reasons are recorded in `cx`.
+    pub fn compile(message: pb::AddressMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        let pb::AddressMatcher { ranges, invert_match } = message;
+        let range = |range: xds::CidrRange| {
+            let xds::CidrRange { address_prefix, prefix_len } = range;
+            CidrRange { address_prefix, prefix_len }
+        };
+        let ranges: Vec<_> = ranges.into_iter().map(range).collect();
+        Some(Self { ranges: CidrList::compile(&ranges, cx, "ranges")?, inverted: invert_match })
+    }
+
+    /// Whether it matches.
+    pub fn matches(&self, ip: IpAddr) -> bool {
+        self.ranges.contains(ip) != self.inverted
     }
 }

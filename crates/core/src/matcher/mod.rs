@@ -11,7 +11,7 @@ mod regex;
 mod string;
 pub mod tree;
 
-pub use cidr::CidrList;
+pub use cidr::{AddressMatcher, CidrList};
 pub use filter_state::FilterStateMatcher;
 pub use header::{HeaderMatcher, QueryParameterMatcher, parameter, query_of};
 pub use inputs::{HttpFacts, HttpInput, NetworkFacts, NetworkInput, is_local};

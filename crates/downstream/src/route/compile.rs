@@ -229,7 +229,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         rate_limits,
         matcher,
     } = message;
-    let rate_limits = RateLimits::compile(rate_limits, cx, "rate_limits");
+    let rate_limits = RateLimits::of_route(rate_limits, cx);
     let virtual_clusters = VirtualClusters::compile(virtual_clusters, &name, cx, &scope.stat_prefixes);
     let clusters_good = virtual_clusters.is_some();
     let mirrors = action::mirrors(request_mirror_policies, cx, &|name| scope.lacks(name));

@@ -1,15 +1,22 @@
 //! `rate_limits`: what of a request makes up the descriptors by which rate limit filters tell requests apart.
 
+mod descriptor;
+mod hits;
+
 use super::{Action, Route};
+use descriptor::Extension;
+use hits::Addend;
+pub use hits::Hits;
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
-use nuncio_core::format::mask_ip;
-use nuncio_core::matcher::{HeaderMatcher, MetadataPath, QueryParameterMatcher, parameter, query_of};
-use nuncio_core::stream_info::StreamInfo;
+use nuncio_core::format::{Commands, Format, FormatContext, mask_ip};
+use nuncio_core::matcher::{
+    AddressMatcher, HeaderMatcher, MetadataPath, QueryParameterMatcher, parameter, query_of,
+};
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
+use pb::rate_limit::XRateLimitOption;
 use pb::rate_limit::action::{self, ActionSpecifier};
-use pb::rate_limit::{HitsAddend, XRateLimitOption};
 use prost_types::value::Kind;
 use std::sync::Arc;
 
@@ -23,18 +30,11 @@ struct RateLimit {
     stage: u32,
     /// `disable_key` is set: local rate limits pass it over.
     may_be_disabled: bool,
+    /// `apply_on_stream_done`: requests do not wait for it.
+    when_done: bool,
     actions: Box<[Entrant]>,
-    hits: Hits,
+    hits: Addend,
     tells: Option<bool>,
-}
-
-/// How much a request counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hits {
-    /// So many.
-    Take(u64),
-    /// It gives so many back.
-    Give(u64),
 }
 
 /// What a request is told apart by.
@@ -78,6 +78,9 @@ enum Source {
     ClientNetwork(u32, u32),
     /// A text.
     Text(Box<str>),
+    /// A text for clients of some addresses: a format, and what stands in for an empty one.
+    IfAddress(Box<AddressMatcher>, Arc<Format>, Box<str>),
+    Extension(Arc<Extension>),
     /// A text for requests that all of these match, or that they do not.
     IfHeaders(Box<[HeaderMatcher]>, bool, Box<str>),
     IfQuery(Box<[QueryParameterMatcher]>, bool, Box<str>),
@@ -101,8 +104,8 @@ enum Added {
 pub struct Subject<'a> {
     /// Its head.
     pub head: &'a RequestHead,
-    /// Its stream.
-    pub info: &'a StreamInfo,
+    /// Its stream, its headers, and where time stands.
+    pub formats: FormatContext<'a>,
     /// Its route, where it has one.
     pub route: Option<&'a Route>,
     /// `node.cluster`
@@ -110,12 +113,40 @@ pub struct Subject<'a> {
 }
 
 impl RateLimits {
-    /// Compiles the list that stands in `field`. `None`: refused, and the reasons are recorded in `cx`.
-    pub fn compile(list: Vec<pb::RateLimit>, cx: &CompileContext<'_>, field: &str) -> Option<Self> {
+    /// Compiles the `rate_limits` of a route or a virtual host. `None`: refused, and the reasons are recorded in `cx`.
+    pub fn of_route(list: Vec<pb::RateLimit>, cx: &CompileContext<'_>) -> Option<Self> {
+        Self::compile(list, cx, |limit, _| {
+            // In routes only the rate limit service reads them.
+            limit.hits_addend = None;
+            limit.apply_on_stream_done = false;
+            true
+        })
+    }
+
+    /// Compiles the `rate_limits` of a filter, as above.
+    pub fn of_filter(list: Vec<pb::RateLimit>, cx: &CompileContext<'_>) -> Option<Self> {
+        Self::compile(list, cx, |limit, cx| {
+            let taken = limit.limit.is_none();
+            if !taken {
+                cx.error("'limit' field is not supported");
+            }
+            taken
+        })
+    }
+
+    fn compile(
+        list: Vec<pb::RateLimit>,
+        cx: &CompileContext<'_>,
+        prepare: impl Fn(&mut pb::RateLimit, &CompileContext<'_>) -> bool,
+    ) -> Option<Self> {
         if list.is_empty() {
             return Some(Self(None));
         }
-        let each = list.into_iter().enumerate().map(|(i, m)| RateLimit::compile(m, &cx.item(field, i)));
+        let each = list.into_iter().enumerate().map(|(i, mut message)| {
+            let cx = cx.item("rate_limits", i);
+            prepare(&mut message, &cx).then_some(())?;
+            RateLimit::compile(message, &cx)
+        });
         each.collect::<Option<_>>().map(|list| Self(Some(list)))
     }
 
@@ -126,7 +157,7 @@ impl RateLimits {
 
     /// Appends the descriptors of those of `stage`.
     pub fn descriptors(&self, stage: u32, subject: &Subject<'_>, out: &mut Vec<Descriptor>) {
-        let applies = |limit: &&RateLimit| limit.stage == stage && !limit.may_be_disabled;
+        let applies = |limit: &&RateLimit| limit.stage == stage && !limit.may_be_disabled && !limit.when_done;
         out.extend(
             self.0
                 .iter()
@@ -139,24 +170,25 @@ impl RateLimits {
 
 impl RateLimit {
     fn compile(message: pb::RateLimit, cx: &CompileContext<'_>) -> Option<Self> {
-        let pb::RateLimit { stage, disable_key, actions, hits_addend, x_ratelimit_option } = message;
+        let pb::RateLimit {
+            stage,
+            disable_key,
+            actions,
+            limit: _,
+            hits_addend,
+            apply_on_stream_done,
+            x_ratelimit_option,
+        } = message;
         let actions = actions.into_iter().enumerate();
         let actions =
             actions.map(|(i, m)| Entrant::compile(m, &cx.item("actions", i))).collect::<Option<_>>();
-        let hits = match hits_addend {
-            None => Hits::Take(1),
-            Some(HitsAddend { number: Some(number), is_negative_hits: false }) => Hits::Take(number),
-            Some(HitsAddend { number: Some(number), is_negative_hits: true }) => Hits::Give(number),
-            Some(HitsAddend { number: None, .. }) => {
-                cx.field("hits_addend").error("hits_addend must contain either a format or a number");
-                return None;
-            }
-        };
+        let hits = Addend::compile(hits_addend, &cx.field("hits_addend"));
         Some(Self {
             stage: stage.unwrap_or(0),
             may_be_disabled: !disable_key.is_empty(),
+            when_done: apply_on_stream_done,
             actions: actions?,
-            hits,
+            hits: hits?,
             tells: match XRateLimitOption::try_from(x_ratelimit_option) {
                 Ok(XRateLimitOption::Off) => Some(false),
                 Ok(XRateLimitOption::DraftVersion03) => Some(true),
@@ -174,7 +206,8 @@ impl RateLimit {
                 Added::Spoils => return None,
             }
         }
-        Some(Descriptor { entries, hits: self.hits, tells: self.tells })
+        let hits = self.hits.of(&subject.formats)?;
+        Some(Descriptor { entries, hits, tells: self.tells })
     }
 }
 
@@ -250,6 +283,25 @@ impl Entrant {
                 let source = Source::Metadata { path, of_route, default, optional: skip_if_absent };
                 entrant(descriptor_key.into(), source)
             }
+            Some(ActionSpecifier::RemoteAddressMatch(message)) => {
+                let cx = cx.field("remote_address_match");
+                let action::RemoteAddressMatch {
+                    descriptor_value,
+                    descriptor_key,
+                    default_value,
+                    address_matcher,
+                } = message;
+                let addresses = AddressMatcher::compile(address_matcher?, &cx.field("address_matcher"))?;
+                let format = Format::with(&descriptor_value, &Commands::default(), true);
+                let at = cx.field("descriptor_value");
+                let format = format.map_err(|error| at.error(error.to_string())).ok()?;
+                let source = Source::IfAddress(Box::new(addresses), Arc::new(format), default_value.into());
+                entrant(or(descriptor_key, "remote_address_match"), source)
+            }
+            Some(ActionSpecifier::Extension(message)) => {
+                let (key, extension) = Extension::compile(message, &cx.field("extension"))?;
+                entrant(key, Source::Extension(Arc::new(extension)))
+            }
             None => {
                 cx.error("an action is required");
                 None
@@ -268,7 +320,8 @@ fn missing(optional: bool) -> Added {
 
 impl Source {
     fn value(&self, subject: &Subject<'_>) -> Added {
-        let Subject { head, info, route, node_cluster } = subject;
+        let Subject { head, formats, route, node_cluster } = subject;
+        let info = formats.info;
         let query = || query_of(head.headers.get(Known::Path).unwrap_or_default());
         match self {
             Self::OwnCluster => Added::Value((*node_cluster).into()),
@@ -285,6 +338,19 @@ impl Source {
             Self::ClientAddress => network(info.remote_address(), None),
             Self::ClientNetwork(v4, v6) => network(info.remote_address(), Some((*v4, *v6))),
             Self::Text(text) => Added::Value(text.clone()),
+            Self::IfAddress(addresses, format, default) => {
+                if !info.remote_address().ip().is_some_and(|ip| addresses.matches(ip)) {
+                    return Added::Spoils;
+                }
+                let mut text = Vec::new();
+                format.render(formats, &mut text);
+                match (&*text, &**default) {
+                    ([], "") => Added::Spoils,
+                    ([], default) => value(default.as_bytes()),
+                    (text, _) => value(text),
+                }
+            }
+            Self::Extension(extension) => extension.value(head, formats),
             Self::IfHeaders(matchers, expected, text) => {
                 match matchers.iter().all(|m| m.matches(&head.headers)) == *expected {
                     true => Added::Value(text.clone()),

@@ -234,8 +234,8 @@ fn upstream_filters_of(
 ) -> Option<Box<UpstreamFilters>> {
     let filters = match cluster_options::filters(cluster) {
         Some(chain) => {
-            let prefix = format!("cluster.{}.", cluster.name());
-            cluster.keep(|| chain.start(&hcm.world, &prefix))?.make_all(route)
+            let live = cluster.keep(|| chain.start(&hcm.world, &format!("cluster.{}.", cluster.name())))?;
+            live.make_all(route)
         }
         None => hcm.upstream_chain(config.upstream_filters.as_ref()?)?.make_all(route),
     };

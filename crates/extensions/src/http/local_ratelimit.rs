@@ -6,6 +6,7 @@ use super::frame::{Framed, Live, compiled, of_route};
 use crate::token_bucket::TokenBucket;
 use limiter::{Limiter, Purse, Verdict};
 use nuncio_core::config::CompileContext;
+use nuncio_core::format::FormatContext;
 use nuncio_core::header::{HeaderMutations, MutationFields};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_core::stats::Scope;
@@ -15,7 +16,7 @@ use nuncio_downstream::filter::{
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::hcm::stream::header_context;
-use nuncio_downstream::route::{Action, Descriptor, Hits, RateLimits, Route, Subject};
+use nuncio_downstream::route::{Action, Descriptor, RateLimits, Route, Subject};
 use nuncio_proto::pb::envoy::config::core::v3::HeaderValueOption;
 use nuncio_proto::pb::envoy::extensions::common::ratelimit::v3::{
     VhRateLimitsOptions, XRateLimitHeadersRfcVersion,
@@ -25,6 +26,7 @@ use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
 use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 nuncio_core::stats_block! {
     /// What the filter counts, below `PREFIX.http_local_rate_limit.`.
@@ -37,15 +39,30 @@ nuncio_core::stats_block! {
     }
 }
 
+/// Whether the bootstrap names the cluster that this process is a host of, which is known before filters are compiled.
+#[derive(Clone, Default)]
+pub struct LocalClusterKnown(Arc<AtomicBool>);
+
+impl LocalClusterKnown {
+    /// It does.
+    pub fn tell(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    fn is_known(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 /// Compiles the filter's message.
-pub struct LocalRateLimitFactory;
+pub struct LocalRateLimitFactory(pub LocalClusterKnown);
 
 impl HttpFilterFactory for LocalRateLimitFactory {
     type Config = LocalRateLimit;
     type PerRoute = LocalRateLimit;
 
     fn compile(&self, message: LocalRateLimit, cx: &CompileContext<'_>) -> Option<Compiled> {
-        compiled::<RateLimitFilter>(Settings::compile(message, cx)?)
+        compiled::<RateLimitFilter>(Settings::compile(message, &self.0, cx)?)
     }
 
     fn compile_route(
@@ -58,7 +75,7 @@ impl HttpFilterFactory for LocalRateLimitFactory {
                 .error("local rate limit token bucket must be set for per filter configs");
             return None;
         }
-        of_route(Settings::compile(message, cx)?)
+        of_route(Settings::compile(message, &self.0, cx)?)
     }
 }
 
@@ -86,6 +103,8 @@ struct Settings {
     tells_when: bool,
     /// gRPC clients see RESOURCE_EXHAUSTED.
     as_exhausted: bool,
+    /// What the buckets hold is for all hosts of the local cluster.
+    shared: bool,
 }
 
 /// What the virtual host's limits are to a route (`vh_rate_limits`).
@@ -101,7 +120,7 @@ enum HostLimits {
 const MOST_DYNAMIC: u32 = 20;
 
 impl Settings {
-    fn compile(message: LocalRateLimit, cx: &CompileContext<'_>) -> Option<Self> {
+    fn compile(message: LocalRateLimit, known: &LocalClusterKnown, cx: &CompileContext<'_>) -> Option<Self> {
         let LocalRateLimit {
             stat_prefix,
             status,
@@ -120,6 +139,7 @@ impl Settings {
             rate_limits,
             max_dynamic_descriptors,
             enable_retry_after_header,
+            local_cluster_rate_limit,
         } = message;
         let HttpStatus { code } = status.unwrap_or_default();
         let default = match token_bucket {
@@ -135,6 +155,18 @@ impl Settings {
             cx.field("rate_limits").error("'stage' field and 'disable_key' field are not supported");
             return None;
         }
+        if local_cluster_rate_limit.is_some() {
+            let wrong = match (local_rate_limit_per_downstream_connection, known.is_known()) {
+                (true, _) => "and local_rate_limit_per_downstream_connection is set to true",
+                (false, false) => "but no local cluster name is present",
+                (false, true) => "",
+            };
+            if !wrong.is_empty() {
+                cx.field("local_cluster_rate_limit")
+                    .error(format!("local_cluster_rate_limit is set {wrong}"));
+                return None;
+            }
+        }
         let headers = |list: &[HeaderValueOption], field| {
             HeaderMutations::compile(list, &[], cx, MutationFields { add: field, remove: "" })
         };
@@ -143,7 +175,7 @@ impl Settings {
             stat_prefix: stat_prefix.into(),
             status: if code < 400 { 429 } else { code as u16 },
             limiter,
-            limits: RateLimits::compile(rate_limits, cx, "rate_limits")?,
+            limits: RateLimits::of_filter(rate_limits, cx)?,
             stage,
             host_limits: match VhRateLimitsOptions::try_from(vh_rate_limits) {
                 Ok(VhRateLimitsOptions::Include) => HostLimits::Beside,
@@ -161,6 +193,7 @@ impl Settings {
             tells: tells == Ok(XRateLimitHeadersRfcVersion::DraftVersion03),
             tells_when: enable_retry_after_header,
             as_exhausted: rate_limited_as_resource_exhausted,
+            shared: local_cluster_rate_limit.is_some(),
         })
     }
 }
@@ -237,7 +270,12 @@ impl RateLimitFilter {
         }
         let route = self.route.as_deref();
         let node_cluster = &self.live.world.node_cluster;
-        let subject = Subject { head: request.head, info: request.info, route, node_cluster };
+        let worker = &self.live.world.worker;
+        let formats = FormatContext {
+            request: Some(&request.head.headers),
+            ..header_context(request.info, worker, worker.now())
+        };
+        let subject = Subject { head: request.head, formats, route, node_cluster };
         if !self.settings.limits.is_empty() {
             self.settings.limits.descriptors(0, &subject, &mut found);
             return found;
@@ -254,10 +292,6 @@ impl RateLimitFilter {
         if with_host {
             route.virtual_host.rate_limits.descriptors(self.settings.stage, &subject, &mut found);
         }
-        for descriptor in &mut found {
-            // Envoy does not read `hits_addend` of a route's limits.
-            descriptor.hits = Hits::Take(1);
-        }
         found
     }
 
@@ -266,7 +300,8 @@ impl RateLimitFilter {
         let now = self.live.world.worker.now();
         let descriptors = self.descriptors(request);
         if !self.settings.per_connection {
-            return self.settings.limiter.ask(&descriptors, now);
+            let members = if self.settings.shared { self.live.world.clusters.local_members() } else { 1 };
+            return self.settings.limiter.ask(&descriptors, members, now);
         }
         let states = &request.info.connection.state.filter_state;
         let state = states.get(OF_CONNECTION).unwrap_or_else(|| {
@@ -275,7 +310,7 @@ impl RateLimitFilter {
             fresh
         });
         let own = state.as_any().downcast_ref::<OfConnection>();
-        own.map_or(&self.settings.limiter, |own| &own.0).ask(&descriptors, now)
+        own.map_or(&self.settings.limiter, |own| &own.0).ask(&descriptors, 1, now)
     }
 
     /// The answer to a request that is too many.
@@ -284,7 +319,7 @@ impl RateLimitFilter {
         let mut head = nuncio_codec::head::ResponseHead::new(self.settings.status);
         self.settings.reply_headers.apply_response(
             &mut head,
-            &nuncio_core::format::FormatContext {
+            &FormatContext {
                 request: Some(&request.head.headers),
                 ..header_context(request.info, worker, worker.now())
             },

@@ -116,6 +116,10 @@ impl Framed for RbacFilter {
     type Settings = Settings;
     type Stats = NoStats;
 
+    fn sees_heads_alone(_: &Settings) -> bool {
+        true
+    }
+
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         format!("{hcm}rbac.")
     }

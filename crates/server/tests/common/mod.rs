@@ -177,16 +177,23 @@ pub struct Got {
 }
 
 /// One request on a connection of its own.
-pub fn request(to: SocketAddr, method: &str, target: &str, headers: &[&str], body: &str) -> Got {
+pub fn request(
+    to: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[&str],
+    body: &(impl AsRef<[u8]> + ?Sized),
+) -> Got {
+    let body = body.as_ref();
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let more: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
     let host = if headers.iter().any(|h| h.starts_with("host:")) { "" } else { "host: test\r\n" };
     let length = body.len();
     let text = format!(
-        "{method} {target} HTTP/1.1\r\n{host}{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "{method} {target} HTTP/1.1\r\n{host}{more}content-length: {length}\r\nconnection: close\r\n\r\n"
     );
-    stream.write_all(text.as_bytes()).unwrap();
+    stream.write_all(&[text.as_bytes(), body].concat()).unwrap();
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
     let got = String::from_utf8_lossy(&got).into_owned();

@@ -203,7 +203,7 @@ fn cluster_action(
         rate_limits,
         include_vh_rate_limits,
     } = message;
-    let rate_limits = RateLimits::compile(rate_limits, cx, "rate_limits");
+    let rate_limits = RateLimits::of_route(rate_limits, cx);
     if !early_data_policy.is_none_or(|policy| knows_early_data(policy, &cx.field("early_data_policy"))) {
         return None;
     }

@@ -72,9 +72,9 @@ impl Purse {
     }
 
     /// Whether it pays.
-    fn pays(&self, hits: Hits, now: Instant) -> bool {
+    fn pays(&self, hits: Hits, members: u64, now: Instant) -> bool {
         match hits {
-            Hits::Take(n) => self.bucket.take(now, n),
+            Hits::Take(n) => self.bucket.take(now, n.saturating_mul(members)),
             Hits::Give(n) => {
                 self.bucket.give(now, n);
                 true
@@ -147,8 +147,9 @@ impl Limiter {
     }
 
     /// Lets a request pay: the buckets of its descriptors, the slowest first, and the default one. One in shadow mode
-    /// that cannot pay stops none of the others.
-    pub(super) fn ask(&self, descriptors: &[Descriptor], now: Instant) -> Verdict {
+    /// that cannot pay stops none of the others. Each of `members` proxies has its part of the buckets: what comes to one
+    /// of them costs so many times as much.
+    pub(super) fn ask(&self, descriptors: &[Descriptor], members: u64, now: Instant) -> Verdict {
         let mut found: Vec<(Arc<Purse>, &Descriptor)> =
             descriptors.iter().filter_map(|d| Some((self.purse(&d.entries)?, d))).collect();
         found.sort_by(|a, b| a.0.bucket.rate().total_cmp(&b.0.bucket.rate()));
@@ -159,7 +160,7 @@ impl Limiter {
         };
         let mut in_shadow = None;
         for one in &found {
-            if !one.0.pays(one.1.hits, now) {
+            if !one.0.pays(one.1.hits, members, now) {
                 if !one.0.shadow {
                     return verdict(false, Some(one));
                 }
@@ -167,7 +168,7 @@ impl Limiter {
             }
         }
         let default = self.default.as_ref().filter(|_| found.is_empty() || self.always);
-        if let Some(default) = default.filter(|default| !default.bucket.take(now, 1)) {
+        if let Some(default) = default.filter(|default| !default.bucket.take(now, members)) {
             return Verdict { allowed: false, purse: Some(Arc::clone(default)), tells: None };
         }
         match (in_shadow, found.first()) {

@@ -39,9 +39,13 @@ struct Said {
 
 impl Keeper {
     pub(super) fn compile(extension: TypedExtensionConfig, cx: &CompileContext<'_>) -> Option<Self> {
-        // Envoy finds these by their message.
-        let TypedExtensionConfig { name: _, typed_config } = extension;
+        let TypedExtensionConfig { name, typed_config } = extension;
         let config = typed_config.unwrap_or_default();
+        // Envoy finds these by their name.
+        if !["envoy.http.stateful_session.cookie", "envoy.http.stateful_session.header"].contains(&&*name) {
+            cx.error(format!("Didn't find a registered implementation for name: '{name}'"));
+            return None;
+        }
         let cx = cx.field("typed_config");
         match type_name(&config.type_url).strip_prefix("envoy.extensions.http.stateful_session.") {
             Some("cookie.v3.CookieBasedSessionState") => {
