@@ -85,7 +85,10 @@ pub fn http_filters(
             "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
             Box::new(http::dynamic_forward_proxy::DynamicForwardProxyFactory(dns_caches.clone())),
         ),
-        ("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", Box::new(http::ext_authz::ExtAuthzFactory)),
+        (
+            "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            Box::new(http::ext_authz::ExtAuthzFactory(own_address)),
+        ),
         ("envoy.extensions.filters.http.fault.v3.HTTPFault", Box::new(http::fault::FaultFactory)),
         (
             "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config",

@@ -1,9 +1,11 @@
 //! Requests of the proxy's own to a cluster: one head, one body (whole, or as it comes), one answer.
 
+pub mod grpc;
+
 use crate::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use crate::outlier::Outcome;
 use crate::pool::{Checkout, Exchange, UpstreamEvent};
-use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::{HostInfo, UpstreamConnectionInfo};
 use std::cell::Cell;
@@ -62,14 +64,34 @@ pub struct Answer {
 
 impl Call<'_> {
     /// Sends it to a host of `cluster` and reads the answer to its end. The answer, or what stands for it, is counted
-    /// as that to an internal request.
+    /// as that to an internal request where the head says that it is one.
     ///
     /// # Errors
     /// There is none: no host, no connection, or it broke off. Dropping the future gives the request up.
     pub async fn send(&self, cluster: &Rc<Cluster>) -> Result<Answer, NoAnswer> {
         let answer = self.exchange(cluster, None).await;
-        count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
+        self.count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
         answer
+    }
+
+    /// The same, within that time, where there is one.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), and where it took too long, which is counted as the 504 that stands for the answer.
+    pub async fn send_within(
+        &self,
+        cluster: &Rc<Cluster>,
+        timeout: Option<Duration>,
+    ) -> Result<Answer, NoAnswer> {
+        let Some(timeout) = timeout else { return self.send(cluster).await };
+        match tokio::time::timeout(timeout, self.send(cluster)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                cluster.stats().upstream_rq_timeout.inc();
+                self.count(cluster, 504);
+                Err(NoAnswer)
+            }
+        }
     }
 
     /// The same, tried again as `retries` say; only what came of it in the end counts as the answer.
@@ -135,6 +157,15 @@ impl Call<'_> {
             count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
         }
         answer
+    }
+
+    fn count(&self, cluster: &Cluster, status: u16) {
+        if self.head.headers.contains(Known::XEnvoyInternal) {
+            return count(cluster, status);
+        }
+        let stats = cluster.stats();
+        stats.upstream_rq.inc(status);
+        stats.external_upstream_rq.inc(status);
     }
 
     async fn exchange(

@@ -76,6 +76,11 @@ impl Node {
         let _ = NODE.set(self);
     }
 
+    /// Who this process is, once that was said.
+    pub fn own() -> Option<&'static Self> {
+        NODE.get()
+    }
+
     pub(super) fn field(&'static self, name: &str) -> Option<Value<'static>> {
         Some(match name {
             "id" => Value::text(&self.id),

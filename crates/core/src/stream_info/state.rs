@@ -141,6 +141,11 @@ impl StreamInfo {
         self.state.as_deref().map(|s| &s.metadata)
     }
 
+    /// The typed dynamic metadata, if any was set.
+    pub fn typed_metadata(&self) -> Option<&BTreeMap<String, prost_types::Any>> {
+        self.state.as_deref().map(|s| &s.typed_metadata)
+    }
+
     /// Merges `fields` into a namespace of the dynamic metadata: what is there under the same key is replaced.
     pub fn set_dynamic_metadata(&mut self, namespace: &str, fields: prost_types::Struct) {
         let metadata = &mut self.state.get_or_insert_default().metadata;

@@ -1,9 +1,11 @@
-//! `envoy.filters.http.ext_authz`: an HTTP service is asked whether a request may go on.
+//! `envoy.filters.http.ext_authz`: a service, over HTTP or gRPC, is asked whether a request may go on.
 
+mod check;
 mod compile;
 mod service;
 
 use super::frame::{Framed, Live, cluster_of, compiled};
+use super::query;
 use compile::{Body, Route, Settings};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::ResponseFlag;
@@ -12,11 +14,14 @@ use nuncio_downstream::filter::{
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::route;
+use nuncio_proto::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use nuncio_proto::pb::envoy::extensions::filters::http::ext_authz::v3::{ExtAuthz, ExtAuthzPerRoute};
 use nuncio_upstream::cluster::Cluster;
 use prost_types::{Struct, Value, value::Kind};
-use service::{Allowed, Asking, Verdict};
+use service::{Allowed, Asking, ForClient, Refusal, Verdict};
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,21 +38,27 @@ nuncio_core::stats_block! {
         counter disabled,
         counter error,
         counter failure_mode_allowed,
+        counter filter_state_name_collision,
         counter ignored_dynamic_metadata,
         counter invalid,
         counter ok,
+        counter omitted_response_headers,
+        counter request_header_limits_reached,
+        counter response_header_limits_reached,
+        counter shadow_denied,
+        counter shadow_error,
     }
 }
 
-/// Compiles the filter's messages.
-pub struct ExtAuthzFactory;
+/// Compiles the filter's messages. This machine's address is what services over gRPC are told of us.
+pub struct ExtAuthzFactory(pub IpAddr);
 
 impl HttpFilterFactory for ExtAuthzFactory {
     type Config = ExtAuthz;
     type PerRoute = ExtAuthzPerRoute;
 
     fn compile(&self, message: ExtAuthz, cx: &CompileContext<'_>) -> Option<Compiled> {
-        compiled::<AuthzFilter>(Settings::compile(message, cx)?)
+        compiled::<AuthzFilter>(Settings::compile(message, self.0, cx)?)
     }
 
     fn compile_route(
@@ -55,7 +66,7 @@ impl HttpFilterFactory for ExtAuthzFactory {
         message: ExtAuthzPerRoute,
         cx: &CompileContext<'_>,
     ) -> Option<Arc<dyn Any + Send + Sync>> {
-        Some(Arc::new(Route::compile(message, cx)?))
+        Some(Arc::new(Route::compile(message, self.0, cx)?))
     }
 }
 
@@ -68,8 +79,10 @@ struct AuthzFilter {
     /// The cluster that the route leads to, which answers are counted for.
     route: Arc<route::Route>,
     state: State,
+    /// What routes say to a gRPC service, the most specific one first of all.
+    context: BTreeMap<String, String>,
     /// Headers of the service's answer that go to the client.
-    for_client: Vec<(Box<str>, Vec<u8>)>,
+    for_client: Vec<ForClient>,
 }
 
 /// Where a request is.
@@ -104,7 +117,14 @@ impl Framed for AuthzFilter {
         if of_route.as_ref().is_some_and(|r| r.disabled) {
             return None;
         }
-        Some(Box::new(Self { live, settings, of_route, route, state: State::Idle, for_client: Vec::new() }))
+        let mut context = BTreeMap::new();
+        for level in says.all::<Route>() {
+            for (key, value) in &level.context {
+                context.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        let (state, for_client) = (State::Idle, Vec::new());
+        Some(Box::new(Self { live, settings, of_route, route, state, context, for_client }))
     }
 }
 
@@ -133,10 +153,10 @@ impl AuthzFilter {
     /// Asks the service; `piece` is what is there of the body where that is gathered.
     fn ask(&mut self, request: &Request<'_>, piece: Option<(&Piece, Body)>) -> Flow {
         let of_route = self.of_route.as_ref().and_then(|r| r.service.as_ref());
-        let service = Arc::clone(of_route.unwrap_or(&self.settings.service));
+        let service = of_route.unwrap_or(&self.settings.service);
         let now = self.live.world.worker.now();
-        let asking = service.ask(&self.live.world, &self.settings, request.head, piece);
-        self.state = State::Asked(Box::pin(asking), now);
+        let asking = service.ask(&self.live.world, &self.settings, request, &self.context, piece);
+        self.state = State::Asked(asking, now);
         Flow::Wait
     }
 
@@ -148,27 +168,26 @@ impl AuthzFilter {
             Verdict::Ok(allowed) => {
                 self.live.stats.ok.inc();
                 self.count(cluster, "ok");
-                self.allow(request, allowed, asked);
+                self.allow(request, *allowed, asked);
                 Flow::Continue
             }
-            Verdict::Denied { status, headers, body } => {
+            Verdict::Denied(refusal) => {
                 self.live.stats.denied.inc();
                 self.count(cluster, "denied");
                 if let Some(cluster) = cluster.filter(|_| self.settings.charges_cluster) {
-                    cluster.stats().upstream_rq.inc(status);
-                    cluster.stats().external_upstream_rq.inc(status);
+                    cluster.stats().upstream_rq.inc(refusal.status);
+                    cluster.stats().external_upstream_rq.inc(refusal.status);
                 }
-                let mut reply = LocalReply::new(status, "ext_authz_denied")
-                    .with_flag(ResponseFlag::UnauthorizedExternalService)
-                    .with_body(ReplyBody::Owned(body));
-                reply.headers = headers;
-                Flow::Reply(reply)
+                self.refuse_as(request, refusal, "ext_authz_denied")
             }
-            Verdict::Error => {
+            Verdict::Error(refusal) => {
                 self.live.stats.error.inc();
                 self.count(cluster, "error");
                 if !self.settings.allows_failures {
-                    return self.refuse(self.settings.status_on_error);
+                    return match refusal {
+                        None => self.refuse(self.settings.status_on_error),
+                        Some(refusal) => self.refuse_as(request, refusal, "ext_authz_error"),
+                    };
                 }
                 self.live.stats.failure_mode_allowed.inc();
                 self.count(cluster, "failure_mode_allowed");
@@ -180,6 +199,28 @@ impl AuthzFilter {
         }
     }
 
+    /// Answers as the service says.
+    fn refuse_as(&self, request: &mut Request<'_>, refusal: Refusal, details: &'static str) -> Flow {
+        let Refusal { status, headers, body, metadata } = refusal;
+        self.ingest(request, metadata);
+        let mut reply = LocalReply::new(status, details)
+            .with_flag(ResponseFlag::UnauthorizedExternalService)
+            .with_body(ReplyBody::Owned(body));
+        reply.headers = headers;
+        Flow::Reply(reply)
+    }
+
+    /// Takes over what the service says as dynamic metadata.
+    fn ingest(&self, request: &mut Request<'_>, metadata: Struct) {
+        if metadata.fields.is_empty() {
+            return;
+        }
+        match self.settings.ingests {
+            true => request.info.set_dynamic_metadata(NAMESPACE, metadata),
+            false => self.live.stats.ignored_dynamic_metadata.inc(),
+        }
+    }
+
     fn refuse(&self, status: u16) -> Flow {
         let flag = ResponseFlag::UnauthorizedExternalService;
         Flow::Reply(LocalReply::new(status, "ext_authz_error").with_flag(flag))
@@ -187,34 +228,43 @@ impl AuthzFilter {
 
     /// The request goes on, changed as the service says.
     fn allow(&mut self, request: &mut Request<'_>, allowed: Allowed, asked: Instant) {
+        *request.reroute |= allowed.changes() && self.settings.clears_route;
+        let Allowed { set, append, join, remove, query_set, query_remove, for_client, mut metadata } =
+            allowed;
         let headers = &mut request.head.headers;
-        let changes = !(allowed.set.is_empty() && allowed.append.is_empty() && allowed.remove.is_empty());
-        *request.reroute |= changes && self.settings.clears_route;
-        for (name, value) in &allowed.set {
-            headers.set(&**name, value);
+        for (name, value) in &set {
+            headers.set(header_name(name), value);
         }
-        for (name, value) in &allowed.append {
-            if headers.contains(&**name) {
-                headers.append(&**name, value);
+        for (name, value) in &append {
+            if headers.contains(header_name(name)) {
+                headers.append(header_name(name), value);
             }
         }
-        for name in &allowed.remove {
+        for (name, value) in &join {
+            if let Some(old) = headers.get(header_name(name)) {
+                let joined = [old, b",", value].concat();
+                headers.set(header_name(name), &joined);
+            }
+        }
+        for name in &remove {
             headers.remove(&**name);
         }
-        self.for_client = allowed.for_client;
-        if !allowed.metadata.is_empty() {
-            let took = self.live.world.worker.now().saturating_duration_since(asked).as_millis() as f64;
-            let text = |value: Vec<u8>| Kind::StringValue(String::from_utf8_lossy(&value).into_owned());
-            let mut fields: std::collections::BTreeMap<String, Value> = allowed
-                .metadata
-                .into_iter()
-                .map(|(name, value)| (name.into(), Value { kind: Some(text(value)) }))
-                .collect();
-            let took = Value { kind: Some(Kind::NumberValue(took)) };
-            fields.insert("ext_authz_duration".to_owned(), took);
-            request.info.set_dynamic_metadata(NAMESPACE, Struct { fields });
+        if !(query_set.is_empty() && query_remove.is_empty()) {
+            query::rewrite(request.head, &query_set, &query_remove);
         }
+        self.for_client = for_client;
+        if !metadata.fields.is_empty() {
+            let took = self.live.world.worker.now().saturating_duration_since(asked).as_millis() as f64;
+            let took = Value { kind: Some(Kind::NumberValue(took)) };
+            metadata.fields.insert("ext_authz_duration".to_owned(), took);
+        }
+        self.ingest(request, metadata);
     }
+}
+
+/// The name of a header as heads have it.
+fn header_name(name: &str) -> &str {
+    if name == "host" { ":authority" } else { name }
 }
 
 impl HttpFilter for AuthzFilter {
@@ -224,7 +274,10 @@ impl HttpFilter for AuthzFilter {
 
     fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
         let runtime = &self.live.world.runtime;
-        if !self.settings.enabled.as_ref().is_none_or(|f| f.enabled(runtime, request.info.random)) {
+        let metadata = request.info.dynamic_metadata();
+        let enabled = self.settings.enabled.as_ref().is_none_or(|f| f.enabled(runtime, request.info.random))
+            && self.settings.enabled_metadata.as_ref().is_none_or(|m| m.matches(metadata));
+        if !enabled {
             self.live.stats.disabled.inc();
             if self.settings.denies_when_disabled.is_on(runtime) {
                 return self.refuse(self.settings.status_on_error);
@@ -267,8 +320,19 @@ impl HttpFilter for AuthzFilter {
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
-        for (name, value) in self.for_client.drain(..) {
-            response.head.headers.append(&*name, &value);
+        let headers = &mut response.head.headers;
+        for (name, value, action) in self.for_client.drain(..) {
+            let there = headers.contains(&*name);
+            match action {
+                HeaderAppendAction::AddIfAbsent if there => {}
+                HeaderAppendAction::OverwriteIfExists if !there => {}
+                HeaderAppendAction::OverwriteIfExists | HeaderAppendAction::OverwriteIfExistsOrAdd => {
+                    headers.set(&*name, &value);
+                }
+                HeaderAppendAction::AddIfAbsent | HeaderAppendAction::AppendIfExistsOrAdd => {
+                    headers.append(&*name, &value);
+                }
+            }
         }
         Flow::Continue
     }

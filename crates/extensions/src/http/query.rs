@@ -10,12 +10,20 @@ pub(super) type Parameters = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 /// Envoy, sorted by its names and with its escapes undone; unlike there, blanks and control characters stay escaped, so
 /// that no one writes a second request into the first.
 pub(super) fn change(head: &mut RequestHead, change: impl FnOnce(&mut Parameters, &HeaderMap)) {
+    with_parameters(head, decoded, change);
+}
+
+fn with_parameters(
+    head: &mut RequestHead,
+    read: fn(&[u8]) -> Vec<u8>,
+    change: impl FnOnce(&mut Parameters, &HeaderMap),
+) {
     let path = head.path();
     let (before, query) = match memchr::memchr(b'?', path).and_then(|at| path.split_at_checked(at)) {
         Some((before, query)) => (before, query.get(1..).unwrap_or_default()),
         None => (path, &[][..]),
     };
-    let mut parameters = parse(query);
+    let mut parameters = parse(query, read);
     change(&mut parameters, &head.headers);
     let mut out = before.to_vec();
     let mut separator = b'?';
@@ -31,7 +39,25 @@ pub(super) fn change(head: &mut RequestHead, change: impl FnOnce(&mut Parameters
     head.headers.set(Known::Path, &out);
 }
 
-fn parse(query: &[u8]) -> Parameters {
+/// Sets and removes parameters of a request's path; the others stay as they are, escapes too. The query leaves sorted
+/// by its names; what may not stand in a request's target is escaped.
+pub(super) fn rewrite(head: &mut RequestHead, set: &[(Vec<u8>, Vec<u8>)], remove: &[Vec<u8>]) {
+    let clean = |text: &[u8]| escape_controls(text.iter().copied());
+    with_parameters(
+        head,
+        |text| text.to_vec(),
+        |parameters, _| {
+            for (key, value) in set {
+                parameters.insert(clean(key), vec![clean(value)]);
+            }
+            for key in remove {
+                parameters.remove(key);
+            }
+        },
+    );
+}
+
+fn parse(query: &[u8], decoded: fn(&[u8]) -> Vec<u8>) -> Parameters {
     let mut parameters = Parameters::new();
     for pair in query.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
         let (key, value) = match memchr::memchr(b'=', pair).and_then(|at| pair.split_at_checked(at)) {
@@ -45,8 +71,13 @@ fn parse(query: &[u8]) -> Parameters {
 
 /// Escapes undone, except those of what may not stand in a request's target.
 fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    for byte in percent_encoding::percent_decode(text) {
+    escape_controls(percent_encoding::percent_decode(text))
+}
+
+/// Blanks and control characters as escapes.
+fn escape_controls(text: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for byte in text {
         if byte == b' ' || byte.is_ascii_control() {
             out.extend_from_slice(percent_encoding::percent_encode_byte(byte).as_bytes());
         } else {

@@ -8,7 +8,7 @@ use nuncio_downstream::world::{CompileEnv, World};
 use nuncio_proto::pb::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, HttpService, HttpUri, http_uri,
 };
-use nuncio_upstream::call::{self, Call};
+use nuncio_upstream::call::Call;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -130,17 +130,7 @@ pub(super) async fn send(
 ) -> Result<u16, Unsent> {
     let cluster = world.clusters.get(cluster).ok_or(Unsent::NoCluster)?;
     let call = Call { head, body: Some(body), keep: 0 };
-    let answer = match timeout {
-        None => call.send(&cluster).await,
-        Some(timeout) => match tokio::time::timeout(timeout, call.send(&cluster)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                call::timed_out(&cluster);
-                return Err(Unsent::NoAnswer);
-            }
-        },
-    };
-    answer.map(|answer| answer.head.status).map_err(|_| Unsent::NoAnswer)
+    call.send_within(&cluster, timeout).await.map(|answer| answer.head.status).map_err(|_| Unsent::NoAnswer)
 }
 
 /// Why a report did not arrive.

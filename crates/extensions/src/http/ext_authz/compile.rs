@@ -1,14 +1,26 @@
 //! The messages of ext_authz.
 
 use super::super::frame::{RuntimeFlag, string_matchers};
-use super::service::Service;
+use super::check;
+use super::service::{HttpService, Service};
+use nuncio_core::cel;
 use nuncio_core::config::{CompileContext, duration};
-use nuncio_core::matcher::StringMatcher;
+use nuncio_core::matcher::{MetadataMatcher, StringMatcher};
 use nuncio_core::runtime::RuntimeFraction;
-use nuncio_proto::pb::envoy::config::core::v3::{HeaderValue, HttpUri, http_uri};
+use nuncio_proto::pb::envoy::config::core::v3::{GrpcService, HeaderValue, HttpUri, http_uri};
 use nuncio_proto::pb::envoy::extensions::filters::http::ext_authz::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
+use nuncio_upstream::call::grpc::{GrpcCaller, GrpcMethod};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The method of a gRPC service.
+const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// How long a gRPC service may take where its `timeout` does not say.
+const USUAL_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A compiled `ExtAuthz`.
 pub(super) struct Settings {
@@ -20,6 +32,8 @@ pub(super) struct Settings {
     pub(super) status_on_error: u16,
     pub(super) clears_route: bool,
     pub(super) enabled: Option<RuntimeFraction>,
+    /// Requests are only asked about where it matches their dynamic metadata.
+    pub(super) enabled_metadata: Option<MetadataMatcher>,
     pub(super) denies_when_disabled: RuntimeFlag,
     /// `PREFIX.`, or nothing.
     pub(super) stat_infix: Box<str>,
@@ -29,6 +43,26 @@ pub(super) struct Settings {
     pub(super) disallowed: Box<[StringMatcher]>,
     /// How much of a denial's body goes to the client, in bytes.
     pub(super) most_denied_body: usize,
+    /// Dynamic metadata of answers is taken over.
+    pub(super) ingests: bool,
+    pub(super) told: Told,
+}
+
+/// What a gRPC service is told beyond the request.
+pub(super) struct Told {
+    /// Namespaces of the stream's metadata.
+    pub(super) metadata: Box<[Box<str>]>,
+    pub(super) typed_metadata: Box<[Box<str>]>,
+    /// Namespaces of the route's metadata.
+    pub(super) route_metadata: Box<[Box<str>]>,
+    /// The client's certificate.
+    pub(super) certificate: bool,
+    /// The server's name that the client asked for.
+    pub(super) tls_session: bool,
+    /// Labels of this process.
+    pub(super) labels: Box<[(String, String)]>,
+    /// Headers go as a list of bytes, not as a map of texts.
+    pub(super) raw_headers: bool,
 }
 
 /// A compiled `BufferSettings`.
@@ -38,6 +72,8 @@ pub(super) struct Body {
     pub(super) most: usize,
     /// What is beyond them goes on all the same.
     pub(super) partial: bool,
+    /// A gRPC service gets it as bytes, not as text.
+    pub(super) as_bytes: bool,
 }
 
 /// A compiled `ExtAuthzPerRoute`.
@@ -47,10 +83,16 @@ pub(super) struct Route {
     pub(super) no_body: bool,
     pub(super) body: Option<Body>,
     pub(super) service: Option<Arc<Service>>,
+    /// What a gRPC service is told; less specific routes add to it.
+    pub(super) context: BTreeMap<String, String>,
 }
 
 impl Settings {
-    pub(super) fn compile(message: pb::ExtAuthz, cx: &CompileContext<'_>) -> Option<Self> {
+    pub(super) fn compile(
+        message: pb::ExtAuthz,
+        own_address: IpAddr,
+        cx: &CompileContext<'_>,
+    ) -> Option<Self> {
         let pb::ExtAuthz {
             services,
             failure_mode_allow,
@@ -65,12 +107,34 @@ impl Settings {
             charge_cluster_response_stats,
             disallowed_headers,
             max_denied_response_body_bytes,
+            filter_enabled_metadata,
+            metadata_context_namespaces,
+            typed_metadata_context_namespaces,
+            route_metadata_context_namespaces,
+            route_typed_metadata_context_namespaces,
+            include_peer_certificate,
+            include_tls_session,
+            bootstrap_metadata_labels_key,
+            encode_raw_headers,
+            enable_dynamic_metadata_ingestion,
         } = message;
-        let Some(pb::ext_authz::Services::HttpService(service)) = services else {
-            cx.field("http_service").error("ext_authz needs a service that it asks");
-            return None;
+        let service = match services {
+            Some(pb::ext_authz::Services::HttpService(service)) => {
+                compile_service(service, &cx.field("http_service"))?
+            }
+            Some(pb::ext_authz::Services::GrpcService(service)) => {
+                if !route_typed_metadata_context_namespaces.is_empty() {
+                    let cx = cx.field("route_typed_metadata_context_namespaces");
+                    cx.unsupported("typed metadata of routes is not kept");
+                    return None;
+                }
+                compile_grpc(service, own_address, &cx.field("grpc_service"))?
+            }
+            None => {
+                cx.field("http_service").error("ext_authz needs a service that it asks");
+                return None;
+            }
         };
-        let service = compile_service(service, &cx.field("http_service"))?;
         let HttpStatus { code } = status_on_error.unwrap_or_default();
         Some(Self {
             service: Arc::new(service),
@@ -89,19 +153,46 @@ impl Settings {
                 0 => usize::MAX,
                 most => most as usize,
             },
+            enabled_metadata: match filter_enabled_metadata {
+                None => None,
+                Some(message) => {
+                    Some(MetadataMatcher::compile(&message, &cx.field("filter_enabled_metadata"))?)
+                }
+            },
+            ingests: enable_dynamic_metadata_ingestion.unwrap_or(true),
+            told: Told {
+                metadata: names(metadata_context_namespaces),
+                typed_metadata: names(typed_metadata_context_namespaces),
+                route_metadata: names(route_metadata_context_namespaces),
+                certificate: include_peer_certificate,
+                tls_session: include_tls_session,
+                labels: check::labels(
+                    cel::Node::own().map(|node| &node.metadata),
+                    &bootstrap_metadata_labels_key,
+                ),
+                raw_headers: encode_raw_headers,
+            },
         })
     }
 }
 
+fn names(names: Vec<String>) -> Box<[Box<str>]> {
+    names.into_iter().map(String::into_boxed_str).collect()
+}
+
 impl Body {
     fn compile(message: pb::BufferSettings) -> Self {
-        let pb::BufferSettings { max_request_bytes, allow_partial_message } = message;
-        Self { most: max_request_bytes as usize, partial: allow_partial_message }
+        let pb::BufferSettings { max_request_bytes, allow_partial_message, pack_as_bytes } = message;
+        Self { most: max_request_bytes as usize, partial: allow_partial_message, as_bytes: pack_as_bytes }
     }
 }
 
 impl Route {
-    pub(super) fn compile(message: pb::ExtAuthzPerRoute, cx: &CompileContext<'_>) -> Option<Self> {
+    pub(super) fn compile(
+        message: pb::ExtAuthzPerRoute,
+        own_address: IpAddr,
+        cx: &CompileContext<'_>,
+    ) -> Option<Self> {
         let pb::ExtAuthzPerRoute { r#override } = message;
         let settings = match r#override? {
             pb::ext_authz_per_route::Override::Disabled(disabled) => {
@@ -109,8 +200,12 @@ impl Route {
             }
             pb::ext_authz_per_route::Override::CheckSettings(settings) => settings,
         };
-        let pb::CheckSettings { disable_request_body_buffering, with_request_body, service_override } =
-            settings;
+        let pb::CheckSettings {
+            context_extensions,
+            disable_request_body_buffering,
+            with_request_body,
+            service_override,
+        } = settings;
         let cx = cx.field("check_settings");
         if disable_request_body_buffering && with_request_body.is_some() {
             cx.error("only one of disable_request_body_buffering and with_request_body may be set");
@@ -121,14 +216,28 @@ impl Route {
             Some(pb::check_settings::ServiceOverride::HttpService(service)) => {
                 Some(Arc::new(compile_service(service, &cx.field("http_service"))?))
             }
+            Some(pb::check_settings::ServiceOverride::GrpcService(service)) => {
+                Some(Arc::new(compile_grpc(service, own_address, &cx.field("grpc_service"))?))
+            }
         };
         Some(Self {
             disabled: false,
             no_body: disable_request_body_buffering,
             body: with_request_body.map(Body::compile),
             service,
+            context: context_extensions.into_iter().collect(),
         })
     }
+}
+
+fn compile_grpc(message: GrpcService, own_address: IpAddr, cx: &CompileContext<'_>) -> Option<Service> {
+    let timeout = match &message.timeout {
+        None => Some(USUAL_TIMEOUT),
+        // None at all.
+        Some(timeout) => Some(duration(timeout, &cx.field("timeout"))?).filter(|timeout| !timeout.is_zero()),
+    };
+    let caller = GrpcCaller { method: METHOD, own_address, user_agent: None, formats: true, timeout };
+    Some(Service::Grpc(Arc::new(GrpcMethod::compile(message, caller, cx)?)))
 }
 
 fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<Service> {
@@ -172,7 +281,7 @@ fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<
         let value = if value.is_empty() { raw_value.to_vec() } else { value.into_bytes() };
         (key.to_ascii_lowercase().into(), value)
     });
-    Some(Service {
+    Some(Service::Http(Arc::new(HttpService {
         cluster: cluster.into(),
         timeout: duration(&timeout?, &cx.field("server_uri").field("timeout"))?,
         path_prefix: path_prefix.into(),
@@ -184,5 +293,5 @@ fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<
         client: list(allowed_client_headers, "allowed_client_headers")?,
         client_on_success: list(allowed_client_headers_on_success, "allowed_client_headers_on_success")?,
         metadata: list(dynamic_metadata_from_headers, "dynamic_metadata_from_headers")?,
-    })
+    })))
 }

@@ -1,19 +1,35 @@
-//! The HTTP service that is asked, and what its answers mean.
+//! The service that is asked, and what answers mean.
 
+use super::check;
 use super::compile::{Body, Settings};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use nuncio_core::format::{FormatContext, LogType};
 use nuncio_core::matcher::StringMatcher;
-use nuncio_downstream::filter::Piece;
+use nuncio_downstream::filter::{Piece, Request};
 use nuncio_downstream::world::World;
-use nuncio_upstream::call::{self, Answer, Call};
+use nuncio_proto::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use nuncio_proto::pb::envoy::service::auth::v3::CheckResponse;
+use nuncio_upstream::call::grpc::GrpcMethod;
+use nuncio_upstream::call::{Answer, Call};
+use prost::Message;
+use prost_types::{Struct, Value, value::Kind};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who is asked.
+pub(super) enum Service {
+    Http(Arc<HttpService>),
+    /// `grpc_service`
+    Grpc(Arc<GrpcMethod>),
+}
+
 /// A compiled `HttpService`.
-pub(super) struct Service {
+pub(super) struct HttpService {
     pub(super) cluster: Box<str>,
     pub(super) timeout: Duration,
     pub(super) path_prefix: Box<str>,
@@ -36,11 +52,20 @@ pub(super) struct Service {
 /// What came of a question.
 pub(super) enum Verdict {
     /// The request may go on.
-    Ok(Allowed),
-    /// It may not: this is the answer to it.
-    Denied { status: u16, headers: Vec<(Cow<'static, str>, Vec<u8>)>, body: Vec<u8> },
-    /// There was no answer that means either.
-    Error,
+    Ok(Box<Allowed>),
+    /// It may not.
+    Denied(Refusal),
+    /// There was no answer that means either; the service may say what the client is answered.
+    Error(Option<Refusal>),
+}
+
+/// The answer to a request that may not go on.
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    pub(super) body: Vec<u8>,
+    /// Dynamic metadata.
+    pub(super) metadata: Struct,
 }
 
 /// Headers with their values.
@@ -50,22 +75,90 @@ pub(super) type Headers = Vec<(Box<str>, Vec<u8>)>;
 #[derive(Default)]
 pub(super) struct Allowed {
     pub(super) set: Headers,
+    /// These are added to ones that are there.
     pub(super) append: Headers,
+    /// These are joined to ones that are there, by a comma.
+    pub(super) join: Headers,
     pub(super) remove: Vec<Box<str>>,
-    pub(super) for_client: Headers,
-    pub(super) metadata: Headers,
+    pub(super) query_set: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) query_remove: Vec<Vec<u8>>,
+    pub(super) for_client: Vec<ForClient>,
+    /// Dynamic metadata.
+    pub(super) metadata: Struct,
+}
+
+/// A header of the response.
+pub(super) type ForClient = (Box<str>, Vec<u8>, HeaderAppendAction);
+
+impl Allowed {
+    /// Whether the request is another one then.
+    pub(super) fn changes(&self) -> bool {
+        let headers = [&self.set, &self.append, &self.join];
+        !(headers.iter().all(|list| list.is_empty())
+            && self.remove.is_empty()
+            && self.query_set.is_empty()
+            && self.query_remove.is_empty())
+    }
 }
 
 /// A question on its way.
 pub(super) type Asking = dyn Future<Output = Verdict>;
 
-fn any(matchers: &[StringMatcher], name: &str) -> bool {
+pub(super) fn any(matchers: &[StringMatcher], name: &str) -> bool {
     matchers.iter().any(|m| m.matches(name.as_bytes()))
 }
 
 impl Service {
-    /// Asks about a request.
+    /// Asks about a request; `piece` is what is there of its body where that is gathered, `context` what routes say.
     pub(super) fn ask(
+        &self,
+        world: &Rc<World>,
+        settings: &Arc<Settings>,
+        request: &Request<'_>,
+        context: &BTreeMap<String, String>,
+        piece: Option<(&Piece, Body)>,
+    ) -> Pin<Box<Asking>> {
+        match self {
+            Self::Http(service) => Box::pin(service.ask(world, settings, request.head, piece)),
+            Self::Grpc(method) => {
+                let question = check::question(settings, request, context.clone(), piece).encode_to_vec();
+                Box::pin(call(Rc::clone(world), Arc::clone(method), Arc::clone(settings), request, question))
+            }
+        }
+    }
+}
+
+/// Calls the service of that method.
+fn call(
+    world: Rc<World>,
+    method: Arc<GrpcMethod>,
+    settings: Arc<Settings>,
+    request: &Request<'_>,
+    question: Vec<u8>,
+) -> impl Future<Output = Verdict> + 'static {
+    let head = method.head(&FormatContext {
+        info: request.info,
+        request: Some(&request.head.headers),
+        response: None,
+        trailers: None,
+        local_reply_body: b"",
+        log_type: LogType::NotSet,
+        now: world.worker.now(),
+        wall: world.worker.wall(),
+        rng: world.worker.rng(),
+    });
+    async move {
+        let answer = method.send(&world.clusters, &head, &question).await;
+        match answer.ok().and_then(|answer| CheckResponse::decode(&*answer).ok()) {
+            Some(answer) => check::verdict(&settings, answer),
+            None => Verdict::Error(None),
+        }
+    }
+}
+
+impl HttpService {
+    /// Asks about a request.
+    fn ask(
         self: &Arc<Self>,
         world: &Rc<World>,
         settings: &Settings,
@@ -82,13 +175,10 @@ impl Service {
         let cluster = world.clusters.get(&service.cluster);
         let (worker, asked) = (Rc::clone(&world.worker), world.worker.now());
         async move {
-            let Some(cluster) = cluster else { return Verdict::Error };
+            let Some(cluster) = cluster else { return Verdict::Error(None) };
             let call = Call { head: &question, body: seen.as_deref(), keep: most };
-            let Ok(answer) = tokio::time::timeout(service.timeout, call.send(&cluster)).await else {
-                call::timed_out(&cluster);
-                return Verdict::Error;
-            };
-            let Ok(mut answer) = answer else { return Verdict::Error };
+            let answer = call.send_within(&cluster, Some(service.timeout)).await;
+            let Ok(mut answer) = answer else { return Verdict::Error(None) };
             // What the router says of every upstream's answer.
             let took = worker.since(asked).as_millis() as u64;
             answer.head.headers.set_number(Known::XEnvoyUpstreamServiceTime, took);
@@ -143,8 +233,8 @@ impl Service {
     fn verdict(&self, answer: Answer) -> Verdict {
         let Answer { head, body, trailers: _, from: _ } = answer;
         match head.status {
-            200 => Verdict::Ok(self.allowed(&head.headers)),
-            500..=599 => Verdict::Error,
+            200 => Verdict::Ok(Box::new(self.allowed(&head.headers))),
+            500..=599 => Verdict::Error(None),
             status => {
                 let mut told: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::new();
                 for (name, value) in head.headers.iter() {
@@ -154,7 +244,7 @@ impl Service {
                         told.push((text.to_owned().into(), value.to_vec()));
                     }
                 }
-                Verdict::Denied { status, headers: told, body }
+                Verdict::Denied(Refusal { status, headers: told, body, metadata: Struct::default() })
             }
         }
     }
@@ -179,10 +269,12 @@ impl Service {
                 allowed.append.push(pair());
             }
             if any(&self.client_on_success, text) {
-                allowed.for_client.push(pair());
+                let (name, value) = pair();
+                allowed.for_client.push((name, value, HeaderAppendAction::AppendIfExistsOrAdd));
             }
             if any(&self.metadata, text) {
-                allowed.metadata.push(pair());
+                let kind = Kind::StringValue(String::from_utf8_lossy(value).into_owned());
+                allowed.metadata.fields.insert(text.to_owned(), Value { kind: Some(kind) });
             }
             if text == "x-envoy-auth-headers-to-remove" {
                 let names = String::from_utf8_lossy(value).to_ascii_lowercase();
