@@ -220,10 +220,21 @@ impl HeaderMutations {
         cx: &CompileContext<'_>,
         fields: MutationFields,
     ) -> Option<Self> {
+        Self::compile_with(add, remove, cx, fields, &Commands::default())
+    }
+
+    /// The same with formats that know more commands.
+    pub fn compile_with(
+        add: &[pb::HeaderValueOption],
+        remove: &[String],
+        cx: &CompileContext<'_>,
+        fields: MutationFields,
+        commands: &Commands,
+    ) -> Option<Self> {
         let set: Vec<_> = add
             .iter()
             .enumerate()
-            .filter_map(|(i, m)| HeaderValue::compile(m, &cx.item(fields.add, i)))
+            .filter_map(|(i, m)| HeaderValue::compile(m, &cx.item(fields.add, i), commands))
             .collect();
         let mut good = set.len() == add.len();
         for (i, _) in remove.iter().enumerate().filter(|(_, name)| !is_modifiable(name)) {
@@ -290,7 +301,11 @@ impl HeaderMutations {
 }
 
 impl HeaderValue {
-    fn compile(message: &pb::HeaderValueOption, cx: &CompileContext<'_>) -> Option<Self> {
+    fn compile(
+        message: &pb::HeaderValueOption,
+        cx: &CompileContext<'_>,
+        commands: &Commands,
+    ) -> Option<Self> {
         let pb::HeaderValueOption { header, append, append_action, keep_empty_value } = message;
         let Some(pb::HeaderValue { key, value, raw_value }) = header else {
             cx.field("header").error("value is required");
@@ -324,7 +339,7 @@ impl HeaderValue {
                 }
             }
         };
-        let format = Format::with(&modern(&value), &Commands::default(), true);
+        let format = Format::with(&modern(&value), commands, true);
         let value = format.map_err(|e| cx.field("header").field("value").error(e.to_string())).ok()?;
         Some(Self { name: HeaderName::new(key), value, action, keep_empty: *keep_empty_value })
     }

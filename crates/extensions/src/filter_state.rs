@@ -31,6 +31,11 @@ impl Objects {
         (objects.len() == count).then(|| Self(objects.into()))
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// They themselves: each is made and set before the next one, which may read it.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Object> {
         self.0.iter()

@@ -81,7 +81,7 @@ impl UpstreamTransport {
         if kind == ProxyProtocolUpstreamTransport::full_name() {
             let ProxyProtocolUpstreamTransport { config, transport_socket } = cx.unpack(&any)?;
             let inner = Self::compile(transport_socket, &cx, owner)?;
-            let proxy_head = ProxyHeadConfig::compile(config.unwrap_or_default());
+            let proxy_head = ProxyHeadConfig::compile(config.unwrap_or_default(), &cx.field("config"))?;
             return Some(Self { proxy_head: Some(Arc::new(proxy_head)), ..inner });
         }
         if kind == InternalUpstreamTransport::full_name() {

@@ -64,7 +64,7 @@ async def reading(c):
         c.buf = b''
 
 
-def tlvs(name, fields, policy=None, passing='INCLUDE_ALL', incoming=None, added=(), keeps=True, pp=True, more=None):
+def tlvs(name, fields, policy=None, passing='INCLUDE_ALL', incoming=None, added=(), keeps=True, pp=True):
     @case('tlvs_' + name)
     async def f(t):
         u = await t.up('u1', conn=reading)
@@ -73,7 +73,7 @@ def tlvs(name, fields, policy=None, passing='INCLUDE_ALL', incoming=None, added=
             conf['pass_through_tlvs'] = {'match_type': passing} if isinstance(passing, str) else {'match_type': 'INCLUDE', 'tlv_type': passing}
         if added:
             conf['added_tlvs'] = list(added)
-        extra = {'transport_socket': {'name': 'p', 'typed_config': {'@type': PPU, 'config': conf, 'transport_socket': RAW, **(more or {})}}}
+        extra = {'transport_socket': {'name': 'p', 'typed_config': {'@type': PPU, 'config': conf, 'transport_socket': RAW}}}
         lextra = None
         if pp:
             o = {'pass_through_tlvs': {'match_type': 'INCLUDE_ALL'}} if keeps else {}
@@ -106,10 +106,6 @@ tlvs('append_without_a_head', OWN, 'APPEND_IF_EXISTS_OR_ADD')
 tlvs('twice_the_same', [tlv(0xf1, b'a'), tlv(0xf1, b'b')])
 tlvs('under_added_ones', OWN, added=[tlv(0xf1, b'cluster'), tlv(0xf3, b'three')])
 tlvs('empty_values', [text(0xf5, '%REQUESTED_SERVER_NAME%'), text(0xf6, '%DYNAMIC_METADATA(a:b)%x'), text(0xf7, '')])
-tlvs('added_by_format', [], added=[text(0xf8, '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%-%PROTOCOL%'), text(0xf9, '%REQUESTED_SERVER_NAME%')], incoming=THEIRS)
-tlvs('pool_key', OWN, more={'tlv_as_pool_key': True}, incoming=THEIRS)
-tlvs('unspecified_address', OWN, more={'allow_unspecified_address': True}, incoming=THEIRS)
-tlvs('unspecified_address_local', OWN, more={'allow_unspecified_address': True}, incoming=v2(command=0))
 
 
 def refused(name, **kw):
@@ -183,7 +179,6 @@ async def connects_on_data_that_never_comes(t):
     await t.pass_time(0.1)
     t.see('conns', u.conns)
     t.see('stats', await t.stats(regex=STATS))
-    t.see('log', await t.logs())
 
 
 @case()
@@ -273,10 +268,6 @@ async def reads_before_a_connection_that_fails(t):
 async def connects_after_the_handshake(t):
     u = await t.up('u1', conn=echo)
     await t.start(made(t, u, upstream_connect_mode='ON_DOWNSTREAM_TLS_HANDSHAKE', max_early_data_bytes=0, sock=down(), log=LOG + ' %DOWNSTREAM_TLS_VERSION%'))
-    c = await t.conn()
-    await t.pass_time(0.2)
-    t.see('before', u.conns)
-    c.close()
     c = await t.conn(ssl=client_ctx(verify=False), sni='a.example')
     t.see('greeting', await read_some(c, 3))
     t.see('conns', u.conns)
@@ -380,7 +371,95 @@ tunnelled('request_id_metadata_key', request_id_extension=UUID, request_id_metad
 tunnelled('no_request_id', request_id_header='own-id', request_id_metadata_key='id')
 tunnelled('request_id_and_header_to_add', request_id_extension=UUID, headers_to_add=[{'header': {'key': 'x-request-id', 'value': 'mine'}}])
 tunnelled('request_id_post', request_id_extension=UUID, use_post=True)
+tunnelled('request_id_empty_extension', request_id_extension={})
 tunnelled('request_id_no_pack', request_id_extension={'typed_config': {**UUID['typed_config'], 'pack_trace_reason': False, 'use_request_id_for_trace_sampling': False}})
 FORMATTERS = [{'name': 'f', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel'}},
               {'name': 'm', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.formatter.metadata.v3.Metadata'}}]
-tunnelled('formatters', formatters=FORMATTERS, headers=('a', 'b'), headers_to_add=[{'header': {'key': 'a', 'value': '%CEL(connection.id > 0)%'}}, {'header': {'key': 'b', 'value': '%METADATA(LISTENER:x:y)%!'}}])
+tunnelled('formatters', formatters=FORMATTERS, headers=('a', 'b'), headers_to_add=[{'header': {'key': 'a', 'value': '%CEL(connection.id >= 0)%'}}, {'header': {'key': 'b', 'value': '%METADATA(LISTENER:x:y)%!'}}])
+
+
+# ---- what comes before: values of PROXY heads, objects of the filter state
+
+def values(name, tlv_fields, encoding, location=None, log='%DYNAMIC_METADATA(envoy.filters.listener.proxy_protocol)% %FILTER_STATE(envoy.network.proxy_protocol.tlv)%'):
+    @case('proxy_values_' + name)
+    async def f(t):
+        u = await t.up('u1', conn=echo)
+        rules = [{'tlv_type': k, 'on_tlv_present': {'key': 'k%x' % k, 'value_string_encoding': encoding}} for k, _ in tlv_fields]
+        pp = {'@type': LF + 'proxy_protocol.v3.ProxyProtocol', 'rules': rules, **({'tlv_location': location} if location else {})}
+        await t.start(made(t, u, lextra={'listener_filters': [{'name': 'pp', 'typed_config': pp}], 'access_log': [filelog(t, log, 'l.log')]}))
+        c = await t.conn()
+        c.w.write(v2(tlv_fields) + b'hello')
+        t.see('answer', await read_some(c, 8))
+        c.close()
+        t.see('log', await t.logs('l.log'))
+
+
+ODD = [(0xe0, b'plain'), (0xe1, b'\xff\x00\xfe'), (0xe2, b'a'), (0xe3, b'')]
+values('base64', ODD[1:2], 'BASE64')
+values('base64_in_filter_state', ODD[1:2], 'BASE64', 'FILTER_STATE')
+values('sanitized', ODD[1:2], 'SANITIZED_UTF8')
+
+SFS = 'type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config'
+
+
+def state(key, fmt, **kw):
+    return {'object_key': key, 'factory_key': 'envoy.string', 'format_string': {'text_format_source': {'inline_string': fmt}}, **kw}
+
+
+def sfs(**lists):
+    return {'name': 'sfs', 'typed_config': {'@type': SFS, **lists}}
+
+
+STATE_LOG = '%ACCESS_LOG_TYPE% %FILTER_STATE(a:PLAIN)% %FILTER_STATE(b:PLAIN)% %FILTER_STATE(c:PLAIN)%'
+
+
+@case()
+async def states_in_time(t):
+    """What is set when the connection comes, after its handshake, and with its first bytes; and what a log sees meanwhile."""
+    u = await t.up('u1', conn=echo)
+    f = sfs(on_new_connection=[state('a', 'new')], on_downstream_tls_handshake=[state('b', 'shaken %FILTER_STATE(a:PLAIN)%')], on_downstream_data=[state('c', 'data %FILTER_STATE(b:PLAIN)%'), state('a', 'again', read_only=True)])
+    await t.start(made(t, u, filters=[f], log=STATE_LOG, access_log_options={'flush_access_log_on_connected': True}))
+    c = await t.conn()
+    t.see('greeting', await read_some(c, 3))
+    c.close()
+    c = await t.conn()
+    t.see('greeting_2', await read_some(c, 3))
+    c.send('hello')
+    t.see('answer', await read_some(c, 5))
+    c.close()
+    t.see('log', await t.logs())
+
+
+@case()
+async def states_of_a_handshake(t):
+    u = await t.up('u1', conn=echo)
+    f = sfs(on_new_connection=[state('a', 'new %DOWNSTREAM_TLS_CIPHER%')], on_downstream_tls_handshake=[state('b', 'shaken %DOWNSTREAM_TLS_VERSION%')])
+    await t.start(made(t, u, filters=[f], sock=down(), log='%FILTER_STATE(b:PLAIN)%'))
+    c = await t.conn(ssl=client_ctx(verify=False), sni='a.example')
+    t.see('greeting', await read_some(c, 3))
+    c.close()
+    t.see('log', await t.logs())
+
+
+@case()
+async def states_of_data_choose_the_cluster(t):
+    """The cluster is chosen once the first bytes have come."""
+    u = await t.up('u1', conn=echo)
+    f = sfs(on_downstream_data=[{'object_key': 'envoy.tcp_proxy.cluster', 'format_string': {'text_format_source': {'inline_string': 'c1'}}}])
+    await t.start(made(t, u, filters=[f], cluster='none', upstream_connect_mode='ON_DOWNSTREAM_DATA', max_early_data_bytes=100))
+    c = await t.conn()
+    c.send('hello')
+    t.see('answer', await read_some(c, 8))
+    c.close()
+    t.see('log', await t.logs())
+
+
+@case()
+async def states_of_data_before_http(t):
+    u = await t.up('u1', lambda m, n: resp(200, 'x'))
+    f = sfs(on_new_connection=[state('a', 'new')], on_downstream_data=[state('c', 'data')])
+    l = listener(t, [f, hcm(t, log=STATE_LOG)])
+    await t.start(config(t, [l], [cluster('c1', u)]))
+    t.see('status', (await t.req('/'))['status'])
+    t.see('h2', (await t.h2req('/')).h(':status'))
+    t.see('log', await t.logs())

@@ -60,7 +60,7 @@ impl LineFormat {
             json_format_options: None | Some(pb::JsonFormatOptions { sort_properties: _ }),
             format,
         } = message;
-        let commands = compile_formatters(formatters, cx)?;
+        let commands = Commands::compile(formatters, cx)?;
         match format {
             Some(Specifier::TextFormat(text)) => {
                 Self::text(text, &commands, *omit_empty_values, &cx.field("text_format"))
@@ -85,34 +85,37 @@ impl LineFormat {
     }
 }
 
-/// The extensions of `formatters`.
-fn compile_formatters(list: &[pb::TypedExtensionConfig], cx: &CompileContext<'_>) -> Option<Commands> {
-    let (mut commands, mut good) = (Commands::default(), true);
-    for (i, pb::TypedExtensionConfig { name, typed_config }) in list.iter().enumerate() {
-        let url = typed_config.as_ref().map(|c| c.type_url.as_str()).unwrap_or_default();
-        match type_name(url) {
-            "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery" => {
-                commands.req_without_query = true
-            }
-            "envoy.extensions.formatter.file_content.v3.FileContent" => commands.file_content = true,
-            "envoy.extensions.formatter.cel.v3.Cel" => {
-                let cx = cx.item("formatters", i);
-                match typed_config.as_ref().and_then(|any| cx.field("typed_config").unpack(any)) {
-                    Some(Cel { cel_config }) => commands.cel = cel_config.into(),
-                    None => good = false,
+impl Commands {
+    /// What the extensions in the list `formatters` of `cx` add. `None`: refused, and every reason is recorded.
+    pub fn compile(list: &[pb::TypedExtensionConfig], cx: &CompileContext<'_>) -> Option<Self> {
+        let (mut commands, mut good) = (Self::default(), true);
+        for (i, pb::TypedExtensionConfig { name, typed_config }) in list.iter().enumerate() {
+            let url = typed_config.as_ref().map(|c| c.type_url.as_str()).unwrap_or_default();
+            match type_name(url) {
+                "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery" => {
+                    commands.req_without_query = true
+                }
+                "envoy.extensions.formatter.file_content.v3.FileContent" => commands.file_content = true,
+                "envoy.extensions.formatter.cel.v3.Cel" => {
+                    let cx = cx.item("formatters", i);
+                    match typed_config.as_ref().and_then(|any| cx.field("typed_config").unpack(any)) {
+                        Some(Cel { cel_config }) => commands.cel = cel_config.into(),
+                        None => good = false,
+                    }
+                }
+                // `%METADATA%` is known to every format by now.
+                "envoy.extensions.formatter.metadata.v3.Metadata" => {}
+                _ => {
+                    let text = format!(
+                        "Didn't find a registered implementation for '{name}' with type URL: '{url}'"
+                    );
+                    cx.item("formatters", i).error(text);
+                    good = false;
                 }
             }
-            // `%METADATA%` is known to every format by now.
-            "envoy.extensions.formatter.metadata.v3.Metadata" => {}
-            _ => {
-                let text =
-                    format!("Didn't find a registered implementation for '{name}' with type URL: '{url}'");
-                cx.item("formatters", i).error(text);
-                good = false;
-            }
         }
+        good.then_some(commands)
     }
-    good.then_some(commands)
 }
 
 /// Records an error below `cx`, at the end of a path through a struct.

@@ -2,7 +2,7 @@
 
 use super::{HeaderName, HeaderValue, Side};
 use crate::config::CompileContext;
-use crate::format::FormatContext;
+use crate::format::{Commands, FormatContext};
 use crate::matcher::StringMatcher;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_proto::pb::envoy::config::common::mutation_rules::v3 as pb;
@@ -89,7 +89,9 @@ impl Change {
         let pb::HeaderMutation { action } = message;
         Some(match action {
             Some(Action::Remove(name)) => Self::Remove(HeaderName::new(name)),
-            Some(Action::Append(value)) => Self::Put(HeaderValue::compile(value, &cx.field("append"))?),
+            Some(Action::Append(value)) => {
+                Self::Put(HeaderValue::compile(value, &cx.field("append"), &Commands::default())?)
+            }
             Some(Action::RemoveOnMatch(pb::header_mutation::RemoveOnMatch { key_matcher })) => {
                 let cx = cx.field("remove_on_match");
                 let cx = cx.field("key_matcher");

@@ -1,5 +1,7 @@
 //! A TCP proxy's compiled configuration.
 
+use super::early::EarlyConfig;
+use super::tlvs::TlvsConfig;
 use super::tunnel::TunnelConfig;
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
 use crate::world::CompileEnv;
@@ -44,6 +46,12 @@ pub struct TcpProxyConfig {
     pub log_times: LogTimes,
     /// `tunneling_config`
     pub tunnel: Option<TunnelConfig>,
+    /// What is read of the client before there is a host; `None`: nothing.
+    pub early: Option<EarlyConfig>,
+    /// `proxy_protocol_tlvs`
+    pub tlvs: TlvsConfig,
+    /// `check_drain_close`: a connection whose listener drains is closed with its next bytes.
+    pub closes_when_drained: bool,
     /// `hash_policy`
     hash: Option<HashSource>,
     clusters: Box<[Target]>,
@@ -133,6 +141,11 @@ impl NetworkFilterFactory for TcpProxyFactory {
             flush_access_log_on_connected,
             access_log_options,
             backoff_options,
+            proxy_protocol_tlvs,
+            proxy_protocol_tlv_merge_policy,
+            upstream_connect_mode,
+            max_early_data_bytes,
+            check_drain_close,
         } = config;
         let criteria = criteria(metadata_match);
         let clusters = match cluster_specifier {
@@ -167,6 +180,8 @@ impl NetworkFilterFactory for TcpProxyFactory {
             None => None,
             Some(message) => Some(TunnelConfig::compile(message, &cx.field("tunneling_config"))?),
         };
+        let early = EarlyConfig::compile(upstream_connect_mode, max_early_data_bytes, cx);
+        let tlvs = TlvsConfig::compile(proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, cx);
         Some(CompiledFilter::Serving(Arc::new(TcpProxyConfig {
             places: FieldPlaces::new(cx, &["cluster"]),
             stat_prefix: format!("tcp.{stat_prefix}."),
@@ -182,6 +197,9 @@ impl NetworkFilterFactory for TcpProxyFactory {
             access_logs: env.access_logs.compile(&access_log, cx, "access_log")?,
             log_times: log_times?,
             tunnel,
+            early: early.ok()?,
+            tlvs: tlvs?,
+            closes_when_drained: check_drain_close.unwrap_or_default(),
             hash: hash_policy.into_iter().find_map(hash_source),
             clusters,
             criteria,

@@ -1,11 +1,13 @@
 //! The TCP proxy: a connection's bytes go to a host of a cluster, and the host's bytes come back.
 
 mod config;
+mod early;
 mod log;
 mod pump;
 mod reach;
 mod session;
 mod stats;
+mod tlvs;
 mod tunnel;
 
 pub use config::{TcpProxyConfig, TcpProxyFactory};
@@ -28,13 +30,14 @@ use std::sync::Arc;
 pub struct TcpProxy {
     config: Arc<TcpProxyConfig>,
     world: Rc<World>,
+    draining: Rc<Draining>,
     stats: Scope<TcpProxyStats>,
 }
 
 impl NetworkFilterConfig for TcpProxyConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, _draining: &Rc<Draining>) -> Rc<dyn NetworkFilter> {
+    fn start(self: Arc<Self>, world: &Rc<World>, draining: &Rc<Draining>) -> Rc<dyn NetworkFilter> {
         let stats = world.stats.scope(&self.stat_prefix);
-        Rc::new(TcpProxy { config: self, world: Rc::clone(world), stats })
+        Rc::new(TcpProxy { config: self, world: Rc::clone(world), draining: Rc::clone(draining), stats })
     }
 }
 

@@ -37,6 +37,11 @@ pub(super) enum Broken {
 }
 
 impl Direction {
+    /// One that has `bytes` to write, and nothing behind them where the source `ended`.
+    pub(super) fn beginning_with(bytes: Vec<u8>, ended: bool) -> Self {
+        Self { buffer: bytes, ended, ..Self::default() }
+    }
+
     /// Everything was read and written, the end included.
     pub(super) fn is_over(&self) -> bool {
         self.over

@@ -91,17 +91,22 @@ struct Failed {
     reason: Option<Box<str>>,
 }
 
-/// Finds a host and reaches it. The errors are Envoy's texts, spelling included.
-pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upstream, &'static str> {
-    let TcpProxy { config, world, stats } = proxy;
+/// Finds a host and reaches it; in the cluster that a filter `named`, where one did. The errors are Envoy's texts,
+/// spelling included.
+pub(super) async fn reach(
+    proxy: &TcpProxy,
+    named: Option<&str>,
+    log: &mut SessionLog,
+) -> Result<Upstream, &'static str> {
+    let TcpProxy { config, world, stats, draining: _ } = proxy;
     let mut back_off = config.back_off.map(|(base, max)| Interval::new(base, max));
     let own_hash = config.hash(&log.info);
     let mut wanted = None;
+    let mut tlvs = Some(&config.tlvs);
     loop {
-        let named = log.info.filter_state(CLUSTER_STATE).and_then(|state| state.serialize());
         let random = world.worker.rng().next();
-        let (name, criteria) = match &named {
-            Some(name) => (Some(Arc::from(&**name)), config.criteria()),
+        let (name, criteria) = match named {
+            Some(name) => (Some(Arc::from(name)), config.criteria()),
             None => config.cluster(random).map_or((None, None), |(name, c)| (Some(Arc::clone(name)), c)),
         };
         let Some(cluster) = name.and_then(|name: Arc<str>| world.clusters.get(&name)) else {
@@ -111,6 +116,9 @@ pub(super) async fn reach(proxy: &TcpProxy, log: &mut SessionLog) -> Result<Upst
             return Err("tcp_initializion_failure:3");
         };
         log.info.upstream.cluster = Some(Rc::clone(cluster.info()));
+        if let Some(tlvs) = tlvs.take() {
+            tlvs.leave(&log.info.connection, &log.format_context(LogType::NotSet));
+        }
         let Some(permit) = cluster.try_connection(PRIORITY) else {
             log.flag(ResponseFlag::UpstreamOverflow);
             explain(&cluster, log, Fault::Breaker("max_connections"));
@@ -201,7 +209,8 @@ async fn tunnel(
     // To the log it is bytes that go over.
     let bytes = UpstreamConnectionInfo { protocol: None, ..(**exchange.connection()).clone() };
     log.info.upstream.connection = Some(Rc::new(bytes));
-    let request = config.request(&log.format_context(LogType::NotSet), exchange.connection());
+    let id = config.new_id(&mut log.info, proxy.world.worker.rng());
+    let request = config.request(&log.format_context(LogType::NotSet), exchange.connection(), id.as_deref());
     let peer = host.address();
     Tunnel::ask(config, exchange, &request, peer, &mut log.info).await.map_err(|Refused { status, bytes }| {
         let sum = &mut log.info.upstream.bytes;

@@ -1,9 +1,10 @@
 //! One proxied connection: a host is found and reached, then bytes go both ways until both sides have ended.
 
 use super::TcpProxy;
+use super::early::{Early, EarlyConfig};
 use super::log::SessionLog;
 use super::pump::{Broken, Direction, Moved};
-use super::reach::{Upstream, reach};
+use super::reach::{CLUSTER_STATE, Upstream, reach};
 use nuncio_core::format::LogType;
 use nuncio_core::stream_info::{ByteCounts, ConnectionInfo, ResponseFlag};
 use nuncio_net::stream::ByteStream;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 pub const IDLE_STATE: &str = "envoy.tcp_proxy.per_connection_idle_timeout_ms";
 
 /// Serves a connection until both sides have ended, one failed or a time is over. The client is read only once
-/// there is a host for its bytes.
+/// there is a host for its bytes, unless the configuration lets it speak before.
 pub(super) async fn serve(proxy: Rc<TcpProxy>, io: Box<dyn ByteStream>, connection: Rc<ConnectionInfo>) {
     proxy.stats.downstream_cx_total.inc();
     let times = proxy.config.log_times;
@@ -31,21 +32,37 @@ pub(super) async fn serve(proxy: Rc<TcpProxy>, io: Box<dyn ByteStream>, connecti
     if times.on_start {
         log.write(LogType::TcpConnectionStart);
     }
+    // What is named once the client has spoken comes too late, as in Envoy.
+    let named = log.info.filter_state(CLUSTER_STATE).and_then(|state| state.serialize());
     let mut timer = LazyTimer::new();
+    let mut early = Early::default();
+    if let Some(config) = proxy.config.early.filter(|early| early.waits)
+        && let Err(end) =
+            first_word(&proxy, &*io, (&mut early, config), &mut timer, (most_at, &mut log)).await
+    {
+        return log.ends_without_host(&proxy, end);
+    }
     let reached = {
-        let mut reach = pin!(reach(&proxy, &mut log));
+        let mut reach = pin!(reach(&proxy, named.as_deref(), &mut log));
         poll_fn(|cx| {
             if let Poll::Ready(reached) = reach.as_mut().poll(cx) {
                 return Poll::Ready(Reached::Answer(reached));
+            }
+            if let Some(config) = proxy.config.early
+                && let Poll::Ready(Err(error)) = early.poll(cx, &*io, config, &proxy.stats)
+            {
+                return Poll::Ready(Reached::ClientGone(error));
             }
             timer.poll(cx, proxy.world.worker.now(), most_at).map(|()| Reached::TooLate)
         })
         .await
     };
+    log.received(early.len());
     let upstream = match reached {
         Reached::Answer(Ok(upstream)) => upstream,
         Reached::Answer(Err(reason)) => return log.closes(reason),
-        Reached::TooLate => return too_old(&proxy, &mut log),
+        Reached::ClientGone(error) => return log.ends_without_host(&proxy, End::Client(error)),
+        Reached::TooLate => return log.ends_without_host(&proxy, End::TooOld),
     };
     if times.on_connected {
         log.write(LogType::TcpUpstreamConnected);
@@ -53,7 +70,7 @@ pub(super) async fn serve(proxy: Rc<TcpProxy>, io: Box<dyn ByteStream>, connecti
     let mut session = Session {
         io,
         upstream,
-        up: Direction::default(),
+        up: early.into_direction(),
         down: Direction::default(),
         moved: log.info.upstream.bytes,
         active: proxy.world.worker.now(),
@@ -94,8 +111,38 @@ fn idle_timeout(proxy: &TcpProxy, log: &SessionLog) -> Option<Duration> {
 enum Reached {
     /// A way to a host, or why the client's connection is closed.
     Answer(Result<Upstream, &'static str>),
+    /// The client was read, and is gone.
+    ClientGone(io::Error),
     /// `max_downstream_connection_duration` was over first.
     TooLate,
+}
+
+/// Waits until the client says something. One that only ends says nothing: as in Envoy, its connection then waits for
+/// its time to be over.
+async fn first_word(
+    proxy: &TcpProxy,
+    io: &dyn ByteStream,
+    (early, config): (&mut Early, EarlyConfig),
+    timer: &mut LazyTimer,
+    (most_at, log): (Option<Instant>, &mut SessionLog),
+) -> Result<(), End> {
+    let worker = &proxy.world.worker;
+    let idle_at = idle_timeout(proxy, log).and_then(|d| worker.now().checked_add(d));
+    poll_fn(|cx| {
+        while let Poll::Ready(read) = early.poll(cx, io, config, &proxy.stats) {
+            if let Err(error) = read {
+                return Poll::Ready(Err(End::Client(error)));
+            }
+        }
+        if early.len() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let deadline = [idle_at, most_at].into_iter().flatten().min();
+        timer
+            .poll(cx, worker.now(), deadline)
+            .map(|()| Err(if deadline == most_at { End::TooOld } else { End::Idle }))
+    })
+    .await
 }
 
 fn too_old(proxy: &TcpProxy, log: &mut SessionLog) {
@@ -136,6 +183,31 @@ enum End {
     Host(io::Error),
     Idle,
     TooOld,
+    /// The listener drains.
+    Draining,
+}
+
+impl SessionLog {
+    /// The connection is over before there was a host.
+    fn ends_without_host(mut self, proxy: &TcpProxy, end: End) {
+        match end {
+            End::Client(error) if is_reset(&error) => self.info.connection.state.remote_reset.set(true),
+            End::Both { .. } | End::Client(_) | End::Host(_) => {}
+            End::Idle => idle(proxy, &self),
+            End::TooOld => too_old(proxy, &mut self),
+            End::Draining => drained(proxy, &self),
+        }
+    }
+}
+
+fn idle(proxy: &TcpProxy, log: &SessionLog) {
+    proxy.stats.idle_timeout.inc();
+    log.closes("tcp_session_idle_timeout");
+}
+
+fn drained(proxy: &TcpProxy, log: &SessionLog) {
+    proxy.stats.downstream_cx_drain_close.inc();
+    log.closes("tcp_proxy_drain_close");
 }
 
 impl Session {
@@ -181,6 +253,9 @@ impl Session {
         moved.wire_received += downwards.read as u64;
         if upwards.read + upwards.written + downwards.read + downwards.written > 0 {
             self.active = proxy.world.worker.now();
+            if proxy.config.closes_when_drained && proxy.draining.closes(&proxy.world) {
+                return Poll::Ready(Err(End::Draining));
+            }
         }
         match (up, down) {
             (Poll::Ready(Err(Broken::Source(e))), _) | (_, Poll::Ready(Err(Broken::Target(e)))) => {
@@ -232,11 +307,9 @@ impl Session {
                     self.log.flag(ResponseFlag::UpstreamRemoteReset);
                 }
             }
-            End::Idle => {
-                self.proxy.stats.idle_timeout.inc();
-                self.log.closes("tcp_session_idle_timeout");
-            }
+            End::Idle => idle(&self.proxy, &self.log),
             End::TooOld => too_old(&self.proxy, &mut self.log),
+            End::Draining => drained(&self.proxy, &self.log),
         }
     }
 }

@@ -1,16 +1,21 @@
 //! A tunnel to a host through a proxy (`tunneling_config`): CONNECT or POST, whose body is the client's bytes and whose
 //! response's body are the host's.
 
+use crate::hcm::policy::messages::request_id_extension;
+use crate::hcm::request_id::{RequestIds, uuid};
 use nuncio_codec::head::{HeaderMap, Known, Name, RequestHead, ResponseHead, Version};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::{Commands, Format, FormatContext, write_json_string};
-use nuncio_core::header::{HeaderMutations, MutationFields};
+use nuncio_core::header::{HeaderMutations, HeaderName, MutationFields};
+use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::{ByteCounts, FilterState, StreamInfo, UpstreamConnectionInfo};
 use nuncio_net::stream::{ByteStream, ReadBuf};
 use nuncio_proto::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::TunnelingConfig;
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::pool::{Exchange, UpstreamEvent};
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -30,9 +35,28 @@ pub struct TunnelConfig {
     /// The path of POST; `None`: CONNECT is used.
     post_path: Option<Box<str>>,
     headers: HeaderMutations,
+    id: Option<TunnelId>,
     propagate_headers: bool,
     propagate_trailers: bool,
 }
+
+/// Where an identifier of the request for a tunnel goes.
+struct TunnelId {
+    /// `request_id_header`
+    header: HeaderName,
+    /// `request_id_metadata_key`
+    key: String,
+}
+
+impl TunnelId {
+    fn new(header: String, key: String) -> Self {
+        let or = |text: String, usual: &str| if text.is_empty() { usual.to_owned() } else { text };
+        Self { header: HeaderName::new(&or(header, "x-request-id")), key: or(key, "tunnel_request_id") }
+    }
+}
+
+/// The namespace of metadata in which identifiers are left.
+const METADATA: &str = "envoy.filters.network.tcp_proxy";
 
 impl TunnelConfig {
     /// `None`: refused, and the reason is recorded.
@@ -44,7 +68,12 @@ impl TunnelConfig {
             propagate_response_headers,
             post_path,
             propagate_response_trailers,
+            request_id_extension: extension,
+            request_id_header,
+            request_id_metadata_key,
+            formatters,
         } = message;
+        let commands = Commands::compile(&formatters, cx)?;
         let format = Format::with(&hostname, &Commands::default(), false);
         let hostname = format.map_err(|e| cx.field("hostname").error(e.to_string())).ok();
         if !use_post && !post_path.is_empty() {
@@ -55,16 +84,42 @@ impl TunnelConfig {
         let fields = MutationFields { add: "headers_to_add", remove: "" };
         let post_path = if post_path.is_empty() { "/".to_owned() } else { post_path };
         Some(Self {
-            headers: HeaderMutations::compile(&headers_to_add, &[], cx, fields)?,
+            headers: HeaderMutations::compile_with(&headers_to_add, &[], cx, fields, &commands)?,
             hostname: hostname?,
             post_path: use_post.then(|| post_path.into()),
+            id: match extension.as_ref().and_then(|e| e.typed_config.as_ref()) {
+                // As in Envoy, an extension without its configuration is none.
+                None => None,
+                Some(_) => {
+                    request_id_extension(
+                        RequestIds::default(),
+                        extension.as_ref(),
+                        &cx.field("request_id_extension"),
+                    )?;
+                    Some(TunnelId::new(request_id_header, request_id_metadata_key))
+                }
+            },
             propagate_headers: propagate_response_headers,
             propagate_trailers: propagate_response_trailers,
         })
     }
 
+    /// An identifier for the next request, left in the connection's metadata, where one is wanted.
+    pub(super) fn new_id(&self, info: &mut StreamInfo, rng: &Rng) -> Option<Box<str>> {
+        let TunnelId { key, header: _ } = self.id.as_ref()?;
+        let id = String::from_utf8_lossy(&uuid(rng.next(), rng.next())).into_owned();
+        let value = Value { kind: Some(Kind::StringValue(id.clone())) };
+        info.set_dynamic_metadata(METADATA, Struct { fields: [(key.clone(), value)].into() });
+        Some(id.into())
+    }
+
     /// The request that asks for a tunnel on a connection.
-    pub(super) fn request(&self, cx: &FormatContext<'_>, on: &UpstreamConnectionInfo) -> RequestHead {
+    pub(super) fn request(
+        &self,
+        cx: &FormatContext<'_>,
+        on: &UpstreamConnectionInfo,
+        id: Option<&str>,
+    ) -> RequestHead {
         let mut head = RequestHead::new();
         let mut hostname = Vec::new();
         self.hostname.render(cx, &mut hostname);
@@ -77,6 +132,9 @@ impl TunnelConfig {
                 let scheme: &[u8] = if on.tls.is_some() { b"https" } else { b"http" };
                 head.headers.append(Known::Scheme, scheme);
             }
+        }
+        if let (Some(id), Some(TunnelId { header, key: _ })) = (id, &self.id) {
+            head.headers.append(header.as_name(), id.as_bytes());
         }
         self.headers.apply_request(&mut head, cx);
         head

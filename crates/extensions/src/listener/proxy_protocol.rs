@@ -1,5 +1,7 @@
 //! `envoy.filters.listener.proxy_protocol`: whose connection it is, as a load balancer before us says.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nuncio_codec::proxy::{Head, Said, Tlv, Version, Wanted, parse};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
@@ -16,7 +18,7 @@ use nuncio_proto::pb::envoy::config::core::v3::{
 };
 use nuncio_proto::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol as Message;
 use nuncio_proto::pb::envoy::extensions::filters::listener::proxy_protocol::v3::proxy_protocol::{
-    KeyValuePair, Rule, TlvLocation,
+    KeyValuePair, Rule, TlvLocation, key_value_pair::ValueStringEncoding,
 };
 use std::any::Any;
 use std::rc::Rc;
@@ -49,6 +51,7 @@ struct TlvRule {
     kind: u8,
     namespace: String,
     key: String,
+    base64: bool,
 }
 
 /// Where values go without a namespace.
@@ -144,13 +147,18 @@ impl TlvRule {
     /// A rule without a key does nothing.
     fn of(message: Rule) -> Option<Self> {
         let Rule { tlv_type, on_tlv_present } = message;
-        // Both encodings that are built are the same.
-        let KeyValuePair { metadata_namespace, key, value_string_encoding: _ } = on_tlv_present?;
+        let KeyValuePair { metadata_namespace, key, value_string_encoding } = on_tlv_present?;
         Some(Self {
             kind: tlv_type.try_into().ok()?,
             namespace: if metadata_namespace.is_empty() { NAMESPACE.to_owned() } else { metadata_namespace },
             key,
+            base64: ValueStringEncoding::try_from(value_string_encoding) == Ok(ValueStringEncoding::Base64),
         })
+    }
+
+    /// A value as the text that is kept.
+    fn text(&self, value: &[u8]) -> String {
+        if self.base64 { STANDARD.encode(value) } else { sanitized(value) }
     }
 }
 
@@ -238,14 +246,12 @@ impl ProxyProtocolConfig {
         if let Some((source, destination)) = addresses {
             (facts.remote, facts.local) = (Address::Ip(source), Address::Ip(destination));
         }
-        let kept = self.kept.of_list(&tlvs);
-        if !kept.is_empty() {
-            facts.filter_state.set(PROXY_PROTOCOL_STATE, Rc::new(ProxyProtocolState { tlvs: kept }));
-        }
+        let state = ProxyProtocolState { tlvs: self.kept.of_list(&tlvs) };
+        facts.filter_state.set(PROXY_PROTOCOL_STATE, Rc::new(state));
         let mut values = Vec::new();
         for (kind, value) in &tlvs {
             if let Some(rule) = self.rules.iter().find(|rule| rule.kind == *kind) {
-                values.push((rule, sanitized(value)));
+                values.push((rule, rule.text(value)));
             }
         }
         if values.is_empty() {
@@ -286,6 +292,10 @@ impl FilterState for TlvState {
     fn serialize(&self) -> Option<String> {
         let fields = self.0.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
         Some(serde_json::Value::Object(fields.collect()).to_string())
+    }
+
+    fn json(&self) -> Option<String> {
+        self.serialize()
     }
 
     fn has_fields(&self) -> bool {

@@ -1,6 +1,7 @@
 //! `envoy.filters.network.set_filter_state`: objects of the filter state that are there from a connection's start.
 
 use crate::filter_state::Objects;
+use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_downstream::hcm::stream::header_context;
@@ -8,18 +9,27 @@ use nuncio_downstream::network::{
     CompiledFilter, ListenerFacts, NetworkFilterFactory, NetworkGate, NetworkGateConfig, Passed,
 };
 use nuncio_downstream::world::{CompileEnv, World};
-use nuncio_net::stream::ByteStream;
+use nuncio_net::stream::{ByteStream, ReadBuf};
 use nuncio_proto::pb::envoy::extensions::filters::network::set_filter_state::v3::Config as Message;
+use std::cell::Cell;
 use std::future::{Future, ready};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Compiles the filter's message.
 pub struct SetFilterStateFactory;
 
 /// A compiled `set_filter_state.v3.Config`.
-struct SetFilterStateConfig(Objects);
+struct SetFilterStateConfig {
+    on_new_connection: Objects,
+    /// Where there is a handshake, it is over when a connection comes to its filters.
+    on_handshake: Objects,
+    on_data: Objects,
+}
 
 impl NetworkFilterFactory for SetFilterStateFactory {
     type Config = Message;
@@ -31,9 +41,21 @@ impl NetworkFilterFactory for SetFilterStateFactory {
         _: &CompileEnv<'_>,
         _: ListenerFacts<'_>,
     ) -> Option<CompiledFilter> {
-        let Message { on_new_connection } = config;
-        let objects = Objects::compile(on_new_connection, cx, "on_new_connection")?;
-        Some(CompiledFilter::Gate(Arc::new(SetFilterStateConfig(objects))))
+        let Message { on_new_connection, on_downstream_tls_handshake, on_downstream_data } = config;
+        let on_new_connection = Objects::compile(on_new_connection, cx, "on_new_connection");
+        let on_handshake = Objects::compile(on_downstream_tls_handshake, cx, "on_downstream_tls_handshake");
+        let on_data = Objects::compile(on_downstream_data, cx, "on_downstream_data");
+        Some(CompiledFilter::Gate(Arc::new(SetFilterStateConfig {
+            on_new_connection: on_new_connection?,
+            on_handshake: on_handshake?,
+            on_data: on_data?,
+        })))
+    }
+}
+
+impl NetworkGateConfig for SetFilterStateConfig {
+    fn start(self: Arc<Self>, world: &Rc<World>) -> Rc<dyn NetworkGate> {
+        Rc::new(SetFilterState { config: self, world: Rc::clone(world) })
     }
 }
 
@@ -42,9 +64,17 @@ struct SetFilterState {
     world: Rc<World>,
 }
 
-impl NetworkGateConfig for SetFilterStateConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>) -> Rc<dyn NetworkGate> {
-        Rc::new(SetFilterState { config: self, world: Rc::clone(world) })
+impl SetFilterState {
+    fn set(&self, objects: &Objects, connection: &Rc<ConnectionInfo>) {
+        let worker = &self.world.worker;
+        let random = worker.rng().next();
+        let info = StreamInfo::new(connection.accepted, worker.wall(), Rc::clone(connection), random);
+        let context = header_context(&info, worker, worker.now());
+        for object in objects.iter() {
+            if let Some(made) = object.make(&context) {
+                connection.state.filter_state.set(&object.key, made);
+            }
+        }
     }
 }
 
@@ -54,15 +84,70 @@ impl NetworkGate for SetFilterState {
         io: Box<dyn ByteStream>,
         connection: Rc<ConnectionInfo>,
     ) -> Pin<Box<dyn Future<Output = Option<Passed>>>> {
-        let worker = &self.world.worker;
-        let random = worker.rng().next();
-        let info = StreamInfo::new(connection.accepted, worker.wall(), Rc::clone(&connection), random);
-        let context = header_context(&info, worker, worker.now());
-        for object in self.config.0.iter() {
-            if let Some(made) = object.make(&context) {
-                connection.state.filter_state.set(&object.key, made);
-            }
-        }
+        self.set(&self.config.on_new_connection, &connection);
+        self.set(&self.config.on_handshake, &connection);
+        let io = match self.config.on_data.is_empty() {
+            true => io,
+            false => Box::new(FirstRead { io, waiting: Cell::new(Some((self, connection))) }),
+        };
         Box::pin(ready(Some(Passed { io, hold: None })))
+    }
+}
+
+/// A client's bytes: before the first of them, or their end, is given on, objects are set.
+struct FirstRead {
+    io: Box<dyn ByteStream>,
+    waiting: Cell<Option<(Rc<SetFilterState>, Rc<ConnectionInfo>)>>,
+}
+
+impl ByteStream for FirstRead {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = self.io.poll_read(cx, buf);
+        if matches!(read, Poll::Ready(Ok(())))
+            && let Some((filter, connection)) = self.waiting.take()
+        {
+            filter.set(&filter.config.on_data, &connection);
+        }
+        read
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_read_ready(cx)
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.io.poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.io.poll_write_vectored(cx, data)
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_shutdown(cx)
+    }
+
+    fn local_address(&self) -> &Address {
+        self.io.local_address()
+    }
+
+    fn peer_address(&self) -> &Address {
+        self.io.peer_address()
+    }
+
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.io.set_nodelay(nodelay)
+    }
+
+    fn original_destination(&self) -> Option<Address> {
+        self.io.original_destination()
+    }
+
+    fn reset_on_drop(&self) {
+        self.io.reset_on_drop();
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.io.round_trip()
     }
 }

@@ -2,6 +2,7 @@
 
 use nuncio_codec::proxy::{Said, Tlv, Version, write};
 use nuncio_core::address::Address;
+use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::{ConnectionInfo, PROXY_PROTOCOL_STATE, ProxyProtocolState};
 use nuncio_proto::pb::envoy::config::core::v3::{
     self as pb, ProxyProtocolPassThroughTlVs, proxy_protocol_config,
@@ -34,8 +35,8 @@ impl Passed {
 }
 
 impl ProxyHeadConfig {
-    /// Compiles the message.
-    pub fn compile(message: pb::ProxyProtocolConfig) -> Self {
+    /// Compiles the message at `cx`. `None`: refused, and the reason is recorded.
+    pub fn compile(message: pb::ProxyProtocolConfig, cx: &CompileContext<'_>) -> Option<Self> {
         let pb::ProxyProtocolConfig { version, pass_through_tlvs, added_tlvs } = message;
         let passed = pass_through_tlvs.map(|ProxyProtocolPassThroughTlVs { match_type, tlv_type }| {
             match PassTlVsMatchType::try_from(match_type) {
@@ -45,15 +46,21 @@ impl ProxyHeadConfig {
                 Ok(PassTlVsMatchType::IncludeAll) | Err(_) => Passed::All,
             }
         });
-        let added = added_tlvs
-            .into_iter()
-            .filter_map(|pb::TlvEntry { r#type, value }| Some((r#type.try_into().ok()?, value.into())))
-            .collect();
+        let mut added = Vec::new();
+        for (i, pb::TlvEntry { r#type, value, format_string }) in added_tlvs.into_iter().enumerate() {
+            if format_string.is_some() {
+                // Envoy reads these formats of the upstream connection, which is not a stream that formats are given here.
+                let text = "a format is built in proxy_protocol_tlvs of the TCP proxy alone";
+                cx.item("added_tlvs", i).field("format_string").unsupported(text);
+                return None;
+            }
+            added.push((r#type.try_into().ok()?, value.into()));
+        }
         let version = match proxy_protocol_config::Version::try_from(version) {
             Ok(proxy_protocol_config::Version::V2) => Version::V2,
             Ok(proxy_protocol_config::Version::V1) | Err(_) => Version::V1,
         };
-        Self { version, passed, added }
+        Some(Self { version, passed, added })
     }
 
     /// What is said of a client; without one, that nothing is known.

@@ -341,7 +341,12 @@ fn upgrades(configs: Vec<pb::route_action::UpgradeConfig>, cx: &CompileContext<'
             connect_config
         {
             if upgrade_type.eq_ignore_ascii_case("CONNECT") {
-                let proxy_head = proxy_protocol_config.map(|m| Arc::new(ProxyHeadConfig::compile(m)));
+                let cx = cx.field("connect_config");
+                let cx = cx.field("proxy_protocol_config");
+                let wanted = proxy_protocol_config.is_some();
+                let proxy_head =
+                    proxy_protocol_config.and_then(|m| ProxyHeadConfig::compile(m, &cx)).map(Arc::new);
+                good &= proxy_head.is_some() == wanted;
                 connect = Some(ConnectConfig { allow_post, proxy_head });
             } else if upgrade_type.eq_ignore_ascii_case("CONNECT-UDP") {
                 cx.field("connect_config").error("CONNECT-UDP is not terminated here");

@@ -271,10 +271,16 @@ fn tcp(message: kinds::TcpHealthCheck, cx: &CompileContext<'_>) -> Option<TcpChe
     let kinds::TcpHealthCheck { send, receive, proxy_protocol_config } = message;
     // As in Envoy, only a payload of hexadecimal text is ever sent.
     let send = send.filter(|s| !matches!(&s.payload, Some(kinds::payload::Payload::Binary(_))));
+    let proxy_head = match proxy_protocol_config {
+        None => None,
+        Some(message) => {
+            Some(Arc::new(ProxyHeadConfig::compile(message, &cx.field("proxy_protocol_config"))?))
+        }
+    };
     Some(TcpCheck {
         send: send.map_or_else(|| Some(Box::default()), |payload| bytes(payload, &cx.field("send")))?,
         receive: all_bytes(receive, cx)?,
-        proxy_head: proxy_protocol_config.map(|message| Arc::new(ProxyHeadConfig::compile(message))),
+        proxy_head,
     })
 }
 
