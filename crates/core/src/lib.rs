@@ -15,6 +15,7 @@ pub mod header_key_format;
 pub mod lifecycle;
 pub mod matcher;
 pub mod number;
+pub mod overload;
 pub mod registry;
 pub mod rng;
 pub mod runtime;

@@ -7,6 +7,7 @@ use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
 use nuncio_core::config::{CompileContext, Sink};
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Registry;
 use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_downstream::route::{
     CompilePerRoute, Found, MatchContext, PeerCertificate, RouteOptions, RouteTable,
@@ -107,6 +108,7 @@ fn main() {
         per_route: &NoFilters,
         retry_plugins: &RetryPlugins::default(),
         runtime: &Runtime::default(),
+        stats: &Registry::new(),
     };
     let clock = Clock::system();
     let began = clock.now();

@@ -25,6 +25,8 @@ pub struct ListenerFacts<'a> {
     pub buffer_limit: u32,
     /// `traffic_direction: OUTBOUND`.
     pub outbound: bool,
+    /// `bypass_overload_manager`.
+    pub bypasses_overload: bool,
 }
 
 /// A compiled network filter, shared by all workers.

@@ -19,6 +19,7 @@ use crate::route::{Position, Route, Routes};
 use nuncio_codec::head::Known;
 use nuncio_core::why::{Note, Spot, Subject, Why, tell};
 use std::hash::Hash;
+use std::sync::Arc;
 
 /// Explains what happened to a stream.
 fn tell_of<D>(stream: &Stream<D>, why: Why, about: impl Hash, note: impl FnOnce() -> Note) {
@@ -35,6 +36,13 @@ fn path_of_table<D>(stream: &Stream<D>) -> String {
     let config = &stream.hcm.config;
     match &config.routes {
         Routes::Inline(_) => config.places.spot("route_config").path,
+        Routes::Scoped(scopes) => {
+            let at = scopes.tables().iter().position(|table| Arc::ptr_eq(table, &stream.routing.table));
+            let list = config.places.spot("scoped_routes").path;
+            at.map_or(list.clone(), |at| {
+                format!("{list}.scoped_route_configurations_list.scoped_route_configurations[{at}].route_configuration")
+            })
+        }
         Routes::Rds(feed) => format!("RouteConfiguration '{}'", feed.name),
     }
 }

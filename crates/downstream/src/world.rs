@@ -66,6 +66,8 @@ pub struct CompileEnv<'a> {
     pub nearest_cluster: &'a dyn Fn(&str) -> Option<String>,
     /// Runtime keys.
     pub runtime: &'a Runtime,
+    /// Where stats are registered.
+    pub stats: &'a Registry,
     /// `node.cluster`, for `add_user_agent`.
     pub node_cluster: &'a str,
     /// `node.id`, for `add_user_agent`.

@@ -11,7 +11,7 @@ use nuncio_proto::pb::envoy::extensions::filters::common::set_filter_state::v3::
 use nuncio_upstream::cluster::{DESTINATION_STATE, DYNAMIC_HOST_STATE, DYNAMIC_PORT_STATE};
 use nuncio_upstream::transport::SERVER_NAME_STATE;
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// Objects to be made, in the order of their list.
@@ -53,6 +53,10 @@ pub(crate) struct Object {
     sharing: Sharing,
 }
 
+/// Where a listener filter keeps where a connection was going, and where it came from.
+const ORIGINAL_LOCAL_STATE: &str = "envoy.filters.listener.original_dst.local_ip";
+const ORIGINAL_REMOTE_STATE: &str = "envoy.filters.listener.original_dst.remote_ip";
+
 /// What makes objects of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -61,6 +65,8 @@ enum Kind {
     Number,
     /// An IP address with a port.
     Address,
+    /// An IP address.
+    Ip,
 }
 
 /// An object that is a text.
@@ -69,11 +75,13 @@ pub(crate) struct Text {
     text: String,
     hashable: bool,
     sharing: Sharing,
+    /// The address that it stands for.
+    address: Option<IpAddr>,
 }
 
 impl Text {
     pub(crate) fn new(text: String) -> Self {
-        Self { text, hashable: false, sharing: Sharing::None }
+        Self { text, hashable: false, sharing: Sharing::None, address: None }
     }
 }
 
@@ -84,6 +92,10 @@ impl FilterState for Text {
 
     fn serialize(&self) -> Option<String> {
         Some(self.text.clone())
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     fn hash(&self) -> Option<u64> {
@@ -111,7 +123,8 @@ fn object(message: common::FilterStateValue, cx: &CompileContext<'_>) -> Option<
         "envoy.string" | CLUSTER_STATE | DYNAMIC_HOST_STATE | SERVER_NAME_STATE => Kind::Text,
         "envoy.hashable_string" => Kind::Hashable,
         IDLE_STATE | DYNAMIC_PORT_STATE => Kind::Number,
-        DESTINATION_STATE => Kind::Address,
+        DESTINATION_STATE | ORIGINAL_LOCAL_STATE | ORIGINAL_REMOTE_STATE => Kind::Address,
+        "envoy.network.ip" => Kind::Ip,
         other if other.starts_with("envoy.") => {
             cx.unsupported(format!("objects of the kind {other} are not built"));
             return None;
@@ -135,14 +148,14 @@ impl Object {
         let mut text = Vec::new();
         self.format.render(context, &mut text);
         let text = String::from_utf8_lossy(&text).into_owned();
-        let wanted = match self.kind {
-            Kind::Number => text.parse::<u64>().is_ok(),
-            Kind::Address => text.parse::<SocketAddr>().is_ok(),
-            Kind::Text | Kind::Hashable => !(self.skip_if_empty && text.is_empty()),
+        let address = match self.kind {
+            Kind::Address => Some(text.parse::<SocketAddr>().ok()?.ip()),
+            Kind::Ip => Some(text.parse::<IpAddr>().ok()?),
+            Kind::Number if text.parse::<u64>().is_err() => return None,
+            Kind::Text | Kind::Hashable if self.skip_if_empty && text.is_empty() => return None,
+            Kind::Number | Kind::Text | Kind::Hashable => None,
         };
-        if !wanted {
-            return None;
-        }
-        Some(Rc::new(Text { text, hashable: self.kind == Kind::Hashable, sharing: self.sharing }))
+        let hashable = self.kind == Kind::Hashable;
+        Some(Rc::new(Text { text, hashable, sharing: self.sharing, address }))
     }
 }

@@ -123,3 +123,15 @@ pub(crate) fn watch_moves_into(directory: &std::path::Path) -> io::Result<AsyncF
     // SAFETY: the file owns its descriptor, always gives the same one, and stays with the registration.
     unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }.map_err(|error| error.into_parts().1)
 }
+
+/// Gives free memory back to the system, but for `keep` bytes of it.
+pub fn release_free_memory(keep: u64) {
+    #[cfg(target_env = "gnu")]
+    {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        // SAFETY: it takes a number, and the allocator's own locks.
+        unsafe { libc::malloc_trim(keep) };
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = keep;
+}

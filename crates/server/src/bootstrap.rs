@@ -5,6 +5,7 @@ use crate::admin::wire::Wire;
 use crate::cli::{self, Options};
 use crate::log::Pattern;
 use crate::node_extensions::NodeExtensions;
+use crate::overload::OverloadConfig;
 use crate::runtime_keys;
 use crate::sinks::{SinkConfig, SinkEnv};
 use nuncio_core::cel;
@@ -22,11 +23,9 @@ use nuncio_proto::pb::envoy::config::bootstrap::v3::bootstrap::StatsFlush;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::bootstrap::application_log_config::log_format::LogFormat;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use nuncio_proto::pb::envoy::config::core::v3 as core_pb;
-use nuncio_proto::pb::envoy::config::overload::v3::{OverloadManager, ResourceMonitor, resource_monitor};
 use nuncio_proto::pb::envoy::config::trace::v3::{Tracing, tracing::Http as TracingProvider};
 use nuncio_proto::pb::envoy::extensions::bootstrap::internal_listener::v3::InternalListener;
 use nuncio_proto::pb::envoy::extensions::regex_engines::v3::GoogleRe2;
-use nuncio_proto::pb::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
 use nuncio_upstream::cluster::ClusterDefaults;
 use nuncio_upstream::lb::LocalCluster;
 use prost::Name as _;
@@ -54,8 +53,8 @@ pub struct BootstrapConfig {
     pub log_pattern: Option<Pattern>,
     /// What `server.version` shows (`stats_server_version_override`).
     pub version_override: Option<u64>,
-    /// Downstream connections that may be open at once (the overload manager's `global_downstream_max_connections`).
-    pub connection_limit: Option<u64>,
+    /// `overload_manager`
+    pub overload: Option<OverloadConfig>,
     /// Where clusters come from besides (`dynamic_resources.cds_config`).
     pub cds: Option<FileSource>,
     /// The cluster that this process is a host of (`cluster_manager.local_cluster_name`).
@@ -157,10 +156,6 @@ impl BootstrapConfig {
             let cx = cx.field("cluster_manager");
             cx.field("local_cluster_name").error(format!("local cluster '{name}' must be defined"));
         }
-        let connection_limit = match overload_manager {
-            None => Some(None),
-            Some(message) => connection_limit(message, &cx.field("overload_manager")),
-        };
         if stats_flush.is_some() && stats_flush_interval.is_some() {
             cx.error("Only one of stats_flush_interval or stats_flush_on_admin should be set!");
         }
@@ -201,6 +196,12 @@ impl BootstrapConfig {
             Some(message) => StatsConfig::compile(message, &cx.field("stats_config")),
         };
         let runtime = runtime(layered_runtime.unwrap_or_default(), &cx.field("layered_runtime"));
+        let overload = match (overload_manager, &runtime) {
+            (Some(message), Some(runtime)) => {
+                OverloadConfig::compile(message, &cx.field("overload_manager"), runtime).map(Some)
+            }
+            (None, _) | (_, None) => Some(None),
+        };
         Some(Self {
             node,
             admin: admin?,
@@ -213,7 +214,7 @@ impl BootstrapConfig {
             sinks: sinks?,
             log_pattern: log_pattern?,
             version_override: stats_server_version_override,
-            connection_limit: connection_limit?,
+            overload: overload?,
             cds: cds?,
             local_cluster,
             tracing: tracing.and_then(|Tracing { http }| http),
@@ -249,33 +250,6 @@ fn internal_room(list: Vec<core_pb::TypedExtensionConfig>, cx: &CompileContext<'
         room = Some(1024 * buffer_size_kb.unwrap_or(INTERNAL_KIB) as usize);
     }
     Some(room)
-}
-
-/// The name by which the overload manager finds the monitor of downstream connections.
-pub(crate) const CONNECTIONS_MONITOR: &str = "envoy.resource_monitors.global_downstream_max_connections";
-
-/// The limit that the overload manager's monitor of connections sets. `None`: refused, and the reason is recorded.
-fn connection_limit(message: OverloadManager, cx: &CompileContext<'_>) -> Option<Option<u64>> {
-    let OverloadManager { resource_monitors } = message;
-    let mut limit = None;
-    for (i, ResourceMonitor { name, config_type }) in resource_monitors.into_iter().enumerate() {
-        let cx = cx.item("resource_monitors", i);
-        if cx.told_of("typed_config") {
-            continue;
-        }
-        let any = config_type.map(|resource_monitor::ConfigType::TypedConfig(any)| any);
-        let Some(any) = any.filter(|_| name == CONNECTIONS_MONITOR) else {
-            cx.error(format!("Didn't find a registered implementation for '{name}'"));
-            return None;
-        };
-        let DownstreamConnectionsConfig { max_active_downstream_connections } =
-            cx.field("typed_config").unpack(&any)?;
-        if limit.replace(u64::try_from(max_active_downstream_connections).unwrap_or(0)).is_some() {
-            cx.error(format!("Duplicate resource monitor {name}"));
-            return None;
-        }
-    }
-    Some(limit)
 }
 
 /// RE2 is the engine of all regular expressions, whatever it is called here.

@@ -266,7 +266,7 @@ fn compile(
         config.node.extensions = built;
     }
     let (mut surroundings, log_files) =
-        Surroundings::new(options, extensions, around, (runtime, &node), sink);
+        Surroundings::new(options, extensions, around, (runtime, registry, &node), sink);
     surroundings.internal_room = config.as_ref().and_then(|c| c.internal_room);
     let exists = |name: &str| names_lost || names.contains(name);
     let near = |name: &str| nearest(name, names.iter().copied());
@@ -319,6 +319,7 @@ pub struct Surroundings {
     tracers: Tracers,
     default_tracer: Option<Arc<dyn TracerConfig>>,
     runtime: Runtime,
+    stats: Registry,
     node_cluster: String,
     node_id: String,
     zone: String,
@@ -332,7 +333,7 @@ impl Surroundings {
         options: &Options,
         extensions: Extensions,
         of_clusters: ClusterSurroundings,
-        (runtime, node): (Runtime, &NodeConfig),
+        (runtime, stats, node): (Runtime, &Registry, &NodeConfig),
         sink: &Sink,
     ) -> (Self, Arc<LogFiles>) {
         let Extensions {
@@ -360,6 +361,7 @@ impl Surroundings {
             tracers: Tracers::new(tracers),
             default_tracer: None,
             runtime,
+            stats: stats.clone(),
             node_cluster: node.cluster.clone(),
             node_id: node.id.clone(),
             zone: node.zone.clone(),
@@ -383,6 +385,7 @@ impl Surroundings {
             tls: &self.tls,
             access_logs: &self.access_logs,
             runtime: &self.runtime,
+            stats: &self.stats,
             cluster_exists,
             nearest_cluster,
             route_feeds: &self.route_feeds,

@@ -84,6 +84,7 @@ impl Site {
             stat_prefix: listener.stat_prefix(),
             buffer_limit: BUFFER_LIMIT,
             outbound: false,
+            bypasses_overload: true,
         };
         let manager = HcmConfig::compile(message, cx, env, facts)?;
         let (runtime, lifecycle) = Default::default();
@@ -100,6 +101,7 @@ impl Site {
             tls: &TlsManager::default(),
             access_logs: &AccessLogFactories::new(Table::new(Vec::new()).ok()?, runtime.clone()),
             runtime: &runtime,
+            stats: &Registry::new(),
             route_feeds: &RouteFeeds::default(),
             retry_plugins: &RetryPlugins::default(),
             tracers: &Tracers::default(),

@@ -11,6 +11,7 @@ pub mod http;
 pub mod log;
 pub mod memory;
 pub mod node_extensions;
+pub mod overload;
 pub mod own_address;
 pub mod run;
 pub mod runtime_keys;

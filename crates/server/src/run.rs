@@ -8,6 +8,7 @@ use crate::dynamic::{Dynamic, DynamicClusters, DynamicRoutes, DynamicSecrets, Fi
 use crate::explain::Explainer;
 use crate::http::Site;
 use crate::log;
+use crate::overload::{OverloadCounts, OverloadManager};
 use crate::signal::{Signal, Signals};
 use crate::sinks::Sinks;
 use crate::stats::ProcessStats;
@@ -98,12 +99,16 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     if let Some(version) = bootstrap.version_override {
         stats.server.version.set(version);
     }
-    stats.monitor_connections(&registry, bootstrap.connection_limit.is_some());
+    let overload = bootstrap.overload.as_ref().map(|config| Arc::new(config.overload()));
+    if let (Some(config), Some(overload)) = (&bootstrap.overload, &overload) {
+        let _ = stats.overload_counts.set(OverloadCounts::new(config, overload, &registry));
+    }
+    let delays = stats.overload.clone();
     let mut set = ClusterSet::new(&clusters, &registry, &bootstrap.runtime);
     let (facts, sockets) = bind_listeners(&listeners, workers as usize)?;
     stats.count_listeners(facts.len() as u64);
 
-    let lifecycle = Lifecycle::with_connection_limit(bootstrap.connection_limit);
+    let lifecycle = Lifecycle::under(overload.clone());
     let mut jobs: Vec<Job> = Vec::with_capacity(workers as usize);
     for sockets in sockets {
         jobs.push(Job {
@@ -198,9 +203,17 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     if options.mode != Mode::InitOnly {
         let server =
             Server { admin: &admin, threads: &threads, log_files: &log_files, listeners: &listeners };
+        let manager = match bootstrap.overload.zip(overload) {
+            None => None,
+            Some((config, overload)) => {
+                let started = OverloadManager::start(config, overload, &registry, (&clock, delays));
+                Some(started.map_err(|e| StartError::Io("watch a resource", e))?)
+            }
+        };
         tokio::select! {
             () = server.until_end(&mut signals, &mut asked) => {}
             () = flush_for_ever(&admin) => {}
+            () = server.watch_over(manager) => {}
         }
     }
     tracing::info!(target: "main", "shutting down server instance");
@@ -364,6 +377,14 @@ impl Server<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Runs the overload manager, where there is one.
+    async fn watch_over(&self, manager: Option<OverloadManager>) {
+        match manager {
+            Some(manager) => manager.run(|| self.with_workers(Workers::pressed)).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -1,9 +1,9 @@
 //! The stats that belong to the process as a whole, with Envoy's names. The main thread is their writer.
 
 use crate::admin::State;
-use crate::bootstrap::CONNECTIONS_MONITOR;
 use crate::cli::{self, Options};
 use crate::memory::Memory;
+use crate::overload::OverloadCounts;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_downstream::hcm::stats::RouterStats;
@@ -105,14 +105,6 @@ nuncio_core::stats_block! {
     }
 }
 
-nuncio_core::stats_block! {
-    /// `overload.NAME.`: a resource that the overload manager watches.
-    pub struct MonitorStats {
-        counter failed_updates,
-        gauge pressure,
-    }
-}
-
 /// All of them, registered for as long as this lives.
 pub struct ProcessStats {
     /// `server.`
@@ -125,9 +117,11 @@ pub struct ProcessStats {
     /// `http.async-client.`: requests that the server makes itself.
     _async_client: Scope<RouterStats>,
     _threads: Vec<Scope<ThreadClustersStats>>,
-    _overload: Scope<OverloadStats>,
+    /// Of the overload manager, whether there is one or not.
+    pub overload: Scope<OverloadStats>,
     _hot_restart: Option<Scope<HotRestartStats>>,
-    connections: OnceCell<Scope<MonitorStats>>,
+    /// What workers count on behalf of the overload manager, where there is one.
+    pub overload_counts: OnceCell<OverloadCounts>,
 }
 
 /// What the gauges of `server.` show at a moment.
@@ -139,8 +133,6 @@ pub struct Moment {
     pub state: State,
     /// Downstream connections open.
     pub connections: u64,
-    /// Downstream connections that the overload manager refused.
-    pub refused: u64,
     /// Whole days until the first certificate expires, where there is one.
     pub days_left: Option<u64>,
 }
@@ -178,9 +170,9 @@ impl ProcessStats {
             _watchdogs: watchdogs,
             _async_client: registry.scope("http.async-client."),
             _threads: threads,
-            _overload: registry.scope(""),
+            overload: registry.scope(""),
             _hot_restart: hot_restart,
-            connections: OnceCell::new(),
+            overload_counts: OnceCell::new(),
         };
         // Envoy has written these by the time it serves, which `usedonly` tells.
         stats.server.fips_mode.set(0);
@@ -201,9 +193,7 @@ impl ProcessStats {
         s.uptime.set(now.uptime.as_secs());
         s.live.set((now.state == State::Live).into());
         s.total_connections.set(now.connections);
-        if let Some(monitor) = self.connections.get() {
-            monitor.failed_updates.add(now.refused.saturating_sub(monitor.failed_updates.value()));
-        }
+        self.overload_counts.get().into_iter().for_each(OverloadCounts::refresh);
         s.days_until_first_cert_expiring.set(now.days_left.unwrap_or(u32::MAX.into()));
         s.memory_allocated.set(memory.allocated);
         s.memory_heap_size.set(memory.heap);
@@ -212,15 +202,6 @@ impl ProcessStats {
 }
 
 impl ProcessStats {
-    /// Shows the overload manager's monitor of connections, where there is one.
-    pub fn monitor_connections(&self, registry: &Registry, is_watched: bool) {
-        if is_watched {
-            let scope: Scope<MonitorStats> = registry.scope(&format!("overload.{CONNECTIONS_MONITOR}."));
-            scope.pressure.set(0);
-            let _ = self.connections.set(scope);
-        }
-    }
-
     /// Counts static listeners that came up.
     pub fn count_listeners(&self, n: u64) {
         self.listeners.listener_added.add(n);

@@ -61,6 +61,8 @@ enum Order {
     StopListening(Which),
     /// Tell connections to finish.
     Drain(Which, Pace),
+    /// The overload manager asks for something else.
+    Pressed,
 }
 
 /// The workers of the process, as the main thread holds them.
@@ -104,6 +106,11 @@ impl Workers {
     /// Tells connections to finish.
     pub fn drain(&self, which: Which, pace: Pace) {
         self.tell(Order::Drain(which, pace));
+    }
+
+    /// The overload manager asks for something else than before.
+    pub fn pressed(&self) {
+        self.tell(Order::Pressed);
     }
 
     fn tell(&self, order: Order) {
@@ -188,11 +195,18 @@ async fn work(
         tokio::select! {
             () = &mut stopped => break,
             Some(order) = orders.recv() => {
-                let (Order::StopListening(which) | Order::Drain(which, _)) = order;
+                let which = match order {
+                    Order::StopListening(which) | Order::Drain(which, _) => which,
+                    Order::Pressed => {
+                        worker.wake_all();
+                        Which::All
+                    }
+                };
                 for meant in accepting.iter_mut().filter(|a| which.takes(&a.config)) {
                     match order {
                         Order::StopListening(_) => meant.stop(),
                         Order::Drain(_, pace) => meant.listener.drain(pace),
+                        Order::Pressed => meant.listener.follow_pressure(),
                     }
                 }
             }

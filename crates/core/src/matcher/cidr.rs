@@ -47,6 +47,13 @@ impl CidrList {
         Some(Self(ranges.iter().enumerate().map(range).collect::<Option<_>>()?))
     }
 
+    /// The same of the messages that matchers have (`xds.core.v3.CidrRange`).
+    pub fn compile_xds(ranges: Vec<xds::CidrRange>, cx: &CompileContext<'_>, field: &str) -> Option<Self> {
+        let of = |xds::CidrRange { address_prefix, prefix_len }| CidrRange { address_prefix, prefix_len };
+        let ranges: Vec<_> = ranges.into_iter().map(of).collect();
+        Self::compile(&ranges, cx, field)
+    }
+
     /// Whether a range holds `ip`.
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|r| masked(ip, r.len) == r.network)
@@ -79,12 +86,7 @@ impl AddressMatcher {
     /// Compiles the message. `None`: refused, and the reasons are recorded in `cx`.
     pub fn compile(message: pb::AddressMatcher, cx: &CompileContext<'_>) -> Option<Self> {
         let pb::AddressMatcher { ranges, invert_match } = message;
-        let range = |range: xds::CidrRange| {
-            let xds::CidrRange { address_prefix, prefix_len } = range;
-            CidrRange { address_prefix, prefix_len }
-        };
-        let ranges: Vec<_> = ranges.into_iter().map(range).collect();
-        Some(Self { ranges: CidrList::compile(&ranges, cx, "ranges")?, inverted: invert_match })
+        Some(Self { ranges: CidrList::compile_xds(ranges, cx, "ranges")?, inverted: invert_match })
     }
 
     /// Whether it matches.

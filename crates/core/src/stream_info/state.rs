@@ -6,6 +6,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Metadata by namespace, such as `envoy.lb` (`envoy.config.core.v3.Metadata`).
@@ -21,6 +22,11 @@ pub trait FilterState: fmt::Debug {
 
     /// What it is as JSON, where that is not its text as a string.
     fn json(&self) -> Option<String> {
+        None
+    }
+
+    /// The address that it is, where it is one.
+    fn address(&self) -> Option<IpAddr> {
         None
     }
 

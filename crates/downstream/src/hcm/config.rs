@@ -10,7 +10,7 @@ use super::response_headers::ServerHeader;
 use super::upgrade::{UpgradeConfig, Upgrades};
 use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
-use crate::route::{CompilePerRoute, RouteOptions, RouteTable, Routes};
+use crate::route::{CompilePerRoute, RouteOptions, RouteTable, Routes, ScopedRoutes};
 use crate::router::RouterConfig;
 use crate::tracing::TracingConfig;
 use crate::world::CompileEnv;
@@ -76,6 +76,10 @@ pub struct HcmConfig {
     pub proxy_100_continue: bool,
     /// `tracing`
     pub tracing: Option<TracingConfig>,
+    /// `append_local_overload`: answers on behalf of the overload manager say so.
+    pub append_local_overload: bool,
+    /// The listener's `bypass_overload_manager`.
+    pub bypasses_overload: bool,
 }
 
 /// `codec_type`
@@ -100,6 +104,8 @@ pub struct Timeouts {
     pub max_stream_duration: Option<Duration>,
     /// `stream_idle_timeout`; 5 min.
     pub stream_idle: Option<Duration>,
+    /// `stream_flush_timeout`: an HTTP/2 stream whose answer waits for the client's window; as `stream_idle`.
+    pub stream_flush: Option<Duration>,
     /// `request_timeout`; off.
     pub request: Option<Duration>,
     /// `request_headers_timeout`; off.
@@ -194,6 +200,7 @@ impl LogTimes {
 const EXPLAINED: &[&str] = &[
     "codec_type",
     "route_config",
+    "scoped_routes",
     "upgrade_configs",
     "http_protocol_options",
     "http_protocol_options/accept_http_10",
@@ -289,6 +296,8 @@ impl HcmConfig {
             drain_timeout_jitter,
             early_header_mutation_extensions,
             tracing,
+            stream_flush_timeout,
+            append_local_overload,
         } = message;
         let common = common_http_protocol_options.unwrap_or_default();
         let common_cx = cx.field("common_http_protocol_options");
@@ -318,6 +327,7 @@ impl HcmConfig {
             ),
             max_stream_duration: common_timeout("max_stream_duration", &max_stream_duration, None),
             stream_idle: timeout("stream_idle_timeout", &stream_idle_timeout, Some(Duration::from_secs(300))),
+            stream_flush: None,
             request: timeout("request_timeout", &request_timeout, None),
             request_headers: timeout("request_headers_timeout", &request_headers_timeout, None),
             drain: timeout("drain_timeout", &drain_timeout, Some(Duration::from_secs(5))).unwrap_or_default(),
@@ -330,6 +340,8 @@ impl HcmConfig {
             drain_jitter: jitter(drain_timeout_jitter),
             http1_safe_max_duration: http1_safe_max_connection_duration,
         };
+        let stream_flush = timeout("stream_flush_timeout", &stream_flush_timeout, timeouts.stream_idle);
+        let timeouts = Timeouts { stream_flush, ..timeouts };
         let request_ids = RequestIds {
             generate: generate_request_id.unwrap_or(true),
             preserve_external: preserve_external_request_id,
@@ -457,6 +469,8 @@ impl HcmConfig {
             buffer_limit: listener.buffer_limit as usize,
             proxy_100_continue,
             tracing: tracing?,
+            append_local_overload,
+            bypasses_overload: listener.bypasses_overload,
         })
     }
 }
@@ -555,6 +569,11 @@ fn compile_routes(
         Some(RouteSpecifier::RouteConfig(routes)) => {
             compile_table(routes, &cx.field("route_config"), env, true).map(Routes::Inline)
         }
+        Some(RouteSpecifier::ScopedRoutes(scopes)) => {
+            let table = |routes, cx: &CompileContext<'_>| compile_table(routes, cx, env, true);
+            ScopedRoutes::compile(scopes, &cx.field("scoped_routes"), table)
+                .map(|scopes| Routes::Scoped(Arc::new(scopes)))
+        }
         Some(RouteSpecifier::Rds(pb::Rds { config_source, route_config_name })) => {
             let cx = cx.field("rds");
             let source = FileSource::compile(config_source.unwrap_or_default(), &cx.field("config_source"))?;
@@ -583,6 +602,7 @@ pub fn compile_table(
         per_route: &per_route,
         retry_plugins: env.retry_plugins,
         runtime: env.runtime,
+        stats: env.stats,
     };
     RouteTable::compile(message, cx, &options)
 }

@@ -1,7 +1,7 @@
 //! One downstream connection: from accept to the protocol it speaks, and to its close; one stream after another
 //! where that is HTTP/1.
 
-use super::config::{CodecType, Timeouts};
+use super::config::CodecType;
 use super::deadlines::{Timeout, sooner};
 use super::exchange::Downstream;
 use super::h1::{H1Connection, NextHead, Read};
@@ -11,6 +11,7 @@ use crate::why;
 use nuncio_codec::h2::PREFACE;
 use nuncio_codec::head::Version;
 use nuncio_core::format::round_trip_wanted;
+use nuncio_core::overload::Timer;
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
 use std::cell::Cell;
@@ -38,6 +39,12 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
                 // Nothing came, so that nothing is known of its protocol.
                 return guard.closed_by_peer();
             }
+            if let Some(overload) = &hcm.overload
+                && overload.points.hcm_ondata_creating_codec.sheds(hcm.world.worker.rng())
+            {
+                hcm.stats.downstream_rq_overload_close.inc();
+                break Close::Now;
+            }
             match first_bytes(&mut down, &hcm).await {
                 Some(Codec::Http1) => guard.speaks(Version::Http11),
                 Some(Codec::Http2) => {
@@ -63,7 +70,7 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
             guard.cut_by_peer();
             return guard.closed_by_peer();
         }
-        if end == End::Reset || !down.keep_alive() {
+        if matches!(end, End::Reset | End::Unread) || !down.keep_alive() {
             break if lingers { Close::Delayed } else { Close::Now };
         }
         let drained_at = |since| hcm.config.timeouts.drained_at(since, &connection);
@@ -103,8 +110,8 @@ async fn first_bytes(down: &mut H1Connection, hcm: &Hcm) -> Option<Codec> {
         CodecType::Auto => {}
     }
     let since = hcm.world.worker.now();
-    let deadline = hcm.config.timeouts.idle.and_then(|d| since.checked_add(d));
     poll_fn(|cx| {
+        let deadline = hcm.idle_timeout().and_then(|d| since.checked_add(d));
         loop {
             match begins_http2(down.unread()) {
                 Some(true) => return Poll::Ready(Some(Codec::Http2)),
@@ -162,17 +169,17 @@ async fn idle(
 ) -> Idle {
     let timeouts = &hcm.config.timeouts;
     let since = hcm.world.worker.now();
-    let idle_at = timeouts.idle.and_then(|d| since.checked_add(d));
-    let mut max_at = match guard.is_soft_draining() {
-        true => None,
-        false => timeouts.max_duration_of(connection).and_then(|d| connection.accepted.checked_add(d)),
-    };
     poll_fn(|cx| {
         if down.poll_readable(cx).is_ready() {
             return Poll::Ready(Idle::Readable);
         }
         let now = hcm.world.worker.now();
         loop {
+            let idle_at = hcm.idle_timeout().and_then(|d| since.checked_add(d));
+            let max_at = match guard.is_soft_draining() {
+                true => None,
+                false => hcm.max_duration_of(connection).and_then(|d| connection.accepted.checked_add(d)),
+            };
             let drained_at = down.draining_since().and_then(|since| timeouts.drained_at(since, connection));
             let nearest = sooner(idle_at, max_at);
             let deadline = drained_at.or(nearest);
@@ -192,7 +199,6 @@ async fn idle(
             }
             if max_at == deadline && timeouts.http1_safe_max_duration {
                 guard.begin_soft_drain();
-                max_at = None;
                 continue;
             }
             down.begin_drain(now);
@@ -210,13 +216,19 @@ async fn next_request(
 ) -> Option<StreamStart<Box<H1Connection>>> {
     let mut heads = hcm.take_heads();
     let started = hcm.world.worker.now();
+    if let Some(overload) = &hcm.overload
+        && overload.points.http1_server_abort_dispatch.sheds(hcm.world.worker.rng())
+    {
+        let (connection, hcm, bad) = (Rc::clone(connection), Rc::clone(hcm), Some(BadHead::Shed));
+        return Some(StreamStart { down, heads, end_stream: false, started, connection, hcm, bad });
+    }
     let next = poll_fn(|cx| {
         let Heads { request, request_trailers, .. } = &mut *heads;
         if let Poll::Ready(next) = down.poll_head(cx, request, request_trailers) {
             return Poll::Ready(Ok(next));
         }
         // Most heads come as a whole: how long one may take is worked out for the others.
-        let (deadline, late) = head_deadline(&hcm.config.timeouts, started);
+        let (deadline, late) = head_deadline(hcm, started);
         down.timer().poll(cx, hcm.world.worker.now(), deadline).map(|()| Err(late))
     })
     .await;
@@ -245,11 +257,13 @@ async fn next_request(
 
 /// When a head that was begun at `started` has to be whole, and what it is where it is not.
 #[cold]
-fn head_deadline(timeouts: &Timeouts, started: Instant) -> (Option<Instant>, BadHead) {
+fn head_deadline(hcm: &Hcm, started: Instant) -> (Option<Instant>, BadHead) {
+    let timeouts = &hcm.config.timeouts;
     let after = |limit: Option<Duration>| limit.and_then(|d| started.checked_add(d));
     let head_at = after(timeouts.request_headers);
     let request_at = after(timeouts.request);
-    let deadline = sooner(sooner(head_at, request_at), after(timeouts.stream_idle));
+    let idle = hcm.timeout(Timer::StreamIdle, timeouts.stream_idle);
+    let deadline = sooner(sooner(head_at, request_at), after(idle));
     let late = match deadline {
         at if at == head_at => BadHead::HeadersTimeout,
         at if at == request_at => BadHead::Timeout(Timeout::Request),

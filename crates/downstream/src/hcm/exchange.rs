@@ -84,6 +84,11 @@ pub trait Downstream {
     /// Writes METADATA of the response, where the protocol has it.
     fn encode_metadata(&mut self, metadata: &Metadata);
 
+    /// Whether bytes have come for a tunnel that is neither granted nor refused.
+    fn has_early_data(&self) -> bool {
+        false
+    }
+
     /// With a complete request: ready when the client, or the stream, is gone.
     fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError>;
 
@@ -166,6 +171,10 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
 
     fn encode_metadata(&mut self, metadata: &Metadata) {
         (**self).encode_metadata(metadata);
+    }
+
+    fn has_early_data(&self) -> bool {
+        (**self).has_early_data()
     }
 
     #[inline]

@@ -343,6 +343,10 @@ impl Downstream for H1Connection {
         self.input.unread().get(self.data.clone()).unwrap_or_default()
     }
 
+    fn has_early_data(&self) -> bool {
+        self.codec.awaits_tunnel() && !self.input.is_empty()
+    }
+
     fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError> {
         self.consume_data();
         // A client that says nothing needs no buffer.

@@ -15,6 +15,8 @@ use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::route::{ApartStats, Route, RouteTable, Routes};
 use crate::tracing::Tracer;
 use crate::world::World;
+use nuncio_codec::head::HeaderMap;
+use nuncio_core::overload::{Overload, Timer};
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
@@ -24,6 +26,7 @@ use std::iter;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many idle slots a worker keeps for its next HTTP/1 streams.
 const KEEP: usize = 64;
@@ -51,10 +54,18 @@ pub struct Routing {
 
 impl Routing {
     fn new(routes: &Routes, registry: &Registry) -> Rc<Self> {
-        let (generation, table) = match routes {
-            Routes::Inline(table) => (0, Arc::clone(table)),
-            Routes::Rds(feed) => feed.current(),
-        };
+        match routes {
+            Routes::Inline(table) => Self::of(Arc::clone(table), 0, registry),
+            Routes::Rds(feed) => {
+                let (generation, table) = feed.current();
+                Self::of(table, generation, registry)
+            }
+            // Until the request's head has chosen one of them.
+            Routes::Scoped(_) => Self::of(Arc::new(RouteTable::empty("")), 0, registry),
+        }
+    }
+
+    fn of(table: Arc<RouteTable>, generation: u64, registry: &Registry) -> Rc<Self> {
         let apart_stats = table.stat_prefixes().iter().map(|p| registry.scope_verbatim(p)).collect();
         Rc::new(Self { table, apart_stats, generation })
     }
@@ -71,6 +82,8 @@ pub struct Hcm {
     /// `http.PREFIX.` stats of the router.
     pub router_stats: Scope<RouterStats>,
     routing: RefCell<Rc<Routing>>,
+    /// Those of `scoped_routes`, by their numbers.
+    scopes: Box<[Rc<Routing>]>,
     /// `listener.ADDR.http.PREFIX.` stats.
     pub listener_stats: Scope<ListenerHttpStats>,
     /// `http1.` stats.
@@ -81,6 +94,8 @@ pub struct Hcm {
     chains: Box<[LiveChain]>,
     /// Their routers' filters of the upstream's side.
     upstream_chains: Box<[(Arc<ChainConfig>, LiveChain)]>,
+    /// What the overload manager asks of it, where it does.
+    pub overload: Option<Arc<Overload>>,
     /// What answers in the router's place, where something does.
     pub(super) responder: Option<Rc<dyn Responder>>,
     pub(crate) tracing_stats: Option<Scope<TracingStats>>,
@@ -182,8 +197,15 @@ impl Hcm {
             stats: registry.scope(&config.stat_prefix),
             router_stats,
             routing: RefCell::new(Routing::new(&config.routes, registry)),
+            scopes: match &config.routes {
+                Routes::Scoped(scopes) => {
+                    scopes.tables().iter().map(|table| Routing::of(Arc::clone(table), 0, registry)).collect()
+                }
+                Routes::Inline(_) | Routes::Rds(_) => Box::default(),
+            },
             listener_stats: registry.scope(&format!("{}{}", config.listener_stat_prefix, config.stat_prefix)),
             codec_stats: registry.scope("http1."),
+            overload: world.lifecycle.overload().filter(|_| !config.bypasses_overload).cloned(),
             world: Rc::clone(world),
             tracer,
             config,
@@ -208,6 +230,15 @@ impl Hcm {
                 new
             }
             _ => present,
+        }
+    }
+
+    /// The routes of the scope that a request's head chooses, where there are scopes and one of them fits.
+    #[inline]
+    pub(super) fn scope(&self, headers: &HeaderMap) -> Option<Rc<Routing>> {
+        match &self.config.routes {
+            Routes::Scoped(scopes) => self.scopes.get(scopes.find(headers)?).cloned(),
+            Routes::Inline(_) | Routes::Rds(_) => None,
         }
     }
 
@@ -236,6 +267,26 @@ impl Hcm {
     #[inline]
     pub fn draining(&self) -> bool {
         self.draining.closes(&self.world)
+    }
+
+    /// How long a timer of `full` runs here.
+    #[inline]
+    pub(super) fn timeout(&self, timer: Timer, full: Option<Duration>) -> Option<Duration> {
+        match &self.overload {
+            None => full,
+            Some(overload) => overload.timeout(timer, full),
+        }
+    }
+
+    /// How long a connection may be without a stream.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        self.timeout(Timer::ConnectionIdle, self.config.timeouts.idle)
+    }
+
+    /// How long this connection may last.
+    #[inline]
+    pub(super) fn max_duration_of(&self, connection: &ConnectionInfo) -> Option<Duration> {
+        self.timeout(Timer::ConnectionMax, self.config.timeouts.max_duration_of(connection))
     }
 
     pub(super) fn take_slot(&self) -> StreamSlot {

@@ -9,19 +9,20 @@ use super::exchange::{Downstream, DownstreamError, RequestEvent};
 use super::local_reply::{LocalReply, ReplyBody};
 use super::{Hcm, Routing};
 use crate::filter::Chain;
-use crate::route::{Apart, ApartStats, Followed, Route};
+use crate::route::{Apart, ApartStats, Followed, Limit, Route};
 use crate::tracing;
 use crate::why;
 use nuncio_codec::h1::RequestError;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead, Version};
 use nuncio_core::format::{FormatContext, LogType};
+use nuncio_core::overload::Timer;
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag, StreamInfo};
 use nuncio_net::worker::Worker;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The heads of one stream, recycled from stream to stream.
 #[derive(Default)]
@@ -115,6 +116,8 @@ pub enum BadHead {
     HeadersTimeout,
     /// Another timer ran out first.
     Timeout(Timeout),
+    /// Nobody looks at it: the overload manager sheds load.
+    Shed,
 }
 
 /// What a stream leaves behind.
@@ -142,6 +145,8 @@ pub enum End {
     Disconnected,
     /// The response cannot be completed: the connection (HTTP/1) or the stream has to be reset.
     Reset,
+    /// The response is complete, but the client does not read it.
+    Unread,
 }
 
 /// A stream while it lives.
@@ -280,8 +285,10 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    /// Sends everything that was encoded, under the stream's timers.
+    /// Sends everything that was encoded. The stream is over to everybody but its codec; how long the client may leave
+    /// it unread is the codec's to say.
     pub async fn flush(&mut self) -> End {
+        let mut since = None;
         poll_fn(|cx| {
             if let Poll::Ready(sent) = self.down.poll_flush(cx) {
                 return Poll::Ready(match sent {
@@ -289,9 +296,32 @@ impl<D: Downstream> Stream<D> {
                     Err(error) => self.gone(error),
                 });
             }
-            self.poll_timers(cx).map(|_| End::Reset)
+            let now = self.now();
+            let since = *since.get_or_insert(now);
+            let deadline = self.flush_timeout().and_then(|d| since.checked_add(d));
+            self.down.poll_timer(cx, now, deadline).map(|()| End::Unread)
         })
         .await
+    }
+
+    /// How long the end of the response may wait for the client: HTTP/2's `stream_flush_timeout`, or the route's
+    /// `flush_timeout`. Over HTTP/1 the connection counts as idle.
+    #[cold]
+    fn flush_timeout(&self) -> Option<Duration> {
+        if self.info.protocol != Some(Version::Http2) {
+            return self.hcm.idle_timeout();
+        }
+        let own = self.route.as_ref().and_then(|route| route.action.forwards()?.flush_timeout);
+        let full = own.map_or(self.hcm.config.timeouts.stream_flush, Limit::time);
+        self.hcm.timeout(Timer::StreamFlush, full)
+    }
+
+    /// How long the stream may be without an event under the present pressure.
+    #[cold]
+    fn idle_timeout(&self) -> Option<Duration> {
+        let own = self.route.as_ref().and_then(|route| route.action.forwards()?.idle_timeout);
+        let full = own.map_or(self.hcm.config.timeouts.stream_idle, Limit::time);
+        self.hcm.timeout(Timer::StreamIdle, full)
     }
 
     /// The number of the filter, among those made, that has the request's head.
@@ -347,6 +377,9 @@ impl<D: Downstream> Stream<D> {
     /// Ready when one of the stream's timers ran out.
     pub fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
         let now = self.now();
+        if self.hcm.overload.is_some() {
+            self.deadlines.idle = self.idle_timeout();
+        }
         loop {
             if self.down.poll_timer(cx, now, self.deadlines.next()).is_pending() {
                 return Poll::Pending;
@@ -445,7 +478,7 @@ impl<D: Downstream> Stream<D> {
     pub async fn abort(&mut self) -> End {
         match self.flush().await {
             End::Disconnected => End::Disconnected,
-            End::Complete | End::Reset => End::Reset,
+            End::Complete | End::Reset | End::Unread => End::Reset,
         }
     }
 
@@ -588,7 +621,7 @@ impl<D: Downstream> Stream<D> {
     /// Its end, in stats and log.
     fn account(&mut self, end: End) {
         let now = self.now();
-        if end == End::Complete {
+        if matches!(end, End::Complete | End::Unread) {
             self.info.timings.downstream_tx_end = Some(now);
         }
         self.info.bytes = self.down.bytes();
@@ -597,7 +630,7 @@ impl<D: Downstream> Stream<D> {
         if self.upgrading {
             stats.downstream_cx_upgrades_active.dec();
         }
-        if end != End::Complete || !self.request_received() {
+        if matches!(end, End::Disconnected | End::Reset) || !self.request_received() {
             // Envoy counts a stream here that ends before both messages do, whoever ends it.
             stats.downstream_rq_rx_reset.inc();
         }

@@ -6,6 +6,7 @@ use super::filter::Inspected;
 use super::limits::Permit;
 use super::{ConnectionGuard, DownstreamTransport, Listener, SocketFacts};
 use crate::why;
+use nuncio_core::overload::Timer;
 use nuncio_core::stream_info::{ResponseFlag, TlsInfo};
 use nuncio_net::stream::{ByteStream, Rewind, poll_read_vec};
 use nuncio_net::timer::within;
@@ -189,6 +190,10 @@ pub(super) async fn secure(
     let info = listener.connection_info(&*io, at, facts, None, accepted);
     let handshake = accept(io, first, context, &listener.world.worker);
     let limit = listener.config.filter_chains.get(at).and_then(|c| c.connect_timeout);
+    let limit = match listener.overload() {
+        Some(overload) => overload.timeout(Timer::TransportSocketConnect, limit),
+        None => limit,
+    };
     let done = within(limit, handshake).await;
     if done.is_none() {
         listener.stats.downstream_cx_transport_socket_connect_timeout.inc();

@@ -70,6 +70,8 @@ pub struct ListenerConfig {
     pub max_accepts_per_turn: u32,
     /// `ignore_global_conn_limit`.
     pub(super) ignores_global_limit: bool,
+    /// `bypass_overload_manager`.
+    pub(super) bypasses_overload: bool,
     /// The runtime key of its own limit of connections.
     pub(super) limit_key: Box<str>,
     /// Its open connections, on all workers.
@@ -128,6 +130,7 @@ impl ListenerConfig {
             listener_filters_timeout,
             continue_on_listener_filters_timeout,
             ignore_global_conn_limit,
+            bypass_overload_manager,
             filter_chain_matcher,
             max_connections_to_accept_per_socket_event,
             additional_addresses,
@@ -178,6 +181,7 @@ impl ListenerConfig {
             stat_prefix: &stat_prefix,
             buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
             outbound: TrafficDirection::try_from(traffic_direction) == Ok(TrafficDirection::Outbound),
+            bypasses_overload: bypass_overload_manager,
         };
         let by_name = filter_chain_matcher.is_some();
         let chain_matcher = match filter_chain_matcher {
@@ -202,6 +206,7 @@ impl ListenerConfig {
             places: FieldPlaces::new(cx, &["filter_chains"]),
             limit_key: limits::key(&name),
             ignores_global_limit: ignore_global_conn_limit,
+            bypasses_overload: bypass_overload_manager,
             open: AtomicU64::new(0),
             name: name.into(),
             address,
@@ -230,6 +235,7 @@ impl ListenerConfig {
         Arc::new(Self {
             places: FieldPlaces::default(),
             ignores_global_limit,
+            bypasses_overload: true,
             limit_key: limits::key(name),
             open: AtomicU64::new(0),
             name: "".into(),

@@ -1,7 +1,7 @@
 //! How many connections may be open: of a listener, and of the whole process.
 
 use super::Listener;
-use nuncio_core::lifecycle::ConnectionLimit;
+use nuncio_core::overload::ConnectionLimit;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -28,6 +28,15 @@ impl Permit {
             && !limit.try_take()
         {
             listener.stats.downstream_global_cx_overflow.inc();
+            return None;
+        }
+        if let Some(overload) = listener.overload()
+            && overload.refuses_connection(world.worker.rng())
+        {
+            listener.stats.downstream_cx_overload_reject.inc();
+            if let Some(limit) = monitored(listener) {
+                limit.give_back();
+            }
             return None;
         }
         Some(Self::counted(listener))

@@ -33,10 +33,11 @@ use self::predicate::Predicate;
 use crate::network::{Gated, NetworkFilter};
 use crate::world::World;
 use nuncio_core::address::Address;
+use nuncio_core::overload::Overload;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ConnectionInfo, ConnectionState, TlsInfo};
 use nuncio_net::drain::Pace;
-use nuncio_net::listen::{BoundSocket, Listener as Socket};
+use nuncio_net::listen::{Accepted, BoundSocket, Listener as Socket, Pause};
 use nuncio_net::stream::ByteStream;
 use nuncio_net::tls::{Side, SslStats};
 use std::io;
@@ -57,6 +58,7 @@ pub struct Listener {
     filters: Vec<(MakeListenerFilter, Option<Predicate>)>,
     /// Connections are looked at, or secured, before they are served.
     looks: bool,
+    pause: Pause,
     _discovery_stats: Option<Scope<ListenerDiscoveryStats>>,
 }
 
@@ -106,6 +108,7 @@ impl Listener {
             filters,
             chains,
             draining,
+            pause: Pause::default(),
             stats: world.stats.scope(prefix),
             worker_stats: world.stats.scope(&format!("{prefix}{thread}.")),
             _discovery_stats: discovery_stats,
@@ -127,8 +130,22 @@ impl Listener {
         let socket = Socket::new(socket)?;
         let per_turn = self.config.max_accepts_per_turn;
         let turn = |n: u32| self.stats.connections_accepted_per_socket_event.record(n.into());
-        socket.accept_loop(per_turn, |accepted| self.accept(accepted.into_stream()), turn).await;
+        let each = |accepted: Accepted| self.accept(accepted.into_stream());
+        self.follow_pressure();
+        socket.accept_loop(per_turn, &self.pause, each, turn).await;
         Ok(())
+    }
+
+    /// Accepts nothing while the overload manager wants that; to be called whenever it may have changed its mind.
+    pub fn follow_pressure(&self) {
+        let stops = |overload: &Arc<Overload>| overload.stop_accepting_connections.is_saturated();
+        self.pause.set(self.overload().is_some_and(stops));
+    }
+
+    /// What the overload manager asks of it, where it does.
+    #[inline]
+    fn overload(&self) -> Option<&Arc<Overload>> {
+        self.world.lifecycle.overload().filter(|_| !self.config.bypasses_overload)
     }
 
     /// While the answer lives, other listeners of the worker hand it the connections that were going to `bound`, or,

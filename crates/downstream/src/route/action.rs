@@ -33,6 +33,17 @@ pub enum Action {
     NonForwarding,
 }
 
+impl Action {
+    /// How requests are forwarded, where they are.
+    #[inline]
+    pub fn forwards(&self) -> Option<&ClusterAction> {
+        match self {
+            Self::Cluster(action) => Some(action),
+            _ => None,
+        }
+    }
+}
+
 /// `RouteAction.timeout` where it is not set.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -47,6 +58,8 @@ pub struct ClusterAction {
     pub timeout: Option<Duration>,
     /// `idle_timeout`: unset leaves the connection manager's `stream_idle_timeout` in force.
     pub idle_timeout: Option<Limit>,
+    /// `flush_timeout`: unset leaves the connection manager's `stream_flush_timeout` in force.
+    pub flush_timeout: Option<Limit>,
     /// `max_grpc_timeout`: what a gRPC request says of its time holds instead of `timeout`.
     pub grpc_timeout: Option<GrpcTimeout>,
     /// `max_stream_duration`, which replaces the connection manager's.

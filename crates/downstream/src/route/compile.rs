@@ -21,10 +21,11 @@ use super::stats::{StatPrefixes, VirtualClusters};
 use super::{Host, RequireTls, Route, RouteTable, VirtualHost};
 use crate::router::retry::RetryPlugins;
 use crate::tracing::{Decorator, RouteTracing};
-use level::Level;
+use level::{Level, with_cors};
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::tree::MatcherTree;
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Registry;
 use nuncio_core::why::FieldPlaces;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use prost_types::Any;
@@ -49,6 +50,8 @@ pub struct RouteOptions<'a> {
     pub retry_plugins: &'a RetryPlugins,
     /// Runtime keys.
     pub runtime: &'a Runtime,
+    /// Where matchers count.
+    pub stats: &'a Registry,
 }
 
 /// Compiles the entries of `typed_per_filter_config`.
@@ -136,7 +139,7 @@ impl RouteTable {
             request_mirror_policies,
             cluster_specifier_plugins,
         } = message;
-        let plugins = cluster::plugins(cluster_specifier_plugins, cx, options.runtime);
+        let plugins = cluster::plugins(cluster_specifier_plugins, cx, options);
         let plugins_good = plugins.is_some();
         let table = level::Parts {
             request_add: request_headers_to_add,
@@ -228,6 +231,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         virtual_clusters,
         rate_limits,
         matcher,
+        cors,
     } = message;
     let rate_limits = RateLimits::of_route(rate_limits, cx);
     let virtual_clusters = VirtualClusters::compile(virtual_clusters, &name, cx, &scope.stat_prefixes);
@@ -238,7 +242,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
         request_remove: request_headers_to_remove,
         response_add: response_headers_to_add,
         response_remove: response_headers_to_remove,
-        filters: typed_per_filter_config,
+        filters: with_cors(typed_per_filter_config, cors, &scope.table),
     }
     .compile(cx, scope.options.per_route);
     let shared = Arc::new(VirtualHost {
@@ -368,7 +372,7 @@ fn route(
 ) -> Option<(matching::PathPlace, Entry)> {
     let pb::Route {
         r#match,
-        action,
+        mut action,
         metadata,
         request_headers_to_add,
         response_headers_to_add,
@@ -382,12 +386,16 @@ fn route(
         tracing,
         decorator,
     } = message;
+    let cors = match &mut action {
+        Some(pb::route::Action::Route(action)) => action.cors.take(),
+        _ => None,
+    };
     let level = level::Parts {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
         response_add: response_headers_to_add,
         response_remove: response_headers_to_remove,
-        filters: typed_per_filter_config,
+        filters: with_cors(typed_per_filter_config, cors, &scope.scope.table),
     }
     .compile(cx, scope.scope.options.per_route);
     let matched = matching::compile(

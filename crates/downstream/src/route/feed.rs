@@ -1,6 +1,6 @@
 //! Route tables that come and go while connections stay (RDS).
 
-use super::RouteTable;
+use super::{RouteTable, ScopedRoutes};
 use nuncio_core::source::FileSource;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub enum Routes {
     /// `route_config`: they stand in the listener.
     Inline(Arc<RouteTable>),
+    /// `scoped_routes`: several stand in the listener.
+    Scoped(Arc<ScopedRoutes>),
     /// `rds`: they are fed.
     Rds(Arc<RouteFeed>),
 }

@@ -1,12 +1,13 @@
 //! `ClusterSpecifierPlugin`: who names a route's cluster when the route is found
 //! (`envoy.router.cluster_specifier_plugin.matcher`).
 
-use super::Route;
+use super::{Route, RouteOptions};
 use nuncio_codec::head::RequestHead;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::tree::{MatcherTree, Vocabulary};
 use nuncio_core::matcher::{HttpFacts, HttpInput};
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Registry;
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_proto::pb::envoy::extensions::router::cluster_specifiers::matcher::v3 as pb;
 use prost::Name;
@@ -24,7 +25,7 @@ pub struct ClusterMatcher {
 
 /// Its inputs and actions, with the names met so far.
 struct Words<'a> {
-    runtime: &'a Runtime,
+    options: &'a RouteOptions<'a>,
     names: RefCell<Vec<Arc<str>>>,
 }
 
@@ -55,7 +56,11 @@ impl Vocabulary for Words<'_> {
     }
 
     fn runtime(&self) -> Option<&Runtime> {
-        Some(self.runtime)
+        Some(self.options.runtime)
+    }
+
+    fn stats(&self) -> Option<&Registry> {
+        Some(self.options.stats)
     }
 
     fn may_keep_matching(&self) -> bool {
@@ -72,11 +77,11 @@ pub(super) fn unknown(name: &str, any: &Any, cx: &CompileContext<'_>) {
 impl ClusterMatcher {
     pub(super) fn compile(
         message: pb::MatcherClusterSpecifier,
-        runtime: &Runtime,
+        options: &RouteOptions<'_>,
         cx: &CompileContext<'_>,
     ) -> Option<Self> {
         let pb::MatcherClusterSpecifier { cluster_matcher } = message;
-        let words = Words { runtime, names: RefCell::default() };
+        let words = Words { options, names: RefCell::default() };
         let cx = cx.field("cluster_matcher");
         let tree = MatcherTree::compile(cluster_matcher.unwrap_or_default(), &words, &cx)?;
         Some(Self { tree, names: words.names.into_inner().into() })

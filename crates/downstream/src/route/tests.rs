@@ -86,6 +86,7 @@ pub(super) fn compile(route_config: &str) -> Result<Arc<RouteTable>, String> {
             per_route: &Echo,
             retry_plugins: &RetryPlugins::default(),
             runtime: &Runtime::default(),
+            stats: &nuncio_core::stats::Registry::new(),
         };
         RouteTable::compile(message, &at.field("route_config"), &options)
     };

@@ -26,6 +26,8 @@ pub struct RouterConfig {
     pub upstream_log: Option<Arc<UpstreamLog>>,
     /// `upstream_http_filters`, where there are any but the codec.
     pub upstream_filters: Option<Arc<ChainConfig>>,
+    /// What comes for a CONNECT before it is granted has it refused (`reject_connect_request_early_data`).
+    pub rejects_early_data: bool,
     /// Steering headers whose malformed values are refused.
     pub strict_check_headers: Box<[Known]>,
 }
@@ -43,6 +45,7 @@ impl RouterConfig {
             upstream_log,
             upstream_log_options,
             upstream_http_filters,
+            reject_connect_request_early_data,
         } = message;
         let log = UpstreamLog::compile(&upstream_log, upstream_log_options, cx, env.access_logs);
         let filters =
@@ -52,6 +55,7 @@ impl RouterConfig {
             dynamic_stats: dynamic_stats.unwrap_or(true),
             respect_expected_rq_timeout,
             start_child_span,
+            rejects_early_data: reject_connect_request_early_data.unwrap_or_default(),
             suppress_grpc_codes: suppress_grpc_request_failure_code_stats,
             upstream_log: log?.map(Arc::new),
             upstream_filters: filters?.map(Arc::new),

@@ -4,6 +4,7 @@ use super::flight::{Alarm, Attempt, Flight, Limits, Step};
 use crate::filter::Instead;
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
+use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::pool::{PoolError, StreamError, UpstreamEvent};
@@ -251,6 +252,14 @@ fn poll_request<D: Downstream>(
         };
     }
     match stream.poll_request(cx) {
+        Poll::Pending if flight.config.rejects_early_data && stream.down.has_early_data() => {
+            let is_connect = stream.heads.request.method() == b"CONNECT";
+            if is_connect {
+                Err(Pumped::Filter(Box::new(LocalReply::early_connect_data().into())))
+            } else {
+                Ok(false)
+            }
+        }
         Poll::Pending => Ok(false),
         Poll::Ready(Err(error)) => Err(Pumped::Downstream(Box::new(error))),
         Poll::Ready(Ok(event)) => {

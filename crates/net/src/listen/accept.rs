@@ -3,11 +3,11 @@
 use super::BoundSocket;
 use crate::stream::{ByteStream, TcpByteStream, UnixByteStream};
 use nuncio_core::address::Address;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -110,15 +110,20 @@ impl Listener {
 
     /// Accepts for ever and hands each connection to `each`, at most `per_turn` before other tasks get their
     /// turn (`max_connections_to_accept_per_socket_event`; 0 counts as 1); tells `turn` how many they were.
-    /// Out of descriptors, it rests and tries again. Drop the future to stop.
+    /// Out of descriptors, or while `pause` holds, it rests and tries again. Drop the future to stop.
     pub async fn accept_loop(
         &self,
         per_turn: u32,
+        pause: &Pause,
         mut each: impl FnMut(Accepted),
         mut turn: impl FnMut(u32),
     ) {
         loop {
-            let mut next = poll_fn(|cx| self.poll_accept(cx)).await;
+            let mut next = poll_fn(|cx| match pause.holds(cx) {
+                true => Poll::Pending,
+                false => self.poll_accept(cx),
+            })
+            .await;
             let (mut accepted, mut rest) = (0, false);
             loop {
                 match next {
@@ -148,6 +153,31 @@ impl Listener {
                 tokio::task::yield_now().await;
             }
         }
+    }
+}
+
+/// Whether nothing is accepted for now; connections wait in the kernel meanwhile.
+#[derive(Default)]
+pub struct Pause {
+    on: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Pause {
+    /// Sets it, and wakes whoever waits for its end.
+    pub fn set(&self, on: bool) {
+        if self.on.replace(on) != on {
+            self.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether it holds; the task is woken when that changes.
+    fn holds(&self, cx: &Context<'_>) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        self.on.get()
     }
 }
 

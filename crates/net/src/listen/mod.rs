@@ -4,7 +4,7 @@ mod accept;
 mod bind;
 mod options;
 
-pub use accept::{Accepted, Listener, ListenerCounts};
+pub use accept::{Accepted, Listener, ListenerCounts, Pause};
 pub use bind::{BindError, BoundSocket, ListenSpec, bind};
 pub use options::{Keepalive, OptionState, SocketOption};
 

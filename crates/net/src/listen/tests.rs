@@ -39,8 +39,9 @@ fn a_listener_hands_out_connections_with_both_addresses() {
         client.write_all(b"hello").await.unwrap();
         let (tell, told) = tokio::sync::oneshot::channel();
         let tell = Cell::new(Some(tell));
+        let pause = Pause::default();
         tokio::select! {
-            () = listener.accept_loop(1, |c| tell.take().unwrap().send(c).ok().unwrap(), |_| {}) => {}
+            () = listener.accept_loop(1, &pause, |c| tell.take().unwrap().send(c).ok().unwrap(), |_| {}) => {}
             connection = told => {
                 let stream = connection.unwrap().into_stream();
                 assert_eq!(stream.local_address(), listener.address());
@@ -68,11 +69,39 @@ fn a_unix_listener_replaces_a_stale_path_and_sets_its_mode() {
         let listener = Listener::new(sockets.into_iter().next().unwrap()).unwrap();
         let seen = Rc::new(Cell::new(false));
         let client = tokio::net::UnixStream::connect(&path);
+        let pause = Pause::default();
         tokio::select! {
-            () = listener.accept_loop(8, |_| seen.set(true), |n| assert_eq!(n, 1)) => {}
+            () = listener.accept_loop(8, &pause, |_| seen.set(true), |n| assert_eq!(n, 1)) => {}
             client = client => drop(client.unwrap()),
         }
     })
     .unwrap();
     std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_paused_listener_leaves_connections_in_the_kernel_until_the_pause_ends() {
+    block_on_local(async {
+        let listener = Listener::new(bind(&loopback(), 1).unwrap().remove(0)).unwrap();
+        let Address::Ip(address) = *listener.address() else { panic!("not an IP address") };
+        let (pause, seen) = (Pause::default(), Cell::new(false));
+        pause.set(true);
+        let client = async {
+            let client = tokio::net::TcpStream::connect(address).await.unwrap();
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!seen.get(), "it is paused");
+            pause.set(false);
+            while !seen.get() {
+                tokio::task::yield_now().await;
+            }
+            drop(client);
+        };
+        tokio::select! {
+            () = listener.accept_loop(8, &pause, |_| seen.set(true), |_| {}) => {}
+            () = client => {}
+        }
+    })
+    .unwrap();
 }

@@ -142,6 +142,11 @@ impl Worker {
         ConnectionCount(shared)
     }
 
+    /// Gives every task of [`spawn`](Self::spawn) a turn: what all of them go by has changed.
+    pub fn wake_all(&self) {
+        self.tasks.wake_all();
+    }
+
     /// Runs a task on this thread. A panic ends that task only: it is counted and logged.
     ///
     /// Must be called on the worker's own runtime.

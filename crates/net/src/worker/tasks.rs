@@ -67,6 +67,13 @@ impl Tasks {
         }
     }
 
+    /// Wakes every task.
+    pub(super) fn wake_all(&self) {
+        for task in self.slots.borrow().slots.iter().flatten() {
+            task.waker.waker().wake_by_ref();
+        }
+    }
+
     /// Gives a task its turn; nothing where it has ended meanwhile.
     fn take_turn(&self, number: usize) {
         let Some(mut task) = self.slots.borrow_mut().slots.get_mut(number).and_then(Option::take) else {

@@ -3,17 +3,21 @@
 use super::{NotYet, Value, Vocabulary};
 use crate::cel::{Expression, Features};
 use crate::config::{CompileContext, type_name};
-use crate::matcher::{StringMatcher, ValueMatcher};
+use crate::matcher::{CidrList, StringMatcher, ValueMatcher};
 use crate::runtime::{Runtime, RuntimeFraction};
+use crate::stats::Scope;
 use crate::xx_hash::xx_hash64;
 use nuncio_proto::pb::envoy::extensions::matching::input_matchers as pb;
 use nuncio_proto::pb::xds::r#type::matcher::v3::CelMatcher;
 use nuncio_proto::pb::xds::r#type::v3::{CelExpression, cel_expression::ExprSpecifier};
 use pb::consistent_hashing::v3::ConsistentHashing;
+use pb::ip::v3::Ip;
 use pb::metadata::v3::Metadata;
 use pb::runtime_fraction::v3::RuntimeFraction as HashedFraction;
 use prost::Name;
 use prost_types::Any;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug)]
 pub(super) enum Check {
@@ -23,10 +27,35 @@ pub(super) enum Check {
     Hash { threshold: u32, modulo: u32, seed: u64 },
     /// `RuntimeFraction`: the text's hash hits.
     Fraction { fraction: RuntimeFraction, runtime: Runtime, seed: u64 },
+    /// `Ip`: the text is an address within these ranges.
+    Address { ranges: CidrList, unread: Unread },
     /// `Metadata`
     Datum { value: ValueMatcher, invert: bool },
     /// `CelMatcher`
     Expression(Box<Expression>),
+}
+
+crate::stats_block! {
+    /// What an `Ip` matcher counts below its `stat_prefix`.
+    struct IpStats {
+        counter ip_parsing_failed,
+    }
+}
+
+/// Counts texts that are no addresses. All workers count in one place, one at a time.
+pub(super) struct Unread(Mutex<Scope<IpStats>>);
+
+impl Unread {
+    #[cold]
+    fn count(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).ip_parsing_failed.inc();
+    }
+}
+
+impl fmt::Debug for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unread").finish_non_exhaustive()
+    }
 }
 
 impl Check {
@@ -47,6 +76,14 @@ impl Check {
             let HashedFraction { runtime_fraction, seed } = cx.unpack(any)?;
             let fraction = RuntimeFraction::compile(&runtime_fraction.unwrap_or_default());
             return Some(Self::Fraction { fraction, runtime: runtime.clone(), seed });
+        }
+        if kind == Ip::full_name()
+            && let Some(stats) = vocabulary.stats()
+        {
+            let Ip { cidr_ranges, stat_prefix } = cx.unpack(any)?;
+            let ranges = CidrList::compile(&cidr_ranges, cx, "cidr_ranges")?;
+            let unread = Unread(Mutex::new(stats.scope(&format!("{stat_prefix}."))));
+            return Some(Self::Address { ranges, unread });
         }
         if kind == Metadata::full_name() {
             let Metadata { value, invert } = cx.unpack(any)?;
@@ -82,6 +119,7 @@ impl Check {
                 .checked_rem(u64::from(*modulo))
                 .is_some_and(|n| n >= u64::from(*threshold)),
             Self::Fraction { fraction, runtime, seed } => fraction.enabled(runtime, xx_hash64(text, *seed)),
+            Self::Address { ranges, unread } => is_within(ranges, text, unread),
             Self::Datum { .. } | Self::Expression(_) => false,
         })
     }
@@ -111,6 +149,20 @@ fn expression(message: CelExpression, cx: &CompileContext<'_>) -> Option<Check> 
         Err(error) => {
             cx.error(error.to_string());
             None
+        }
+    }
+}
+
+/// Whether a text is an address within the ranges; counted where it is none.
+fn is_within(ranges: &CidrList, text: &[u8], unread: &Unread) -> bool {
+    if text.is_empty() {
+        return false;
+    }
+    match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
+        Some(ip) => ranges.contains(ip),
+        None => {
+            unread.count();
+            false
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{CidrList, IpRanges, Kind, MatcherTree, OnMatch, Predicate, Source};
 use crate::config::{CompileContext, type_name};
 use crate::matcher::StringMatcher;
 use crate::runtime::Runtime;
-use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
+use crate::stats::Registry;
 use nuncio_proto::pb::envoy::extensions::matching::common_inputs::environment_variable::v3::Config as Environment;
 use nuncio_proto::pb::envoy::r#type::matcher::v3 as envoy;
 use nuncio_proto::pb::xds::core::v3::TypedExtensionConfig;
@@ -38,6 +38,11 @@ pub trait Vocabulary {
 
     /// Where fractions are read; without it, they are refused.
     fn runtime(&self) -> Option<&Runtime> {
+        None
+    }
+
+    /// Where matchers count; without it, those that do are refused.
+    fn stats(&self) -> Option<&Registry> {
         None
     }
 
@@ -264,12 +269,7 @@ fn custom<V: Vocabulary>(
         let each = range_matchers.into_iter().enumerate().map(|(i, message)| {
             let cx = cx.item("range_matchers", i);
             let pb::ip_matcher::IpRangeMatcher { ranges, on_match, exclusive } = message;
-            let of = |r: nuncio_proto::pb::xds::core::v3::CidrRange| CidrRange {
-                address_prefix: r.address_prefix,
-                prefix_len: r.prefix_len,
-            };
-            let ranges: Vec<CidrRange> = ranges.into_iter().map(of).collect();
-            let ranges = CidrList::compile(&ranges, &cx, "ranges");
+            let ranges = CidrList::compile_xds(ranges, &cx, "ranges");
             let on_match = then(on_match.unwrap_or_default(), vocabulary, &cx.field("on_match"));
             Some(IpRanges { ranges: ranges?, exclusive, on_match: on_match? })
         });

@@ -19,6 +19,7 @@ use link::Link;
 use nuncio_codec::h2::{Codec, ConnectionError, ErrorCode, Event, Incoming, MessageError, Side, StreamKey};
 use nuncio_codec::head::Version;
 use nuncio_core::format::round_trip_wanted;
+use nuncio_core::overload::Overload;
 use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag};
 use nuncio_net::drain::DrainWatch;
 use nuncio_net::inbuf::InBuf;
@@ -57,6 +58,10 @@ struct Driver {
     over: Option<Over>,
     streams_seen: u64,
     waiting_seen: u64,
+    /// The overload manager's generation that streams know.
+    pressure_seen: u64,
+    /// GOAWAY was sent on behalf of the overload manager.
+    sent_go_away: bool,
 }
 
 /// Where one stream lives.
@@ -107,6 +112,8 @@ pub(super) async fn serve(
         over: None,
         streams_seen: 0,
         waiting_seen: 0,
+        pressure_seen: hcm.overload.as_ref().map_or(0, |overload| overload.generation()),
+        sent_go_away: false,
         hcm,
     };
     // Envoy says which of its codecs serves a connection; ours stands for the one that is its default.
@@ -166,6 +173,11 @@ impl Driver {
     }
 
     fn decode(&mut self) {
+        if let Some(overload) = self.hcm.overload.clone()
+            && self.is_shed(&overload)
+        {
+            return;
+        }
         let now = self.hcm.world.worker.now();
         while self.over.is_none() {
             let mut heads = self.spare.take().unwrap_or_else(|| self.hcm.take_heads());
@@ -432,6 +444,9 @@ impl Driver {
         let Some(end) = end else { return };
         let reset = reset_code(&end);
         let StreamEnd { heads, end, responded, .. } = end;
+        if end == End::Unread {
+            self.hcm.h2_codec_stats().tx_flush_timeout.inc();
+        }
         self.hcm.give_heads(heads);
         // Where the connection is over, its streams are without another word.
         if let Some(key) = key.filter(|_| self.over.is_none()) {
@@ -502,10 +517,12 @@ impl Driver {
                 return true;
             }
         }
+        self.follow_pressure();
         let t = &self.hcm.config.timeouts;
-        let idle_at = t.idle.filter(|_| self.active == 0).and_then(|d| self.idle_since.checked_add(d));
+        let idle_at =
+            self.hcm.idle_timeout().filter(|_| self.active == 0).and_then(|d| self.idle_since.checked_add(d));
         let max_at =
-            t.max_duration_of(&self.connection).and_then(|d| self.connection.accepted.checked_add(d));
+            self.hcm.max_duration_of(&self.connection).and_then(|d| self.connection.accepted.checked_add(d));
         let (streams, codec, draining) = {
             let state = self.link.state.borrow();
             (state.next_deadline, state.codec.deadline(), state.draining)
@@ -545,6 +562,38 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Where timers became shorter or longer, every stream looks at its own.
+    fn follow_pressure(&mut self) {
+        let Some(overload) = &self.hcm.overload else { return };
+        let generation = overload.generation();
+        if std::mem::replace(&mut self.pressure_seen, generation) != generation {
+            for slot in 0..self.places.len() {
+                mark(&mut self.places, &mut self.ready, slot);
+            }
+            self.poll_streams();
+        }
+    }
+
+    /// Whether the overload manager ends the connection now, which was told of it before.
+    #[cold]
+    fn is_shed(&mut self, overload: &Overload) -> bool {
+        let rng = self.hcm.world.worker.rng();
+        if overload.points.http2_server_go_away_and_close_on_dispatch.sheds(rng) {
+            self.link.state.borrow_mut().codec.shut_down();
+            self.over = Some(Over::Local);
+            self.end_all(&DownstreamError::Gone {
+                flag: ResponseFlag::DownstreamConnectionTermination,
+                details: "downstream_local_disconnect".into(),
+            });
+            return true;
+        }
+        if overload.points.http2_server_go_away_on_dispatch.sheds(rng) && !self.sent_go_away {
+            self.sent_go_away = true;
+            self.link.state.borrow_mut().codec.announce_shutdown();
+        }
+        false
     }
 
     /// The second step of the drain: no further stream is taken.
@@ -633,7 +682,7 @@ fn reset_code(end: &StreamEnd<H2Stream>) -> Option<ErrorCode> {
     if end.down.is_tunnel() && end.upstream_failed && (end.end != End::Complete || end.lingers) {
         return Some(ErrorCode::CONNECT_ERROR);
     }
-    (end.end == End::Reset).then_some(ErrorCode::INTERNAL_ERROR)
+    matches!(end.end, End::Reset | End::Unread).then_some(ErrorCode::INTERNAL_ERROR)
 }
 
 /// A stream has something to do.

@@ -203,6 +203,10 @@ impl Downstream for H2Stream {
         self.with(|state, key| state.codec.encode_metadata(key, metadata));
     }
 
+    fn has_early_data(&self) -> bool {
+        self.tunnel == Tunnel::Connect && self.with_inbox(|inbox| !inbox.body.is_empty()).unwrap_or(false)
+    }
+
     fn poll_disconnect(&mut self, _: &mut Context<'_>) -> Poll<DownstreamError> {
         match self.gone() {
             Some(gone) => Poll::Ready(gone),

@@ -3,7 +3,6 @@
 use super::{LocalReply, ReplyBody};
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::error::ResetReason;
-use std::borrow::Cow;
 
 /// The name of a status as bodies of codec errors spell it; `Unknown` for one without a name, as Envoy does.
 pub fn reason_phrase(status: u16) -> &'static str {
@@ -79,6 +78,20 @@ impl LocalReply {
     /// An upgrade, or CONNECT, that neither the connection manager nor the route allows.
     pub fn upgrade_failed() -> Self {
         Self::new(403, "upgrade_failed").closing()
+    }
+}
+
+/// The overload manager.
+impl LocalReply {
+    /// It has requests refused; `says_so` in a header.
+    pub fn overloaded(says_so: bool) -> Self {
+        let reply = Self::new(503, "overload").with_body(ReplyBody::Static("envoy overloaded"));
+        if says_so { reply.with_header("x-envoy-local-overloaded", "true") } else { reply }
+    }
+
+    /// Bytes came for a tunnel before it was there (`reject_connect_request_early_data`).
+    pub fn early_connect_data() -> Self {
+        Self::new(400, "early_connect_data")
     }
 }
 
@@ -225,11 +238,6 @@ impl LocalReply {
     /// A filter had to hold the whole response and it is too large.
     pub fn response_too_large() -> Self {
         Self::new(500, "response_payload_too_large").with_body(ReplyBody::Static("Internal Server Error"))
-    }
-
-    /// The overload manager sheds the request.
-    pub fn overloaded(details: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(503, details).with_body(ReplyBody::Static("envoy overloaded"))
     }
 }
 

@@ -289,25 +289,30 @@ impl<D: Downstream> Stream<D> {
         if !self.filters_see_bodies() {
             return Ok(self.flush().await);
         }
-        poll_fn(|cx| {
+        let early = poll_fn(|cx| {
             while let Poll::Ready(instead) = self.poll_filters(cx) {
                 if let Some(instead) = instead {
-                    return Poll::Ready(Err(instead));
+                    return Poll::Ready(Some(Err(instead)));
                 }
             }
-            let finished = self.filters.as_mut().is_none_or(|chain| chain.response().is_finished());
+            if self.filters.as_mut().is_none_or(|chain| chain.response().is_finished()) {
+                return Poll::Ready(None);
+            }
             match self.down.poll_flush(cx) {
-                Poll::Ready(Err(error)) => return Poll::Ready(Ok(self.gone(error))),
-                Poll::Ready(Ok(())) if finished => return Poll::Ready(Ok(End::Complete)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Ok(self.gone(error)))),
                 Poll::Ready(Ok(())) => {
                     if let Poll::Ready(error) = self.down.poll_disconnect(cx) {
-                        return Poll::Ready(Ok(self.gone(error)));
+                        return Poll::Ready(Some(Ok(self.gone(error))));
                     }
                 }
                 Poll::Pending => {}
             }
-            self.poll_timers(cx).map(|_| Ok(End::Reset))
+            self.poll_timers(cx).map(|_| Some(Ok(End::Reset)))
         })
-        .await
+        .await;
+        match early {
+            Some(end) => end,
+            None => Ok(self.flush().await),
+        }
     }
 }

@@ -159,10 +159,17 @@ impl<D: Downstream> Stream<D> {
         if hcm.draining() && self.down.begin_drain(now) {
             hcm.stats.downstream_cx_drain_close.inc();
         }
+        if let Some(overload) = &hcm.overload
+            && !self.down.draining()
+            && overload.disable_http_keepalive.strikes(worker.rng())
+            && self.down.begin_drain(now)
+        {
+            hcm.stats.downstream_cx_overload_disable_keepalive.inc();
+        }
         let accepted = self.info.connection.accepted;
         let timeouts = &hcm.config.timeouts;
         let safe = timeouts.http1_safe_max_duration && self.info.protocol != Some(Version::Http2);
-        if timeouts.max_duration_of(&self.info.connection).is_some_and(|most| worker.since(accepted) >= most)
+        if hcm.max_duration_of(&self.info.connection).is_some_and(|most| worker.since(accepted) >= most)
             && !safe
             && self.down.begin_drain(now)
         {

@@ -40,6 +40,11 @@ impl<D: Downstream> Stream<D> {
     pub(crate) async fn serve(&mut self) -> End {
         let hcm = Rc::clone(&self.hcm);
         let worker = &hcm.world.worker;
+        if let Some(overload) = &hcm.overload
+            && overload.refuses_request(worker.rng())
+        {
+            return self.shed().await;
+        }
         let request = &mut self.heads.request;
         // Envoy looks once for a route, for requests that it refuses too.
         self.info.route_resolutions = 1;
@@ -55,6 +60,9 @@ impl<D: Downstream> Stream<D> {
         }
         if let Outcome::Refuse(refusal) = outcome {
             return self.refused(refusal).await;
+        }
+        if let Some(scope) = hcm.scope(&self.heads.request.headers) {
+            self.routing = scope;
         }
         if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {
             self.answer_expect();
@@ -139,6 +147,15 @@ impl<D: Downstream> Stream<D> {
         self.hcm.stats.downstream_cx_upgrades_active.inc();
     }
 
+    /// The overload manager has the request refused, which passes no filter.
+    #[cold]
+    async fn shed(&mut self) -> End {
+        self.hcm.stats.downstream_rq_overload_close.inc();
+        self.filtered = true;
+        let reply = LocalReply::overloaded(self.hcm.config.append_local_overload);
+        self.reply(reply).await
+    }
+
     /// The request policy answers.
     async fn refused(&mut self, refusal: Refusal) -> End {
         let stats = &self.hcm.stats;
@@ -184,6 +201,10 @@ impl<D: Downstream> Stream<D> {
                 self.reply(LocalReply::request_headers_timeout()).await
             }
             BadHead::Timeout(timeout) => self.timed_out(timeout).await,
+            BadHead::Shed => {
+                self.hcm.stats.downstream_rq_overload_close.inc();
+                self.reply(LocalReply::codec_error(500, "overload")).await
+            }
         }
     }
 

@@ -164,9 +164,8 @@ pub(super) fn compile(
             direct_response(message, &cx.field("direct_response"), around.scope.max_body)
                 .map(|d| Compiled::One(Action::DirectResponse(Box::new(d))))
         }
-        Message::NonForwardingAction(pb::NonForwardingAction {}) => {
-            Some(Compiled::One(Action::NonForwarding))
-        }
+        Message::NonForwardingAction(pb::NonForwardingAction {})
+        | Message::FilterAction(pb::FilterAction {}) => Some(Compiled::One(Action::NonForwarding)),
     }
 }
 
@@ -202,6 +201,9 @@ fn cluster_action(
         early_data_policy,
         rate_limits,
         include_vh_rate_limits,
+        flush_timeout,
+        // Compiled with the filters' configuration.
+        cors: _,
     } = message;
     let rate_limits = RateLimits::of_route(rate_limits, cx);
     if !early_data_policy.is_none_or(|policy| knows_early_data(policy, &cx.field("early_data_policy"))) {
@@ -237,6 +239,7 @@ fn cluster_action(
     let specifier = cluster::compile(cluster_specifier, cx, around);
     let timeout = limit(timeout.as_ref(), &cx.field("timeout"));
     let idle_timeout = limit(idle_timeout.as_ref(), &cx.field("idle_timeout"));
+    let flush_timeout = limit(flush_timeout.as_ref(), &cx.field("flush_timeout"));
     let own = own?;
     let action = ClusterAction {
         metadata_match: criteria(metadata_match).map(Arc::new),
@@ -259,6 +262,7 @@ fn cluster_action(
         },
         grpc_timeout: grpc_timeout?.filter(|_| !new_timeouts),
         idle_timeout: idle_timeout?,
+        flush_timeout: flush_timeout?,
         connect,
         upgrades,
         stream_limits: stream_limits?,

@@ -2,13 +2,12 @@
 
 use super::action::{Around, criteria};
 use super::level::{Level, Parts};
-use super::{HostScope, all};
+use super::{HostScope, RouteOptions, all};
 use crate::route::action::{Action, ClusterAction, ClusterSpecifier};
 use crate::route::specifier::{self, Specified};
 use crate::route::weighted::{Choice, WeightedClusters};
 use crate::route::{ClusterMatcher, Route, WeightChanges};
 use nuncio_core::config::{CompileContext, type_name};
-use nuncio_core::runtime::Runtime;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::router::cluster_specifiers::matcher::v3::MatcherClusterSpecifier;
@@ -32,12 +31,12 @@ pub(super) type Plugins = HashMap<Box<str>, Option<Arc<ClusterMatcher>>>;
 pub(super) fn plugins(
     messages: Vec<pb::ClusterSpecifierPlugin>,
     cx: &CompileContext<'_>,
-    runtime: &Runtime,
+    options: &RouteOptions<'_>,
 ) -> Option<Plugins> {
     let compiled = all((0..).zip(messages).map(|(i, message)| {
         let name = message.extension.as_ref().map(|e| e.name.as_str()).unwrap_or_default();
         let name = Box::<str>::from(name);
-        Some((name, plugin(message, &cx.item("cluster_specifier_plugins", i), runtime)?))
+        Some((name, plugin(message, &cx.item("cluster_specifier_plugins", i), options)?))
     }))?;
     let mut plugins = Plugins::new();
     for (name, plugin) in compiled {
@@ -51,7 +50,7 @@ pub(super) fn plugins(
 fn plugin(
     message: pb::ClusterSpecifierPlugin,
     cx: &CompileContext<'_>,
-    runtime: &Runtime,
+    options: &RouteOptions<'_>,
 ) -> Option<Option<Arc<ClusterMatcher>>> {
     let pb::ClusterSpecifierPlugin { extension, is_optional } = message;
     let TypedExtensionConfig { name, typed_config } = extension.unwrap_or_default();
@@ -59,7 +58,7 @@ fn plugin(
     let cx = cx.field("typed_config");
     let kind = type_name(&any.type_url);
     if kind == MatcherClusterSpecifier::full_name() {
-        let matcher = ClusterMatcher::compile(cx.unpack(&any)?, runtime, &cx)?;
+        let matcher = ClusterMatcher::compile(cx.unpack(&any)?, options, &cx)?;
         return Some(Some(Arc::new(matcher)));
     }
     if kind.starts_with(SPECIFIERS) {
@@ -127,7 +126,7 @@ pub(super) fn compile(
         },
         Some(Message::InlineClusterSpecifierPlugin(message)) => {
             let cx = cx.field("inline_cluster_specifier_plugin");
-            plugin(message, &cx, around.scope.options.runtime).map(Specifier::Plugin)
+            plugin(message, &cx, around.scope.options).map(Specifier::Plugin)
         }
         Some(Message::WeightedClusters(message)) => weighted(message, &cx.field("weighted_clusters"), around),
         None => {

@@ -6,8 +6,9 @@ use crate::route::per_filter::{PerFilter, PerFilterLevel};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::header::{HeaderMutations, MutationFields};
 use nuncio_proto::pb::envoy::config::core::v3::HeaderValueOption;
-use nuncio_proto::pb::envoy::config::route::v3::FilterConfig;
-use prost::Name;
+use nuncio_proto::pb::envoy::config::route::v3::{self as pb, FilterConfig};
+use nuncio_proto::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
+use prost::{Message, Name};
 use prost_types::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,4 +102,48 @@ fn per_filter(
     }
     let config = per_route.compile(name, &config, &cx.field("config"))?;
     Some(Some(PerFilterLevel { filter, disabled: Some(false), config: Some(config), place }))
+}
+
+/// The name of the filter that the older `cors` fields are for.
+const CORS: &str = "envoy.filters.http.cors";
+
+/// The per-filter configuration of a level that says something of CORS in the place where that stood before. Where the
+/// level, or the table, has it in the new place, too, nobody reads the older one.
+pub(super) fn with_cors(
+    mut filters: BTreeMap<String, Any>,
+    cors: Option<pb::CorsPolicy>,
+    table: &Level,
+) -> BTreeMap<String, Any> {
+    let Some(cors) = cors else { return filters };
+    if filters.contains_key(CORS) || table.filters.iter().any(|level| *level.filter == *CORS) {
+        return filters;
+    }
+    let pb::CorsPolicy {
+        allow_origin_string_match,
+        allow_methods,
+        allow_headers,
+        expose_headers,
+        max_age,
+        allow_credentials,
+        shadow_enabled,
+        allow_private_network_access,
+        forward_not_matching_preflights,
+        enabled_specifier,
+    } = cors;
+    let policy = CorsPolicy {
+        allow_origin_string_match,
+        allow_methods,
+        allow_headers,
+        expose_headers,
+        max_age,
+        allow_credentials,
+        filter_enabled: enabled_specifier
+            .map(|pb::cors_policy::EnabledSpecifier::FilterEnabled(enabled)| enabled),
+        shadow_enabled,
+        allow_private_network_access,
+        forward_not_matching_preflights,
+    };
+    let type_url = format!("type.googleapis.com/{}", CorsPolicy::full_name());
+    filters.insert(CORS.to_owned(), Any { type_url, value: policy.encode_to_vec() });
+    filters
 }

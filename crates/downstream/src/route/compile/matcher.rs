@@ -7,6 +7,7 @@ use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::tree::Vocabulary;
 use nuncio_core::matcher::{HttpInput, NetworkInput};
 use nuncio_core::runtime::Runtime;
+use nuncio_core::stats::Registry;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use prost::Name;
 use prost_types::Any;
@@ -52,5 +53,9 @@ impl Vocabulary for Words<'_, '_> {
 
     fn runtime(&self) -> Option<&Runtime> {
         Some(self.scope.scope.options.runtime)
+    }
+
+    fn stats(&self) -> Option<&Registry> {
+        Some(self.scope.scope.options.stats)
     }
 }

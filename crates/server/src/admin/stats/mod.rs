@@ -18,7 +18,6 @@ use super::certs::days_until;
 use super::request::{Body, Request, Response};
 use super::search::Search;
 use crate::stats::Moment;
-use nuncio_core::lifecycle::ConnectionLimit;
 use nuncio_core::stats::StatsConfig;
 use sample::Kind;
 
@@ -228,7 +227,6 @@ pub(super) fn refresh(admin: &Admin) {
             uptime: admin.clock.now().duration_since(admin.started),
             state: admin.state(),
             connections: (admin.connections)(),
-            refused: admin.lifecycle.connection_limit().map_or(0, ConnectionLimit::refused),
             days_left: admin.tls.first_expiry().map(|end| days_until(Some(end), admin.clock.wall())),
         });
     }
