@@ -65,6 +65,7 @@ fn stream(clock: &Clock) -> StreamInfo {
         name: "".into(),
         metadata: None,
         locality: Default::default(),
+        locality_metadata: None,
     }));
     info.timings.complete = Some(clock.now() + Duration::from_millis(12));
     info

@@ -418,7 +418,10 @@ fn any(body: &[u8], rules: &[Rule], here: &CompileContext<'_>, built: bool) -> O
         return Outcome::Keep;
     }
     let Some(message) = Message::find(type_name(url)) else {
-        here.report(ErrorKind::UnknownType, format!("no message has the @type '{url}'"), None);
+        // A `TypedStruct` got here only where what is unknown may be passed over.
+        if written.is_none() {
+            here.report(ErrorKind::UnknownType, format!("no message has the @type '{url}'"), None);
+        }
         return Outcome::Keep;
     };
     let honoured = built && (message.in_ledger() || message.class() != Class::Plain);

@@ -26,6 +26,7 @@ fn host(n: usize, weight: u32, locality: &Arc<Locality>) -> HostSpec {
         address: Address::Ip(([10, (n >> 16) as u8, (n >> 8) as u8, n as u8], 80).into()),
         hostname: "".into(),
         locality: Arc::clone(locality),
+        locality_metadata: None,
         weight,
         priority: 0,
         health: HealthFlags::default(),

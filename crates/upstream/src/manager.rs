@@ -33,6 +33,8 @@ enum Update {
     Removed(Arc<str>),
     /// A cluster's hosts were published anew, without some that there were before.
     Hosts(Arc<str>, Arc<[Arc<HostShared>]>),
+    /// Hosts of a cluster weigh something else.
+    Weights(Arc<str>),
     /// A host of a cluster is out for its health.
     Failed(Arc<str>, Arc<HostShared>),
 }
@@ -188,10 +190,17 @@ impl ClusterSet {
         self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), Arc::default()));
     }
 
+    /// A cluster's hosts were named again just as they are. Connections that end with every word about hosts end.
+    pub(crate) fn hosts_named_again(&mut self, cluster: &Arc<ClusterShared>) {
+        if cluster.config().turnover.closes_connections {
+            self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), Arc::default()));
+        }
+    }
+
     /// The weights of some of a cluster's hosts have changed: balancers follow.
     pub(crate) fn weights_changed(&mut self, cluster: &Arc<ClusterShared>) {
         cluster.weights_changed();
-        self.tell(&Update::Hosts(Arc::clone(&cluster.config().name), Arc::default()));
+        self.tell(&Update::Weights(Arc::clone(&cluster.config().name)));
     }
 
     /// A host is out for its health: its connections end with what they carry, and it gets new ones when it is back.
@@ -329,7 +338,10 @@ impl ClusterManager {
     fn apply(&self, update: Update) {
         let name = match &update {
             Update::Cluster(shared) => Arc::clone(&shared.config().name),
-            Update::Removed(name) | Update::Hosts(name, _) | Update::Failed(name, _) => Arc::clone(name),
+            Update::Removed(name)
+            | Update::Hosts(name, _)
+            | Update::Weights(name)
+            | Update::Failed(name, _) => Arc::clone(name),
         };
         let of_hosts = matches!(update, Update::Hosts(..) | Update::Cluster(_));
         self.take(update);
@@ -372,22 +384,19 @@ impl ClusterManager {
                 let old = self.clusters.borrow_mut().remove(&name);
                 drop(old);
             }
-            Update::Hosts(name, gone) => {
-                let cluster = match self.clusters.borrow().get(&name) {
-                    Some(Entry::Live(cluster)) => Rc::clone(cluster),
-                    // It begins with the hosts that it then has.
-                    Some(Entry::Unused(_)) | None => return,
-                };
-                cluster.update_hosts(&gone);
-            }
-            Update::Failed(name, host) => {
-                let cluster = match self.clusters.borrow().get(&name) {
-                    Some(Entry::Live(cluster)) => Rc::clone(cluster),
-                    Some(Entry::Unused(_)) | None => return,
-                };
-                cluster.renew(&host);
-            }
+            // One that nobody uses yet begins with the hosts that it then has.
+            Update::Hosts(name, gone) => self.with_live(&name, |cluster| cluster.update_hosts(&gone)),
+            Update::Weights(name) => self.with_live(&name, Cluster::update_weights),
+            Update::Failed(name, host) => self.with_live(&name, |cluster| cluster.renew(&host)),
         }
+    }
+
+    fn with_live(&self, name: &str, change: impl FnOnce(&Cluster)) {
+        let cluster = match self.clusters.borrow().get(name) {
+            Some(Entry::Live(cluster)) => Rc::clone(cluster),
+            Some(Entry::Unused(_)) | None => return,
+        };
+        change(&cluster);
     }
 }
 

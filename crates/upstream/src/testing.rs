@@ -157,6 +157,7 @@ pub(crate) fn host(port: u16, weight: u32, health: HealthFlags) -> HostSpec {
         further: None,
         hostname: "".into(),
         locality: Arc::new(Locality::default()),
+        locality_metadata: None,
         weight,
         priority: 0,
         health,

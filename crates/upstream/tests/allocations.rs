@@ -106,6 +106,7 @@ fn a_request_over_an_idle_connection_allocates_nothing() {
         address: Address::Ip(([127, 0, 0, 1], port).into()),
         hostname: "".into(),
         locality: Arc::clone(&locality),
+        locality_metadata: None,
         weight: 1,
         priority: 0,
         health: HealthFlags::default(),

@@ -330,7 +330,10 @@ const XDS: Table = &[
         Some(metadata.map_or(Value::Null, |m| self::metadata(Some(m))))
     }),
     // Localities have no metadata here: the field is refused.
-    ("upstream_host_locality_metadata", |a| a.info?.upstream.host.as_deref().map(|_| Value::Null)),
+    ("upstream_host_locality_metadata", |a| {
+        let own = a.info?.upstream.host.as_deref()?.locality_metadata.as_deref();
+        Some(own.map_or(Value::Null, |own| metadata(Some(own))))
+    }),
     ("filter_chain_name", |a| Some(Value::text(&a.connection.filter_chain))),
     ("listener_metadata", |a| Some(metadata(a.connection.listener_metadata.as_deref()))),
     ("listener_direction", |a| Some(Value::Int(a.connection.direction as i64))),

@@ -43,6 +43,7 @@ impl Entry {
             name: "".into(),
             metadata: None,
             locality: Locality { region: "lr".into(), zone: "lz".into(), sub_zone: "".into() }.into(),
+            locality_metadata: None,
         }));
         let one = prost_types::Value { kind: Some(Kind::NumberValue(1.0)) };
         info.set_dynamic_metadata(

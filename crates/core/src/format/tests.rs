@@ -37,6 +37,7 @@ fn host(name: &str) -> Rc<HostInfo> {
         name: name.into(),
         metadata: None,
         locality: Default::default(),
+        locality_metadata: None,
     })
 }
 

@@ -64,6 +64,8 @@ pub struct HostInfo {
     pub metadata: Option<Arc<Metadata>>,
     /// Where it stands.
     pub locality: Arc<Locality>,
+    /// The metadata of its locality.
+    pub locality_metadata: Option<Arc<Metadata>>,
 }
 
 /// An upstream connection as streams tell of it.

@@ -145,6 +145,9 @@ async fn to_cluster<D: Downstream>(
     if cluster.in_maintenance(&hcm.world.runtime) {
         return in_maintenance(stream, config, route, &cluster).await;
     }
+    if let Some(drops) = cluster.drops() {
+        return refuse(stream, config, route, &cluster, LocalReply::dropped(drops)).await;
+    }
     // The formats of request headers count the attempt that they are for.
     stream.info.upstream.attempts = 1;
     let (timeouts, retry) = prepare_request(stream, config, route, action, &cluster);
@@ -296,9 +299,20 @@ async fn in_maintenance<D: Downstream>(
     route: &Route,
     cluster: &Cluster,
 ) -> End {
-    let reply = LocalReply::maintenance_mode();
     why::maintenance(stream, cluster.name());
     cluster.stats().upstream_rq_maintenance_mode.inc();
+    refuse(stream, config, route, cluster, LocalReply::maintenance_mode()).await
+}
+
+/// The cluster takes no request, or not this one: it is answered in its name.
+#[cold]
+async fn refuse<D: Downstream>(
+    stream: &mut Stream<D>,
+    config: &RouterConfig,
+    route: &Route,
+    cluster: &Cluster,
+    reply: LocalReply,
+) -> End {
     Charge { config, route, cluster, host: None }.abort(stream, reply.status);
     stream.reply_from_route(reply, route).await
 }

@@ -5,7 +5,7 @@ use crate::circuit::{Limits, PerPriority};
 use crate::discovery::{DnsConfig, EdsConfig};
 use crate::dns_cache::DnsCache;
 use crate::health::HealthCheckConfig;
-use crate::host::HostSpec;
+use crate::host::{Health, HostShared, HostSpec};
 use crate::lb::LbConfig;
 use crate::outlier::OutlierConfig;
 use crate::requests::RequestOptions;
@@ -13,6 +13,7 @@ use crate::transport::{AutoServerName, Told, TransportMatch, UpstreamTransport};
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_codec::h2;
 use nuncio_core::config::CompileContext;
+use nuncio_core::matcher::MetadataMatcher;
 use nuncio_core::stream_info::Metadata;
 use nuncio_core::why::FieldPlaces;
 use nuncio_net::stream::ConnectOptions;
@@ -60,33 +61,45 @@ pub struct ClusterConfig {
     pub outlier: Option<Box<OutlierConfig>>,
     /// `health_checks`
     pub health_checks: Box<[HealthCheckConfig]>,
-    /// How checked hosts come and go.
+    /// How hosts come and go.
     pub turnover: Turnover,
     /// `close_connections_on_host_health_failure`
     pub closes_on_failure: bool,
 }
 
-/// How hosts that are actively checked come and go.
+/// How hosts come and go.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Turnover {
     /// `ignore_health_on_host_removal`: a host that is no longer named goes at once, though its checks find it well.
     pub goes_at_once: bool,
     /// `common_lb_config.ignore_new_hosts_until_first_hc`: a new host does not count before its first check.
     pub counts_once_checked: bool,
+    /// `common_lb_config.close_connections_on_host_set_change`: whatever is said of hosts, all of their connections end.
+    pub closes_connections: bool,
 }
 
 /// `PreconnectPolicy`: connections that are opened before a request wants them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Preconnect {
     /// `per_upstream_preconnect_ratio`, 1 to 3: streams that a host's connections shall have room for, to each that it has.
     pub per_upstream: f64,
     /// `predictive_preconnect_ratio`, 1 to 3: the same of all hosts together.
     pub predictive: f64,
+    /// `preconnect_enabled_metadata`: what the metadata of hosts say that may have such connections.
+    pub only: Option<Box<MetadataMatcher>>,
+}
+
+impl Preconnect {
+    /// Whether a host may have connections before requests want them.
+    pub(crate) fn concerns(&self, host: &HostShared) -> bool {
+        let allowed = || self.only.as_ref().is_none_or(|only| only.matches(host.metadata().as_deref()));
+        host.health_flags().health() == Health::Healthy && allowed()
+    }
 }
 
 impl Default for Preconnect {
     fn default() -> Self {
-        Self { per_upstream: 1.0, predictive: 1.0 }
+        Self { per_upstream: 1.0, predictive: 1.0, only: None }
     }
 }
 
@@ -173,6 +186,8 @@ pub struct Discovery {
     pub overprovisioning_factor: u32,
     /// `weighted_priority_health`
     pub weighted_priority_health: bool,
+    /// `drop_overloads`: what share of requests is refused, of 1.
+    pub dropped: f64,
     /// `endpoint_stale_after`: how long the hosts hold that EDS named, where nothing follows.
     pub stale_after: Option<Duration>,
     /// The hosts, by priority and locality.
@@ -192,6 +207,7 @@ impl Default for Discovery {
             source: HostSource::Static,
             overprovisioning_factor: 140,
             weighted_priority_health: false,
+            dropped: 0.0,
             stale_after: None,
             endpoints: Vec::new(),
         }

@@ -57,6 +57,7 @@ impl Destination {
                 Self::Name(key) => Arc::clone(key),
             },
             locality: Arc::default(),
+            locality_metadata: None,
             weight: 1,
             priority: 0,
             health: HealthFlags::default(),

@@ -39,6 +39,7 @@ use aggregate::Aggregate;
 use ahead::Ahead;
 use nuncio_codec::head::Version;
 use nuncio_core::config::Fraction;
+use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::ClusterInfo;
@@ -165,6 +166,25 @@ pub struct Cluster {
     kept: OnceCell<Rc<dyn Any>>,
 }
 
+/// Why a request is refused in an overload (`drop_overloads`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drops {
+    /// All requests are.
+    All,
+    /// It is one of the share that is.
+    Some,
+}
+
+impl Drops {
+    #[cold]
+    fn of(share: f64, rng: &Rng) -> Option<Self> {
+        if share >= 1.0 {
+            return Some(Self::All);
+        }
+        ((rng.next() as f64) < share * u64::MAX as f64).then_some(Self::Some)
+    }
+}
+
 /// How a cluster picks hosts that its balancer does not (`CLUSTER_PROVIDED`).
 enum Provided {
     OnDemand(WorkerHosts),
@@ -275,6 +295,20 @@ impl Cluster {
     /// Takes over hosts as the main thread published them, without those that are `gone`. Hosts that stay keep their
     /// pools; the others' idle connections are closed, and running exchanges end as they would have.
     pub(crate) fn update_hosts(&self, gone: &[Arc<HostShared>]) {
+        self.update_weights();
+        match &self.provided {
+            Some(Provided::OnDemand(own)) => own.forget(self),
+            Some(Provided::Aggregate(_)) | None => self.forget(gone),
+        }
+        if self.config().turnover.closes_connections {
+            let all: Vec<_> =
+                self.own.borrow().iter().flatten().map(|host| Arc::clone(host.shared())).collect();
+            all.iter().for_each(|host| self.renew(host));
+        }
+    }
+
+    /// Takes over what the hosts come to for balancing now.
+    pub(crate) fn update_weights(&self) {
         let set = HostSet::new(self.core.shared.layout(), &self.core, false);
         if let Some(tables) = &self.tables {
             tables.show(&set);
@@ -286,10 +320,6 @@ impl Cluster {
         let before = self.hosts.replace(set);
         self.core.count_subsets(Some(&before), &self.hosts.borrow());
         drop(before);
-        match &self.provided {
-            Some(Provided::OnDemand(own)) => own.forget(self),
-            Some(Provided::Aggregate(_)) | None => self.forget(gone),
-        }
     }
 
     /// Lets go of hosts.
@@ -425,6 +455,13 @@ impl Cluster {
             && runtime
                 .fraction(&format!("upstream.maintenance_mode.{}", self.name()), Fraction::default())
                 .hit(self.core.worker.rng().next())
+    }
+
+    /// Whether this request is one of those that overload has dropped, and if so, whether all of them are.
+    #[inline]
+    pub fn drops(&self) -> Option<Drops> {
+        let share = self.core.shared.dropped();
+        if share <= 0.0 { None } else { Drops::of(share, self.core.worker.rng()) }
     }
 
     /// Another cluster has changed, which this one may borrow hosts from.

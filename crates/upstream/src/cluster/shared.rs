@@ -16,7 +16,7 @@ use crate::transport;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 /// A cluster's exact counts, its hosts as last published, and the statistics that the main thread keeps.
@@ -24,6 +24,8 @@ pub struct ClusterShared {
     config: Arc<ClusterConfig>,
     breakers: Breakers,
     published: RwLock<Arc<Published>>,
+    /// The share of requests that is refused, of 1.
+    dropped: Dropped,
     /// How many places of hosts there are.
     places: Mutex<u32>,
     neighbours: Arc<Neighbours>,
@@ -54,6 +56,13 @@ impl Published {
     fn new(hosts: Arc<HostSnapshot>) -> Arc<Self> {
         Arc::new(Self { hosts, layout: OnceLock::new() })
     }
+}
+
+/// `drop_overloads`, as bits of numbers of 1. As in Envoy, what an assignment says counts once hosts are published.
+#[derive(Default)]
+struct Dropped {
+    said: AtomicU64,
+    counts: AtomicU64,
 }
 
 /// What a cluster with `outlier_detection` has besides.
@@ -98,6 +107,7 @@ impl ClusterShared {
             },
             config,
             published: RwLock::new(Published::new(Arc::default())),
+            dropped: Dropped::default(),
             places: Mutex::default(),
             neighbours: Arc::clone(neighbours),
             live: AtomicBool::new(false),
@@ -110,6 +120,7 @@ impl ClusterShared {
             runtime: runtime.clone(),
             match_counts: OnceLock::new(),
         });
+        shared.drops(shared.config.discovery.dropped);
         shared.publish(hosts);
         shared.take_runtime();
         drop(registry.register(&prefix, Arc::clone(&shared)));
@@ -289,8 +300,23 @@ impl ClusterShared {
         self.live.store(true, Relaxed);
     }
 
+    /// An assignment says that so much of all requests is to be refused, of 1; never more than the runtime key
+    /// `load_balancing_policy.drop_overload_limit` has it, in percent.
+    pub(crate) fn drops(&self, share: f64) {
+        let limit = self.runtime.integer("load_balancing_policy.drop_overload_limit", 100).min(100);
+        let share = share.min(limit as f64 / 100.0);
+        self.dropped.said.store(share.to_bits(), Relaxed);
+    }
+
+    /// What share of requests is refused, of 1.
+    #[inline]
+    pub(crate) fn dropped(&self) -> f64 {
+        f64::from_bits(self.dropped.counts.load(Relaxed))
+    }
+
     /// Publishes hosts, or their health that has changed; those that are gone with it.
     fn publish(&self, hosts: Arc<HostSnapshot>) -> Vec<Arc<HostShared>> {
+        self.dropped.counts.store(self.dropped.said.load(Relaxed), Relaxed);
         let gone = self.place(&hosts);
         let published = Published::new(hosts);
         if self.live.load(Relaxed) {

@@ -106,8 +106,12 @@ impl Assignments {
 
     /// The hosts are these from now on.
     fn take(&self, named: &Named) {
+        self.cluster.drops(named.dropped);
         match update::merge(&self.cluster, named) {
-            None => self.cluster.main_stats().update_no_rebuild.inc(),
+            None => {
+                self.cluster.main_stats().update_no_rebuild.inc();
+                self.discovery.set.borrow_mut().hosts_named_again(&self.cluster);
+            }
             Some(update::Change { snapshot, memberships }) => {
                 let mut set = self.discovery.set.borrow_mut();
                 set.set_hosts(&self.cluster, snapshot, memberships, self.warm.get());

@@ -87,9 +87,12 @@ impl HealthFlags {
 
     /// How balancers see a host with these flags.
     pub fn health(self) -> Health {
-        const UNHEALTHY: u32 = 0b111 | HealthFlags::EDS_STATUS_DRAINING.0;
+        const UNHEALTHY: u32 = 0b111;
+        const EXCLUDED: HealthFlags = HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL
+            .with(HealthFlags::NOT_COUNTED_YET)
+            .with(HealthFlags::EDS_STATUS_DRAINING);
         const DEGRADED: u32 = 0b11 << 3 | HealthFlags::DEGRADED_OUTLIER_DETECTION.0;
-        if self.0 & (Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL.0 | Self::NOT_COUNTED_YET.0) != 0 {
+        if self.among(EXCLUDED) != Self::NONE {
             Health::Excluded
         } else if self.0 & UNHEALTHY != 0 {
             Health::Unhealthy

@@ -1,6 +1,6 @@
 //! A host on one worker.
 
-use super::{HealthFlags, HostShared, Locality};
+use super::{HealthFlags, HostShared, HostSpec, Locality};
 use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::{ClusterConfig, ClusterCore, UpstreamProtocol};
 use crate::health::Told;
@@ -143,8 +143,9 @@ impl Host {
     #[cold]
     fn new_info(&self) -> Rc<HostInfo> {
         let (name, metadata) = (Arc::clone(self.hostname()), self.metadata());
-        let locality = Arc::clone(&self.shared.spec().locality);
-        Rc::new(HostInfo { address: self.address(), name, metadata, locality })
+        let HostSpec { locality, locality_metadata, .. } = self.shared.spec();
+        let (locality, locality_metadata) = (Arc::clone(locality), locality_metadata.clone());
+        Rc::new(HostInfo { address: self.address(), name, metadata, locality, locality_metadata })
     }
 
     /// Its name; empty when it has none.

@@ -17,6 +17,8 @@ pub struct HostSpec {
     pub hostname: Arc<str>,
     /// Where it stands.
     pub locality: Arc<Locality>,
+    /// The metadata of its locality.
+    pub locality_metadata: Option<Arc<Metadata>>,
     /// `load_balancing_weight`, from 1.
     pub weight: u32,
     /// Its priority, from 0.

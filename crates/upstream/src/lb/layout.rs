@@ -152,7 +152,11 @@ pub(crate) fn counts(snapshot: &HostSnapshot) -> Vec<Counts> {
 impl Lists {
     /// The hosts of a snapshot. `own`: where the proxy itself stands.
     fn new(snapshot: &HostSnapshot, own: Option<&Locality>) -> Self {
-        let priorities = snapshot.priorities.iter().map(|p| PriorityHosts::new(p, own)).collect();
+        let mut priorities: Vec<_> = snapshot.priorities.iter().map(|p| PriorityHosts::new(p, own)).collect();
+        if priorities.is_empty() {
+            // As in Envoy there is always a first one.
+            priorities.push(PriorityHosts::default());
+        }
         Self { priorities, weighing: Weighing::of(snapshot) }
     }
 

@@ -150,7 +150,9 @@ impl Loads {
             left -= *load;
         }
         self.degraded.fill(0);
-        if let Some(load) = counts.iter().position(|c| c.hosts > 0).and_then(|at| self.healthy.get_mut(at)) {
+        // Without any host the first one says that there is none.
+        let at = counts.iter().position(|c| c.hosts > 0).unwrap_or(0);
+        if let Some(load) = self.healthy.get_mut(at) {
             *load += left;
         }
     }

@@ -144,6 +144,17 @@ impl SubsetConfig {
         self.redundant_keys = true;
         self.selectors.sort_by_key(|selector| std::cmp::Reverse(selector.keys.len()));
     }
+
+    /// Takes a selector's own fallback away where its keys, by name, begin those of one before it: Envoy never finds it.
+    pub(crate) fn drop_hidden_fallbacks(&mut self) {
+        for at in 1..self.selectors.len() {
+            let (before, rest) = self.selectors.split_at_mut(at);
+            let Some(own) = rest.first_mut() else { return };
+            if before.iter().any(|other| other.keys.iter().take(own.keys.len()).eq(&own.keys)) {
+                own.fallback = None;
+            }
+        }
+    }
 }
 
 /// `LbSubsetSelector`
@@ -176,13 +187,20 @@ pub enum Fallback {
 /// The subsets of a cluster's hosts, which all workers share.
 pub(crate) struct Subsets {
     config: SubsetConfig,
-    /// Where each one stands among `layouts`.
+    /// Where each one stands among `subsets`.
     by_criteria: BTreeMap<Values, usize>,
-    layouts: Vec<Arc<Layout>>,
+    subsets: Vec<Subset>,
     any: Option<Arc<Layout>>,
     default: Option<Arc<Layout>>,
     /// Hosts beyond the first in subsets of a single host.
     duplicates: u64,
+}
+
+/// Where a pick by one subset leads.
+enum Subset {
+    /// To this host, whatever its health (`single_host_per_subset`).
+    Single(Arc<HostShared>),
+    Many(Arc<Layout>),
 }
 
 /// A worker's balancers for subsets, each made when it is first asked.
@@ -244,17 +262,22 @@ impl Subsets {
         let wants = |fallback: Fallback| fallbacks().any(|f| f == fallback);
         let any = wants(Fallback::Any) || config.panic_mode_any;
         let default = |host: &HostShared| config.default_subset.match_host(host, config.list_as_any);
-        let mut layouts = Vec::with_capacity(all.len());
+        let mut subsets = Vec::with_capacity(all.len());
         let mut place = |(criteria, members): (Values, Members)| {
-            layouts.push(lay_out(members.lists));
-            (criteria, layouts.len() - 1)
+            let Members { lists, single } = members;
+            let first = || lists.priorities.iter().flat_map(|p| &p.hosts).next();
+            subsets.push(match first().filter(|_| single).map(|listed| Arc::clone(&listed.host)) {
+                Some(host) => Subset::Single(host),
+                None => Subset::Many(lay_out(lists)),
+            });
+            (criteria, subsets.len() - 1)
         };
         Self {
             by_criteria: all.into_iter().map(&mut place).collect(),
             any: any.then(|| filtered(&|_| true)),
             default: wants(Fallback::Default).then(|| filtered(&default)),
             config: config.clone(),
-            layouts,
+            subsets,
             duplicates,
         }
     }
@@ -307,7 +330,7 @@ fn scale(of: &mut Lists, all: &Lists) {
 
 impl LiveSubsets {
     pub(super) fn new(subsets: &Subsets) -> Self {
-        let sets = (0..subsets.layouts.len()).map(|_| OnceCell::new()).collect();
+        let sets = (0..subsets.subsets.len()).map(|_| OnceCell::new()).collect();
         Self { sets, any: OnceCell::new(), default: OnceCell::new() }
     }
 
@@ -359,9 +382,13 @@ impl<'s> Picking<'s, '_> {
 
     fn by(&self, criteria: &Criteria) -> (Picked<'s>, Road) {
         if let Some(at) = self.subsets.by_criteria.get(&criteria.values)
-            && let (Some(set), Some(layout)) = (self.live.sets.get(*at), self.subsets.layouts.get(*at))
+            && let (Some(set), Some(subset)) = (self.live.sets.get(*at), self.subsets.subsets.get(*at))
         {
-            return (self.from(set, Some(layout)), Road::Selected);
+            let picked = match subset {
+                Subset::Single(host) => Picked { host: Some(host), panic: false },
+                Subset::Many(layout) => self.from(set, Some(layout)),
+            };
+            return (picked, Road::Selected);
         }
         let selector = self.subsets.config.selectors.iter().find(|s| criteria.has_keys(&s.keys));
         let Some((selector, fallback)) = selector.and_then(|s| Some((s, s.fallback?))) else {
@@ -383,7 +410,8 @@ impl<'s> Picking<'s, '_> {
             Fallback::None | Fallback::Keys => return (Picked::NONE, Road::Plain),
         };
         if picked.host.is_none() && self.subsets.config.panic_mode_any {
-            return (self.any(), Road::Panic);
+            let any = self.any();
+            return (Picked { panic: picked.panic || any.panic, ..any }, Road::Panic);
         }
         let road = if picked.host.is_some() { Road::Fallback } else { Road::Plain };
         (picked, road)

@@ -4,7 +4,7 @@ use super::PoolError;
 use super::pending::{Pending, PendingStream};
 use crate::circuit::Resource;
 use crate::cluster::{Permit, RequestPriority};
-use crate::host::{Health, Host};
+use crate::host::Host;
 use nuncio_codec::head::Version;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -121,7 +121,7 @@ impl Waiting {
             let ahead = || {
                 eager > 1.0
                     && opened < PRECONNECTED_AT_ONCE
-                    && host.shared().health_flags().health() == Health::Healthy
+                    && host.config().preconnect.concerns(host.shared())
                     && load.lacks_room(eager, 0)
             };
             if !needed && !ahead() {
@@ -152,8 +152,8 @@ impl Waiting {
         none: impl Fn() -> bool,
         open: impl Fn(Permit),
     ) -> bool {
-        let wanted = host.shared().health_flags().health() == Health::Healthy
-            && load.lacks_room(host.config().preconnect.predictive, 1);
+        let preconnect = &host.config().preconnect;
+        let wanted = preconnect.concerns(host.shared()) && load.lacks_room(preconnect.predictive, 1);
         let permit = wanted.then(|| self.permit(host, none)).flatten();
         permit.map(open).is_some()
     }

@@ -2,6 +2,7 @@
 
 use super::{LocalReply, ReplyBody};
 use nuncio_core::stream_info::ResponseFlag;
+use nuncio_upstream::cluster::Drops;
 use nuncio_upstream::error::ResetReason;
 
 /// The name of a status as bodies of codec errors spell it; `Unknown` for one without a name, as Envoy does.
@@ -125,6 +126,20 @@ impl LocalReply {
             .with_flag(ResponseFlag::UpstreamOverflow)
             .with_body(ReplyBody::Static("maintenance mode"))
             .with_header("x-envoy-overloaded", "true")
+    }
+
+    /// The cluster's `drop_overloads` refuse the request.
+    pub fn dropped(drops: Drops) -> Self {
+        match drops {
+            Drops::All => Self::new(503, "unconditional_drop_overload")
+                .with_flag(ResponseFlag::UnconditionalDropOverload)
+                .with_body(ReplyBody::Static("unconditional drop overload"))
+                .with_header("x-envoy-unconditional-drop-overload", "true"),
+            Drops::Some => Self::new(503, "drop_overload")
+                .with_flag(ResponseFlag::DropOverload)
+                .with_body(ReplyBody::Static("drop overload"))
+                .with_header("x-envoy-drop-overload", "true"),
+        }
     }
 
     /// A filter took away a header without which there is no request.

@@ -142,7 +142,12 @@ impl<'a> Encoder<'a, '_> {
         };
         let Some(message) = Message::find(type_name(&url)) else {
             self.tokens.skip(&Token::Map)?;
-            return Ok(self.unknown_type(&url, url_mark));
+            if !self.may_be_passed_over() {
+                return Ok(self.unknown_type(&url, url_mark));
+            }
+            put_bytes(&mut self.out, 1, url.as_bytes());
+            self.as_written(written, &url);
+            return Ok(true);
         };
         put_bytes(&mut self.out, 1, format!("type.googleapis.com/{}", message.name()).as_bytes());
         put_tag(&mut self.out, 2, 2);
@@ -170,12 +175,26 @@ impl<'a> Encoder<'a, '_> {
             }
         }
         insert_length(&mut self.out, start);
+        self.as_written(written, &url);
+        Ok(fine)
+    }
+
+    fn as_written(&mut self, written: &str, url: &str) {
         put_tag(&mut self.out, AS_WRITTEN, 2);
         let start = self.out.len();
         put_bytes(&mut self.out, 1, written.as_bytes());
         put_bytes(&mut self.out, 2, url.as_bytes());
         insert_length(&mut self.out, start);
-        Ok(fine)
+    }
+
+    /// Whether this is one of a list of which the first is taken that is known (`LoadBalancingPolicy.policies`).
+    fn may_be_passed_over(&self) -> bool {
+        let [.., list, Step::Index(_), extension, config] = self.path.as_slice() else { return false };
+        let names = [list, extension, config].map(|step| match step {
+            Step::Field(name) => *name,
+            Step::Index(_) | Step::Key(_) => "",
+        });
+        names == ["policies", "typed_extension_config", "typed_config"]
     }
 }
 

@@ -9,8 +9,11 @@ use nuncio_proto::pb::envoy::config::core::v3::address::Address as AddressKind;
 use nuncio_proto::pb::envoy::config::core::v3::{Address as PbAddress, HealthStatus, Locality as PbLocality};
 use nuncio_proto::pb::envoy::config::endpoint::v3 as pb;
 use nuncio_proto::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
+use nuncio_proto::pb::envoy::config::endpoint::v3::cluster_load_assignment::policy::DropOverload;
 use nuncio_proto::pb::envoy::config::endpoint::v3::endpoint::AdditionalAddress;
 use nuncio_proto::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use nuncio_proto::pb::envoy::r#type::v3::FractionalPercent;
+use nuncio_proto::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
@@ -43,7 +46,14 @@ pub(crate) fn assignment(
     let mut whole = true;
     // Only EDS asks for the assignment by name.
     let pb::ClusterLoadAssignment { cluster_name: _, endpoints, policy } = message;
-    if let Some(Policy { overprovisioning_factor, weighted_priority_health, endpoint_stale_after }) = policy {
+    if let Some(Policy {
+        overprovisioning_factor,
+        weighted_priority_health,
+        endpoint_stale_after,
+        drop_overloads,
+    }) = policy
+    {
+        discovery.dropped = dropped(drop_overloads, &cx.field("policy"))?;
         discovery.overprovisioning_factor = overprovisioning_factor.unwrap_or(140);
         discovery.weighted_priority_health = weighted_priority_health;
         if let Some(after) = endpoint_stale_after {
@@ -61,12 +71,42 @@ pub(crate) fn assignment(
     whole.then_some(discovery)
 }
 
+/// What share of requests is dropped, of 1.
+fn dropped(message: Vec<DropOverload>, cx: &CompileContext<'_>) -> Option<f64> {
+    let count = message.len();
+    if count > 1 {
+        cx.field("drop_overloads")
+            .error(format!("Cluster drop_overloads config has {count} categories. Envoy only support one."));
+        return None;
+    }
+    let Some(DropOverload { category: _, drop_percentage }) = message.into_iter().next() else {
+        return Some(0.0);
+    };
+    let FractionalPercent { numerator, denominator } = drop_percentage.unwrap_or_default();
+    let of = match DenominatorType::try_from(denominator) {
+        Ok(DenominatorType::Hundred) | Err(_) => 100,
+        Ok(DenominatorType::TenThousand) => 10_000,
+        Ok(DenominatorType::Million) => 1_000_000,
+    };
+    let share = f64::from(numerator) / f64::from(of);
+    if share > 1.0 {
+        cx.item("drop_overloads", 0).field("drop_percentage").error(format!(
+            "Cluster drop_overloads config is invalid. drop_ratio={share}(Numerator {numerator} / Denominator {of}). \
+             The valid range is 0~1."
+        ));
+        return None;
+    }
+    Some(share)
+}
+
 fn locality(
     message: pb::LocalityLbEndpoints,
     source: &HostSource,
     cx: &CompileContext<'_>,
 ) -> Option<LocalityEndpoints> {
-    let pb::LocalityLbEndpoints { locality, lb_endpoints, load_balancing_weight, priority } = message;
+    let pb::LocalityLbEndpoints { locality, lb_endpoints, load_balancing_weight, priority, metadata } =
+        message;
+    let metadata = metadata.map(nuncio_core::config::metadata);
     static NOWHERE: LazyLock<Arc<Locality>> = LazyLock::new(Arc::default);
     let locality = match locality {
         None => Arc::clone(&NOWHERE),
@@ -89,7 +129,8 @@ fn locality(
     let mut whole = true;
     for (i, endpoint) in lb_endpoints.into_iter().enumerate() {
         let cx = cx.item("lb_endpoints", i);
-        let spec = host(endpoint, priority, &all.locality, &cx);
+        let spec = host(endpoint, priority, &all.locality, &cx)
+            .map(|(spec, at)| (HostSpec { locality_metadata: metadata.clone(), ..spec }, at));
         whole &= match (spec, source) {
             (Some((spec, at)), HostSource::Static | HostSource::Eds(_)) => {
                 static_host(spec, &at, &cx).map(|h| all.hosts.push(h))
@@ -185,6 +226,7 @@ fn host(
         further: None,
         hostname: hostname.into(),
         locality: Arc::clone(locality),
+        locality_metadata: None,
         weight: load_balancing_weight.unwrap_or(1),
         priority,
         health: health(health_status),

@@ -47,6 +47,7 @@ pub(super) fn compile(
         override_host_status,
         // Those are about hosts, whatever the policy.
         ignore_new_hosts_until_first_hc: _,
+        close_connections_on_host_set_change: _,
     }) = common
     {
         if let Some(HealthStatusSet { statuses }) = override_host_status {
@@ -247,7 +248,8 @@ pub(super) fn subsets(
     cx: &CompileContext<'_>,
 ) -> Option<Option<Box<SubsetConfig>>> {
     let Some(message) = message else { return Some(None) };
-    let config = subset_config(message, &cx.field("lb_subset_config"))?;
+    let mut config = subset_config(message, &cx.field("lb_subset_config"))?;
+    config.drop_hidden_fallbacks();
     Some((!config.selectors.is_empty()).then(|| Box::new(config)))
 }
 

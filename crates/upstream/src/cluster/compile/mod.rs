@@ -21,6 +21,7 @@ use crate::outlier::OutlierConfig;
 use crate::requests::CompileRequests;
 use crate::transport::{TransportMatch, UpstreamTransport};
 use nuncio_core::config::{CompileContext, timeout};
+use nuncio_core::matcher::MetadataMatcher;
 use nuncio_net::dns::OldMessages;
 use nuncio_net::log_files::{LogFile, LogFiles};
 use nuncio_net::stream::ConnectOptions;
@@ -171,6 +172,9 @@ impl ClusterConfig {
         config.closes_on_failure = close_connections_on_host_health_failure;
         config.turnover = Turnover {
             goes_at_once: ignore_health_on_host_removal,
+            closes_connections: common_lb_config
+                .as_ref()
+                .is_some_and(|c| c.close_connections_on_host_set_change),
             counts_once_checked: common_lb_config.as_ref().is_some_and(|c| c.ignore_new_hosts_until_first_hc),
         };
         let (lb_config, original_dst) = match lb_config {
@@ -180,11 +184,18 @@ impl ClusterConfig {
         if let Some(pb::cluster::PreconnectPolicy {
             per_upstream_preconnect_ratio,
             predictive_preconnect_ratio,
+            preconnect_enabled_metadata,
         }) = preconnect_policy
         {
+            let only = preconnect_enabled_metadata.map(|matcher| {
+                let cx = cx.field("preconnect_policy");
+                MetadataMatcher::compile(&matcher, &cx.field("preconnect_enabled_metadata")).map(Box::new)
+            });
             config.preconnect = Preconnect {
                 per_upstream: per_upstream_preconnect_ratio.unwrap_or(1.0),
                 predictive: predictive_preconnect_ratio.unwrap_or(1.0),
+                // An error was told where there is none.
+                only: only.flatten(),
             };
         }
         config.pool_per_client = connection_pool_per_downstream_connection;

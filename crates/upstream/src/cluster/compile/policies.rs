@@ -173,6 +173,7 @@ fn subsets(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<
     if allow_redundant_keys {
         subsets.allow_redundant_keys();
     }
+    subsets.drop_hidden_fallbacks();
     config.subsets = Some(Box::new(subsets));
     let above = config.override_host.is_some();
     first_known(subset_lb_policy, config, &cx.field("subset_lb_policy"), |names| {

@@ -74,6 +74,7 @@ impl<'a> Probe<'a> {
             name: Arc::clone(&spec.hostname),
             locality: Arc::clone(&spec.locality),
             metadata: self.host.metadata(),
+            locality_metadata: spec.locality_metadata.clone(),
         }));
         let cx = FormatContext {
             info: &info,
