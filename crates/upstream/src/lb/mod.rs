@@ -49,7 +49,7 @@ pub enum LbPolicy {
     /// By chance.
     Random,
     /// In turn, by weights that come of the load that hosts report.
-    ClientSideWeighted(LoadWeights),
+    ClientSideWeighted(Box<LoadWeights>),
     /// By the request's hash, on a ring.
     RingHash(RingHash),
     /// By the request's hash, in a table.
@@ -140,7 +140,7 @@ impl LbConfig {
     #[inline]
     pub(crate) fn load_weights(&self) -> Option<&LoadWeights> {
         match &self.policy {
-            LbPolicy::ClientSideWeighted(weights) => Some(weights),
+            LbPolicy::ClientSideWeighted(weights) => Some(&**weights),
             LbPolicy::RoundRobin
             | LbPolicy::LeastRequest(_)
             | LbPolicy::Random

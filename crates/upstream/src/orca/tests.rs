@@ -59,7 +59,7 @@ fn hosts_without_reports_weigh_the_median_of_their_priority() {
 fn picks_follow_what_hosts_report() {
     let weights = LoadWeights { blackout: Duration::ZERO, ..LoadWeights::default() };
     let mut config = cluster(&[1, 2, 3]);
-    config.lb.policy = LbPolicy::ClientSideWeighted(weights.clone());
+    config.lb.policy = LbPolicy::ClientSideWeighted(Box::new(weights.clone()));
     run(async {
         let world = World::new(vec![config]);
         let cluster = world.cluster();

@@ -26,13 +26,13 @@ pub(super) fn client_side_weighted(any: &Any, config: &mut LbConfig, cx: &Compil
     let blackout = period(blackout_period, "blackout_period", default.blackout);
     let expiration = period(weight_expiration_period, "weight_expiration_period", default.expiration);
     let update = period(weight_update_period, "weight_update_period", default.update);
-    config.policy = LbPolicy::ClientSideWeighted(LoadWeights {
+    config.policy = LbPolicy::ClientSideWeighted(Box::new(LoadWeights {
         blackout: blackout?,
         expiration: expiration?,
         update: update?.max(LoadWeights::LEAST_UPDATE),
         penalty: error_utilization_penalty.map_or(default.penalty, f64::from),
         metrics: metric_names_for_computing_utilization.into_iter().map(String::into_boxed_str).collect(),
-    });
+    }));
     config.slow_start = slow_start(slow_start_config, cx);
     Some(())
 }
