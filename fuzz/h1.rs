@@ -287,7 +287,7 @@ pub fn server_conn(data: &[u8]) {
 /// Writes a response of the script's choice; whether its body is as long as it said.
 fn respond(codec: &mut ServerCodec, script: &mut Script, out: &mut Vec<u8>, body: &mut Vec<u8>) -> bool {
     if script.below(5) == 0 {
-        codec.encode_informational(&ResponseHead::new(103), out);
+        codec.encode_informational(HeaderCase::Lower, &ResponseHead::new(103), out);
     }
     if script.below(8) == 0 {
         codec.set_close();

@@ -38,6 +38,10 @@ impl Extension {
             "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog" => {
                 return named("envoy.access_loggers", "envoy.access_loggers.stdout");
             }
+            "envoy.config.trace.v3.ZipkinConfig" => return named("envoy.tracers", "envoy.tracers.zipkin"),
+            "envoy.config.trace.v3.OpenTelemetryConfig" => {
+                return named("envoy.tracers", "envoy.tracers.opentelemetry");
+            }
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions" => {
                 return named("envoy.upstream_options", message);
             }

@@ -63,6 +63,22 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    /// Whether the head's fields had been read, and were counted, before this was found.
+    pub fn stands_behind_the_fields(self) -> bool {
+        matches!(
+            self,
+            Self::LowVersion
+                | Self::Underscore
+                | Self::ContentLengthAndChunked
+                | Self::TransferEncoding
+                | Self::BodyDisallowed
+                | Self::ConnectionHeader
+                | Self::Url
+                | Self::Scheme
+                | Self::Authority
+        )
+    }
+
     /// Envoy's response code details.
     pub fn details(self) -> &'static str {
         match self {
@@ -144,6 +160,17 @@ pub enum ResponseError {
 }
 
 impl ResponseError {
+    /// Whether the head's fields had been read, and were counted, before this was found.
+    pub fn stands_behind_the_fields(self) -> bool {
+        matches!(
+            self,
+            Self::ContentLengthAndChunked
+                | Self::TransferEncoding
+                | Self::TransferEncodingNotAllowed
+                | Self::ContentLengthNotAllowed
+        )
+    }
+
     /// Envoy's response code details.
     pub fn details(self) -> &'static str {
         match self {

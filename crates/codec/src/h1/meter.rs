@@ -3,23 +3,35 @@
 use crate::scan;
 
 /// Of a head, or of trailers behind the line of the last chunk, that were received: names and values without the blanks around
-/// them, and three for each field; three where there is none.
+/// them and the CR within, and three for each field; three where there is none. What stands behind the head is not looked at.
 pub fn received_header_bytes(head: &[u8]) -> u64 {
+    let begin = head.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or_default();
+    let head = head.get(begin..).unwrap_or_default();
     let (mut bytes, mut fields) = (0, 0_u64);
+    // Whether the value so far is empty.
+    let mut empty = false;
     for line in head.split(|b| *b == b'\n').skip(1) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            continue;
+            break;
         }
+        let length = |text: &[u8]| text.iter().filter(|b| **b != b'\r').count();
         // A line that begins with a blank goes on with the value before it.
         let folded = matches!(line.first(), Some(b' ' | b'\t'));
         let colon = if folded { None } else { line.iter().position(|b| *b == b':') };
         bytes += match colon.and_then(|at| line.split_at_checked(at)) {
             Some((name, value)) => {
                 fields += 1;
-                name.len() + scan::trim(value.get(1..).unwrap_or_default()).len()
+                let value = scan::trim(value.get(1..).unwrap_or_default());
+                empty = value.is_empty();
+                name.len() + length(value)
             }
-            None if folded => line.len(),
+            None if folded && empty => {
+                let value = scan::trim(line);
+                empty = value.is_empty();
+                length(value)
+            }
+            None if folded => length(line),
             // The size of the last chunk.
             None => 0,
         };
@@ -56,7 +68,10 @@ mod tests {
 
     #[test]
     fn header_bytes_are_those_that_envoy_counts() {
-        let rows: [(&[u8], u64); 6] = [
+        let rows: [(&[u8], u64); 9] = [
+            (b"GET / HTTP/1.1\r\nhost: a\r\nx: \r\n b\r\n\r\n", 13),
+            (b"GET / HTTP/1.1\r\nhost: a\r\nx: a\rb\r\n\r\n", 14),
+            (b"POST / HTTP/1.1\r\nhost: a\r\n\r\nx: a body\r\n\r\n", 8),
             (b"GET / HTTP/1.1\r\nHost: h.x\r\n\r\n", 10),
             (b"GET / HTTP/1.1\r\n\r\n", 3),
             (b"GET / HTTP/1.1\nhost: a\n\n", 8),

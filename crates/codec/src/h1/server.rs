@@ -74,6 +74,8 @@ pub struct ServerCodec {
     after: After,
     version: Version,
     case: HeaderCase,
+    /// There was an exchange before this one.
+    later: bool,
 }
 
 impl Default for ServerCodec {
@@ -92,6 +94,7 @@ impl ServerCodec {
             after: After::KeepAlive,
             version: Version::Http11,
             case: HeaderCase::Lower,
+            later: false,
         }
     }
 
@@ -112,10 +115,17 @@ impl ServerCodec {
                 // Nothing that comes after the last exchange is a request.
                 return Ok(Decoded::more(input.len()));
             }
-            *self = Self::new();
+            *self = Self { later: true, ..Self::new() };
         }
         let decoded = match self.receive {
-            Receive::Head { scanned, line } => self.decode_head(options, scanned, line, input, head),
+            Receive::Head { scanned, line } => {
+                let decoded = self.decode_head(options, scanned, line, input, head);
+                if decoded.is_err() {
+                    // As Envoy, which answers a head that fails without regard to its method.
+                    self.asked = Asked::Plain;
+                }
+                decoded
+            }
             Receive::Body(decoder) => {
                 let trailers = Trailers { map: trailers, enabled: options.enable_trailers };
                 match decoder.decode(input, options.rules(), trailers) {
@@ -158,7 +168,12 @@ impl ServerCodec {
             if scanned == 0 { input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count() } else { 0 };
         let bytes = input.get(skipped..).unwrap_or_default();
         let Some(&first) = bytes.first() else { return Ok(Decoded::more(skipped)) };
-        if !request_line::valid_first_byte(first, o.allow_custom_methods) {
+        // Envoy waits for the whole line where the connection has served a request.
+        let fine = match self.later {
+            true => first > b' ',
+            false => request_line::valid_first_byte(first, o.allow_custom_methods),
+        };
+        if !fine {
             return Err(RequestError::Method);
         }
         let end = scan::head_end(bytes, scanned as usize);
@@ -448,14 +463,16 @@ impl ServerCodec {
     /// Writes a 1xx that is not the final response (100, 102, 103). Nothing is written once the final response
     /// has begun, or for a head that must not be written. An HTTP/1.0 client gets no other than the 100 that it
     /// asks for, as Envoy gives it.
-    pub fn encode_informational(&mut self, head: &ResponseHead, out: &mut Vec<u8>) {
+    pub fn encode_informational(&mut self, case: HeaderCase, head: &ResponseHead, out: &mut Vec<u8>) {
         let start = out.len();
         let old = self.version != Version::Http11 && head.status != 100;
         if self.send != Send::Nothing || old || head.status / 100 != 1 {
             return;
         }
         let written = status_line(self.version, head.status, None, out).and_then(|()| {
+            let fields_at = out.len();
             encode::fields(&head.headers, Known::Other, encode::NOT_IN_RESPONSES, out)?;
+            encode::spell(out.get_mut(fields_at..).unwrap_or_default(), head.spelling.as_deref(), case);
             out.extend_from_slice(b"\r\n");
             Ok(())
         });

@@ -160,6 +160,19 @@ impl ByteCounts {
         self.decompressed_header_received += self.header_received;
     }
 
+    /// These and those of `other`.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            wire_received: self.wire_received + other.wire_received,
+            wire_sent: self.wire_sent + other.wire_sent,
+            header_received: self.header_received + other.header_received,
+            header_sent: self.header_sent + other.header_sent,
+            decompressed_header_received: self.decompressed_header_received
+                + other.decompressed_header_received,
+            decompressed_header_sent: self.decompressed_header_sent + other.decompressed_header_sent,
+        }
+    }
+
     /// Bytes of heads and trailers sent, before compression.
     pub fn decompressed_sent(&self) -> u64 {
         if self.decompressed_header_sent == 0 { self.header_sent } else { self.decompressed_header_sent }

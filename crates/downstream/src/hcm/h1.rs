@@ -169,6 +169,9 @@ impl H1Connection {
             if !self.input.is_empty() {
                 match self.codec.decode(&self.config.h1, self.input.unread(), head, trailers) {
                     Err(e) => {
+                        if e.stands_behind_the_fields() && header_bytes_wanted() {
+                            self.meter_head(self.input.unread().len());
+                        }
                         if e == RequestError::Underscore {
                             self.codec_stats.requests_rejected_with_underscores_in_headers.inc();
                         }
@@ -367,7 +370,7 @@ impl Downstream for H1Connection {
     fn encode_informational(&mut self, head: &ResponseHead) {
         self.out();
         let before = self.output.len();
-        self.codec.encode_informational(head, &mut self.output);
+        self.codec.encode_informational(self.config.header_case, head, &mut self.output);
         self.meter_sent_head(before);
     }
 

@@ -69,6 +69,8 @@ pub struct LocalReply {
     pub grpc_status: Option<u8>,
     /// The connection (HTTP/1) ends with this answer, and the answer says so.
     pub close: bool,
+    /// The route's response headers do not touch it.
+    pub whole: bool,
 }
 
 impl LocalReply {
@@ -83,6 +85,7 @@ impl LocalReply {
             headers: Vec::new(),
             grpc_status: None,
             close: false,
+            whole: false,
         }
     }
 
@@ -111,6 +114,13 @@ impl LocalReply {
     #[must_use]
     pub fn with_grpc_status(mut self, status: u8) -> Self {
         self.grpc_status = Some(status);
+        self
+    }
+
+    /// The same, with a head that no route changes, as that of an upstream which a filter stands for.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
         self
     }
 

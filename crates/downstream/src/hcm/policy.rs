@@ -275,7 +275,7 @@ impl RequestPolicy {
         let suspicious = head.headers.contains(Known::Scheme)
             && matches!(head.version, Version::Http10 | Version::Http11)
             && info.connection.tls.is_none()
-            && matches!(self.forwarding.client, ClientAddress::Peer { .. });
+            && matches!(self.forwarding.client, ClientAddress::Peer { hops: 0, .. });
         if suspicious && head.scheme().eq_ignore_ascii_case(b"https") {
             return Err(Refusal::Reply(LocalReply::https_on_plaintext()));
         }
@@ -317,6 +317,11 @@ impl RequestPolicy {
     /// This machine's address, which stands for it in `x-forwarded-for`.
     pub fn own_address(&self) -> IpAddr {
         self.forwarding.own_address
+    }
+
+    /// Gives a 1xx other than 101 its last headers.
+    pub fn on_interim(&self, interim: &mut ResponseHead, request: &RequestHead) {
+        self.response.apply_to_interim(interim, request);
     }
 
     /// Gives a response its last headers. `date` is the text of the present moment.

@@ -49,10 +49,11 @@ impl ResponseHeaders {
     /// Gives `response` its last headers. `date` is the text of the present moment (RFC 9110 section 5.6.7).
     ///
     /// The codec writes `connection: close` where the connection ends, so that `connection` goes here even from
-    /// local replies. An interim response (1xx other than 101) gets neither `date` nor `server`.
+    /// local replies.
     #[inline]
     pub fn apply(&self, response: &mut ResponseHead, request: &RequestHead, date: &[u8]) {
         let headers = &mut response.headers;
+        // A status below 200 other than 101 is a local reply's; it gets neither.
         let interim = matches!(response.status, 100 | 102..=199);
         if !interim {
             if !headers.contains(Known::Date) {
@@ -60,18 +61,23 @@ impl ResponseHeaders {
             }
             self.set_server(response);
         }
+        self.apply_to_interim(response, request);
+        if !self.via.is_empty() {
+            response.headers.append_joined(Known::Via, b", ", self.via.as_bytes());
+        }
+    }
+
+    /// What a 1xx gets too: no headers of its hop, and the request's identifier where responses carry it.
+    #[inline]
+    pub fn apply_to_interim(&self, response: &mut ResponseHead, request: &RequestHead) {
         let headers = &mut response.headers;
         if headers.contains_any(UPGRADE) || headers.contains_any(HOP) {
             self.drop_hop(response, request);
         }
-        let headers = &mut response.headers;
         if (self.request_id || request.headers.contains(Known::XEnvoyForceTrace))
             && let Some(id) = request.headers.get(Known::XRequestId)
         {
-            headers.set(Known::XRequestId, id);
-        }
-        if !self.via.is_empty() {
-            headers.append_joined(Known::Via, b", ", self.via.as_bytes());
+            response.headers.set(Known::XRequestId, id);
         }
     }
 

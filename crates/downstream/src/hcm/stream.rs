@@ -171,8 +171,6 @@ pub struct Stream<D> {
     pub upgrading: bool,
     /// The upstream has sent a 1xx.
     pub interim_seen: bool,
-    /// The client was sent the upstream's 100.
-    pub continued: bool,
     /// A local reply ends the connection.
     cut_short: bool,
     /// The route taken.
@@ -273,7 +271,6 @@ impl<D: Downstream> Stream<D> {
             response_started: false,
             upgrading: false,
             interim_seen: false,
-            continued: false,
             cut_short: false,
             route: None,
             operation: None,

@@ -533,6 +533,7 @@ pub(super) fn plan<D: Downstream>(
     because_of_timeout: TimeoutRetry,
 ) {
     if let Some(at) = at {
+        flight.carry(at);
         flight.end(stream, at);
     }
     flight.back_off = stream.now().checked_add(delay).map(|at| (at, because_of_timeout));
@@ -591,10 +592,13 @@ async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>
     stream.settle().await
 }
 
-/// What the first attempt has carried so far, for the log.
+/// What the first attempt has carried so far, and those before it, for the log.
 fn note_bytes<D>(stream: &mut Stream<D>, flight: &Flight<'_>) {
     if let [Attempt { step: Step::Live(up), .. }, ..] = flight.attempts.as_slice() {
-        stream.info.upstream.bytes = up.bytes();
+        stream.info.upstream.bytes = match &flight.carried {
+            None => up.bytes(),
+            Some(before) => before.plus(up.bytes()),
+        };
     }
 }
 
@@ -610,14 +614,16 @@ fn refuse_websocket<D: Downstream>(stream: &mut Stream<D>) -> bool {
     failed
 }
 
-/// A 1xx: only the first 100 is passed on, where the connection manager says so; then nothing is tried again.
+/// A 1xx: the first of those that Envoy knows is passed on, where the connection manager says so, and counted as an answer of
+/// the upstream; then nothing is tried again.
 fn informational<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
-    stream.interim_seen = true;
-    if stream.heads.response.status == 100 && stream.hcm.config.proxy_100_continue && !stream.continued {
-        stream.continued = true;
-        stream.down.encode_informational(&stream.heads.response);
-        stream.count_informational();
+    if matches!(stream.heads.response.status, 100 | 102..=104) && !stream.interim_seen {
+        stream.interim_seen = true;
         flight.retry = None;
+        flight.charge(0).interim(stream);
+        if stream.hcm.config.proxy_100_continue {
+            stream.inform();
+        }
     }
     stream.heads.response.clear();
 }

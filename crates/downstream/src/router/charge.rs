@@ -40,6 +40,12 @@ impl Charge<'_> {
         }
     }
 
+    /// A 1xx has come.
+    pub(super) fn interim<D: Downstream>(self, stream: &Stream<D>) {
+        let response = &stream.heads.response;
+        self.code(stream, response.status, self.is_canary(&response.headers));
+    }
+
     /// The attempt ended before its response began, and the client is told `status`.
     pub(super) fn abort<D: Downstream>(self, stream: &Stream<D>, status: u16) {
         self.code(stream, status, self.host.is_some_and(Host::canary));

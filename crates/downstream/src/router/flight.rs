@@ -13,7 +13,7 @@ use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, Route};
 use crate::tracing::upstream::AttemptSpan;
 use nuncio_codec::head::HeaderMap;
-use nuncio_core::stream_info::ResponseFlag;
+use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::Unresolved;
 use nuncio_upstream::host::Host;
@@ -147,6 +147,8 @@ pub(super) struct Flight<'a> {
     pub(super) shadows: Option<Box<Shadows>>,
     /// Cookies that the response gives the client, so that it is placed alike again.
     pub(super) cookies: Vec<Vec<u8>>,
+    /// What the attempts carried that were made before the present one.
+    pub(super) carried: Option<Box<ByteCounts>>,
     /// The host of an attempt that ended before it had a place.
     pub(super) failed_host: Option<Rc<Host>>,
     /// Why there is no host, where a name had to be looked up.
@@ -279,6 +281,15 @@ impl Flight<'_> {
     #[inline]
     pub(super) fn span(&mut self, at: usize) -> Option<&mut AttemptSpan> {
         self.attempts.get_mut(at)?.span.as_deref_mut()
+    }
+
+    /// Another attempt takes the place of this one: what it carried counts for the stream all the same.
+    #[cold]
+    pub(super) fn carry(&mut self, at: usize) {
+        if let Some(Attempt { step: Step::Live(up), .. }) = self.attempts.get(at) {
+            let before = self.carried.take().map_or_else(ByteCounts::default, |before| *before);
+            self.carried = Some(Box::new(before.plus(up.bytes())));
+        }
     }
 
     /// Ends an attempt: its connection is given back or closed.

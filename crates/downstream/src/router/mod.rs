@@ -219,6 +219,7 @@ async fn to_cluster<D: Downstream>(
             ..PickContext::default()
         },
         cookies,
+        carried: None,
         failed_host: None,
         unresolved,
         held_back: false,

@@ -156,7 +156,7 @@ impl CorsFilter {
     /// The answer to a preflight request that may be made.
     fn preflight(&self, head: &RequestHead, origin: &[u8]) -> LocalReply {
         let mut reply =
-            LocalReply::new(200, "cors_response").with_header("access-control-allow-origin", origin);
+            LocalReply::new(200, "cors_response").whole().with_header("access-control-allow-origin", origin);
         if self.flag(|p| p.credentials) {
             reply = reply.with_header("access-control-allow-credentials", "true");
         }
@@ -191,7 +191,7 @@ impl HttpFilter for CorsFilter {
             self.live.stats.origin_invalid.inc();
             let forwarded = self.policies.iter().find_map(|p| p.forwards_others).unwrap_or(true);
             if enabled && is_preflight && !forwarded {
-                return Flow::Reply(LocalReply::new(200, "cors_response"));
+                return Flow::Reply(LocalReply::new(200, "cors_response").whole());
             }
             return Flow::Continue;
         }

@@ -19,6 +19,7 @@ fn extensions_have_envoys_names_and_categories() {
             "envoy.access_loggers",
             "envoy.access_loggers.stdout",
         ),
+        ("envoy.config.trace.v3.ZipkinConfig", "envoy.tracers", "envoy.tracers.zipkin"),
         (
             "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig",
             "envoy.http.original_ip_detection",

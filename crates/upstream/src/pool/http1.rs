@@ -388,6 +388,9 @@ impl Connection {
     #[cold]
     fn malformed(&mut self, error: ResponseError) -> Box<StreamError> {
         self.core().stats.upstream_cx_protocol_error.inc();
+        if error.stands_behind_the_fields() && header_bytes_wanted() {
+            self.meter(&Event::Head { end_stream: true }, self.traffic.input.unread().len());
+        }
         let tongue = Tongue::of_server(self.traffic.input.unread()).filter(|tongue| *tongue != Tongue::Http1);
         let failed = self.failed(ResetReason::ProtocolError, Some(error.details()));
         Box::new(StreamError { oddity: tongue.map(Oddity::Speaks), ..*failed })
@@ -419,7 +422,8 @@ impl Drop for Http1Exchange {
         let Traffic { out, out_at, input, consumed, writing, closed_by, .. } = &mut connection.traffic;
         let closed_by = *closed_by;
         input.consume(*consumed);
-        let clean = *out_at == out.len() && *writing == Writing::Open && input.is_empty();
+        let excess = !input.is_empty();
+        let clean = *out_at == out.len() && *writing == Writing::Open && !excess;
         if out.capacity() > 0 {
             buffers.give(std::mem::take(out));
         }
@@ -428,6 +432,10 @@ impl Drop for Http1Exchange {
         let Some(pool) = host.existing_pool(self.hold.priority) else { return };
         if !connection.codec.response_complete() {
             return pool.cut(host, connection, closed_by);
+        }
+        if excess && !connection.codec.upgraded() {
+            // What stands behind a whole response answers nothing.
+            host.core().stats.upstream_cx_protocol_error.inc();
         }
         let may_stay = clean && connection.codec.request_complete() && !connection.last;
         let reusable = may_stay && connection.codec.reusable();

@@ -139,18 +139,18 @@ fn an_error_is_answered_and_ends_the_connection() {
 #[test]
 fn informational_heads_go_before_the_final_one_only() {
     let (mut codec, mut out) = (asked(&ServerOptions::default(), GET), Vec::new());
-    codec.encode_informational(&response(100, &[]), &mut out);
-    codec.encode_informational(&response(103, &[("link", "x")]), &mut out);
-    assert_eq!(text(&out), text(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"));
+    codec.encode_informational(HeaderCase::Lower, &response(100, &[]), &mut out);
+    codec.encode_informational(HeaderCase::Lower, &response(103, &[("link", "x")]), &mut out);
+    assert_eq!(text(&out), text(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Unknown\r\nlink: x\r\n\r\n"));
     codec.encode_head(HeaderCase::Lower, &response(200, &[]), true, &mut out).unwrap();
     let len = out.len();
-    codec.encode_informational(&response(100, &[]), &mut out);
+    codec.encode_informational(HeaderCase::Lower, &response(100, &[]), &mut out);
     assert_eq!(out.len(), len);
     let options = ServerOptions { accept_http_10: true, ..ServerOptions::default() };
     let (mut old, mut out) = (asked(&options, OLD), Vec::new());
-    old.encode_informational(&response(103, &[]), &mut out);
+    old.encode_informational(HeaderCase::Lower, &response(103, &[]), &mut out);
     assert!(out.is_empty(), "RFC 9110 section 15.2: not to HTTP/1.0");
-    old.encode_informational(&response(100, &[]), &mut out);
+    old.encode_informational(HeaderCase::Lower, &response(100, &[]), &mut out);
     assert_eq!(text(&out), text(b"HTTP/1.0 100 Continue\r\n\r\n"), "but Envoy answers an Expect");
 }
 

@@ -6,18 +6,22 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use crate::hcm::stats::count_class;
 use crate::hcm::upgrade;
-use crate::route::Route;
+use crate::route::{Action, Route};
 use crate::tracing;
 use nuncio_codec::head::{Known, Version};
 use nuncio_core::format::{FormatContext, LogType};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 impl<D: Downstream> Stream<D> {
-    /// Answers with a local reply: through the filters, the response policy and the codec, and flushed.
+    /// Answers with a local reply: through the filters, the response policy and the codec, and flushed. The response headers
+    /// of a route to a cluster are added, whoever answers in its stead.
     pub async fn reply(&mut self, reply: LocalReply) -> End {
-        self.reply_with(reply, None).await
+        let changes = |route: &Arc<Route>| !reply.whole && matches!(route.action, Action::Cluster(_));
+        let route = self.route.clone().filter(changes);
+        self.reply_with(reply, route.as_deref()).await
     }
 
     /// Answers with what a route or the router on its behalf says: the route's response headers are added.
@@ -129,7 +133,17 @@ impl<D: Downstream> Stream<D> {
         route.mutate_response(&mut heads.response, &context);
     }
 
-    /// Counts a 100 that went to the client: to the stats it is an answer of its own.
+    /// Passes the 1xx in the stream's heads on to the client.
+    pub fn inform(&mut self) {
+        let Heads { request, response, .. } = &mut *self.heads;
+        self.hcm.config.policy.on_interim(response, request);
+        // What formats read until the final response has come.
+        self.info.response_code = Some(response.status);
+        self.down.encode_informational(response);
+        self.count_informational();
+    }
+
+    /// Counts a 1xx that went to the client: to the stats it is an answer of its own.
     pub fn count_informational(&self) {
         count_class!(self.hcm.stats, 100);
         count_class!(self.hcm.listener_stats, 100);
