@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A request of the proxy's own.
 pub struct Call<'a> {
@@ -69,8 +69,9 @@ impl Call<'_> {
     /// # Errors
     /// There is none: no host, no connection, or it broke off. Dropping the future gives the request up.
     pub async fn send(&self, cluster: &Rc<Cluster>) -> Result<Answer, NoAnswer> {
+        let began = cluster.now();
         let answer = self.exchange(cluster, None).await;
-        self.count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
+        count_outcome(cluster, self.is_internal(), began, &answer);
         answer
     }
 
@@ -88,7 +89,7 @@ impl Call<'_> {
             Ok(answer) => answer,
             Err(_) => {
                 cluster.stats().upstream_rq_timeout.inc();
-                self.count(cluster, 504);
+                count(cluster, self.is_internal(), 504);
                 Err(NoAnswer)
             }
         }
@@ -107,6 +108,7 @@ impl Call<'_> {
         let stats = cluster.stats();
         let (mut left, mut wait) = (retries.most, retries.base);
         let mut permit = None;
+        let began = cluster.now();
         loop {
             let answer = match tokio::time::timeout(retries.max, self.exchange(cluster, None)).await {
                 Ok(answer) => answer,
@@ -130,7 +132,7 @@ impl Call<'_> {
                 }
             }
             if permit.is_none() {
-                count(cluster, status);
+                count_outcome(cluster, true, began, &answer);
                 return answer;
             }
             left -= 1;
@@ -152,20 +154,17 @@ impl Call<'_> {
     /// As for [`send`](Self::send), and where the source breaks off.
     pub async fn stream(&self, cluster: &Rc<Cluster>, source: &dyn BodySource) -> Result<Answer, NoAnswer> {
         let sending = Sending { source, over: Cell::new(None) };
+        let began = cluster.now();
         let answer = self.exchange(cluster, Some(&sending)).await;
         if answer.is_ok() || sending.over.get() != Some(Err(GivenUp)) {
-            count(cluster, answer.as_ref().map_or(503, |answer| answer.head.status));
+            count_outcome(cluster, true, began, &answer);
         }
         answer
     }
 
-    fn count(&self, cluster: &Cluster, status: u16) {
-        if self.head.headers.contains(Known::XEnvoyInternal) {
-            return count(cluster, status);
-        }
-        let stats = cluster.stats();
-        stats.upstream_rq.inc(status);
-        stats.external_upstream_rq.inc(status);
+    /// Whether it is counted as one of the proxy's own: where it goes out as one.
+    fn is_internal(&self) -> bool {
+        self.head.headers.contains(Known::XEnvoyInternal)
     }
 
     async fn exchange(
@@ -201,7 +200,7 @@ impl Call<'_> {
         host.report(if answer.head.status == 0 {
             Outcome::Failed
         } else {
-            Outcome::Response(answer.head.status)
+            Outcome::Response(host.config().http.judge(&answer.head).unwrap_or(answer.head.status))
         });
         if whole { Ok(answer) } else { Err(NoAnswer) }
     }
@@ -274,11 +273,28 @@ pub struct NoAnswer;
 /// It took too long: that is counted, as the 504 that stands for the answer.
 pub fn timed_out(cluster: &Cluster) {
     cluster.stats().upstream_rq_timeout.inc();
-    count(cluster, 504);
+    count(cluster, true, 504);
 }
 
-fn count(cluster: &Cluster, status: u16) {
+/// What came of a request that began then: its status, and of an answer how long it took.
+fn count_outcome(cluster: &Cluster, internal: bool, began: Instant, answer: &Result<Answer, NoAnswer>) {
+    count(cluster, internal, answer.as_ref().map_or(503, |answer| answer.head.status));
+    if answer.is_ok() {
+        let took = cluster.now().saturating_duration_since(began).as_millis() as u64;
+        let stats = cluster.stats();
+        stats.upstream_rq_time.record(took);
+        match internal {
+            true => stats.internal_upstream_rq_time.record(took),
+            false => stats.external_upstream_rq_time.record(took),
+        }
+    }
+}
+
+fn count(cluster: &Cluster, internal: bool, status: u16) {
     let stats = cluster.stats();
     stats.upstream_rq.inc(status);
-    stats.internal_upstream_rq.inc(status);
+    match internal {
+        true => stats.internal_upstream_rq.inc(status),
+        false => stats.external_upstream_rq.inc(status),
+    }
 }

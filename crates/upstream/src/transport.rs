@@ -2,9 +2,11 @@
 //! what single requests want of them.
 
 mod internal;
+mod matcher;
 mod options;
 mod proxy_head;
 
+pub(crate) use matcher::TransportMatcher;
 pub(crate) use options::Told;
 pub use options::{AutoServerName, SERVER_NAME_STATE, TransportOptions};
 pub use proxy_head::ProxyHeadConfig;
@@ -134,25 +136,33 @@ impl TransportMatch {
     }
 }
 
-/// The first of `matches` that takes a host: its place.
-pub(crate) fn matching(matches: &[TransportMatch], host: &HostShared) -> Option<usize> {
-    if matches.is_empty() {
-        return None;
+impl ClusterConfig {
+    /// The place among `transport_socket_matches` of what a host's connections have: that which the matcher names, else
+    /// the first whose criteria take it. `options` are those of one connection.
+    pub(crate) fn matching(&self, host: &HostShared, options: Option<&TransportOptions>) -> Option<usize> {
+        if self.matches.is_empty() {
+            return None;
+        }
+        if let Some(matcher) = &self.matcher {
+            return matcher.find(&self.matches, host, options);
+        }
+        let metadata = host.metadata();
+        self.matches.iter().position(|m| m.takes(metadata.as_deref()))
     }
-    let metadata = host.metadata();
-    matches.iter().position(|m| m.takes(metadata.as_deref()))
+
+    /// What carries the bytes of a host's connections.
+    pub(crate) fn transport_of(
+        &self,
+        host: &HostShared,
+        options: Option<&TransportOptions>,
+    ) -> &UpstreamTransport {
+        let at = self.matching(host, options);
+        at.and_then(|at| self.matches.get(at)).map_or(&self.transport, |m| &m.transport)
+    }
 }
 
-/// What carries the bytes of a host's connections: that of the first match, else `default`.
-pub(crate) fn for_host<'a>(
-    matches: &'a [TransportMatch],
-    default: &'a UpstreamTransport,
-    host: &HostShared,
-) -> &'a UpstreamTransport {
-    matching(matches, host).and_then(|at| matches.get(at)).map_or(default, |m| &m.transport)
-}
-
-/// As [`for_host`], of a host with this metadata.
+/// What carries the bytes of the connections of a host with this metadata, as criteria have it: that of the first match,
+/// else `default`.
 pub(crate) fn for_metadata<'a>(
     matches: &'a [TransportMatch],
     default: &'a UpstreamTransport,

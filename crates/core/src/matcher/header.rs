@@ -71,17 +71,31 @@ impl HeaderMatcher {
         if !present {
             return self.missing_is_empty && (test.holds(b"") != self.invert);
         }
-        let hit = headers.get_all(self.name()).any(|value| test.holds(value));
+        let hit = headers.get_all(self.key()).any(|value| test.holds(value));
         hit != self.invert
     }
 
-    fn name(&self) -> Name<'_> {
+    /// As [`matches`](Self::matches), of a head whose one value of the header is this one: for pseudo headers that are
+    /// kept apart.
+    pub fn matches_value(&self, value: Option<&[u8]>) -> bool {
+        let test = match &self.test {
+            Test::Present(want) => {
+                return ((value.is_some() || self.missing_is_empty) == *want) != self.invert;
+            }
+            Test::Value(matcher) => Judge::Value(matcher),
+            Test::Range(range) => Judge::Range(range),
+        };
+        let value = value.or(self.missing_is_empty.then_some(&b""[..]));
+        value.is_some_and(|value| test.holds(value) != self.invert)
+    }
+
+    fn key(&self) -> Name<'_> {
         if self.known == Known::Other { Name::other(self.name.as_bytes()) } else { self.known.into() }
     }
 
     #[inline]
     fn present(&self, headers: &HeaderMap) -> bool {
-        headers.contains(self.name())
+        headers.contains(self.key())
     }
 
     /// The header's name and the value that it must have, where the matcher is a plain equality.

@@ -72,7 +72,7 @@ impl MetadataPath {
     }
 
     /// The path `path` of a namespace.
-    pub(super) fn of(namespace: &str, path: impl Iterator<Item = Box<str>>) -> Self {
+    pub fn of(namespace: &str, path: impl Iterator<Item = Box<str>>) -> Self {
         Self { namespace: namespace.into(), path: path.collect() }
     }
 

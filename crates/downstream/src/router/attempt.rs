@@ -20,7 +20,7 @@ use crate::tracing::upstream::{self as tracing, AttemptSpan};
 use crate::why::{self, Fault};
 use nuncio_codec::head::{Known, ResponseHead};
 use nuncio_core::stream_info::ResponseFlag;
-use nuncio_upstream::cluster::PickContext;
+use nuncio_upstream::cluster::{Carrier, PickContext};
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
@@ -328,11 +328,18 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     let now = stream.now();
     stream.info.timings.upstream_pool_begin = Some(now);
     let request = &stream.heads.request;
-    let checkout = match &flight.action.connect {
-        Some(connect) if connect.terminates(request) => {
+    let connect = flight.action.connect.as_ref();
+    let bytes_alone = match flight.cluster.config().http.carrier {
+        Carrier::ByRoute => connect.is_some_and(|connect| connect.terminates(request)),
+        Carrier::Http => false,
+        Carrier::Bytes => true,
+    };
+    let checkout = match bytes_alone {
+        true => {
             let options = host.transport_options(None, Some(&stream.info));
             let client = Some(&*stream.info.connection);
-            let first = connect.proxy_head.as_ref().map(|head| head.head(client)).unwrap_or_default();
+            let head = connect.and_then(|connect| connect.proxy_head.as_ref());
+            let first = head.map(|head| head.head(client)).unwrap_or_default();
             flight.cluster.checkout_tcp(&host, flight.priority, options, first)
         }
         _ if host.has_transport_options(flight.cluster.config(), &stream.info) => {

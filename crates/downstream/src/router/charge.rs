@@ -70,7 +70,8 @@ impl Charge<'_> {
             let head = &stream.heads.response;
             let grpc =
                 head.headers.get_str(Known::GrpcStatus).filter(|_| is_grpc(&stream.heads.request.headers));
-            let status = grpc.and_then(|s| s.trim().parse().ok()).map_or(head.status, http_status);
+            let by_protocol = || grpc.and_then(|s| s.trim().parse().ok()).map_or(head.status, http_status);
+            let status = self.cluster.config().http.judge(head).unwrap_or_else(by_protocol);
             self.report(Outcome::Response(status));
             if outlier.detect_degraded
                 && status < 500

@@ -7,11 +7,12 @@ use crate::dns_cache::DnsCache;
 use crate::health::HealthCheckConfig;
 use crate::host::{Health, HostShared, HostSpec};
 use crate::lb::LbConfig;
-use crate::outlier::OutlierConfig;
+use crate::outlier::{ErrorMatcher, OutlierConfig};
 use crate::requests::RequestOptions;
-use crate::transport::{AutoServerName, Told, TransportMatch, UpstreamTransport};
+use crate::transport::{AutoServerName, Told, TransportMatch, TransportMatcher, UpstreamTransport};
 use nuncio_codec::h1::{ClientOptions, HeaderCase};
 use nuncio_codec::h2;
+use nuncio_codec::head::ResponseHead;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::MetadataMatcher;
 use nuncio_core::stream_info::Metadata;
@@ -51,6 +52,8 @@ pub struct ClusterConfig {
     pub transport: UpstreamTransport,
     /// `transport_socket_matches`
     pub(crate) matches: Vec<TransportMatch>,
+    /// `transport_socket_matcher`: what chooses one of these by name, in place of their own criteria.
+    pub(crate) matcher: Option<Arc<TransportMatcher>>,
     /// What its connections may be told of requests.
     pub(crate) told: Told,
     /// `metadata`
@@ -160,6 +163,7 @@ impl ClusterConfig {
             pool_per_client: false,
             transport: UpstreamTransport::default(),
             matches: Vec::new(),
+            matcher: None,
             told: Told::default(),
             metadata: None,
             track: Tracked::default(),
@@ -303,6 +307,22 @@ pub struct HttpUpstream {
     pub auto_server_name: Option<Box<AutoServerName>>,
     /// What it says of requests.
     pub requests: Option<RequestOptions>,
+    /// `outlier_detection.error_matcher`: which answers are failures, in place of those of 500 and above.
+    pub error_matcher: Option<Box<ErrorMatcher>>,
+    /// `upstream_config`
+    pub carrier: Carrier,
+}
+
+/// What carries requests (`upstream_config`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// What the route wants: HTTP, and for CONNECT that ends here bytes alone.
+    #[default]
+    ByRoute,
+    /// HTTP, whatever the route wants.
+    Http,
+    /// Bytes alone: no head goes out, and the answer is what comes.
+    Bytes,
 }
 
 /// What is spoken to a cluster's hosts.
@@ -319,6 +339,14 @@ pub enum UpstreamProtocol {
 }
 
 impl HttpUpstream {
+    /// The status for which outlier detection takes an answer where an `error_matcher` decides: 500 for a failure, 200
+    /// for what is none.
+    #[inline]
+    pub fn judge(&self, head: &ResponseHead) -> Option<u16> {
+        let matcher = self.error_matcher.as_ref()?;
+        Some(if matcher.holds(head) { 500 } else { 200 })
+    }
+
     /// Streams that an HTTP/2 connection is expected to carry, before its peer says how many.
     pub(crate) fn streams_of_a_connection(&self) -> usize {
         self.h2.max_concurrent_streams.min(self.max_requests.unwrap_or(u32::MAX)).max(1) as usize
@@ -339,6 +367,8 @@ impl Default for HttpUpstream {
             send_fully_qualified_url: false,
             auto_server_name: None,
             requests: None,
+            error_matcher: None,
+            carrier: Carrier::default(),
         }
     }
 }

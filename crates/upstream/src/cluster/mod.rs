@@ -14,7 +14,7 @@ pub use crate::circuit::RequestPriority;
 pub use crate::lb::{Avoid, PickContext};
 pub use compile::{ClusterDefaults, ClusterSurroundings};
 pub use config::{
-    ClusterConfig, Discovery, Forwarding, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints,
+    Carrier, ClusterConfig, Discovery, Forwarding, HTTP_OPTIONS, HostSource, HttpUpstream, LocalityEndpoints,
     NamedEndpoint, Preconnect, Tracked, Turnover, UpstreamProtocol,
 };
 pub use destination::{
@@ -31,8 +31,8 @@ use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread, WantedHosts};
 use crate::manager::ClusterManager;
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{
-    BudgetStats, ClusterLbStats, ClusterStats, Http1CodecStats, MaglevStats, RingStats, SizeStats,
-    SubsetStats,
+    BudgetStats, ClusterLbStats, ClusterStats, Http1CodecStats, MaglevStats, MatchStats, RingStats,
+    SizeStats, SubsetStats,
 };
 use crate::transport::TransportOptions;
 use aggregate::Aggregate;
@@ -50,6 +50,7 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What the hosts and connections of a live cluster share.
 pub struct ClusterCore {
@@ -63,6 +64,8 @@ pub struct ClusterCore {
     budget_stats: Option<Scope<BudgetStats>>,
     subset_stats: Option<Scope<SubsetStats>>,
     http2_stats: OnceCell<Scope<Http2CodecStats>>,
+    /// In the order of `transport_socket_matches`, where connections choose among them.
+    match_counts: OnceCell<Vec<Scope<MatchStats>>>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) reaper: Rc<Reaper>,
     pub(crate) connector: Rc<dyn Connector>,
@@ -89,6 +92,21 @@ impl ClusterCore {
     pub(crate) fn ssl_stats(&self) -> &SslStats {
         self.ssl_stats
             .get_or_init(|| SslStats::new(&self.registry, &stat_prefix(self.config()), Side::Client))
+    }
+
+    /// Counts which of `transport_socket_matches` a connection has, where that hangs on its stream.
+    pub(crate) fn count_match(&self, host: &HostShared, options: Option<&TransportOptions>) {
+        let config = self.config();
+        let looks = config.matcher.as_ref().is_some_and(|matcher| matcher.looks_at_state());
+        let Some(at) = options.filter(|_| looks).and_then(|options| config.matching(host, Some(options)))
+        else {
+            return;
+        };
+        let prefix = |name: &str| format!("{}{name}.", stat_prefix(config));
+        let each = || config.matches.iter().map(|m| self.registry.scope(&prefix(&m.name))).collect();
+        if let Some(scope) = self.match_counts.get_or_init(each).get(at) {
+            scope.total_match_count.inc();
+        }
     }
 
     /// The cluster's configuration.
@@ -252,6 +270,7 @@ impl Cluster {
             budget_stats,
             subset_stats,
             http2_stats: OnceCell::new(),
+            match_counts: OnceCell::new(),
             worker: Rc::clone(worker),
             reaper: Rc::clone(reaper),
             connector: Rc::clone(connector),
@@ -431,6 +450,11 @@ impl Cluster {
     /// What is exact across workers.
     pub fn shared(&self) -> &Arc<ClusterShared> {
         &self.core.shared
+    }
+
+    /// The worker's time.
+    pub(crate) fn now(&self) -> Instant {
+        self.core.worker.now()
     }
 
     /// This worker's statistics of it.

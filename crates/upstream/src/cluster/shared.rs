@@ -12,7 +12,6 @@ use crate::stats::{
     BudgetStats, ClusterLbStats, ClusterMainStats, ClusterStats, MatchStats, OutlierStats, RemainingStats,
     SizeStats,
 };
-use crate::transport;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
 use std::collections::HashSet;
@@ -390,7 +389,7 @@ impl ClusterShared {
         }
         let known: HashSet<_> = known.into_iter().flat_map(HostSnapshot::hosts).map(Arc::as_ptr).collect();
         for host in self.hosts().hosts().filter(|host| !known.contains(&Arc::as_ptr(host))) {
-            let at = transport::matching(&self.config.matches, host);
+            let at = self.config.matching(host, None);
             match at.and_then(|at| self.match_counts.get()?.get(at)) {
                 Some(scope) => scope.total_match_count.inc(),
                 None => self.stats.default_total_match_count.inc(),

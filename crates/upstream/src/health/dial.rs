@@ -64,7 +64,7 @@ impl Dialer {
     /// Whether the host's own connections are secured, however those of checks are.
     pub(super) fn is_secured(&self, host: &HostShared) -> bool {
         let config = self.cluster.config();
-        transport::for_host(&config.matches, &config.transport, host).secured.is_some()
+        config.transport_of(host, None).secured.is_some()
     }
 
     /// Connects to where a host is checked, and shakes hands where that is asked for.
@@ -79,7 +79,7 @@ impl Dialer {
         let (matches, default) = (&config.matches, &config.transport);
         let transport = match &check.criteria {
             Some(criteria) => transport::for_metadata(matches, default, criteria),
-            None => transport::for_host(matches, default, host),
+            None => config.transport_of(host, None),
         };
         let asked = Asked {
             host_name: Some(&host.spec().hostname),

@@ -6,9 +6,11 @@
 mod config;
 mod detector;
 mod event;
+mod matcher;
 
 pub use config::{OutlierConfig, RateLimits};
 pub(crate) use detector::follow;
+pub use matcher::ErrorMatcher;
 
 use crate::host::HostShared;
 use crate::line::Line;

@@ -4,7 +4,7 @@ use super::PoolError;
 use super::connection::{ClosedBy, ConnectionCount};
 use crate::cluster::ClusterCore;
 use crate::host::Host;
-use crate::transport::{self, NotBegun};
+use crate::transport::NotBegun;
 use nuncio_core::address::Address;
 use nuncio_core::stream_info::TlsInfo;
 use nuncio_net::stream::{ByteStream, ConnectError, race};
@@ -89,8 +89,9 @@ async fn open(
     offer: Offer,
 ) -> Result<Opened, NoStream> {
     let config = core.config();
-    let transport = transport::for_host(&config.matches, &config.transport, host.shared());
     let options = host.options();
+    let transport = config.transport_of(host.shared(), options);
+    core.count_match(host.shared(), options);
     let connected = match &peer {
         Address::Internal(to) => core.connector.connect_internal(to, transport.passed(config, host)),
         Address::Ip(_) | Address::Pipe(_) => core.connector.connect(&peer, &config.connect).await,

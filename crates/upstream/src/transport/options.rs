@@ -4,7 +4,7 @@ use super::UpstreamTransport;
 use crate::cluster::ClusterConfig;
 use crate::host::Host;
 use nuncio_codec::head::RequestHead;
-use nuncio_core::stream_info::{SharedObjects, StreamInfo};
+use nuncio_core::stream_info::{FilterState, SharedObjects, StreamInfo};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -67,7 +67,7 @@ pub(crate) struct Told {
     client: bool,
     /// Nothing, but each client has its own.
     apart: bool,
-    /// Filter state: some of them are internal.
+    /// Filter state: some of them are internal, or are chosen by it.
     state: bool,
 }
 
@@ -87,7 +87,8 @@ impl ClusterConfig {
             name: self.transports().any(|t| t.secured.is_some()),
             client: self.transports().any(|t| t.proxy_head.is_some()),
             apart: self.pool_per_client,
-            state: self.transports().any(|t| t.passing.is_some()),
+            state: self.transports().any(|t| t.passing.is_some())
+                || self.matcher.as_ref().is_some_and(|matcher| matcher.looks_at_state()),
         }
     }
 }
@@ -129,7 +130,7 @@ impl Host {
             options.take_name(auto, request);
         }
         if config.told.client
-            && let Some(head) = config.transports().find_map(|t| t.proxy_head.as_ref())
+            && let Some(head) = &config.transport_of(self.shared(), Some(&options)).proxy_head
         {
             options.proxy_head = Some(head.head(client).into());
         }
@@ -144,6 +145,11 @@ impl TransportOptions {
     /// What an internal listener is told of the stream that the connection is opened for.
     pub(super) fn objects(&self) -> SharedObjects {
         self.told.0.clone()
+    }
+
+    /// What the stream that the connection is opened for shares under this name.
+    pub(super) fn object(&self, name: &str) -> Option<&Rc<dyn FilterState>> {
+        self.told.0.iter().find(|(key, _)| **key == *name).map(|(_, object)| object)
     }
 
     fn take_name(&mut self, auto: &AutoServerName, request: &RequestHead) {

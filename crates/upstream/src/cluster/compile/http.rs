@@ -1,20 +1,26 @@
 //! How HTTP is spoken to a cluster: the old fields, or `HttpProtocolOptions`, which replaces them all.
 
-use crate::cluster::{HTTP_OPTIONS, HttpUpstream, UpstreamProtocol};
+use crate::cluster::{Carrier, HTTP_OPTIONS, HttpUpstream, UpstreamProtocol};
 use crate::http2;
+use crate::outlier::ErrorMatcher;
 use crate::requests::{CompileRequests, RequestMessages};
 use crate::transport::AutoServerName;
-use nuncio_core::config::{CompileContext, timeout};
+use nuncio_core::config::{CompileContext, timeout, type_name};
 use nuncio_core::header_key_format;
-use nuncio_proto::pb::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{ClusterProtocolSelection, QueuingPolicies};
 use nuncio_proto::pb::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common, UpstreamHttpProtocolOptions,
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common, TypedExtensionConfig,
+    UpstreamHttpProtocolOptions,
 };
+use nuncio_proto::pb::envoy::extensions::upstreams::http::generic::v3::GenericConnectionPoolProto;
+use nuncio_proto::pb::envoy::extensions::upstreams::http::http::v3::HttpConnectionPoolProto;
+use nuncio_proto::pb::envoy::extensions::upstreams::http::tcp::v3::TcpConnectionPoolProto;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use nuncio_proto::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    AutoHttpConfig, ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    AutoHttpConfig, ExplicitHttpConfig, OutlierDetection, UpstreamProtocolOptions, UseDownstreamHttpConfig,
 };
+use prost::Name as _;
 use prost_types::Any;
 use std::collections::BTreeMap;
 
@@ -28,6 +34,46 @@ pub(super) struct Messages {
     pub(super) typed: BTreeMap<String, Any>,
     pub(super) server_name: Option<UpstreamHttpProtocolOptions>,
 }
+
+/// `upstream_config`: what carries requests. `None`: refused, with the reason in `cx`.
+pub(super) fn carrier(message: Option<TypedExtensionConfig>, cx: &CompileContext<'_>) -> Option<Carrier> {
+    let Some(TypedExtensionConfig { name, typed_config }) = message else { return Some(Carrier::default()) };
+    let cx = cx.field("upstream_config");
+    if cx.told_of("typed_config") {
+        return None;
+    }
+    let any = typed_config.unwrap_or_default();
+    let kind = type_name(&any.type_url);
+    let all = [
+        (GenericConnectionPoolProto::full_name(), Carrier::ByRoute),
+        (HttpConnectionPoolProto::full_name(), Carrier::Http),
+        (TcpConnectionPoolProto::full_name(), Carrier::Bytes),
+    ];
+    let found = all.into_iter().find(|(known, _)| known == kind).map(|(_, carrier)| carrier);
+    if found.is_none() {
+        // Envoy looks for it with the first request, and ends.
+        cx.field("typed_config").unsupported(format!(
+            "Didn't find a registered implementation for '{name}' with type URL: '{kind}'"
+        ));
+    }
+    found
+}
+
+/// `queuing_policies`: there is one policy, and it is what happens anyway.
+pub(super) fn check_queues(message: Option<QueuingPolicies>, cx: &CompileContext<'_>) -> Option<()> {
+    let QueuingPolicies { pending_rq_policy } = message.unwrap_or_default();
+    let Some(TypedExtensionConfig { name, typed_config: _ }) = pending_rq_policy else { return Some(()) };
+    if name == FIFO {
+        return Some(());
+    }
+    let cx = cx.field("queuing_policies");
+    cx.field("pending_rq_policy")
+        .error(format!("Didn't find a registered implementation for name: '{name}'"));
+    None
+}
+
+/// The one queue policy that Envoy has.
+const FIFO: &str = "envoy.queue_policy.fifo";
 
 pub(super) fn compile(
     messages: Messages,
@@ -56,7 +102,13 @@ pub(super) fn compile(
             request_mirror_policies,
             hash_policy,
             retry_policy,
+            outlier_detection,
         } = cx.unpack(&any)?;
+        if let Some(OutlierDetection { error_matcher: Some(matcher) }) = outlier_detection {
+            let cx = cx.field("outlier_detection");
+            let matcher = ErrorMatcher::compile(matcher, &cx.field("error_matcher"))?;
+            http.error_matcher = Some(Box::new(matcher));
+        }
         let of_requests =
             RequestMessages { retry_policy, hash_policy, request_mirror_policies, http_filters };
         if !of_requests.is_empty() {

@@ -19,7 +19,7 @@ use crate::health;
 use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
 use crate::requests::CompileRequests;
-use crate::transport::{TransportMatch, UpstreamTransport};
+use crate::transport::{TransportMatch, TransportMatcher, UpstreamTransport};
 use nuncio_core::config::{CompileContext, timeout};
 use nuncio_core::matcher::MetadataMatcher;
 use nuncio_net::dns::OldMessages;
@@ -149,6 +149,9 @@ impl ClusterConfig {
             upstream_http_protocol_options,
             preconnect_policy,
             connection_pool_per_downstream_connection,
+            transport_socket_matcher,
+            upstream_config,
+            queuing_policies,
         } = message;
         let mut config = Self::new(&name);
         config.keep_places(cx);
@@ -225,6 +228,8 @@ impl ClusterConfig {
             cx,
             around.requests.as_deref(),
         );
+        let carrier = http::carrier(upstream_config, cx);
+        http::check_queues(queuing_policies, cx)?;
         let stat_prefix = stat_prefix(&config);
         let owner = TlsOwner { manager: &around.tls, stat_prefix: &stat_prefix };
         let transport = UpstreamTransport::compile(transport_socket, cx, owner);
@@ -287,7 +292,11 @@ impl ClusterConfig {
         if matches.len() < count {
             return None;
         }
+        config.http.carrier = carrier?;
         config.matches = matches;
+        if let Some(message) = transport_socket_matcher {
+            config.matcher = TransportMatcher::compile(message, &config.matches, cx).map(Some)?;
+        }
         health::check_protocols(&config, cx)?;
         if config.http.protocol == UpstreamProtocol::Auto && !config.is_secured() {
             cx.error(format!(
