@@ -127,11 +127,17 @@ impl HeaderMap {
     }
 
     /// Gives back storage above `bytes` of text, so that one large head does not stay with a connection.
+    #[inline]
     pub fn shrink(&mut self, bytes: usize) {
         if self.buf.capacity() > bytes {
-            self.buf.shrink_to(bytes);
-            self.entries.shrink_to(bytes / 32);
+            self.shrink_to(bytes);
         }
+    }
+
+    #[cold]
+    fn shrink_to(&mut self, bytes: usize) {
+        self.buf.shrink_to(bytes);
+        self.entries.shrink_to(bytes / 32);
     }
 
     /// Bytes of all names and values, as Envoy's header byte counts and limits see them.
@@ -206,6 +212,15 @@ impl HeaderMap {
             return None;
         }
         self.entries.iter().find(|e| e.known == known).map(|e| self.value_of(e))
+    }
+
+    /// The value of a well-known name that stands at most once, and at `at` in most maps.
+    #[inline]
+    pub(super) fn get_at(&self, at: usize, known: Known) -> Option<&[u8]> {
+        match self.entries.get(at) {
+            Some(e) if e.known == known => Some(self.value_of(e)),
+            _ => self.get_known(known),
+        }
     }
 
     /// The first value of a pseudo header other than `:authority`, if it is fit for a start line: not empty, without blanks

@@ -60,13 +60,15 @@ impl RequestHead {
     }
 
     /// `:method`, empty when absent.
+    #[inline]
     pub fn method(&self) -> &[u8] {
-        self.headers.get(Known::Method).unwrap_or_default()
+        self.headers.get_at(0, Known::Method).unwrap_or_default()
     }
 
     /// `:path` with its query, empty when absent.
+    #[inline]
     pub fn path(&self) -> &[u8] {
-        self.headers.get(Known::Path).unwrap_or_default()
+        self.headers.get_at(1, Known::Path).unwrap_or_default()
     }
 
     /// `:authority`, empty when absent.

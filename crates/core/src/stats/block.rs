@@ -153,6 +153,7 @@ fn bump(count: &AtomicU64) {
 
 impl Histogram {
     /// Adds a value.
+    #[inline]
     pub fn record(&self, value: u64) {
         let bins = self.0.get_or_init(Box::default);
         bump(bins.bin(value));

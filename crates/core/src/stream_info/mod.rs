@@ -241,7 +241,8 @@ pub struct StreamInfo {
 }
 
 impl StreamInfo {
-    /// A stream that begins now.
+    /// A stream that begins now. Inlined, so that it is made where it lives.
+    #[inline(always)]
     pub fn new(start: Instant, start_wall: SystemTime, connection: Rc<ConnectionInfo>, random: u64) -> Self {
         Self {
             start_wall,

@@ -287,9 +287,12 @@ impl H1Connection {
         }
     }
 
+    #[inline]
     fn consume_data(&mut self) {
-        self.data = 0..0;
-        self.input.consume(std::mem::take(&mut self.data_end));
+        if self.data_end > 0 {
+            self.data = 0..0;
+            self.input.consume(std::mem::take(&mut self.data_end));
+        }
     }
 }
 

@@ -230,22 +230,16 @@ pub async fn run<D: Downstream>(start: StreamStart<D>) -> StreamEnd<D> {
 }
 
 impl<D: Downstream> Stream<D> {
+    /// Inlined, so that it is made where it lives.
+    #[inline(always)]
     pub(crate) fn new(start: StreamStart<D>) -> Self {
         let StreamStart { down, mut heads, end_stream, started, connection, hcm, bad } = start;
-        let worker = &hcm.world.worker;
-        let mut info = StreamInfo::new(started, worker.wall(), connection, worker.rng().next());
         // What cannot be read counts as HTTP/1.1, whatever its first line says.
-        info.protocol = Some(if bad.is_some_and(|bad| bad != BadHead::Gone) {
-            Version::Http11
-        } else {
-            heads.request.version
-        });
+        let protocol =
+            if bad.is_some_and(|bad| bad != BadHead::Gone) { Version::Http11 } else { heads.request.version };
         if bad.is_some() {
             // Nothing sees what was read of a head that is none.
             heads.request.clear();
-        }
-        if end_stream {
-            info.timings.downstream_rx_end = Some(started);
         }
         let t = &hcm.config.timeouts;
         let deadlines = Deadlines {
@@ -260,12 +254,14 @@ impl<D: Downstream> Stream<D> {
         };
         hcm.stats.downstream_rq_total.inc();
         hcm.stats.downstream_rq_active.inc();
-        Self {
+        let worker = &hcm.world.worker;
+        let (wall, random) = (worker.wall(), worker.rng().next());
+        let mut stream = Self {
             down,
             heads,
             routing: hcm.routing(),
             hcm,
-            info,
+            info: StreamInfo::new(started, wall, connection, random),
             deadlines,
             request_complete: end_stream,
             response_started: false,
@@ -279,7 +275,10 @@ impl<D: Downstream> Stream<D> {
             filters: None,
             filtered: false,
             local_reply_body: ReplyBody::EMPTY,
-        }
+        };
+        stream.info.protocol = Some(protocol);
+        stream.info.timings.downstream_rx_end = end_stream.then_some(started);
+        stream
     }
 
     /// Sends everything that was encoded. The stream is over to everybody but its codec; how long the client may leave

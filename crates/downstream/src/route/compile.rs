@@ -11,7 +11,7 @@ mod rewriting;
 pub(super) use answer::redirect;
 
 use super::domains::{DomainError, DomainsBuilder};
-use super::index::PathIndexBuilder;
+use super::index::{PathIndexBuilder, PathKey, Reach};
 use super::list::{Entry, HostRoutes, RouteList, Target};
 use super::per_filter::PerFilter;
 use super::places::{OF_HOST, RoutePlaces};
@@ -22,7 +22,7 @@ use super::{Host, RequireTls, Route, RouteTable, VirtualHost};
 use crate::router::retry::RetryPlugins;
 use crate::tracing::{Decorator, RouteTracing};
 use level::{Level, with_cors};
-use nuncio_core::config::CompileContext;
+use nuncio_core::config::{CompileContext, Place};
 use nuncio_core::matcher::tree::MatcherTree;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
@@ -301,40 +301,54 @@ fn list(
     cx: &CompileContext<'_>,
     scope: &HostScope<'_>,
 ) -> Option<RouteList> {
-    let mut index = PathIndexBuilder::default();
-    let mut pathless = Vec::new();
-    let entries = all(messages.map(|(i, message)| {
+    let mut list = ListBuilder::default();
+    let whole = all(messages.map(|(i, message)| {
         let cx = cx.item("routes", i);
-        let (path, entry) = route(message(&cx)?, &cx, scope)?;
-        add(&mut index, &mut pathless, i as u32, &path);
-        Some(entry)
+        list.add(route(message(&cx)?, &cx, scope)?);
+        Some(())
     }));
-    Some(RouteList {
-        place: cx.place(),
-        index: index.freeze(),
-        entries: entries?.into(),
-        pathless: pathless.into(),
-    })
+    whole.map(|_| list.freeze(cx.place()))
 }
 
 /// The list of one route.
 fn single(message: pb::Route, cx: &CompileContext<'_>, scope: &HostScope<'_>) -> Option<RouteList> {
-    let mut index = PathIndexBuilder::default();
-    let mut pathless = Vec::new();
-    let (path, entry) = route(message, cx, scope)?;
-    add(&mut index, &mut pathless, 0, &path);
-    Some(RouteList {
-        place: cx.place(),
-        index: index.freeze(),
-        entries: [entry].into(),
-        pathless: pathless.into(),
-    })
+    let mut list = ListBuilder::default();
+    list.add(route(message, cx, scope)?);
+    Some(list.freeze(cx.place()))
 }
 
-fn add(index: &mut PathIndexBuilder, pathless: &mut Vec<u32>, number: u32, path: &matching::PathPlace) {
-    index.add(number, path.key(), path.guard.clone());
-    if path.without_path {
-        pathless.push(number);
+/// A [`RouteList`] while it grows.
+#[derive(Default)]
+struct ListBuilder {
+    index: PathIndexBuilder,
+    entries: Vec<Entry>,
+    pathless: Vec<u32>,
+    first_takes_all: bool,
+}
+
+impl ListBuilder {
+    fn add(&mut self, (path, entry): (matching::PathPlace, Entry)) {
+        let number = self.entries.len() as u32;
+        if number == 0 {
+            let every = matches!(path.key(), PathKey::Literal(b"" | b"/", Reach::Prefix));
+            self.first_takes_all = every && entry.conditions.is_none();
+        }
+        self.index.add(number, path.key(), path.guard.clone());
+        if path.without_path {
+            self.pathless.push(number);
+        }
+        self.entries.push(entry);
+    }
+
+    fn freeze(self, place: Option<Place>) -> RouteList {
+        let Self { index, entries, pathless, first_takes_all } = self;
+        RouteList {
+            place,
+            index: index.freeze(),
+            entries: entries.into(),
+            first_takes_all,
+            pathless: pathless.into(),
+        }
     }
 }
 

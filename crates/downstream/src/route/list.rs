@@ -28,6 +28,8 @@ pub(super) struct RouteList {
     pub place: Option<Place>,
     pub index: PathIndex,
     pub entries: Box<[Entry]>,
+    /// The first route takes every path that begins with `/`, so that none is looked up.
+    pub first_takes_all: bool,
     /// The routes that a request without a path can take.
     pub pathless: Box<[u32]>,
 }
@@ -73,6 +75,9 @@ impl RouteList {
     /// The first route that takes a request; `path` is what routes are matched on.
     #[inline]
     pub(super) fn find(&self, head: &RequestHead, path: &[u8], cx: &MatchContext<'_>) -> Option<&Entry> {
+        if self.first_takes_all && path.first() == Some(&b'/') {
+            return self.entries.first();
+        }
         if !head.headers.contains(Known::Path) {
             return self.pathless.iter().find_map(|&i| self.passing(i, head, path, cx));
         }

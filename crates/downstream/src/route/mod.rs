@@ -333,6 +333,7 @@ impl Host {
 
 impl Route {
     /// Tells a stream's info what route it takes, or that it takes none.
+    #[inline]
     pub fn tell(route: Option<&Self>, info: &mut StreamInfo) {
         info.route_name = route.map(|route| Arc::clone(&route.name));
         info.route_metadata = route.and_then(|route| route.metadata.clone());

@@ -363,9 +363,8 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
             return Turn::failed(Failure::pool((!error.names_host()).then_some(at), error));
         }
     };
-    flight.attempts.push(Attempt::new(host, step, now, (span, log)));
+    let at = flight.attempts.push(Attempt::new(host, step, now, (span, log)));
     if ready {
-        let at = flight.attempts.len() - 1;
         return connected(stream, flight, at);
     }
     Turn::Going
@@ -601,7 +600,7 @@ async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>
 
 /// What the first attempt has carried so far, and those before it, for the log.
 fn note_bytes<D>(stream: &mut Stream<D>, flight: &Flight<'_>) {
-    if let [Attempt { step: Step::Live(up), .. }, ..] = flight.attempts.as_slice() {
+    if let Some(Attempt { step: Step::Live(up), .. }) = flight.attempts.first() {
         stream.info.upstream.bytes = match &flight.carried {
             None => up.bytes(),
             Some(before) => before.plus(up.bytes()),

@@ -1,6 +1,7 @@
 //! A request on its way to a cluster: its attempts, what it may need again, and its own timers.
 
 use super::RouterConfig;
+use super::attempts::Attempts;
 use super::charge::Charge;
 use super::replay::{Progress, Replay};
 use super::retry::RetryState;
@@ -18,7 +19,6 @@ use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::Unresolved;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::pool::{Exchange, PendingStream};
-use smallvec::SmallVec;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -136,7 +136,7 @@ pub(super) struct Flight<'a> {
     pub(super) limits: Limits,
     pub(super) retry: Option<Box<RetryState>>,
     pub(super) replay: Replay,
-    pub(super) attempts: SmallVec<[Attempt; 1]>,
+    pub(super) attempts: Attempts,
     /// When the next attempt is made, and whether because of a time-out.
     pub(super) back_off: Option<(Instant, TimeoutRetry)>,
     /// What every pick of a host looks at.
@@ -176,7 +176,7 @@ impl Flight<'_> {
         let after = |limit: Option<Duration>, since: Instant| limit.and_then(|d| since.checked_add(d));
         let Timeouts { per_try, per_try_idle, .. } = self.timeouts;
         let mut next = self.back_off.map(|(at, _)| at);
-        for attempt in &mut self.attempts {
+        for attempt in self.attempts.iter_mut() {
             let log = attempt.log.as_ref().and_then(|log| log.next);
             next = next.into_iter().chain(log).min();
             if matches!(attempt.step, Step::Waiting(_)) {
@@ -210,11 +210,10 @@ impl Flight<'_> {
 
     /// The response has begun: its attempt is the only one, and time limits on getting one are over.
     pub(super) fn settle_on<D: Downstream>(&mut self, stream: &Stream<D>, at: usize) {
-        if self.attempts.len() > 1 {
-            self.attempts.swap(0, at);
-            self.attempts.drain(1..).for_each(|mut other| other.close(stream));
+        for mut other in self.attempts.settle(at) {
+            other.close(stream);
         }
-        if let Some(attempt) = self.attempts.first_mut() {
+        if let Some(attempt) = self.attempts.get_mut(0) {
             (attempt.timed, attempt.answer_by) = (true, None);
         }
         self.back_off = None;
@@ -294,15 +293,17 @@ impl Flight<'_> {
 
     /// Ends an attempt: its connection is given back or closed.
     pub(super) fn end<D: Downstream>(&mut self, stream: &Stream<D>, at: usize) {
-        if at < self.attempts.len() {
-            self.attempts.remove(at).close(stream);
+        if let Some(mut attempt) = self.attempts.remove(at) {
+            attempt.close(stream);
         }
     }
 
     /// Ends all attempts.
     #[inline]
     pub(super) fn end_all<D: Downstream>(&mut self, stream: &Stream<D>) {
-        self.attempts.iter_mut().for_each(|attempt| attempt.close(stream));
-        self.attempts.clear();
+        if !self.attempts.is_empty() {
+            self.attempts.iter_mut().for_each(|attempt| attempt.close(stream));
+            self.attempts.clear();
+        }
     }
 }

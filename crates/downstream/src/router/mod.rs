@@ -1,6 +1,7 @@
 //! The terminal filter: from a route to a cluster, a host, and back.
 
 mod attempt;
+mod attempts;
 mod charge;
 mod cluster_options;
 mod config;
@@ -29,6 +30,7 @@ use crate::hcm::stream::{End, Stream, header_context};
 use crate::hcm::upgrade;
 use crate::route::{Action, ClusterAction, Priority, Route};
 use crate::why;
+use attempts::Attempts;
 use charge::Charge;
 use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet, RequestHead};
@@ -41,7 +43,6 @@ use nuncio_upstream::lb::Criteria;
 use replay::Replay;
 use retry::RetryState;
 use shadow::Shadows;
-use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -209,7 +210,7 @@ async fn to_cluster<D: Downstream>(
         limits,
         replay: Replay::new(keep, stream.request_complete),
         retry,
-        attempts: SmallVec::new(),
+        attempts: Attempts::default(),
         back_off: None,
         pick: PickContext {
             hash,

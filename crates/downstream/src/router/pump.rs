@@ -64,8 +64,9 @@ pub(super) fn poll<D: Downstream>(
                 return Poll::Ready(end);
             }
         };
-        for at in 0..flight.attempts.len() {
+        for at in 0.. {
             match poll_attempt(stream, flight, at, cx) {
+                Turn::Nobody => break,
                 Turn::Idle => {}
                 Turn::Moved => moved = true,
                 Turn::Done(pumped) => return Poll::Ready(pumped),
@@ -177,6 +178,8 @@ fn expired<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, timeout: Time
 
 /// What became of one attempt in one turn.
 enum Turn {
+    /// There is no such attempt.
+    Nobody,
     Idle,
     Moved,
     Done(Pumped),
@@ -189,7 +192,7 @@ fn poll_attempt<D: Downstream>(
     at: usize,
     cx: &mut Context<'_>,
 ) -> Turn {
-    let Some(attempt) = flight.attempts.get_mut(at) else { return Turn::Idle };
+    let Some(attempt) = flight.attempts.get_mut(at) else { return Turn::Nobody };
     let up = match &mut attempt.step {
         Step::Live(up) => up,
         Step::Waiting(pending) => {
@@ -274,7 +277,7 @@ fn poll_request<D: Downstream>(
 fn has_room(flight: &mut Flight<'_>) -> bool {
     let Limits { up: limit, .. } = flight.limits;
     let mut live = false;
-    for attempt in &mut flight.attempts {
+    for attempt in flight.attempts.iter_mut() {
         if let Some(up) = attempt.live() {
             live = true;
             if up.buffered() > limit {
@@ -302,7 +305,7 @@ fn hand_up<D: Downstream>(
         flight.shadows = None;
     }
     if flight.replay.is_passed_by()
-        && let [attempt] = flight.attempts.as_mut_slice()
+        && let Some(attempt) = flight.attempts.only()
         && let Step::Live(up) = &mut attempt.step
     {
         match event {

@@ -28,6 +28,14 @@ impl BufferPool {
         if (Self::SIZE..=4 * Self::SIZE).contains(&buffer.capacity()) && spare.len() < Self::KEEP {
             buffer.clear();
             spare.push(buffer);
+        } else {
+            free(buffer);
         }
     }
+}
+
+/// Out of line, so that the common way is short.
+#[cold]
+fn free(buffer: Vec<u8>) {
+    drop(buffer);
 }

@@ -164,6 +164,7 @@ impl Host {
     }
 
     /// Whether its metadata calls it a canary.
+    #[inline]
     pub fn canary(&self) -> bool {
         self.shared.canary()
     }

@@ -141,7 +141,14 @@ impl HostShared {
     }
 
     /// Whether its metadata calls it a canary.
+    #[inline]
     pub fn canary(&self) -> bool {
+        // Most hosts have no metadata.
+        (self.spec.metadata.is_some() || self.metadata.get().is_some()) && self.is_called_canary()
+    }
+
+    #[cold]
+    fn is_called_canary(&self) -> bool {
         self.lb_value("canary", |kind| matches!(kind, Kind::BoolValue(true))).unwrap_or(false)
     }
 

@@ -86,7 +86,6 @@ impl Http1Exchange {
         on!(&self.connection, c => c.traffic.bytes, ByteCounts::default())
     }
 
-    #[inline]
     /// METADATA has no place here.
     pub(super) fn refuse_metadata(&self) {
         if let Some(connection) = &self.connection {
@@ -94,6 +93,7 @@ impl Http1Exchange {
         }
     }
 
+    #[inline]
     pub(super) fn buffered(&self) -> usize {
         on!(&self.connection, c => c.buffered(), 0)
     }

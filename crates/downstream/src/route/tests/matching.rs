@@ -41,6 +41,17 @@ fn the_first_route_in_order_wins() {
 }
 
 #[test]
+fn a_first_route_that_takes_every_path_leaves_none_but_what_is_no_path() {
+    let rows = [("/", "all"), ("/a/b?x", "all"), ("*", "-")];
+    check(&[("all", "{prefix: /}"), ("a", "{path: /a/b}")], &paths(&rows));
+    check(&[("all", "{prefix: \"\"}"), ("a", "{path: /a/b}")], &paths(&rows[..2]));
+    let asks = "{prefix: /, headers: [{name: x-a, present_match: true}]}";
+    check(&[("asks", asks), ("a", "{path: /a/b}")], &paths(&[("/a/b", "a"), ("/", "-")]));
+    let connect = [("all", "{prefix: /}"), ("tunnel", "{connect_matcher: {}}")];
+    check(&connect, &[(request("CONNECT", "", &[]), "tunnel"), (get("/x", &[]), "all")]);
+}
+
+#[test]
 fn letters_count_unless_told_otherwise() {
     check(
         &[
