@@ -47,6 +47,12 @@ fn path_of_table<D>(stream: &Stream<D>) -> String {
     }
 }
 
+/// Whether there are scopes, none of which is the stream's.
+fn is_out_of_scope<D>(stream: &Stream<D>) -> bool {
+    let Routes::Scoped(scopes) = &stream.hcm.config.routes else { return false };
+    !scopes.tables().iter().any(|table| Arc::ptr_eq(table, &stream.routing.table))
+}
+
 /// A field of a stream's route: below the table, where the route stands in it.
 fn spot_of_route<D>(stream: &Stream<D>, route: &Route, field: &str) -> Spot {
     let table = &stream.routing.table;

@@ -147,3 +147,53 @@ async def _(t):
         await t.pass_time(0.1)
         t.see(name, [dict(c.st(sid)['headers']).get(':status'), c.st(sid).get('reset')])
     t.see('log', await t.logs())
+
+
+# ---- twists of retries
+LOG2 = '%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%'
+INSIDE = '{internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}'
+
+
+def tried(name, action, respond, reqs=(H(),), stats=('cluster.c1.upstream_rq_retry', 'cluster.c1.upstream_rq_retry_success', 'cluster.c1.upstream_rq_retry_limit_exceeded'), heads=(), vh=None, **kw):
+    """How often the upstream is asked, and what the client gets."""
+    @case('twist_' + name)
+    async def _(t):
+        u = await t.up('u1', respond)
+        vhosts = [{'name': 'v', 'domains': ['*'], 'routes': [{'match': {'prefix': '/'}, 'route': {'cluster': 'c1', **Y(action)}}], **(Y(vh) or {})}]
+        await t.start(simple(t, vhosts=vhosts, log=LOG2, **kw))
+        for i, k in enumerate(reqs):
+            r = await t.req(**k)
+            t.see('r%d' % i, [r.status, body_repr(r.body), *[[h, r.h(h)] for h in ('x-envoy-attempt-count', 'grpc-status', 'x-envoy-overloaded', 'x-envoy-ratelimited') if r.h(h)]])
+        t.see('asked', len(u.reqs))
+        for h in heads:
+            t.see('header ' + h, [m.h(h) for m in u.reqs])
+        t.see('stats', await t.stats(*stats))
+        t.see('log', await t.logs())
+
+
+def grpc(status, then='0', times=1):
+    return lambda m, n: resp(200, '', [('content-type', 'application/grpc'), ('grpc-status', status if n <= times else then)])
+
+
+G = ('content-type', 'application/grpc')
+for word, status in {'cancelled': '1', 'deadline-exceeded': '4', 'resource-exhausted': '8', 'internal': '13', 'unavailable': '14'}.items():
+    tried('grpc_' + word.replace('-', '_'), '{retry_policy: {retry_on: %s}}' % word, grpc(status), [H(G, method='POST')])
+tried('grpc_condition_of_another_status', '{retry_policy: {retry_on: "cancelled,unavailable"}}', grpc('13'), [H(G, method='POST')])
+tried('grpc_condition_and_no_grpc', '{retry_policy: {retry_on: unavailable}}', grpc('14'), [H()])
+tried('grpc_by_header', '{}', grpc('14'), [H(G, ('x-envoy-retry-grpc-on', 'unavailable'), ('x-envoy-max-retries', '2'), method='POST')], opts=INSIDE)
+tried('grpc_by_header_from_outside', '{}', grpc('14'), [H(G, ('x-envoy-retry-grpc-on', 'unavailable'), method='POST')], opts='{use_remote_address: true, internal_address_config: {}}')
+tried('5xx_of_a_limited_answer', '{retry_policy: {retry_on: 5xx}}', lambda m, n: resp(503, 'x', [('x-envoy-ratelimited', 'true')] if n == 1 else []))
+tried('limited_and_gateway_error', '{retry_policy: {retry_on: "gateway-error,envoy-ratelimited", num_retries: 3}}', lambda m, n: resp(429, 'x', [('x-envoy-ratelimited', 'true')]) if n == 1 else resp(502, 'y') if n == 2 else resp(200, 'z'))
+tried('retriable_4xx_alone', '{retry_policy: {retry_on: retriable-4xx, num_retries: 2}}', lambda m, n: resp(409 if n == 1 else 404, 'x'))
+tried('status_codes_of_header_and_route', '{retry_policy: {retry_on: retriable-status-codes, retriable_status_codes: [418], num_retries: 4}}', lambda m, n: resp({1: 418, 2: 420}.get(n, 200), 'x'), [H(('x-envoy-retriable-status-codes', '420, 421'))], opts=INSIDE)
+tried('headers_inverted', '{retry_policy: {retry_on: retriable-headers, num_retries: 2, retriable_headers: [{name: x-ok, present_match: true, invert_match: true}]}}', lambda m, n: resp(200, 'x', [('x-ok', '1')] if n > 1 else []))
+tried('request_headers_switch_off', '{retry_policy: {retry_on: 5xx, num_retries: 2, retriable_request_headers: [{name: ":method", string_match: {exact: GET}}]}}', lambda m, n: resp(503 if n % 2 else 200, 'x'), [H(method='DELETE'), H()])
+tried('attempt_counts_both_ways', '{retry_policy: {retry_on: 5xx, num_retries: 3}}', lambda m, n: resp(503 if n < 3 else 200, 'x'), vh='{include_request_attempt_count: true, include_attempt_count_in_response: true}', heads=['x-envoy-attempt-count'], reqs=[H(('x-envoy-attempt-count', '7'))])
+tried('limited_backoff_in_seconds', '{retry_policy: {retry_on: 5xx, num_retries: 1, rate_limited_retry_back_off: {reset_headers: [{name: retry-after, format: SECONDS}], max_interval: 0.5s}}}', lambda m, n: resp(503 if n == 1 else 200, 'x', [('retry-after', '100')]), stats=('cluster.c1.upstream_rq_retry_backoff_ratelimited', 'cluster.c1.upstream_rq_retry_backoff_exponential'))
+tried('limited_backoff_by_a_point_in_the_past', '{retry_policy: {retry_on: 5xx, num_retries: 1, rate_limited_retry_back_off: {reset_headers: [{name: x-reset, format: UNIX_TIMESTAMP}]}}}', lambda m, n: resp(503 if n == 1 else 200, 'x', [('x-reset', '1000')]), stats=('cluster.c1.upstream_rq_retry_backoff_ratelimited', 'cluster.c1.upstream_rq_retry_backoff_exponential'))
+tried('limited_backoff_second_header', '{retry_policy: {retry_on: 5xx, num_retries: 1, rate_limited_retry_back_off: {reset_headers: [{name: x-bad, format: SECONDS}, {name: retry-after, format: SECONDS}]}}}', lambda m, n: resp(503 if n == 1 else 200, 'x', [('x-bad', '1.5'), ('retry-after', '1')]), stats=('cluster.c1.upstream_rq_retry_backoff_ratelimited', 'cluster.c1.upstream_rq_retry_backoff_exponential'))
+tried('body_larger_than_the_limit', '{retry_policy: {retry_on: 5xx, num_retries: 2}}', lambda m, n: resp(503, 'x'), [H(method='POST', body='y' * 3000)], vh='{request_body_buffer_limit: 1000}', stats=('cluster.c1.retry_or_shadow_abandoned', 'cluster.c1.upstream_rq_retry'))
+tried('alt_response', '{timeout: 0.2s}', lambda m, n: asyncio.sleep(1, resp(200, 'x')), [H(('x-envoy-upstream-rq-timeout-alt-response', '1'))], opts=INSIDE, stats=('cluster.c1.upstream_rq_timeout', 'http.in.downstream_rq_2xx'))
+tried('per_try_beyond_the_whole', '{timeout: 0.3s, retry_policy: {retry_on: 5xx, num_retries: 2, per_try_timeout: 0.5s}}', lambda m, n: asyncio.sleep(1, resp(200, 'x')), stats=('cluster.c1.upstream_rq_timeout', 'cluster.c1.upstream_rq_per_try_timeout'))
+tried('maintenance', '{retry_policy: {retry_on: 5xx}}', lambda m, n: resp(200, 'x'), extra='{layered_runtime: {layers: [{name: s, static_layer: {upstream.maintenance_mode.c1: 100}}]}}', stats=('cluster.c1.upstream_rq_maintenance_mode', 'cluster.c1.upstream_rq_503', 'cluster.c1.upstream_rq_total'))
+tried('retries_off_by_runtime', '{retry_policy: {retry_on: 5xx, num_retries: 2}}', lambda m, n: resp(503, 'x'), extra='{layered_runtime: {layers: [{name: s, static_layer: {upstream.use_retry: 0}}]}}')

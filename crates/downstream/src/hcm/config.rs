@@ -212,6 +212,7 @@ const EXPLAINED: &[&str] = &[
     "common_http_protocol_options/max_stream_duration",
     "common_http_protocol_options/headers_with_underscores_action",
     "stream_idle_timeout",
+    "stream_flush_timeout",
     "request_timeout",
     "request_headers_timeout",
     "path_with_escaped_slashes_action",

@@ -5,7 +5,7 @@ use nuncio_core::config::{CompileContext, Place};
 use std::sync::Arc;
 
 /// Fields of `RouteAction` and of `Route`, as explanations name them; below what they stand.
-const FIELDS: [(&str, &str); 15] = [
+const FIELDS: [(&str, &str); 16] = [
     ("route", "cluster"),
     ("route", "cluster_header"),
     ("route", "weighted_clusters"),
@@ -13,6 +13,7 @@ const FIELDS: [(&str, &str); 15] = [
     ("route", "inline_cluster_specifier_plugin"),
     ("route", "timeout"),
     ("route", "idle_timeout"),
+    ("route", "flush_timeout"),
     ("route", "max_stream_duration"),
     ("route", "retry_policy"),
     ("route", "hedge_policy"),

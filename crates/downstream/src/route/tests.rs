@@ -1,6 +1,7 @@
 //! Whole tables, compiled from text as an operator writes it.
 
 mod errors;
+mod matchers;
 mod matching;
 mod merging;
 mod property;

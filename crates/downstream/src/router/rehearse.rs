@@ -6,6 +6,7 @@ use crate::explain::{Fact, Script};
 use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use crate::route::{HostChoice, Limit};
+use nuncio_codec::head::Version;
 use nuncio_core::why::Spot;
 use nuncio_upstream::cluster::{Cluster, HostSource, UpstreamProtocol};
 use nuncio_upstream::host::{Health, Host};
@@ -159,6 +160,15 @@ fn timeouts<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact>
             Fact::new("stream_idle_timeout", limited(time), spot("stream_idle_timeout"))
         }
     });
+    if stream.info.protocol == Some(Version::Http2) {
+        facts.push(match action.flush_timeout {
+            Some(own) => Fact::new("flush_timeout", limited(own.time()), route.place_of("flush_timeout")),
+            None => {
+                let time = stream.hcm.config.timeouts.stream_flush;
+                Fact::new("stream_flush_timeout", limited(time), spot("stream_flush_timeout"))
+            }
+        });
+    }
     if let Some(until) = stream.deadlines.max_duration {
         let (field, place) = match &action.stream_limits {
             Some(_) => ("max_stream_duration", route.place_of("max_stream_duration")),

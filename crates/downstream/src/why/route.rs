@@ -1,6 +1,6 @@
 //! Why a request did not get to a cluster, or was out of time.
 
-use super::{path_of_table, spot_of_route, tell_of};
+use super::{is_out_of_scope, path_of_table, spot_of_route, tell_of};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::normalize::EscapedSlashes;
 use crate::hcm::stream::Stream;
@@ -60,6 +60,13 @@ pub(crate) fn no_route<D>(stream: &Stream<D>) {
         runtime: &stream.hcm.world.runtime,
         peer_certificate: PeerCertificate::of(&stream.info.connection),
     };
+    if is_out_of_scope(stream) {
+        return tell_of(stream, Why::NoVirtualHost, "", || {
+            let spot = stream.hcm.config.places.spot("scoped_routes");
+            let cause = format!("no scope has the key of {}, which so has no route table", request(head));
+            Note { cause, change: "add a scope, or have the request say another one".into(), spot }
+        });
+    }
     let Some((at, host)) = routes.host_of(head) else {
         return tell_of(stream, Why::NoVirtualHost, head.authority(), || {
             let near = [without_port(head), with_other_case(head)].into_iter().flatten();
