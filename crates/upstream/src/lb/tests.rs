@@ -311,3 +311,71 @@ fn a_runtime_key_overrides_the_bias_and_a_negative_one_counts_as_one() {
     assert_eq!(["2.5", "0", "-1", "x"].map(bias), [2.5, 0.0, 1.0, 0.5]);
     assert!(matches!(config.at_runtime(&Runtime::default()), std::borrow::Cow::Borrowed(_)));
 }
+
+#[test]
+fn tables_share_hashes_by_weight() {
+    let common = Hashing::default;
+    for policy in [
+        LbPolicy::RingHash(RingHash { murmur: false, minimum: 1 << 16, maximum: 8 << 20, common: common() }),
+        LbPolicy::RingHash(RingHash { murmur: true, minimum: 1 << 16, maximum: 8 << 20, common: common() }),
+        LbPolicy::Maglev(Maglev { table_size: 65_537, common: common() }),
+    ] {
+        let mut config = ClusterConfig::new("c");
+        config.lb.policy = policy.clone();
+        let hosts = [1, 2, 5].map(|w| host(w as u16, w, HealthFlags::default())).to_vec();
+        config.discovery.endpoints.push(locality(0, None, hosts));
+        with(config, |c| {
+            let pick = |n: u64| {
+                let hash = Some(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                c.pick(&PickContext { hash, ..PickContext::default() }).unwrap().address().port().unwrap()
+            };
+            let counts = counts(&(0..8000).map(pick).collect::<Vec<_>>());
+            for (port, share) in [(1, 1000), (2, 2000), (5, 5000)] {
+                // The hosts' arcs of the ring differ from their shares by some percent.
+                assert!(counts[&port].abs_diff(share) < share / 8, "{policy:?}: {counts:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_subset_shares_among_its_own_hosts_alone() {
+    let version = |n: f64| {
+        let value = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(n)) };
+        prost_types::Struct { fields: [("v".to_owned(), value)].into() }
+    };
+    let mut config = ClusterConfig::new("c");
+    let mut hosts: Vec<HostSpec> = (1..=6).map(|port| host(port, 1, HealthFlags::default())).collect();
+    for spec in &mut hosts {
+        let own = version(f64::from(spec.address.port().unwrap() % 2));
+        spec.metadata = Some(Arc::new([(crate::host::LB_NAMESPACE.to_owned(), own)].into()));
+    }
+    config.discovery.endpoints.push(locality(0, None, hosts));
+    let keys = ["v".into()].into();
+    let selector = Selector { keys, fallback: None, fallback_keys: Default::default(), single_host: false };
+    config.lb.subsets = Some(Box::new(SubsetConfig { selectors: vec![selector], ..Default::default() }));
+    with(config, |c| {
+        let even = Criteria::new(&version(0.0));
+        let cx = PickContext { metadata: Some(&even), ..PickContext::default() };
+        let picks: Vec<u16> = (0..30).map(|_| c.pick(&cx).unwrap().address().port().unwrap()).collect();
+        assert_eq!(counts(&picks), BTreeMap::from([(2, 10), (4, 10), (6, 10)]));
+        assert_eq!(c.lb_stats().lb_subsets_selected.value(), 30);
+    });
+}
+
+#[test]
+fn hosts_that_a_request_names_come_first_and_once_each() {
+    let mut config = cluster(&[1, 2, 3]);
+    let sources = ["x-to", "x-more"].map(|name| OverrideSource::Header(name.into())).into();
+    config.lb.override_host = Some(Box::new(OverrideHost { sources, selected: None }));
+    with(config, |c| {
+        let mut head = nuncio_codec::head::RequestHead::new();
+        head.headers.append("x-to", b"10.0.0.1:3, 10.9.9.9:1,nonsense,10.0.0.1:1");
+        head.headers.append("x-more", b"10.0.0.1:3");
+        let wanted = c.wanted(&crate::cluster::Asking { request: Some(&head), info: None }).unwrap();
+        let cx = PickContext { wanted: Some(&wanted), ..PickContext::default() };
+        let picks: Vec<u16> = (0..33).map(|_| c.pick(&cx).unwrap().address().port().unwrap()).collect();
+        assert_eq!(picks[..3], [3, 1, 3]);
+        assert_eq!(counts(&picks[3..]), BTreeMap::from([(1, 10), (2, 10), (3, 10)]));
+    });
+}
