@@ -6,6 +6,7 @@ use crate::hcm::exchange::RequestEvent;
 use crate::hcm::stream::Heads;
 use crate::route::{Route, RouteTable};
 use crate::router::RouterConfig;
+use crate::tracing::Tracer;
 use crate::world::World;
 use nuncio_core::config::Place;
 use nuncio_core::stream_info::StreamInfo;
@@ -193,6 +194,7 @@ impl LiveChain {
 pub(crate) struct Parts<'a> {
     pub(crate) heads: &'a mut Heads,
     pub(crate) info: &'a mut StreamInfo,
+    pub(crate) tracer: Option<&'a Rc<dyn Tracer>>,
 }
 
 impl Chain {
@@ -350,17 +352,18 @@ impl Chain {
 }
 
 impl Limits {
-    fn request_of<'a>(&'a mut self, Parts { heads, info }: Parts<'a>) -> Request<'a> {
+    fn request_of<'a>(&'a mut self, Parts { heads, info, tracer }: Parts<'a>) -> Request<'a> {
         Request {
             head: &mut heads.request,
             trailers: &mut heads.request_trailers,
             info,
             limit: &mut self.request,
             reroute: &mut self.reroute,
+            tracer,
         }
     }
 
-    fn response_of<'a>(&'a mut self, Parts { heads, info }: Parts<'a>) -> Response<'a> {
+    fn response_of<'a>(&'a mut self, Parts { heads, info, tracer: _ }: Parts<'a>) -> Response<'a> {
         Response {
             head: &mut heads.response,
             trailers: &mut heads.response_trailers,

@@ -18,6 +18,7 @@ pub(crate) use lane::{LaneEvent, Verdict};
 
 use crate::hcm::local_reply::LocalReply;
 use crate::route::{Action, Route, RouteTable};
+use crate::tracing::Tracer;
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_core::stream_info::StreamInfo;
@@ -68,6 +69,8 @@ pub struct Request<'a> {
     pub limit: &'a mut usize,
     /// Set where the route has to be looked up anew when the filters are through.
     pub reroute: &'a mut bool,
+    /// Who takes the spans of what filters ask on its behalf.
+    pub tracer: Option<&'a Rc<dyn Tracer>>,
 }
 
 /// A response as a filter sees it.

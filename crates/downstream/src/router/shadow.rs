@@ -6,7 +6,8 @@
 use crate::hcm::exchange::{Downstream, RequestEvent};
 use crate::hcm::stream::{Stream, header_context};
 use crate::route::MirrorPolicy;
-use crate::tracing::upstream::CopySpan;
+use crate::tracing::CallSpan;
+use crate::tracing::upstream::wall_and_now;
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_net::timer::LazyTimer;
@@ -78,9 +79,15 @@ impl Shadows {
             append_address(&mut head, own);
             let body = (!stream.request_complete).then(|| Rc::new(Body::new(limit, &cluster)));
             let span = match &stream.info.span {
-                Some(_) => CopySpan::begin(stream, &mut head.headers, policy.sampled),
+                Some(parent) => stream.hcm.tracer.as_ref().map(|tracer| {
+                    let name = "mirror".to_owned();
+                    CallSpan::begin(tracer, parent, name, policy.sampled, wall_and_now(stream))
+                }),
                 None => None,
             };
+            if let Some(span) = &span {
+                span.inject(&mut head.headers);
+            }
             send(world, Rc::clone(&cluster), (head, body.clone()), timeout, span);
             copies.extend(body.map(|body| Shadow { cluster, body }));
         }
@@ -188,7 +195,7 @@ fn send(
     cluster: Rc<Cluster>,
     (head, body): (RequestHead, Option<Rc<Body>>),
     timeout: Option<Duration>,
-    span: Option<CopySpan>,
+    span: Option<CallSpan>,
 ) {
     let worker = Rc::clone(&world.worker);
     world.worker.spawn(async move {
@@ -216,8 +223,9 @@ fn send(
         if !in_time.await {
             call::timed_out(&cluster);
         }
-        if let Some(span) = span {
-            span.end(&worker, cluster.info(), answer.as_ref());
+        if let Some(mut span) = span {
+            span.tag_answer(cluster.info(), answer.as_ref());
+            span.end(&worker);
         }
     });
 }

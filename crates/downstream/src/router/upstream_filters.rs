@@ -75,11 +75,12 @@ impl UpstreamFilters {
 
     /// The request's head, before an attempt has it; an answer where a filter gives one.
     pub(super) fn request<D>(&mut self, stream: &mut Stream<D>) -> Option<LocalReply> {
-        let Stream { heads, info, request_complete, .. } = stream;
+        let Stream { heads, info, request_complete, hcm, .. } = stream;
         let Heads { request: head, request_trailers: trailers, .. } = &mut **heads;
         let (mut limit, mut reroute) = (usize::MAX, false);
         self.0.iter_mut().find_map(|filter| {
-            let mut request = Request { head, trailers, info, limit: &mut limit, reroute: &mut reroute };
+            let (limit, reroute, tracer) = (&mut limit, &mut reroute, hcm.tracer.as_ref());
+            let mut request = Request { head, trailers, info, limit, reroute, tracer };
             answer(filter.decode_headers(&mut request, *request_complete))
         })
     }

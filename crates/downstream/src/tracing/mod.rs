@@ -10,6 +10,7 @@ mod tag;
 pub(crate) mod upstream;
 
 pub(crate) use span::finish;
+pub use upstream::CallSpan;
 
 pub use provider::{
     AnyTracerFactory, Beginning, LiveTracers, Spans, Tracer, TracerConfig, TracerFactory, Tracers,

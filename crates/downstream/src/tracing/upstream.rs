@@ -1,5 +1,5 @@
-//! Spans of requests upstream: one for each attempt (`spawn_upstream_span`, `start_child_span`), one for each mirrored
-//! copy. And what the upstream is told of the trace.
+//! Spans of requests upstream: one for each attempt (`spawn_upstream_span`, `start_child_span`), one for each request of
+//! the proxy's own on a stream's behalf. And what the upstream is told of the trace.
 
 use super::span::{of_answer, of_both, rendered};
 use super::{Spans, Tracer, TracingConfig};
@@ -145,42 +145,55 @@ pub(crate) fn inject<D: Downstream>(stream: &mut Stream<D>, attempt: Option<&Att
     }
 }
 
-/// The span of a mirrored copy.
-pub(crate) struct CopySpan {
+/// The span of a request of the proxy's own on a stream's behalf: a mirrored copy, or what a filter asks.
+pub struct CallSpan {
     span: Box<Span>,
     tracer: Rc<dyn Tracer>,
 }
 
-impl CopySpan {
-    /// The span of a copy that begins; its upstream is told. `sampled` is what the policy says of it.
+impl CallSpan {
+    /// The span of a call below `parent` that begins; `sampled` is what its maker says of it.
     #[cold]
-    pub(crate) fn begin<D: Downstream>(
-        stream: &Stream<D>,
-        headers: &mut HeaderMap,
+    pub fn begin(
+        tracer: &Rc<dyn Tracer>,
+        parent: &Span,
+        name: String,
         sampled: Option<bool>,
-    ) -> Option<Self> {
-        let tracer = stream.hcm.tracer.as_ref()?;
-        let parent = stream.info.span.as_ref()?;
+        start: (SystemTime, Instant),
+    ) -> Self {
         let (mut context, kind) = tracer.child(&parent.context, Spans { egress: true, of_upstream: false });
         context.sampled = sampled.unwrap_or(context.sampled);
-        tracer.inject(&context, headers);
-        let span = Box::new(Span::new(context, kind, "mirror".to_owned(), wall_and_now(stream)));
-        Some(Self { span, tracer: Rc::clone(tracer) })
+        let span = Box::new(Span::new(context, kind, name, start));
+        Self { span, tracer: Rc::clone(tracer) }
     }
 
-    /// The copy was answered, or was not.
-    pub(crate) fn end(self, worker: &Worker, cluster: &ClusterInfo, answer: Option<&Answer>) {
-        let Self { mut span, tracer } = self;
-        span.took = worker.since(span.started);
+    /// Tells who is called.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        self.tracer.inject(&self.span.context, headers);
+    }
+
+    /// Sets a tag.
+    pub fn tag(&mut self, key: &'static str, value: impl std::fmt::Display) {
+        self.span.tag(key, value);
+    }
+
+    /// What a call over HTTP came to, which may be no answer.
+    pub fn tag_answer(&mut self, cluster: &ClusterInfo, answer: Option<&Answer>) {
+        let span = &mut self.span;
         let from = answer.and_then(|answer| answer.from.as_ref());
         span.tag("http.protocol", from.and_then(|(_, up)| up.protocol).map_or("-", Version::as_str));
         if let Some((host, _)) = from {
-            tag_host(&mut span, host);
+            tag_host(span, host);
         }
-        of_both(&mut span, Some(cluster));
+        of_both(span, Some(cluster));
         let (status, head) = (answer.map(|a| a.head.status), answer.map(|a| &a.head.headers));
-        of_answer(&mut span, (status, ResponseFlags::default()), head, answer.map(|a| &a.trailers));
-        tracer.report(span);
+        of_answer(span, (status, ResponseFlags::default()), head, answer.map(|a| &a.trailers));
+    }
+
+    /// The call is over.
+    pub fn end(mut self, worker: &Worker) {
+        self.span.took = worker.since(self.span.started);
+        self.tracer.report(self.span);
     }
 }
 
@@ -188,7 +201,7 @@ fn live(hcm: &Hcm) -> Option<(&Rc<dyn Tracer>, &TracingConfig)> {
     hcm.tracer.as_ref().zip(hcm.config.tracing.as_ref())
 }
 
-fn wall_and_now<D: Downstream>(stream: &Stream<D>) -> (SystemTime, Instant) {
+pub(crate) fn wall_and_now<D: Downstream>(stream: &Stream<D>) -> (SystemTime, Instant) {
     let (info, now) = (&stream.info, stream.now());
     (info.start_wall + now.saturating_duration_since(info.start), now)
 }

@@ -155,7 +155,9 @@ impl AuthzFilter {
         let of_route = self.of_route.as_ref().and_then(|r| r.service.as_ref());
         let service = of_route.unwrap_or(&self.settings.service);
         let now = self.live.world.worker.now();
-        let asking = service.ask(&self.live.world, &self.settings, request, &self.context, piece);
+        let told = self.of_route.as_ref().and_then(|r| r.spans).unwrap_or(self.settings.spans);
+        let context = (&self.context, told);
+        let asking = service.ask(&self.live.world, &self.settings, request, context, piece);
         self.state = State::Asked(asking, now);
         Flow::Wait
     }

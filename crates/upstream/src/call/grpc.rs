@@ -49,9 +49,22 @@ pub enum GrpcError {
     /// Nobody answered, too late, or with something that is no answer.
     #[error("no answer")]
     NoAnswer,
-    /// The answer's status is not 0, or not there.
-    #[error("the answer's status is not OK")]
-    Status,
+    /// The answer's status is not 0.
+    #[error("the answer's status is {0}")]
+    Status(u32),
+}
+
+impl GrpcError {
+    /// An answer that is none.
+    pub const BROKEN: Self = Self::Status(INTERNAL);
+
+    /// The status that stands for it (`UNAVAILABLE` where nobody answered).
+    pub fn status(self) -> u32 {
+        match self {
+            Self::NoCluster | Self::NoAnswer => 14,
+            Self::Status(status) => status,
+        }
+    }
 }
 
 impl GrpcMethod {
@@ -123,6 +136,16 @@ impl GrpcMethod {
         head
     }
 
+    /// The cluster of its service.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// What the service is called.
+    pub fn authority(&self) -> &[u8] {
+        self.head.authority()
+    }
+
     /// Calls it for nobody's stream. The answer's message.
     ///
     /// # Errors
@@ -148,11 +171,28 @@ impl GrpcMethod {
         let call = Call { head, body: Some(&framed), keep: MOST };
         let answer = call.send_within(&cluster, self.timeout).await.map_err(|_| GrpcError::NoAnswer)?;
         let headers = [&answer.trailers, &answer.head.headers];
-        let status = headers.into_iter().find_map(|map| map.get("grpc-status"));
-        if answer.head.status != 200 || status != Some(b"0") {
-            return Err(GrpcError::Status);
+        let said = headers.into_iter().find_map(|map| map.get("grpc-status"));
+        let status = said.and_then(|said| std::str::from_utf8(said).ok()).and_then(|said| said.parse().ok());
+        match (status, answer.head.status) {
+            (Some(0), 200) => last_message(&answer.body).ok_or(GrpcError::BROKEN),
+            (Some(0) | None, http) => Err(GrpcError::Status(of_http(http))),
+            (Some(status), _) => Err(GrpcError::Status(status)),
         }
-        last_message(&answer.body).ok_or(GrpcError::NoAnswer)
+    }
+}
+
+/// The status of a service that broke the protocol.
+const INTERNAL: u32 = 13;
+
+/// The status that stands for that of an answer over HTTP alone (grpc/doc/http-grpc-status-mapping.md).
+fn of_http(status: u16) -> u32 {
+    match status {
+        400 => INTERNAL,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
     }
 }
 

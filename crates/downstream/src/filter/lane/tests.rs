@@ -205,7 +205,7 @@ impl<'a> Leads<'a> for Decode {
         reroute: &'a mut bool,
     ) -> Request<'a> {
         let Heads { request, request_trailers, .. } = heads;
-        Request { head: request, trailers: request_trailers, info, limit, reroute }
+        Request { head: request, trailers: request_trailers, info, limit, reroute, tracer: None }
     }
 }
 

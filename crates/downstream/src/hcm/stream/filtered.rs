@@ -66,8 +66,8 @@ impl<D: Downstream> Stream<D> {
     /// watched, and as much of the body is read as it wants.
     pub(super) async fn filter_request(&mut self) -> Filtered {
         let end_stream = self.request_complete;
-        let Self { filters: Some(chain), heads, info, .. } = self else { return Filtered::Through };
-        let mut verdict = chain.start_request(Parts { heads, info }, end_stream);
+        let Self { filters: Some(chain), heads, info, hcm, .. } = self else { return Filtered::Through };
+        let mut verdict = chain.start_request(Parts { heads, info, tracer: hcm.tracer.as_ref() }, end_stream);
         let mut waited = false;
         loop {
             match verdict {
@@ -101,8 +101,10 @@ impl<D: Downstream> Stream<D> {
 
     /// A filter has the request's head.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Verdict, Filtered>> {
-        let Self { filters: Some(chain), heads, info, .. } = self else { return Poll::Pending };
-        if let Poll::Ready(verdict) = chain.poll_request(Parts { heads, info }, cx) {
+        let Self { filters: Some(chain), heads, info, hcm, .. } = self else { return Poll::Pending };
+        if let Poll::Ready(verdict) =
+            chain.poll_request(Parts { heads, info, tracer: hcm.tracer.as_ref() }, cx)
+        {
             return Poll::Ready(Ok(verdict));
         }
         let reads = chain.sees_bodies() && chain.request().wants_data();
@@ -119,13 +121,15 @@ impl<D: Downstream> Stream<D> {
     }
 
     fn push_request(&mut self, event: RequestEvent) -> Verdict {
-        let Self { filters: Some(chain), heads, info, down, again, .. } = self else { return Verdict::Going };
+        let Self { filters: Some(chain), heads, info, hcm, down, again, .. } = self else {
+            return Verdict::Going;
+        };
         let data = match (event, again) {
             (RequestEvent::Data { .. }, Some(again)) => &*again.body,
             (RequestEvent::Data { .. }, None) => down.data(),
             (RequestEvent::Metadata | RequestEvent::Trailers | RequestEvent::End, _) => &[],
         };
-        chain.push_request(Parts { heads, info }, event, data)
+        chain.push_request(Parts { heads, info, tracer: hcm.tracer.as_ref() }, event, data)
     }
 
     /// Takes in what has come of a body that nobody wants, so that a request that is complete counts as such.
@@ -198,11 +202,13 @@ impl<D: Downstream> Stream<D> {
     /// A filter puts something in the response's stead.
     #[inline]
     pub fn respond(&mut self, end_stream: bool) -> Result<(), Instead> {
-        let Self { filters: Some(chain), heads, info, .. } = self else {
+        let Self { filters: Some(chain), heads, info, hcm, .. } = self else {
             self.start_response(end_stream);
             return Ok(());
         };
-        if let Some(instead) = chain.start_response(Parts { heads, info }, end_stream).instead() {
+        if let Some(instead) =
+            chain.start_response(Parts { heads, info, tracer: hcm.tracer.as_ref() }, end_stream).instead()
+        {
             return Err(instead);
         }
         if chain.response().is_through() {
@@ -215,8 +221,9 @@ impl<D: Downstream> Stream<D> {
     /// Body bytes of the response, into the filters.
     #[cold]
     pub(super) fn send_filtered(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
-        let Self { filters: Some(chain), heads, info, .. } = self else { return };
-        let verdict = chain.push_response(Parts { heads, info }, data, end_stream);
+        let Self { filters: Some(chain), heads, info, hcm, .. } = self else { return };
+        let verdict =
+            chain.push_response(Parts { heads, info, tracer: hcm.tracer.as_ref() }, data, end_stream);
         chain.keep(verdict);
         self.deliver(cx);
     }
@@ -227,8 +234,8 @@ impl<D: Downstream> Stream<D> {
             self.down.encode_trailers(&self.heads.response_trailers);
             return;
         }
-        let Self { filters: Some(chain), heads, info, .. } = self else { return };
-        let verdict = chain.push_response_trailers(Parts { heads, info });
+        let Self { filters: Some(chain), heads, info, hcm, .. } = self else { return };
+        let verdict = chain.push_response_trailers(Parts { heads, info, tracer: hcm.tracer.as_ref() });
         chain.keep(verdict);
         self.deliver(cx);
     }
@@ -237,11 +244,14 @@ impl<D: Downstream> Stream<D> {
     /// stead, where it does.
     #[cold]
     pub fn poll_filters(&mut self, cx: &mut Context<'_>) -> Poll<Option<Instead>> {
-        let Self { filters: Some(chain), heads, info, .. } = self else { return Poll::Pending };
+        let Self { filters: Some(chain), heads, info, hcm, .. } = self else { return Poll::Pending };
         let mut moved = false;
         for polled in [
-            chain.poll_request(Parts { heads: &mut *heads, info: &mut *info }, cx),
-            chain.poll_response(Parts { heads, info }, cx),
+            chain.poll_request(
+                Parts { heads: &mut *heads, info: &mut *info, tracer: hcm.tracer.as_ref() },
+                cx,
+            ),
+            chain.poll_response(Parts { heads, info, tracer: hcm.tracer.as_ref() }, cx),
         ] {
             if let Poll::Ready(verdict) = polled {
                 chain.keep(verdict);

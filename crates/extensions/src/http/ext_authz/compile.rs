@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) disallowed: Box<[StringMatcher]>,
     /// How much of a denial's body goes to the client, in bytes.
     pub(super) most_denied_body: usize,
+    /// Questions have spans that are exported.
+    pub(super) spans: bool,
     /// Dynamic metadata of answers is taken over.
     pub(super) ingests: bool,
     pub(super) told: Told,
@@ -83,6 +85,8 @@ pub(super) struct Route {
     pub(super) no_body: bool,
     pub(super) body: Option<Body>,
     pub(super) service: Option<Arc<Service>>,
+    /// The same as the filter's own `spans`.
+    pub(super) spans: Option<bool>,
     /// What a gRPC service is told; less specific routes add to it.
     pub(super) context: BTreeMap<String, String>,
 }
@@ -117,6 +121,7 @@ impl Settings {
             bootstrap_metadata_labels_key,
             encode_raw_headers,
             enable_dynamic_metadata_ingestion,
+            emit_client_span,
         } = message;
         let service = match services {
             Some(pb::ext_authz::Services::HttpService(service)) => {
@@ -159,6 +164,7 @@ impl Settings {
                     Some(MetadataMatcher::compile(&message, &cx.field("filter_enabled_metadata"))?)
                 }
             },
+            spans: emit_client_span.unwrap_or(true),
             ingests: enable_dynamic_metadata_ingestion.unwrap_or(true),
             told: Told {
                 metadata: names(metadata_context_namespaces),
@@ -205,6 +211,7 @@ impl Route {
             disable_request_body_buffering,
             with_request_body,
             service_override,
+            emit_client_span,
         } = settings;
         let cx = cx.field("check_settings");
         if disable_request_body_buffering && with_request_body.is_some() {
@@ -225,6 +232,7 @@ impl Route {
             no_body: disable_request_body_buffering,
             body: with_request_body.map(Body::compile),
             service,
+            spans: emit_client_span,
             context: context_extensions.into_iter().collect(),
         })
     }

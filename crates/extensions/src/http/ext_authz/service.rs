@@ -2,14 +2,16 @@
 
 use super::check;
 use super::compile::{Body, Settings};
+use nuncio_codec::h1::reason_phrase;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::format::{FormatContext, LogType};
 use nuncio_core::matcher::StringMatcher;
 use nuncio_downstream::filter::{Piece, Request};
+use nuncio_downstream::tracing::CallSpan;
 use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use nuncio_proto::pb::envoy::service::auth::v3::CheckResponse;
-use nuncio_upstream::call::grpc::GrpcMethod;
+use nuncio_upstream::call::grpc::{GrpcError, GrpcMethod};
 use nuncio_upstream::call::{Answer, Call};
 use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
@@ -58,6 +60,20 @@ pub(super) enum Verdict {
     /// There was no answer that means either; the service may say what the client is answered.
     Error(Option<Refusal>),
 }
+
+impl Verdict {
+    /// What spans call it.
+    fn status(&self) -> &'static str {
+        match self {
+            Self::Ok(_) => "ext_authz_ok",
+            Self::Denied(_) => "ext_authz_unauthorized",
+            Self::Error(_) => "ext_authz_error",
+        }
+    }
+}
+
+/// The tag of a question's span that says what came of it.
+const STATUS_TAG: &str = "ext_authz_status";
 
 /// The answer to a request that may not go on.
 pub(super) struct Refusal {
@@ -109,22 +125,44 @@ pub(super) fn any(matchers: &[StringMatcher], name: &str) -> bool {
 }
 
 impl Service {
-    /// Asks about a request; `piece` is what is there of its body where that is gathered, `context` what routes say.
+    /// The name of a question's span.
+    fn operation(&self) -> String {
+        match self {
+            Self::Http(service) => format!("async {} egress", service.cluster),
+            Self::Grpc(_) => "async envoy.service.auth.v3.Authorization.Check egress".to_owned(),
+        }
+    }
+
+    /// Asks about a request; `piece` is what is there of its body where that is gathered, `context` what routes say. `told`:
+    /// the question has a span that is exported (`emit_client_span`).
     pub(super) fn ask(
         &self,
         world: &Rc<World>,
         settings: &Arc<Settings>,
         request: &Request<'_>,
-        context: &BTreeMap<String, String>,
+        (context, told): (&BTreeMap<String, String>, bool),
         piece: Option<(&Piece, Body)>,
     ) -> Pin<Box<Asking>> {
+        let span = self.span(world, request, told);
         match self {
-            Self::Http(service) => Box::pin(service.ask(world, settings, request.head, piece)),
+            Self::Http(service) => Box::pin(service.ask(world, settings, (request.head, span), piece)),
             Self::Grpc(method) => {
                 let question = check::question(settings, request, context.clone(), piece).encode_to_vec();
-                Box::pin(call(Rc::clone(world), Arc::clone(method), Arc::clone(settings), request, question))
+                Box::pin(call(
+                    Rc::clone(world),
+                    Arc::clone(method),
+                    Arc::clone(settings),
+                    (request, span),
+                    question,
+                ))
             }
         }
+    }
+
+    fn span(&self, world: &World, request: &Request<'_>, told: bool) -> Option<CallSpan> {
+        let (tracer, parent) = request.tracer.zip(request.info.span.as_deref())?;
+        let start = (world.worker.wall(), world.worker.now());
+        Some(CallSpan::begin(tracer, parent, self.operation(), (!told).then_some(false), start))
     }
 }
 
@@ -133,10 +171,10 @@ fn call(
     world: Rc<World>,
     method: Arc<GrpcMethod>,
     settings: Arc<Settings>,
-    request: &Request<'_>,
+    (request, mut span): (&Request<'_>, Option<CallSpan>),
     question: Vec<u8>,
 ) -> impl Future<Output = Verdict> + 'static {
-    let head = method.head(&FormatContext {
+    let mut head = method.head(&FormatContext {
         info: request.info,
         request: Some(&request.head.headers),
         response: None,
@@ -147,12 +185,27 @@ fn call(
         wall: world.worker.wall(),
         rng: world.worker.rng(),
     });
+    if let Some(span) = &mut span {
+        span.tag("upstream_cluster", method.cluster());
+        span.tag("upstream_address", String::from_utf8_lossy(method.authority()));
+        span.tag("component", "proxy");
+        span.inject(&mut head.headers);
+    }
     async move {
         let answer = method.send(&world.clusters, &head, &question).await;
-        match answer.ok().and_then(|answer| CheckResponse::decode(&*answer).ok()) {
-            Some(answer) => check::verdict(&settings, answer),
-            None => Verdict::Error(None),
+        let answer = answer.and_then(|answer| {
+            let answer = CheckResponse::decode(&*answer);
+            answer.map(|answer| check::verdict(&settings, answer)).map_err(|_| GrpcError::BROKEN)
+        });
+        if let Some(mut span) = span {
+            span.tag("grpc.status_code", answer.as_ref().map_or_else(|error| error.status(), |_| 0));
+            match &answer {
+                Ok(verdict) => span.tag(STATUS_TAG, verdict.status()),
+                Err(_) => span.tag("error", true),
+            }
+            span.end(&world.worker);
         }
+        answer.unwrap_or(Verdict::Error(None))
     }
 }
 
@@ -162,7 +215,7 @@ impl HttpService {
         self: &Arc<Self>,
         world: &Rc<World>,
         settings: &Settings,
-        head: &RequestHead,
+        (head, span): (&RequestHead, Option<CallSpan>),
         piece: Option<(&Piece, Body)>,
     ) -> impl Future<Output = Verdict> + 'static {
         let seen = piece.map(|(piece, body)| {
@@ -170,7 +223,10 @@ impl HttpService {
             piece.data.get(..most).unwrap_or_default().to_vec()
         });
         let partial = piece.map(|(piece, body)| piece.data.len() > body.most);
-        let question = self.question(settings, head, seen.as_deref().unwrap_or_default(), partial);
+        let mut question = self.question(settings, head, seen.as_deref().unwrap_or_default(), partial);
+        if let Some(span) = &span {
+            span.inject(&mut question.headers);
+        }
         let (service, most) = (Arc::clone(self), settings.most_denied_body);
         let cluster = world.clusters.get(&service.cluster);
         let (worker, asked) = (Rc::clone(&world.worker), world.worker.now());
@@ -178,6 +234,14 @@ impl HttpService {
             let Some(cluster) = cluster else { return Verdict::Error(None) };
             let call = Call { head: &question, body: seen.as_deref(), keep: most };
             let answer = call.send_within(&cluster, Some(service.timeout)).await;
+            if let Some(mut span) = span {
+                let status = answer.as_ref().map_or(503, |answer| answer.head.status);
+                span.tag("ext_authz_http_status", reason_phrase(status));
+                let allows = if status == 200 { "ext_authz_ok" } else { "ext_authz_unauthorized" };
+                span.tag(STATUS_TAG, allows);
+                span.tag_answer(cluster.info(), answer.as_ref().ok());
+                span.end(&worker);
+            }
             let Ok(mut answer) = answer else { return Verdict::Error(None) };
             // What the router says of every upstream's answer.
             let took = worker.since(asked).as_millis() as u64;

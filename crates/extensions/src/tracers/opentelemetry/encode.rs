@@ -47,7 +47,13 @@ fn to_message(span: Span) -> SpanMessage {
     let id = |id: u64| id.to_be_bytes().to_vec();
     // OpenTelemetry semantic conventions for HTTP spans: 4xx is an error to the caller alone.
     let error = if kind == SpanKind::Client { 400 } else { 500 };
-    let status = tags.iter().find(|(key, _)| key == "http.status_code").and_then(|(_, v)| v.parse().ok());
+    let of = |name| tags.iter().find(|(key, _)| key == name).and_then(|(_, v)| v.parse::<u16>().ok());
+    let status = match (of("http.status_code"), of("grpc.status_code")) {
+        (Some(status), _) => (status >= error).then_some(Status { code: 2 }),
+        // A call that is no HTTP request to its caller.
+        (None, Some(status)) => Some(Status { code: if status == 0 { 0 } else { 2 } }),
+        (None, None) => None,
+    };
     let remote = if context.remote_parent { REMOTE_PARENT } else { 0 };
     SpanMessage {
         trace_id: context.trace.to_be_bytes().to_vec(),
@@ -70,7 +76,7 @@ fn to_message(span: Span) -> SpanMessage {
             .into_iter()
             .map(|(at, what)| Event { time_unix_nano: nanos(at), name: what.to_owned() })
             .collect(),
-        status: status.filter(|status: &u16| *status >= error).map(|_| Status { code: 2 }),
+        status,
         flags: u32::from(context.sampled) | KNOWS_PARENT | remote,
     }
 }
