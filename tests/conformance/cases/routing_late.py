@@ -127,3 +127,50 @@ async def _(t):
         await t.req(headers=[('x-a', v)])
     await t.req()
     t.see('stats', await t.stats(regex='ip_parsing|parsing_failed'))
+
+
+# ---- twists of what routes do to requests
+def sent(name, action, reqs=(H(),), heads=(), match='{prefix: /}', vh=None, respond=None, **kw):
+    """The request's head as the upstream gets it: path, host, and these headers."""
+    @case('twist_' + name)
+    async def _(t):
+        u = await t.up('u1', respond or (lambda m, n: resp(200, 'up')))
+        vhosts = [{'name': 'v', 'domains': ['*'], 'routes': [{'match': Y(match), 'route': {'cluster': 'c1', **Y(action)}}], **(Y(vh) or {})}]
+        await t.start(simple(t, vhosts=vhosts, log=LOG, **kw))
+        for i, k in enumerate(reqs):
+            r = await t.req(**k)
+            t.see('r%d' % i, [r.status, r.h('location'), r.h('x-r')])
+        t.see('sent', [[m.path, m.h('host'), *[m.h(h) for h in heads]] for m in u.reqs])
+
+
+ORIGINALS = ('x-envoy-original-path', 'x-envoy-original-host', 'x-forwarded-host')
+sent('regex_and_host_header', '{regex_rewrite: {pattern: {regex: "/(a|b)/"}, substitution: "/\\\\1\\\\1/"}, host_rewrite_header: x-host, append_x_forwarded_host: true}', [H(('x-host', 'h.example'), path='/a/b/c?d=/a/'), H(path='/a/'), H(('x-host', ''), path='/z')], ORIGINALS)
+sent('host_from_the_path', '{host_rewrite_path_regex: {pattern: {regex: "^/(.+)/.+$"}, substitution: "\\\\1.example"}}', [H(path='/one/two?x=/y/z'), H(path='/one')], ORIGINALS)
+sent('prefix_rewrite_keeps_the_query', '{prefix_rewrite: /b}', [H(path='/a?x=/a'), H(path='/a/'), H(path='/ab')], ORIGINALS, match='{prefix: /a}')
+sent('prefix_rewrite_to_the_root', '{prefix_rewrite: /}', [H(path='/a'), H(path='/a/b'), H(path='/a//b')], ORIGINALS, match='{prefix: /a}')
+sent('template_with_all_operators', '{path_rewrite_policy: {name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig, path_template_rewrite: "/{rest}/{one}.{two}"}}}', [H(path=p) for p in ('/a/x/y/z/w', '/a/x/y/', '/a/x', '/a/x/y/z?q=1')], ORIGINALS[:1],
+     match='{path_match_policy: {name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: "/a/{one}/{two=*}/{rest=**}"}}}')
+ADD = '[{header: {key: x-m, value: %s}, append_action: %s}]'
+LEVELS = {'append': 'APPEND_IF_EXISTS_OR_ADD', 'if_absent': 'ADD_IF_ABSENT', 'overwrite_or_add': 'OVERWRITE_IF_EXISTS_OR_ADD', 'overwrite': 'OVERWRITE_IF_EXISTS'}
+for word, how in LEVELS.items():
+    for first in (False, True):
+        sent('levels_%s%s' % (word, '_most_specific_wins' if first else ''), '{weighted_clusters: {clusters: [{name: c1, weight: 1, request_headers_to_add: %s}]}, cluster: null}' % (ADD % ('weight', how)), [H(), H(('x-m', 'own'))], ['x-m'],
+             vh='{request_headers_to_add: %s}' % (ADD % ('host', how)), route_config='{request_headers_to_add: %s, most_specific_header_mutations_wins: %s}' % (ADD % ('table', how), str(first).lower()))
+sent('steering_from_outside', '{}', [H(('x-envoy-upstream-rq-timeout-ms', '5'), ('x-envoy-max-retries', '9'), ('x-envoy-retry-on', '5xx'), ('x-envoy-internal', 'true'), ('x-envoy-expected-rq-timeout-ms', '3'), ('x-envoy-decorator-operation', 'o'))], ['x-envoy-upstream-rq-timeout-ms', 'x-envoy-max-retries', 'x-envoy-internal', 'x-envoy-expected-rq-timeout-ms', 'x-envoy-decorator-operation'],
+     opts='{use_remote_address: true, internal_address_config: {}}')
+sent('without_envoy_headers', '{prefix_rewrite: /b, host_rewrite_literal: h}', [H(('x-envoy-upstream-rq-timeout-ms', '500'), path='/a')], [*ORIGINALS, 'x-envoy-expected-rq-timeout-ms', 'x-envoy-upstream-rq-timeout-ms'], match='{prefix: /a}', rt=router(suppress_envoy_headers=True))
+sent('expected_time_respected', '{timeout: 9s}', [H(('x-envoy-expected-rq-timeout-ms', '1234')), H(('x-envoy-expected-rq-timeout-ms', 'x')), H(('x-envoy-expected-rq-timeout-ms', '1234'), ('x-envoy-upstream-rq-timeout-ms', '77'))], ['x-envoy-expected-rq-timeout-ms', 'x-envoy-upstream-rq-timeout-ms'], rt=router(respect_expected_rq_timeout=True),
+     opts='{internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}')
+
+
+def to_there(status=302, path='/there', **kw):
+    return lambda m, n: resp(status, '', [('location', 'http://test.example' + path)]) if m.path != '/there' else resp(200, 'there')
+
+
+REDIRECTED = ['x-envoy-original-url', 'x-copied', 'content-length']
+sent('redirect_of_a_post_by_303', '{internal_redirect_policy: {redirect_response_codes: [303]}}', [H(method='POST', body='abc', path='/here')], REDIRECTED, respond=to_there(303))
+sent('redirect_of_a_post_by_307', '{internal_redirect_policy: {redirect_response_codes: [307]}}', [H(method='POST', body='abc', path='/here')], REDIRECTED, respond=to_there(307))
+sent('redirect_with_a_copied_header', '{internal_redirect_policy: {response_headers_to_copy: [x-copied]}}', [H(path='/here'), H(('x-copied', 'old'), path='/here')], REDIRECTED, respond=lambda m, n: resp(302, '', [('location', 'http://test.example/there')] + ([('x-copied', 'new')] if n == 1 else [])) if m.path != '/there' else resp(200, 'there'))
+sent('redirect_relative', '{internal_redirect_policy: {}}', [H(path='/here')], REDIRECTED, respond=lambda m, n: resp(302, '', [('location', '/there')]))
+sent('redirect_to_another_scheme', '{internal_redirect_policy: {}}', [H(path='/here')], REDIRECTED, respond=lambda m, n: resp(302, '', [('location', 'https://test.example/there')]))
+sent('redirect_twice_where_one_is_allowed', '{internal_redirect_policy: {max_internal_redirects: 1}}', [H(path='/1')], REDIRECTED, respond=lambda m, n: resp(302, '', [('location', 'http://test.example/%d' % (n + 1))]))
