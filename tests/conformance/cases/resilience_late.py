@@ -181,7 +181,7 @@ for word, status in {'cancelled': '1', 'deadline-exceeded': '4', 'resource-exhau
 tried('grpc_condition_of_another_status', '{retry_policy: {retry_on: "cancelled,unavailable"}}', grpc('13'), [H(G, method='POST')])
 tried('grpc_condition_and_no_grpc', '{retry_policy: {retry_on: unavailable}}', grpc('14'), [H()])
 tried('grpc_by_header', '{}', grpc('14'), [H(G, ('x-envoy-retry-grpc-on', 'unavailable'), ('x-envoy-max-retries', '2'), method='POST')], opts=INSIDE)
-tried('grpc_by_header_from_outside', '{}', grpc('14'), [H(G, ('x-envoy-retry-grpc-on', 'unavailable'), method='POST')], opts='{use_remote_address: true, internal_address_config: {}}')
+tried('grpc_by_header_from_outside', '{}', grpc('14'), [H(G, ('x-forwarded-for', '8.8.8.8'), ('x-envoy-retry-grpc-on', 'unavailable'), method='POST')], opts='{use_remote_address: true, xff_num_trusted_hops: 1}')
 tried('5xx_of_a_limited_answer', '{retry_policy: {retry_on: 5xx}}', lambda m, n: resp(503, 'x', [('x-envoy-ratelimited', 'true')] if n == 1 else []))
 tried('limited_and_gateway_error', '{retry_policy: {retry_on: "gateway-error,envoy-ratelimited", num_retries: 3}}', lambda m, n: resp(429, 'x', [('x-envoy-ratelimited', 'true')]) if n == 1 else resp(502, 'y') if n == 2 else resp(200, 'z'))
 tried('retriable_4xx_alone', '{retry_policy: {retry_on: retriable-4xx, num_retries: 2}}', lambda m, n: resp(409 if n == 1 else 404, 'x'))
