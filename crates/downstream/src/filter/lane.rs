@@ -71,7 +71,7 @@ pub(crate) trait Direction {
         cx: &mut Context<'_>,
     ) -> Poll<Flow>;
     fn limit(message: &Self::Message<'_>) -> usize;
-    fn too_large() -> LocalReply;
+    fn too_large(whole: bool) -> LocalReply;
 }
 
 /// Requests, down the list.
@@ -114,9 +114,10 @@ impl Direction for Decode {
         *request.limit
     }
 
-    fn too_large() -> LocalReply {
+    fn too_large(whole: bool) -> LocalReply {
+        let reply = LocalReply::request_too_large();
         // As in Envoy, where the request is cut short here, even if its last byte has come with this piece.
-        LocalReply::request_too_large().closing()
+        if whole { reply } else { reply.closing() }
     }
 }
 
@@ -154,7 +155,7 @@ impl Direction for Encode {
         *response.limit
     }
 
-    fn too_large() -> LocalReply {
+    fn too_large(_: bool) -> LocalReply {
         LocalReply::response_too_large()
     }
 }
@@ -448,7 +449,8 @@ impl<D: Direction> Lane<D> {
             self.seen = bare;
             let flow = D::head(filter, message, bare);
             let flow = self.show_rest(filter, message, flow);
-            if let Some(verdict) = self.decide(flow, message) {
+            let whole = self.source_ended;
+            if let Some(verdict) = self.decide(flow, message, whole) {
                 return verdict;
             }
         }
@@ -463,14 +465,15 @@ impl<D: Direction> Lane<D> {
 
     /// What the filter that has the head says of it is done.
     fn go_on(&mut self, flow: Flow, filters: &mut Filters, message: &mut D::Message<'_>) -> Verdict {
-        match self.decide(flow, message) {
+        match self.decide(flow, message, false) {
             Some(verdict) => verdict,
             None => self.advance(filters, message),
         }
     }
 
-    /// What becomes of a head; `None` where it goes on.
-    fn decide(&mut self, flow: Flow, message: &D::Message<'_>) -> Option<Verdict> {
+    /// What becomes of a head; `None` where it goes on. `whole`: the message had come to its end before this filter had
+    /// its head.
+    fn decide(&mut self, flow: Flow, message: &D::Message<'_>, whole: bool) -> Option<Verdict> {
         match flow {
             Flow::Continue => {
                 self.passed += 1;
@@ -480,7 +483,7 @@ impl<D: Direction> Lane<D> {
             Flow::Buffer => {
                 self.state = State::Gathers;
                 if self.held.len() > D::limit(message) {
-                    return Some(Verdict::Reply(D::too_large()));
+                    return Some(Verdict::Reply(D::too_large(whole)));
                 }
             }
             Flow::Reply(reply) => return Some(Verdict::Reply(reply)),

@@ -153,17 +153,21 @@ impl CorsFilter {
         origins.is_some_and(|origins| origins.iter().any(|m| m.matches(origin)))
     }
 
-    /// The answer to a preflight request that may be made.
-    fn preflight(&self, head: &RequestHead, origin: &[u8]) -> LocalReply {
-        let mut reply =
-            LocalReply::new(200, "cors_response").whole().with_header("access-control-allow-origin", origin);
+    /// The answer to a preflight request: with the origin where what it asks for may be made, without it where it may
+    /// not.
+    fn preflight(&self, head: &RequestHead, origin: Option<&[u8]>) -> LocalReply {
+        let mut reply = LocalReply::new(200, "cors_response").whole();
+        if let Some(origin) = origin {
+            reply = reply.with_header("access-control-allow-origin", origin);
+        }
+        let exposed = if origin.is_some() { self.text(|p| &p.exposed) } else { "" };
         if self.flag(|p| p.credentials) {
             reply = reply.with_header("access-control-allow-credentials", "true");
         }
         for (name, value) in [
             ("access-control-allow-methods", self.text(|p| &p.methods)),
             ("access-control-allow-headers", self.text(|p| &p.headers)),
-            ("access-control-expose-headers", self.text(|p| &p.exposed)),
+            ("access-control-expose-headers", exposed),
             ("access-control-max-age", self.text(|p| &p.max_age)),
         ] {
             if !value.is_empty() {
@@ -191,7 +195,7 @@ impl HttpFilter for CorsFilter {
             self.live.stats.origin_invalid.inc();
             let forwarded = self.policies.iter().find_map(|p| p.forwards_others).unwrap_or(true);
             if enabled && is_preflight && !forwarded {
-                return Flow::Reply(LocalReply::new(200, "cors_response").whole());
+                return Flow::Reply(self.preflight(head, None));
             }
             return Flow::Continue;
         }
@@ -200,7 +204,7 @@ impl HttpFilter for CorsFilter {
             return Flow::Continue;
         }
         if is_preflight {
-            return Flow::Reply(self.preflight(head, origin));
+            return Flow::Reply(self.preflight(head, Some(origin)));
         }
         self.origin = Some(origin.into());
         Flow::Continue

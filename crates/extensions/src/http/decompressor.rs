@@ -18,6 +18,7 @@ use nuncio_proto::pb::envoy::extensions::compression::zstd::decompressor::v3::Zs
 use nuncio_proto::pb::envoy::extensions::filters::http::decompressor::v3::{
     Decompressor, decompressor as pb,
 };
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -226,7 +227,8 @@ impl HttpFilterConfig for DecompressorConfig {
         Rc::new(LiveDecompressor {
             requests: world.stats.scope(&format!("{prefix}request.")),
             responses: world.stats.scope(&format!("{prefix}response.")),
-            library: self.library.stats(&world.stats, &prefix),
+            library: OnceCell::new(),
+            prefix: prefix.into(),
             config: self,
             world: Rc::clone(world),
         })
@@ -239,7 +241,15 @@ struct LiveDecompressor {
     world: Rc<World>,
     requests: Scope<DirectionStats>,
     responses: Scope<DirectionStats>,
-    library: LibraryStats,
+    /// Made with the first message that is decompressed, as in Envoy.
+    library: OnceCell<LibraryStats>,
+    prefix: Box<str>,
+}
+
+impl LiveDecompressor {
+    fn library(&self) -> &LibraryStats {
+        self.library.get_or_init(|| self.config.library.stats(&self.world.stats, &self.prefix))
+    }
 }
 
 impl LiveHttpFilter for LiveDecompressor {
@@ -279,6 +289,7 @@ impl DecompressorFilter {
             stats.not_decompressed.inc();
             return None;
         }
+        self.live.library();
         stats.decompressed.inc();
         let rest = rest.trim().to_owned();
         if rest.is_empty() {
@@ -300,7 +311,7 @@ impl DecompressorFilter {
         let Some(stream) = decoder else { return };
         stats.total_compressed_bytes.add(data.len() as u64);
         if let Err(why) = stream.decode(data) {
-            live.library.count(why);
+            live.library().count(why);
         }
         stats.total_uncompressed_bytes.add(data.len() as u64);
     }
@@ -314,6 +325,24 @@ impl DecompressorFilter {
     }
 }
 
+/// Names the coding last in `accept-encoding`, and nowhere else, whatever weight the client gave it.
+fn advertise(headers: &mut HeaderMap, coding: &str) {
+    let others = |value: &str| {
+        let list = value.split(',').map(str::trim);
+        let kept: Vec<&str> =
+            list.filter(|one| one.split(';').next().map(str::trim) != Some(coding)).collect();
+        kept.join(",")
+    };
+    match headers.get_str(Known::AcceptEncoding) {
+        Some(value) if value.contains(coding) => {
+            let others = others(value);
+            headers.set(Known::AcceptEncoding, others.as_bytes());
+        }
+        _ => {}
+    }
+    headers.append_joined(Known::AcceptEncoding, b",", coding.as_bytes());
+}
+
 impl HttpFilter for DecompressorFilter {
     fn sees_bodies(&self) -> bool {
         true
@@ -323,7 +352,7 @@ impl HttpFilter for DecompressorFilter {
         let config = &self.live.config;
         let headers = &mut request.head.headers;
         if config.advertises && config.responses.enabled.is_on(&self.live.world.runtime) {
-            headers.append_joined(Known::AcceptEncoding, b",", config.library.coding().as_bytes());
+            advertise(headers, config.library.coding());
         }
         if !end_stream {
             self.request = self.begin(&config.requests, headers, &self.live.requests);

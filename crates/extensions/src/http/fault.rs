@@ -373,8 +373,10 @@ impl FaultFilter {
             ),
         };
         let runtime = &self.live.world.runtime;
-        let http =
-            http.map(|status| runtime.integer(&abort.http_key, status)).filter(|s| (200..600).contains(s));
+        // As in Envoy a runtime key may say anything that is a status, a header only what is usual.
+        let http = http.filter(|s| (200..600).contains(s));
+        let http = http.map(|status| runtime.integer(&abort.http_key, status));
+        let http = http.filter(|s| (200..1000).contains(s));
         let grpc = match http {
             Some(_) => None,
             None => grpc.map(|status| runtime.integer(&abort.grpc_key, status)),

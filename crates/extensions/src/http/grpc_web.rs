@@ -222,6 +222,10 @@ impl HttpFilter for GrpcWebFilter {
         self.foreign = !is_call && !is_web;
         response.head.headers.set(Known::ContentType, form.content_type());
         if !self.foreign {
+            if !end_stream {
+                // Trailers may make it longer.
+                response.head.headers.remove(Known::ContentLength);
+            }
             return Flow::Continue;
         }
         // Without a body there is nothing to tell.

@@ -58,7 +58,12 @@ impl HttpFilterFactory for IpTaggingFactory {
             .into_iter()
             .enumerate()
             .filter_map(|(i, message)| {
-                let pb::IpTag { ip_tag_name, ip_list } = message;
+                let pb::IpTag { ip_tag_name, mut ip_list } = message;
+                for range in &mut ip_list {
+                    // As in Envoy here, and here alone, a length that is too long is the longest.
+                    let most = if range.address_prefix.contains(':') { 128 } else { 32 };
+                    range.prefix_len = range.prefix_len.map(|len| len.min(most));
+                }
                 let ranges = CidrList::compile(&ip_list, &cx.item("ip_tags", i), "ip_list")?;
                 Some(Tag { name: ip_tag_name.into(), ranges })
             })
