@@ -189,7 +189,7 @@ impl FilterState for Messages {
 }
 
 /// The method that a path names, as `service/method`: its two parts, where it has two.
-fn method(path: &str) -> Option<Cow<'_, str>> {
+pub(super) fn method(path: &str) -> Option<Cow<'_, str>> {
     let path = path.split('?').next().unwrap_or_default();
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let (service, method) = (parts.next()?, parts.next()?);

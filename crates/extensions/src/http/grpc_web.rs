@@ -1,16 +1,18 @@
 //! `envoy.filters.http.grpc_web`: calls of browsers, whose bodies carry the trailers and may be base64 text
 //! (the gRPC-Web protocol), become gRPC calls.
 
-use super::frame::{Framed, Live, NoStats, compiled};
+use super::frame::{Framed, Live, NoStats, cluster_of, compiled};
+use super::grpc_stats::method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use nuncio_codec::head::{HeaderMap, Known};
+use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::is_grpc;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody, grpc_message, grpc_status};
+use nuncio_downstream::route::Route;
 use nuncio_proto::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,8 +63,12 @@ impl Form {
 }
 
 /// One stream's filter.
-#[derive(Default)]
 struct GrpcWebFilter {
+    live: Rc<Live<Self>>,
+    /// Where it leads to a cluster.
+    route: Option<Arc<Route>>,
+    /// Below what the call counts; none: nowhere.
+    counted: Option<Box<str>>,
     /// How the request is written; none: it is no call of a browser.
     request: Option<Form>,
     response: Option<Form>,
@@ -82,12 +88,37 @@ impl Framed for GrpcWebFilter {
         format!("{hcm}grpc_web.")
     }
 
-    fn make(_: Rc<Live<Self>>, _: Arc<()>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self::default()))
+    fn make(live: Rc<Live<Self>>, _: Arc<()>, says: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+        Some(Box::new(Self {
+            live,
+            route: says.route.filter(|_| says.forwards()).map(Arc::clone),
+            counted: None,
+            request: None,
+            response: None,
+            rest: Vec::new(),
+            open: 0,
+            foreign: false,
+        }))
     }
 }
 
 impl GrpcWebFilter {
+    /// Below what a call of the cluster's and the method's counts, where it has both.
+    fn counter(&self, head: &RequestHead) -> Option<Box<str>> {
+        let method = method(std::str::from_utf8(head.path()).ok()?)?.replace('/', ".");
+        let cluster = cluster_of(&self.live.world, self.route.as_deref()?, head)?;
+        Some(format!("{}grpc-web.{method}.", cluster.stat_prefix()).into())
+    }
+
+    /// Counts how the call ended, where `headers` say it.
+    fn end(&self, headers: &HeaderMap) {
+        let (Some(prefix), Some(status)) = (&self.counted, headers.get(Known::GrpcStatus)) else { return };
+        let word = if status == b"0" { "success" } else { "failure" };
+        for name in [&*String::from_utf8_lossy(status), word, "total"] {
+            self.live.count(&format!("{prefix}{name}"));
+        }
+    }
+
     /// Text becomes bytes, as many groups as are whole; an error where it is no base64, with its name in the details.
     fn decode(&mut self, piece: &mut Piece) -> Result<(), &'static str> {
         self.rest.append(&mut piece.data);
@@ -197,6 +228,7 @@ impl HttpFilter for GrpcWebFilter {
         headers.set(Known::Te, b"trailers");
         headers.set(Known::GrpcAcceptEncoding, b"identity");
         request.info.made_grpc = true;
+        self.counted = self.counter(request.head);
         Flow::Continue
     }
 
@@ -212,6 +244,7 @@ impl HttpFilter for GrpcWebFilter {
 
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
         let Some(form) = self.response else { return Flow::Continue };
+        self.end(&response.head.headers);
         self.rest.clear();
         let headers = &response.head.headers;
         let is_call = match end_stream {
@@ -249,6 +282,7 @@ impl HttpFilter for GrpcWebFilter {
         if self.response.is_none() {
             return Flow::Continue;
         }
+        self.end(response.trailers);
         if self.foreign {
             Self::explain(response, &piece.data);
             piece.data.clear();
