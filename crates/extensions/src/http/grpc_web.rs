@@ -62,13 +62,19 @@ impl Form {
     }
 }
 
-/// One stream's filter.
-struct GrpcWebFilter {
-    live: Rc<Live<Self>>,
-    /// Where it leads to a cluster.
-    route: Option<Arc<Route>>,
+/// Where calls of a stream are counted.
+struct Counter {
+    live: Rc<Live<GrpcWebFilter>>,
+    route: Arc<Route>,
     /// Below what the call counts; none: nowhere.
-    counted: Option<Box<str>>,
+    prefix: Option<Box<str>>,
+}
+
+/// One stream's filter.
+#[derive(Default)]
+struct GrpcWebFilter {
+    /// `None`: the route leads to no cluster.
+    counter: Option<Counter>,
     /// How the request is written; none: it is no call of a browser.
     request: Option<Form>,
     response: Option<Form>,
@@ -89,36 +95,33 @@ impl Framed for GrpcWebFilter {
     }
 
     fn make(live: Rc<Live<Self>>, _: Arc<()>, says: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self {
-            live,
-            route: says.route.filter(|_| says.forwards()).map(Arc::clone),
-            counted: None,
-            request: None,
-            response: None,
-            rest: Vec::new(),
-            open: 0,
-            foreign: false,
-        }))
+        let route = says.route.filter(|_| says.forwards()).map(Arc::clone);
+        let counter = route.map(|route| Counter { live, route, prefix: None });
+        Some(Box::new(Self { counter, ..Self::default() }))
     }
 }
 
-impl GrpcWebFilter {
-    /// Below what a call of the cluster's and the method's counts, where it has both.
-    fn counter(&self, head: &RequestHead) -> Option<Box<str>> {
-        let method = method(std::str::from_utf8(head.path()).ok()?)?.replace('/', ".");
-        let cluster = cluster_of(&self.live.world, self.route.as_deref()?, head)?;
-        Some(format!("{}grpc-web.{method}.", cluster.stat_prefix()).into())
+impl Counter {
+    /// A call begins; it is counted where it names a method.
+    fn begin(&mut self, head: &RequestHead) {
+        let path = std::str::from_utf8(head.path()).unwrap_or_default();
+        let cluster = cluster_of(&self.live.world, &self.route, head);
+        self.prefix = method(path).zip(cluster).map(|(method, cluster)| {
+            format!("{}grpc-web.{}.", cluster.stat_prefix(), method.replace('/', ".")).into()
+        });
     }
 
     /// Counts how the call ended, where `headers` say it.
     fn end(&self, headers: &HeaderMap) {
-        let (Some(prefix), Some(status)) = (&self.counted, headers.get(Known::GrpcStatus)) else { return };
+        let (Some(prefix), Some(status)) = (&self.prefix, headers.get(Known::GrpcStatus)) else { return };
         let word = if status == b"0" { "success" } else { "failure" };
         for name in [&*String::from_utf8_lossy(status), word, "total"] {
             self.live.count(&format!("{prefix}{name}"));
         }
     }
+}
 
+impl GrpcWebFilter {
     /// Text becomes bytes, as many groups as are whole; an error where it is no base64, with its name in the details.
     fn decode(&mut self, piece: &mut Piece) -> Result<(), &'static str> {
         self.rest.append(&mut piece.data);
@@ -228,7 +231,9 @@ impl HttpFilter for GrpcWebFilter {
         headers.set(Known::Te, b"trailers");
         headers.set(Known::GrpcAcceptEncoding, b"identity");
         request.info.made_grpc = true;
-        self.counted = self.counter(request.head);
+        if let Some(counter) = &mut self.counter {
+            counter.begin(request.head);
+        }
         Flow::Continue
     }
 
@@ -244,7 +249,7 @@ impl HttpFilter for GrpcWebFilter {
 
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
         let Some(form) = self.response else { return Flow::Continue };
-        self.end(&response.head.headers);
+        self.counter.iter().for_each(|counter| counter.end(&response.head.headers));
         self.rest.clear();
         let headers = &response.head.headers;
         let is_call = match end_stream {
@@ -282,7 +287,7 @@ impl HttpFilter for GrpcWebFilter {
         if self.response.is_none() {
             return Flow::Continue;
         }
-        self.end(response.trailers);
+        self.counter.iter().for_each(|counter| counter.end(response.trailers));
         if self.foreign {
             Self::explain(response, &piece.data);
             piece.data.clear();
