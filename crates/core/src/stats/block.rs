@@ -220,6 +220,9 @@ impl Bins {
     }
 }
 
+/// The code that stands for all that have no class (`PREFIX_unknown`).
+pub const UNKNOWN_CODE: u16 = 600;
+
 /// Counts of response codes: `PREFIX_NNN` and `PREFIX_Nxx`, created with the first response of a class.
 #[derive(Debug, Default)]
 pub struct ResponseCodes(OnceLock<Box<Counts>>);
@@ -230,14 +233,22 @@ struct Counts {
     classes: [OnceLock<Box<[AtomicU64; 100]>>; 5],
     /// Responses that only the sum counts.
     unnamed: AtomicU64,
+    /// Responses whose code is beyond the classes.
+    unknown: AtomicU64,
 }
 
 impl ResponseCodes {
-    /// Counts a response; codes outside 100..600 are not counted.
+    /// Counts a response; codes below 100 are not counted, those from [`UNKNOWN_CODE`] on are one.
     #[inline]
     pub fn inc(&self, code: u16) {
         let class = usize::from(code / 100).wrapping_sub(1);
-        let Some(codes) = self.0.get_or_init(Box::default).classes.get(class) else { return };
+        let counts = self.0.get_or_init(Box::default);
+        let Some(codes) = counts.classes.get(class) else {
+            if code >= UNKNOWN_CODE {
+                bump(&counts.unknown);
+            }
+            return;
+        };
         let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
         if let Some(n) = codes.get(usize::from(code % 100)) {
             bump(n);
@@ -256,6 +267,9 @@ impl ResponseCodes {
             if code == 0 {
                 counts.unnamed.store(counts.unnamed.load(Relaxed).wrapping_add(n), Relaxed);
             }
+            if code == UNKNOWN_CODE {
+                counts.unknown.store(counts.unknown.load(Relaxed).wrapping_add(n), Relaxed);
+            }
             let Some(codes) = counts.classes.get(usize::from(code / 100).wrapping_sub(1)) else { return };
             let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
             if let Some(own) = codes.get(usize::from(code % 100)) {
@@ -264,7 +278,8 @@ impl ResponseCodes {
         });
     }
 
-    /// Calls `visit` with each code that occurred and its count; code 0 stands for those that only the sum counts.
+    /// Calls `visit` with each code that occurred and its count; code 0 stands for those that only the sum counts,
+    /// [`UNKNOWN_CODE`] for those beyond the classes.
     pub fn visit(&self, visit: &mut dyn FnMut(u16, u64)) {
         let Some(counts) = self.0.get() else { return };
         let unnamed = counts.unnamed.load(Relaxed);
@@ -278,6 +293,10 @@ impl ResponseCodes {
                     visit(class * 100 + rest, n);
                 }
             }
+        }
+        let unknown = counts.unknown.load(Relaxed);
+        if unknown != 0 {
+            visit(UNKNOWN_CODE, unknown);
         }
     }
 }

@@ -8,7 +8,9 @@ mod block;
 mod config;
 mod registry;
 
-pub use block::{Block, Counter, Def, Gauge, Histogram, Kind, ResponseCodes, Text, Value, WholeGauge};
+pub use block::{
+    Block, Counter, Def, Gauge, Histogram, Kind, ResponseCodes, Text, UNKNOWN_CODE, Value, WholeGauge,
+};
 pub use config::{StatsConfig, Tag, Tagged};
 pub use registry::{LiveScope, Registry, Scope};
 

@@ -225,7 +225,11 @@ impl RequestPolicy {
 
     #[inline]
     fn prepare(&self, head: &mut RequestHead, info: &mut StreamInfo, rng: &Rng) -> Result<(), Refusal> {
-        self.check_scheme(head, info)?;
+        if let Err(refusal) = self.check_scheme(head, info) {
+            // As Envoy, whose codec refuses it: neither logs nor mappers see the request.
+            head.clear();
+            return Err(refusal);
+        }
         let port = self.normalization.apply(head, info.connection.local.port())?;
         info.connect_port = port;
         if !self.early_mutations.is_empty() {

@@ -163,7 +163,7 @@ pub fn set_authority(head: &mut RequestHead, host: &[u8], append_forwarded: bool
             head.headers.append_joined(Known::XForwardedHost, b",", &old);
         }
     }
-    if keep_original {
+    if keep_original && !old.is_empty() {
         head.headers.set(Known::XEnvoyOriginalHost, &old);
     }
     head.headers.set(Known::Authority, host);

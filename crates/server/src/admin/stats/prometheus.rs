@@ -54,7 +54,7 @@ impl Line {
     /// The label that a response code or class is.
     pub(super) fn code(&self) -> Option<(&'static str, u16)> {
         match self.suffix {
-            Suffix::None | Suffix::Completed => None,
+            Suffix::None | Suffix::Unknown | Suffix::Completed => None,
             Suffix::Code(code) => Some(("envoy_response_code", code)),
             Suffix::Class(class) => Some(("envoy_response_code_class", class)),
         }
@@ -77,8 +77,8 @@ struct Families {
     rows: Vec<String>,
 }
 
-/// The families of a stat's plain form (or codes), of classes of codes, and of their sum.
-type Places = Vec<[Option<u32>; 3]>;
+/// The families of a stat's plain form (or codes), of classes of codes, of their sum, and of codes without a class.
+type Places = Vec<[Option<u32>; 4]>;
 
 impl Families {
     /// The family of a name as it stands.
@@ -132,7 +132,7 @@ pub(super) fn print(
         let tagged = if by_prefix { tags::extract(prefix) } else { Tagged::default() };
         let key = (type_of(first), tagged.rest);
         let mut places = families.by_type.remove(&key).unwrap_or_default();
-        places.resize(first.defs().len(), [None; 3]);
+        places.resize(first.defs().len(), [None; 4]);
         let row = families.row(tagged.labels);
         read(blocks, &mut |Read { place, name, suffix, sample }| {
             // Texts are no series.
@@ -171,6 +171,7 @@ pub(super) fn print(
                 Suffix::None | Suffix::Code(_) => (0, ""),
                 Suffix::Class(_) => (1, "_xx"),
                 Suffix::Completed => (2, "_completed"),
+                Suffix::Unknown => (3, "_unknown"),
             };
             let known = places.get_mut(place).and_then(|forms| forms.get_mut(form));
             let Some(known) = known else { return };

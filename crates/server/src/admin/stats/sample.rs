@@ -82,6 +82,8 @@ pub(super) enum Suffix {
     Code(u16),
     /// `_2xx`
     Class(u16),
+    /// `_unknown`
+    Unknown,
     /// `_completed`
     Completed,
 }
@@ -94,6 +96,7 @@ impl Suffix {
             Self::None => Ok(()),
             Self::Code(code) => write!(name, "_{code}"),
             Self::Class(class) => write!(name, "_{class}xx"),
+            Self::Unknown => write!(name, "_unknown"),
             Self::Completed => write!(name, "_completed"),
         };
     }
@@ -183,7 +186,9 @@ pub(super) fn read(blocks: &Blocks, visit: &mut dyn FnMut(Read)) {
                 for (code, n) in codes {
                     all = all.wrapping_add(n);
                     // Code 0 stands for those that only the sum counts.
-                    if code != 0 {
+                    if code == stats::UNKNOWN_CODE {
+                        found(Suffix::Unknown, Sample::Counter(n, true));
+                    } else if code != 0 {
                         found(Suffix::Code(code), Sample::Counter(n, true));
                         *classes.entry(code / 100).or_insert(0_u64) += n;
                     }
