@@ -387,7 +387,8 @@ impl Codec {
                 if let Some(error) = error {
                     return self.fault(key, error.code(), Some(error));
                 }
-                self.counters.trailers += 1;
+                // As in Envoy, those of requests alone.
+                self.counters.trailers += u32::from(self.side == Side::Server);
                 self.received_all(key);
                 Ok(Some(Event::Trailers { stream: key }))
             }

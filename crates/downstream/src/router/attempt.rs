@@ -557,7 +557,8 @@ fn respond<D: Downstream>(
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
     let failed = stream.upgrading && upgrade::fails_handshake(&stream.heads.response);
-    let details = match failed && upgrade::is_websocket(&stream.heads.request) {
+    let failed = failed && upgrade::is_websocket(&stream.heads.request);
+    let details = match failed {
         true => "websocket_handshake_unsuccessful",
         false => "via_upstream",
     };
@@ -571,7 +572,7 @@ fn respond<D: Downstream>(
         let headers = &mut stream.heads.response.headers;
         headers.set_number(Known::XEnvoyUpstreamServiceTime, elapsed as u64);
     }
-    flight.charge(0).response(stream);
+    flight.charge(0).response(stream, failed);
     for cookie in &flight.cookies {
         stream.heads.response.headers.append("set-cookie", cookie);
     }

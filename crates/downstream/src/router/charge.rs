@@ -23,8 +23,9 @@ pub(super) struct Charge<'a> {
 }
 
 impl Charge<'_> {
-    /// The upstream's head has come.
-    pub(super) fn response<D: Downstream>(self, stream: &mut Stream<D>) {
+    /// The upstream's head has come. One that fails a WebSocket's handshake is answered in its stead, and is no answer
+    /// of the upstream's by its status.
+    pub(super) fn response<D: Downstream>(self, stream: &mut Stream<D>, fails_handshake: bool) {
         if self.route.virtual_host.include_attempt_count_in_response {
             let attempts = stream.info.upstream.attempts.max(1);
             stream.heads.response.headers.set_number(Known::XEnvoyAttemptCount, attempts.into());
@@ -34,7 +35,9 @@ impl Charge<'_> {
             sizes.upstream_rs_headers_size.record(response.headers.byte_size() as u64);
             sizes.upstream_rs_headers_count.record(response.headers.len() as u64);
         }
-        self.code(stream, response.status, self.is_canary(&response.headers));
+        if !fails_handshake {
+            self.code(stream, response.status, self.is_canary(&response.headers));
+        }
         if let Some(host) = self.host.filter(|_| response.status < 500) {
             host.counters().rq_success.inc();
         }

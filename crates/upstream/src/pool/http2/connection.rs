@@ -5,7 +5,7 @@ use crate::error::{Oddity, ResetReason};
 use crate::pool::Load;
 use crate::pool::connection::{ClosedBy, ConnectionCount};
 use nuncio_codec::h2::{
-    Codec, ConnectionError, ErrorCode, Event, Incoming, MetadataQueue, Place, Side, StreamKey,
+    Codec, ConnectionError, ErrorCode, Event, Incoming, MessageError, MetadataQueue, Place, Side, StreamKey,
 };
 use nuncio_codec::head::{HeaderMap, ResponseHead, Version};
 use nuncio_core::stream_info::UpstreamConnectionInfo;
@@ -408,9 +408,19 @@ impl Http2Connection {
                 }
             }
             Event::Failed { stream, error } => {
-                self.core.stats.upstream_cx_protocol_error.inc();
                 let details = error.map(|e| e.details());
-                state.fail(stream, Failure { details, ..Failure::new(ResetReason::ProtocolError) });
+                // As in Envoy, headers beyond a limit are a reset like the host's own.
+                let reason = match error {
+                    Some(MessageError::TooManyHeaders | MessageError::HeadersTooLarge) => {
+                        self.core.stats.upstream_rq_rx_reset.inc();
+                        ResetReason::RemoteReset
+                    }
+                    _ => {
+                        self.core.stats.upstream_cx_protocol_error.inc();
+                        ResetReason::ProtocolError
+                    }
+                };
+                state.fail(stream, Failure { details, ..Failure::new(reason) });
             }
             Event::GoAway { last, .. } => self.go_away(state, last),
             Event::Metadata { stream, before_head } => state.metadata_came(stream, before_head),
