@@ -286,6 +286,7 @@ impl HeaderMap {
     /// Puts `block`, header lines in the form they arrived in, behind what the buffer holds, followed by
     /// [`PAD`](Self::PAD) zeros for readers that look ahead. The caller turns its lines into entries by
     /// [`push_in_place`](Self::push_in_place). The answer is where the block begins.
+    #[inline(always)]
     pub(crate) fn load(&mut self, block: &[u8]) -> usize {
         self.buf.reserve(COLON + block.len() + Self::PAD);
         self.lead();

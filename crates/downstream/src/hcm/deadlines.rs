@@ -67,9 +67,17 @@ impl Deadlines {
     /// The nearest deadline.
     #[inline(always)]
     pub fn next(&self) -> Option<Instant> {
-        let of_router = sooner(self.route, self.attempt);
-        let ends = sooner(sooner(self.idle_at(), of_router), sooner(self.request, self.max_duration));
-        sooner(ends, self.flush)
+        let usual = sooner(self.idle_at(), self.route);
+        match (self.attempt, self.request, self.max_duration, self.flush) {
+            (None, None, None, None) => usual,
+            _ => self.sooner_than(usual),
+        }
+    }
+
+    /// The nearest of `usual` and of those that most streams do not have.
+    #[cold]
+    fn sooner_than(&self, usual: Option<Instant>) -> Option<Instant> {
+        [self.attempt, self.request, self.max_duration, self.flush].into_iter().fold(usual, sooner)
     }
 
     /// The timer that ran out first, if any has.

@@ -177,14 +177,14 @@ impl Charge<'_> {
         };
         let took = stream.hcm.world.worker.since(begun).as_millis() as u64;
         let stats = self.cluster.stats();
-        stats.upstream_rq_time.record(took);
+        let part = match stream.info.internal {
+            true => &stats.internal_upstream_rq_time,
+            false => &stats.external_upstream_rq_time,
+        };
+        stats.upstream_rq_time.record_both(part, took);
         stream.count_apart(|apart| apart.upstream_rq_time.record(took));
         if self.is_canary(&stream.heads.response.headers) {
             stats.canary_upstream_rq_time.record(took);
-        }
-        match stream.info.internal {
-            true => stats.internal_upstream_rq_time.record(took),
-            false => stats.external_upstream_rq_time.record(took),
         }
     }
 
