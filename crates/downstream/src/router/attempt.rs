@@ -600,12 +600,14 @@ async fn complete<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>
 }
 
 /// What the first attempt has carried so far, and those before it, for the log.
+#[inline(always)]
 fn note_bytes<D>(stream: &mut Stream<D>, flight: &Flight<'_>) {
     if let Some(Attempt { step: Step::Live(up), .. }) = flight.attempts.first() {
-        stream.info.upstream.bytes = match &flight.carried {
-            None => up.bytes(),
-            Some(before) => before.plus(up.bytes()),
-        };
+        let bytes = &mut stream.info.upstream.bytes;
+        *bytes = up.bytes();
+        if let Some(before) = &flight.carried {
+            *bytes = before.plus(*bytes);
+        }
     }
 }
 

@@ -338,6 +338,7 @@ const STEERING: KnownSet = KnownSet::of(&[
 ///
 /// Order as Envoy's: steering headers are consumed, the expected time-out is announced, then the route's
 /// header mutations run, then host and path are rewritten.
+#[inline(always)]
 fn prepare_request<D: Downstream>(
     stream: &mut Stream<D>,
     config: &RouterConfig,
