@@ -402,6 +402,27 @@ fn cors() {
 }
 
 #[test]
+fn health() {
+    let (app, gone) = (Upstream::start("app"), Upstream::gone());
+    let server = Server::start(&example("health.yaml", &[&app, &gone]), &[]);
+    let web = server.listener("web");
+    let flags = |of: &Upstream| {
+        let body = server.ask("GET", "/clusters").body;
+        let line = format!("app::127.0.0.1:{}::health_flags::", of.port());
+        body.lines().find_map(|l| l.strip_prefix(&line)).unwrap().to_owned()
+    };
+    assert_eq!((flags(&app).as_str(), flags(&gone).as_str()), ("healthy", "/failed_active_hc"));
+    assert!((0..6).all(|_| upstream_of(&request(web, "GET", "/", &[], "")) == "app"));
+    for _ in 0..3 {
+        assert_eq!(request(web, "GET", "/slow", &[], "").status, 504);
+    }
+    // The main thread ejects it a moment later.
+    let ejected = (0..5000).any(|_| flags(&app) == "/failed_outlier_check");
+    assert!(ejected, "{}", flags(&app));
+    assert_eq!(request(web, "GET", "/", &[], "").body, "no healthy upstream");
+}
+
+#[test]
 fn retry_plugins() {
     let (gone, canary, app) = (Upstream::gone(), Upstream::start("canary"), Upstream::start("app"));
     let server = Server::start(&example("retry-plugins.yaml", &[&gone, &canary, &app]), &[]);
