@@ -1,6 +1,6 @@
 //! What the workers of one host agree on.
 
-use super::{Addresses, HealthFlags, HostSpec};
+use super::{Addresses, Health, HealthFlags, HostSpec};
 use crate::orca::LoadRecord;
 use crate::outlier::{HostRecord, SuccessRates};
 use crate::stats::HostCounters;
@@ -86,11 +86,13 @@ impl HostShared {
     pub(crate) fn take_over(&self, named: &HostSpec) -> bool {
         let moved = self.priority.swap(named.priority, Relaxed) != named.priority;
         let weighs = self.weight.swap(named.weight, Relaxed) != named.weight;
-        let health = self.health_flags().among(HealthFlags::OF_EDS) != named.health;
-        if health {
-            self.set_health(HealthFlags::OF_EDS, false);
-            self.set_health(named.health, true);
-        }
+        let before = self.health_flags().health();
+        self.set_health(HealthFlags::OF_EDS, false);
+        self.set_health(named.health, true);
+        // As in Envoy it is no change when a host that was out is out for another reason.
+        let out = |health| matches!(health, Health::Unhealthy | Health::Excluded);
+        let after = self.health_flags().health();
+        let health = before != after && !(out(before) && out(after));
         let described = self.metadata() != named.metadata;
         if described {
             let now = self.metadata.get_or_init(Box::default);
