@@ -284,3 +284,17 @@ preconnected('without_a_matcher', {}, [None])
 preconnected('of_two_hosts', ENABLED, [{'early': True}, {'early': False}], n=2)
 preconnected('predictive', {**ENABLED, 'per_upstream_preconnect_ratio': 1, 'predictive_preconnect_ratio': 2}, [{'early': False}, {'early': False}])
 preconnected('predictive_of_all', {**ENABLED, 'per_upstream_preconnect_ratio': 1, 'predictive_preconnect_ratio': 2}, [{'early': True}, {'early': True}])
+
+
+@case()
+async def drained_by_eds_and_panic(t):
+    """Two of three hosts are drained by an update: no panic, and no request to them."""
+    ups = [await t.up('h%d' % i) for i in range(3)]
+    t.write('eds.json', fed(t, '1', ups))
+    await t.start(simple(t, clusters=[eds(t)], extra=NODE))
+    drained = [lbe(u, **({'health_status': 'DRAINING'} if i < 2 else {})) for i, u in enumerate(ups)]
+    t.move_in('eds.json', fed(t, '2', [], endpoints=[{'lb_endpoints': drained}]))
+    await t.stat_until('cluster.c1.update_success', lambda n: n >= 2)
+    await t.pass_time(0.05)
+    t.see('seen', sorted({(await t.req('/')).h('x-up') for _ in range(12)}))
+    t.see('stats', await t.stats('cluster.c1.lb_healthy_panic', 'cluster.c1.membership_excluded', 'cluster.c1.membership_healthy'))
