@@ -22,7 +22,7 @@ impl Ahead {
         let even =
             matches!(policy, LbPolicy::RoundRobin | LbPolicy::ClientSideWeighted(_) | LbPolicy::Random);
         let foreseen = even && subsets.is_none() && override_host.is_none();
-        let wanted = config.preconnect.predictive > 1.0 && foreseen;
+        let wanted = config.preconnect().predictive > 1.0 && foreseen;
         wanted.then(|| Box::new(Self(RefCell::default())))
     }
 
@@ -41,7 +41,7 @@ impl Cluster {
     /// Before a request goes to a pool: connects to the hosts that come next, as far as the room for streams falls short.
     #[cold]
     pub(super) fn connect_ahead(&self, ahead: &Ahead, priority: RequestPriority, http2: bool) {
-        let ratio = self.config().preconnect.predictive;
+        let ratio = self.config().preconnect().predictive;
         for _ in 0..LOOKED_AT {
             if !self.load().lacks_room(ratio, 1) {
                 return;

@@ -44,8 +44,8 @@ pub struct ClusterConfig {
     pub http: HttpUpstream,
     /// How connections leave the machine.
     pub connect: ConnectOptions,
-    /// `preconnect_policy`
-    pub preconnect: Preconnect,
+    /// `preconnect_policy`, where there is one.
+    pub preconnect: Option<Box<Preconnect>>,
     /// `connection_pool_per_downstream_connection`
     pub(crate) pool_per_client: bool,
     /// What carries its connections' bytes.
@@ -97,12 +97,6 @@ impl Preconnect {
     pub(crate) fn concerns(&self, host: &HostShared) -> bool {
         let allowed = || self.only.as_ref().is_none_or(|only| only.matches(host.metadata().as_deref()));
         host.health_flags().health() == Health::Healthy && allowed()
-    }
-}
-
-impl Default for Preconnect {
-    fn default() -> Self {
-        Self { per_upstream: 1.0, predictive: 1.0, only: None }
     }
 }
 
@@ -159,7 +153,7 @@ impl ClusterConfig {
             limits: PerPriority::default(),
             http: HttpUpstream::default(),
             connect: ConnectOptions::default(),
-            preconnect: Preconnect::default(),
+            preconnect: None,
             pool_per_client: false,
             transport: UpstreamTransport::default(),
             matches: Vec::new(),
@@ -172,6 +166,13 @@ impl ClusterConfig {
             turnover: Turnover::default(),
             closes_on_failure: false,
         }
+    }
+
+    /// How connections are opened before requests want them.
+    #[inline]
+    pub fn preconnect(&self) -> &Preconnect {
+        static NONE: Preconnect = Preconnect { per_upstream: 1.0, predictive: 1.0, only: None };
+        self.preconnect.as_deref().unwrap_or(&NONE)
     }
 
     /// Bytes that may wait on a connection in each direction before its sender is no longer read.
@@ -190,8 +191,8 @@ pub struct Discovery {
     pub overprovisioning_factor: u32,
     /// `weighted_priority_health`
     pub weighted_priority_health: bool,
-    /// `drop_overloads`: what share of requests is refused, of 1.
-    pub dropped: f64,
+    /// `drop_overloads`: how many of a million requests are refused.
+    pub dropped: u32,
     /// `endpoint_stale_after`: how long the hosts hold that EDS named, where nothing follows.
     pub stale_after: Option<Duration>,
     /// The hosts, by priority and locality.
@@ -211,7 +212,7 @@ impl Default for Discovery {
             source: HostSource::Static,
             overprovisioning_factor: 140,
             weighted_priority_health: false,
-            dropped: 0.0,
+            dropped: 0,
             stale_after: None,
             endpoints: Vec::new(),
         }

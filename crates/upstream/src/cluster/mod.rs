@@ -194,12 +194,14 @@ pub enum Drops {
 }
 
 impl Drops {
+    /// `dropped`: so many of a million requests.
     #[cold]
-    fn of(share: f64, rng: &Rng) -> Option<Self> {
-        if share >= 1.0 {
+    fn of(dropped: u32, rng: &Rng) -> Option<Self> {
+        const ALL: u32 = 1_000_000;
+        if dropped >= ALL {
             return Some(Self::All);
         }
-        ((rng.next() as f64) < share * u64::MAX as f64).then_some(Self::Some)
+        (rng.below(ALL.into()) < dropped.into()).then_some(Self::Some)
     }
 }
 
@@ -484,8 +486,8 @@ impl Cluster {
     /// Whether this request is one of those that overload has dropped, and if so, whether all of them are.
     #[inline]
     pub fn drops(&self) -> Option<Drops> {
-        let share = self.core.shared.dropped();
-        if share <= 0.0 { None } else { Drops::of(share, self.core.worker.rng()) }
+        let dropped = self.core.shared.dropped();
+        if dropped == 0 { None } else { Drops::of(dropped, self.core.worker.rng()) }
     }
 
     /// Another cluster has changed, which this one may borrow hosts from.

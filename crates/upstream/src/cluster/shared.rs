@@ -15,7 +15,7 @@ use crate::stats::{
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::{Block, Def, Registry, Scope, Value};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 /// A cluster's exact counts, its hosts as last published, and the statistics that the main thread keeps.
@@ -23,7 +23,7 @@ pub struct ClusterShared {
     config: Arc<ClusterConfig>,
     breakers: Breakers,
     published: RwLock<Arc<Published>>,
-    /// The share of requests that is refused, of 1.
+    /// How many of a million requests are refused.
     dropped: Dropped,
     /// How many places of hosts there are.
     places: Mutex<u32>,
@@ -57,11 +57,11 @@ impl Published {
     }
 }
 
-/// `drop_overloads`, as bits of numbers of 1. As in Envoy, what an assignment says counts once hosts are published.
+/// `drop_overloads`, of a million requests. As in Envoy, what an assignment says counts once hosts are published.
 #[derive(Default)]
 struct Dropped {
-    said: AtomicU64,
-    counts: AtomicU64,
+    said: AtomicU32,
+    counts: AtomicU32,
 }
 
 /// What a cluster with `outlier_detection` has besides.
@@ -299,18 +299,17 @@ impl ClusterShared {
         self.live.store(true, Relaxed);
     }
 
-    /// An assignment says that so much of all requests is to be refused, of 1; never more than the runtime key
+    /// An assignment says that so many of a million requests are to be refused; never more than the runtime key
     /// `load_balancing_policy.drop_overload_limit` has it, in percent.
-    pub(crate) fn drops(&self, share: f64) {
+    pub(crate) fn drops(&self, dropped: u32) {
         let limit = self.runtime.integer("load_balancing_policy.drop_overload_limit", 100).min(100);
-        let share = share.min(limit as f64 / 100.0);
-        self.dropped.said.store(share.to_bits(), Relaxed);
+        self.dropped.said.store(dropped.min(limit as u32 * 10_000), Relaxed);
     }
 
-    /// What share of requests is refused, of 1.
+    /// How many of a million requests are refused.
     #[inline]
-    pub(crate) fn dropped(&self) -> f64 {
-        f64::from_bits(self.dropped.counts.load(Relaxed))
+    pub(crate) fn dropped(&self) -> u32 {
+        self.dropped.counts.load(Relaxed)
     }
 
     /// Publishes hosts, or their health that has changed; those that are gone with it.

@@ -30,7 +30,7 @@ pub struct HostSpec {
     /// How it is checked otherwise than the rest.
     pub check: Option<Arc<CheckTarget>>,
     /// What its own stats call it in place of its address (`observability_name`).
-    pub stat_name: Option<Arc<str>>,
+    pub stat_name: Option<Arc<String>>,
 }
 
 /// Where a host listens: its address, and the others that it has.

@@ -40,7 +40,7 @@ impl HttpPool {
             idle: RefCell::default(),
             waiting: Waiting::new(priority),
             busy: Cell::default(),
-            eager: host.config().preconnect.per_upstream > 1.0,
+            eager: host.config().preconnect().per_upstream > 1.0,
             retired: Cell::default(),
             watch: host.core().reaper.watch(PoolKey::new(host, priority)),
         }

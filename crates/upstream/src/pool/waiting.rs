@@ -113,7 +113,7 @@ impl Waiting {
         none: impl Fn() -> bool,
         open: impl Fn(Permit),
     ) {
-        let eager = host.config().preconnect.per_upstream;
+        let eager = host.config().preconnect().per_upstream;
         let mut opened = 0;
         loop {
             let load = load();
@@ -121,7 +121,7 @@ impl Waiting {
             let ahead = || {
                 eager > 1.0
                     && opened < PRECONNECTED_AT_ONCE
-                    && host.config().preconnect.concerns(host.shared())
+                    && host.config().preconnect().concerns(host.shared())
                     && load.lacks_room(eager, 0)
             };
             if !needed && !ahead() {
@@ -152,7 +152,7 @@ impl Waiting {
         none: impl Fn() -> bool,
         open: impl Fn(Permit),
     ) -> bool {
-        let preconnect = &host.config().preconnect;
+        let preconnect = host.config().preconnect();
         let wanted = preconnect.concerns(host.shared()) && load.lacks_room(preconnect.predictive, 1);
         let permit = wanted.then(|| self.permit(host, none)).flatten();
         permit.map(open).is_some()

@@ -45,7 +45,7 @@ fn full_name(cluster: &str, host: &HostShared, name: &str) -> String {
 /// What stats call a host: its own name for them, else its address.
 fn called(host: &HostShared) -> Cow<'_, str> {
     let spec = host.spec();
-    spec.stat_name.as_deref().map_or_else(|| spec.address.to_string().into(), Cow::Borrowed)
+    spec.stat_name.as_deref().map_or_else(|| spec.address.to_string().into(), |name| name.as_str().into())
 }
 
 /// Puts those that the filter takes behind all other stats.

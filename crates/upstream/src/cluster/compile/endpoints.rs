@@ -71,8 +71,10 @@ pub(crate) fn assignment(
     whole.then_some(discovery)
 }
 
-/// What share of requests is dropped, of 1.
-fn dropped(message: Vec<DropOverload>, cx: &CompileContext<'_>) -> Option<f64> {
+const MILLION: u32 = 1_000_000;
+
+/// How many of a million requests are dropped.
+fn dropped(message: Vec<DropOverload>, cx: &CompileContext<'_>) -> Option<u32> {
     let count = message.len();
     if count > 1 {
         cx.field("drop_overloads")
@@ -80,23 +82,23 @@ fn dropped(message: Vec<DropOverload>, cx: &CompileContext<'_>) -> Option<f64> {
         return None;
     }
     let Some(DropOverload { category: _, drop_percentage }) = message.into_iter().next() else {
-        return Some(0.0);
+        return Some(0);
     };
     let FractionalPercent { numerator, denominator } = drop_percentage.unwrap_or_default();
     let of = match DenominatorType::try_from(denominator) {
         Ok(DenominatorType::Hundred) | Err(_) => 100,
         Ok(DenominatorType::TenThousand) => 10_000,
-        Ok(DenominatorType::Million) => 1_000_000,
+        Ok(DenominatorType::Million) => MILLION,
     };
-    let share = f64::from(numerator) / f64::from(of);
-    if share > 1.0 {
+    if numerator > of {
+        let share = f64::from(numerator) / f64::from(of);
         cx.item("drop_overloads", 0).field("drop_percentage").error(format!(
             "Cluster drop_overloads config is invalid. drop_ratio={share}(Numerator {numerator} / Denominator {of}). \
              The valid range is 0~1."
         ));
         return None;
     }
-    Some(share)
+    Some(numerator * (MILLION / of))
 }
 
 fn locality(
@@ -220,7 +222,7 @@ fn host(
         Some(message) => Some(Arc::new(check_target(message, &endpoint_cx.field("health_check_config"))?)),
     };
     let spec = HostSpec {
-        stat_name: (!observability_name.is_empty()).then(|| observability_name.into()),
+        stat_name: (!observability_name.is_empty()).then(|| Arc::new(observability_name)),
         check,
         address: Address::Ip(SocketAddr::from(([0, 0, 0, 0], 0))),
         further: None,

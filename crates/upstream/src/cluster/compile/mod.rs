@@ -194,12 +194,12 @@ impl ClusterConfig {
                 let cx = cx.field("preconnect_policy");
                 MetadataMatcher::compile(&matcher, &cx.field("preconnect_enabled_metadata")).map(Box::new)
             });
-            config.preconnect = Preconnect {
+            config.preconnect = Some(Box::new(Preconnect {
                 per_upstream: per_upstream_preconnect_ratio.unwrap_or(1.0),
                 predictive: predictive_preconnect_ratio.unwrap_or(1.0),
                 // An error was told where there is none.
                 only: only.flatten(),
-            };
+            }));
         }
         config.pool_per_client = connection_pool_per_downstream_connection;
         let hashes_names = common_lb_config

@@ -67,7 +67,7 @@ impl Http2Pool {
             connection.unreserve();
             return Err(PoolError::Overflow);
         };
-        if host.config().preconnect.per_upstream > 1.0 {
+        if host.config().preconnect().per_upstream > 1.0 {
             self.open_as_needed(host);
         }
         Ok(Some(Checkout::Ready(Exchange::http2(connection, hold))))
@@ -150,7 +150,7 @@ impl Http2Pool {
                 }
             }
         }
-        if self.waiting.is_awaited() || host.config().preconnect.per_upstream > 1.0 {
+        if self.waiting.is_awaited() || host.config().preconnect().per_upstream > 1.0 {
             self.open_as_needed(host);
         }
         if let Some(other) = other {

@@ -1,7 +1,7 @@
 //! Random walks of requests over the pools of two workers, in virtual time, and what holds at each step.
 
 use super::*;
-use crate::cluster::ClusterShared;
+use crate::cluster::{ClusterShared, Preconnect};
 use crate::manager::ClusterManager;
 use nuncio_core::clock::Clock;
 use nuncio_core::rng::Rng;
@@ -146,7 +146,8 @@ fn connections_are_opened_ahead_in_proportion_to_the_streams() {
     for (seed, ratio) in [(1, 1.0), (2, 1.5), (3, 2.0), (4, 3.0)] {
         run(async {
             let mut config = cluster(&[1]);
-            config.preconnect.per_upstream = ratio;
+            let preconnect = Preconnect { per_upstream: ratio, ..config.preconnect().clone() };
+            config.preconnect = Some(Box::new(preconnect));
             let mut walk = Walk::new(seed, config);
             walk.workers.truncate(1);
             for _ in 0..60 {
