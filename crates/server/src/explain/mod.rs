@@ -22,6 +22,7 @@ use nuncio_downstream::world::World;
 use nuncio_net::dns::SystemResolver;
 use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions};
 use nuncio_net::worker::{Worker, block_on_local};
+use nuncio_upstream::cluster::ClusterConfig;
 use nuncio_upstream::discovery::Discovery;
 use nuncio_upstream::manager::{ClusterManager, ClusterSeat, ClusterSet};
 use nuncio_upstream::pool::{ConnectFuture, Connector};
@@ -108,13 +109,15 @@ pub fn main(options: &Options, words: &[String], listener: Option<&str>, as_json
     }
 }
 
-/// The answer by a file, whose DNS names are looked up first.
+/// The answer by a file, whose DNS names are looked up first. Nobody's health is known yet: hosts are taken as if their
+/// checks had passed, and none is checked.
 fn answer(options: &Options, asked: Asked, listener: Option<&str>) -> Result<Explanation, Refused> {
     let clock = Clock::system();
     let registry = Registry::new();
     let sources = Source::of(options)?;
-    let Compiled { bootstrap, clusters, listeners, surroundings: known, .. } =
+    let Compiled { bootstrap, mut clusters, listeners, surroundings: known, .. } =
         config::load(options, sources, &registry, clock.wall())?;
+    clusters.clusters.iter_mut().filter_map(Arc::get_mut).for_each(ClusterConfig::check_nobody);
     let question = asked.question(listener.map(str::to_owned));
     let files = Rc::new(Files::new(&known, options, &clock, |_| {}));
     let runtime = bootstrap.runtime;
