@@ -1,15 +1,14 @@
 //! The access log of a listener: one entry for each connection, when it has ended.
 
 use super::Listener;
-use nuncio_core::address::Address;
 use nuncio_core::format::{FormatContext, LogType};
 use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
-use nuncio_net::stream::{ByteStream, ReadBuf};
+use nuncio_net::stream::{ByteStream, Layer, ReadBuf};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Writes a connection's entry when it is dropped, whatever ended the connection.
 pub(super) struct ConnectionLog {
@@ -112,48 +111,24 @@ impl Counted {
     }
 }
 
-impl ByteStream for Counted {
+impl Layer for Counted {
+    fn beneath(&self) -> &dyn ByteStream {
+        &*self.io
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = self.io.poll_read(cx, buf);
+        let result = self.beneath().poll_read(cx, buf);
         let n = buf.filled().len() - before;
         self.bytes.received.set(self.bytes.received.get() + n as u64);
         self.note(result)
     }
 
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_read_ready(cx)
-    }
-
     fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.sent(self.io.poll_write(cx, data))
+        self.sent(self.beneath().poll_write(cx, data))
     }
 
     fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.sent(self.io.poll_write_vectored(cx, data))
-    }
-
-    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_shutdown(cx)
-    }
-
-    fn local_address(&self) -> &Address {
-        self.io.local_address()
-    }
-
-    fn peer_address(&self) -> &Address {
-        self.io.peer_address()
-    }
-
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.io.set_nodelay(nodelay)
-    }
-
-    fn reset_on_drop(&self) {
-        self.io.reset_on_drop();
-    }
-
-    fn round_trip(&self) -> Option<Duration> {
-        self.io.round_trip()
+        self.sent(self.beneath().poll_write_vectored(cx, data))
     }
 }

@@ -1,7 +1,6 @@
 //! `envoy.filters.network.set_filter_state`: objects of the filter state that are there from a connection's start.
 
 use crate::filter_state::Objects;
-use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_downstream::hcm::stream::header_context;
@@ -9,16 +8,15 @@ use nuncio_downstream::network::{
     CompiledFilter, ListenerFacts, NetworkFilterFactory, NetworkGate, NetworkGateConfig, Passed,
 };
 use nuncio_downstream::world::{CompileEnv, World};
-use nuncio_net::stream::{ByteStream, ReadBuf};
+use nuncio_net::stream::{ByteStream, Layer, ReadBuf};
 use nuncio_proto::pb::envoy::extensions::filters::network::set_filter_state::v3::Config as Message;
 use std::cell::Cell;
 use std::future::{Future, ready};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 /// Compiles the filter's message.
 pub struct SetFilterStateFactory;
@@ -100,54 +98,18 @@ struct FirstRead {
     waiting: Cell<Option<(Rc<SetFilterState>, Rc<ConnectionInfo>)>>,
 }
 
-impl ByteStream for FirstRead {
+impl Layer for FirstRead {
+    fn beneath(&self) -> &dyn ByteStream {
+        &*self.io
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = self.io.poll_read(cx, buf);
+        let read = self.beneath().poll_read(cx, buf);
         if matches!(read, Poll::Ready(Ok(())))
             && let Some((filter, connection)) = self.waiting.take()
         {
             filter.set(&filter.config.on_data, &connection);
         }
         read
-    }
-
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_read_ready(cx)
-    }
-
-    fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.io.poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.io.poll_write_vectored(cx, data)
-    }
-
-    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_shutdown(cx)
-    }
-
-    fn local_address(&self) -> &Address {
-        self.io.local_address()
-    }
-
-    fn peer_address(&self) -> &Address {
-        self.io.peer_address()
-    }
-
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.io.set_nodelay(nodelay)
-    }
-
-    fn original_destination(&self) -> Option<Address> {
-        self.io.original_destination()
-    }
-
-    fn reset_on_drop(&self) {
-        self.io.reset_on_drop();
-    }
-
-    fn round_trip(&self) -> Option<Duration> {
-        self.io.round_trip()
     }
 }

@@ -3,12 +3,14 @@
 mod connect;
 mod eyeballs;
 mod gate;
+mod layer;
 mod memory;
 mod rewind;
 mod socket;
 
 pub use connect::{ConnectError, ConnectOptions, LocalAddress, connect};
 pub use eyeballs::{AddressFamily, HappyEyeballs, race};
+pub use layer::Layer;
 pub use memory::{MemoryStream, pair};
 pub use rewind::Rewind;
 pub use socket::{TcpByteStream, UnixByteStream};
@@ -67,49 +69,10 @@ pub trait ByteStream {
     }
 }
 
-impl<S: ByteStream + ?Sized> ByteStream for Box<S> {
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_read(cx, buf)
-    }
-
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_read_ready(cx)
-    }
-
-    fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        (**self).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        (**self).poll_write_vectored(cx, data)
-    }
-
-    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_shutdown(cx)
-    }
-
-    fn local_address(&self) -> &Address {
-        (**self).local_address()
-    }
-
-    fn peer_address(&self) -> &Address {
-        (**self).peer_address()
-    }
-
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        (**self).set_nodelay(nodelay)
-    }
-
-    fn original_destination(&self) -> Option<Address> {
-        (**self).original_destination()
-    }
-
-    fn reset_on_drop(&self) {
-        (**self).reset_on_drop();
-    }
-
-    fn round_trip(&self) -> Option<Duration> {
-        (**self).round_trip()
+impl Layer for Box<dyn ByteStream> {
+    #[inline]
+    fn beneath(&self) -> &dyn ByteStream {
+        &**self
     }
 }
 

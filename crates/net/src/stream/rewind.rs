@@ -1,12 +1,9 @@
 //! A stream whose first bytes somebody has looked at already.
 
-use super::ByteStream;
-use nuncio_core::address::Address;
+use super::{ByteStream, Layer};
 use std::cell::RefCell;
 use std::io;
-use std::io::IoSlice;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::ReadBuf;
 
 /// Gives `first` to its reader before the bytes of `stream`.
@@ -27,7 +24,11 @@ impl<S: ByteStream> Rewind<S> {
     }
 }
 
-impl<S: ByteStream> ByteStream for Rewind<S> {
+impl<S: ByteStream> Layer for Rewind<S> {
+    fn beneath(&self) -> &dyn ByteStream {
+        &self.stream
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         {
             let (bytes, at) = &mut *self.first.borrow_mut();
@@ -42,45 +43,13 @@ impl<S: ByteStream> ByteStream for Rewind<S> {
                 return Poll::Ready(Ok(()));
             }
         }
-        self.stream.poll_read(cx, buf)
+        self.beneath().poll_read(cx, buf)
     }
 
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.first.borrow().0.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        self.stream.poll_read_ready(cx)
-    }
-
-    fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.stream.poll_write_vectored(cx, data)
-    }
-
-    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_shutdown(cx)
-    }
-
-    fn local_address(&self) -> &Address {
-        self.stream.local_address()
-    }
-
-    fn peer_address(&self) -> &Address {
-        self.stream.peer_address()
-    }
-
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.stream.set_nodelay(nodelay)
-    }
-
-    fn reset_on_drop(&self) {
-        self.stream.reset_on_drop();
-    }
-
-    fn round_trip(&self) -> Option<Duration> {
-        self.stream.round_trip()
+        self.beneath().poll_read_ready(cx)
     }
 }

@@ -1,12 +1,11 @@
 //! A connection whose first bytes, or all, are answered for by rules.
 
 use super::Rbac;
-use nuncio_core::address::Address;
 use nuncio_core::stream_info::ConnectionInfo;
-use nuncio_net::stream::{ByteStream, ReadBuf};
+use nuncio_net::stream::{ByteStream, Layer, ReadBuf};
 use nuncio_net::timer::LazyTimer;
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -60,13 +59,17 @@ impl Watched {
     }
 }
 
-impl ByteStream for Watched {
+impl Layer for Watched {
+    fn beneath(&self) -> &dyn ByteStream {
+        &*self.io
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(refused) = self.poll_refused(cx) {
             return refused;
         }
         let before = buf.filled().len();
-        ready!(self.io.poll_read(cx, buf))?;
+        ready!(self.beneath().poll_read(cx, buf))?;
         if buf.filled().len() == before || self.ask() {
             return Poll::Ready(Ok(()));
         }
@@ -75,34 +78,6 @@ impl ByteStream for Watched {
     }
 
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_refused(cx).unwrap_or_else(|| self.io.poll_read_ready(cx))
-    }
-
-    fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.io.poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.io.poll_write_vectored(cx, data)
-    }
-
-    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_shutdown(cx)
-    }
-
-    fn local_address(&self) -> &Address {
-        self.io.local_address()
-    }
-
-    fn peer_address(&self) -> &Address {
-        self.io.peer_address()
-    }
-
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.io.set_nodelay(nodelay)
-    }
-
-    fn reset_on_drop(&self) {
-        self.io.reset_on_drop();
+        self.poll_refused(cx).unwrap_or_else(|| self.beneath().poll_read_ready(cx))
     }
 }
