@@ -296,33 +296,34 @@ impl<D: Downstream> Stream<D> {
     /// # Errors
     /// A filter puts something in the response's stead.
     pub async fn settle(&mut self) -> Result<End, Instead> {
-        if !self.filters_see_bodies() {
-            return Ok(self.flush().await);
+        if self.filters_see_bodies()
+            && let Some(early) = poll_fn(|cx| self.poll_let_out(cx)).await
+        {
+            return early;
         }
-        let early = poll_fn(|cx| {
-            while let Poll::Ready(instead) = self.poll_filters(cx) {
-                if let Some(instead) = instead {
-                    return Poll::Ready(Some(Err(instead)));
+        Ok(self.flush().await)
+    }
+
+    /// Ready with nothing once the filters have let everything out.
+    #[cold]
+    fn poll_let_out(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<End, Instead>>> {
+        while let Poll::Ready(instead) = self.poll_filters(cx) {
+            if let Some(instead) = instead {
+                return Poll::Ready(Some(Err(instead)));
+            }
+        }
+        if self.filters.as_mut().is_none_or(|chain| chain.response().is_finished()) {
+            return Poll::Ready(None);
+        }
+        match self.down.poll_flush(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Some(Ok(self.gone(error)))),
+            Poll::Ready(Ok(())) => {
+                if let Poll::Ready(error) = self.down.poll_disconnect(cx) {
+                    return Poll::Ready(Some(Ok(self.gone(error))));
                 }
             }
-            if self.filters.as_mut().is_none_or(|chain| chain.response().is_finished()) {
-                return Poll::Ready(None);
-            }
-            match self.down.poll_flush(cx) {
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Ok(self.gone(error)))),
-                Poll::Ready(Ok(())) => {
-                    if let Poll::Ready(error) = self.down.poll_disconnect(cx) {
-                        return Poll::Ready(Some(Ok(self.gone(error))));
-                    }
-                }
-                Poll::Pending => {}
-            }
-            self.poll_timers(cx).map(|_| Some(Ok(End::Reset)))
-        })
-        .await;
-        match early {
-            Some(end) => end,
-            None => Ok(self.flush().await),
+            Poll::Pending => {}
         }
+        self.poll_timers(cx).map(|_| Some(Ok(End::Reset)))
     }
 }
