@@ -3,7 +3,8 @@
 A variant names what the proxy does for each request: `plain`; `log-text` and `log-json` add a request id,
 x-forwarded-for and a file access log; `routes-N` matches the last of N prefix routes, `routes-N-KIND` of others (exact paths, regexes, an exact header each); `h2-h2` and `h2-h1` speak HTTP/2 with clients
 and HTTP/2 or HTTP/1 with the upstream, as `grpc` and the `bulk-` variants do, whose calls and bodies differ; `tls-h1` is HTTP/1
-over TLS with clients, as are `handshake-…` and `bulk-tls-h1`; `answers` answers by itself.
+over TLS with clients, as are `handshake-…` and `bulk-tls-h1`; `answers` answers by itself. What is configured and not triggered: `watched-upstreams` has health checks, outlier detection and
+circuit breakers, `policies` time-outs, retries, a mirror, hashes, header matchers and everyday filters.
 """
 import importlib.util
 import json
@@ -12,6 +13,21 @@ import shutil
 import subprocess
 
 TYPES = 'type.googleapis.com/envoy.extensions.'
+# Chances of nothing, and what asks for headers that nobody sends.
+NEVER = {'default_value': {'numerator': 0}, 'runtime_key': 'bench.never'}
+ABSENT = {'name': 'x-bench', 'string_match': {'exact': 'on'}}
+# Of a route, where no request triggers any of it.
+POLICIES = {'cluster': 'c0', 'timeout': '15s', 'idle_timeout': '60s',
+            'retry_policy': {'retry_on': '5xx,reset,connect-failure', 'num_retries': 2, 'per_try_timeout': '5s'},
+            'request_mirror_policies': [{'cluster': 'c0', 'runtime_fraction': NEVER}],
+            'hash_policy': [{'header': {'header_name': 'x-bench'}}, {'cookie': {'name': 'bench'}}],
+            'internal_redirect_policy': {'max_internal_redirects': 1},
+            'upgrade_configs': [{'upgrade_type': 'websocket'}]}
+# Filters before the router, likewise.
+FILTERS = {'cors.v3.Cors': {}, 'csrf.v3.CsrfPolicy': {'filter_enabled': NEVER},
+           'fault.v3.HTTPFault': {'abort': {'http_status': 503, 'percentage': {'numerator': 100}}, 'headers': [ABSENT]},
+           'rbac.v3.RBAC': {'rules': {'action': 'DENY', 'policies': {'p': {'permissions': [{'header': ABSENT}], 'principals': [{'any': True}]}}}}}
+
 # Fields of the access log, alike for all: Envoy's default format names them.
 JSON_LOG = {'start_time': '%START_TIME%', 'method': '%REQ(:METHOD)%', 'path': '%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%', 'protocol': '%PROTOCOL%',
             'response_code': '%RESPONSE_CODE%', 'response_flags': '%RESPONSE_FLAGS%', 'bytes_received': '%BYTES_RECEIVED%',
@@ -57,6 +73,9 @@ def bootstrap(variant, port, upstream, folder, admin, clusters=1):
                  'regex': lambda i: {'safe_regex': {'regex': '/service-%05d/[a-z]+' % i}},
                  'header': lambda i: {'prefix': '/', 'headers': [{'name': ':path', 'string_match': {'exact': '/service-%05d/x' % i}}]}}[kind]
         routes = [{'match': match(i), 'route': {'cluster': 'c0'}} for i in range(n)]
+    if variant == 'policies':
+        off = {'prefix': '/', 'headers': [ABSENT]}
+        routes = [{'match': off, 'route': {'cluster': 'c0'}}, {'match': {'prefix': '/'}, 'route': POLICIES}]
     if variant == 'answers':
         routes = [{'match': {'prefix': '/'}, 'direct_response': {'status': 200, 'body': {'inline_string': 'hello, bench'}}}]
     hcm = {'@type': TYPES + 'filters.network.http_connection_manager.v3.HttpConnectionManager', 'stat_prefix': 'bench', 'codec_type': 'AUTO',
@@ -64,6 +83,8 @@ def bootstrap(variant, port, upstream, folder, admin, clusters=1):
            'generate_request_id': variant.startswith('log'),
            'route_config': {'virtual_hosts': [{'name': 'v', 'domains': ['*'], 'routes': routes}]},
            'http_filters': [{'name': 'envoy.filters.http.router', 'typed_config': {'@type': TYPES + 'filters.http.router.v3.Router'}}]}
+    if variant == 'policies':
+        hcm['http_filters'][:0] = [{'name': name, 'typed_config': {'@type': TYPES + 'filters.http.' + name, **config}} for name, config in FILTERS.items()]
     if variant.startswith('log'):
         log = {'@type': TYPES + 'access_loggers.file.v3.FileAccessLog', 'path': os.path.join(folder, 'access.log')}
         if variant == 'log-json':
@@ -79,6 +100,10 @@ def bootstrap(variant, port, upstream, folder, admin, clusters=1):
         if http2_upstream(variant):
             options = {'@type': TYPES + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}
             made['typed_extension_protocol_options'] = {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': options}
+        if variant == 'watched-upstreams':
+            made.update(health_checks=[{'timeout': '1s', 'interval': '60s', 'no_traffic_interval': '60s', 'unhealthy_threshold': 3, 'healthy_threshold': 1, 'tcp_health_check': {}}],
+                        outlier_detection={'consecutive_5xx': 5, 'split_external_local_origin_errors': True},
+                        circuit_breakers={'thresholds': [{'max_connections': 1000, 'max_requests': 1000, 'track_remaining': True, 'retry_budget': {}}]})
         return made
     chain = {'filters': [{'name': 'envoy.filters.network.http_connection_manager', 'typed_config': hcm}]}
     if secured(variant):
