@@ -87,8 +87,10 @@ impl SocketOption {
     /// `Some(None)`: not meant for stream sockets.
     fn compile(message: pb::SocketOption, cx: &CompileContext<'_>) -> Option<Option<Self>> {
         let pb::SocketOption { level, name, value, state, r#type, ip_version } = message;
-        #[allow(clippy::cast_possible_truncation)]
-        // The system's call takes an int; Envoy cuts to it without a word.
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the system's call takes an int; Envoy cuts to it without a word"
+        )]
         let number = |value: i64| value as i32;
         let value: Box<[u8]> = match value {
             Some(Value::IntValue(value)) => Box::new(number(value).to_ne_bytes()),
