@@ -385,7 +385,7 @@ impl DnsCache {
 }
 
 /// A name and its port. What stands behind a colon and is no port is taken for part of the name.
-fn split(authority: &str, port: u16) -> (&str, u16) {
+pub(crate) fn split(authority: &str, port: u16) -> (&str, u16) {
     let end = authority.rfind(']').unwrap_or(0);
     let at = authority.rfind(':').filter(|at| *at >= end);
     let parts = at.and_then(|at| Some((authority.get(..at)?, authority.get(at + 1..)?.parse().ok()?)));

@@ -11,9 +11,10 @@ use nuncio_core::stats::{Registry, Scope};
 use nuncio_net::worker::Worker;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Compiled clusters, in the order of configuration.
 #[derive(Clone, Debug, Default)]
@@ -247,6 +248,8 @@ pub struct ClusterManager {
     connector: Rc<dyn Connector>,
     /// Itself, for clusters that borrow hosts from others, and those.
     own: Weak<Self>,
+    /// A cluster has come.
+    added: Notify,
     borrowers: RefCell<Vec<Weak<Cluster>>>,
 }
 
@@ -262,6 +265,7 @@ impl ClusterManager {
         let ClusterSeat { registry, neighbours, clusters, mut updates } = seat;
         let manager = Rc::new_cyclic(|own| Self {
             own: Weak::clone(own),
+            added: Notify::new(),
             borrowers: RefCell::default(),
             clusters: RefCell::default(),
             recent: RefCell::default(),
@@ -298,6 +302,18 @@ impl ClusterManager {
             *recent = Some(Rc::clone(&cluster));
         }
         Some(cluster)
+    }
+
+    /// Waits until there is a cluster of this name.
+    pub async fn arrival(self: Rc<Self>, name: Arc<str>) {
+        loop {
+            let mut added = pin!(self.added.notified());
+            added.as_mut().enable();
+            if self.clusters.borrow().contains_key(&name) {
+                return;
+            }
+            added.await;
+        }
     }
 
     /// How many hosts the process's own cluster has (`cluster_manager.local_cluster_name`); 1 where none is known.
@@ -379,6 +395,7 @@ impl ClusterManager {
                 // What it replaces closes its idle connections now; its running exchanges hold it till they end.
                 let old = self.clusters.borrow_mut().insert(name, cluster);
                 drop(old);
+                self.added.notify_waiters();
             }
             Update::Removed(name) => {
                 let old = self.clusters.borrow_mut().remove(&name);

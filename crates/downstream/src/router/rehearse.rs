@@ -98,7 +98,7 @@ fn discovery_name(source: &HostSource) -> &'static str {
         HostSource::LogicalDns(_) => "LOGICAL_DNS",
         HostSource::Eds(_) => "EDS",
         HostSource::OriginalDst(_) => "ORIGINAL_DST",
-        HostSource::ForwardProxy(_) => "envoy.clusters.dynamic_forward_proxy",
+        HostSource::ForwardProxy(_) | HostSource::SubClusters(_) => "envoy.clusters.dynamic_forward_proxy",
         HostSource::Aggregate(_) => "envoy.clusters.aggregate",
     }
 }

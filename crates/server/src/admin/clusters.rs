@@ -1,6 +1,7 @@
 //! `/clusters`: every cluster with its limits and hosts.
 
 use super::Admin;
+use super::config_dump::is_dynamic;
 use super::json::{list, number, object, pretty};
 use super::listeners::address;
 use super::request::{Request, Response};
@@ -132,9 +133,9 @@ fn cluster_text(admin: &Admin, cluster: &ClusterShared, out: &mut String) {
     }
 }
 
-/// Whether the cluster came by CDS.
+/// Whether the cluster came by CDS, or was made of another one.
 fn via_api(admin: &Admin, cluster: &ClusterShared) -> bool {
-    admin.dynamic_clusters.borrow().get(&cluster.config().name).is_some()
+    is_dynamic(&admin.dynamic_clusters.borrow(), cluster)
 }
 
 /// The name by which EDS knows the cluster, where it has one of its own.

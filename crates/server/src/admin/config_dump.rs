@@ -1,8 +1,8 @@
 //! `/config_dump`: the configuration as it was loaded, in `envoy.admin.v3.ConfigDump`.
 
-use super::Admin;
 use super::request::{Body, JSON, Request, Response};
 use super::wire::{Wire, any, timestamp};
+use super::{Admin, sub_clusters};
 use crate::config::Dumped;
 use crate::dynamic::{ClusterBook, DynamicCluster, DynamicRoute, DynamicSecret};
 use nuncio_core::address::Address;
@@ -136,7 +136,9 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
     let fixed = items(2, clusters.iter().map(|c| dated(&any(c.type_name, &c.bytes))));
     let (set, book) = (admin.clusters.borrow(), &*admin.dynamic_clusters.borrow());
     let warms = |c: &&DynamicCluster| set.warming().iter().any(|w| *w.config().name == *c.name);
-    let fed = || book.clusters.iter().filter(|c| wanted(&c.name));
+    let made = set.clusters().iter().chain(set.warming()).filter_map(|c| sub_clusters::dumped(admin, c));
+    let made: Vec<_> = made.collect();
+    let fed = || book.clusters.iter().chain(&made).filter(|c| wanted(&c.name));
     let active = items(3, fed().filter(|c| !warms(c)).map(dynamic_cluster));
     let warming = items(4, fed().filter(warms).map(dynamic_cluster));
     parts.push(Part {
@@ -148,7 +150,7 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
     });
     if endpoints && !set.clusters().is_empty() {
         let chosen = |via_api: bool| {
-            let of = move |c: &&Arc<ClusterShared>| book_has(book, c) == via_api;
+            let of = move |c: &&Arc<ClusterShared>| via_api == is_dynamic(book, c);
             set.clusters().iter().filter(|c| wanted(&c.config().name)).filter(of)
         };
         let dump = |number| {
@@ -188,9 +190,9 @@ fn parts(admin: &Admin, names: Option<&Regex>, endpoints: bool) -> Vec<Part> {
     parts
 }
 
-/// Whether a cluster came by CDS.
-fn book_has(book: &ClusterBook, cluster: &ClusterShared) -> bool {
-    book.get(&cluster.config().name).is_some()
+/// Whether a cluster came by CDS, or was made of another one.
+pub(super) fn is_dynamic(book: &ClusterBook, cluster: &ClusterShared) -> bool {
+    cluster.config().made.is_some() || book.get(&cluster.config().name).is_some()
 }
 
 /// `ClustersConfigDump.DynamicCluster`
@@ -258,7 +260,7 @@ fn bootstrap(admin: &Admin) -> Wire {
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 /// The number of a field.
-fn at(message: &str, field: &str) -> u32 {
+pub(super) fn at(message: &str, field: &str) -> u32 {
     Message::find(message).and_then(|m| m.field_named(field)).map_or(0, |f| f.number())
 }
 
@@ -361,7 +363,7 @@ fn namespaces(metadata: &Metadata) -> Wire {
 }
 
 /// The bodies of a field, in their order.
-fn fields(message: &[u8], number: u32) -> Vec<&[u8]> {
+pub(super) fn fields(message: &[u8], number: u32) -> Vec<&[u8]> {
     Reader::new(message)
         .flatten()
         .filter_map(|(n, wire)| match wire {

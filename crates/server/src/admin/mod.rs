@@ -17,6 +17,7 @@ mod request;
 mod runtime;
 mod search;
 mod stats;
+mod sub_clusters;
 mod table;
 pub(crate) mod wire;
 

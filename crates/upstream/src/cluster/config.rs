@@ -1,6 +1,7 @@
 //! A cluster's configuration, compiled.
 
 use super::destination::OriginalDstConfig;
+use super::sub_clusters::{MadeFor, SubClustersConfig};
 use crate::circuit::{Limits, PerPriority};
 use crate::discovery::{DnsConfig, EdsConfig};
 use crate::dns_cache::DnsCache;
@@ -51,7 +52,7 @@ pub struct ClusterConfig {
     /// What carries its connections' bytes.
     pub transport: UpstreamTransport,
     /// `transport_socket_matches`
-    pub(crate) matches: Vec<TransportMatch>,
+    pub(crate) matches: Box<[TransportMatch]>,
     /// `transport_socket_matcher`: what chooses one of these by name, in place of their own criteria.
     pub(crate) matcher: Option<Arc<TransportMatcher>>,
     /// What its connections may be told of requests.
@@ -66,6 +67,8 @@ pub struct ClusterConfig {
     pub health_checks: Box<[HealthCheckConfig]>,
     /// How hosts come and go.
     pub turnover: Turnover,
+    /// What it was made for, where no configuration names it.
+    pub made: Option<Arc<MadeFor>>,
     /// `close_connections_on_host_health_failure`
     pub closes_on_failure: bool,
 }
@@ -161,7 +164,7 @@ impl ClusterConfig {
             preconnect: None,
             pool_per_client: false,
             transport: UpstreamTransport::default(),
-            matches: Vec::new(),
+            matches: Box::default(),
             matcher: None,
             told: Told::default(),
             metadata: None,
@@ -169,6 +172,7 @@ impl ClusterConfig {
             outlier: None,
             health_checks: Box::default(),
             turnover: Turnover::default(),
+            made: None,
             closes_on_failure: false,
         }
     }
@@ -254,6 +258,9 @@ pub enum HostSource {
     OriginalDst(Box<OriginalDstConfig>),
     /// `envoy.clusters.dynamic_forward_proxy`: the names that requests want to go to.
     ForwardProxy(Forwarding),
+    /// `envoy.clusters.dynamic_forward_proxy` with `sub_clusters_config`: a cluster for each name that requests want to go
+    /// to.
+    SubClusters(Box<SubClustersConfig>),
     /// `envoy.clusters.aggregate`: none of its own; these clusters' hosts, by priority.
     Aggregate(Box<[Arc<str>]>),
 }
@@ -271,7 +278,7 @@ impl HostSource {
     /// Whether the cluster picks hosts itself (`CLUSTER_PROVIDED`).
     pub(crate) fn provides_hosts(&self) -> bool {
         match self {
-            Self::OriginalDst(_) | Self::ForwardProxy(_) | Self::Aggregate(_) => true,
+            Self::OriginalDst(_) | Self::ForwardProxy(_) | Self::SubClusters(_) | Self::Aggregate(_) => true,
             Self::Static | Self::StrictDns(_) | Self::LogicalDns(_) | Self::Eds(_) => false,
         }
     }

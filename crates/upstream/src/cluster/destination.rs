@@ -1,6 +1,6 @@
 //! Where a request or a connection wants to go, for clusters that make their hosts of that.
 
-use super::{Cluster, ClusterConfig, HostSource};
+use super::{Cluster, ClusterConfig, HostSource, SubCluster};
 use crate::dns_cache::{Arrival, DnsCache};
 use crate::host::{Addresses, HealthFlags, HostSpec};
 use nuncio_codec::head::RequestHead;
@@ -31,11 +31,19 @@ const HEADER: &str = "x-envoy-original-dst-host";
 pub enum Destination {
     /// To this address.
     Address(SocketAddr),
-    /// To a name with a port, as a DNS cache calls it.
+    /// To a name with a port, as a DNS cache calls it, or to the cluster that was made for it.
     Name(Arc<str>),
 }
 
 impl Destination {
+    /// The name, where it is one.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Address(_) => None,
+            Self::Name(name) => Some(name),
+        }
+    }
+
     /// Where it is now, for a cluster with this configuration; `None` for a name without an address.
     pub(super) fn addresses(&self, cluster: &ClusterConfig) -> Option<Addresses> {
         match (self, &cluster.discovery.source) {
@@ -229,6 +237,10 @@ impl Cluster {
             HostSource::ForwardProxy(_) => {
                 let named = forwarded(asking, self.config().default_port(), true)?;
                 Some(Destination::Name(named))
+            }
+            HostSource::SubClusters(_) => {
+                let named = forwarded(asking, self.config().default_port(), true)?;
+                Some(Destination::Name(SubCluster::of(&named).cluster))
             }
             HostSource::Static
             | HostSource::StrictDns(_)

@@ -7,6 +7,7 @@ mod config;
 mod destination;
 mod on_demand;
 mod shared;
+mod sub_clusters;
 
 pub(crate) use compile::assignment;
 
@@ -23,6 +24,8 @@ pub use destination::{
 };
 pub(crate) use on_demand::Demand;
 pub use shared::ClusterShared;
+pub use sub_clusters::{MadeFor, SubCluster, SubClustersConfig, TooMany};
+pub(crate) use sub_clusters::{SubClusters, Wish};
 
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostShared};
@@ -208,6 +211,8 @@ impl Drops {
 /// How a cluster picks hosts that its balancer does not (`CLUSTER_PROVIDED`).
 enum Provided {
     OnDemand(WorkerHosts),
+    /// Clusters made of this one, by the names that are the requests' destinations.
+    SubClusters(Weak<ClusterManager>),
     Aggregate(Aggregate),
 }
 
@@ -289,6 +294,7 @@ impl Cluster {
             HostSource::OriginalDst(_) | HostSource::ForwardProxy(_) => {
                 Some(Provided::OnDemand(WorkerHosts::default()))
             }
+            HostSource::SubClusters(_) => Some(Provided::SubClusters(Weak::clone(manager))),
             HostSource::Aggregate(members) => Some(Provided::Aggregate(Aggregate::new(members, manager))),
             HostSource::Static
             | HostSource::StrictDns(_)
@@ -319,7 +325,7 @@ impl Cluster {
         self.update_weights();
         match &self.provided {
             Some(Provided::OnDemand(own)) => own.forget(self),
-            Some(Provided::Aggregate(_)) | None => self.forget(gone),
+            Some(Provided::Aggregate(_) | Provided::SubClusters(_)) | None => self.forget(gone),
         }
         if self.config().turnover.closes_connections {
             let all: Vec<_> =
@@ -362,7 +368,7 @@ impl Cluster {
         let before = match &self.provided {
             Some(Provided::OnDemand(own)) => own.renew(failed),
             // Its hosts are those of others, which are told themselves.
-            Some(Provided::Aggregate(_)) => None,
+            Some(Provided::Aggregate(_) | Provided::SubClusters(_)) => None,
             None => self.renew_own(failed),
         };
         if let Some(before) = before {
@@ -506,7 +512,7 @@ impl Cluster {
     pub fn counts(&self) -> Vec<Counts> {
         match &self.provided {
             Some(Provided::Aggregate(aggregate)) => aggregate.counts(self),
-            Some(Provided::OnDemand(_)) | None => self.core.shared.counts(),
+            Some(Provided::OnDemand(_) | Provided::SubClusters(_)) | None => self.core.shared.counts(),
         }
     }
 
@@ -514,7 +520,9 @@ impl Cluster {
     pub fn priority_of(&self, host: &Host) -> Option<usize> {
         match &self.provided {
             Some(Provided::Aggregate(aggregate)) => aggregate.priority_of(self, host),
-            Some(Provided::OnDemand(_)) | None => Some(host.shared().priority() as usize),
+            Some(Provided::OnDemand(_) | Provided::SubClusters(_)) | None => {
+                Some(host.shared().priority() as usize)
+            }
         }
     }
 
@@ -545,6 +553,7 @@ impl Cluster {
         match &self.provided {
             None => self.balance(cx),
             Some(Provided::OnDemand(own)) => own.pick(&self.core, cx.destination?),
+            Some(Provided::SubClusters(manager)) => manager.upgrade()?.get(cx.destination?.name()?)?.find(cx),
             Some(Provided::Aggregate(aggregate)) => aggregate.pick(self, cx),
         }
     }

@@ -1,7 +1,7 @@
 //! What the workers of one cluster agree on.
 
 use super::on_demand::OnDemand;
-use super::{Breakers, ClusterConfig, Discovery, HostSource, Turnover, stat_prefix};
+use super::{Breakers, ClusterConfig, Discovery, HostSource, SubClusters, Turnover, stat_prefix};
 use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told, is_checked};
@@ -40,7 +40,7 @@ pub struct ClusterShared {
     outlier: Option<Box<Outlier>>,
     health: Option<Box<HealthLine>>,
     runtime: Runtime,
-    on_demand: Option<Box<OnDemand>>,
+    made: Option<Box<Made>>,
     /// In the order of `transport_socket_matches`.
     match_counts: OnceLock<Vec<Scope<MatchStats>>>,
 }
@@ -62,6 +62,12 @@ impl Published {
 struct Dropped {
     said: AtomicU32,
     counts: AtomicU32,
+}
+
+/// What is made when somebody wants to go somewhere.
+enum Made {
+    Hosts(OnDemand),
+    Clusters(SubClusters),
 }
 
 /// What a cluster with `outlier_detection` has besides.
@@ -95,11 +101,17 @@ impl ClusterShared {
         if health.is_some() {
             await_first_check(&hosts, None, config.turnover);
         }
-        let on_demand =
-            matches!(config.discovery.source, HostSource::OriginalDst(_) | HostSource::ForwardProxy(_))
-                .then(|| Box::new(OnDemand::new()));
+        let made = match &config.discovery.source {
+            HostSource::OriginalDst(_) | HostSource::ForwardProxy(_) => Some(Made::Hosts(OnDemand::new())),
+            HostSource::SubClusters(config) => Some(Made::Clusters(SubClusters::new(config))),
+            HostSource::Static
+            | HostSource::StrictDns(_)
+            | HostSource::LogicalDns(_)
+            | HostSource::Eds(_)
+            | HostSource::Aggregate(_) => None,
+        };
         let shared = Arc::new(Self {
-            on_demand,
+            made: made.map(Box::new),
             breakers: Breakers {
                 default: Breaker::new(&config.limits.default),
                 high: Breaker::new(&config.limits.high),
@@ -181,6 +193,9 @@ impl ClusterShared {
         if let Some(health) = &self.health {
             health.tell(Told::Hosts);
         }
+        if let Some(sub_clusters) = self.sub_clusters() {
+            sub_clusters.retire();
+        }
     }
 
     /// Runtime keys.
@@ -222,7 +237,18 @@ impl ClusterShared {
 
     /// Its hosts, where they are made on demand.
     pub(crate) fn on_demand(&self) -> Option<&OnDemand> {
-        self.on_demand.as_deref()
+        match self.made.as_deref()? {
+            Made::Hosts(hosts) => Some(hosts),
+            Made::Clusters(_) => None,
+        }
+    }
+
+    /// Clusters that are made of it.
+    pub(crate) fn sub_clusters(&self) -> Option<&SubClusters> {
+        match self.made.as_deref()? {
+            Made::Clusters(clusters) => Some(clusters),
+            Made::Hosts(_) => None,
+        }
     }
 
     pub(crate) fn health_line(&self) -> Option<&HealthLine> {

@@ -118,6 +118,7 @@ impl Followed {
             | HostSource::Eds(_)
             | HostSource::OriginalDst(_)
             | HostSource::ForwardProxy(_)
+            | HostSource::SubClusters(_)
             | HostSource::Aggregate(_) => None,
         }
     }
@@ -154,7 +155,7 @@ impl Followed {
     async fn look_up(&self, endpoint: &NamedEndpoint, dns: &DnsConfig) -> Result<Answer, DnsError> {
         self.cluster.main_stats().update_attempt.inc();
         if let Ok(ip) = endpoint.name.parse::<IpAddr>() {
-            return Ok(Answer { addresses: vec![ip], ..Answer::default() });
+            return literal(ip, dns.family);
         }
         self.discovery.look_up(&endpoint.name, dns).await
     }
@@ -207,6 +208,20 @@ impl Followed {
         let snapshot = HostSnapshot { priorities, ..(*old).clone() };
         let warm = self.waiting.get() == 0;
         self.discovery.set.borrow_mut().set_hosts(&self.cluster, snapshot, 1, warm);
+    }
+}
+
+/// An address that stands in a name's place; one of the other family is no name.
+pub(super) fn literal(ip: IpAddr, family: Family) -> Result<Answer, DnsError> {
+    let fits = match family {
+        Family::V4Only => ip.is_ipv4(),
+        Family::V6Only => ip.is_ipv6(),
+        Family::Auto | Family::V4Preferred | Family::All => true,
+    };
+    if fits {
+        Ok(Answer { addresses: vec![ip], ..Answer::default() })
+    } else {
+        Err(DnsError::misformatted("an address of the other family"))
     }
 }
 

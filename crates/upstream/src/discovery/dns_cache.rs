@@ -1,10 +1,11 @@
 //! Looks up the names of a DNS cache for as long as somebody wants them, and tells the clusters that live on it.
 
 use super::Discovery;
+use super::dns::literal;
 use crate::cluster::{ClusterShared, Destination};
 use crate::dns_cache::{CacheNews, CachedHost, DnsCache};
 use nuncio_core::stats::{Block, Def, Scope, Value};
-use nuncio_net::dns::{Answer, DnsError, Family};
+use nuncio_net::dns::Answer;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -183,19 +184,5 @@ impl Keeper {
         let mut followers = self.followers.borrow_mut();
         followers.retain(|cluster| self.discovery.is_current(cluster));
         followers.iter().for_each(|cluster| tell(cluster));
-    }
-}
-
-/// An address that stands in a name's place; one of the other family is no name.
-fn literal(ip: IpAddr, family: Family) -> Result<Answer, DnsError> {
-    let fits = match family {
-        Family::V4Only => ip.is_ipv4(),
-        Family::V6Only => ip.is_ipv6(),
-        Family::Auto | Family::V4Preferred | Family::All => true,
-    };
-    if fits {
-        Ok(Answer { addresses: vec![ip], ..Answer::default() })
-    } else {
-        Err(DnsError::misformatted("an address of the other family"))
     }
 }

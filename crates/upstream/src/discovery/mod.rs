@@ -4,6 +4,7 @@ mod dns;
 mod dns_cache;
 mod eds;
 mod on_demand;
+mod sub_clusters;
 pub(crate) mod update;
 
 pub(crate) use dns::addresses;
@@ -205,6 +206,10 @@ impl Discovery {
                 on_demand::follow(self, Arc::clone(cluster), None);
                 None
             }
+            HostSource::SubClusters(config) => {
+                sub_clusters::follow(self, cluster, config.ttl);
+                None
+            }
             HostSource::StrictDns(config) | HostSource::LogicalDns(config) => {
                 self.dns_stats(config);
                 let wait = config.wait_for_warm;
@@ -218,7 +223,7 @@ impl Discovery {
         };
         outlier::follow(self, cluster);
         orca::follow(self, cluster);
-        Warming(health::follow(self, cluster).into_iter().chain(found).collect())
+        Warming(health::follow(self, cluster, found).into_iter().collect())
     }
 }
 

@@ -104,8 +104,8 @@ struct Checks {
     cluster: Arc<ClusterShared>,
     dialer: Dialer,
     watched: RefCell<HashMap<*const HostShared, Rc<Watched>>>,
-    /// Hosts without their first verdict; with the last one the cluster is warm.
-    waiting: Cell<usize>,
+    /// Hosts without their first verdict, as soon as the first hosts are known; with the last one the cluster is warm.
+    waiting: Cell<Option<usize>>,
     first: Cell<Option<oneshot::Sender<()>>>,
 }
 
@@ -119,22 +119,34 @@ struct Watched {
 /// A host, and what ends its checks when it is dropped.
 type Kept = (Rc<Watched>, Vec<oneshot::Sender<()>>);
 
-/// Begins to check the hosts of a cluster that wants it; resolves when each of its first hosts has a verdict.
+/// Begins to check the hosts of a cluster that wants it; resolves when each of its first hosts, which are there once
+/// `found` has resolved, has a verdict.
 pub(crate) fn follow(
     discovery: &Rc<Discovery>,
     cluster: &Arc<ClusterShared>,
+    found: Option<oneshot::Receiver<()>>,
 ) -> Option<oneshot::Receiver<()>> {
-    let told = cluster.health_line()?.listen()?;
+    let Some(told) = cluster.health_line().and_then(|line| line.listen()) else { return found };
     let (tell, first) = oneshot::channel();
     let checks = Rc::new(Checks {
         dialer: Dialer::new(discovery, cluster),
         discovery: Rc::clone(discovery),
         cluster: Arc::clone(cluster),
         watched: RefCell::default(),
-        waiting: Cell::new(cluster.hosts().hosts().filter(|h| is_checked(h)).count()),
+        waiting: Cell::new(None),
         first: Cell::new(Some(tell)),
     });
-    checks.verdict_of_new(0);
+    match found {
+        None => checks.hosts_are_known(),
+        Some(found) => {
+            let checks = Rc::clone(&checks);
+            discovery.worker.spawn(async move {
+                // Without an answer there is nothing more to be known.
+                let _ = found.await;
+                checks.hosts_are_known();
+            });
+        }
+    }
     discovery.worker.spawn(checks.supervise(told));
     Some(first)
 }
@@ -347,10 +359,19 @@ impl Checks {
         hosts.hosts().any(|host| host.counters().iter().any(|c| c.cx_total.value() > 0))
     }
 
+    /// The hosts that there are now are the first ones.
+    fn hosts_are_known(&self) {
+        let waits =
+            |h: &Arc<HostShared>| is_checked(h) && h.health_flags().contains(HealthFlags::PENDING_ACTIVE_HC);
+        self.waiting.set(Some(self.cluster.hosts().hosts().filter(|h| waits(h)).count()));
+        self.verdict_of_new(0);
+    }
+
     /// So many more hosts have had their first verdict.
     fn verdict_of_new(&self, hosts: usize) {
-        self.waiting.set(self.waiting.get().saturating_sub(hosts));
-        if self.waiting.get() == 0
+        let Some(waiting) = self.waiting.get() else { return };
+        self.waiting.set(Some(waiting.saturating_sub(hosts)));
+        if waiting <= hosts
             && let Some(first) = self.first.take()
         {
             // Nobody may be waiting.

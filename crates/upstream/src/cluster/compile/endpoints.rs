@@ -126,7 +126,10 @@ fn locality(
     match source {
         HostSource::Static | HostSource::Eds(_) => all.hosts.reserve_exact(lb_endpoints.len()),
         HostSource::StrictDns(_) | HostSource::LogicalDns(_) => all.names.reserve_exact(lb_endpoints.len()),
-        HostSource::OriginalDst(_) | HostSource::ForwardProxy(_) | HostSource::Aggregate(_) => {}
+        HostSource::OriginalDst(_)
+        | HostSource::ForwardProxy(_)
+        | HostSource::SubClusters(_)
+        | HostSource::Aggregate(_) => {}
     }
     let mut whole = true;
     for (i, endpoint) in lb_endpoints.into_iter().enumerate() {
@@ -144,7 +147,10 @@ fn locality(
             // Whoever makes hosts of its own has no assignment.
             (
                 Some(_),
-                HostSource::OriginalDst(_) | HostSource::ForwardProxy(_) | HostSource::Aggregate(_),
+                HostSource::OriginalDst(_)
+                | HostSource::ForwardProxy(_)
+                | HostSource::SubClusters(_)
+                | HostSource::Aggregate(_),
             )
             | (None, _) => None,
         }

@@ -330,7 +330,7 @@ pub(super) fn check_hostnames(source: &HostSource, cx: &CompileContext<'_>) -> O
         HostSource::LogicalDns(_) => "envoy.cluster.logical_dns",
         HostSource::Eds(_) => "envoy.cluster.eds",
         HostSource::OriginalDst(_) => "envoy.cluster.original_dst",
-        HostSource::ForwardProxy(_) => "envoy.clusters.dynamic_forward_proxy",
+        HostSource::ForwardProxy(_) | HostSource::SubClusters(_) => "envoy.clusters.dynamic_forward_proxy",
         HostSource::Aggregate(_) => "envoy.clusters.aggregate",
     };
     let cx = cx.field("common_lb_config");

@@ -10,7 +10,7 @@ mod source;
 
 pub(crate) use endpoints::assignment;
 
-use super::{ClusterConfig, HTTP_OPTIONS, Preconnect, Turnover, stat_prefix};
+use super::{ClusterConfig, HTTP_OPTIONS, HostSource, Preconnect, Turnover, stat_prefix};
 use crate::circuit::{Limits, PerPriority, RequestPriority, RetryBudget};
 use crate::cluster::UpstreamProtocol;
 use crate::dns_cache::DnsCaches;
@@ -28,7 +28,9 @@ use nuncio_net::stream::ConnectOptions;
 use nuncio_net::tls::{TlsManager, TlsOwner};
 use nuncio_proto::pb::envoy::config::cluster::v3 as pb;
 use nuncio_proto::pb::envoy::config::cluster::v3::circuit_breakers::{Thresholds, thresholds};
-use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbConfig as LegacyLbConfig;
+use nuncio_proto::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, LbConfig as LegacyLbConfig, LbPolicy as LbPolicyName,
+};
 use nuncio_proto::pb::envoy::config::core::v3::{BindConfig, RoutingPriority};
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,6 +212,9 @@ impl ClusterConfig {
             let cx = cx.field("load_balancing_policy");
             cx.error("cluster: load_balancing_policy cannot be combined with lb_subset_config");
         }
+        let has_policies = load_balancing_policy.is_some();
+        let of_subs = matches!(cluster_discovery_type, Some(ClusterDiscoveryType::ClusterType(_)))
+            .then(|| (lb_config.clone(), common_lb_config.clone()));
         let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers, &cx.field("circuit_breakers"));
@@ -277,7 +282,13 @@ impl ClusterConfig {
             cleanup: cleanup_interval,
             lb_policy,
         };
-        let discovery = source::compile(source, cx, around);
+        let mut discovery = source::compile(source, cx, around);
+        if let Some(HostSource::SubClusters(subs)) = discovery.as_mut().map(|d| &mut d.source)
+            && let Some((lb_config, common)) = of_subs.filter(|_| !has_policies)
+            && subs.policy != LbPolicyName::LoadBalancingPolicyConfig
+        {
+            subs.lb = Some(lb::compile(subs.policy.into(), lb_config, common, None, &name, cx)?);
+        }
         if hashes_names && let Some(discovery) = &discovery {
             lb::check_hostnames(&discovery.source, cx)?;
         }
@@ -293,7 +304,7 @@ impl ClusterConfig {
             return None;
         }
         config.http.carrier = carrier?;
-        config.matches = matches;
+        config.matches = matches.into();
         if let Some(message) = transport_socket_matcher {
             config.matcher = TransportMatcher::compile(message, &config.matches, cx).map(Some)?;
         }

@@ -3,7 +3,7 @@
 use super::ClusterSurroundings;
 use super::{dns, endpoints};
 use crate::cluster::destination::OriginalDstConfig;
-use crate::cluster::{ClusterConfig, Discovery, Forwarding, HostSource};
+use crate::cluster::{ClusterConfig, Discovery, Forwarding, HostSource, SubClustersConfig};
 use crate::discovery::EdsConfig;
 use crate::transport::AutoServerName;
 use nuncio_core::config::{CompileContext, duration, type_name};
@@ -58,7 +58,7 @@ pub(super) fn compile(
                     return aggregate(&any, &cx).map(Discovery::of);
                 }
                 kind if kind == forward_proxy::v3::ClusterConfig::full_name() => {
-                    return forwarding(&any, &cx, around).map(Discovery::of);
+                    return forwarding(&any, &cx, outer, dns, around).map(Discovery::of);
                 }
                 kind if kind == DnsCluster::full_name() => {
                     let source = dns::typed(
@@ -119,19 +119,67 @@ fn aggregate(any: &Any, cx: &CompileContext<'_>) -> Option<HostSource> {
     Some(HostSource::Aggregate(clusters.into_iter().map(Into::into).collect()))
 }
 
-fn forwarding(any: &Any, cx: &CompileContext<'_>, around: &ClusterSurroundings) -> Option<HostSource> {
+fn forwarding(
+    any: &Any,
+    cx: &CompileContext<'_>,
+    outer: &CompileContext<'_>,
+    dns: dns::Messages,
+    around: &ClusterSurroundings,
+) -> Option<HostSource> {
     let cx = cx.field("typed_config");
     let forward_proxy::v3::ClusterConfig { cluster_implementation_specifier, allow_insecure_cluster_options } =
         cx.unpack(any)?;
-    let Some(ClusterImplementationSpecifier::DnsCacheConfig(message)) = cluster_implementation_specifier
-    else {
-        if !cx.told_of("sub_clusters_config") {
-            cx.unsupported("a dynamic_forward_proxy cluster without dns_cache_config is not built");
+    let insecure = allow_insecure_cluster_options;
+    match cluster_implementation_specifier {
+        Some(ClusterImplementationSpecifier::DnsCacheConfig(message)) => {
+            let cache = around.dns_caches.compile(message, &cx.field("dns_cache_config"))?;
+            Some(HostSource::ForwardProxy(Forwarding { cache, insecure }))
         }
+        Some(ClusterImplementationSpecifier::SubClustersConfig(message)) => {
+            let cx = cx.field("sub_clusters_config");
+            let config = sub_clusters(message, insecure, &cx, outer, dns, around)?;
+            Some(HostSource::SubClusters(Box::new(config)))
+        }
+        None => {
+            cx.unsupported(
+                "a dynamic_forward_proxy cluster without dns_cache_config and sub_clusters_config is not built",
+            );
+            None
+        }
+    }
+}
+
+/// What sub clusters are like; how they balance is read behind everything else.
+fn sub_clusters(
+    message: forward_proxy::v3::SubClustersConfig,
+    insecure: bool,
+    cx: &CompileContext<'_>,
+    outer: &CompileContext<'_>,
+    dns: dns::Messages,
+    around: &ClusterSurroundings,
+) -> Option<SubClustersConfig> {
+    let forward_proxy::v3::SubClustersConfig {
+        lb_policy,
+        max_sub_clusters,
+        sub_cluster_ttl,
+        dns_cluster_config,
+    } = message;
+    let policy = LbPolicy::try_from(lb_policy).unwrap_or(LbPolicy::RoundRobin);
+    if policy == LbPolicy::ClusterProvided {
+        cx.field("lb_policy").error("unsupported lb_policy 'CLUSTER_PROVIDED' in sub_cluster_config");
         return None;
+    }
+    let ttl = match sub_cluster_ttl {
+        Some(ttl) => duration(&ttl, &cx.field("sub_cluster_ttl"))?,
+        None => StdDuration::from_secs(300),
     };
-    let cache = around.dns_caches.compile(message, &cx.field("dns_cache_config"))?;
-    Some(HostSource::ForwardProxy(Forwarding { cache, insecure: allow_insecure_cluster_options }))
+    let caches = &around.dns_caches;
+    let source = match dns_cluster_config {
+        Some(message) => dns::typed(message, &cx.field("dns_cluster_config"), caches)?,
+        None => HostSource::StrictDns(dns::compile(dns, outer, caches)?),
+    };
+    let most = max_sub_clusters.unwrap_or(1024) as usize;
+    Some(SubClustersConfig { policy, lb: None, most, ttl, source, insecure })
 }
 
 /// A cluster whose hosts clients choose asks each for its certificate. Where `HttpProtocolOptions` are set they have
@@ -141,8 +189,10 @@ pub(super) fn secure_names(
     has_options: bool,
     cx: &CompileContext<'_>,
 ) -> Option<()> {
-    let HostSource::ForwardProxy(Forwarding { insecure, .. }) = config.discovery.source else {
-        return Some(());
+    let insecure = match &config.discovery.source {
+        HostSource::ForwardProxy(forwarding) => forwarding.insecure,
+        HostSource::SubClusters(subs) => subs.insecure,
+        _ => return Some(()),
     };
     if !has_options {
         let auto = AutoServerName { server_name: true, san: true, ..AutoServerName::default() };
