@@ -6,13 +6,13 @@ mod route;
 mod tls;
 mod upstream;
 
-pub(crate) use connection::{bad_head, broken_http2, refused_head};
+pub(crate) use connection::{bad_head, broken_http2, metadata_not_passed_on, metadata_refused, refused_head};
 pub(crate) use route::{
     body_too_large, cluster_not_found, late_head, maintenance, no_cluster_for_tcp, no_route, path_refused,
     timed_out, upgrade_not_allowed,
 };
 pub(crate) use tls::{handshake, no_filter_chain};
-pub(crate) use upstream::{Fault, of_stream, refused_upgrade, upstream};
+pub(crate) use upstream::{Fault, Metadata, metadata_of_cluster, of_stream, refused_upgrade, upstream};
 
 use crate::hcm::stream::Stream;
 use crate::route::{Position, Route, Routes};

@@ -118,6 +118,45 @@ fn the_watches_over_a_secret_go_with_the_last_cluster_that_uses_it() {
 }
 
 #[test]
+fn alpn() {
+    let (folder, from) = (common::Folder::new(), root().join("examples").join("alpn"));
+    for name in ["certificate.json", "authority.json", "certificate.sh"] {
+        std::fs::copy(from.join(name), folder.path(name)).unwrap();
+    }
+    let done = std::process::Command::new("sh").arg(folder.path("certificate.sh")).status();
+    assert!(done.unwrap().success());
+    let here = format!("{}/", folder.path("").to_str().unwrap().trim_end_matches('/'));
+    for name in ["certificate.json", "authority.json"] {
+        folder.file(name, &std::fs::read_to_string(folder.path(name)).unwrap().replace("./", &here));
+    }
+    let read = |name: &str| {
+        let file = std::fs::read_to_string(root().join("examples").join(name)).unwrap();
+        file.replace("9901", "0").replace("9902", "0").replace("10000", "0").replace("./", &here)
+    };
+    let hosts = Server::start(&read("alpn/hosts.yaml").replace("10001", "0").replace("10002", "0"), &[]);
+    let front = ["modern", "old"]
+        .iter()
+        .zip(["10001", "10002"])
+        .fold(read("alpn/front.yaml"), |file, (name, port)| {
+            file.replace(port, &hosts.listener(name).port().to_string())
+        });
+    let server = Server::start(&front, &[]);
+    let web = server.listener("web");
+    let mut seen: Vec<_> = (0..4)
+        .map(|_| {
+            let got = request(web, "GET", "/", &[], "");
+            let spoken =
+                got.head.lines().find_map(|l| l.strip_prefix("x-upstream-protocol: ")).unwrap().to_owned();
+            (got.body.trim().to_owned(), spoken)
+        })
+        .collect();
+    seen.sort();
+    let told = |(host, spoken): &(&str, &str)| ((*host).to_owned(), (*spoken).to_owned());
+    let wanted = [("modern", "HTTP/2"), ("modern", "HTTP/2"), ("old", "HTTP/1.1"), ("old", "HTTP/1.1")];
+    assert_eq!(seen, wanted.iter().map(told).collect::<Vec<_>>());
+}
+
+#[test]
 fn static_response() {
     let server = Server::start(&example("static-response.yaml", &[]), &[]);
     let got = request(server.listener("web"), "GET", "/any", &[], "");

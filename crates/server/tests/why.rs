@@ -7,6 +7,7 @@ mod common;
 use common::{Server, request};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
 /// A bootstrap of one connection manager: its further fields, its routes, and clusters; line 12 begins the routes.
 fn config(fields: &str, routes: &str, clusters: &str) -> String {
@@ -49,16 +50,6 @@ const TO_C: &str = "[{match: {prefix: /}, route: {cluster: c}}]";
 const HCM: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
-/// Sends raw bytes and reads until the peer closes or has said something.
-fn raw(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.write_all(bytes).unwrap();
-    let mut got = vec![0; 4096];
-    let n = stream.read(&mut got).unwrap_or(0);
-    got.truncate(n);
-    got
-}
-
 /// A host that answers every connection with these bytes, once it has read something, and closes.
 fn host(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -75,7 +66,8 @@ fn host(answer: &'static [u8]) -> SocketAddr {
 /// What the line of `id` says after `bytes` were sent; it has all of `words`.
 fn explains(config: &str, bytes: &[u8], id: &str, words: &[&str]) {
     let mut server = Server::start(config, &[]);
-    raw(server.listener("in"), bytes);
+    let mut client = TcpStream::connect(server.listener("in")).unwrap();
+    client.write_all(bytes).unwrap();
     let line = server.wait_for(&format!("why {id}: "));
     for word in words {
         assert!(line.contains(word), "no '{word}' in: {line}");
@@ -223,6 +215,272 @@ fn hosts_that_are_not_what_they_were_taken_for() {
     let clear =
         config("codec_type: AUTO", TO_C, &cluster("c", host(b"HTTP/1.1 400 Bad Request\r\n\r\n"), tls));
     explains(&clear, GET, "tls-to-clear-upstream", &["WRONG_VERSION_NUMBER", "clusters[0].transport_socket"]);
+}
+
+/// Certificates in a folder, made by the openssl program: an authority, and what it signs.
+struct Authority(common::Folder);
+
+impl Authority {
+    fn new() -> Self {
+        let authority = Self(common::Folder::new());
+        authority.run(&[
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=ca", "-keyout", "ca.key", "-out",
+            "ca.crt",
+        ]);
+        authority
+    }
+
+    fn run(&self, arguments: &[&str]) {
+        let made = Command::new("openssl").args(arguments).current_dir(self.0.path("")).output().unwrap();
+        assert!(made.status.success(), "{}", common::text(&made.stderr));
+    }
+
+    /// A certificate with these extensions; its days may be over.
+    fn signs(&self, name: &str, extensions: &str, days: &str) {
+        let file = |end: &str| format!("{name}.{end}");
+        self.0.file(&file("ext"), extensions);
+        let subject = format!("/CN={name}");
+        let (key, request, signed) = (file("key"), file("csr"), file("crt"));
+        self.run(&[
+            "req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request,
+        ]);
+        let of = ["x509", "-req", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", days];
+        self.run(&[&of[..], &["-in", &request, "-out", &signed, "-extfile", &file("ext")]].concat());
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.0.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// `tls_certificates` and a validation context, which has more `fields`.
+    fn common(&self, name: &str, fields: &str) -> String {
+        let [key, chain, ca] =
+            [format!("{name}.key"), format!("{name}.crt"), "ca.crt".into()].map(|f| self.place(&f));
+        format!(
+            "common_tls_context: {{tls_certificates: [{{certificate_chain: {{filename: {chain}}}, private_key: {{filename: \
+             {key}}}}}], validation_context: {{trusted_ca: {{filename: {ca}}}{fields}}}}}"
+        )
+    }
+
+    /// What a handshake as `side` (`s_client`, `s_server`) is told to show.
+    fn shown(&self, name: &str) -> [String; 4] {
+        [
+            "-cert".into(),
+            self.place(&format!("{name}.crt")),
+            "-key".into(),
+            self.place(&format!("{name}.key")),
+        ]
+    }
+}
+
+const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
+
+/// A transport socket with this context.
+fn secured(kind: &str, context: &str) -> String {
+    format!("transport_socket: {{name: tls, typed_config: {{\"@type\": {TLS}.{kind}, {context}}}}}")
+}
+
+/// A listener whose filter chain has this field more, and which has others itself.
+fn of_chain(field: &str, fields: &str) -> String {
+    let file = config("codec_type: AUTO", TO_C, &cluster("c", NOWHERE, ""));
+    file.replace("    filter_chains:\n", &format!("    {fields}\n    filter_chains:\n"))
+        .replace("  clusters: [", &format!("      {field}\n  clusters: ["))
+}
+
+/// The `custom_validator_config` of the trust domain `here`.
+fn spiffe(authority: &Authority) -> String {
+    format!(
+        ", custom_validator_config: {{name: envoy.tls.cert_validator.spiffe, typed_config: {{\"@type\": \
+         {TLS}.SPIFFECertValidatorConfig, trust_domains: [{{name: here, trust_bundle: {{filename: {}}}}}]}}}}",
+        authority.place("ca.crt")
+    )
+}
+
+const SVID: &str =
+    "keyUsage=critical,digitalSignature\nbasicConstraints=CA:FALSE\nsubjectAltName=URI:spiffe://";
+
+#[test]
+fn certificates_of_clients_that_are_refused() {
+    let authority = Authority::new();
+    authority.signs("own", "subjectAltName=DNS:a.example", "9");
+    authority.signs("old", "subjectAltName=DNS:old.example", "-1");
+    authority.signs("host", "extendedKeyUsage=serverAuth", "9");
+    authority.signs("sealing", "keyUsage=critical,keyEncipherment", "9");
+    authority.signs("elsewhere", &format!("{SVID}elsewhere/x"), "9");
+    authority.signs("here", &format!("{SVID}here/x"), "9");
+    authority.signs(
+        "signing",
+        "keyUsage=critical,digitalSignature,keyCertSign\nsubjectAltName=URI:spiffe://here/x",
+        "9",
+    );
+    authority.run(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=other",
+        "-keyout",
+        "other.key",
+        "-out",
+        "other.crt",
+    ]);
+    let names = ", match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: spiffe://here/y}}]";
+    let (plain, by_spiffe) = (String::new(), spiffe(&authority));
+    let other_name = format!("{by_spiffe}{names}");
+    let validation = "transport_socket.typed_config.common_tls_context.validation_context";
+    let validator = format!("{validation}.custom_validator_config");
+    let rows: [(&str, &str, &str, &str); 9] = [
+        ("", &plain, "certificate-missing", "typed_config.require_client_certificate"),
+        ("old", &plain, "certificate-expired", validation),
+        ("other", &plain, "certificate-untrusted", validation),
+        ("own", names, "san-mismatch", "certificate SANs are [a.example]"),
+        ("host", &plain, "certificate-wrong-usage", "extendedKeyUsage is clientAuth"),
+        ("sealing", &plain, "certificate-wrong-usage", "digitalSignature"),
+        ("elsewhere", &by_spiffe, "spiffe-trust-domain", &validator),
+        ("signing", &by_spiffe, "spiffe-not-svid", &validator),
+        ("here", &other_name, "san-mismatch", "list its SPIFFE ID"),
+    ];
+    for (client, fields, id, word) in rows {
+        let context = format!("require_client_certificate: true, {}", authority.common("own", fields));
+        let mut server = Server::start(&of_chain(&secured("DownstreamTlsContext", &context), ""), &[]);
+        let to = server.listener("in").to_string();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &to]).stdin(Stdio::null());
+        if !client.is_empty() {
+            openssl.args(authority.shown(client));
+        }
+        openssl.output().unwrap();
+        let line = server.wait_for(&format!("why {id}: "));
+        assert!(line.contains(word) && line.contains("listener=in connection="), "no '{word}' in: {line}");
+    }
+}
+
+#[test]
+fn certificates_of_hosts_that_are_refused_and_refuse() {
+    let authority = Authority::new();
+    authority.signs("own", "subjectAltName=DNS:a.example", "9");
+    authority.signs("old", "subjectAltName=DNS:a.example", "-1");
+    authority.signs("client", "extendedKeyUsage=clientAuth", "9");
+    authority.signs("elsewhere", &format!("{SVID}elsewhere/x"), "9");
+    let names = ", match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: b.example}}]";
+    let by_spiffe = spiffe(&authority);
+    let asks = "require_client_certificate: true, ";
+    let without = format!(
+        "common_tls_context: {{validation_context: {{trusted_ca: {{filename: {}}}}}}}",
+        authority.place("ca.crt")
+    );
+    let with = |fields: &str| authority.common("own", fields);
+    let rows: [(&str, &str, String, &str, &str); 6] = [
+        ("old", "", with(""), "certificate-expired", "common_tls_context.validation_context"),
+        ("own", "", with(names), "san-mismatch", "certificate SANs are [a.example]"),
+        ("client", "", with(""), "certificate-wrong-usage", "extendedKeyUsage is serverAuth"),
+        (
+            "elsewhere",
+            "",
+            with(&by_spiffe),
+            "spiffe-trust-domain",
+            "validation_context.custom_validator_config",
+        ),
+        ("own", asks, without, "certificate-refused-by-peer", "common_tls_context.tls_certificates"),
+        ("own", asks, authority.common("old", ""), "certificate-refused-by-peer", "has expired"),
+    ];
+    for (shown, fields, context, id, word) in rows {
+        let socket = secured("DownstreamTlsContext", &format!("{fields}{}", authority.common(shown, "")));
+        let host = Server::start(&of_chain(&socket, ""), &[]);
+        let more = format!(", {}", secured("UpstreamTlsContext", &context));
+        let front = config("codec_type: AUTO", TO_C, &cluster("c", host.listener("in"), &more));
+        explains(
+            &front,
+            GET,
+            id,
+            &[word, "cluster=c host=127.0.0.1:", "static_resources.clusters[0].transport_socket"],
+        );
+    }
+}
+
+#[test]
+fn handshakes_that_hosts_end() {
+    let h2 = ", typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": \
+              type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: \
+              {http2_protocol_options: {}}}}";
+    let rows: [(&[u8; 7], &str, &str); 4] = [
+        (b"\x15\x03\x03\0\x02\x02\x70", "sni-mismatch", "typed_config.sni"),
+        (b"\x15\x03\x03\0\x02\x02\x78", "alpn-mismatch", "common_tls_context.alpn_protocols"),
+        (b"\x15\x03\x03\0\x02\x02\x46", "tls-parameters-mismatch", "minimum or maximum version"),
+        (b"\x15\x03\x03\0\x02\x02\x28", "tls-parameters-mismatch", "set `sni`"),
+    ];
+    for (alert, id, word) in rows {
+        let more = format!(", {}{h2}", secured("UpstreamTlsContext", "common_tls_context: {}"));
+        let front = config("codec_type: AUTO", TO_C, &cluster("c", host(alert), &more));
+        explains(&front, GET, id, &[word, "cluster=c"]);
+    }
+    let authority = Authority::new();
+    authority.signs("own", "subjectAltName=DNS:a.example", "9");
+    let socket = secured("DownstreamTlsContext", &authority.common("own", ""));
+    let host = Server::start(&of_chain(&socket, "").replace("codec_type: AUTO", "codec_type: HTTP1"), &[]);
+    let more = format!(", {}{h2}", secured("UpstreamTlsContext", "common_tls_context: {}"));
+    let front = config("codec_type: AUTO", TO_C, &cluster("c", host.listener("in"), &more));
+    explains(&front, GET, "alpn-mismatch", &["did not agree on h2", "common_tls_context.alpn_protocols"]);
+}
+
+#[test]
+fn connections_that_no_filter_chain_takes() {
+    let of_name = "filter_chain_match: {server_names: [a.example]}";
+    let mut server = Server::start(&of_chain(of_name, ""), &[]);
+    let _client = TcpStream::connect(server.listener("in")).unwrap();
+    let line = server.wait_for("why no-filter-chain: ");
+    assert!(line.contains("tls_inspector is one of `listener_filters`"), "{line}");
+    let inspector = "listener_filters: [{name: i, typed_config: {\"@type\": \
+                     type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}]";
+    let mut server = Server::start(&of_chain(of_name, inspector), &[]);
+    let to = server.listener("in").to_string();
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args(["s_client", "-servername", "b.example", "-connect", &to])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let line = server.wait_for("why no-filter-chain: ");
+    assert!(line.contains("server name b.example") && !line.contains("tls_inspector is"), "{line}");
+}
+
+/// An HTTP/2 client's connection: its preface, a request that goes on, and a METADATA frame of it.
+fn with_metadata() -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // Indexed POST, http and `/`; `:authority: a.example`.
+    let block = b"\x83\x86\x84\x01\x09a.example";
+    bytes.extend_from_slice(&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1]);
+    bytes.extend_from_slice(block);
+    bytes.extend_from_slice(&[0, 0, 5, 0x4d, 4, 0, 0, 0, 1]);
+    bytes.extend_from_slice(b"\0\x01a\x01b");
+    bytes
+}
+
+#[test]
+fn metadata_that_is_not_allowed() {
+    let two = ", typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": \
+               type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: \
+               {http2_protocol_options: {}}}}";
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let c = cluster("c", silent.local_addr().unwrap(), two);
+    let field = format!("{HCM}.http2_protocol_options.allow_metadata");
+    let closed = config("codec_type: AUTO", TO_C, &c);
+    explains(&closed, &with_metadata(), "allow-metadata-missing", &["the client sent METADATA", &field]);
+    let open = config("http2_protocol_options: {allow_metadata: true}", TO_C, &c);
+    let field = "explicit_http_config.http2_protocol_options.allow_metadata";
+    explains(
+        &open,
+        &with_metadata(),
+        "allow-metadata-missing",
+        &["not passed on to the host", field, "cluster=c"],
+    );
+    let mut answer = b"\0\0\0\x04\0\0\0\0\0".to_vec();
+    // Indexed 200, and METADATA behind it.
+    answer.extend_from_slice(b"\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x05\x4d\x04\0\0\0\x01\0\x01a\x01b");
+    let talks = config("codec_type: AUTO", TO_C, &cluster("c", host(answer.leak()), two));
+    explains(&talks, GET, "allow-metadata-missing", &["the host sent METADATA", field, "request_id="]);
 }
 
 #[test]

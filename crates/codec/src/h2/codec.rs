@@ -102,6 +102,8 @@ pub struct Codec {
     table_size: u32,
     /// A malformed message ends its stream alone.
     pub(super) spare_connection: bool,
+    /// METADATA has come where it is not allowed.
+    pub(super) refused_metadata: bool,
     /// Where METADATA is allowed.
     pub(super) maps: Option<Box<Maps>>,
 }
@@ -161,6 +163,7 @@ impl Codec {
             last_frame: now,
             table_size: options.hpack_table_size,
             spare_connection: options.stream_error_on_invalid_message,
+            refused_metadata: false,
             maps: options.metadata.map(Maps::new),
         };
         codec.greet(options);

@@ -19,6 +19,16 @@ use std::collections::{HashSet, VecDeque};
 pub struct Metadata(Box<[u8]>);
 
 impl Metadata {
+    /// Stands where one came that was refused: nothing is written for it.
+    pub fn refused() -> Self {
+        Self(Box::default())
+    }
+
+    /// Whether it is that.
+    pub fn is_refused(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Bytes that it takes in frames.
     fn len(&self) -> usize {
         self.0.len()
@@ -155,6 +165,17 @@ impl Codec {
         header.kind == kind::METADATA && self.maps.is_some()
     }
 
+    /// A frame of a kind that is not wanted: whether there is something to tell of it.
+    #[cold]
+    pub(super) fn skipped(&mut self, header: FrameHeader) -> Option<Event> {
+        if header.kind != kind::METADATA || self.refused_metadata {
+            return None;
+        }
+        let stream = self.streams.find(header.stream)?;
+        self.refused_metadata = true;
+        Some(Event::MetadataRefused { stream })
+    }
+
     /// A METADATA frame. One that belongs to no stream, or comes behind the message's end, says nothing.
     #[cold]
     pub(super) fn metadata(&mut self, header: FrameHeader, payload: &[u8]) -> Taken {
@@ -181,6 +202,11 @@ impl Codec {
         if let Some(parts) = self.maps.as_mut().and_then(|maps| maps.parts(key)) {
             parts.unread = parts.unread.saturating_sub(metadata.len());
         }
+    }
+
+    /// Whether METADATA is allowed on this connection.
+    pub fn allows_metadata(&self) -> bool {
+        self.maps.is_some()
     }
 
     /// Writes a map at once, before body bytes that wait for windows. Nothing is written to a peer with which METADATA is

@@ -87,6 +87,11 @@ pub enum Event {
         /// The response's head is still to come.
         before_head: bool,
     },
+    /// METADATA has come for the stream, the first on this connection, where it is not allowed; it is skipped.
+    MetadataRefused {
+        /// Whose.
+        stream: StreamKey,
+    },
     /// The peer ended the stream. Nothing more comes or can be sent on it.
     Reset {
         /// Which.

@@ -138,7 +138,7 @@ impl Codec {
         if header.kind > kind::CONTINUATION && !self.wants(header) {
             self.heard(now);
             self.reading = Reading::Skip { left: header.len };
-            return Ok((frame::HEADER, None));
+            return Ok((frame::HEADER, self.skipped(header)));
         }
         let end = frame::HEADER + header.len;
         let Some(payload) = input.get(frame::HEADER..end) else { return Ok((0, Some(Event::More))) };

@@ -181,6 +181,7 @@ pub(super) fn feed(codec: &mut Codec, options: &Options, input: &[u8], pieces: &
                             let place = if *before_head { "before" } else { "behind" };
                             write!(event, "metadata{}/{place}[{}] ", stream.id(), metadata.text())
                         }
+                        Event::MetadataRefused { stream } => write!(event, "unmetadata{} ", stream.id()),
                         Event::Reset { stream, code } => write!(event, "reset{}:{} ", stream.id(), code.0),
                         Event::Failed { stream, error } => write!(event, "failed{}:{error:?} ", stream.id()),
                         Event::Refused { id, error } => write!(event, "refused{id}:{error:?} "),

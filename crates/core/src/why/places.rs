@@ -28,20 +28,31 @@ pub struct FieldPlaces {
     path: Box<str>,
     place: Option<Place>,
     names: &'static [&'static str],
-    /// By the number of the name.
-    fields: Box<[(u8, Place)]>,
+    fields: Box<[Field]>,
+}
+
+/// A field that explanations name.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    /// Among the names.
+    number: u8,
+    /// Whether the place is its own, and not that of a message around it.
+    is_set: bool,
+    place: Place,
 }
 
 impl FieldPlaces {
     /// Of the message at `cx`. The names of fields below it have `/` between them; what is not set stands where the
     /// nearest message around it does.
     pub fn new(cx: &CompileContext<'_>, names: &'static [&'static str]) -> Self {
-        let place = cx.place();
+        let whole = cx.place();
         let found = (0_u8..).zip(names).filter_map(|(number, name)| {
-            let at = cx.place_below(name.split('/'))?;
-            (Some(at) != place).then_some((number, at))
+            let place = cx.place_below(name.split('/'))?;
+            let around = name.rsplit_once('/').map_or(whole, |(around, _)| cx.place_below(around.split('/')));
+            let is_set = Some(place) != around;
+            (Some(place) != whole).then_some(Field { number, is_set, place })
         });
-        Self { path: cx.path().into(), place, names, fields: found.collect() }
+        Self { path: cx.path().into(), place: whole, names, fields: found.collect() }
     }
 
     /// Its path.
@@ -56,19 +67,19 @@ impl FieldPlaces {
 
     /// Whether this field was named, and is set.
     pub fn has(&self, name: &str) -> bool {
-        self.place_of(name).is_some()
+        self.field(name).is_some_and(|field| field.is_set)
     }
 
-    fn place_of(&self, name: &str) -> Option<Place> {
+    fn field(&self, name: &str) -> Option<&Field> {
         let number = self.names.iter().position(|known| *known == name)?;
-        self.fields.iter().find(|(known, _)| usize::from(*known) == number).map(|(_, place)| *place)
+        self.fields.iter().find(|field| usize::from(field.number) == number)
     }
 
     /// One of the fields that were named, or another one, whose place is then that of the nearest one around it.
     pub fn spot(&self, name: &str) -> Spot {
         let ends = name.rmatch_indices('/').map(|(at, _)| at);
         let around = std::iter::once(name.len()).chain(ends).filter_map(|end| name.get(..end));
-        let place = around.filter_map(|name| self.place_of(name)).next().or(self.place);
+        let place = around.filter_map(|name| self.field(name)).map(|field| field.place).next().or(self.place);
         let mut path = self.path.to_string();
         for part in name.split('/') {
             if part.contains('.') {

@@ -39,7 +39,9 @@ impl Downstream for Rehearsal {
         Poll::Pending
     }
 
-    fn encode_metadata(&mut self, _: &Metadata) {}
+    fn encode_metadata(&mut self, _: &Metadata) -> bool {
+        true
+    }
 
     fn encode_informational(&mut self, _: &ResponseHead) {}
 

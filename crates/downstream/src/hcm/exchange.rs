@@ -81,8 +81,9 @@ pub trait Downstream {
         false
     }
 
-    /// Writes METADATA of the response, where the protocol has it.
-    fn encode_metadata(&mut self, metadata: &Metadata);
+    /// Writes METADATA of the response, where the protocol has it; false where the connection manager would have to allow
+    /// it.
+    fn encode_metadata(&mut self, metadata: &Metadata) -> bool;
 
     /// Whether bytes have come for a tunnel that is neither granted nor refused.
     fn has_early_data(&self) -> bool {
@@ -169,8 +170,8 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
         (**self).metadata_is_next()
     }
 
-    fn encode_metadata(&mut self, metadata: &Metadata) {
-        (**self).encode_metadata(metadata);
+    fn encode_metadata(&mut self, metadata: &Metadata) -> bool {
+        (**self).encode_metadata(metadata)
     }
 
     fn has_early_data(&self) -> bool {

@@ -366,8 +366,9 @@ impl Downstream for H1Connection {
         Poll::Pending
     }
 
-    fn encode_metadata(&mut self, _: &Metadata) {
+    fn encode_metadata(&mut self, _: &Metadata) -> bool {
         self.codec_stats.metadata_not_supported_error.inc();
+        true
     }
 
     fn encode_informational(&mut self, head: &ResponseHead) {

@@ -36,7 +36,7 @@ pub(super) async fn admit(
     let listener = Rc::clone(permit.listener());
     let config = &listener.config;
     let Some(at) = config.chain_of(&facts) else {
-        return no_chain(&listener, io, facts, accepted);
+        return no_chain(&listener, io, (facts, &first), accepted);
     };
     // A chain without filters closes the connection before it counts as one.
     let (Some(chain), Some(Some(filter))) = (config.filter_chains.get(at), listener.chains.get(at)) else {
@@ -165,9 +165,17 @@ fn not_admitted(
     );
 }
 
-/// No chain takes the connection: it is closed, and the listener's log tells of it.
-fn no_chain(listener: &Rc<Listener>, io: Box<dyn ByteStream>, facts: SocketFacts, accepted: Instant) {
+/// No chain takes the connection: it is closed, as [`not_admitted`] says, and the listener's log tells of it.
+fn no_chain(
+    listener: &Rc<Listener>,
+    io: Box<dyn ByteStream>,
+    (facts, first): (SocketFacts, &[u8]),
+    accepted: Instant,
+) {
     listener.stats.no_filter_chain_match.inc();
+    if !first.is_empty() {
+        io.reset_on_drop();
+    }
     let named = facts.clone();
     let connection = Rc::new(listener.connection_info(&*io, usize::MAX, facts, None, accepted));
     why::no_filter_chain(&listener.config, &connection, &named, listener.world.worker.now());

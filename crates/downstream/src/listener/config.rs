@@ -274,6 +274,11 @@ impl ListenerConfig {
         }
     }
 
+    /// Whether a chain asks for what the first message of a TLS client says.
+    pub(crate) fn asks_of_the_client_hello(&self) -> bool {
+        self.matches.iter().any(ChainMatch::asks_of_the_client_hello)
+    }
+
     /// The prefix of its stats: `listener.ADDR.`.
     pub fn stat_prefix(&self) -> &str {
         &self.stat_prefix
@@ -305,6 +310,9 @@ const EXPLAINED: &[&str] = &[
     "transport_socket/typed_config/common_tls_context/tls_params",
     "transport_socket/typed_config/common_tls_context/tls_certificates",
     "transport_socket/typed_config/common_tls_context/validation_context",
+    "transport_socket/typed_config/common_tls_context/validation_context/custom_validator_config",
+    "transport_socket/typed_config/common_tls_context/validation_context_sds_secret_config",
+    "transport_socket/typed_config/common_tls_context/combined_validation_context/default_validation_context",
 ];
 
 /// Chains that a matcher names need names, each its own.

@@ -79,6 +79,12 @@ impl SocketFacts {
 }
 
 impl ChainMatch {
+    /// Whether it asks for what the first message of a TLS client says.
+    pub(super) fn asks_of_the_client_hello(&self) -> bool {
+        let Self { server_names, application_protocols, transport_protocol, .. } = self;
+        !server_names.is_empty() || !application_protocols.is_empty() || **transport_protocol == *"tls"
+    }
+
     pub(super) fn compile(message: Option<pb::FilterChainMatch>, cx: &CompileContext<'_>) -> Option<Self> {
         let cx = cx.field("filter_chain_match");
         let pb::FilterChainMatch {

@@ -400,7 +400,7 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
         *progress = super::replay::Progress::head_only();
     } else {
         while let Some(metadata) = stream.down.take_metadata() {
-            up.encode_metadata(&metadata);
+            pump::hand_up_metadata(stream, &attempt.host, up, &metadata);
         }
         pump::feed(stream, flight);
     }

@@ -6,8 +6,11 @@ use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
+use crate::why;
+use nuncio_codec::h2::Metadata;
 use nuncio_upstream::cluster::Cluster;
-use nuncio_upstream::pool::{PoolError, StreamError, UpstreamEvent};
+use nuncio_upstream::host::Host;
+use nuncio_upstream::pool::{Exchange, PoolError, StreamError, UpstreamEvent};
 use std::task::{Context, Poll};
 
 /// What the pump came to.
@@ -296,7 +299,7 @@ fn hand_up<D: Downstream>(
     cx: &mut Context<'_>,
 ) -> Result<(), Pumped> {
     if event == RequestEvent::Metadata {
-        hand_up_metadata(stream, flight);
+        metadata_came(stream, flight);
         return Ok(());
     }
     if let Some(shadows) = &mut flight.shadows
@@ -323,12 +326,33 @@ fn hand_up<D: Downstream>(
 
 /// METADATA goes to the first attempt that is on a connection, ahead of what waits there, and is kept for no other.
 #[cold]
-fn hand_up_metadata<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
-    let mut up = flight.attempts.iter_mut().find_map(Attempt::live);
+fn metadata_came<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
+    let mut live = flight.attempts.iter_mut().find_map(|attempt| match &mut attempt.step {
+        Step::Live(up) => Some((&attempt.host, up)),
+        Step::Waiting(_) => None,
+    });
     while let Some(metadata) = stream.down.take_metadata() {
-        if let Some(up) = &mut up {
-            up.encode_metadata(&metadata);
+        if let Some((host, up)) = &mut live {
+            hand_up_metadata(stream, host, up, &metadata);
         }
+    }
+}
+
+/// Writes METADATA of the request, where the cluster allows it.
+#[cold]
+pub(super) fn hand_up_metadata<D>(stream: &Stream<D>, host: &Host, up: &mut Exchange, metadata: &Metadata) {
+    if !up.encode_metadata(metadata) {
+        why::metadata_of_cluster(stream, host.config(), why::Metadata::Sent);
+    }
+}
+
+/// Writes METADATA of the response, where both sides allow it.
+#[cold]
+fn hand_down_metadata<D: Downstream>(stream: &mut Stream<D>, host: &Host, metadata: &Metadata) {
+    if metadata.is_refused() {
+        why::metadata_of_cluster(stream, host.config(), why::Metadata::Received);
+    } else if !stream.down.encode_metadata(metadata) {
+        why::metadata_not_passed_on(stream);
     }
 }
 
@@ -382,7 +406,7 @@ fn deliver<D: Downstream>(
         UpstreamEvent::Informational => Some(Pumped::Informational),
         UpstreamEvent::Metadata => {
             if let Some(metadata) = up.take_metadata() {
-                stream.down.encode_metadata(&metadata);
+                hand_down_metadata(stream, &attempt.host, &metadata);
             }
             None
         }

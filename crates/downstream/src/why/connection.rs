@@ -2,6 +2,7 @@
 
 use crate::hcm::Hcm;
 use crate::hcm::config::CodecType;
+use crate::hcm::stream::Stream;
 use nuncio_codec::h1::RequestError;
 use nuncio_codec::h2::{ConnectionError, MessageError};
 use nuncio_core::stream_info::ConnectionInfo;
@@ -94,6 +95,26 @@ pub(crate) fn refused_head(hcm: &Hcm, connection: &ConnectionInfo, error: Messag
         MessageError::Underscore => underscore(hcm, connection),
         MessageError::Field | MessageError::Messaging => {}
     }
+}
+
+const ALLOW_METADATA: &str = "http2_protocol_options/allow_metadata";
+
+/// A client sent METADATA, which is skipped.
+#[cold]
+pub(crate) fn metadata_refused(hcm: &Hcm, connection: &ConnectionInfo) {
+    tell_of(hcm, connection, Why::AllowMetadataMissing, || {
+        let cause = "the client sent METADATA frames, which are skipped, since allow_metadata is not set";
+        note(hcm, ALLOW_METADATA, cause, "set it to true")
+    });
+}
+
+/// The host sent METADATA, and the client is not to have any.
+#[cold]
+pub(crate) fn metadata_not_passed_on<D>(stream: &Stream<D>) {
+    super::tell_of(stream, Why::AllowMetadataMissing, stream.hcm.config.places.path(), || {
+        let cause = "the host's METADATA is not passed on to the client, since allow_metadata is not set";
+        note(&stream.hcm, ALLOW_METADATA, cause, "set it to true where the client takes METADATA")
+    });
 }
 
 fn too_large(hcm: &Hcm, connection: &ConnectionInfo) {

@@ -15,6 +15,14 @@ pub(super) enum Side {
 }
 
 const VALIDATION: &str = "common_tls_context/validation_context";
+/// The forms that it has; the first one that is set counts.
+const VALIDATIONS: [&str; 3] = [
+    "common_tls_context/combined_validation_context/default_validation_context",
+    "common_tls_context/validation_context_sds_secret_config",
+    VALIDATION,
+];
+/// Below a validation context.
+const SPIFFE: &str = "common_tls_context/validation_context/custom_validator_config";
 const CERTIFICATES: &str = "common_tls_context/tls_certificates";
 const PARAMETERS: &str = "common_tls_context/tls_params";
 const ALPN: &str = "common_tls_context/alpn_protocols";
@@ -25,7 +33,7 @@ type Meaning = (Why, &'static str, &'static str, &'static str);
 /// What it means, by its text in the log.
 pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
     let client = side == Side::Client;
-    let rows: [(&str, Meaning); 23] = [
+    let rows: [(&str, Meaning); 29] = [
         (
             "Secret is not supplied by SDS",
             (
@@ -63,12 +71,70 @@ pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
             ),
         ),
         (
+            "verify SAN list",
+            (
+                Why::SanMismatch,
+                "the certificate of the host is for other names than the request's (auto_san_validation)",
+                VALIDATION,
+                "let the request's authority, or `sni`, be one of its names, or make the host use another certificate",
+            ),
+        ),
+        (
             "cert hash and spki",
             (
                 Why::CertificateNotPinned,
                 "the peer's certificate is none of those that are pinned",
                 VALIDATION,
                 "add its hash to `verify_certificate_hash` or `verify_certificate_spki`",
+            ),
+        ),
+        (
+            "unsupported certificate purpose",
+            (
+                Why::CertificateWrongUsage,
+                "the peer's certificate is not for its side of a TLS connection (keyUsage or extendedKeyUsage)",
+                VALIDATION,
+                if client {
+                    "let the host use one whose extendedKeyUsage is serverAuth, or that has none"
+                } else {
+                    "let the client use one whose extendedKeyUsage is clientAuth, or that has none"
+                },
+            ),
+        ),
+        (
+            "KEY_USAGE_BIT_INCORRECT",
+            (
+                Why::CertificateWrongUsage,
+                "the key of the peer's certificate is not for signing handshakes (keyUsage without digitalSignature)",
+                VALIDATION,
+                "let the peer use one whose keyUsage has digitalSignature; no field lets this one pass",
+            ),
+        ),
+        (
+            "no trust bundle store",
+            (
+                Why::SpiffeTrustDomain,
+                "the peer's certificate names no trust domain that is configured",
+                SPIFFE,
+                "add the domain of its first URI to `trust_domains`, or let the peer use a certificate of one of these",
+            ),
+        ),
+        (
+            "cert precheck",
+            (
+                Why::SpiffeNotSvid,
+                "the peer's certificate may sign others, or does not say what its key is for, so that it is no X.509-SVID",
+                SPIFFE,
+                "let the peer use a leaf with a keyUsage that has neither keyCertSign nor cRLSign",
+            ),
+        ),
+        (
+            "verify cert failed: SAN match",
+            (
+                Why::SanMismatch,
+                "no URI in the peer's certificate is one that is wanted",
+                VALIDATION,
+                "list its SPIFFE ID as a URI in `match_typed_subject_alt_names`",
             ),
         ),
         (
@@ -243,7 +309,14 @@ pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
 
 /// Where the field of a TLS context stands.
 pub(super) fn spot(places: &FieldPlaces, field: &str) -> Spot {
-    let all = format!("transport_socket/typed_config/{field}");
+    let of_context = |field: &str| format!("transport_socket/typed_config/{field}");
+    let all = match field.strip_prefix(VALIDATION) {
+        Some(below) => {
+            let validation = VALIDATIONS.iter().map(|form| of_context(form)).find(|form| places.has(form));
+            format!("{}{below}", validation.unwrap_or_else(|| of_context(VALIDATION)))
+        }
+        None => of_context(field),
+    };
     places.spot(all.trim_end_matches('/').trim_end_matches("/typed_config"))
 }
 
@@ -275,7 +348,10 @@ pub(crate) fn no_filter_chain(
             facts.transport_protocol,
             alpn.join(", "),
         );
-        let change = "change a chain's `filter_chain_match`, or add `default_filter_chain`".into();
+        let mut change = "change a chain's `filter_chain_match`, or add `default_filter_chain`".to_owned();
+        if facts.transport_protocol == "raw_buffer" && config.asks_of_the_client_hello() {
+            change += "; server names and ALPN are known where tls_inspector is one of `listener_filters`";
+        }
         Note { cause, change, spot: config.places.spot("filter_chains") }
     });
 }

@@ -228,7 +228,34 @@ pub(crate) fn refused_upgrade<D>(stream: &Stream<D>, cluster: &Cluster, response
     });
 }
 
-/// The same for a stream.
+/// Which way METADATA was going that a cluster does not allow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metadata {
+    /// To the host.
+    Sent,
+    /// From it.
+    Received,
+}
+
+/// A cluster's `allow_metadata` is not set, and METADATA was dropped for it.
+#[cold]
+pub(crate) fn metadata_of_cluster<D>(stream: &Stream<D>, config: &ClusterConfig, which: Metadata) {
+    tell_of(stream, Why::AllowMetadataMissing, &config.name, || Note {
+        cause: match which {
+            Metadata::Sent => {
+                "the client's METADATA is not passed on to the host, since allow_metadata is not set"
+            }
+            Metadata::Received => {
+                "the host sent METADATA frames, which are skipped, since allow_metadata is not set"
+            }
+        }
+        .into(),
+        change: "set it to true".into(),
+        spot: http_spot(config, "explicit_http_config/http2_protocol_options/allow_metadata"),
+    });
+}
+
+/// Explains why a cluster could not be used by a stream.
 #[cold]
 pub(crate) fn of_stream<D>(stream: &Stream<D>, cluster: &Cluster, fault: Fault<'_>) {
     upstream(cluster, fault, subject(stream), stream.hcm.world.worker.now());

@@ -1,9 +1,11 @@
 //! What goes wrong with TLS, in the words that logs have for it.
 
 use super::verify::Refusal;
-use rustls::{CertificateError, InvalidMessage, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
+use std::cell::Cell;
 use std::fmt::Write;
 use std::io;
+use std::sync::Arc;
 
 /// Why a secured connection broke after its handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,24 +129,46 @@ fn alert_name(code: u8) -> &'static str {
     }
 }
 
-/// A certificate whose key is not for signing handshakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key's usage is another one")]
-pub(super) struct WrongKeyUsage;
+/// What is wrong with a peer's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A check refused it.
+    Refused(Refusal),
+    /// Its key is not for signing handshakes.
+    WrongKeyUsage,
+}
 
-impl From<WrongKeyUsage> for rustls::Error {
-    fn from(error: WrongKeyUsage) -> Self {
-        Self::InvalidCertificate(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(error))))
+thread_local! {
+    /// What this thread's present step of a handshake found: rustls is told no more than which alert the peer gets.
+    static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+}
+
+impl From<Fault> for rustls::Error {
+    fn from(fault: Fault) -> Self {
+        let alert = match &fault {
+            Fault::Refused(refusal) => refusal.alert,
+            Fault::WrongKeyUsage => AlertDescription::UnsupportedCertificate,
+        };
+        FAULT.set(Some(fault));
+        Self::InvalidCertificate(match alert {
+            AlertDescription::BadCertificate => CertificateError::BadEncoding,
+            AlertDescription::UnsupportedCertificate => CertificateError::InvalidPurpose,
+            AlertDescription::CertificateRevoked => CertificateError::Revoked,
+            AlertDescription::CertificateExpired => CertificateError::Expired,
+            AlertDescription::UnknownCA => CertificateError::UnknownIssuer,
+            AlertDescription::DecryptError => CertificateError::BadSignature,
+            _ => CertificateError::Other(rustls::OtherError(Arc::new(Unnamed))),
+        })
     }
 }
 
-/// Whether it says that.
-fn is_wrong_usage(error: &CertificateError) -> bool {
-    matches!(error, CertificateError::Other(other) if other.0.is::<WrongKeyUsage>())
-}
+/// Why a certificate is refused where rustls has no name for it.
+#[derive(Debug, thiserror::Error)]
+#[error("refused")]
+struct Unnamed;
 
 /// BoringSSL's numbers of the reasons that have one (`ssl.h`; logs are read by machines that know them).
-fn reason(error: &rustls::Error, first: &[u8]) -> (u32, &'static str) {
+fn reason(error: &rustls::Error, fault: &Option<Fault>, first: &[u8]) -> (u32, &'static str) {
     match error {
         rustls::Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
@@ -161,7 +185,9 @@ fn reason(error: &rustls::Error, first: &[u8]) -> (u32, &'static str) {
             (1000 + u32::from(code), alert_name(code))
         }
         rustls::Error::NoCertificatesPresented => (192, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
-        rustls::Error::InvalidCertificate(error) if is_wrong_usage(error) => (302, "KEY_USAGE_BIT_INCORRECT"),
+        rustls::Error::InvalidCertificate(_) if *fault == Some(Fault::WrongKeyUsage) => {
+            (302, "KEY_USAGE_BIT_INCORRECT")
+        }
         rustls::Error::InvalidCertificate(_) => (125, "CERTIFICATE_VERIFY_FAILED"),
         rustls::Error::NoApplicationProtocol => (307, "NO_APPLICATION_PROTOCOL"),
         rustls::Error::DecryptError => (130, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"),
@@ -186,7 +212,8 @@ fn reason(error: &rustls::Error, first: &[u8]) -> (u32, &'static str) {
 impl HandshakeError {
     /// What rustls says, in BoringSSL's words; `first` is what the peer sent first.
     pub(super) fn from_rustls(error: &rustls::Error, first: &[u8]) -> Self {
-        let (number, name) = reason(error, first);
+        let fault = FAULT.take();
+        let (number, name) = reason(error, &fault, first);
         // `ERR_LIB_SSL` in the upper bits.
         let mut text = format!("TLS_error:|{}:SSL routines:OPENSSL_internal:{name}", (16 << 24) + number);
         let mut refused = None;
@@ -195,11 +222,17 @@ impl HandshakeError {
                 text.push_str(":peer did not provide required client certificate");
                 refused = Some(RefusedPeer::NoCertificate);
             }
-            rustls::Error::InvalidCertificate(error) if !is_wrong_usage(error) => {
-                let refusal = Refusal::of(error);
-                let _ = write!(text, ":verify cert failed: {}", refusal.text);
-                refused = Some(refusal.what);
-            }
+            rustls::Error::InvalidCertificate(_) => match fault {
+                Some(Fault::WrongKeyUsage) => {}
+                Some(Fault::Refused(refusal)) => {
+                    let _ = write!(text, ":verify cert failed: {}", refusal.text);
+                    refused = Some(refusal.what);
+                }
+                None => {
+                    text.push_str(":verify cert failed: X509_verify_cert: certificate verification error");
+                    refused = Some(RefusedPeer::Chain);
+                }
+            },
             _ => {}
         }
         text.push_str(":TLS_error_end");
@@ -222,11 +255,4 @@ impl HandshakeError {
     pub(super) fn internal() -> Self {
         Self::from_rustls(&rustls::Error::General(String::new()), b"")
     }
-}
-
-/// The alert that a refused certificate is answered with, by our kind of refusal.
-pub(super) fn certificate_error(refusal: Refusal) -> rustls::Error {
-    rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(std::sync::Arc::new(
-        refusal,
-    ))))
 }

@@ -94,7 +94,9 @@ impl Spiffe {
         let Some((_, trust)) = trust else {
             return Err(Refusal::new(RefusedPeer::Chain, "no trust bundle store"));
         };
-        trust.check(leaf, parsed, rest, now, AnyUsage, algorithms, self.allow_expired)?;
+        trust
+            .check(leaf, parsed, rest, now, AnyUsage, algorithms, self.allow_expired)
+            .map_err(Refusal::by_judge)?;
         let wanted = |uri: &String| self.sans.iter().any(|san| san.matches(SanType::Uri, uri));
         if !self.sans.is_empty() && !uris.iter().any(wanted) {
             return Err(Refusal::new(RefusedPeer::San, "SAN match"));

@@ -1,7 +1,7 @@
 //! Checking the peer's certificate as `CertificateValidationContext` wants it.
 
 use super::certificate::{Certificate, SanType, Usage};
-use super::error::{RefusedPeer, WrongKeyUsage, certificate_error};
+use super::error::{Fault, RefusedPeer};
 use super::signing::Schemes;
 use super::spiffe::Spiffe;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -12,7 +12,7 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::{AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) struct Validation {
 fn may_sign(leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
     let usage = Certificate::parse(leaf).and_then(|parsed| parsed.usage());
     match usage {
-        Some(usage) if !usage.has_any(&[Usage::DIGITAL_SIGNATURE]) => Err(WrongKeyUsage.into()),
+        Some(usage) if !usage.has_any(&[Usage::DIGITAL_SIGNATURE]) => Err(Fault::WrongKeyUsage.into()),
         _ => Ok(()),
     }
 }
@@ -113,23 +113,39 @@ pub(super) fn dns_matches(name: &str, san: &str) -> bool {
 }
 
 /// Why a certificate was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) what: RefusedPeer,
     pub(super) text: Box<str>,
+    /// What the peer is told.
+    pub(super) alert: AlertDescription,
 }
+
+/// What peers are told of a chain, by the end of what logs say of it (BoringSSL's `SSL_alert_from_verify_result`).
+const CHAIN_ALERTS: [(&str, AlertDescription); 7] = [
+    ("has expired", AlertDescription::CertificateExpired),
+    ("is not yet valid", AlertDescription::BadCertificate),
+    ("revoked", AlertDescription::CertificateRevoked),
+    ("purpose", AlertDescription::UnsupportedCertificate),
+    ("signature failure", AlertDescription::DecryptError),
+    ("issuer certificate", AlertDescription::UnknownCA),
+    ("get certificate CRL", AlertDescription::UnknownCA),
+];
 
 impl Refusal {
     pub(super) fn new(what: RefusedPeer, text: impl Into<Box<str>>) -> Self {
-        Self { what, text: text.into() }
+        Self { what, text: text.into(), alert: AlertDescription::CertificateUnknown }
     }
 
     fn chain(text: &str) -> Self {
-        Self::new(
-            RefusedPeer::Chain,
-            format!("X509_verify_cert: certificate verification error at depth {text}"),
-        )
+        let known = CHAIN_ALERTS.iter().find(|(end, _)| text.ends_with(end));
+        let alert = match known {
+            Some((_, alert)) => *alert,
+            None if text.contains("self signed") => AlertDescription::UnknownCA,
+            None => AlertDescription::CertificateUnknown,
+        };
+        let text = format!("X509_verify_cert: certificate verification error at depth {text}");
+        Self { alert, ..Self::new(RefusedPeer::Chain, text) }
     }
 
     fn revocation(text: &str) -> Self {
@@ -142,17 +158,9 @@ impl Refusal {
         Self::new(RefusedPeer::San, format!("SAN matcher, certificate SANs are [{names}]"))
     }
 
-    /// The refusal inside of what rustls hands back.
-    pub(super) fn of(error: &CertificateError) -> Self {
-        if let CertificateError::Other(other) = error
-            && let Some(refusal) = other.0.downcast_ref::<Self>()
-        {
-            return refusal.clone();
-        }
-        match error {
-            CertificateError::Other(other) => Self::new(RefusedPeer::Chain, other.to_string()),
-            _ => Self::new(RefusedPeer::Chain, "X509_verify_cert: certificate verification error"),
-        }
+    /// A judge of its own refused the chain: whatever it found, the peer is told no more.
+    pub(super) fn by_judge(self) -> Self {
+        Self { alert: AlertDescription::CertificateUnknown, ..self }
     }
 }
 
@@ -436,12 +444,12 @@ impl ServerCertVerifier for Verifier {
             && !self.validation.accept_untrusted
             && let Some(parsed) = Certificate::parse(leaf)
         {
-            is_for_servers(&parsed).map_err(certificate_error)?;
+            is_for_servers(&parsed).map_err(Fault::Refused)?;
         }
         self.validation
             .check(leaf, rest, now, KeyUsage::server_auth(), &self.algorithms, san.as_deref())
             .and_then(|_| self.san.as_deref().map_or(Ok(()), |san| listed(leaf, san)))
-            .map_err(certificate_error)?;
+            .map_err(Fault::Refused)?;
         may_sign(leaf).map(|()| ServerCertVerified::assertion())
     }
 
@@ -491,7 +499,7 @@ impl ClientCertVerifier for Verifier {
         self.validation
             .check(leaf, rest, now, KeyUsage::client_auth(), &self.algorithms, None)
             .map(|_| ClientCertVerified::assertion())
-            .map_err(certificate_error)
+            .map_err(|refusal| Fault::Refused(refusal).into())
     }
 
     fn verify_tls12_signature(

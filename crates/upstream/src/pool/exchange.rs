@@ -102,16 +102,17 @@ impl Exchange {
         each!(&mut self.kind, x => x.encode_trailers(trailers))
     }
 
-    /// Writes METADATA of the request, where the protocol has it.
-    pub fn encode_metadata(&mut self, metadata: &Metadata) {
+    /// Writes METADATA of the request, where the protocol has it; false where the cluster would have to allow it.
+    pub fn encode_metadata(&mut self, metadata: &Metadata) -> bool {
         match &mut self.kind {
             Kind::Http1(x) => x.refuse_metadata(),
-            Kind::Http2(x) => x.encode_metadata(metadata),
+            Kind::Http2(x) => return x.encode_metadata(metadata),
             Kind::Tcp(_) => {}
         }
+        true
     }
 
-    /// What the last [`UpstreamEvent::Metadata`] told of; once.
+    /// What the last [`UpstreamEvent::Metadata`] told of; once. It may be that METADATA was [refused](Metadata::refused).
     pub fn take_metadata(&mut self) -> Option<Metadata> {
         match &mut self.kind {
             Kind::Http2(x) => x.take_metadata(),

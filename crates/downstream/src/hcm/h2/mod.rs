@@ -235,6 +235,7 @@ impl Driver {
                     state.metadata_came(stream);
                     mark(&mut self.places, &mut self.ready, stream.slot());
                 }
+                Event::MetadataRefused { .. } => why::metadata_refused(&self.hcm, &self.connection),
                 Event::Reset { stream, code } => {
                     let details = match code {
                         ErrorCode::REFUSED_STREAM => "http2.remote_refuse",

@@ -198,9 +198,13 @@ impl Downstream for H2Stream {
         self.with_inbox(|inbox| inbox.metadata.place() == Some(Place::Behind(0))).unwrap_or(false)
     }
 
-    fn encode_metadata(&mut self, metadata: &Metadata) {
+    fn encode_metadata(&mut self, metadata: &Metadata) -> bool {
         // Envoy counts it among no bytes of the stream.
-        self.with(|state, key| state.codec.encode_metadata(key, metadata));
+        let allowed = self.with(|State { codec, .. }, key| {
+            codec.encode_metadata(key, metadata);
+            codec.allows_metadata()
+        });
+        allowed.unwrap_or(true)
     }
 
     fn has_early_data(&self) -> bool {

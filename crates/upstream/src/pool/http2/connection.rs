@@ -5,7 +5,8 @@ use crate::error::{Oddity, ResetReason};
 use crate::pool::Load;
 use crate::pool::connection::{ClosedBy, ConnectionCount};
 use nuncio_codec::h2::{
-    Codec, ConnectionError, ErrorCode, Event, Incoming, MessageError, MetadataQueue, Place, Side, StreamKey,
+    Codec, ConnectionError, ErrorCode, Event, Incoming, MessageError, Metadata, MetadataQueue, Place, Side,
+    StreamKey,
 };
 use nuncio_codec::head::{HeaderMap, ResponseHead, Version};
 use nuncio_core::stream_info::UpstreamConnectionInfo;
@@ -180,8 +181,7 @@ impl State {
 
     /// METADATA has come for the stream.
     #[cold]
-    fn metadata_came(&mut self, key: StreamKey, before_head: bool) {
-        let Some(metadata) = self.codec.take_metadata() else { return };
+    fn metadata_came(&mut self, key: StreamKey, before_head: bool, metadata: Metadata) {
         let Some(inbox) = self.inboxes.get_mut(key.slot()) else { return };
         let place = if before_head { Place::BeforeHead } else { Place::Behind(inbox.body.len()) };
         inbox.metadata.push(place, metadata);
@@ -423,7 +423,12 @@ impl Http2Connection {
                 state.fail(stream, Failure { details, ..Failure::new(reason) });
             }
             Event::GoAway { last, .. } => self.go_away(state, last),
-            Event::Metadata { stream, before_head } => state.metadata_came(stream, before_head),
+            Event::Metadata { stream, before_head } => {
+                if let Some(metadata) = state.codec.take_metadata() {
+                    state.metadata_came(stream, before_head, metadata);
+                }
+            }
+            Event::MetadataRefused { stream } => state.metadata_came(stream, false, Metadata::refused()),
         }
     }
 

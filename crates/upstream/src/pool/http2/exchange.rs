@@ -295,12 +295,14 @@ impl Http2Exchange {
         UpstreamEvent::Data { end_stream: false }
     }
 
-    pub(in crate::pool) fn encode_metadata(&mut self, metadata: &Metadata) {
+    pub(in crate::pool) fn encode_metadata(&mut self, metadata: &Metadata) -> bool {
         // Envoy counts it among no bytes of the stream.
-        self.with(|state, key| {
+        let allowed = self.with(|state, key| {
             state.codec.encode_metadata(key, metadata);
             state.wake_task();
+            state.codec.allows_metadata()
         });
+        allowed.unwrap_or(true)
     }
 
     pub(in crate::pool) fn take_metadata(&mut self) -> Option<Metadata> {
