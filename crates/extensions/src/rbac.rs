@@ -18,6 +18,7 @@ use nuncio_proto::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use nuncio_proto::pb::envoy::r#type::v3::Int32Range;
 use nuncio_proto::pb::google::api::expr::v1alpha1::Expr;
 use nuncio_proto::pb::xds::r#type::matcher::v3::Matcher;
+use std::iter;
 use std::ops::Range;
 use std::rc::Rc;
 use std::slice;
@@ -92,24 +93,37 @@ pub(crate) struct Engine(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    /// A compiled `RBAC`; the policies are in the order of their names.
-    Policies(Action, Box<[Policy]>),
+    /// A compiled `RBAC`; the policies are in the order of their names, and so are the outcomes behind the first one,
+    /// which is that no policy takes the subject.
+    Policies {
+        action: Action,
+        policies: Box<[Policy]>,
+        outcomes: Box<[Outcome]>,
+    },
     Tree(Tree),
+}
+
+/// What can come of a judgement.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// It may go on.
+    pub(crate) allowed: bool,
+    /// What decided that, where something did.
+    pub(crate) policy: Option<Box<str>>,
 }
 
 /// What an engine says.
 pub(crate) struct Judgement<'e> {
-    /// It may go on.
-    pub(crate) allowed: bool,
-    /// What decided that, where something did.
-    pub(crate) policy: Option<&'e str>,
+    /// What came of it.
+    pub(crate) outcome: &'e Outcome,
+    /// Its number among the [outcomes](Engine::outcomes).
+    pub(crate) number: usize,
     /// Whether logs shall have it, where that is asked (`access_log_hint`).
     pub(crate) hint: Option<bool>,
 }
 
 #[derive(Debug)]
 struct Policy {
-    name: Box<str>,
     /// One of them has to be given, and one of the principals.
     permissions: Box<[Rule]>,
     principals: Box<[Rule]>,
@@ -173,46 +187,58 @@ impl Engine {
         Some(kind.map(Self))
     }
 
+    /// All that can come of it.
+    pub(crate) fn outcomes(&self) -> &[Outcome] {
+        match &self.0 {
+            Kind::Tree(tree) => tree.outcomes(),
+            Kind::Policies { outcomes, .. } => outcomes,
+        }
+    }
+
     /// Whether a request may go on, and why.
     pub(crate) fn judge(&self, subject: &Subject<'_>) -> Judgement<'_> {
-        let (action, policies) = match &self.0 {
-            Kind::Tree(tree) => return tree.judge(subject),
-            Kind::Policies(action, policies) => (*action, policies),
+        let (number, hint) = match &self.0 {
+            Kind::Tree(tree) => tree.judge(subject),
+            Kind::Policies { action, policies, .. } => {
+                let found = policies.iter().position(|policy| policy.takes(subject));
+                (found.map_or(0, |i| i + 1), (*action == Action::Log).then_some(found.is_some()))
+            }
         };
-        let policy = policies.iter().find(|policy| policy.takes(subject)).map(|policy| &*policy.name);
-        let allowed = match action {
-            Action::Allow => policy.is_some(),
-            Action::Deny => policy.is_none(),
-            Action::Log => true,
-        };
-        Judgement { allowed, policy, hint: (action == Action::Log).then_some(policy.is_some()) }
+        Judgement { outcome: self.outcomes().get(number).unwrap_or(&NOTHING), number, hint }
     }
 }
+
+/// Stands for an outcome that is not in its list, which none is: nobody may go on.
+static NOTHING: Outcome = Outcome { allowed: false, policy: None };
 
 impl Kind {
     fn rules(message: &pb::Rbac, heads: bool, cx: &CompileContext<'_>) -> Option<Self> {
         let pb::Rbac { action, policies } = message;
-        let of_policies = cx.field("policies");
+        let (action, of_policies) = (Action::of(*action)?, cx.field("policies"));
         let mut compiled = policies
             .iter()
-            .map(|(name, policy)| Policy::compile(name, policy, &of_policies.key(name)))
+            .map(|(name, policy)| Some((name, Policy::compile(policy, &of_policies.key(name))?)))
             .collect::<Option<Vec<_>>>()?;
-        let mut rules = compiled.iter().flat_map(|p| p.permissions.iter().chain(&p.principals));
+        let mut rules = compiled.iter().flat_map(|(_, p)| p.permissions.iter().chain(&p.principals));
         if !heads && rules.any(Rule::reads_headers) {
             cx.error("Found header rule, not supported by RBAC network filter");
             return None;
         }
-        compiled.sort_by(|a, b| a.name.cmp(&b.name));
-        Some(Self::Policies(Action::of(*action)?, compiled.into()))
+        compiled.sort_by_key(|(name, _)| *name);
+        let nobody = Outcome { allowed: action != Action::Allow, policy: None };
+        let taken =
+            |name: &String| Outcome { allowed: action != Action::Deny, policy: Some(name.as_str().into()) };
+        let outcomes = iter::once(nobody).chain(compiled.iter().map(|(name, _)| taken(name))).collect();
+        let policies = compiled.into_iter().map(|(_, policy)| policy).collect();
+        Some(Self::Policies { action, policies, outcomes })
     }
 }
 
 impl Policy {
-    fn compile(name: &str, message: &pb::Policy, cx: &CompileContext<'_>) -> Option<Self> {
+    fn compile(message: &pb::Policy, cx: &CompileContext<'_>) -> Option<Self> {
         let pb::Policy { permissions, principals, condition, cel_config } = message;
         let features = Features::from(cel_config.clone());
         Some(Self {
-            name: name.into(),
             permissions: list(permissions, cx, "permissions", Rule::permission)?,
             principals: list(principals, cx, "principals", Rule::principal)?,
             condition: match condition {

@@ -8,7 +8,9 @@ mod upstream;
 
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use proxy_protocol::{PROXY_PROTOCOL_STATE, ProxyProtocolState};
-pub use state::{ConnectionFilterState, FilterState, Metadata, SharedObjects, Sharing};
+pub use state::{
+    ConnectionFilterState, FilterState, LazyState, Metadata, NamespaceFields, SharedObjects, Sharing,
+};
 pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
 pub use upstream::{ClusterInfo, HostInfo, Locality, UpstreamConnectionInfo, UpstreamInfo};
 
@@ -234,8 +236,8 @@ pub struct StreamInfo {
     pub trace_reason: Option<TraceReason>,
     /// Its span, where there is a tracer.
     pub span: Option<Box<Span>>,
-    /// Dynamic metadata and filter state, once somebody sets them.
-    pub state: Option<Box<state::State>>,
+    /// Dynamic metadata and filter state.
+    pub state: LazyState,
     /// The port that was stripped from the host; CONNECT gets it back on its way upstream.
     pub connect_port: Option<u32>,
 }
@@ -271,7 +273,7 @@ impl StreamInfo {
             internal: false,
             trace_reason: None,
             span: None,
-            state: None,
+            state: LazyState::default(),
             connect_port: None,
         }
     }

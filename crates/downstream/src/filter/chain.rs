@@ -1,16 +1,16 @@
 //! The filter chain: compiled once per connection manager, made once per stream.
 
 use super::lane::{Decode, Encode, Instead, Lane, Verdict};
-use super::{HttpFilter, HttpFilterConfig, LiveHttpFilter, Request, Response, RouteSays};
+use super::seat::{Filters, Seat};
+use super::{HttpFilterConfig, LiveHttpFilter, Request, Response, RouteSays};
 use crate::hcm::exchange::RequestEvent;
 use crate::hcm::stream::Heads;
-use crate::route::{Route, RouteTable};
+use crate::route::{Route, RouteConfigs, RouteTable};
 use crate::router::RouterConfig;
 use crate::tracing::Tracer;
 use crate::world::World;
 use nuncio_core::config::Place;
 use nuncio_core::stream_info::StreamInfo;
-use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ struct LiveEntry {
 
 /// One stream's filters, and what is on its way through them.
 pub struct Chain {
-    filters: Vec<Box<dyn HttpFilter>>,
+    filters: Filters,
     /// One of them sees bodies.
     sees_bodies: bool,
     /// All of the request has come from the client.
@@ -101,32 +101,28 @@ impl LiveChain {
     pub fn make(
         &self,
         route: Option<&Arc<Route>>,
-        table: &Arc<RouteTable>,
+        table: Option<&Arc<RouteTable>>,
         limit: usize,
     ) -> Option<Box<Chain>> {
         if self.entries.is_empty() { None } else { self.fill(route, table, limit) }
     }
 
-    /// An instance of each filter that the route does not switch off.
-    pub fn make_all(&self, route: &Arc<Route>) -> Vec<Box<dyn HttpFilter>> {
-        let route = Some(route);
-        let each = self.entries.iter().filter_map(|entry| {
-            let says = RouteSays { name: &entry.name, configs: entry.in_force(route)?, route, table: None };
-            Rc::clone(&entry.filter).make(says)
-        });
-        each.collect()
-    }
-
-    fn fill(&self, route: Option<&Arc<Route>>, table: &Arc<RouteTable>, limit: usize) -> Option<Box<Chain>> {
+    fn fill(
+        &self,
+        route: Option<&Arc<Route>>,
+        table: Option<&Arc<RouteTable>>,
+        limit: usize,
+    ) -> Option<Box<Chain>> {
+        let spare = self.spare.borrow_mut().pop();
         let mut chain =
-            self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(Chain::new(Rc::clone(&self.spare))));
+            spare.unwrap_or_else(|| Box::new(Chain::new(self.entries.len(), Rc::clone(&self.spare))));
         chain.limits = Limits { request: limit, response: limit, reroute: false };
-        for entry in &self.entries {
-            let Some(configs) = entry.in_force(route) else { continue };
-            let says = RouteSays { name: &entry.name, configs, route, table: Some(table) };
-            if let Some(filter) = Rc::clone(&entry.filter).make(says) {
+        for (number, entry) in self.entries.iter().enumerate() {
+            let InForce::On(configs) = entry.in_force(route) else { continue };
+            let says = RouteSays { name: &entry.name, configs, route, table };
+            let made = chain.filters.seat(number, |seat| Rc::clone(&entry.filter).make(says, seat));
+            if let Some(filter) = made {
                 chain.sees_bodies |= filter.sees_bodies();
-                chain.filters.push(filter);
             }
         }
         if chain.filters.is_empty() {
@@ -137,13 +133,19 @@ impl LiveChain {
     }
 }
 
+/// Whether a filter is in force, and what the route says of it.
+enum InForce<'r> {
+    Off,
+    On(Option<&'r RouteConfigs>),
+}
+
 impl LiveEntry {
-    /// What the route taken says to the filter; `None` where it is off.
+    /// What the route taken says to the filter.
     #[inline]
-    fn in_force<'r>(&self, route: Option<&'r Arc<Route>>) -> Option<&'r [Arc<dyn Any + Send + Sync>]> {
+    fn in_force<'r>(&self, route: Option<&'r Arc<Route>>) -> InForce<'r> {
         let of_route = route.and_then(|r| r.filters.get(&self.name));
         let disabled = of_route.and_then(|o| o.disabled()).unwrap_or(self.disabled && of_route.is_none());
-        if disabled { None } else { Some(of_route.map(|o| o.configs()).unwrap_or_default()) }
+        if disabled { InForce::Off } else { InForce::On(of_route.and_then(|o| o.configs())) }
     }
 }
 
@@ -173,12 +175,12 @@ impl LiveChain {
         let standing = |entry: &LiveEntry| {
             let of_route = route.and_then(|r| r.filters.get(&entry.name));
             let (state, made) = match entry.in_force(route) {
-                None => ("off", false),
-                Some(configs) => {
+                InForce::Off => ("off", false),
+                InForce::On(configs) => {
                     let says = RouteSays { name: &entry.name, configs, route, table: None };
-                    match Rc::clone(&entry.filter).make(says) {
-                        None => ("has no part in this route", false),
-                        Some(_) => ("in force", true),
+                    match Rc::clone(&entry.filter).make(says, &mut Seat::default()) {
+                        false => ("has no part in this route", false),
+                        true => ("in force", true),
                     }
                 }
             };
@@ -198,9 +200,9 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Chain {
-    fn new(home: Rc<Spare>) -> Self {
+    fn new(count: usize, home: Rc<Spare>) -> Self {
         Self {
-            filters: Vec::new(),
+            filters: Filters::new(count),
             sees_bodies: false,
             received: false,
             request: Lane::default(),
@@ -224,6 +226,11 @@ impl Chain {
         if spare.len() < KEEP {
             spare.push(self);
         }
+    }
+
+    /// Its filters, for those who lead heads through them without lanes.
+    pub(crate) fn filters(&mut self) -> &mut Filters {
+        &mut self.filters
     }
 
     /// The number of the filter that has the request's head; `None` where it is through.

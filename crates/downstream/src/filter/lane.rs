@@ -1,5 +1,6 @@
 //! One direction of a stream through its filters: where the head is, what waits with it, and what has come out.
 
+use super::seat::Filters;
 use super::{Flow, HttpFilter, Piece, Request, Response};
 use crate::hcm::local_reply::LocalReply;
 use std::marker::PhantomData;
@@ -231,9 +232,6 @@ impl<D> Default for Lane<D> {
         }
     }
 }
-
-/// The filters of a stream.
-type Filters = [Box<dyn HttpFilter>];
 
 /// Storage above this many bytes does not stay with a recycled lane.
 const KEEP_BYTES: usize = 32 << 10;
@@ -624,12 +622,9 @@ impl<D: Direction> Lane<D> {
 }
 
 /// The filter that comes `step` after the direction's first.
+#[inline]
 fn nth<D: Direction>(filters: &mut Filters, step: usize) -> Option<&mut dyn HttpFilter> {
-    let index = D::index(step, filters.len());
-    match filters.get_mut(index) {
-        Some(filter) => Some(&mut **filter),
-        None => None,
-    }
+    filters.get_mut(D::index(step, filters.len()))
 }
 
 #[cfg(test)]

@@ -9,15 +9,20 @@
 mod chain;
 mod factory;
 mod lane;
+mod levels;
+mod seat;
 
 pub use chain::{Chain, ChainConfig, ChainEntry, LiveChain};
 pub(crate) use chain::{Parts, Standing};
 pub use factory::{AnyHttpFilterFactory, Compiled, HttpFilterFactory};
 pub use lane::Instead;
 pub(crate) use lane::{LaneEvent, Verdict};
+pub use levels::Levels;
+pub(crate) use seat::Filters;
+pub use seat::Seat;
 
 use crate::hcm::local_reply::LocalReply;
-use crate::route::{Action, Route, RouteTable};
+use crate::route::{Action, Route, RouteConfigs, RouteTable};
 use crate::tracing::Tracer;
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
@@ -176,8 +181,8 @@ pub trait HttpFilterConfig: Send + Sync {
 
 /// One worker's live filter: what its streams' instances share.
 pub trait LiveHttpFilter {
-    /// An instance for one stream; `None` where it has no part in it.
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>>;
+    /// Seats an instance for one stream; `false` where it has no part in it.
+    fn make(self: Rc<Self>, route: RouteSays<'_>, seat: &mut Seat) -> bool;
 
     /// Whether an instance may see a request that is only explained. One that would take from what streams share
     /// (tokens, say) may not.
@@ -192,22 +197,30 @@ pub struct RouteSays<'a> {
     /// The name by which routes refer to the filter.
     pub name: &'a str,
     /// Its configurations of the filter, most specific first, of the type that the factory's `compile_route` made.
-    pub configs: &'a [Arc<dyn Any + Send + Sync>],
+    pub configs: Option<&'a RouteConfigs>,
     /// The route itself; none where none was found.
     pub route: Option<&'a Arc<Route>>,
     /// The routes that hold for the stream; none on the upstream's side.
     pub table: Option<&'a Arc<RouteTable>>,
 }
 
-impl RouteSays<'_> {
-    /// The configurations as what they are.
-    pub fn all<T: Any + Send + Sync>(self) -> impl Iterator<Item = Arc<T>> {
-        self.configs.iter().filter_map(|config| Arc::clone(config).downcast().ok())
+impl<'a> RouteSays<'a> {
+    /// All configurations as what they are, for as long as the stream lives.
+    #[inline]
+    pub fn levels<T: Any + Send + Sync>(self) -> Levels<T> {
+        Levels::new(self.configs.cloned())
     }
 
     /// The most specific configuration.
+    #[inline]
+    pub fn said<T: Any + Send + Sync>(self) -> Option<&'a T> {
+        self.configs?.first()?.downcast_ref()
+    }
+
+    /// The same, for as long as the stream lives.
+    #[inline]
     pub fn own<T: Any + Send + Sync>(self) -> Option<Arc<T>> {
-        self.all().next()
+        Arc::clone(self.configs?.first()?).downcast().ok()
     }
 
     /// Whether the route leads to a cluster: it neither answers itself nor redirects.

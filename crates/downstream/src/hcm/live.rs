@@ -260,7 +260,7 @@ impl Hcm {
         route: Option<&Arc<Route>>,
         table: &Arc<RouteTable>,
     ) -> Option<Box<Chain>> {
-        self.chains.get(chain.id)?.make(route, table, self.config.buffer_limit)
+        self.chains.get(chain.id)?.make(route, Some(table), self.config.buffer_limit)
     }
 
     /// Whether a connection that answers now should be closed after its response.

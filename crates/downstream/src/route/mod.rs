@@ -38,7 +38,7 @@ pub use action::{
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};
 pub use feed::{RouteFeed, RouteFeeds, Routes};
-pub use per_filter::{FilterOverride, PerFilter};
+pub use per_filter::{FilterOverride, PerFilter, RouteConfigs};
 pub use rate_limit::{Descriptor, Hits, RateLimits, Subject};
 pub use redirect::RedirectAction;
 pub use request_matcher::RequestMatcher;

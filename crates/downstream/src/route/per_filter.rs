@@ -28,12 +28,16 @@ impl fmt::Debug for PerFilterLevel {
     }
 }
 
+/// The configurations of one filter that a route's levels have, most specific first; shared by the route's streams.
+pub type RouteConfigs = Arc<[Arc<dyn Any + Send + Sync>]>;
+
 /// What a route says about one filter, all levels considered.
 #[derive(Clone)]
 pub struct FilterOverride {
     filter: Arc<str>,
     disabled: Option<bool>,
-    configs: Box<[Arc<dyn Any + Send + Sync>]>,
+    /// `None`: no level has one.
+    configs: Option<RouteConfigs>,
     /// Of every level that says something.
     places: Box<[Option<Place>]>,
 }
@@ -52,7 +56,7 @@ impl FilterOverride {
 
     /// The most specific configuration.
     pub fn config(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.configs.first()
+        self.configs.as_ref()?.first()
     }
 
     /// Where each level stands that says something of it, most specific first.
@@ -61,8 +65,9 @@ impl FilterOverride {
     }
 
     /// The configurations of every level that has one, most specific first.
-    pub fn configs(&self) -> &[Arc<dyn Any + Send + Sync>] {
-        &self.configs
+    #[inline]
+    pub fn configs(&self) -> Option<&RouteConfigs> {
+        self.configs.as_ref()
     }
 }
 
@@ -71,7 +76,7 @@ impl fmt::Debug for FilterOverride {
         f.debug_struct("FilterOverride")
             .field("filter", &self.filter)
             .field("disabled", &self.disabled)
-            .field("configs", &self.configs.len())
+            .field("configs", &self.configs.as_ref().map_or(0, |configs| configs.len()))
             .finish()
     }
 }
@@ -91,7 +96,8 @@ impl PerFilter {
             FilterOverride {
                 filter: name.clone(),
                 disabled: entries().find_map(|e| e.disabled),
-                configs: entries().filter_map(|e| e.config.clone()).collect(),
+                configs: Some(entries().filter_map(|e| e.config.clone()).collect())
+                    .filter(|configs: &RouteConfigs| !configs.is_empty()),
                 places: entries().map(|e| e.place).collect(),
             }
         });

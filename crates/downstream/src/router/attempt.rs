@@ -305,9 +305,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     }
     rewrite_host_automatically(stream, flight, &host);
     override_host::tell(&mut stream.info, &flight.cluster, &host);
-    if let Some(filters) = &mut flight.filters
-        && let Some(reply) = filters.request(stream)
-    {
+    if let Some(reply) = flight.filters.request(stream) {
         return Turn::instead(reply);
     }
     if let Some(script) = stream.down.script().cloned() {
@@ -422,9 +420,7 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
     if let Some(log) = flight.log(at) {
         log.answered(&stream.heads.response);
     }
-    if let Some(filters) = &mut flight.filters
-        && let Some(reply) = filters.response(stream, end_stream)
-    {
+    if let Some(reply) = flight.filters.response(stream, end_stream) {
         return Turn::instead(reply);
     }
     flight.charge(at).report_response(stream);

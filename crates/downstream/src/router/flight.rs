@@ -134,7 +134,7 @@ pub(super) struct Flight<'a> {
     pub(super) priority: RequestPriority,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
-    pub(super) retry: Option<Box<RetryState>>,
+    pub(super) retry: Option<RetryState>,
     pub(super) replay: Replay,
     pub(super) attempts: Attempts,
     /// When the next attempt is made, and whether because of a time-out.
@@ -142,7 +142,7 @@ pub(super) struct Flight<'a> {
     /// What every pick of a host looks at.
     pub(super) pick: PickContext<'a>,
     /// Of the upstream's side.
-    pub(super) filters: Option<Box<UpstreamFilters>>,
+    pub(super) filters: UpstreamFilters,
     /// Copies of the request that wait for its body.
     pub(super) shadows: Option<Box<Shadows>>,
     /// Cookies that the response gives the client, so that it is placed alike again.

@@ -22,6 +22,7 @@ pub use config::RouterConfig;
 pub use override_host::{OVERRIDE_HOST, OverrideHost};
 pub use redirect::{Target, target};
 
+use crate::filter::ChainConfig;
 use crate::hcm::Hcm;
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError};
@@ -236,15 +237,16 @@ fn upstream_filters_of(
     config: &RouterConfig,
     cluster: &Cluster,
     route: &Arc<Route>,
-) -> Option<Box<UpstreamFilters>> {
-    let filters = match cluster_options::filters(cluster) {
-        Some(chain) => {
-            let live = cluster.keep(|| chain.start(&hcm.world, &format!("cluster.{}.", cluster.name())))?;
-            live.make_all(route)
-        }
-        None => hcm.upstream_chain(config.upstream_filters.as_ref()?)?.make_all(route),
+) -> UpstreamFilters {
+    let own = |chain: &ChainConfig| {
+        let live = cluster.keep(|| chain.start(&hcm.world, &format!("cluster.{}.", cluster.name())))?;
+        live.make(Some(route), None, usize::MAX)
     };
-    UpstreamFilters::new(filters).map(Box::new)
+    let of_router = |chain: &Arc<ChainConfig>| hcm.upstream_chain(chain)?.make(Some(route), None, usize::MAX);
+    UpstreamFilters::new(match cluster_options::filters(cluster) {
+        Some(chain) => own(chain),
+        None => config.upstream_filters.as_ref().and_then(of_router),
+    })
 }
 
 /// What ends a wait early.
@@ -345,18 +347,15 @@ fn prepare_request<D: Downstream>(
     route: &Route,
     action: &ClusterAction,
     cluster: &Cluster,
-) -> (Timeouts, Option<Box<RetryState>>) {
+) -> (Timeouts, Option<RetryState>) {
     let now = stream.now();
     let Stream { heads, info, hcm, .. } = stream;
     let head = &mut heads.request;
     let steered = head.headers.contains_any(STEERING);
     let timeouts = Timeouts::new(config, action, cluster, head, steered);
     let policy = cluster_options::retry(action, cluster);
-    let retry = if steered || policy.is_some() {
-        RetryState::new(policy, &head.headers, &hcm.world.runtime)
-    } else {
-        None
-    };
+    let retry =
+        if steered || policy.is_some() { RetryState::new(policy, &head.headers, steered) } else { None };
     if steered {
         let kept =
             head.headers.get(Known::XEnvoyUpstreamRqTimeoutMs).filter(|_| timeouts.expected).map(Box::from);

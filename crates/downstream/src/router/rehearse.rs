@@ -190,7 +190,7 @@ fn timeouts<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact>
 
 fn retries<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> {
     let Flight { route, action, cluster, retry, .. } = flight;
-    let Some(retry) = retry.as_deref().filter(|retry| retry.enabled()) else {
+    let Some(retry) = retry.as_ref().filter(|retry| retry.enabled()) else {
         let why = match cluster_options::retry(action, cluster) {
             None => {
                 "none: neither cluster nor route nor virtual host has a retry_policy, and no header asks for one"
@@ -199,7 +199,8 @@ fn retries<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> 
         };
         return vec![Fact::new("retries", why, route.place_of("retry_policy"))];
     };
-    let mut facts = retry.told(route.place_of("retry_policy"));
+    let runtime = &stream.hcm.world.runtime;
+    let mut facts = retry.told(route.place_of("retry_policy"), runtime);
     let limits = cluster.config().limits.get(flight.priority);
     let bound = match &limits.retry_budget {
         Some(budget) => format!("a retry_budget of {}%", budget.percent),

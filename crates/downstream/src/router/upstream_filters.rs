@@ -3,7 +3,7 @@
 //! left it, and the response's, before anything is decided by it.
 
 use crate::filter::{
-    AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled, Flow, HttpFilter, Request, Response,
+    AnyHttpFilterFactory, Chain, ChainConfig, ChainEntry, Compiled, Filters, Flow, Request, Response,
 };
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{Heads, Stream};
@@ -64,36 +64,52 @@ pub(super) fn compile(
     good.then(|| Some(chain).filter(|chain| !chain.filters.is_empty()))
 }
 
-/// The filters of one request's attempts.
-pub(super) struct UpstreamFilters(Vec<Box<dyn HttpFilter>>);
+/// The filters of one request's attempts; `None` where there are none.
+pub(super) struct UpstreamFilters(Option<Box<Chain>>);
 
 impl UpstreamFilters {
-    /// `None` where there are none.
-    pub(super) fn new(filters: Vec<Box<dyn HttpFilter>>) -> Option<Self> {
-        (!filters.is_empty()).then_some(Self(filters))
+    pub(super) fn new(chain: Option<Box<Chain>>) -> Self {
+        Self(chain)
     }
 
     /// The request's head, before an attempt has it; an answer where a filter gives one.
+    #[inline]
     pub(super) fn request<D>(&mut self, stream: &mut Stream<D>) -> Option<LocalReply> {
-        let Stream { heads, info, request_complete, hcm, .. } = stream;
-        let Heads { request: head, request_trailers: trailers, .. } = &mut **heads;
-        let (mut limit, mut reroute) = (usize::MAX, false);
-        self.0.iter_mut().find_map(|filter| {
-            let (limit, reroute, tracer) = (&mut limit, &mut reroute, hcm.tracer.as_ref());
-            let mut request = Request { head, trailers, info, limit, reroute, tracer };
-            answer(filter.decode_headers(&mut request, *request_complete))
-        })
+        request(self.0.as_mut()?.filters(), stream)
     }
 
-    /// The response's head as it came.
+    /// The response's head as it came; an answer likewise.
+    #[inline]
     pub(super) fn response<D>(&mut self, stream: &mut Stream<D>, end_stream: bool) -> Option<LocalReply> {
-        let Stream { heads, info, .. } = stream;
-        let Heads { request, response: head, response_trailers: trailers, .. } = &mut **heads;
-        let mut limit = usize::MAX;
-        self.0.iter_mut().rev().find_map(|filter| {
-            let mut response = Response { head, trailers, request, info, limit: &mut limit };
-            answer(filter.encode_headers(&mut response, end_stream))
-        })
+        response(self.0.as_mut()?.filters(), stream, end_stream)
+    }
+}
+
+fn request<D>(filters: &mut Filters, stream: &mut Stream<D>) -> Option<LocalReply> {
+    let Stream { heads, info, request_complete, hcm, .. } = stream;
+    let Heads { request: head, request_trailers: trailers, .. } = &mut **heads;
+    let (mut limit, mut reroute) = (usize::MAX, false);
+    let (limit, reroute, tracer) = (&mut limit, &mut reroute, hcm.tracer.as_ref());
+    let mut request = Request { head, trailers, info, limit, reroute, tracer };
+    (0..filters.len())
+        .find_map(|i| answer(filters.get_mut(i)?.decode_headers(&mut request, *request_complete)))
+}
+
+fn response<D>(filters: &mut Filters, stream: &mut Stream<D>, end_stream: bool) -> Option<LocalReply> {
+    let Stream { heads, info, .. } = stream;
+    let Heads { request, response: head, response_trailers: trailers, .. } = &mut **heads;
+    let mut limit = usize::MAX;
+    let mut response = Response { head, trailers, request, info, limit: &mut limit };
+    (0..filters.len())
+        .rev()
+        .find_map(|i| answer(filters.get_mut(i)?.encode_headers(&mut response, end_stream)))
+}
+
+impl Drop for UpstreamFilters {
+    fn drop(&mut self) {
+        if let Some(chain) = self.0.take() {
+            chain.give_back();
+        }
     }
 }
 

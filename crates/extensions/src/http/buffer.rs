@@ -1,6 +1,6 @@
 //! `envoy.filters.http.buffer`: requests go on when they are complete, with their length.
 
-use super::frame::{Framed, Live, NoStats, compiled, of_route, off};
+use super::frame::{Framed, Live, compiled, of_route, off};
 use nuncio_codec::head::Known;
 use nuncio_core::config::CompileContext;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, RouteSays};
@@ -52,14 +52,14 @@ struct BufferFilter {
 
 impl Framed for BufferFilter {
     type Settings = Limit;
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix(_: &Limit, hcm: &str) -> String {
         format!("{hcm}buffer.")
     }
 
-    fn make(_: Rc<Live<Self>>, limit: Arc<Limit>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self { limit: limit.0 }))
+    fn make(_: Rc<Live<Self>>, limit: Arc<Limit>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { limit: limit.0 })
     }
 }
 

@@ -1,12 +1,10 @@
 //! `envoy.filters.http.cdn_loop`: ends requests that come back to the same content delivery network (RFC 8586).
 
-use nuncio_codec::head::Name;
+use super::frame::{Framed, Live, compiled};
+use nuncio_codec::head::{HeaderMap, Name};
 use nuncio_core::config::CompileContext;
-use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, RouteSays,
-};
+use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
-use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::http::cdn_loop::v3::CdnLoopConfig as Message;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,53 +25,62 @@ impl HttpFilterFactory for CdnLoopFactory {
             return None;
         }
         let most = max_allowed_occurrences as usize;
-        Some(Compiled::Filter(Arc::new(CdnLoopConfig { id: cdn_id.into(), most })))
+        compiled::<CdnLoopFilter>(Settings { id: cdn_id.into(), most })
     }
 }
 
 /// A compiled filter.
-struct CdnLoopConfig {
+struct Settings {
     id: Box<str>,
     /// How often a request may have been here.
     most: usize,
 }
 
-impl HttpFilterConfig for CdnLoopConfig {
-    fn start(self: Arc<Self>, _: &Rc<World>, _: &str) -> Rc<dyn LiveHttpFilter> {
-        Rc::new(LiveCdnLoop(self))
-    }
-}
-
-/// One worker's filter.
-struct LiveCdnLoop(Arc<CdnLoopConfig>);
-
-impl LiveHttpFilter for LiveCdnLoop {
-    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(CdnLoopFilter(self)))
-    }
-}
-
 /// One stream's filter.
-struct CdnLoopFilter(Rc<LiveCdnLoop>);
+struct CdnLoopFilter(Arc<Settings>);
+
+impl Framed for CdnLoopFilter {
+    type Settings = Settings;
+    type Stats = ();
+
+    fn stat_prefix(_: &Settings, hcm: &str) -> String {
+        format!("{hcm}cdn_loop.")
+    }
+
+    fn make(_: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self(settings))
+    }
+}
 
 impl HttpFilter for CdnLoopFilter {
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
-        let CdnLoopConfig { id, most } = &*self.0.0;
+        let Settings { id, most } = &*self.0;
         let headers = &mut request.head.headers;
-        let name = Name::other(HEADER);
-        let all = headers.get_all(name).collect::<Vec<_>>().join(&b","[..]);
         let reply = |status, details: &'static str, body| {
             Flow::Reply(LocalReply::new(status, details).with_body(ReplyBody::Static(body)))
         };
-        match count(&all, id.as_bytes()) {
+        match count_all(headers, id.as_bytes()) {
             None => reply(400, "invalid_cdn_loop_header", "Invalid CDN-Loop header in request."),
             Some(seen) if seen > *most => {
                 reply(502, "cdn_loop_detected", "The server has detected a loop between CDNs.")
             }
             Some(_) => {
-                headers.append_joined(name, b",", id.as_bytes());
+                headers.append_joined(Name::other(HEADER), b",", id.as_bytes());
                 Flow::Continue
             }
+        }
+    }
+}
+
+/// As [`count`], of all values of the header.
+fn count_all(headers: &HeaderMap, id: &[u8]) -> Option<usize> {
+    let mut values = headers.get_all(Name::other(HEADER));
+    match (values.next(), values.next()) {
+        (None, _) => Some(0),
+        (Some(list), None) => count(list, id),
+        (Some(first), Some(second)) => {
+            let all: Vec<&[u8]> = [first, second].into_iter().chain(values).collect();
+            count(&all.join(&b","[..]), id)
         }
     }
 }

@@ -4,17 +4,15 @@ mod choice;
 mod compile;
 
 use super::coding::{Encoder, Part};
-use super::frame::OfRoute;
+use super::frame::{Counts, Framed, Live, OfRoute, compiled};
 use choice::{Candidate, Choice, REGISTRY, Registry, Said};
 use compile::{Direction, RouteSettings, Settings};
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::CompileContext;
-use nuncio_core::stats::Scope;
+use nuncio_core::stats::{Registry as StatsRegistry, Scope};
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
-    Response, RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
-use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::http::compressor::v3::{Compressor, CompressorPerRoute};
 use std::any::Any;
 use std::rc::Rc;
@@ -52,7 +50,7 @@ impl HttpFilterFactory for CompressorFactory {
     type PerRoute = CompressorPerRoute;
 
     fn compile(&self, message: Compressor, cx: &CompileContext<'_>) -> Option<Compiled> {
-        Some(Compiled::Filter(Arc::new(Settings::compile(message, cx)?)))
+        compiled::<CompressorFilter>(Settings::compile(message, cx)?)
     }
 
     fn compile_route(
@@ -64,49 +62,54 @@ impl HttpFilterFactory for CompressorFactory {
     }
 }
 
-impl HttpFilterConfig for Settings {
-    fn start(self: Arc<Self>, world: &Rc<World>, hcm: &str) -> Rc<dyn LiveHttpFilter> {
-        let prefix = format!("{hcm}compressor.{}", self.library.stat_prefix);
-        let of_responses =
-            if self.responses.own_stats { format!("{prefix}response.") } else { prefix.clone() };
-        Rc::new(LiveCompressor {
-            requests: world.stats.scope(&format!("{prefix}request.")),
-            responses: world.stats.scope(&of_responses),
-            accepted: world.stats.scope(&prefix),
-            settings: self,
-            world: Rc::clone(world),
-        })
-    }
-}
-
-/// One worker's filter.
-struct LiveCompressor {
-    settings: Arc<Settings>,
-    world: Rc<World>,
+/// What it counts in.
+struct CompressorStats {
     requests: Scope<DirectionStats>,
     responses: Scope<DirectionStats>,
     accepted: Scope<ResponseStats>,
 }
 
-impl LiveHttpFilter for LiveCompressor {
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        let route = match route.own::<OfRoute<RouteSettings>>().as_deref() {
-            Some(OfRoute::Disabled) => return None,
-            Some(OfRoute::Settings(settings)) => Some(Arc::clone(settings)),
-            None => None,
-        };
-        Some(Box::new(CompressorFilter { live: self, route, accept: None, request: None, response: None }))
+impl Counts<Settings> for CompressorStats {
+    fn begin(settings: &Settings, stats: &StatsRegistry, prefix: &str) -> Self {
+        let of_responses = if settings.responses.own_stats { "response." } else { "" };
+        Self {
+            requests: stats.scope(&format!("{prefix}request.")),
+            responses: stats.scope(&format!("{prefix}{of_responses}")),
+            accepted: stats.scope(prefix),
+        }
     }
 }
 
 /// One stream's filter.
 struct CompressorFilter {
-    live: Rc<LiveCompressor>,
+    live: Rc<Live<Self>>,
     route: Option<Arc<RouteSettings>>,
     /// The client's `accept-encoding`.
     accept: Option<Box<str>>,
     request: Option<Encoder>,
     response: Option<Encoder>,
+}
+
+impl Framed for CompressorFilter {
+    type Settings = Settings;
+    type Stats = CompressorStats;
+
+    fn stat_prefix(settings: &Settings, hcm: &str) -> String {
+        format!("{hcm}compressor.{}", settings.library.stat_prefix)
+    }
+
+    fn settings(live: &Live<Self>, _: RouteSays<'_>) -> Option<Arc<Settings>> {
+        Some(Arc::clone(&live.settings))
+    }
+
+    fn make(live: Rc<Live<Self>>, _: Arc<Settings>, route: RouteSays<'_>) -> Option<Self> {
+        let route = match route.said::<OfRoute<RouteSettings>>() {
+            Some(OfRoute::Disabled) => return None,
+            Some(OfRoute::Settings(settings)) => Some(Arc::clone(settings)),
+            None => None,
+        };
+        Some(Self { live, route, accept: None, request: None, response: None })
+    }
 }
 
 impl Direction {
@@ -174,7 +177,7 @@ impl CompressorFilter {
 
     /// Whether this filter is the one that the client gets; counted.
     fn is_chosen(&self, response: &Response<'_>) -> bool {
-        let stats = &self.live.accepted;
+        let stats = &self.live.stats.accepted;
         let Some(accept) = &self.accept else {
             stats.no_accept_header.inc();
             return false;
@@ -207,7 +210,7 @@ impl CompressorFilter {
             return Some("ContentTypeNotAllowed");
         }
         if responses.not_with_etag && headers.contains(Known::Etag) {
-            self.live.accepted.not_compressed_etag.inc();
+            self.live.stats.accepted.not_compressed_etag.inc();
             return Some("EtagNotAllowed");
         }
         if responses.not_with_status.contains(&response.head.status) {
@@ -266,7 +269,7 @@ impl HttpFilter for CompressorFilter {
         if removes.unwrap_or(settings.responses.removes_accept_encoding) && self.compresses_responses() {
             headers.remove(Known::AcceptEncoding);
         }
-        let stats = &self.live.requests;
+        let stats = &self.live.stats.requests;
         let compresses = settings.requests.as_ref().is_some_and(|direction| {
             !end_stream
                 && direction.enabled.is_on(&self.live.world.runtime)
@@ -287,17 +290,17 @@ impl HttpFilter for CompressorFilter {
 
     fn decode_data(&mut self, _: &mut Request<'_>, piece: &mut Piece) -> Flow {
         let part = part(piece);
-        Self::encode(&mut self.request, &self.live.requests, &mut piece.data, part);
+        Self::encode(&mut self.request, &self.live.stats.requests, &mut piece.data, part);
         Flow::Continue
     }
 
     fn decode_trailers(&mut self, _: &mut Request<'_>, piece: &mut Piece) -> Flow {
-        Self::encode(&mut self.request, &self.live.requests, &mut piece.data, Part::Last);
+        Self::encode(&mut self.request, &self.live.stats.requests, &mut piece.data, Part::Last);
         Flow::Continue
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
-        let stats = &self.live.responses;
+        let stats = &self.live.stats.responses;
         let responses = &self.live.settings.responses;
         let enabled = self.compresses_responses();
         let long_enough = enabled && responses.direction.is_long_enough(&response.head.headers, stats);
@@ -328,12 +331,12 @@ impl HttpFilter for CompressorFilter {
 
     fn encode_data(&mut self, _: &mut Response<'_>, piece: &mut Piece) -> Flow {
         let part = part(piece);
-        Self::encode(&mut self.response, &self.live.responses, &mut piece.data, part);
+        Self::encode(&mut self.response, &self.live.stats.responses, &mut piece.data, part);
         Flow::Continue
     }
 
     fn encode_trailers(&mut self, _: &mut Response<'_>, piece: &mut Piece) -> Flow {
-        Self::encode(&mut self.response, &self.live.responses, &mut piece.data, Part::Last);
+        Self::encode(&mut self.response, &self.live.stats.responses, &mut piece.data, Part::Last);
         Flow::Continue
     }
 }

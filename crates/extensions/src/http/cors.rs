@@ -1,17 +1,16 @@
 //! `envoy.filters.http.cors`: answers preflight requests of browsers, and marks the answers that other origins may
 //! read (Fetch, section 3.2).
 
+use super::frame::{Framed, Live, compiled};
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_core::stats::Scope;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, Response,
-    RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Levels, Request, Response, RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::LocalReply;
-use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::http::cors::v3::{Cors, CorsPolicy};
 use std::any::Any;
 use std::rc::Rc;
@@ -34,7 +33,7 @@ impl HttpFilterFactory for CorsFactory {
 
     fn compile(&self, message: Cors, _cx: &CompileContext<'_>) -> Option<Compiled> {
         let Cors {} = message;
-        Some(Compiled::Filter(Arc::new(CorsConfig)))
+        compiled::<CorsFilter>(())
     }
 
     fn compile_route(
@@ -95,46 +94,37 @@ impl Policy {
     }
 }
 
-/// The filter itself has nothing to configure.
-struct CorsConfig;
-
-impl HttpFilterConfig for CorsConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
-        let stats = world.stats.scope(&format!("{stat_prefix}cors."));
-        Rc::new(LiveCors { world: Rc::clone(world), stats })
-    }
-}
-
-/// One worker's filter.
-struct LiveCors {
-    world: Rc<World>,
-    stats: Scope<CorsStats>,
-}
-
-impl LiveHttpFilter for LiveCors {
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        // As in Envoy, answers of the proxy's own belong to nobody's policy.
-        let policies = if route.forwards() { route.all().collect() } else { Vec::new() };
-        Some(Box::new(CorsFilter { live: self, policies, origin: None }))
-    }
-}
-
-/// One stream's filter.
+/// One stream's filter. The filter itself has nothing to configure.
 struct CorsFilter {
-    live: Rc<LiveCors>,
+    live: Rc<Live<Self>>,
     /// Most specific first.
-    policies: Vec<Arc<Policy>>,
+    policies: Levels<Policy>,
     /// Where the request comes from, if that place may read the answer.
     origin: Option<Box<[u8]>>,
 }
 
+impl Framed for CorsFilter {
+    type Settings = ();
+    type Stats = Scope<CorsStats>;
+
+    fn stat_prefix((): &(), hcm: &str) -> String {
+        format!("{hcm}cors.")
+    }
+
+    fn make(live: Rc<Live<Self>>, _: Arc<()>, route: RouteSays<'_>) -> Option<Self> {
+        let policies = route.levels();
+        // As in Envoy, answers of the proxy's own belong to nobody's policy.
+        (route.forwards() && !policies.is_empty()).then(|| Self { live, policies, origin: None })
+    }
+}
+
 impl CorsFilter {
     fn flag(&self, field: impl Fn(&Policy) -> Option<bool>) -> bool {
-        self.policies.iter().find_map(|p| field(p)).unwrap_or_default()
+        self.policies.iter().find_map(field).unwrap_or_default()
     }
 
     fn text(&self, field: impl Fn(&Policy) -> &str) -> &str {
-        self.policies.iter().map(|p| field(p)).find(|text| !text.is_empty()).unwrap_or_default()
+        self.policies.iter().map(field).find(|text| !text.is_empty()).unwrap_or_default()
     }
 
     /// Whether any level has a fraction in which this request falls; `default` where a level has none.
@@ -185,10 +175,12 @@ impl CorsFilter {
 impl HttpFilter for CorsFilter {
     fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
         let Request { head, info, .. } = request;
-        let enabled = self.falls_in(info.random, true, |p| p.enabled.as_ref());
-        let shadowed = self.falls_in(info.random, false, |p| p.shadow.as_ref());
         let origin = head.headers.get(Known::Origin).filter(|origin| !origin.is_empty());
-        let Some(origin) = origin.filter(|_| enabled || shadowed) else { return Flow::Continue };
+        let Some(origin) = origin else { return Flow::Continue };
+        let enabled = self.falls_in(info.random, true, |p| p.enabled.as_ref());
+        if !enabled && !self.falls_in(info.random, false, |p| p.shadow.as_ref()) {
+            return Flow::Continue;
+        }
         let asks = head.headers.get(Known::AccessControlRequestMethod).is_some_and(|m| !m.is_empty());
         let is_preflight = head.method() == b"OPTIONS" && asks;
         if !self.allows(origin) {

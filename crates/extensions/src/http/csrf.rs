@@ -6,6 +6,7 @@ use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::{Runtime, RuntimeFraction};
+use nuncio_core::stats::Scope;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_proto::pb::envoy::extensions::filters::http::csrf::v3::CsrfPolicy;
@@ -82,14 +83,14 @@ struct CsrfFilter {
 
 impl Framed for CsrfFilter {
     type Settings = Policy;
-    type Stats = CsrfStats;
+    type Stats = Scope<CsrfStats>;
 
     fn stat_prefix(_: &Policy, hcm: &str) -> String {
         format!("{hcm}csrf.")
     }
 
-    fn make(live: Rc<Live<Self>>, policy: Arc<Policy>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self { live, policy }))
+    fn make(live: Rc<Live<Self>>, policy: Arc<Policy>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { live, policy })
     }
 }
 

@@ -4,7 +4,7 @@
 mod local;
 mod redirect;
 
-use super::frame::{Framed, Live, NoStats, compiled};
+use super::frame::{Framed, Live, compiled};
 use local::Local;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::format::FormatContext;
@@ -12,7 +12,7 @@ use nuncio_core::matcher::tree::{MatcherTree, Vocabulary};
 use nuncio_core::matcher::{HttpFacts, HttpInput};
 use nuncio_core::stats::Scope;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterFactory, Request, Response, RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Levels, Request, Response, RouteSays,
 };
 use nuncio_downstream::hcm::stream::header_context;
 use nuncio_downstream::route::RouteTable;
@@ -125,8 +125,9 @@ impl Vocabulary for Words {
 /// One stream's filter.
 struct Filter {
     live: Rc<Live<Self>>,
-    /// Most specific first.
-    levels: Vec<Arc<Settings>>,
+    settings: Arc<Settings>,
+    /// The route's, most specific first.
+    levels: Levels<Settings>,
     /// Where a redirect leads, in the routes that hold for the stream; `None` where there is no redirect.
     table: Option<Arc<RouteTable>>,
     /// It has seen the request.
@@ -135,7 +136,7 @@ struct Filter {
 
 impl Framed for Filter {
     type Settings = Settings;
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         hcm.into()
@@ -149,16 +150,19 @@ impl Framed for Filter {
         Some(Arc::clone(&live.settings))
     }
 
-    fn make(
-        live: Rc<Live<Self>>,
-        settings: Arc<Settings>,
-        says: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>> {
-        let levels: Vec<Arc<Settings>> = says.all().chain([settings]).collect();
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, says: RouteSays<'_>) -> Option<Self> {
+        let mut filter = Self { live, settings, levels: says.levels(), table: None, asked: false };
         // With a level's first stream its stats are there.
-        let redirects = levels.iter().filter(|level| level.stats(&live).is_some()).count() > 0;
-        let table = says.table.filter(|_| redirects).map(Arc::clone);
-        Some(Box::new(Self { live, levels, table, asked: false }))
+        let redirects = filter.all().filter(|level| level.stats(&filter.live).is_some()).count() > 0;
+        filter.table = says.table.filter(|_| redirects).map(Arc::clone);
+        Some(filter)
+    }
+}
+
+impl Filter {
+    /// The levels, most specific first: the filter's own settings are the last.
+    fn all(&self) -> impl Iterator<Item = &Settings> {
+        self.levels.iter().chain([&*self.settings])
     }
 }
 
@@ -175,7 +179,7 @@ impl HttpFilter for Filter {
         }
         let Response { head, request, info, .. } = &mut *response;
         let facts = HttpFacts { response: Some(head), ..HttpFacts::request(request, info) };
-        let found = self.levels.iter().find_map(|level| Some((level, level.find(&facts)?)));
+        let found = self.all().find_map(|level| Some((level, level.find(&facts)?)));
         match (found, &self.table) {
             (Some((_, Policy::Local(local))), _) => {
                 let formats = FormatContext {

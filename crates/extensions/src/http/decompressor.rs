@@ -1,15 +1,13 @@
 //! `envoy.filters.http.decompressor`: bodies in a coding that it knows go on without it.
 
 use super::coding::{Broken, Decoder};
-use super::frame::RuntimeFlag;
+use super::frame::{Counts, Framed, Live, RuntimeFlag, compiled};
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
-    Response, RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
-use nuncio_downstream::world::World;
 use nuncio_proto::context::type_name;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::extensions::compression::brotli::decompressor::v3::Brotli;
@@ -102,12 +100,12 @@ impl HttpFilterFactory for DecompressorFactory {
     type PerRoute = Decompressor;
 
     fn compile(&self, message: Decompressor, cx: &CompileContext<'_>) -> Option<Compiled> {
-        Some(Compiled::Filter(Arc::new(DecompressorConfig::compile(message, cx)?)))
+        compiled::<DecompressorFilter>(Settings::compile(message, cx)?)
     }
 }
 
 /// A compiled `Decompressor`.
-struct DecompressorConfig {
+struct Settings {
     library: Library,
     /// `NAME.KIND.`, by the library's name and what it is.
     stat_prefix: Box<str>,
@@ -138,7 +136,7 @@ struct Direction {
 /// `max_inflate_ratio` where none is configured, and that of codings that have no such field.
 const RATIO: u64 = 100;
 
-impl DecompressorConfig {
+impl Settings {
     fn compile(message: Decompressor, cx: &CompileContext<'_>) -> Option<Self> {
         let Decompressor { decompressor_library, request_direction_config, response_direction_config } =
             message;
@@ -221,48 +219,47 @@ impl Library {
     }
 }
 
-impl HttpFilterConfig for DecompressorConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, hcm: &str) -> Rc<dyn LiveHttpFilter> {
-        let prefix = format!("{hcm}decompressor.{}", self.stat_prefix);
-        Rc::new(LiveDecompressor {
-            requests: world.stats.scope(&format!("{prefix}request.")),
-            responses: world.stats.scope(&format!("{prefix}response.")),
-            library: OnceCell::new(),
-            prefix: prefix.into(),
-            config: self,
-            world: Rc::clone(world),
-        })
-    }
-}
-
-/// One worker's filter.
-struct LiveDecompressor {
-    config: Arc<DecompressorConfig>,
-    world: Rc<World>,
+/// What it counts in.
+struct DecompressorStats {
     requests: Scope<DirectionStats>,
     responses: Scope<DirectionStats>,
     /// Made with the first message that is decompressed, as in Envoy.
     library: OnceCell<LibraryStats>,
-    prefix: Box<str>,
 }
 
-impl LiveDecompressor {
-    fn library(&self) -> &LibraryStats {
-        self.library.get_or_init(|| self.config.library.stats(&self.world.stats, &self.prefix))
+impl Counts<Settings> for DecompressorStats {
+    fn begin(_: &Settings, stats: &Registry, prefix: &str) -> Self {
+        Self {
+            requests: stats.scope(&format!("{prefix}request.")),
+            responses: stats.scope(&format!("{prefix}response.")),
+            library: OnceCell::new(),
+        }
     }
 }
 
-impl LiveHttpFilter for LiveDecompressor {
-    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(DecompressorFilter { live: self, request: None, response: None }))
-    }
+fn library_stats(live: &Live<DecompressorFilter>) -> &LibraryStats {
+    let make = || live.settings.library.stats(&live.world.stats, live.prefix());
+    live.stats.library.get_or_init(make)
 }
 
 /// One stream's filter.
 struct DecompressorFilter {
-    live: Rc<LiveDecompressor>,
+    live: Rc<Live<Self>>,
     request: Option<Decoder>,
     response: Option<Decoder>,
+}
+
+impl Framed for DecompressorFilter {
+    type Settings = Settings;
+    type Stats = DecompressorStats;
+
+    fn stat_prefix(settings: &Settings, hcm: &str) -> String {
+        format!("{hcm}decompressor.{}", settings.stat_prefix)
+    }
+
+    fn make(live: Rc<Live<Self>>, _: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { live, request: None, response: None })
+    }
 }
 
 impl DecompressorFilter {
@@ -273,7 +270,7 @@ impl DecompressorFilter {
         headers: &mut HeaderMap,
         stats: &DirectionStats,
     ) -> Option<Decoder> {
-        let library = &self.live.config.library;
+        let library = &self.live.settings.library;
         let coded = headers.get_str(Known::ContentEncoding).unwrap_or_default();
         let (outer, rest) = coded.split_once(',').unwrap_or((coded, ""));
         let outer_is_own = outer.trim().eq_ignore_ascii_case(library.coding());
@@ -289,7 +286,7 @@ impl DecompressorFilter {
             stats.not_decompressed.inc();
             return None;
         }
-        self.live.library();
+        library_stats(&self.live);
         stats.decompressed.inc();
         let rest = rest.trim().to_owned();
         if rest.is_empty() {
@@ -302,16 +299,11 @@ impl DecompressorFilter {
     }
 
     /// What cannot be decoded is dropped, as Envoy does; what came before it goes on.
-    fn decode(
-        decoder: &mut Option<Decoder>,
-        live: &LiveDecompressor,
-        stats: &DirectionStats,
-        data: &mut Vec<u8>,
-    ) {
+    fn decode(decoder: &mut Option<Decoder>, live: &Live<Self>, stats: &DirectionStats, data: &mut Vec<u8>) {
         let Some(stream) = decoder else { return };
         stats.total_compressed_bytes.add(data.len() as u64);
         if let Err(why) = stream.decode(data) {
-            live.library().count(why);
+            library_stats(live).count(why);
         }
         stats.total_uncompressed_bytes.add(data.len() as u64);
     }
@@ -319,7 +311,7 @@ impl DecompressorFilter {
     /// Says in a message's trailers how much came in and went out.
     fn tell(&self, decoder: Option<&Decoder>, trailers: &mut HeaderMap) {
         let Some((read, made)) = decoder.map(Decoder::totals) else { return };
-        for (name, count) in self.live.config.trailers.iter().zip([read, made]) {
+        for (name, count) in self.live.settings.trailers.iter().zip([read, made]) {
             trailers.append(&**name, count.to_string().as_bytes());
         }
     }
@@ -349,19 +341,19 @@ impl HttpFilter for DecompressorFilter {
     }
 
     fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
-        let config = &self.live.config;
+        let config = &self.live.settings;
         let headers = &mut request.head.headers;
         if config.advertises && config.responses.enabled.is_on(&self.live.world.runtime) {
             advertise(headers, config.library.coding());
         }
         if !end_stream {
-            self.request = self.begin(&config.requests, headers, &self.live.requests);
+            self.request = self.begin(&config.requests, headers, &self.live.stats.requests);
         }
         Flow::Continue
     }
 
     fn decode_data(&mut self, _: &mut Request<'_>, piece: &mut Piece) -> Flow {
-        Self::decode(&mut self.request, &self.live, &self.live.requests, &mut piece.data);
+        Self::decode(&mut self.request, &self.live, &self.live.stats.requests, &mut piece.data);
         Flow::Continue
     }
 
@@ -372,14 +364,15 @@ impl HttpFilter for DecompressorFilter {
 
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
         if !end_stream {
-            let config = &self.live.config;
-            self.response = self.begin(&config.responses, &mut response.head.headers, &self.live.responses);
+            let config = &self.live.settings;
+            self.response =
+                self.begin(&config.responses, &mut response.head.headers, &self.live.stats.responses);
         }
         Flow::Continue
     }
 
     fn encode_data(&mut self, _: &mut Response<'_>, piece: &mut Piece) -> Flow {
-        Self::decode(&mut self.response, &self.live, &self.live.responses, &mut piece.data);
+        Self::decode(&mut self.response, &self.live, &self.live.stats.responses, &mut piece.data);
         Flow::Continue
     }
 

@@ -1,6 +1,6 @@
 //! `envoy.filters.http.dynamic_forward_proxy`: the request's host is looked up before it goes on.
 
-use super::frame::{Framed, Live, NoStats, compiled};
+use super::frame::{Framed, Live, compiled};
 use nuncio_codec::head::Known;
 use nuncio_core::config::{CompileContext, duration};
 use nuncio_core::stream_info::ResponseFlag;
@@ -98,7 +98,7 @@ type Awaited = Pin<Box<dyn Future<Output = Result<(), LocalReply>>>>;
 
 impl Framed for ForwardProxy {
     type Settings = Settings;
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         hcm.to_owned()
@@ -108,9 +108,9 @@ impl Framed for ForwardProxy {
         Some(Arc::clone(&live.settings))
     }
 
-    fn make(live: Rc<Live<Self>>, _: Arc<Settings>, says: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+    fn make(live: Rc<Live<Self>>, _: Arc<Settings>, says: RouteSays<'_>) -> Option<Self> {
         let route = Arc::clone(says.route?);
-        Some(Box::new(Self { live, route, rewrite: says.own::<Rewrite>(), awaited: None }))
+        Some(Self { live, route, rewrite: says.own::<Rewrite>(), awaited: None })
     }
 }
 

@@ -8,6 +8,7 @@ use super::frame::{Framed, Live, cluster_of, compiled};
 use super::query;
 use compile::{Body, Route, Settings};
 use nuncio_core::config::CompileContext;
+use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
@@ -97,7 +98,7 @@ enum State {
 
 impl Framed for AuthzFilter {
     type Settings = Settings;
-    type Stats = AuthzStats;
+    type Stats = Scope<AuthzStats>;
 
     fn stat_prefix(settings: &Settings, hcm: &str) -> String {
         format!("{hcm}ext_authz.{}", settings.stat_infix)
@@ -107,24 +108,20 @@ impl Framed for AuthzFilter {
         Some(Arc::clone(&live.settings))
     }
 
-    fn make(
-        live: Rc<Live<Self>>,
-        settings: Arc<Settings>,
-        says: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>> {
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, says: RouteSays<'_>) -> Option<Self> {
         let route = Arc::clone(says.route?);
         let of_route = says.own::<Route>();
         if of_route.as_ref().is_some_and(|r| r.disabled) {
             return None;
         }
         let mut context = BTreeMap::new();
-        for level in says.all::<Route>() {
+        for level in says.levels::<Route>().iter() {
             for (key, value) in &level.context {
                 context.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
         let (state, for_client) = (State::Idle, Vec::new());
-        Some(Box::new(Self { live, settings, of_route, route, state, context, for_client }))
+        Some(Self { live, settings, of_route, route, state, context, for_client })
     }
 }
 

@@ -6,6 +6,7 @@ use super::frame::{Framed, Live, compiled, of_route};
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::config::{self, CompileContext, Fraction};
 use nuncio_core::matcher::HeaderMatcher;
+use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
@@ -251,20 +252,16 @@ struct FaultFilter {
 
 impl Framed for FaultFilter {
     type Settings = Settings;
-    type Stats = FaultStats;
+    type Stats = Scope<FaultStats>;
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         format!("{hcm}fault.")
     }
 
-    fn make(
-        live: Rc<Live<Self>>,
-        settings: Arc<Settings>,
-        says: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>> {
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, says: RouteSays<'_>) -> Option<Self> {
         let route = says.route.filter(|_| !settings.cluster.is_empty()).map(Arc::clone);
         let name = settings.metadata.as_ref().map(|_| says.name.into());
-        Some(Box::new(Self { live, settings, route, name, active: None, delay: None, slow: None }))
+        Some(Self { live, settings, route, name, active: None, delay: None, slow: None })
     }
 }
 

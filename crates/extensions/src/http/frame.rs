@@ -5,8 +5,8 @@ use nuncio_codec::head::RequestHead;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::runtime::Runtime;
-use nuncio_core::stats::{Block, Scope};
-use nuncio_downstream::filter::{Compiled, HttpFilter, HttpFilterConfig, LiveHttpFilter, RouteSays};
+use nuncio_core::stats::{Block, Registry, Scope};
+use nuncio_downstream::filter::{Compiled, HttpFilter, HttpFilterConfig, LiveHttpFilter, RouteSays, Seat};
 use nuncio_downstream::route::{Action, Route};
 use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::config::core::v3::RuntimeFeatureFlag;
@@ -20,11 +20,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// A filter in this frame.
-pub(super) trait Framed: Sized + 'static {
+pub(super) trait Framed: HttpFilter + Sized + 'static {
     /// What its message compiles to, and a route's.
     type Settings: Send + Sync + 'static;
-    /// What it counts.
-    type Stats: Block + Default + 'static;
+    /// What it counts in: a scope below its prefix, or several; nothing is `()`.
+    type Stats: Counts<Self::Settings>;
     /// Instances may see requests that are only explained.
     const REHEARSES: bool = true;
 
@@ -39,7 +39,7 @@ pub(super) trait Framed: Sized + 'static {
     /// The settings in force for a stream: the most specific of the route, or else the filter's own. `None` where
     /// the filter has no part in it.
     fn settings(live: &Live<Self>, route: RouteSays<'_>) -> Option<Arc<Self::Settings>> {
-        match route.own::<OfRoute<Self::Settings>>().as_deref() {
+        match route.said::<OfRoute<Self::Settings>>() {
             None => Some(Arc::clone(&live.settings)),
             Some(OfRoute::Disabled) => None,
             Some(OfRoute::Settings(settings)) => Some(Arc::clone(settings)),
@@ -50,11 +50,23 @@ pub(super) trait Framed: Sized + 'static {
     fn start(_: &Live<Self>) {}
 
     /// An instance for one stream; `None` as above.
-    fn make(
-        live: Rc<Live<Self>>,
-        settings: Arc<Self::Settings>,
-        route: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>>;
+    fn make(live: Rc<Live<Self>>, settings: Arc<Self::Settings>, route: RouteSays<'_>) -> Option<Self>;
+}
+
+/// What a filter counts in on one worker.
+pub(super) trait Counts<S>: 'static {
+    /// There from the start, below `prefix`.
+    fn begin(settings: &S, stats: &Registry, prefix: &str) -> Self;
+}
+
+impl<S, B: Block + Default + 'static> Counts<S> for Scope<B> {
+    fn begin(_: &S, stats: &Registry, prefix: &str) -> Self {
+        stats.scope(prefix)
+    }
+}
+
+impl<S> Counts<S> for () {
+    fn begin(_: &S, _: &Registry, _: &str) {}
 }
 
 /// What a route says of a filter that it may replace or switch off.
@@ -92,7 +104,7 @@ type ScopeKey = (Box<str>, TypeId);
 pub(super) struct Live<F: Framed> {
     pub(super) settings: Arc<F::Settings>,
     pub(super) world: Rc<World>,
-    pub(super) stats: Scope<F::Stats>,
+    pub(super) stats: F::Stats,
     /// Below what it counts.
     prefix: Box<str>,
     /// Scopes of other names, made with their first use.
@@ -135,13 +147,13 @@ impl<F: Framed> HttpFilterConfig for Config<F> {
     }
 
     fn start(self: Arc<Self>, world: &Rc<World>, hcm: &str) -> Rc<dyn LiveHttpFilter> {
-        let stats = world.stats.scope(&F::stat_prefix(&self.settings, hcm));
         let settings = Arc::clone(&self.settings);
+        let prefix = F::stat_prefix(&settings, hcm);
         let live = Live::<F> {
-            prefix: F::stat_prefix(&settings, hcm).into(),
+            stats: F::Stats::begin(&settings, &world.stats, &prefix),
+            prefix: prefix.into(),
             settings,
             world: Rc::clone(world),
-            stats,
             scopes: RefCell::default(),
         };
         F::start(&live);
@@ -150,9 +162,9 @@ impl<F: Framed> HttpFilterConfig for Config<F> {
 }
 
 impl<F: Framed> LiveHttpFilter for Live<F> {
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        let settings = F::settings(&self, route)?;
-        F::make(self, settings, route)
+    fn make(self: Rc<Self>, route: RouteSays<'_>, seat: &mut Seat) -> bool {
+        let made = F::settings(&self, route).and_then(|settings| F::make(self, settings, route));
+        made.map(|filter| seat.fill(filter)).is_some()
     }
 
     fn rehearses(&self) -> bool {
@@ -208,9 +220,4 @@ impl RuntimeFlag {
     pub(super) fn is_on(&self, runtime: &Runtime) -> bool {
         if self.key.is_empty() { self.default } else { runtime.boolean(&self.key, self.default) }
     }
-}
-
-nuncio_core::stats_block! {
-    /// Of a filter that counts nothing.
-    pub(super) struct NoStats {}
 }

@@ -1,6 +1,6 @@
 //! `envoy.filters.http.grpc_http1_bridge`: HTTP/1 clients, who see no trailers, see a call's status in its head.
 
-use super::frame::{Framed, Live, NoStats, compiled};
+use super::frame::{Framed, Live, compiled};
 use nuncio_codec::head::{Known, Version};
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::is_grpc;
@@ -55,14 +55,14 @@ struct BridgeFilter {
 
 impl Framed for BridgeFilter {
     type Settings = Settings;
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         format!("{hcm}grpc_http1_bridge.")
     }
 
-    fn make(_: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self { settings, does: Does::Nothing }))
+    fn make(_: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { settings, does: Does::Nothing })
     }
 }
 

@@ -3,19 +3,18 @@
 mod counts;
 mod frames;
 
-use super::frame::cluster_of;
+use super::frame::{Counts as CountsIn, Framed, Live, cluster_of, compiled};
 use counts::{Book, Counts};
 use frames::{AnswerFrames, Frames};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::is_grpc;
+use nuncio_core::stats::Registry;
 use nuncio_core::stream_info::{FilterState, StreamInfo};
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
-    Response, RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
 use nuncio_downstream::route::Route;
-use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::config::core::v3::{GrpcMethodList, grpc_method_list};
 use nuncio_proto::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig;
 use nuncio_proto::pb::envoy::extensions::filters::http::grpc_stats::v3::filter_config::PerMethodStatSpecifier;
@@ -51,12 +50,12 @@ impl HttpFilterFactory for GrpcStatsFactory {
             Some(PerMethodStatSpecifier::IndividualMethodStatsAllowlist(list)) => Methods::listed(list),
         };
         let tells = emit_filter_state;
-        Some(Compiled::Filter(Arc::new(GrpcStatsConfig { methods, tells, times: enable_upstream_stats })))
+        compiled::<GrpcStats>(Settings { methods, tells, times: enable_upstream_stats })
     }
 }
 
 /// A compiled `grpc_stats.v3.FilterConfig`.
-struct GrpcStatsConfig {
+struct Settings {
     methods: Methods,
     /// Streams get the numbers of their messages as filter state.
     tells: bool,
@@ -105,26 +104,25 @@ impl Methods {
     }
 }
 
-impl HttpFilterConfig for GrpcStatsConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, _: &str) -> Rc<dyn LiveHttpFilter> {
-        Rc::new(LiveGrpcStats { config: self, world: Rc::clone(world), book: Book::default() })
+impl CountsIn<Settings> for Book {
+    fn begin(_: &Settings, _: &Registry, _: &str) -> Self {
+        Self::default()
     }
 }
 
-/// One worker's filter.
-struct LiveGrpcStats {
-    config: Arc<GrpcStatsConfig>,
-    world: Rc<World>,
-    book: Book,
-}
+impl Framed for GrpcStats {
+    type Settings = Settings;
+    type Stats = Book;
 
-impl LiveHttpFilter for LiveGrpcStats {
-    fn make(self: Rc<Self>, says: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        // What leads to no cluster is counted for none.
-        let route = says.route.filter(|_| says.forwards()).map(Arc::clone);
-        let filter = GrpcStats {
-            live: self,
-            route,
+    fn stat_prefix(_: &Settings, hcm: &str) -> String {
+        format!("{hcm}grpc_stats.")
+    }
+
+    fn make(live: Rc<Live<Self>>, _: Arc<Settings>, says: RouteSays<'_>) -> Option<Self> {
+        Some(Self {
+            live,
+            // What leads to no cluster is counted for none.
+            route: says.route.filter(|_| says.forwards()).map(Arc::clone),
             kind: Kind::Other,
             unary: false,
             answers_calls: false,
@@ -132,8 +130,7 @@ impl LiveHttpFilter for LiveGrpcStats {
             asked: Frames::default(),
             answered: AnswerFrames::default(),
             told: None,
-        };
-        Some(Box::new(filter))
+        })
     }
 }
 
@@ -149,7 +146,7 @@ enum Kind {
 
 /// One stream's filter.
 struct GrpcStats {
-    live: Rc<LiveGrpcStats>,
+    live: Rc<Live<Self>>,
     route: Option<Arc<Route>>,
     kind: Kind,
     /// It names a version of the Connect protocol, whose unary calls are bodies without frames.
@@ -210,14 +207,14 @@ impl GrpcStats {
         let live = &self.live;
         let cluster = cluster_of(&live.world, self.route.as_deref()?, head)?;
         let method = method(std::str::from_utf8(head.path()).ok()?)?;
-        let name = live.config.methods.name(&method);
-        let prefix = || format!("{}grpc.{}", cluster.stat_prefix(), live.config.methods.infix(name));
-        Some(live.book.counts(&live.world.stats, cluster.name(), name, prefix))
+        let name = live.settings.methods.name(&method);
+        let prefix = || format!("{}grpc.{}", cluster.stat_prefix(), live.settings.methods.infix(name));
+        Some(live.stats.counts(&live.world.stats, cluster.name(), name, prefix))
     }
 
     /// The stream is told how many messages there were.
     fn tell(&mut self, info: &mut StreamInfo, body: (bool, bool)) {
-        if !self.live.config.tells {
+        if !self.live.settings.tells {
             return;
         }
         let told = self.told.get_or_insert_with(|| {
@@ -240,7 +237,7 @@ impl GrpcStats {
     /// The answer is complete: how long it took from the last byte that went up, where there was an upstream.
     fn time(&self, info: &StreamInfo) {
         let (sent, timings) = (info.timings.upstream_tx_end, &info.timings);
-        if let Some(sent) = sent.filter(|_| self.live.config.times && timings.upstream_rx_begin.is_some()) {
+        if let Some(sent) = sent.filter(|_| self.live.settings.times && timings.upstream_rx_begin.is_some()) {
             let took = self.live.world.worker.now().saturating_duration_since(sent);
             self.count(|counts| counts.took(took));
         }

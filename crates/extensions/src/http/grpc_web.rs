@@ -1,7 +1,7 @@
 //! `envoy.filters.http.grpc_web`: calls of browsers, whose bodies carry the trailers and may be base64 text
 //! (the gRPC-Web protocol), become gRPC calls.
 
-use super::frame::{Framed, Live, NoStats, cluster_of, compiled};
+use super::frame::{Framed, Live, cluster_of, compiled};
 use super::grpc_stats::method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -88,16 +88,16 @@ struct GrpcWebFilter {
 
 impl Framed for GrpcWebFilter {
     type Settings = ();
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix((): &(), hcm: &str) -> String {
         format!("{hcm}grpc_web.")
     }
 
-    fn make(live: Rc<Live<Self>>, _: Arc<()>, says: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+    fn make(live: Rc<Live<Self>>, _: Arc<()>, says: RouteSays<'_>) -> Option<Self> {
         let route = says.route.filter(|_| says.forwards()).map(Arc::clone);
         let counter = route.map(|route| Counter { live, route, prefix: None });
-        Some(Box::new(Self { counter, ..Self::default() }))
+        Some(Self { counter, ..Self::default() })
     }
 }
 

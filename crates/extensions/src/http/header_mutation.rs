@@ -2,17 +2,18 @@
 
 mod query;
 
-use super::frame::{Framed, Live, NoStats, compiled};
+use super::frame::{Framed, Live, compiled};
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::FormatContext;
 use nuncio_core::header::{OrderedMutations, Side};
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Levels, Piece, Request, Response, RouteSays,
 };
 use nuncio_downstream::hcm::stream::header_context;
 use nuncio_proto::pb::envoy::extensions::filters::http::header_mutation::v3 as pb;
 use query::QueryMutations;
 use std::any::Any;
+use std::iter;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl HttpFilterFactory for HeaderMutationFactory {
         let pb::HeaderMutation { mutations, most_specific_header_mutations_wins } = message;
         let mutations = Mutations::compile(mutations.unwrap_or_default(), &cx.field("mutations"))?;
         let most_specific_last = most_specific_header_mutations_wins;
-        compiled::<MutationFilter>(Settings { mutations: Arc::new(mutations), most_specific_last })
+        compiled::<MutationFilter>(Settings { mutations, most_specific_last })
     }
 
     fn compile_route(
@@ -41,7 +42,7 @@ impl HttpFilterFactory for HeaderMutationFactory {
 }
 
 struct Settings {
-    mutations: Arc<Mutations>,
+    mutations: Mutations,
     /// `most_specific_header_mutations_wins`: the route's changes come after those of the levels above it.
     most_specific_last: bool,
 }
@@ -77,6 +78,14 @@ impl Mutations {
 }
 
 impl Mutations {
+    /// Whether they change nothing.
+    fn is_empty(&self) -> bool {
+        self.request.is_empty()
+            && self.response.is_empty()
+            && self.query.is_empty()
+            && !self.changes_trailers()
+    }
+
     fn changes_trailers(&self) -> bool {
         !(self.request_trailers.is_empty() && self.response_trailers.is_empty())
     }
@@ -85,13 +94,14 @@ impl Mutations {
 /// One stream's filter.
 struct MutationFilter {
     live: Rc<Live<Self>>,
-    /// In the order in which they change.
-    levels: Vec<Arc<Mutations>>,
+    settings: Arc<Settings>,
+    /// What the route's levels change behind the filter's own changes, most specific first.
+    levels: Levels<Mutations>,
 }
 
 impl Framed for MutationFilter {
     type Settings = Settings;
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         format!("{hcm}header_mutation.")
@@ -105,28 +115,32 @@ impl Framed for MutationFilter {
         Some(Arc::clone(&live.settings))
     }
 
-    fn make(
-        live: Rc<Live<Self>>,
-        settings: Arc<Settings>,
-        route: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>> {
-        let mut levels = vec![Arc::clone(&settings.mutations)];
-        levels.extend(route.all::<Mutations>());
-        if settings.most_specific_last {
-            levels.get_mut(1..).unwrap_or_default().reverse();
-        }
-        Some(Box::new(Self { live, levels }))
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, route: RouteSays<'_>) -> Option<Self> {
+        let filter = Self { live, settings, levels: route.levels() };
+        let changes = filter.all().any(|level| !level.is_empty());
+        changes.then_some(filter)
+    }
+}
+
+impl MutationFilter {
+    /// All changes, in the order in which they are made.
+    fn all(&self) -> impl Iterator<Item = &Mutations> {
+        let last = self.settings.most_specific_last;
+        let (upward, downward) =
+            (last.then(|| self.levels.iter().rev()), (!last).then(|| self.levels.iter()));
+        let own = iter::once(&self.settings.mutations);
+        own.chain(upward.into_iter().flatten()).chain(downward.into_iter().flatten())
     }
 }
 
 impl HttpFilter for MutationFilter {
     fn sees_bodies(&self) -> bool {
-        self.levels.iter().any(|level| level.changes_trailers())
+        self.all().any(Mutations::changes_trailers)
     }
 
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
         let worker = &self.live.world.worker;
-        for level in &self.levels {
+        for level in self.all() {
             let cx = header_context(request.info, worker, worker.now());
             level.request.apply_request(request.head, &cx);
             level.query.apply(request.head, &cx);
@@ -136,7 +150,7 @@ impl HttpFilter for MutationFilter {
 
     fn decode_trailers(&mut self, request: &mut Request<'_>, _: &mut Piece) -> Flow {
         let worker = &self.live.world.worker;
-        for level in self.levels.iter().filter(|level| !level.request_trailers.is_empty()) {
+        for level in self.all().filter(|level| !level.request_trailers.is_empty()) {
             let cx = header_context(request.info, worker, worker.now());
             let cx = FormatContext { request: Some(&request.head.headers), ..cx };
             level.request_trailers.apply_trailers(request.trailers, Side::Request, &cx);
@@ -146,7 +160,7 @@ impl HttpFilter for MutationFilter {
 
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
         let worker = &self.live.world.worker;
-        for level in &self.levels {
+        for level in self.all() {
             let cx = header_context(response.info, worker, worker.now());
             let cx = FormatContext { request: Some(&response.request.headers), ..cx };
             level.response.apply_response(response.head, &cx);
@@ -156,7 +170,7 @@ impl HttpFilter for MutationFilter {
 
     fn encode_trailers(&mut self, response: &mut Response<'_>, _: &mut Piece) -> Flow {
         let worker = &self.live.world.worker;
-        for level in self.levels.iter().filter(|level| !level.response_trailers.is_empty()) {
+        for level in self.all().filter(|level| !level.response_trailers.is_empty()) {
             let cx = header_context(response.info, worker, worker.now());
             let of_response = Some((&response.head.headers, response.head.status));
             let cx = FormatContext { request: Some(&response.request.headers), response: of_response, ..cx };

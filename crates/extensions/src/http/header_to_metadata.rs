@@ -3,16 +3,15 @@
 
 mod value;
 
+use super::frame::{Counts, Framed, Live, compiled, of_route};
 use nuncio_codec::head::HeaderMap;
 use nuncio_core::config::CompileContext;
 use nuncio_core::header::{HeaderName, cookie};
-use nuncio_core::stats::Scope;
+use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, Response,
-    RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Request, Response, RouteSays,
 };
-use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::http::header_to_metadata::v3::{Config as Message, config};
 use std::any::Any;
 use std::rc::Rc;
@@ -45,7 +44,7 @@ impl HttpFilterFactory for HeaderToMetadataFactory {
     type PerRoute = Message;
 
     fn compile(&self, message: Message, cx: &CompileContext<'_>) -> Option<Compiled> {
-        Some(Compiled::Filter(Arc::new(HeaderToMetadataConfig(Arc::new(Rules::compile(message, cx)?)))))
+        compiled::<HeaderToMetadataFilter>(Rules::compile(message, cx)?)
     }
 
     fn compile_route(&self, message: Message, cx: &CompileContext<'_>) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -54,7 +53,7 @@ impl HttpFilterFactory for HeaderToMetadataFactory {
             cx.error("header_to_metadata_filter: Per filter configs must at least specify either request or response rules");
             return None;
         }
-        Some(Arc::new(rules))
+        of_route(rules)
     }
 }
 
@@ -146,34 +145,32 @@ impl Rule {
     }
 }
 
-/// A compiled filter.
-struct HeaderToMetadataConfig(Arc<Rules>);
+/// What it counts in, where its own settings name a place.
+struct OwnStats(Option<Scope<HeaderToMetadataStats>>);
 
-impl HttpFilterConfig for HeaderToMetadataConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, _: &str) -> Rc<dyn LiveHttpFilter> {
-        let scope = |prefix: &str| world.stats.scope(&format!("http_filter_name.{prefix}."));
-        let stats = self.0.stat_prefix.as_deref().map(scope);
-        Rc::new(LiveHeaderToMetadata { rules: Arc::clone(&self.0), stats })
-    }
-}
-
-/// One worker's filter.
-struct LiveHeaderToMetadata {
-    rules: Arc<Rules>,
-    stats: Option<Scope<HeaderToMetadataStats>>,
-}
-
-impl LiveHttpFilter for LiveHeaderToMetadata {
-    fn make(self: Rc<Self>, route: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        let rules = route.own().unwrap_or_else(|| Arc::clone(&self.rules));
-        Some(Box::new(HeaderToMetadataFilter { live: self, rules }))
+impl Counts<Rules> for OwnStats {
+    fn begin(rules: &Rules, stats: &Registry, prefix: &str) -> Self {
+        Self(rules.stat_prefix.as_ref().map(|_| stats.scope(prefix)))
     }
 }
 
 /// One stream's filter.
 struct HeaderToMetadataFilter {
-    live: Rc<LiveHeaderToMetadata>,
+    live: Rc<Live<Self>>,
     rules: Arc<Rules>,
+}
+
+impl Framed for HeaderToMetadataFilter {
+    type Settings = Rules;
+    type Stats = OwnStats;
+
+    fn stat_prefix(rules: &Rules, _: &str) -> String {
+        format!("http_filter_name.{}.", rules.stat_prefix.as_deref().unwrap_or_default())
+    }
+
+    fn make(live: Rc<Live<Self>>, rules: Arc<Rules>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { live, rules })
+    }
 }
 
 /// Which rules are at work.
@@ -221,13 +218,13 @@ impl HeaderToMetadataFilter {
         request: impl Fn(&HeaderToMetadataStats) -> &nuncio_core::stats::Counter,
         response: impl Fn(&HeaderToMetadataStats) -> &nuncio_core::stats::Counter,
     ) {
-        if let Some(stats) = &self.live.stats {
+        if let Some(stats) = &self.live.stats.0 {
             if direction == Direction::Request { request(stats) } else { response(stats) }.inc();
         }
     }
 
     fn failed(&self, failure: Failure) {
-        let Some(stats) = &self.live.stats else { return };
+        let Some(stats) = &self.live.stats.0 else { return };
         match failure {
             Failure::TooLong => stats.header_value_too_long.inc(),
             Failure::Base64 => stats.base64_decode_failed.inc(),

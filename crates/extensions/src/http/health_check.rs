@@ -1,13 +1,13 @@
 //! `envoy.filters.http.health_check`: answers health checks for the server itself, without an upstream.
 
+use super::frame::{Framed, Live, compiled};
 use nuncio_codec::head::Known;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::matcher::HeaderMatcher;
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, Response,
-    RouteSays,
+    Compiled, Flow, HttpFilter, HttpFilterFactory, Request, Response, RouteSays,
 };
 use nuncio_downstream::hcm::local_reply::LocalReply;
 use nuncio_downstream::world::World;
@@ -36,7 +36,7 @@ nuncio_core::stats_block! {
 }
 
 /// A compiled `HealthCheck`.
-struct HealthCheckConfig {
+struct Settings {
     pass_through: bool,
     headers: Box<[HeaderMatcher]>,
     /// Clusters that must have so many percent of healthy hosts; Envoy cuts fractions off.
@@ -106,46 +106,39 @@ impl HttpFilterFactory for HealthCheckFactory {
         let mut minimums: Vec<(Box<str>, f64)> =
             minimums.into_iter().map(|(name, p)| (name.into(), p.value.trunc())).collect();
         minimums.sort_by(|a, b| a.0.cmp(&b.0));
-        Some(Compiled::Filter(Arc::new(HealthCheckConfig {
+        compiled::<HealthCheckFilter>(Settings {
             pass_through,
             headers,
             minimums: minimums.into(),
             cache: (!cache_time.is_zero()).then(|| Cache::new(cache_time)),
-        })))
-    }
-}
-
-impl HttpFilterConfig for HealthCheckConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
-        let stats = world.stats.scope(&format!("{stat_prefix}health_check."));
-        Rc::new(LiveHealthCheck { config: self, world: Rc::clone(world), stats })
-    }
-}
-
-/// One worker's health check filter.
-struct LiveHealthCheck {
-    config: Arc<HealthCheckConfig>,
-    world: Rc<World>,
-    stats: Scope<HealthCheckFilterStats>,
-}
-
-impl LiveHttpFilter for LiveHealthCheck {
-    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(HealthCheckFilter { live: self, checks: false }))
+        })
     }
 }
 
 /// One stream's health check filter.
 struct HealthCheckFilter {
-    live: Rc<LiveHealthCheck>,
+    live: Rc<Live<Self>>,
     /// This request is a health check.
     checks: bool,
+}
+
+impl Framed for HealthCheckFilter {
+    type Settings = Settings;
+    type Stats = Scope<HealthCheckFilterStats>;
+
+    fn stat_prefix(_: &Settings, hcm: &str) -> String {
+        format!("{hcm}health_check.")
+    }
+
+    fn make(live: Rc<Live<Self>>, _: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { live, checks: false })
+    }
 }
 
 impl HttpFilter for HealthCheckFilter {
     fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
         let Request { head, info, .. } = request;
-        self.checks = self.live.config.headers.iter().all(|m| m.matches(&head.headers));
+        self.checks = self.live.settings.headers.iter().all(|m| m.matches(&head.headers));
         if !self.checks {
             return Flow::Continue;
         }
@@ -154,8 +147,8 @@ impl HttpFilter for HealthCheckFilter {
             span.context.sampled = false;
         }
         let now = self.live.world.worker.now();
-        let cached = self.live.config.cache.as_ref().and_then(|cache| cache.load(now));
-        if self.live.config.pass_through
+        let cached = self.live.settings.cache.as_ref().and_then(|cache| cache.load(now));
+        if self.live.settings.pass_through
             && !self.live.world.lifecycle.health_check_failed()
             && cached.is_none()
         {
@@ -163,7 +156,7 @@ impl HttpFilter for HealthCheckFilter {
         }
         let stats = &self.live.stats;
         stats.request_total.inc();
-        let reply = self.live.config.answer(&self.live.world, cached, stats);
+        let reply = self.live.settings.answer(&self.live.world, cached, stats);
         if reply.status / 100 == 2 {
             stats.ok.inc();
         } else {
@@ -175,7 +168,7 @@ impl HttpFilter for HealthCheckFilter {
     fn encode_headers(&mut self, response: &mut Response<'_>, _end_stream: bool) -> Flow {
         let Response { head, .. } = response;
         if self.checks {
-            if let Some(cache) = &self.live.config.cache {
+            if let Some(cache) = &self.live.settings.cache {
                 let degraded = head.headers.contains("x-envoy-degraded");
                 cache.store(self.live.world.worker.now(), head.status, degraded);
             }
@@ -189,7 +182,7 @@ impl HttpFilter for HealthCheckFilter {
     }
 }
 
-impl HealthCheckConfig {
+impl Settings {
     /// 200 where the server and every named cluster are well, else 503 with the reason in the details.
     /// In pass-through mode `cached` is the upstream's word.
     fn answer(

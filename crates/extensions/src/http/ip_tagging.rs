@@ -1,15 +1,13 @@
 //! `envoy.filters.http.ip_tagging`: tells the upstream to which named address ranges the client belongs.
 
+use super::frame::{Counts, Framed, Live, compiled};
 use nuncio_codec::head::Known;
 use nuncio_core::config::CompileContext;
 use nuncio_core::header::HeaderName;
 use nuncio_core::matcher::CidrList;
-use nuncio_core::stats::Scope;
+use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::StreamInfo;
-use nuncio_downstream::filter::{
-    Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Request, RouteSays,
-};
-use nuncio_downstream::world::World;
+use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_proto::pb::envoy::extensions::filters::http::ip_tagging::v3::{IpTagging, ip_tagging as pb};
 use pb::RequestType;
 use pb::ip_tag_header::HeaderAction;
@@ -75,12 +73,12 @@ impl HttpFilterFactory for IpTaggingFactory {
         });
         let concerns = RequestType::try_from(request_type).unwrap_or(RequestType::Both);
         let good = tags.len() == count;
-        good.then(|| Compiled::Filter(Arc::new(IpTaggingConfig { concerns, tags: tags.into(), header })))
+        good.then(|| compiled::<IpTaggingFilter>(Settings { concerns, tags: tags.into(), header }))?
     }
 }
 
 /// A compiled filter.
-struct IpTaggingConfig {
+struct Settings {
     concerns: RequestType,
     tags: Box<[Tag]>,
     /// Where the tags go instead of `x-envoy-ip-tags`.
@@ -98,71 +96,67 @@ struct Header {
     adds: bool,
 }
 
-impl HttpFilterConfig for IpTaggingConfig {
-    fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter> {
-        let hits = self.tags.iter().map(|_| OnceCell::new()).collect();
-        Rc::new(LiveIpTagging {
-            config: self,
-            world: Rc::clone(world),
-            prefix: format!("{stat_prefix}ip_tagging."),
-            hits,
-            no_hit: OnceCell::new(),
-            total: OnceCell::new(),
-        })
-    }
-}
-
-/// One worker's filter. What it counts is there from the first time on, as in Envoy.
-struct LiveIpTagging {
-    config: Arc<IpTaggingConfig>,
-    world: Rc<World>,
-    prefix: String,
+/// What it counts, which is there from the first time on, as in Envoy.
+struct IpTaggingStats {
     hits: Box<[OnceCell<Scope<TagStats>>]>,
     no_hit: OnceCell<Scope<NoHitStats>>,
     total: OnceCell<Scope<TotalStats>>,
 }
 
-impl LiveIpTagging {
-    fn count(&self, tag: &Tag, hits: &OnceCell<Scope<TagStats>>) {
-        let prefix = || format!("{}{}.", self.prefix, tag.name);
-        hits.get_or_init(|| self.world.stats.scope(&prefix())).hit.inc();
+impl Counts<Settings> for IpTaggingStats {
+    fn begin(settings: &Settings, _: &Registry, _: &str) -> Self {
+        let hits = settings.tags.iter().map(|_| OnceCell::new()).collect();
+        Self { hits, no_hit: OnceCell::new(), total: OnceCell::new() }
+    }
+}
+
+/// One stream's filter.
+struct IpTaggingFilter {
+    live: Rc<Live<Self>>,
+    settings: Arc<Settings>,
+}
+
+impl Framed for IpTaggingFilter {
+    type Settings = Settings;
+    type Stats = IpTaggingStats;
+
+    fn stat_prefix(_: &Settings, hcm: &str) -> String {
+        format!("{hcm}ip_tagging.")
     }
 
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { live, settings })
+    }
+}
+
+impl IpTaggingFilter {
     /// Writes the tags of an address, in the order of the configuration.
     fn tags(&self, info: &StreamInfo) -> Vec<u8> {
         let mut out = Vec::new();
         let Some(ip) = info.remote_address().ip() else { return out };
-        for (tag, hits) in self.config.tags.iter().zip(&self.hits) {
+        let IpTaggingStats { hits, no_hit, total } = &self.live.stats;
+        let (stats, prefix) = (&self.live.world.stats, self.live.prefix());
+        for (tag, hits) in self.settings.tags.iter().zip(hits) {
             if tag.ranges.contains(ip) {
-                self.count(tag, hits);
+                hits.get_or_init(|| stats.scope(&format!("{prefix}{}.", tag.name))).hit.inc();
                 if !out.is_empty() {
                     out.push(b',');
                 }
                 out.extend_from_slice(tag.name.as_bytes());
             }
         }
-        let stats = &self.world.stats;
         if out.is_empty() {
-            self.no_hit.get_or_init(|| stats.scope(&self.prefix)).no_hit.inc();
+            no_hit.get_or_init(|| stats.scope(prefix)).no_hit.inc();
         }
-        self.total.get_or_init(|| stats.scope(&self.prefix)).total.inc();
+        total.get_or_init(|| stats.scope(prefix)).total.inc();
         out
     }
 }
 
-impl LiveHttpFilter for LiveIpTagging {
-    fn make(self: Rc<Self>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(IpTaggingFilter(self)))
-    }
-}
-
-/// One stream's filter.
-struct IpTaggingFilter(Rc<LiveIpTagging>);
-
 impl HttpFilter for IpTaggingFilter {
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
-        let config = &self.0.config;
-        let concerned = match config.concerns {
+        let settings = &self.settings;
+        let concerned = match settings.concerns {
             RequestType::Both => true,
             RequestType::Internal => request.info.internal,
             RequestType::External => !request.info.internal,
@@ -170,10 +164,10 @@ impl HttpFilter for IpTaggingFilter {
         if !concerned {
             return Flow::Continue;
         }
-        let tags = self.0.tags(request.info);
+        let tags = self.tags(request.info);
         *request.reroute |= !tags.is_empty();
         let headers = &mut request.head.headers;
-        match &config.header {
+        match &settings.header {
             None if tags.is_empty() => {}
             None => headers.append_joined(Known::XEnvoyIpTags, b",", &tags),
             Some(Header { name, adds }) => {

@@ -20,7 +20,7 @@ use nuncio_core::config::CompileContext;
 use nuncio_core::stats::Scope;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterConfig, HttpFilterFactory, LiveHttpFilter, Piece, Request,
-    RouteSays,
+    RouteSays, Seat,
 };
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::world::World;
@@ -158,8 +158,9 @@ impl Live {
 }
 
 impl LiveHttpFilter for Live {
-    fn make(self: Rc<Self>, says: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(JwtFilter { live: self, of_route: says.own(), verifies: None }))
+    fn make(self: Rc<Self>, says: RouteSays<'_>, seat: &mut Seat) -> bool {
+        seat.fill(JwtFilter { live: self, of_route: says.own(), verifies: None });
+        true
     }
 }
 

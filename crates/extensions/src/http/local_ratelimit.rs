@@ -230,7 +230,7 @@ struct RateLimitFilter {
 
 impl Framed for RateLimitFilter {
     type Settings = Settings;
-    type Stats = RateLimitStats;
+    type Stats = Scope<RateLimitStats>;
 
     /// It would take a token.
     const REHEARSES: bool = false;
@@ -239,15 +239,11 @@ impl Framed for RateLimitFilter {
         format!("{}.http_local_rate_limit.", settings.stat_prefix)
     }
 
-    fn make(
-        live: Rc<Live<Self>>,
-        settings: Arc<Settings>,
-        says: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>> {
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, says: RouteSays<'_>) -> Option<Self> {
         settings.enabled.as_ref()?;
         let wants_route = settings.limiter.has_descriptors() && says.forwards();
         let route = says.route.filter(|_| wants_route).map(Arc::clone);
-        Some(Box::new(Self { live, settings, route, purse: None, tells: None, refused: false }))
+        Some(Self { live, settings, route, purse: None, tells: None, refused: false })
     }
 }
 

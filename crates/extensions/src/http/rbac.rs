@@ -1,15 +1,17 @@
 //! `envoy.filters.http.rbac`: policies say who may do what.
 
-use super::frame::{Framed, Live, NoStats, compiled, of_route, off};
-use crate::rbac::{Engine, Judgement, Subject};
+use super::frame::{Counts, Framed, Live, compiled, of_route, off};
+use crate::rbac::{Engine, Judgement, Outcome, Subject};
 use nuncio_core::config::CompileContext;
+use nuncio_core::stats::{Registry, Scope};
+use nuncio_core::stream_info::{NamespaceFields, StreamInfo};
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_proto::pb::envoy::extensions::filters::http::rbac::v3::{Rbac, RbacPerRoute};
 use prost_types::{Struct, Value, value::Kind};
 use std::any::Any;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The namespace of its dynamic metadata.
 const NAMESPACE: &str = "envoy.filters.http.rbac";
@@ -68,21 +70,56 @@ struct Settings {
 /// Rules, or those whose word is only noted.
 struct Half {
     engine: Option<Engine>,
+    /// `shadow` or `enforced`, in the keys of metadata.
+    kind: &'static str,
     /// `PREFIX.`, or nothing, in the names of stats.
     infix: Box<str>,
     /// What the keys of its metadata begin with.
     prefix: Box<str>,
+    /// What metadata says of each of the engine's outcomes.
+    told: Box<[Arc<NamespaceFields>]>,
 }
 
 impl Half {
-    fn new(engine: Option<Engine>, prefix: String) -> Self {
+    fn new(engine: Option<Engine>, kind: &'static str, prefix: String) -> Self {
         let infix = match prefix.trim_end_matches('.') {
             "" => "".into(),
             prefix => format!("{prefix}.").into(),
         };
-        Self { engine, infix, prefix: prefix.into() }
+        let outcomes = engine.as_ref().map_or(&[][..], Engine::outcomes);
+        let told = outcomes.iter().map(|outcome| told(&prefix, kind, outcome)).collect();
+        Self { engine, kind, infix, prefix: prefix.into(), told }
+    }
+
+    /// Says in the stream's metadata what was decided. Keys begin with the prefix of `own`, the filter's, where the route
+    /// has none.
+    fn tell(&self, info: &mut StreamInfo, own: &Self, judgement: &Judgement<'_>) {
+        if self.prefix.is_empty() && !own.prefix.is_empty() {
+            info.note_dynamic_metadata(&told(&own.prefix, self.kind, judgement.outcome));
+        } else if let Some(told) = self.told.get(judgement.number) {
+            info.note_dynamic_metadata(told);
+        }
     }
 }
+
+/// What metadata says of an outcome.
+fn told(prefix: &str, kind: &str, outcome: &Outcome) -> Arc<NamespaceFields> {
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let result = text(if outcome.allowed { "allowed" } else { "denied" });
+    let policy = outcome.policy.as_deref().map(text);
+    let policy = policy.map(|policy| (format!("{prefix}{kind}_effective_policy_id"), policy));
+    let fields = [(format!("{prefix}{kind}_engine_result"), result)].into_iter().chain(policy).collect();
+    Arc::new(NamespaceFields { namespace: NAMESPACE.into(), fields: Struct { fields } })
+}
+
+/// What logs are told, by whether they shall have the request.
+static HINTS: LazyLock<[Arc<NamespaceFields>; 2]> = LazyLock::new(|| {
+    [false, true].map(|hint| {
+        let hint = Value { kind: Some(Kind::BoolValue(hint)) };
+        let fields = [("access_log_hint".to_owned(), hint)].into_iter().collect();
+        Arc::new(NamespaceFields { namespace: LOG_NAMESPACE.into(), fields: Struct { fields } })
+    })
+});
 
 impl Settings {
     fn compile(message: Rbac, cx: &CompileContext<'_>) -> Option<Self> {
@@ -99,10 +136,25 @@ impl Settings {
         let fields = ["shadow_rules", "shadow_matcher"];
         let shadow = Engine::compile(shadow_rules.as_ref(), shadow_matcher, fields, true, cx);
         Some(Self {
-            rules: Half::new(enforced?, rules_stat_prefix),
-            shadow: Half::new(shadow?, shadow_rules_stat_prefix),
+            rules: Half::new(enforced?, "enforced", rules_stat_prefix),
+            shadow: Half::new(shadow?, "shadow", shadow_rules_stat_prefix),
             counts_policies: track_per_rule_stats,
         })
+    }
+}
+
+/// What it counts in: a route's own rules count where the filter's do.
+struct RbacStats {
+    rules: Scope<RuleStats>,
+    shadow: Scope<ShadowStats>,
+}
+
+impl Counts<Settings> for RbacStats {
+    fn begin(settings: &Settings, stats: &Registry, prefix: &str) -> Self {
+        Self {
+            rules: stats.scope(&format!("{prefix}{}", settings.rules.infix)),
+            shadow: stats.scope(&format!("{prefix}{}", settings.shadow.infix)),
+        }
     }
 }
 
@@ -114,7 +166,7 @@ struct RbacFilter {
 
 impl Framed for RbacFilter {
     type Settings = Settings;
-    type Stats = NoStats;
+    type Stats = RbacStats;
 
     fn sees_heads_alone(_: &Settings) -> bool {
         true
@@ -124,38 +176,16 @@ impl Framed for RbacFilter {
         format!("{hcm}rbac.")
     }
 
-    fn start(live: &Live<Self>) {
-        // They stand at 0 before anything is judged.
-        live.below::<RuleStats>(&live.settings.rules.infix);
-        live.below::<ShadowStats>(&live.settings.shadow.infix);
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
+        let judges = settings.rules.engine.is_some() || settings.shadow.engine.is_some();
+        judges.then_some(Self { live, settings })
     }
-
-    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self { live, settings }))
-    }
-}
-
-fn text(text: &str) -> Value {
-    Value { kind: Some(Kind::StringValue(text.to_owned())) }
-}
-
-/// Says in the stream's metadata what was decided.
-fn tell(request: &mut Request<'_>, prefix: &str, kind: &str, allowed: bool, policy: Option<&str>) {
-    let result = if allowed { "allowed" } else { "denied" };
-    let mut fields = vec![(format!("{prefix}{kind}_engine_result"), text(result))];
-    fields.extend(policy.map(|policy| (format!("{prefix}{kind}_effective_policy_id"), text(policy))));
-    request.info.set_dynamic_metadata(NAMESPACE, Struct { fields: fields.into_iter().collect() });
 }
 
 impl RbacFilter {
-    /// What the keys of metadata begin with: the route's prefix, or else the filter's own.
-    fn prefix<'a>(of_route: &'a Half, own: &'a Half) -> &'a str {
-        if of_route.prefix.is_empty() { &own.prefix } else { &of_route.prefix }
-    }
-
     /// Counts for a policy, where each has counters of its own.
-    fn count_policy(&self, own: &Half, policy: Option<&str>, what: &str) {
-        if let Some(policy) = policy.filter(|_| self.settings.counts_policies) {
+    fn count_policy(&self, own: &Half, outcome: &Outcome, what: &str) {
+        if let Some(policy) = outcome.policy.as_ref().filter(|_| self.settings.counts_policies) {
             self.live.count(&format!("{}{}policy.{policy}.{what}", self.live.prefix(), own.infix));
         }
     }
@@ -164,15 +194,15 @@ impl RbacFilter {
     fn judge_in_shadow(&self, request: &mut Request<'_>) {
         let (shadow, own) = (&self.settings.shadow, &self.live.settings.shadow);
         let Some(engine) = &shadow.engine else { return };
-        let Judgement { allowed, policy, .. } = engine.judge(&Subject::request(request.head, request.info));
-        let stats = self.live.below::<ShadowStats>(&own.infix);
-        if allowed {
+        let judgement = engine.judge(&Subject::request(request.head, request.info));
+        let (outcome, stats) = (judgement.outcome, &self.live.stats.shadow);
+        if outcome.allowed {
             stats.shadow_allowed.inc();
         } else {
             stats.shadow_denied.inc();
         }
-        self.count_policy(own, policy, if allowed { "shadow_allowed" } else { "shadow_denied" });
-        tell(request, Self::prefix(shadow, own), "shadow", allowed, policy);
+        self.count_policy(own, outcome, if outcome.allowed { "shadow_allowed" } else { "shadow_denied" });
+        shadow.tell(request.info, own, &judgement);
     }
 }
 
@@ -181,21 +211,21 @@ impl HttpFilter for RbacFilter {
         self.judge_in_shadow(request);
         let (rules, own) = (&self.settings.rules, &self.live.settings.rules);
         let Some(engine) = &rules.engine else { return Flow::Continue };
-        let Judgement { allowed, policy, hint } = engine.judge(&Subject::request(request.head, request.info));
+        let judgement = engine.judge(&Subject::request(request.head, request.info));
+        let Judgement { outcome, hint, .. } = judgement;
         if let Some(hint) = hint {
-            let hint = Value { kind: Some(Kind::BoolValue(hint)) };
-            let fields = [("access_log_hint".to_owned(), hint)].into_iter().collect();
-            request.info.set_dynamic_metadata(LOG_NAMESPACE, Struct { fields });
+            let [no, yes] = &*HINTS;
+            request.info.note_dynamic_metadata(if hint { yes } else { no });
         }
-        tell(request, Self::prefix(rules, own), "enforced", allowed, policy);
-        self.count_policy(own, policy, if allowed { "allowed" } else { "denied" });
-        let stats = self.live.below::<RuleStats>(&own.infix);
-        if allowed {
+        rules.tell(request.info, own, &judgement);
+        self.count_policy(own, outcome, if outcome.allowed { "allowed" } else { "denied" });
+        let stats = &self.live.stats.rules;
+        if outcome.allowed {
             stats.allowed.inc();
             return Flow::Continue;
         }
         stats.denied.inc();
-        let policy = policy.unwrap_or("none").replace(char::is_whitespace, "_");
+        let policy = outcome.policy.as_deref().unwrap_or("none").replace(char::is_whitespace, "_");
         let reply = LocalReply::new(403, format!("rbac_access_denied_matched_policy[{policy}]"));
         Flow::Reply(reply.with_body(ReplyBody::Static("RBAC: access denied")))
     }

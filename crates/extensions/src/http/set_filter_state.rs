@@ -1,6 +1,6 @@
 //! `envoy.filters.http.set_filter_state`: objects of the filter state that requests give their streams.
 
-use super::frame::{Framed, Live, NoStats, compiled};
+use super::frame::{Framed, Live, compiled};
 use crate::filter_state::Objects;
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::FormatContext;
@@ -40,6 +40,10 @@ impl Settings {
         let objects = Objects::compile(on_request_headers, cx, "on_request_headers")?;
         Some(Self { objects, reroutes: clear_route_cache })
     }
+
+    fn does_something(&self) -> bool {
+        self.reroutes || !self.objects.is_empty()
+    }
 }
 
 /// One stream's filter.
@@ -52,7 +56,7 @@ struct SetFilterState {
 
 impl Framed for SetFilterState {
     type Settings = Settings;
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         format!("{hcm}set_filter_state.")
@@ -62,12 +66,11 @@ impl Framed for SetFilterState {
         Some(Arc::clone(&live.settings))
     }
 
-    fn make(
-        live: Rc<Live<Self>>,
-        settings: Arc<Settings>,
-        route: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self { live, settings, of_route: route.own() }))
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, route: RouteSays<'_>) -> Option<Self> {
+        let of_route = route.own::<Settings>();
+        let sets =
+            [Some(&settings), of_route.as_ref()].into_iter().flatten().any(|level| level.does_something());
+        sets.then_some(Self { live, settings, of_route })
     }
 }
 
@@ -79,7 +82,7 @@ impl HttpFilter for SetFilterState {
                 let context = header_context(request.info, worker, worker.now());
                 let context = FormatContext { request: Some(&request.head.headers), ..context };
                 if let Some(made) = object.make(&context) {
-                    request.info.set_filter_state(&object.key, made);
+                    request.info.set_filter_state(object.key.to_string(), made);
                 }
             }
             *request.reroute |= level.reroutes;

@@ -2,6 +2,7 @@
 
 use super::frame::{Framed, Live, compiled};
 use nuncio_core::config::CompileContext;
+use nuncio_core::stats::Scope;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_proto::pb::envoy::extensions::filters::http::set_metadata::v3::{Config, Metadata};
 use prost_types::{Any, Struct, Value, value::Kind};
@@ -63,18 +64,14 @@ struct SetMetadataFilter {
 
 impl Framed for SetMetadataFilter {
     type Settings = Box<[Entry]>;
-    type Stats = SetMetadataStats;
+    type Stats = Scope<SetMetadataStats>;
 
     fn stat_prefix(_: &Self::Settings, hcm: &str) -> String {
         format!("{hcm}set_metadata.")
     }
 
-    fn make(
-        live: Rc<Live<Self>>,
-        entries: Arc<Self::Settings>,
-        _: RouteSays<'_>,
-    ) -> Option<Box<dyn HttpFilter>> {
-        Some(Box::new(Self { live, entries }))
+    fn make(live: Rc<Live<Self>>, entries: Arc<Self::Settings>, _: RouteSays<'_>) -> Option<Self> {
+        Some(Self { live, entries })
     }
 }
 

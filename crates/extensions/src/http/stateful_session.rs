@@ -3,7 +3,7 @@
 
 mod state;
 
-use super::frame::{Framed, Live, NoStats, compiled, of_route, off};
+use super::frame::{Framed, Live, compiled, of_route, off};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::Scope;
 use nuncio_downstream::filter::{
@@ -95,7 +95,7 @@ struct SessionFilter {
 
 impl Framed for SessionFilter {
     type Settings = Settings;
-    type Stats = NoStats;
+    type Stats = ();
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
         format!("{hcm}stateful_session.")
@@ -105,9 +105,9 @@ impl Framed for SessionFilter {
         Self::stats(live, &live.settings);
     }
 
-    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Box<dyn HttpFilter>> {
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
         settings.keeper.as_ref()?;
-        Some(Box::new(Self { live, settings, known: None, kept: false }))
+        Some(Self { live, settings, known: None, kept: false })
     }
 }
 

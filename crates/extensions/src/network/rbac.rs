@@ -2,7 +2,7 @@
 
 mod stream;
 
-use crate::rbac::{Engine, Judgement, Subject};
+use crate::rbac::{Engine, Outcome, Subject};
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::ConnectionInfo;
@@ -120,20 +120,20 @@ impl Rbac {
     fn allows(&self, connection: &ConnectionInfo) -> bool {
         let subject = Subject::connection(connection);
         if let Some(shadow) = &self.config.shadow_rules {
-            match shadow.judge(&subject).allowed {
+            match shadow.judge(&subject).outcome.allowed {
                 true => self.shadow_stats.shadow_allowed.inc(),
                 false => self.shadow_stats.shadow_denied.inc(),
             }
         }
-        match self.config.rules.as_ref().map(|rules| rules.judge(&subject)) {
+        match self.config.rules.as_ref().map(|rules| rules.judge(&subject).outcome) {
             None => true,
-            Some(Judgement { allowed: true, .. }) => {
+            Some(Outcome { allowed: true, .. }) => {
                 self.stats.allowed.inc();
                 true
             }
-            Some(Judgement { policy, .. }) => {
+            Some(Outcome { policy, .. }) => {
                 self.stats.denied.inc();
-                let policy = policy.unwrap_or("none");
+                let policy = policy.as_deref().unwrap_or("none");
                 let details = format!("rbac_access_denied_matched_policy[{policy}]");
                 let _ = connection.state.termination.set(details.into());
                 connection.state.local_close.set(Some("rbac_deny_close"));

@@ -143,9 +143,12 @@ use In::{Data, Head, Last, OnlyHead, Trailers};
 /// Leads a message through toys a, b, c…; what they saw, and what came out.
 fn lead<D: for<'a> Leads<'a>>(does: &[Does], input: &[In], limit: usize) -> (String, String) {
     let log = Log::default();
-    let mut filters: Vec<Box<dyn HttpFilter>> = Vec::new();
-    for (name, does) in ('a'..).zip(does) {
-        filters.push(Box::new(Toy { name, does: *does, kept: vec![], ended: false, log: Rc::clone(&log) }));
+    let mut filters = Filters::new(does.len());
+    for (number, (name, does)) in ('a'..).zip(does).enumerate() {
+        filters.seat(number, |seat| {
+            seat.fill(Toy { name, does: *does, kept: vec![], ended: false, log: Rc::clone(&log) });
+            true
+        });
     }
     let mut info = crate::route::tests::stream(0);
     let (mut heads, mut limit, mut reroute) = (Heads::default(), limit, false);

@@ -6,7 +6,11 @@ fn level(filter: &str, disabled: Option<bool>, config: Option<&'static str>) -> 
 }
 
 fn texts(o: &FilterOverride) -> Vec<&'static str> {
-    o.configs().iter().filter_map(|c| c.downcast_ref::<&'static str>().copied()).collect()
+    o.configs()
+        .into_iter()
+        .flat_map(|all| all.iter())
+        .filter_map(|c| c.downcast_ref::<&'static str>().copied())
+        .collect()
 }
 
 #[test]

@@ -236,7 +236,10 @@ virtual_hosts:
     .unwrap();
     let filters = |path: &str| {
         let filters = &route(find(&table, &get(path, &[]), 0)).filters;
-        filters.iter().map(|f| (f.filter().to_string(), f.disabled(), f.configs().len())).collect::<Vec<_>>()
+        filters
+            .iter()
+            .map(|f| (f.filter().to_string(), f.disabled(), f.configs().map_or(0, |all| all.len())))
+            .collect::<Vec<_>>()
     };
     let row = |name: &str, disabled, configs| (name.to_string(), disabled, configs);
     assert_eq!(filters("/"), [row("a", None, 2), row("t", None, 1)]);

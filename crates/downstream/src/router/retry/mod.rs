@@ -34,19 +34,26 @@ pub(super) enum Decision {
     LimitExceeded,
 }
 
-/// The tries of one request.
+/// The tries of one request. One that asks for nothing of its own, and is not tried again, allocates nothing.
 pub(super) struct RetryState {
     policy: Arc<RetryPolicy>,
     on: RetryOn,
     left: u32,
-    /// `x-envoy-retriable-status-codes`
-    more_codes: SmallVec<[u32; 4]>,
-    /// `x-envoy-retriable-header-names`
-    more_headers: Vec<Box<str>>,
-    back_off: Interval,
     /// Held from the decision to the next one: a retry counts as active as long as it lasts.
     permit: Option<Permit>,
-    attempted: Vec<Rc<Host>>,
+    attempted: SmallVec<[Rc<Host>; 1]>,
+    more: Option<Box<More>>,
+}
+
+/// What few requests have: those whose headers ask for it, and those that are tried again.
+#[derive(Default)]
+struct More {
+    /// `x-envoy-retriable-status-codes`
+    codes: Vec<u32>,
+    /// `x-envoy-retriable-header-names`
+    headers: Vec<Box<str>>,
+    /// Once there was a retry.
+    back_off: Option<Interval>,
     priority: Option<Box<dyn PriorityLoads>>,
 }
 
@@ -65,37 +72,45 @@ static NO_POLICY: LazyLock<Arc<RetryPolicy>> = LazyLock::new(Arc::default);
 
 impl RetryState {
     /// The state for a request whose route has `policy`; `None` where neither it nor the headers ask for
-    /// retries. The headers stay; the router removes them.
-    pub(super) fn new(
-        policy: Option<&Arc<RetryPolicy>>,
-        headers: &HeaderMap,
-        runtime: &Runtime,
-    ) -> Option<Box<Self>> {
-        let text = |name: Known| headers.get_str(name);
-        let asked = headers.contains(Known::XEnvoyRetryOn) || headers.contains(Known::XEnvoyRetryGrpcOn);
+    /// retries. `steered`: there may be headers that do. They stay; the router removes them.
+    pub(super) fn new(policy: Option<&Arc<RetryPolicy>>, headers: &HeaderMap, steered: bool) -> Option<Self> {
+        let asked =
+            steered && (headers.contains(Known::XEnvoyRetryOn) || headers.contains(Known::XEnvoyRetryGrpcOn));
         let policy = policy.filter(|p| asked || !p.on.is_empty()).or_else(|| asked.then(|| &*NO_POLICY))?;
-        let mut on = policy.on;
-        on = on.with(text(Known::XEnvoyRetryOn).map(RetryOn::parse).unwrap_or_default());
-        on = on.with(text(Known::XEnvoyRetryGrpcOn).map(RetryOn::parse_grpc).unwrap_or_default());
-        if !policy.request_headers.is_empty() && !policy.request_headers.iter().any(|m| m.matches(headers)) {
-            on = RetryOn::default();
-        }
-        let left =
-            text(Known::XEnvoyMaxRetries).filter(|_| !on.is_empty()).and_then(|n| n.trim().parse().ok());
-        let list = |name| text(name).unwrap_or_default().split(',').map(str::trim).filter(|s| !s.is_empty());
-        Some(Box::new(Self {
-            on,
-            left: left.unwrap_or(policy.retries),
-            more_codes: list(Known::XEnvoyRetriableStatusCodes).filter_map(|s| s.parse().ok()).collect(),
-            more_headers: list(Known::XEnvoyRetriableHeaderNames)
-                .map(|s| s.to_ascii_lowercase().into())
-                .collect(),
-            back_off: Interval::of(policy, runtime),
-            permit: None,
-            attempted: Vec::new(),
-            priority: None,
+        let mut state = Self {
             policy: Arc::clone(policy),
-        }))
+            on: policy.on,
+            left: policy.retries,
+            permit: None,
+            attempted: SmallVec::new(),
+            more: None,
+        };
+        if steered {
+            state.steer(headers);
+        }
+        if !policy.request_headers.is_empty() && !policy.request_headers.iter().any(|m| m.matches(headers)) {
+            state.on = RetryOn::default();
+            state.left = policy.retries;
+        }
+        Some(state)
+    }
+
+    /// Takes what the request's headers ask for.
+    #[cold]
+    fn steer(&mut self, headers: &HeaderMap) {
+        let text = |name: Known| headers.get_str(name);
+        self.on = self.on.with(text(Known::XEnvoyRetryOn).map(RetryOn::parse).unwrap_or_default());
+        self.on = self.on.with(text(Known::XEnvoyRetryGrpcOn).map(RetryOn::parse_grpc).unwrap_or_default());
+        let most = text(Known::XEnvoyMaxRetries).filter(|_| !self.on.is_empty());
+        self.left = most.and_then(|n| n.trim().parse().ok()).unwrap_or(self.left);
+        let list = |name| text(name).unwrap_or_default().split(',').map(str::trim).filter(|s| !s.is_empty());
+        let codes: Vec<u32> =
+            list(Known::XEnvoyRetriableStatusCodes).filter_map(|s| s.parse().ok()).collect();
+        let headers: Vec<Box<str>> =
+            list(Known::XEnvoyRetriableHeaderNames).map(|s| s.to_ascii_lowercase().into()).collect();
+        if !(codes.is_empty() && headers.is_empty()) {
+            self.more = Some(Box::new(More { codes, headers, ..More::default() }));
+        }
     }
 
     /// Whether another try is possible at all: then the request's body is kept.
@@ -104,18 +119,17 @@ impl RetryState {
     }
 
     /// The plan, for explanations; the policy stands, with its route, at `place`.
-    pub(super) fn told(&self, place: Option<Place>) -> Vec<Fact> {
-        let Self { policy, on, left, more_codes, back_off, .. } = self;
+    pub(super) fn told(&self, place: Option<Place>, runtime: &Runtime) -> Vec<Fact> {
+        let Self { policy, on, left, .. } = self;
         let mut facts = vec![
             Fact::new("retry_on", on.names().collect::<Vec<_>>().join(","), place),
             Fact::new("num_retries", left.to_string(), place),
         ];
         if on.any(RetryOn::STATUS_CODES) {
-            let codes: Vec<String> =
-                policy.status_codes.iter().chain(more_codes).map(ToString::to_string).collect();
+            let codes: Vec<String> = self.codes().map(ToString::to_string).collect();
             facts.push(Fact::new("retriable_status_codes", codes.join(","), place));
         }
-        let Interval { next, max } = *back_off;
+        let Interval { next, max } = Interval::of(policy, runtime);
         let back_off = format!("by chance below {next:?}, doubled up to {max:?}");
         facts.push(Fact::new("retry_back_off", back_off, place));
         if !policy.host_predicates.is_empty() {
@@ -132,6 +146,15 @@ impl RetryState {
         facts
     }
 
+    /// The statuses that are reasons to try again, where such are asked for.
+    fn codes(&self) -> impl Iterator<Item = &u32> {
+        self.policy.status_codes.iter().chain(self.more.iter().flat_map(|more| &more.codes))
+    }
+
+    fn asked_headers(&self) -> &[Box<str>] {
+        self.more.as_ref().map_or(&[], |more| &more.headers)
+    }
+
     /// Whether this response's head is a reason to try again.
     pub(super) fn wants_response(&self, head: &ResponseHead) -> bool {
         let (on, headers) = (self.on, &head.headers);
@@ -140,14 +163,13 @@ impl RetryState {
             return on.any(RetryOn::ENVOY_RATELIMITED);
         }
         let status = u32::from(head.status);
-        let codes = || self.policy.status_codes.iter().chain(&self.more_codes);
         on.any(RetryOn::SERVER_ERROR) && (500..600).contains(&status)
             || on.any(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&status)
             || on.any(RetryOn::RETRIABLE_4XX) && status == 409
-            || on.any(RetryOn::STATUS_CODES) && codes().any(|code| *code == status)
+            || on.any(RetryOn::STATUS_CODES) && self.codes().any(|code| *code == status)
             || on.any(RetryOn::HEADERS)
                 && (self.policy.headers.iter().any(|m| m.matches(headers))
-                    || self.more_headers.iter().any(|name| headers.get(&**name).is_some()))
+                    || self.asked_headers().iter().any(|name| headers.get(&**name).is_some()))
             || headers
                 .get_str(Known::GrpcStatus)
                 .and_then(|status| status.trim().parse().ok())
@@ -205,7 +227,9 @@ impl RetryState {
         let asked = asked.and_then(|(head, limited)| limited.interval(&head.headers, around.wall));
         let Some(least) = asked.filter(|d| d.as_millis() > 1) else {
             stats.upstream_rq_retry_backoff_exponential.inc();
-            return (Decision::Retry(self.back_off.next(around.rng)), false);
+            let more = self.more.get_or_insert_default();
+            let back_off = more.back_off.get_or_insert_with(|| Interval::of(&self.policy, around.runtime));
+            return (Decision::Retry(back_off.next(around.rng)), false);
         };
         stats.upstream_rq_retry_backoff_ratelimited.inc();
         let least = least.as_millis() as u64;
@@ -226,11 +250,14 @@ impl RetryState {
 
     /// Picks a host for another try.
     pub(super) fn pick(&mut self, cluster: &Cluster, cx: &PickContext<'_>) -> Option<Rc<Host>> {
-        let Self { policy, attempted, priority, .. } = self;
-        if let (None, Some(plugin)) = (&priority, &policy.priority) {
-            *priority = Some(plugin.begin());
-        }
-        let loads = priority.as_mut().and_then(|p| p.loads(attempted, cluster));
+        let Self { policy, attempted, more, .. } = self;
+        let loads = match &policy.priority {
+            None => None,
+            Some(plugin) => {
+                let priority = more.get_or_insert_default().priority.get_or_insert_with(|| plugin.begin());
+                priority.loads(attempted, cluster)
+            }
+        };
         let rejects = |host: &Host| policy.host_predicates.iter().any(|p| p.rejects(host, attempted));
         let avoid = Avoid { rejects: &rejects, attempts: policy.host_attempts };
         cluster.pick(&PickContext { avoid: Some(avoid), loads, ..*cx })

@@ -9,7 +9,7 @@ fn head(status: u16, fields: &[(&str, &str)]) -> ResponseHead {
     head
 }
 
-fn state(on: &str, steering: &[(Known, &str)]) -> Box<RetryState> {
+fn state(on: &str, steering: &[(Known, &str)]) -> RetryState {
     let policy = Arc::new(RetryPolicy {
         on: RetryOn::parse(on).with(RetryOn::parse_grpc(on)),
         status_codes: [404].into(),
@@ -19,7 +19,7 @@ fn state(on: &str, steering: &[(Known, &str)]) -> Box<RetryState> {
     for (name, value) in steering {
         headers.append(*name, value.as_bytes());
     }
-    RetryState::new(Some(&policy), &headers, &Runtime::default()).unwrap()
+    RetryState::new(Some(&policy), &headers, true).unwrap()
 }
 
 #[test]

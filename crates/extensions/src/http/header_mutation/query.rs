@@ -29,6 +29,11 @@ impl QueryMutations {
         (changes.len() == list.len()).then(|| Self(changes.into()))
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Changes the path; the values read its request's headers.
     pub(super) fn apply(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {
         if self.0.is_empty() {
