@@ -58,8 +58,21 @@ impl InBuf {
         io: &dyn ByteStream,
         pool: &BufferPool,
     ) -> Poll<io::Result<usize>> {
+        // Most polls are of a connection that says nothing, and end here.
         if self.buf.capacity() == 0 {
             ready!(io.poll_read_ready(cx))?;
+        }
+        self.fill(cx, io, pool)
+    }
+
+    #[inline(never)]
+    fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn ByteStream,
+        pool: &BufferPool,
+    ) -> Poll<io::Result<usize>> {
+        if self.buf.capacity() == 0 {
             self.buf = pool.take();
         }
         if self.buf.len() == self.buf.capacity() {

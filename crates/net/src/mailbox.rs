@@ -1,7 +1,8 @@
 //! Wakers by number: whoever is woken is noted, and one task is woken for all of them.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
 /// Notes who was woken. Its task is woken with the first, and takes all on each of its turns. Wakers must be `Send`,
@@ -21,7 +22,7 @@ impl Mailbox {
     /// Names the task that is to be woken.
     #[inline]
     pub fn register(&self, waker: &Waker) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut task = self.task.lock();
         if !task.as_ref().is_some_and(|w| w.will_wake(waker)) {
             *task = Some(waker.clone());
         }
@@ -30,7 +31,7 @@ impl Mailbox {
     /// Moves the numbers of those who were woken behind what stands in `into`.
     #[inline]
     pub fn take(&self, into: &mut Vec<usize>) {
-        into.append(&mut self.woken.lock().unwrap_or_else(PoisonError::into_inner));
+        into.append(&mut self.woken.lock());
     }
 
     /// The waker of a number.
@@ -40,7 +41,7 @@ impl Mailbox {
     }
 
     fn note(&self, number: usize) {
-        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut woken = self.woken.lock();
         woken.push(number);
         if woken.len() > 1 {
             // The task is woken already, and has not looked since.
@@ -52,7 +53,7 @@ impl Mailbox {
 
     /// Wakes the task, though no number is to be told of.
     pub fn wake_task(&self) {
-        let waker = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waker = self.task.lock().clone();
         if let Some(waker) = waker {
             waker.wake();
         }

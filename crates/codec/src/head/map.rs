@@ -420,6 +420,13 @@ impl HeaderMap {
 
     /// Leaves exactly one entry of a known name that is no pseudo header: the decimal digits of `n`.
     pub fn set_number(&mut self, known: Known, n: u64) {
+        if n < 10 && !self.may_contain(known) {
+            // Most are milliseconds that a fast answer took.
+            let (at, start) = (self.buf.len(), known.line_start().as_bytes());
+            self.buf.extend_from_slice(start);
+            self.buf.extend_from_slice(&[b'0' + n as u8, b'\r', b'\n']);
+            return self.push(known, at, start.len() - COLON, 1, CLEAN);
+        }
         // Digits and line end stand in one piece at the end of `tail`, so that the line is two copies.
         let mut tail = *b"00000000000000000000\r\n";
         let mut digits = 0;

@@ -505,8 +505,15 @@ impl<D: Downstream> Stream<D> {
     }
 
     /// Counts the stream for its virtual cluster and its route, where they have stats.
-    #[inline]
+    #[inline(always)]
     pub fn count_apart(&self, count: impl Fn(&ApartStats)) {
+        if !self.apart.is_nobody() {
+            self.count_for(&count);
+        }
+    }
+
+    #[cold]
+    fn count_for(&self, count: &dyn Fn(&ApartStats)) {
         for number in [self.apart.virtual_cluster, self.apart.route].into_iter().flatten() {
             if let Some(stats) = self.routing.apart_stats.get(number as usize) {
                 count(stats);

@@ -48,6 +48,14 @@ pub struct Apart {
     pub route: Option<u32>,
 }
 
+impl Apart {
+    /// Whether it is counted for its cluster alone, as most are.
+    #[inline]
+    pub fn is_nobody(self) -> bool {
+        self.virtual_cluster.is_none() && self.route.is_none()
+    }
+}
+
 /// A virtual host's `virtual_clusters`.
 #[derive(Debug, Default)]
 pub(super) struct VirtualClusters {

@@ -67,13 +67,14 @@ pub(super) fn poll<D: Downstream>(
                 return Poll::Ready(end);
             }
         };
-        for at in 0.. {
+        let mut at = 0;
+        while at < flight.attempts.len() {
             match poll_attempt(stream, flight, at, cx) {
-                Turn::Nobody => break,
                 Turn::Idle => {}
                 Turn::Moved => moved = true,
                 Turn::Done(pumped) => return Poll::Ready(pumped),
             }
+            at += 1;
         }
         if stream.filters_see_bodies()
             && let Poll::Ready(instead) = stream.poll_filters(cx)
@@ -181,8 +182,6 @@ fn expired<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, timeout: Time
 
 /// What became of one attempt in one turn.
 enum Turn {
-    /// There is no such attempt.
-    Nobody,
     Idle,
     Moved,
     Done(Pumped),
@@ -195,7 +194,7 @@ fn poll_attempt<D: Downstream>(
     at: usize,
     cx: &mut Context<'_>,
 ) -> Turn {
-    let Some(attempt) = flight.attempts.get_mut(at) else { return Turn::Nobody };
+    let Some(attempt) = flight.attempts.get_mut(at) else { return Turn::Idle };
     let up = match &mut attempt.step {
         Step::Live(up) => up,
         Step::Waiting(pending) => {

@@ -1,9 +1,10 @@
 //! Who waits to read from a socket, so that asking again costs nothing.
 
+use parking_lot::Mutex;
 use std::cell::Cell;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 
 /// Stands between a task that polls a socket for reading and the runtime's registration of it.
@@ -34,7 +35,7 @@ impl Wake for Signal {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.fired.store(true, Relaxed);
-        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(task) = &*self.task.lock() {
             task.wake_by_ref();
         }
     }
@@ -54,6 +55,17 @@ impl ReadGate {
         self.armed.get() && self.signal.fired.load(Relaxed)
     }
 
+    /// Whether this task waits already, and no wake has come: asking would bring nothing.
+    #[inline]
+    pub(super) fn sleeps(&self, cx: &Context<'_>) -> bool {
+        self.armed.get() && !self.signal.fired.load(Relaxed) && self.is_for(cx.waker())
+    }
+
+    #[inline]
+    fn is_for(&self, task: &Waker) -> bool {
+        self.task.get() == (task.data(), ptr::from_ref(task.vtable()))
+    }
+
     /// Asks the socket by `poll`, unless it would say again that there is nothing.
     #[inline]
     pub(super) fn poll<T>(
@@ -62,7 +74,7 @@ impl ReadGate {
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         let task = cx.waker();
-        if self.task.get() != (task.data(), ptr::from_ref(task.vtable())) {
+        if !self.is_for(task) {
             self.hand_to(task);
         }
         if self.armed.get() && !self.signal.fired.load(Relaxed) {
@@ -77,7 +89,7 @@ impl ReadGate {
     /// From now on it is this task that is woken.
     fn hand_to(&self, task: &Waker) {
         self.task.set((task.data(), ptr::from_ref(task.vtable())));
-        *self.signal.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
+        *self.signal.task.lock() = Some(task.clone());
     }
 }
 

@@ -86,6 +86,12 @@ fn linger_zero(socket: &impl AsFd) {
 macro_rules! socket_stream {
     ($name:ident, $nodelay:expr, $original:expr, $round_trip:expr) => {
         impl $name {
+            /// Has the runtime tell when there is something.
+            #[inline(never)]
+            fn register(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.gate.poll(cx, |cx| self.socket.borrow().poll_read_ready(cx))
+            }
+
             /// Reads once where the runtime thinks that there is something. A read that left room has emptied the
             /// socket, which the runtime learns as it learns it of a read that found nothing: it waits for the kernel's
             /// next word then.
@@ -125,7 +131,10 @@ macro_rules! socket_stream {
                 if self.gate.fired() {
                     return Poll::Ready(Ok(()));
                 }
-                self.gate.poll(cx, |cx| self.socket.borrow().poll_read_ready(cx))
+                if self.gate.sleeps(cx) {
+                    return Poll::Pending;
+                }
+                self.register(cx)
             }
 
             #[inline]

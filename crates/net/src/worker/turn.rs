@@ -50,17 +50,14 @@ impl Turn {
     /// A turn, which must not unwind.
     #[inline]
     pub(super) fn take<R>(&self, turn: impl FnOnce() -> R) -> R {
-        self.set_active(true);
+        // Between turns nothing is kept.
+        self.active.set(true);
         let done = turn();
-        self.set_active(false);
-        done
-    }
-
-    fn set_active(&self, active: bool) {
-        self.active.set(active);
+        self.active.set(false);
         self.now.set(None);
         self.wall.set(None);
         self.since.set(None);
+        done
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{End, Heads, Stream, header_context};
 use crate::filter::Instead;
+use crate::hcm::Hcm;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::{Built, LocalReply, ReplyBody, ReplyContext};
 use crate::hcm::stats::count_class;
@@ -10,10 +11,32 @@ use crate::route::{Action, Route};
 use crate::tracing;
 use nuncio_codec::head::{Known, Version};
 use nuncio_core::format::{FormatContext, LogType};
+use nuncio_core::stream_info::StreamInfo;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
+
+/// Begins to drain a connection that is old enough, or that the overload manager would rather not keep.
+#[cold]
+fn drain_in_time<D: Downstream>(hcm: &Hcm, down: &mut D, info: &StreamInfo, now: Instant) {
+    let worker = &hcm.world.worker;
+    if let Some(overload) = &hcm.overload
+        && !down.draining()
+        && overload.disable_http_keepalive.strikes(worker.rng())
+        && down.begin_drain(now)
+    {
+        hcm.stats.downstream_cx_overload_disable_keepalive.inc();
+    }
+    let connection = &info.connection;
+    let safe = hcm.config.timeouts.http1_safe_max_duration && info.protocol != Some(Version::Http2);
+    if hcm.max_duration_of(connection).is_some_and(|most| worker.since(connection.accepted) >= most)
+        && !safe
+        && down.begin_drain(now)
+    {
+        hcm.stats.downstream_cx_max_duration_reached.inc();
+    }
+}
 
 impl<D: Downstream> Stream<D> {
     /// Answers with a local reply: through the filters, the response policy and the codec, and flushed. The response headers
@@ -173,21 +196,8 @@ impl<D: Downstream> Stream<D> {
         if hcm.draining() && self.down.begin_drain(now) {
             hcm.stats.downstream_cx_drain_close.inc();
         }
-        if let Some(overload) = &hcm.overload
-            && !self.down.draining()
-            && overload.disable_http_keepalive.strikes(worker.rng())
-            && self.down.begin_drain(now)
-        {
-            hcm.stats.downstream_cx_overload_disable_keepalive.inc();
-        }
-        let accepted = self.info.connection.accepted;
-        let timeouts = &hcm.config.timeouts;
-        let safe = timeouts.http1_safe_max_duration && self.info.protocol != Some(Version::Http2);
-        if hcm.max_duration_of(&self.info.connection).is_some_and(|most| worker.since(accepted) >= most)
-            && !safe
-            && self.down.begin_drain(now)
-        {
-            hcm.stats.downstream_cx_max_duration_reached.inc();
+        if hcm.overload.is_some() || hcm.config.timeouts.max_connection_duration.is_some() {
+            drain_in_time(hcm, &mut self.down, &self.info, now);
         }
         let switches = self.upgrading && upgrade::switches(response, request);
         if switches {

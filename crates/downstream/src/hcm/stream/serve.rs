@@ -3,6 +3,7 @@
 
 use super::filtered::Filtered;
 use super::{BadHead, End, Stream};
+use crate::hcm::Hcm;
 use crate::hcm::answer;
 use crate::hcm::exchange::{Downstream, DownstreamError};
 use crate::hcm::local_reply::LocalReply;
@@ -73,7 +74,7 @@ impl<D: Downstream> Stream<D> {
         if let Some(script) = self.down.script() {
             script.stage("connection manager", &self.heads.request);
         }
-        let found = self.find_route();
+        self.find_route(&hcm);
         if let Some(tracing) = &hcm.config.tracing {
             let (headers, again) = (&mut self.heads.request.headers, self.again.is_some());
             self.operation = tracing.begin(&hcm, headers, &mut self.info, self.route.as_ref(), again);
@@ -82,9 +83,6 @@ impl<D: Downstream> Stream<D> {
             router::name_cluster(self);
             self.info.bytes = self.down.bytes();
             self.log(LogType::DownstreamStart, self.now());
-        }
-        if let Err(reply) = found {
-            return self.reply(reply).await;
         }
         let config = &hcm.config;
         let chain = match upgrade::requested(&self.heads.request.headers) {
@@ -124,10 +122,8 @@ impl<D: Downstream> Stream<D> {
                 Filtered::Timeout(timeout) => return self.timed_out(timeout).await,
                 Filtered::Downstream(error) => return self.downstream_failed(error).await,
             }
-            if self.filters.as_ref().is_some_and(|filters| filters.reroutes())
-                && let Err(reply) = self.find_route()
-            {
-                return self.reply(reply).await;
+            if self.filters.as_ref().is_some_and(|filters| filters.reroutes()) {
+                self.find_route(&hcm);
             }
         }
         if let Some(script) = self.down.script() {
@@ -209,10 +205,8 @@ impl<D: Downstream> Stream<D> {
     }
 
     /// Looks the route up, and takes it.
-    fn find_route(&mut self) -> Result<(), LocalReply> {
-        let hcm = Rc::clone(&self.hcm);
-        let routing = Rc::clone(&self.routing);
-        let routes = &routing.table;
+    fn find_route(&mut self, hcm: &Hcm) {
+        let routes = &self.routing.table;
         if !self.info.internal {
             for name in routes.internal_only_headers() {
                 self.heads.request.headers.remove(&**name);
@@ -233,10 +227,12 @@ impl<D: Downstream> Stream<D> {
             self.info.route_resolution = clock.now().saturating_duration_since(begun);
         }
         if let Found::Route(route) = found {
-            self.info.virtual_host_name = virtual_host_wanted().then(|| Arc::clone(&route.virtual_host.name));
-            self.take_route(Arc::clone(route));
+            let route = Arc::clone(route);
+            if virtual_host_wanted() {
+                self.info.virtual_host_name = Some(Arc::clone(&route.virtual_host.name));
+            }
+            self.take_route(route);
         }
-        Ok(())
     }
 
     fn take_route(&mut self, route: Arc<Route>) {
