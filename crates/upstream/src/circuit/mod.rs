@@ -1,9 +1,13 @@
 //! Circuit breakers: limits that all workers share exactly.
 
+mod starts;
+
 use crate::stats::{ClusterMainStats, RemainingStats};
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Gauge;
+use starts::Starts;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// The priority of a request (`envoy.config.core.v3.RoutingPriority`), which has limits and pools of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +78,7 @@ pub struct Limits {
     /// `track_remaining`: gauges of what is left.
     pub track_remaining: bool,
     /// `retry_budget`, which takes the place of `max_retries`.
-    pub retry_budget: Option<RetryBudget>,
+    pub retry_budget: Option<Box<RetryBudget>>,
 }
 
 impl Default for Limits {
@@ -117,12 +121,14 @@ pub struct RetryBudget {
     pub percent: f64,
     /// `min_retry_concurrency`
     pub min_concurrency: u32,
+    /// `budget_interval`: the load is what began within it, in place of what is active now.
+    pub interval: Option<Duration>,
 }
 
 impl RetryBudget {
-    /// How many retries may be active beside so many active and pending requests.
-    pub fn max_retries(&self, active: u32, pending: u32) -> u32 {
-        let share = self.percent / 100.0 * (f64::from(active) + f64::from(pending));
+    /// How many retries may be active beside so many requests.
+    pub fn max_retries(&self, requests: u32) -> u32 {
+        let share = self.percent / 100.0 * f64::from(requests);
         (share as u32).max(self.min_concurrency)
     }
 }
@@ -150,7 +156,14 @@ pub struct Breaker {
     requests: Limited,
     retries: Limited,
     pools: Limited,
-    retry_budget: Option<RetryBudget>,
+    budget: Option<Box<Budget>>,
+}
+
+/// A retry budget, and the load that it looks at where that is not what is active.
+#[derive(Debug)]
+struct Budget {
+    of: RetryBudget,
+    starts: Option<Starts>,
 }
 
 /// A count and its limit.
@@ -165,7 +178,11 @@ struct Limited {
 impl Breaker {
     /// Nothing held, and these limits.
     pub fn new(limits: &Limits) -> Self {
-        let breaker = Self { retry_budget: limits.retry_budget.clone(), ..Self::default() };
+        let budget = limits
+            .retry_budget
+            .as_deref()
+            .map(|of| Box::new(Budget { starts: of.interval.map(Starts::new), of: of.clone() }));
+        let breaker = Self { budget, ..Self::default() };
         breaker.set_limits(limits);
         breaker
     }
@@ -174,7 +191,10 @@ impl Breaker {
     pub fn set_limits(&self, limits: &Limits) {
         self.connections.max.store(limits.max_connections, Relaxed);
         self.pending.max.store(limits.max_pending, Relaxed);
-        self.requests.max.store(limits.max_requests, Relaxed);
+        match self.starts() {
+            None => self.requests.max.store(limits.max_requests, Relaxed),
+            Some((_, starts)) => starts.max_requests.store(limits.max_requests, Relaxed),
+        }
         self.retries.max.store(limits.max_retries, Relaxed);
         self.pools.max.store(limits.max_pools, Relaxed);
     }
@@ -195,21 +215,65 @@ impl Breaker {
         self.of(resource).held.load(Relaxed)
     }
 
+    /// The limit that [`try_take`](Self::try_take) keeps: 0 for what [`try_take_at`](Self::try_take_at) decides.
     #[inline]
     fn limit(&self, resource: Resource) -> u32 {
-        match (&self.retry_budget, resource) {
-            (Some(budget), Resource::Retries) => {
-                budget.max_retries(self.held(Resource::Requests), self.held(Resource::Pending))
-            }
+        match (&self.budget, resource) {
+            (Some(budget), Resource::Retries) => match budget.starts {
+                None => budget.of.max_retries(self.load()),
+                Some(_) => 0,
+            },
             _ => self.of(resource).max.load(Relaxed),
+        }
+    }
+
+    /// Requests that are active or wait for a connection.
+    fn load(&self) -> u32 {
+        self.held(Resource::Requests).saturating_add(self.held(Resource::Pending))
+    }
+
+    /// The budget that looks back, and what it sees.
+    fn starts(&self) -> Option<(&RetryBudget, &Starts)> {
+        let budget = self.budget.as_deref()?;
+        Some((&budget.of, budget.starts.as_ref()?))
+    }
+
+    /// The limit as readers are told.
+    fn told_limit(&self, resource: Resource) -> u32 {
+        match (self.starts(), resource) {
+            (Some((_, starts)), Resource::Requests) => starts.max_requests.load(Relaxed),
+            (Some((budget, starts)), Resource::Retries) => budget.max_retries(starts.count_at_last()),
+            _ => self.limit(resource),
         }
     }
 
     /// Takes one if fewer than the limit are held.
     #[inline]
     pub(crate) fn try_take(&self, resource: Resource) -> bool {
-        let limit = self.limit(resource);
+        self.take_below(resource, self.limit(resource))
+    }
+
+    #[inline]
+    fn take_below(&self, resource: Resource, limit: u32) -> bool {
         self.of(resource).held.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
+    }
+
+    /// Behind a [`try_take`](Self::try_take) that was refused: takes a request or a retry where the retry budget looks
+    /// back, which is then told of the request.
+    #[cold]
+    pub(crate) fn try_take_at(&self, resource: Resource, now: Instant) -> bool {
+        let Some((budget, starts)) = self.starts() else { return false };
+        match resource {
+            Resource::Requests => {
+                let taken = self.take_below(resource, starts.max_requests.load(Relaxed));
+                if taken {
+                    starts.add(now);
+                }
+                taken
+            }
+            Resource::Retries => self.take_below(resource, budget.max_retries(starts.count(now))),
+            Resource::Connections | Resource::Pending | Resource::Pools => false,
+        }
     }
 
     /// Takes one beyond any limit.
@@ -226,12 +290,12 @@ impl Breaker {
 
     /// The value of Envoy's `…_open` gauges: whether the limit is reached.
     pub fn open(&self, resource: Resource) -> bool {
-        let limit = self.limit(resource);
+        let limit = self.told_limit(resource);
         self.held(resource) >= limit && (limit > 0 || self.of(resource).used.load(Relaxed))
     }
 
     fn remaining(&self, resource: Resource) -> u64 {
-        u64::from(self.limit(resource).saturating_sub(self.held(resource)))
+        u64::from(self.told_limit(resource).saturating_sub(self.held(resource)))
     }
 }
 

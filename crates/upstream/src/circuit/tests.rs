@@ -1,4 +1,5 @@
 use super::*;
+use nuncio_core::clock::Clock;
 
 #[test]
 fn a_limit_admits_exactly_as_many_from_many_threads() {
@@ -28,9 +29,9 @@ fn a_limit_of_zero_refuses_all_and_shows_as_open_once_it_was_passed() {
 
 #[test]
 fn a_retry_budget_takes_the_place_of_max_retries() {
-    let budget = RetryBudget { percent: 20.0, min_concurrency: 3 };
-    assert_eq!((budget.max_retries(4, 0), budget.max_retries(20, 9), budget.max_retries(100, 0)), (3, 5, 20));
-    let limits = Limits { max_retries: 1, retry_budget: Some(budget), ..Limits::default() };
+    let budget = RetryBudget { percent: 20.0, min_concurrency: 3, interval: None };
+    assert_eq!((budget.max_retries(4), budget.max_retries(29), budget.max_retries(100)), (3, 5, 20));
+    let limits = Limits { max_retries: 1, retry_budget: Some(Box::new(budget)), ..Limits::default() };
     let breaker = Breaker::new(&limits);
     assert_eq!((0..9).filter(|_| breaker.try_take(Resource::Retries)).count(), 3);
 }
@@ -45,4 +46,33 @@ fn runtime_keys_take_the_place_of_limits() {
     let at = |cluster, priority| limits.at_runtime(cluster, priority, &runtime).max_requests;
     assert_eq!(at("c", RequestPriority::High), 7);
     assert_eq!((at("c", RequestPriority::Default), at("d", RequestPriority::High)), (1024, 1024));
+}
+
+#[test]
+fn a_budget_that_looks_back_counts_what_began_and_not_what_is_active() {
+    let interval = Duration::from_millis(320);
+    let budget = RetryBudget { percent: 50.0, min_concurrency: 0, interval: Some(interval) };
+    let limits = Limits { max_requests: 9, retry_budget: Some(Box::new(budget)), ..Limits::default() };
+    let begun = Clock::system().now();
+    let breaker = Breaker::new(&limits);
+    let begin = |at: Duration| {
+        assert!(!breaker.try_take(Resource::Requests));
+        breaker.try_take_at(Resource::Requests, begun + at)
+    };
+    // Some end, and count all the same; two stay.
+    for _ in 0..6 {
+        assert!(begin(Duration::ZERO));
+        breaker.give_back(Resource::Requests);
+    }
+    assert!(begin(Duration::from_millis(100)) && begin(Duration::from_millis(100)));
+    let retries = |at: u64| {
+        let at = begun + Duration::from_millis(at);
+        let taken = (0..9).filter(|_| breaker.try_take_at(Resource::Retries, at)).count();
+        (0..taken).for_each(|_| breaker.give_back(Resource::Retries));
+        taken
+    };
+    assert_eq!((retries(100), retries(300), retries(325), retries(425)), (4, 4, 1, 0));
+    // The limit of requests itself still holds.
+    assert_eq!((0..9).filter(|_| begin(interval * 3)).count(), 7);
+    assert!(breaker.open(Resource::Requests));
 }

@@ -126,7 +126,9 @@ impl ClusterCore {
     /// Takes one of a limited resource, if there is one left.
     #[inline]
     pub(crate) fn try_take(self: &Rc<Self>, priority: Priority, resource: Resource) -> Option<Permit> {
-        self.shared.try_take(priority, resource).then(|| Permit { core: Rc::clone(self), priority, resource })
+        let taken = self.shared.try_take(priority, resource)
+            || self.shared.breaker(priority).try_take_at(resource, self.worker.now());
+        taken.then(|| Permit { core: Rc::clone(self), priority, resource })
     }
 
     /// Takes one of a limited resource, whatever the limit.

@@ -41,6 +41,7 @@ pub(super) fn merge(cluster: &ClusterShared, named: &Named) -> Option<Change> {
         known: old.hosts().map(|host| (&host.spec().address, host)).collect(),
         seen: HashSet::new(),
         kept: HashSet::new(),
+        is_checked: !cluster.config().health_checks.is_empty(),
         changed: false,
     };
     let count = named.endpoints.iter().map(|e| e.priority as usize + 1).max().unwrap_or(0);
@@ -81,6 +82,8 @@ struct Merging<'a> {
     seen: HashSet<Address>,
     /// Hosts that stay.
     kept: HashSet<*const HostShared>,
+    /// The cluster has active checks.
+    is_checked: bool,
     /// Something is said of a host that stays that was not true before.
     changed: bool,
 }
@@ -91,7 +94,8 @@ impl Merging<'_> {
         if !self.seen.insert(spec.address.clone()) {
             return None;
         }
-        let Some(known) = self.known.get(&spec.address).filter(|known| known.is_at(spec)) else {
+        let Some(known) = self.known.get(&spec.address).filter(|known| known.is_at(spec, self.is_checked))
+        else {
             return Some(HostShared::new(spec.clone()));
         };
         is_named(known);

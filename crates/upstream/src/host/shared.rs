@@ -73,13 +73,15 @@ impl HostShared {
         })
     }
 
-    /// Whether an endpoint that is named now is this host: it listens and is checked at the same addresses, and stands
-    /// where the host stands. All else may change while the host stays.
-    pub(crate) fn is_at(&self, named: &HostSpec) -> bool {
+    /// Whether an endpoint that is named now is this host: it listens at the same address, and where the cluster
+    /// `is_checked` it is checked at the same, has its name, and stands where the host stands. All else may change while
+    /// the host stays.
+    pub(crate) fn is_at(&self, named: &HostSpec, is_checked: bool) -> bool {
         let checked_at = |spec: &HostSpec| spec.check.as_ref().map(|c| (c.address.clone(), c.port));
         self.spec.address == named.address
             && self.spec.locality == named.locality
-            && checked_at(&self.spec) == checked_at(named)
+            && self.spec.hostname == named.hostname
+            && (!is_checked || checked_at(&self.spec) == checked_at(named))
     }
 
     /// Takes over what is said of the host now; whether balancers have to know.

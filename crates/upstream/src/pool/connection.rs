@@ -211,7 +211,9 @@ impl RequestHold {
     #[inline]
     pub(crate) fn take(host: &Rc<Host>, priority: RequestPriority) -> Option<Self> {
         let core = host.core();
-        if !core.shared.try_take(priority, Resource::Requests) {
+        let taken = core.shared.try_take(priority, Resource::Requests)
+            || core.shared.breaker(priority).try_take_at(Resource::Requests, core.worker.now());
+        if !taken {
             core.stats.upstream_rq_active_overflow.inc();
             return None;
         }

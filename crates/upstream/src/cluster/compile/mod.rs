@@ -20,7 +20,7 @@ use crate::manager::ClusterSetConfig;
 use crate::outlier::OutlierConfig;
 use crate::requests::CompileRequests;
 use crate::transport::{TransportMatch, TransportMatcher, UpstreamTransport};
-use nuncio_core::config::{CompileContext, timeout};
+use nuncio_core::config::{CompileContext, duration, timeout};
 use nuncio_core::matcher::MetadataMatcher;
 use nuncio_net::dns::OldMessages;
 use nuncio_net::log_files::{LogFile, LogFiles};
@@ -326,7 +326,7 @@ fn limits(message: pb::CircuitBreakers, cx: &CompileContext<'_>) -> PerPriority<
     let pb::CircuitBreakers { thresholds, per_host_thresholds } = message;
     let mut all = PerPriority::<Limits>::default();
     let mut seen = PerPriority::<bool>::default();
-    for thresholds in thresholds {
+    for (i, thresholds) in thresholds.into_iter().enumerate() {
         let Thresholds {
             priority,
             max_connections,
@@ -351,11 +351,17 @@ fn limits(message: pb::CircuitBreakers, cx: &CompileContext<'_>) -> PerPriority<
             track_remaining,
             max_per_host: None,
             retry_budget: retry_budget.map(|budget| {
-                let thresholds::RetryBudget { budget_percent, min_retry_concurrency } = budget;
-                RetryBudget {
+                let thresholds::RetryBudget { budget_percent, min_retry_concurrency, budget_interval } =
+                    budget;
+                let interval = budget_interval.and_then(|interval| {
+                    let cx = cx.item("thresholds", i);
+                    duration(&interval, &cx.field("retry_budget").field("budget_interval"))
+                });
+                Box::new(RetryBudget {
+                    interval: interval.filter(|interval: &Duration| !interval.is_zero()),
                     percent: budget_percent.map_or(20.0, |p| p.value),
                     min_concurrency: min_retry_concurrency.unwrap_or(3),
-                }
+                })
             }),
         };
     }
