@@ -360,6 +360,10 @@ impl HeaderValue {
     fn put(&self, headers: &mut HeaderMap, side: Side, value: &[u8], overwrite: bool) {
         let name = self.name.as_name();
         if overwrite {
+            // As in Envoy the new one goes to the end.
+            if !name.as_bytes().starts_with(b":") {
+                headers.remove(name);
+            }
             headers.set(name, value);
         } else if is_joined(side, name) {
             headers.append_joined(name, b",", value);

@@ -53,6 +53,8 @@ enum Asked {
 enum After {
     KeepAlive,
     Close,
+    /// The response's head says that the server closes.
+    CloseAnnounced,
 }
 
 /// How the target of requests is spelled.
@@ -183,7 +185,10 @@ impl ClientCodec {
                 b"https" => b"https://",
                 _ => b"http://",
             });
-            write_authority(head, out)?;
+            // An empty one stays empty, as in Envoy.
+            if !head.authority().is_empty() {
+                write_authority(head, out)?;
+            }
         }
         out.extend_from_slice(path);
         Ok(())
@@ -369,7 +374,9 @@ impl ClientCodec {
             Some(value) => (has_token(value, b"keep-alive"), has_token(value, b"close")),
         };
         let close = close || map.get(Known::ProxyConnection).is_some_and(|v| has_token(v, b"close"));
-        if close || !(line.http_11 || keep) || status == 101 {
+        if close || !(line.http_11 || keep) {
+            self.after = After::CloseAnnounced;
+        } else if status == 101 {
             self.after = After::Close;
         }
         self.receive = if status == 101 && self.asked == Asked::Upgrade && is_upgrade(map) {
@@ -383,7 +390,9 @@ impl ClientCodec {
                 Some(0) => Receive::Complete,
                 Some(left) => Receive::Body(BodyDecoder::Length(left)),
                 None => {
-                    self.after = After::Close;
+                    if self.after == After::KeepAlive {
+                        self.after = After::Close;
+                    }
                     Receive::Body(BodyDecoder::UntilClose)
                 }
             }
@@ -416,6 +425,11 @@ impl ClientCodec {
                 (self.receive, self.send),
                 (Receive::Complete, Send::Complete) | (Receive::Nothing, Send::Nothing)
             )
+    }
+
+    /// Whether the response's head said that the server closes the connection; ask when the head has come.
+    pub fn close_announced(&self) -> bool {
+        self.after == After::CloseAnnounced
     }
 
     /// Whether what was written is not a whole message, or what was read not one: the connection must be closed

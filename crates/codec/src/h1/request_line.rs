@@ -102,15 +102,6 @@ pub(super) fn island(line: &[u8]) -> (&[u8], &[u8]) {
     (word, scan::trim(rest))
 }
 
-/// Whether a first byte can begin a method. Envoy refuses a message on its first byte.
-pub(super) fn valid_first_byte(byte: u8, custom_methods: bool) -> bool {
-    if custom_methods {
-        scan::is_token(byte)
-    } else {
-        matches!(byte, b'A'..=b'D' | b'G' | b'H' | b'L'..=b'U')
-    }
-}
-
 #[inline]
 fn valid_method(method: &[u8], custom_methods: bool) -> bool {
     match method {

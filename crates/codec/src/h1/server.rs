@@ -5,7 +5,7 @@ use super::connection::{self, has_token, is_upgrade};
 use super::error::{EncodeError, RequestError};
 use super::options::{IgnoredUpgrades, ServerOptions};
 use super::request_head::{content_length, first_line, plain_head, take_target};
-use super::request_line::{self, LineVersion, RequestLine};
+use super::request_line::{LineVersion, RequestLine};
 use super::{Decoded, Event, HeaderCase, encode, fields};
 use crate::head::{HeaderMap, Known, KnownSet, RequestHead, ResponseHead, Spelling, Version};
 use crate::scan;
@@ -74,8 +74,6 @@ pub struct ServerCodec {
     after: After,
     version: Version,
     case: HeaderCase,
-    /// There was an exchange before this one.
-    later: bool,
 }
 
 impl Default for ServerCodec {
@@ -94,7 +92,6 @@ impl ServerCodec {
             after: After::KeepAlive,
             version: Version::Http11,
             case: HeaderCase::Lower,
-            later: false,
         }
     }
 
@@ -115,7 +112,7 @@ impl ServerCodec {
                 // Nothing that comes after the last exchange is a request.
                 return Ok(Decoded::more(input.len()));
             }
-            *self = Self { later: true, ..Self::new() };
+            *self = Self::new();
         }
         let decoded = match self.receive {
             Receive::Head { scanned, line } => {
@@ -168,12 +165,8 @@ impl ServerCodec {
             if scanned == 0 { input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count() } else { 0 };
         let bytes = input.get(skipped..).unwrap_or_default();
         let Some(&first) = bytes.first() else { return Ok(Decoded::more(skipped)) };
-        // Envoy waits for the whole line where the connection has served a request.
-        let fine = match self.later {
-            true => first > b' ',
-            false => request_line::valid_first_byte(first, o.allow_custom_methods),
-        };
-        if !fine {
+        // Anything else is judged with its line.
+        if first <= b' ' {
             return Err(RequestError::Method);
         }
         let end = scan::head_end(bytes, scanned as usize);
@@ -272,8 +265,9 @@ impl ServerCodec {
             Err(_) if o.allow_chunked_length && is_chunked(&head.headers) => Some(0),
             length => length?,
         };
-        if line.is_some_and(|line| line.version != LineVersion::Http11) {
-            self.take_old_version(o, head)?;
+        let old = line.is_some_and(|line| line.version != LineVersion::Http11);
+        if old && o.accept_http_10 {
+            self.take_old_version(o, head);
         }
         let map = &mut head.headers;
         let connection = map.get(Known::Connection);
@@ -288,18 +282,18 @@ impl ServerCodec {
         {
             take_target(o, line, map)?;
         }
+        if old && !o.accept_http_10 {
+            return Err(RequestError::LowVersion);
+        }
         if map.get(Known::Authority).is_some_and(|host| !scan::is_authority(host)) {
             return Err(RequestError::Authority);
         }
         Ok(self.receive == Receive::Complete)
     }
 
-    /// HTTP/1.0 and below: refused, or served without keep-alive and with a host of last resort.
+    /// HTTP/1.0 and below, where it is served: without keep-alive and with a host of last resort.
     #[cold]
-    fn take_old_version(&mut self, o: &ServerOptions, head: &mut RequestHead) -> Result<(), RequestError> {
-        if !o.accept_http_10 {
-            return Err(RequestError::LowVersion);
-        }
+    fn take_old_version(&mut self, o: &ServerOptions, head: &mut RequestHead) {
         self.version = Version::Http10;
         head.version = Version::Http10;
         let map = &mut head.headers;
@@ -311,7 +305,6 @@ impl ServerCodec {
         if let (Some(host), false) = (&o.default_host_for_http_10, map.contains(Known::Authority)) {
             map.append(Known::Authority, host.as_bytes());
         }
-        Ok(())
     }
 
     /// The headers that say how long the body is and how the connection goes on; what follows the head.

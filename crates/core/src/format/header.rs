@@ -150,7 +150,7 @@ pub(super) fn path_of<'a>(cx: &FormatContext<'a>, form: PathForm) -> Option<&'a 
 }
 
 fn without_query(path: &[u8]) -> &[u8] {
-    let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
+    let end = path.iter().position(|b| *b == b'?').unwrap_or(path.len());
     path.get(..end).unwrap_or_default()
 }
 

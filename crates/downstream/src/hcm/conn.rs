@@ -286,14 +286,20 @@ async fn one_stream(
     }
     let mut slot = hcm.take_slot();
     slot.as_mut().start(start);
-    let ended = poll_fn(|cx| slot.as_mut().poll(cx)).await;
+    let mut turns = 0u32;
+    let ended = poll_fn(|cx| {
+        turns = turns.wrapping_add(1);
+        slot.as_mut().poll(cx)
+    })
+    .await;
     hcm.give_slot(slot);
     // A slot that was just started always ends with its stream's end.
     let Some(StreamEnd { down, heads, end, lingers, responded: _, upstream_failed: _ }) = ended else {
         unreachable!()
     };
     hcm.give_heads(heads);
-    (down, end, lingers)
+    // As Envoy: what is answered while the head is decoded counts as a request of which more may come.
+    (down, end, lingers || turns == 1)
 }
 
 /// Reads and throws away until the client closes or the time is over. As in Envoy, no FIN is sent before.

@@ -156,7 +156,8 @@ async fn to_cluster<D: Downstream>(
     stream.info.upstream.attempts = 0;
     let mut cookies = Vec::new();
     let policies = cluster_options::hash(action, &cluster);
-    let hash = if policies.is_empty() {
+    // A cluster that has no use for a hash gives no cookie for one either.
+    let hash = if policies.is_empty() || !cluster.picks_by_hash() {
         None
     } else {
         policies.hash(Some(&stream.heads.request), &stream.info, Some(&mut cookies))
@@ -325,21 +326,27 @@ async fn refuse<D: Downstream>(
 const STEERING: KnownSet = KnownSet::of(&[
     Known::XEnvoyUpstreamRqTimeoutMs,
     Known::XEnvoyUpstreamRqPerTryTimeoutMs,
+    Known::XEnvoyHedgeOnPerTryTimeout,
+    Known::XEnvoyUpstreamAltStatName,
+]);
+
+/// Those that are read and removed behind the route's own changes, which may therefore ask for retries.
+const STEERING_CHANGED: KnownSet = KnownSet::of(&[
     Known::XEnvoyUpstreamRqTimeoutAltResponse,
+    Known::XEnvoyUpstreamStreamDurationMs,
+    Known::XEnvoyUpstreamRqPerTryTimeoutMs,
     Known::XEnvoyMaxRetries,
     Known::XEnvoyRetryOn,
     Known::XEnvoyRetryGrpcOn,
     Known::XEnvoyRetriableStatusCodes,
     Known::XEnvoyRetriableHeaderNames,
     Known::XEnvoyHedgeOnPerTryTimeout,
-    Known::XEnvoyUpstreamAltStatName,
-    Known::XEnvoyUpstreamStreamDurationMs,
 ]);
 
 /// Cleans and completes the request's head for the upstream, and works out its time limits and retries.
 ///
 /// Order as Envoy's: steering headers are consumed, the expected time-out is announced, then the route's
-/// header mutations run, then host and path are rewritten.
+/// header mutations run, then host and path are rewritten, then what asks for retries is consumed.
 #[inline(always)]
 fn prepare_request<D: Downstream>(
     stream: &mut Stream<D>,
@@ -352,10 +359,7 @@ fn prepare_request<D: Downstream>(
     let Stream { heads, info, hcm, .. } = stream;
     let head = &mut heads.request;
     let steered = head.headers.contains_any(STEERING);
-    let timeouts = Timeouts::new(config, action, cluster, head, steered);
-    let policy = cluster_options::retry(action, cluster);
-    let retry =
-        if steered || policy.is_some() { RetryState::new(policy, &head.headers, steered) } else { None };
+    let mut timeouts = Timeouts::new(config, action, cluster, head, steered);
     if steered {
         let kept =
             head.headers.get(Known::XEnvoyUpstreamRqTimeoutMs).filter(|_| timeouts.expected).map(Box::from);
@@ -380,5 +384,12 @@ fn prepare_request<D: Downstream>(
     }
     let context = || header_context(info, &hcm.world.worker, now);
     route.rewrite_request(head, !config.suppress_envoy_headers, context);
+    let policy = cluster_options::retry(action, cluster);
+    let asked = head.headers.contains_any(STEERING_CHANGED);
+    let retry = if asked || policy.is_some() { RetryState::new(policy, &head.headers, asked) } else { None };
+    if asked {
+        timeouts.take_changed(head);
+        head.headers.remove_known(STEERING_CHANGED);
+    }
     (timeouts, retry)
 }

@@ -64,7 +64,6 @@ impl Timeouts {
             expected: false,
             tells_grpc: grpc.is_some(),
         };
-        let limit = |ms| Some(Duration::from_millis(ms)).filter(|d| !d.is_zero());
         if config.respect_expected_rq_timeout
             && let Some(ms) = millis(head, Known::XEnvoyExpectedRqTimeoutMs)
         {
@@ -78,16 +77,21 @@ impl Timeouts {
             if let Some(ms) = millis(head, Known::XEnvoyUpstreamRqPerTryTimeoutMs) {
                 all.per_try = limit(ms);
             }
-            if let Some(ms) = millis(head, Known::XEnvoyUpstreamStreamDurationMs) {
-                (all.stream, all.stream_by_cluster) = (limit(ms), false);
-            }
             all.hedge = hedging_asked(head).unwrap_or(all.hedge);
-            all.alt_response = head.headers.contains(Known::XEnvoyUpstreamRqTimeoutAltResponse);
         }
         if all.global.is_some_and(|global| all.per_try.is_some_and(|per_try| per_try >= global)) {
             all.per_try = None;
         }
         all
+    }
+
+    /// Reads what counts as the route's own changes have left it.
+    #[cold]
+    pub(super) fn take_changed(&mut self, head: &RequestHead) {
+        if let Some(ms) = millis(head, Known::XEnvoyUpstreamStreamDurationMs) {
+            (self.stream, self.stream_by_cluster) = (limit(ms), false);
+        }
+        self.alt_response = head.headers.contains(Known::XEnvoyUpstreamRqTimeoutAltResponse);
     }
 
     /// Whether an attempt has a time of its own.
@@ -138,6 +142,11 @@ impl Timeouts {
 
 /// [`DEFAULT_TIMEOUT`] as it is announced.
 const DEFAULT_TIMEOUT_LINE: &[u8] = b"x-envoy-expected-rq-timeout-ms: 15000\r\n";
+
+/// A limit in which 0 means none.
+fn limit(ms: u64) -> Option<Duration> {
+    Some(Duration::from_millis(ms)).filter(|d| !d.is_zero())
+}
 
 /// A header's value as milliseconds; `None` where it is absent or no number.
 fn millis(head: &RequestHead, name: Known) -> Option<u64> {

@@ -30,6 +30,7 @@ pub(crate) use sub_clusters::{SubClusters, Wish};
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostShared};
 use crate::http2::Http2CodecStats;
+use crate::lb::hash::is_hashing;
 use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread, WantedHosts};
 use crate::manager::ClusterManager;
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
@@ -526,6 +527,11 @@ impl Cluster {
                 Some(host.shared().priority() as usize)
             }
         }
+    }
+
+    /// Whether a pick looks at [`PickContext::hash`].
+    pub fn picks_by_hash(&self) -> bool {
+        is_hashing(&self.config().lb.policy) || self.is_aggregate()
     }
 
     /// Whether a pick looks at [`PickContext::metadata`].

@@ -1,7 +1,7 @@
 //! Balancers: which host of a list is next.
 
 mod edf;
-mod hash;
+pub(crate) mod hash;
 mod layout;
 mod least_request;
 mod locality;

@@ -347,7 +347,12 @@ impl Connection {
         self.traffic.input.consume(consumed);
         match event {
             Event::More | Event::Data { .. } => None,
-            Event::Head { end_stream } => Some(UpstreamEvent::Head { end_stream }),
+            Event::Head { end_stream } => {
+                if self.codec.close_announced() {
+                    self.core().stats.upstream_cx_close_notify.inc();
+                }
+                Some(UpstreamEvent::Head { end_stream })
+            }
             Event::Informational => {
                 self.traffic.in_message = !self.traffic.input.is_empty();
                 Some(UpstreamEvent::Informational)
@@ -439,10 +444,6 @@ impl Drop for Http1Exchange {
         }
         let may_stay = clean && connection.codec.request_complete() && !connection.last;
         let reusable = may_stay && connection.codec.reusable();
-        if may_stay && !reusable && closed_by == ClosedBy::Local {
-            // The upstream said that it would close.
-            host.core().stats.upstream_cx_close_notify.inc();
-        }
         pool.check_in(host, connection, reusable, closed_by);
     }
 }

@@ -114,7 +114,8 @@ fn a_first_line_is_judged_when_it_is_complete() {
     let options = ServerOptions::default();
     for (early, refused) in [
         (&b"\x16"[..], true),
-        (b"get", true),
+        (b" ", true),
+        (b"get", false),
         (b"GETX", false),
         (b"GETX / HTTP/1.1\r\n", true),
         (b"GET / HTTP/x\r\n", true),

@@ -180,10 +180,10 @@ impl<D: Downstream> Stream<D> {
         let worker = &hcm.world.worker;
         let now = worker.now();
         let date = worker.date_now();
+        hcm.config.policy.on_response(response, request, date.as_bytes());
         if let Some(status) = &hcm.config.proxy_status {
             status.tell(response, &self.info);
         }
-        hcm.config.policy.on_response(response, request, date.as_bytes());
         if let Some(tracing) = &hcm.config.tracing {
             let (route, operation) = (self.route.as_ref(), self.operation.as_ref());
             tracing.respond(&mut response.headers, &mut self.info, route, operation);

@@ -46,6 +46,10 @@ impl<D: Downstream> Stream<D> {
         {
             return self.shed().await;
         }
+        // Whatever becomes of the request.
+        if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {
+            self.answer_expect();
+        }
         let request = &mut self.heads.request;
         // Envoy looks once for a route, for requests that it refuses too.
         self.info.route_resolutions = 1;
@@ -64,9 +68,6 @@ impl<D: Downstream> Stream<D> {
         }
         if let Some(scope) = hcm.scope(&self.heads.request.headers) {
             self.routing = scope;
-        }
-        if self.heads.request.headers.contains(Known::Expect) && !hcm.config.proxy_100_continue {
-            self.answer_expect();
         }
         if let Some(responder) = &hcm.responder {
             return answer::serve(self, &**responder).await;
@@ -99,6 +100,7 @@ impl<D: Downstream> Stream<D> {
                     Verdict::Refused => {
                         hcm.stats.downstream_rq_ws_on_non_ws_route.inc();
                         why::upgrade_not_allowed(self, kind);
+                        router::name_cluster(self);
                         return self.reply(LocalReply::upgrade_failed()).await;
                     }
                 }
@@ -123,6 +125,7 @@ impl<D: Downstream> Stream<D> {
                 Filtered::Downstream(error) => return self.downstream_failed(error).await,
             }
             if self.filters.as_ref().is_some_and(|filters| filters.reroutes()) {
+                self.info.route_resolutions += 1;
                 self.find_route(&hcm);
             }
         }
