@@ -1,12 +1,14 @@
 //! Requests of the proxy's own to a cluster: one head, one body (whole, or as it comes), one answer.
 
 pub mod grpc;
+mod retries;
+
+pub use retries::Retries;
 
 use crate::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use crate::outlier::Outcome;
-use crate::pool::{Checkout, Exchange, UpstreamEvent};
+use crate::pool::{Checkout, Exchange, PoolError, ResetReason, StreamError, UpstreamEvent};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
-use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::{HostInfo, UpstreamConnectionInfo};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -22,18 +24,6 @@ pub struct Call<'a> {
     pub body: Option<&'a [u8]>,
     /// How much of the answer's body is kept, in bytes; what is beyond it is read and dropped.
     pub keep: usize,
-}
-
-/// How a request of the proxy's own is tried again where it got no answer, or one that says 5xx
-/// (`envoy.config.core.v3.RetryPolicy`).
-#[derive(Clone, Debug)]
-pub struct Retries {
-    /// How often.
-    pub most: u32,
-    /// The first wait is by chance below this; the next ones below twice that of the one before.
-    pub base: Duration,
-    /// No wait is longer, and, as in Envoy, no try.
-    pub max: Duration,
 }
 
 /// A body that comes while it is sent.
@@ -60,6 +50,10 @@ pub struct Answer {
     pub trailers: HeaderMap,
     /// Which host gave it, and over which connection.
     pub from: Option<(Rc<HostInfo>, Rc<UpstreamConnectionInfo>)>,
+    /// Bytes that the request took on the wire.
+    pub wire_sent: u64,
+    /// Bytes that the answer took.
+    pub wire_received: u64,
 }
 
 impl Call<'_> {
@@ -75,7 +69,7 @@ impl Call<'_> {
         answer
     }
 
-    /// The same, within that time, where there is one.
+    /// The same, within that time, where there is one, and tried again as `retries` say.
     ///
     /// # Errors
     /// As for [`send`](Self::send), and where it took too long, which is counted as the 504 that stands for the answer.
@@ -83,28 +77,26 @@ impl Call<'_> {
         &self,
         cluster: &Rc<Cluster>,
         timeout: Option<Duration>,
+        retries: Option<&Retries>,
     ) -> Result<Answer, NoAnswer> {
-        let Some(timeout) = timeout else { return self.send(cluster).await };
-        match tokio::time::timeout(timeout, self.send(cluster)).await {
+        let answer = async {
+            match retries {
+                None => self.send(cluster).await,
+                Some(retries) => self.send_again(cluster, retries).await,
+            }
+        };
+        let Some(timeout) = timeout else { return answer.await };
+        match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                cluster.stats().upstream_rq_timeout.inc();
-                count(cluster, self.is_internal(), 504);
-                Err(NoAnswer)
+                timed_out(cluster, self.is_internal());
+                Err(NoAnswer::TimedOut)
             }
         }
     }
 
-    /// The same, tried again as `retries` say; only what came of it in the end counts as the answer.
-    ///
-    /// # Errors
-    /// As for [`send`](Self::send).
-    pub async fn send_again(
-        &self,
-        cluster: &Rc<Cluster>,
-        retries: &Retries,
-        rng: &Rng,
-    ) -> Result<Answer, NoAnswer> {
+    /// Only what came of it in the end counts as the answer.
+    async fn send_again(&self, cluster: &Rc<Cluster>, retries: &Retries) -> Result<Answer, NoAnswer> {
         let stats = cluster.stats();
         let (mut left, mut wait) = (retries.most, retries.base);
         let mut permit = None;
@@ -114,12 +106,11 @@ impl Call<'_> {
                 Ok(answer) => answer,
                 Err(_) => {
                     stats.upstream_rq_per_try_timeout.inc();
-                    Err(NoAnswer)
+                    Err(NoAnswer::TimedOut)
                 }
             };
-            let status = answer.as_ref().map_or(503, |answer| answer.head.status);
             let earlier = permit.take().is_some();
-            if status < 500 {
+            if !retries.wants(&answer) {
                 if earlier {
                     stats.upstream_rq_retry_success.inc();
                 }
@@ -132,18 +123,18 @@ impl Call<'_> {
                 }
             }
             if permit.is_none() {
-                count_outcome(cluster, true, began, &answer);
+                count_outcome(cluster, self.is_internal(), began, &answer);
                 return answer;
             }
             left -= 1;
             stats.upstream_rq_retry.inc();
             stats.upstream_rq_retry_backoff_exponential.inc();
-            if answer.is_ok() {
-                stats.retry_upstream_rq.inc(status);
+            if let Ok(Answer { head, .. }) = &answer {
+                stats.retry_upstream_rq.inc(head.status);
             }
-            let millis = wait.min(retries.max).as_millis() as u64;
-            tokio::time::sleep(Duration::from_millis(rng.below(millis.max(1)))).await;
-            wait = wait.saturating_mul(2);
+            let millis = wait.as_millis() as u64;
+            tokio::time::sleep(Duration::from_millis(cluster.rng().below(millis.max(1)))).await;
+            wait = wait.saturating_mul(2).min(retries.max);
         }
     }
 
@@ -156,7 +147,7 @@ impl Call<'_> {
         let sending = Sending { source, over: Cell::new(None) };
         let began = cluster.now();
         let answer = self.exchange(cluster, Some(&sending)).await;
-        if answer.is_ok() || sending.over.get() != Some(Err(GivenUp)) {
+        if !matches!(answer, Err(NoAnswer::GivenUp)) {
             count_outcome(cluster, true, began, &answer);
         }
         answer
@@ -174,54 +165,56 @@ impl Call<'_> {
     ) -> Result<Answer, NoAnswer> {
         let destination = cluster.destination(&Asking { request: Some(self.head), info: None });
         let pick = PickContext { destination: destination.as_ref(), ..PickContext::default() };
-        let host = cluster.pick(&pick).ok_or(NoAnswer)?;
+        let host = cluster.pick(&pick).ok_or(NoAnswer::NoHost)?;
         let options = host.transport_options(Some((cluster.config(), self.head)), None);
         let checkout = cluster.checkout_with(&host, RequestPriority::Default, self.head.version, options);
-        let mut up = match checkout.map_err(|_| NoAnswer)? {
+        let mut up = match checkout.map_err(|error| NoAnswer::of_pool(&error))? {
             Checkout::Ready(up) => up,
             Checkout::Wait(mut pending) => match poll_fn(|cx| pending.poll(cx)).await {
                 Ok(up) => up,
-                Err(_) => {
+                Err(error) => {
                     host.report(Outcome::Failed);
-                    return Err(NoAnswer);
+                    return Err(NoAnswer::of_pool(&error));
                 }
             },
         };
         let head_only = self.body.is_none() && sending.is_none();
-        up.encode_head(self.head, head_only).map_err(|_| NoAnswer)?;
+        up.encode_head(self.head, head_only).map_err(|error| NoAnswer::of_stream(&error))?;
         if let Some(body) = self.body {
             up.encode_data(body, true);
         }
-        let (mut answer, whole) = self.read(&mut up, sending).await;
+        let (mut answer, end) = self.read(&mut up, sending).await;
         answer.from = Some((host.info(), Rc::clone(up.connection())));
-        if sending.is_some_and(|s| s.over.get() == Some(Err(GivenUp))) {
-            return Err(NoAnswer);
+        let bytes = up.bytes();
+        (answer.wire_sent, answer.wire_received) = (bytes.wire_sent, bytes.wire_received);
+        if end == Err(NoAnswer::GivenUp) {
+            return Err(NoAnswer::GivenUp);
         }
         host.report(if answer.head.status == 0 {
             Outcome::Failed
         } else {
             Outcome::Response(host.config().http.judge(&answer.head).unwrap_or(answer.head.status))
         });
-        if whole { Ok(answer) } else { Err(NoAnswer) }
+        end.map(|()| answer)
     }
 
-    /// Sends what comes of the body and reads the answer; whether it came to its end.
-    async fn read(&self, up: &mut Exchange, sending: Option<&Sending<'_>>) -> (Answer, bool) {
+    /// Sends what comes of the body and reads the answer; whether it came to its end, or why not.
+    async fn read(&self, up: &mut Exchange, sending: Option<&Sending<'_>>) -> (Answer, Result<(), NoAnswer>) {
         let mut answer = Answer::default();
         answer.head.status = 0;
-        let whole = poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             loop {
                 // A failed write shows in reading.
                 let _ = up.poll_flush(cx);
                 if let Some(sending) = sending {
                     if sending.poll(cx, up).is_err() {
-                        return Poll::Ready(false);
+                        return Poll::Ready(Err(NoAnswer::GivenUp));
                     }
                     let _ = up.poll_flush(cx);
                 }
                 match up.poll_event(cx, &mut answer.head, &mut answer.trailers) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(NoAnswer::of_stream(&error))),
                     Poll::Ready(Ok(UpstreamEvent::Informational)) => {
                         answer.head.clear();
                         answer.head.status = 0;
@@ -231,7 +224,7 @@ impl Call<'_> {
                         let data = up.data();
                         answer.body.extend_from_slice(data.get(..room).unwrap_or(data));
                         if end_stream {
-                            return Poll::Ready(true);
+                            return Poll::Ready(Ok(()));
                         }
                     }
                     Poll::Ready(Ok(UpstreamEvent::Head { end_stream: false } | UpstreamEvent::Metadata)) => {}
@@ -239,12 +232,12 @@ impl Call<'_> {
                         UpstreamEvent::Head { end_stream: true }
                         | UpstreamEvent::Trailers
                         | UpstreamEvent::End,
-                    )) => return Poll::Ready(true),
+                    )) => return Poll::Ready(Ok(())),
                 }
             }
         })
         .await;
-        (answer, whole)
+        (answer, end)
     }
 }
 
@@ -265,20 +258,52 @@ impl Sending<'_> {
     }
 }
 
-/// A request of the proxy's own was not answered.
+/// Why a request of the proxy's own was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no answer")]
-pub struct NoAnswer;
+pub enum NoAnswer {
+    /// No host may be asked.
+    #[error("no healthy host")]
+    NoHost,
+    /// It broke off, or never began.
+    #[error("{}", .reason.as_str())]
+    Reset {
+        /// Why.
+        reason: ResetReason,
+        /// Whether any byte of the request went out.
+        sent: bool,
+    },
+    /// It took too long.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Its body broke off.
+    #[error("the body broke off")]
+    GivenUp,
+}
+
+impl NoAnswer {
+    fn of_pool(error: &PoolError) -> Self {
+        Self::Reset { reason: error.reason(), sent: false }
+    }
+
+    fn of_stream(error: &StreamError) -> Self {
+        Self::Reset { reason: error.reason, sent: error.request_sent }
+    }
+
+    /// The status that stands for the answer.
+    pub fn status(self) -> u16 {
+        if self == Self::TimedOut { 504 } else { 503 }
+    }
+}
 
 /// It took too long: that is counted, as the 504 that stands for the answer.
-pub fn timed_out(cluster: &Cluster) {
+pub fn timed_out(cluster: &Cluster, internal: bool) {
     cluster.stats().upstream_rq_timeout.inc();
-    count(cluster, true, 504);
+    count(cluster, internal, NoAnswer::TimedOut.status());
 }
 
 /// What came of a request that began then: its status, and of an answer how long it took.
 fn count_outcome(cluster: &Cluster, internal: bool, began: Instant, answer: &Result<Answer, NoAnswer>) {
-    count(cluster, internal, answer.as_ref().map_or(503, |answer| answer.head.status));
+    count(cluster, internal, answer.as_ref().map_or_else(|none| none.status(), |answer| answer.head.status));
     if answer.is_ok() {
         let took = cluster.now().saturating_duration_since(began).as_millis() as u64;
         let stats = cluster.stats();

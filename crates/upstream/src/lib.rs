@@ -17,6 +17,7 @@ pub mod orca;
 pub mod outlier;
 pub mod pool;
 pub mod requests;
+pub mod retry_on;
 pub mod stats;
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ async def ext_authz_grpc_times_out(t):
     t.see('log', await t.logs())
 
 
-RETRY = {'grpc_service': {'retry_policy': {'num_retries': 2, 'retry_back_off': {'base_interval': '0.01s', 'max_interval': '0.02s'}}}}
+RETRY = {'grpc_service': {'retry_policy': {'num_retries': 2, 'retry_back_off': {'base_interval': '0.01s', 'max_interval': '2s'}}}}
 authz('retries', lambda n, r: failing(status='14')(n, r) if n < 3 else OK, RETRY)
 authz('retries_http', lambda n, r: failing(http=503)(n, r) if n < 3 else OK, RETRY)
 authz('retries_over', failing(reset=1), RETRY)

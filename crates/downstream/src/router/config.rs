@@ -1,6 +1,5 @@
 //! The router's own configuration.
 
-use super::retry::RetryOn;
 use super::upstream_filters;
 use super::upstream_log::UpstreamLog;
 use crate::filter::ChainConfig;
@@ -8,6 +7,7 @@ use crate::world::CompileEnv;
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::CompileContext;
 use nuncio_proto::pb::envoy::extensions::filters::http::router::v3::Router;
+use nuncio_upstream::retry_on::RetryOn;
 use std::sync::Arc;
 
 /// A compiled `envoy.extensions.filters.http.router.v3.Router`.

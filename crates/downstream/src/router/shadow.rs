@@ -221,7 +221,7 @@ fn send(
             timer.poll(cx, worker.now(), deadline).map(|_| false)
         });
         if !in_time.await {
-            call::timed_out(&cluster);
+            call::timed_out(&cluster, true);
         }
         if let Some(mut span) = span {
             span.tag_answer(cluster.info(), answer.as_ref());

@@ -2,14 +2,16 @@
 
 mod check;
 mod compile;
+mod permits;
 mod service;
+mod state;
 
 use super::frame::{Framed, Live, cluster_of, compiled};
 use super::query;
 use compile::{Body, Route, Settings};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::Scope;
-use nuncio_core::stream_info::ResponseFlag;
+use nuncio_core::stream_info::{FilterState, ResponseFlag};
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
@@ -18,9 +20,11 @@ use nuncio_downstream::route;
 use nuncio_proto::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use nuncio_proto::pb::envoy::extensions::filters::http::ext_authz::v3::{ExtAuthz, ExtAuthzPerRoute};
 use nuncio_upstream::cluster::Cluster;
+use permits::Forbidden;
 use prost_types::{Struct, Value, value::Kind};
 use service::{Allowed, Asking, ForClient, Refusal, Verdict};
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -84,6 +88,10 @@ struct AuthzFilter {
     context: BTreeMap<String, String>,
     /// Headers of the service's answer that go to the client.
     for_client: Vec<ForClient>,
+    /// What it leaves in the filter state is called so; where it leaves nothing there is no name.
+    name: Option<Box<str>>,
+    /// How the question went, for logs.
+    told: Option<Rc<state::Asked>>,
 }
 
 /// Where a request is.
@@ -120,8 +128,9 @@ impl Framed for AuthzFilter {
                 context.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
-        let (state, for_client) = (State::Idle, Vec::new());
-        Some(Self { live, settings, of_route, route, state, context, for_client })
+        let name = (settings.keeps_state || settings.shadow).then(|| says.name.into());
+        let (state, for_client, told) = (State::Idle, Vec::new(), None);
+        Some(Self { live, settings, of_route, route, state, context, for_client, name, told })
     }
 }
 
@@ -148,7 +157,19 @@ impl AuthzFilter {
     }
 
     /// Asks the service; `piece` is what is there of the body where that is gathered.
-    fn ask(&mut self, request: &Request<'_>, piece: Option<(&Piece, Body)>) -> Flow {
+    fn ask(&mut self, request: &mut Request<'_>, piece: Option<(&Piece, Body)>) -> Flow {
+        if self.settings.keeps_state
+            && let Some(name) = &self.name
+        {
+            match request.info.filter_state(name) {
+                Some(_) => self.live.stats.filter_state_name_collision.inc(),
+                None => {
+                    let told = Rc::new(state::Asked::default());
+                    request.info.set_filter_state(name.to_string(), Rc::clone(&told) as Rc<dyn FilterState>);
+                    self.told = Some(told).filter(|_| self.settings.tells_logs);
+                }
+            }
+        }
         let of_route = self.of_route.as_ref().and_then(|r| r.service.as_ref());
         let service = of_route.unwrap_or(&self.settings.service);
         let now = self.live.world.worker.now();
@@ -164,38 +185,86 @@ impl AuthzFilter {
         let cluster = self.cluster(request);
         let cluster = cluster.as_deref();
         match verdict {
-            Verdict::Ok(allowed) => {
+            Verdict::Ok(mut allowed) => {
+                if let Err(Forbidden) = self.settings.permits.check(&mut allowed) {
+                    return self.invalid(cluster);
+                }
                 self.live.stats.ok.inc();
                 self.count(cluster, "ok");
+                if self.settings.shadow {
+                    self.would_decide(request, "OK", 200, Vec::new());
+                }
                 self.allow(request, *allowed, asked);
                 Flow::Continue
             }
-            Verdict::Denied(refusal) => {
-                self.live.stats.denied.inc();
-                self.count(cluster, "denied");
-                if let Some(cluster) = cluster.filter(|_| self.settings.charges_cluster) {
-                    cluster.stats().upstream_rq.inc(refusal.status);
-                    cluster.stats().external_upstream_rq.inc(refusal.status);
-                }
-                self.refuse_as(request, refusal, "ext_authz_denied")
-            }
-            Verdict::Error(refusal) => {
-                self.live.stats.error.inc();
-                self.count(cluster, "error");
-                if !self.settings.allows_failures {
-                    return match refusal {
-                        None => self.refuse(self.settings.status_on_error),
-                        Some(refusal) => self.refuse_as(request, refusal, "ext_authz_error"),
-                    };
-                }
-                self.live.stats.failure_mode_allowed.inc();
-                self.count(cluster, "failure_mode_allowed");
-                if self.settings.tells_of_failures {
-                    request.head.headers.set("x-envoy-auth-failure-mode-allowed", b"true");
-                }
-                Flow::Continue
-            }
+            Verdict::Denied(refusal) => self.deny(request, refusal, cluster),
+            Verdict::Error(refusal) => self.fail(request, refusal, cluster),
         }
+    }
+
+    /// The request may not go on.
+    fn deny(&self, request: &mut Request<'_>, refusal: Refusal, cluster: Option<&Cluster>) -> Flow {
+        self.live.stats.denied.inc();
+        self.count(cluster, "denied");
+        if let Some(cluster) = cluster.filter(|_| self.settings.charges_cluster) {
+            cluster.stats().upstream_rq.inc(refusal.status);
+            cluster.stats().external_upstream_rq.inc(refusal.status);
+        }
+        if let Err(Forbidden) = self.settings.permits.check_refusal(&refusal) {
+            return self.invalid(cluster);
+        }
+        if !self.settings.shadow {
+            return self.refuse_as(request, refusal, "ext_authz_denied");
+        }
+        self.live.stats.shadow_denied.inc();
+        self.ingest(request, refusal.metadata);
+        self.would_decide(request, "DENIED", refusal.status, refusal.headers);
+        Flow::Continue
+    }
+
+    /// There was no answer that means anything.
+    fn fail(&self, request: &mut Request<'_>, refusal: Option<Refusal>, cluster: Option<&Cluster>) -> Flow {
+        self.live.stats.error.inc();
+        self.count(cluster, "error");
+        let usual = self.settings.status_on_error;
+        if self.settings.shadow {
+            self.live.stats.shadow_error.inc();
+            let status = refusal.map_or(usual, |refusal| refusal.status);
+            self.would_decide(request, "ERROR", status, Vec::new());
+            return Flow::Continue;
+        }
+        if !self.settings.allows_failures {
+            return match refusal {
+                None => self.refuse(usual, "ext_authz_error"),
+                Some(refusal) => self.refuse_as(request, refusal, "ext_authz_error"),
+            };
+        }
+        self.live.stats.failure_mode_allowed.inc();
+        self.count(cluster, "failure_mode_allowed");
+        if self.settings.tells_of_failures {
+            request.head.headers.append("x-envoy-auth-failure-mode-allowed", b"true");
+        }
+        Flow::Continue
+    }
+
+    /// Says in the filter state what would have been decided.
+    fn would_decide(
+        &self,
+        request: &mut Request<'_>,
+        result: &'static str,
+        status: u16,
+        headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    ) {
+        let name = self.name.as_deref().unwrap_or_default();
+        let decision = state::Decision { result, status, headers };
+        request.info.set_filter_state(format!("{name}.shadow"), Rc::new(decision));
+    }
+
+    /// The service asked for what it may not.
+    fn invalid(&self, cluster: Option<&Cluster>) -> Flow {
+        self.live.stats.invalid.inc();
+        self.count(cluster, "invalid");
+        self.refuse(500, "ext_authz_invalid")
     }
 
     /// Answers as the service says.
@@ -206,6 +275,10 @@ impl AuthzFilter {
             .with_flag(ResponseFlag::UnauthorizedExternalService)
             .with_body(ReplyBody::Owned(body));
         reply.headers = headers;
+        reply.headers.retain(|(name, _)| {
+            !(name.starts_with(':')
+                || matches!(&**name, "content-length" | "transfer-encoding" | "connection"))
+        });
         Flow::Reply(reply)
     }
 
@@ -220,9 +293,22 @@ impl AuthzFilter {
         }
     }
 
-    fn refuse(&self, status: u16) -> Flow {
+    fn refuse(&self, status: u16, details: &'static str) -> Flow {
         let flag = ResponseFlag::UnauthorizedExternalService;
-        Flow::Reply(LocalReply::new(status, "ext_authz_error").with_flag(flag))
+        Flow::Reply(LocalReply::new(status, details).with_flag(flag))
+    }
+
+    /// Whether a response that came from an upstream has outgrown what that one's may be.
+    fn outgrows(&self, response: &Response<'_>) -> bool {
+        let upstream = response.info.upstream.cluster.as_ref();
+        let Some(cluster) = upstream.and_then(|info| self.live.world.clusters.get(&info.name)) else {
+            return false;
+        };
+        let limits = &cluster.config().http.h1.limits;
+        let headers = &response.head.headers;
+        // The status counts as a header.
+        headers.len() + 1 > limits.max_headers as usize
+            || headers.byte_size() + ":status200".len() > limits.max_head_bytes as usize
     }
 
     /// The request goes on, changed as the service says.
@@ -235,9 +321,7 @@ impl AuthzFilter {
             headers.set(header_name(name), value);
         }
         for (name, value) in &append {
-            if headers.contains(header_name(name)) {
-                headers.append(header_name(name), value);
-            }
+            headers.append(header_name(name), value);
         }
         for (name, value) in &join {
             if let Some(old) = headers.get(header_name(name)) {
@@ -279,7 +363,13 @@ impl HttpFilter for AuthzFilter {
         if !enabled {
             self.live.stats.disabled.inc();
             if self.settings.denies_when_disabled.is_on(runtime) {
-                return self.refuse(self.settings.status_on_error);
+                let status = self.settings.status_on_error;
+                if !self.settings.shadow {
+                    return self.refuse(status, "ext_authz_error");
+                }
+                self.live.stats.shadow_denied.inc();
+                request.info.flags.set(ResponseFlag::UnauthorizedExternalService);
+                self.would_decide(request, "DENIED", status, Vec::new());
             }
             return Flow::Continue;
         }
@@ -313,12 +403,18 @@ impl HttpFilter for AuthzFilter {
 
     fn poll_decode(&mut self, request: &mut Request<'_>, _: &mut Piece, cx: &mut Context<'_>) -> Poll<Flow> {
         let State::Asked(asking, asked) = &mut self.state else { return Poll::Pending };
-        let (verdict, asked) = (ready!(asking.as_mut().poll(cx)), *asked);
+        let ((verdict, bytes), asked) = (ready!(asking.as_mut().poll(cx)), *asked);
+        if let Some(told) = &self.told {
+            told.ended(self.live.world.worker.since(asked), bytes);
+        }
         self.state = State::Idle;
         Poll::Ready(self.decide(request, verdict, asked))
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, _: bool) -> Flow {
+        if self.for_client.is_empty() {
+            return Flow::Continue;
+        }
         let headers = &mut response.head.headers;
         for (name, value, action) in self.for_client.drain(..) {
             let there = headers.contains(&*name);
@@ -332,6 +428,10 @@ impl HttpFilter for AuthzFilter {
                     headers.append(&*name, &value);
                 }
             }
+        }
+        if self.settings.limits_responses && self.outgrows(response) {
+            self.live.stats.response_header_limits_reached.inc();
+            return self.refuse(500, "ext_authz_invalid");
         }
         Flow::Continue
     }

@@ -21,6 +21,7 @@ pub mod health_check;
 pub mod ip_tagging;
 pub mod jwt_authn;
 pub mod local_ratelimit;
+mod mutation_rules;
 pub mod on_demand;
 mod query;
 pub mod rbac;

@@ -130,7 +130,8 @@ pub(super) async fn send(
 ) -> Result<u16, Unsent> {
     let cluster = world.clusters.get(cluster).ok_or(Unsent::NoCluster)?;
     let call = Call { head, body: Some(body), keep: 0 };
-    call.send_within(&cluster, timeout).await.map(|answer| answer.head.status).map_err(|_| Unsent::NoAnswer)
+    let answer = call.send_within(&cluster, timeout, None).await;
+    answer.map(|answer| answer.head.status).map_err(|_| Unsent::NoAnswer)
 }
 
 /// Why a report did not arrive.

@@ -1,6 +1,6 @@
 //! Unary gRPC calls of the proxy's own (`envoy.config.core.v3.GrpcService`).
 
-use super::Call;
+use super::{Answer, Call, Retries};
 use crate::manager::ClusterManager;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -38,6 +38,7 @@ pub struct GrpcMethod {
     /// Metadata that hangs on the stream that it is called for.
     metadata: Box<[(Box<str>, Format)]>,
     timeout: Option<Duration>,
+    retries: Option<Retries>,
 }
 
 /// A call without an answer.
@@ -71,7 +72,7 @@ impl GrpcMethod {
     /// Compiles the message. `None`: refused, with the reason in `cx`.
     pub fn compile(message: GrpcService, caller: GrpcCaller<'_>, cx: &CompileContext<'_>) -> Option<Self> {
         // What the message says of time is its caller's: as in Envoy, some do not look at it.
-        let GrpcService { target_specifier, timeout: _, initial_metadata } = message;
+        let GrpcService { target_specifier, timeout: _, initial_metadata, retry_policy } = message;
         let Some(grpc_service::TargetSpecifier::EnvoyGrpc(target)) = target_specifier else {
             if !cx.told_of("google_grpc") {
                 cx.error("target_specifier: value is required");
@@ -85,6 +86,10 @@ impl GrpcMethod {
             max_receive_message_length: _,
             skip_envoy_headers,
         } = target;
+        let retries = match retry_policy {
+            None => None,
+            Some(policy) => Some(Retries::compile(policy, None, &cx.field("retry_policy"))?),
+        };
         let mut head = RequestHead::new();
         let headers = &mut head.headers;
         let authority = if authority.is_empty() { &cluster_name } else { &authority };
@@ -99,7 +104,8 @@ impl GrpcMethod {
         }
         if let Some(timeout) = caller.timeout {
             headers.set("grpc-timeout", grpc_timeout(timeout).as_bytes());
-            headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, timeout.as_millis() as u64);
+            let patience = retries.as_ref().map_or(timeout, |retries| retries.patience(timeout));
+            headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, patience.as_millis() as u64);
         }
         if !skip_envoy_headers {
             headers.set(Known::XEnvoyInternal, b"true");
@@ -122,7 +128,7 @@ impl GrpcMethod {
             add(headers, &key, &value);
         }
         let (cluster, timeout) = (cluster_name.into(), caller.timeout);
-        Some(Self { cluster, head, metadata: metadata.into(), timeout })
+        Some(Self { cluster, head, metadata: metadata.into(), timeout, retries })
     }
 
     /// The head of a call for a stream.
@@ -151,10 +157,10 @@ impl GrpcMethod {
     /// # Errors
     /// As for [`send`](Self::send).
     pub async fn call(&self, clusters: &ClusterManager, message: &[u8]) -> Result<Vec<u8>, GrpcError> {
-        self.send(clusters, &self.head, message).await
+        self.send(clusters, &self.head, message).await.1
     }
 
-    /// Calls it with that head. The answer's message.
+    /// Calls it with that head. Bytes on the wire, sent and received, where there was an answer, and the answer's message.
     ///
     /// # Errors
     /// There is no such cluster, no answer in time, or one that says that the call failed.
@@ -163,21 +169,28 @@ impl GrpcMethod {
         clusters: &ClusterManager,
         head: &RequestHead,
         message: &[u8],
-    ) -> Result<Vec<u8>, GrpcError> {
-        let cluster = clusters.get(&self.cluster).ok_or(GrpcError::NoCluster)?;
+    ) -> (Option<(u64, u64)>, Result<Vec<u8>, GrpcError>) {
+        let Some(cluster) = clusters.get(&self.cluster) else { return (None, Err(GrpcError::NoCluster)) };
         // One message, not compressed, with its length before it.
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
         let framed = [&[0], &length[..], message].concat();
         let call = Call { head, body: Some(&framed), keep: MOST };
-        let answer = call.send_within(&cluster, self.timeout).await.map_err(|_| GrpcError::NoAnswer)?;
-        let headers = [&answer.trailers, &answer.head.headers];
-        let said = headers.into_iter().find_map(|map| map.get("grpc-status"));
-        let status = said.and_then(|said| std::str::from_utf8(said).ok()).and_then(|said| said.parse().ok());
-        match (status, answer.head.status) {
-            (Some(0), 200) => last_message(&answer.body).ok_or(GrpcError::BROKEN),
-            (Some(0) | None, http) => Err(GrpcError::Status(of_http(http))),
-            (Some(status), _) => Err(GrpcError::Status(status)),
+        match call.send_within(&cluster, self.timeout, self.retries.as_ref()).await {
+            Err(_) => (None, Err(GrpcError::NoAnswer)),
+            Ok(answer) => (Some((answer.wire_sent, answer.wire_received)), message_of(&answer)),
         }
+    }
+}
+
+/// The message of an answer.
+fn message_of(answer: &Answer) -> Result<Vec<u8>, GrpcError> {
+    let headers = [&answer.trailers, &answer.head.headers];
+    let said = headers.into_iter().find_map(|map| map.get("grpc-status"));
+    let status = said.and_then(|said| std::str::from_utf8(said).ok()).and_then(|said| said.parse().ok());
+    match (status, answer.head.status) {
+        (Some(0), 200) => last_message(&answer.body).ok_or(GrpcError::BROKEN),
+        (Some(0) | None, http) => Err(GrpcError::Status(of_http(http))),
+        (Some(status), _) => Err(GrpcError::Status(status)),
     }
 }
 

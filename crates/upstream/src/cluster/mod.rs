@@ -442,6 +442,11 @@ impl Cluster {
         &self.core.config().name
     }
 
+    /// Chance, as this worker has it.
+    pub(crate) fn rng(&self) -> &Rng {
+        self.core.worker.rng()
+    }
+
     /// The cluster as streams tell of it.
     pub fn info(&self) -> &Rc<ClusterInfo> {
         &self.info

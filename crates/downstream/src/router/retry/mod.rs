@@ -6,7 +6,7 @@ mod policy;
 pub use plugin::{
     AnyRetryPluginFactory, PriorityLoads, RetryHostPredicate, RetryPluginFactory, RetryPlugins, RetryPriority,
 };
-pub use policy::{RetryOn, RetryPolicy};
+pub use policy::RetryPolicy;
 
 use crate::explain::Fact;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
@@ -16,6 +16,7 @@ use nuncio_core::runtime::Runtime;
 use nuncio_upstream::cluster::{Avoid, Cluster, Permit, PickContext, RequestPriority};
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
+use nuncio_upstream::retry_on::RetryOn;
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -157,40 +158,19 @@ impl RetryState {
 
     /// Whether this response's head is a reason to try again.
     pub(super) fn wants_response(&self, head: &ResponseHead) -> bool {
-        let (on, headers) = (self.on, &head.headers);
-        if headers.contains(Known::XEnvoyRatelimited) {
-            // It comes from another Envoy; only this condition overrides it.
-            return on.any(RetryOn::ENVOY_RATELIMITED);
-        }
-        let status = u32::from(head.status);
-        on.any(RetryOn::SERVER_ERROR) && (500..600).contains(&status)
-            || on.any(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&status)
-            || on.any(RetryOn::RETRIABLE_4XX) && status == 409
-            || on.any(RetryOn::STATUS_CODES) && self.codes().any(|code| *code == status)
-            || on.any(RetryOn::HEADERS)
-                && (self.policy.headers.iter().any(|m| m.matches(headers))
-                    || self.asked_headers().iter().any(|name| headers.get(&**name).is_some()))
-            || headers
-                .get_str(Known::GrpcStatus)
-                .and_then(|status| status.trim().parse().ok())
-                .is_some_and(|status: u32| status < 17 && on.any(RetryOn::of_grpc(status)))
+        let on = self.on;
+        on.wants_response(head, |ResponseHead { status, headers, .. }| {
+            on.any(RetryOn::STATUS_CODES) && self.codes().any(|code| *code == u32::from(*status))
+                || on.any(RetryOn::HEADERS)
+                    && (self.policy.headers.iter().any(|m| m.matches(headers))
+                        || self.asked_headers().iter().any(|name| headers.get(&**name).is_some()))
+        })
     }
 
     /// Whether an attempt that ended without a response is a reason to try again. `sent`: the request was
     /// begun on a connection.
     pub(super) fn wants_reset(&self, reason: ResetReason, sent: bool) -> bool {
-        let on = self.on;
-        let not_connected = matches!(
-            reason,
-            ResetReason::LocalConnectionFailure
-                | ResetReason::RemoteConnectionFailure
-                | ResetReason::ConnectionTimeout
-        );
-        reason != ResetReason::Overflow
-            && (on.any(RetryOn::RESET.with(RetryOn::SERVER_ERROR).with(RetryOn::GATEWAY_ERROR))
-                || on.any(RetryOn::RESET_BEFORE_REQUEST) && !sent
-                || on.any(RetryOn::REFUSED_STREAM) && reason == ResetReason::RemoteRefusedStreamReset
-                || on.any(RetryOn::CONNECT_FAILURE) && not_connected)
+        self.on.wants_reset(reason, sent)
     }
 
     /// Decides on what an attempt came to, and counts it for the cluster; says too whether a retry succeeded. `wanted`: it is a reason to try again; `response`

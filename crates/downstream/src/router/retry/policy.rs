@@ -6,112 +6,9 @@ use nuncio_core::config::{CompileContext, duration, timeout, type_name};
 use nuncio_core::matcher::HeaderMatcher;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::config::route::v3::retry_policy as parts;
+use nuncio_upstream::retry_on::RetryOn;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// When another try is made: a set of Envoy's conditions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetryOn(u32);
-
-impl RetryOn {
-    pub(super) const SERVER_ERROR: Self = Self(1);
-    pub(super) const GATEWAY_ERROR: Self = Self(1 << 1);
-    pub(super) const RESET: Self = Self(1 << 2);
-    pub(super) const RESET_BEFORE_REQUEST: Self = Self(1 << 3);
-    pub(super) const CONNECT_FAILURE: Self = Self(1 << 4);
-    pub(super) const ENVOY_RATELIMITED: Self = Self(1 << 5);
-    pub(super) const RETRIABLE_4XX: Self = Self(1 << 6);
-    pub(super) const REFUSED_STREAM: Self = Self(1 << 7);
-    pub(super) const STATUS_CODES: Self = Self(1 << 8);
-    pub(super) const HEADERS: Self = Self(1 << 9);
-    /// Concerns HTTP/3 alone.
-    const HTTP3_POST_CONNECT_FAILURE: Self = Self(1 << 10);
-    /// The gRPC conditions begin here: the bit of a status is its number further up.
-    const GRPC_SHIFT: u32 = 12;
-
-    /// Names in `retry_on` and `x-envoy-retry-on`.
-    const NAMES: [(&'static str, Self); 11] = [
-        ("5xx", Self::SERVER_ERROR),
-        ("gateway-error", Self::GATEWAY_ERROR),
-        ("reset", Self::RESET),
-        ("reset-before-request", Self::RESET_BEFORE_REQUEST),
-        ("connect-failure", Self::CONNECT_FAILURE),
-        ("envoy-ratelimited", Self::ENVOY_RATELIMITED),
-        ("retriable-4xx", Self::RETRIABLE_4XX),
-        ("refused-stream", Self::REFUSED_STREAM),
-        ("retriable-status-codes", Self::STATUS_CODES),
-        ("retriable-headers", Self::HEADERS),
-        ("http3-post-connect-failure", Self::HTTP3_POST_CONNECT_FAILURE),
-    ];
-
-    /// Names in `retry_on` and `x-envoy-retry-grpc-on`, with their gRPC status.
-    const GRPC_NAMES: [(&'static str, u32); 5] = [
-        ("cancelled", 1),
-        ("deadline-exceeded", 4),
-        ("resource-exhausted", 8),
-        ("internal", 13),
-        ("unavailable", 14),
-    ];
-
-    /// Its conditions by their names.
-    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
-        let own = Self::NAMES.into_iter().filter(move |(_, on)| self.any(*on)).map(|(name, _)| name);
-        let grpc = Self::GRPC_NAMES.into_iter().filter(move |(_, status)| self.any(Self::of_grpc(*status)));
-        own.chain(grpc.map(|(name, _)| name))
-    }
-
-    /// Whether a value of `x-envoy-retry-on` names nothing but conditions.
-    pub fn names_conditions(value: &[u8]) -> bool {
-        Self::only(value, |name| Self::NAMES.iter().any(|(n, _)| n.as_bytes() == name))
-    }
-
-    /// Whether a value of `x-envoy-retry-grpc-on` names nothing but conditions.
-    pub fn names_grpc_conditions(value: &[u8]) -> bool {
-        Self::only(value, |name| Self::GRPC_NAMES.iter().any(|(n, _)| n.as_bytes() == name))
-    }
-
-    fn only(value: &[u8], known: impl Fn(&[u8]) -> bool) -> bool {
-        value.split(|b| *b == b',').map(<[u8]>::trim_ascii).all(known)
-    }
-
-    /// Whether any condition of `other` is in it.
-    pub(super) fn any(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// The conditions of both.
-    pub(super) fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The condition of a gRPC status; none for one that is never a reason to try again.
-    pub(super) fn of_grpc(status: u32) -> Self {
-        if Self::GRPC_NAMES.iter().any(|(_, s)| *s == status) {
-            Self(1 << (Self::GRPC_SHIFT + status))
-        } else {
-            Self::default()
-        }
-    }
-
-    /// The conditions that a list with commas names; unknown names mean nothing, as in Envoy.
-    pub(super) fn parse(list: &str) -> Self {
-        let of = |name: &str| Self::NAMES.iter().find(|(n, _)| *n == name).map_or(Self(0), |(_, on)| *on);
-        list.split(',').fold(Self(0), |all, name| all.with(of(name.trim())))
-    }
-
-    /// As [`parse`](Self::parse), of the names of gRPC statuses.
-    pub(super) fn parse_grpc(list: &str) -> Self {
-        let of = |name: &str| {
-            let found = Self::GRPC_NAMES.iter().find(|(n, _)| *n == name);
-            found.map_or(Self(0), |(_, status)| Self::of_grpc(*status))
-        };
-        list.split(',').fold(Self(0), |all, name| all.with(of(name.trim())))
-    }
-}
 
 /// A compiled `RetryPolicy`.
 #[derive(Debug)]
@@ -251,7 +148,7 @@ impl RetryPolicy {
         let request_headers = matchers(&retriable_request_headers, "retriable_request_headers");
         let attempts = u32::try_from(host_selection_retry_max_attempts).unwrap_or(u32::MAX);
         Some(Arc::new(Self {
-            on: RetryOn::parse(&retry_on).with(RetryOn::parse_grpc(&retry_on)),
+            on: RetryOn::parse_all(&retry_on),
             retries: num_retries.unwrap_or(1),
             per_try_timeout: per_try,
             per_try_idle_timeout: per_try_idle,

@@ -1,15 +1,19 @@
 //! The messages of ext_authz.
 
 use super::super::frame::{RuntimeFlag, string_matchers};
+use super::super::mutation_rules::MutationRules;
 use super::check;
-use super::service::{HttpService, Service};
+use super::permits::Permits;
+use super::service::{Added, HttpService, Service};
 use nuncio_core::cel;
 use nuncio_core::config::{CompileContext, duration};
+use nuncio_core::format::{Commands, Format};
 use nuncio_core::matcher::{MetadataMatcher, StringMatcher};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3::{GrpcService, HeaderValue, HttpUri, http_uri};
 use nuncio_proto::pb::envoy::extensions::filters::http::ext_authz::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
+use nuncio_upstream::call::Retries;
 use nuncio_upstream::call::grpc::{GrpcCaller, GrpcMethod};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -48,6 +52,16 @@ pub(super) struct Settings {
     /// Dynamic metadata of answers is taken over.
     pub(super) ingests: bool,
     pub(super) told: Told,
+    /// What answers may change.
+    pub(super) permits: Permits,
+    /// Filter state of the filter's name tells logs how questions went.
+    pub(super) tells_logs: bool,
+    /// There is such filter state.
+    pub(super) keeps_state: bool,
+    /// Responses that outgrow the limits of their upstream are refused.
+    pub(super) limits_responses: bool,
+    /// Nothing is refused: filter state tells what would have been decided.
+    pub(super) shadow: bool,
 }
 
 /// What a gRPC service is told beyond the request.
@@ -122,10 +136,22 @@ impl Settings {
             encode_raw_headers,
             enable_dynamic_metadata_ingestion,
             emit_client_span,
+            validate_mutations,
+            decoder_header_mutation_rules,
+            filter_metadata,
+            emit_filter_state_stats,
+            enforce_response_header_limits,
+            shadow_mode,
         } = message;
         let service = match services {
             Some(pb::ext_authz::Services::HttpService(service)) => {
-                compile_service(service, &cx.field("http_service"))?
+                let cx = &cx.field("http_service");
+                let service = compile_service(service, cx)?;
+                if service.lists_headers() && allowed_headers.is_some() {
+                    cx.error("Invalid duplicate configuration for allowed_headers.");
+                    return None;
+                }
+                Service::Http(Arc::new(service))
             }
             Some(pb::ext_authz::Services::GrpcService(service)) => {
                 if !route_typed_metadata_context_namespaces.is_empty() {
@@ -178,6 +204,20 @@ impl Settings {
                 ),
                 raw_headers: encode_raw_headers,
             },
+            permits: Permits {
+                validates: validate_mutations,
+                rules: match decoder_header_mutation_rules {
+                    None => None,
+                    Some(rules) => {
+                        Some(MutationRules::compile(rules, &cx.field("decoder_header_mutation_rules"))?)
+                    }
+                },
+            },
+            tells_logs: emit_filter_state_stats,
+            // What the metadata says can be read by nobody; that it is there can be seen.
+            keeps_state: emit_filter_state_stats || filter_metadata.is_some(),
+            limits_responses: enforce_response_header_limits,
+            shadow: shadow_mode,
         })
     }
 }
@@ -221,7 +261,7 @@ impl Route {
         let service = match service_override {
             None => None,
             Some(pb::check_settings::ServiceOverride::HttpService(service)) => {
-                Some(Arc::new(compile_service(service, &cx.field("http_service"))?))
+                Some(Arc::new(Service::Http(Arc::new(compile_service(service, &cx.field("http_service"))?))))
             }
             Some(pb::check_settings::ServiceOverride::GrpcService(service)) => {
                 Some(Arc::new(compile_grpc(service, own_address, &cx.field("grpc_service"))?))
@@ -248,13 +288,14 @@ fn compile_grpc(message: GrpcService, own_address: IpAddr, cx: &CompileContext<'
     Some(Service::Grpc(Arc::new(GrpcMethod::compile(message, caller, cx)?)))
 }
 
-fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<Service> {
+fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<HttpService> {
     let pb::HttpService {
         server_uri,
         path_prefix,
         authorization_request,
         authorization_response,
         path_override,
+        retry_policy,
     } = message;
     // The cluster says where the service is, the request's own host what it is called.
     let Some(HttpUri { uri: _, timeout, http_upstream_type }) = server_uri else {
@@ -284,22 +325,45 @@ fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<
     let of_request = cx.field("authorization_request");
     let of_response = cx.field("authorization_response");
     let list = |list: Option<_>, field| string_matchers(Option::as_ref(&list), &of_response, field);
-    let add = headers_to_add.into_iter().map(|header| {
-        let HeaderValue { key, value, raw_value } = header;
-        let value = if value.is_empty() { raw_value.to_vec() } else { value.into_bytes() };
-        (key.to_ascii_lowercase().into(), value)
-    });
-    Some(Service::Http(Arc::new(HttpService {
+    let mut add = Vec::new();
+    for (i, header) in headers_to_add.into_iter().enumerate() {
+        add.push(added(header, &of_request.item("headers_to_add", i))?);
+    }
+    Some(HttpService {
         cluster: cluster.into(),
         timeout: duration(&timeout?, &cx.field("server_uri").field("timeout"))?,
         path_prefix: path_prefix.into(),
         path_override: path_override.into(),
         allowed: string_matchers(allowed_headers.as_ref(), &of_request, "allowed_headers")?,
-        add: add.collect(),
+        add: add.into(),
+        retries: match retry_policy {
+            None => None,
+            Some(policy) => Some(Retries::compile(policy, None, &cx.field("retry_policy"))?),
+        },
         upstream: list(allowed_upstream_headers, "allowed_upstream_headers")?,
         append: list(allowed_upstream_headers_to_append, "allowed_upstream_headers_to_append")?,
         client: list(allowed_client_headers, "allowed_client_headers")?,
         client_on_success: list(allowed_client_headers_on_success, "allowed_client_headers_on_success")?,
         metadata: list(dynamic_metadata_from_headers, "dynamic_metadata_from_headers")?,
-    })))
+    })
+}
+
+/// A header of each question.
+fn added(message: HeaderValue, cx: &CompileContext<'_>) -> Option<(Box<str>, Added)> {
+    let HeaderValue { key, value, raw_value } = message;
+    let key = key.to_ascii_lowercase();
+    if key.starts_with(':') || key == "host" {
+        cx.error(":-prefixed or host headers may not be modified");
+        return None;
+    }
+    let value = match value.contains('%').then(|| Format::with(&value, &Commands::default(), true)) {
+        None if value.is_empty() => Added::Fixed(raw_value.to_vec()),
+        None => Added::Fixed(value.into_bytes()),
+        Some(Ok(format)) => Added::Formatted(format),
+        Some(Err(error)) => {
+            cx.field("value").error(error.to_string());
+            return None;
+        }
+    };
+    Some((key.into(), value))
 }

@@ -4,15 +4,16 @@ use super::check;
 use super::compile::{Body, Settings};
 use nuncio_codec::h1::reason_phrase;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
-use nuncio_core::format::{FormatContext, LogType};
+use nuncio_core::format::{Format, FormatContext};
 use nuncio_core::matcher::StringMatcher;
 use nuncio_downstream::filter::{Piece, Request};
+use nuncio_downstream::hcm::stream::header_context;
 use nuncio_downstream::tracing::CallSpan;
 use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use nuncio_proto::pb::envoy::service::auth::v3::CheckResponse;
 use nuncio_upstream::call::grpc::{GrpcError, GrpcMethod};
-use nuncio_upstream::call::{Answer, Call};
+use nuncio_upstream::call::{Answer, Call, Retries};
 use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
 use std::borrow::Cow;
@@ -38,7 +39,8 @@ pub(super) struct HttpService {
     pub(super) path_override: Box<str>,
     /// Request headers that it sees besides method, path, host and `authorization`.
     pub(super) allowed: Box<[StringMatcher]>,
-    pub(super) add: Box<[(Box<str>, Vec<u8>)]>,
+    pub(super) add: Box<[(Box<str>, Added)]>,
+    pub(super) retries: Option<Retries>,
     /// Headers of its answer that take the place of the request's.
     pub(super) upstream: Box<[StringMatcher]>,
     /// Those that are added to the request's.
@@ -49,6 +51,13 @@ pub(super) struct HttpService {
     pub(super) client_on_success: Box<[StringMatcher]>,
     /// Those that become dynamic metadata.
     pub(super) metadata: Box<[StringMatcher]>,
+}
+
+/// The value of a header that each question gets.
+pub(super) enum Added {
+    Fixed(Vec<u8>),
+    /// It hangs on the stream.
+    Formatted(Format),
 }
 
 /// What came of a question.
@@ -91,7 +100,7 @@ pub(super) type Headers = Vec<(Box<str>, Vec<u8>)>;
 #[derive(Default)]
 pub(super) struct Allowed {
     pub(super) set: Headers,
-    /// These are added to ones that are there.
+    /// These are added.
     pub(super) append: Headers,
     /// These are joined to ones that are there, by a comma.
     pub(super) join: Headers,
@@ -117,8 +126,8 @@ impl Allowed {
     }
 }
 
-/// A question on its way.
-pub(super) type Asking = dyn Future<Output = Verdict>;
+/// A question on its way: what comes of it, and how many bytes a gRPC service was sent and gave.
+pub(super) type Asking = dyn Future<Output = (Verdict, Option<(u64, u64)>)>;
 
 pub(super) fn any(matchers: &[StringMatcher], name: &str) -> bool {
     matchers.iter().any(|m| m.matches(name.as_bytes()))
@@ -145,7 +154,7 @@ impl Service {
     ) -> Pin<Box<Asking>> {
         let span = self.span(world, request, told);
         match self {
-            Self::Http(service) => Box::pin(service.ask(world, settings, (request.head, span), piece)),
+            Self::Http(service) => Box::pin(service.ask(world, settings, (request, span), piece)),
             Self::Grpc(method) => {
                 let question = check::question(settings, request, context.clone(), piece).encode_to_vec();
                 Box::pin(call(
@@ -173,18 +182,8 @@ fn call(
     settings: Arc<Settings>,
     (request, mut span): (&Request<'_>, Option<CallSpan>),
     question: Vec<u8>,
-) -> impl Future<Output = Verdict> + 'static {
-    let mut head = method.head(&FormatContext {
-        info: request.info,
-        request: Some(&request.head.headers),
-        response: None,
-        trailers: None,
-        local_reply_body: b"",
-        log_type: LogType::NotSet,
-        now: world.worker.now(),
-        wall: world.worker.wall(),
-        rng: world.worker.rng(),
-    });
+) -> impl Future<Output = (Verdict, Option<(u64, u64)>)> + 'static {
+    let mut head = method.head(&context_of(&world, request));
     if let Some(span) = &mut span {
         span.tag("upstream_cluster", method.cluster());
         span.tag("upstream_address", String::from_utf8_lossy(method.authority()));
@@ -192,7 +191,7 @@ fn call(
         span.inject(&mut head.headers);
     }
     async move {
-        let answer = method.send(&world.clusters, &head, &question).await;
+        let (bytes, answer) = method.send(&world.clusters, &head, &question).await;
         let answer = answer.and_then(|answer| {
             let answer = CheckResponse::decode(&*answer);
             answer.map(|answer| check::verdict(&settings, answer)).map_err(|_| GrpcError::BROKEN)
@@ -205,25 +204,40 @@ fn call(
             }
             span.end(&world.worker);
         }
-        answer.unwrap_or(Verdict::Error(None))
+        (answer.unwrap_or(Verdict::Error(None)), bytes)
+    }
+}
+
+/// What formats read of a request.
+fn context_of<'a>(world: &'a World, request: &'a Request<'_>) -> FormatContext<'a> {
+    FormatContext {
+        request: Some(&request.head.headers),
+        ..header_context(request.info, &world.worker, world.worker.now())
     }
 }
 
 impl HttpService {
+    /// Whether it says itself which headers the service sees.
+    pub(super) fn lists_headers(&self) -> bool {
+        !self.allowed.is_empty()
+    }
+
     /// Asks about a request.
     fn ask(
         self: &Arc<Self>,
         world: &Rc<World>,
         settings: &Settings,
-        (head, span): (&RequestHead, Option<CallSpan>),
+        (request, span): (&Request<'_>, Option<CallSpan>),
         piece: Option<(&Piece, Body)>,
-    ) -> impl Future<Output = Verdict> + 'static {
+    ) -> impl Future<Output = (Verdict, Option<(u64, u64)>)> + 'static {
         let seen = piece.map(|(piece, body)| {
             let most = piece.data.len().min(body.most);
             piece.data.get(..most).unwrap_or_default().to_vec()
         });
         let partial = piece.map(|(piece, body)| piece.data.len() > body.most);
-        let mut question = self.question(settings, head, seen.as_deref().unwrap_or_default(), partial);
+        let length = seen.as_ref().map_or(0, Vec::len);
+        let mut question = self.question(settings, request.head, length, partial);
+        self.add_to(&mut question.headers, &context_of(world, request));
         if let Some(span) = &span {
             span.inject(&mut question.headers);
         }
@@ -231,22 +245,22 @@ impl HttpService {
         let cluster = world.clusters.get(&service.cluster);
         let (worker, asked) = (Rc::clone(&world.worker), world.worker.now());
         async move {
-            let Some(cluster) = cluster else { return Verdict::Error(None) };
+            let Some(cluster) = cluster else { return (Verdict::Error(None), None) };
             let call = Call { head: &question, body: seen.as_deref(), keep: most };
-            let answer = call.send_within(&cluster, Some(service.timeout)).await;
+            let answer = call.send_within(&cluster, Some(service.timeout), service.retries.as_ref()).await;
             if let Some(mut span) = span {
-                let status = answer.as_ref().map_or(503, |answer| answer.head.status);
+                let status = answer.as_ref().map_or_else(|none| none.status(), |answer| answer.head.status);
                 span.tag("ext_authz_http_status", reason_phrase(status));
                 let allows = if status == 200 { "ext_authz_ok" } else { "ext_authz_unauthorized" };
                 span.tag(STATUS_TAG, allows);
                 span.tag_answer(cluster.info(), answer.as_ref().ok());
                 span.end(&worker);
             }
-            let Ok(mut answer) = answer else { return Verdict::Error(None) };
+            let Ok(mut answer) = answer else { return (Verdict::Error(None), None) };
             // What the router says of every upstream's answer.
             let took = worker.since(asked).as_millis() as u64;
             answer.head.headers.set_number(Known::XEnvoyUpstreamServiceTime, took);
-            service.verdict(answer)
+            (service.verdict(answer), None)
         }
     }
 
@@ -255,7 +269,7 @@ impl HttpService {
         &self,
         settings: &Settings,
         head: &RequestHead,
-        body: &[u8],
+        length: usize,
         partial: Option<bool>,
     ) -> RequestHead {
         let mut question = RequestHead::new();
@@ -270,55 +284,84 @@ impl HttpService {
             (_, path) => path.as_bytes().to_vec(),
         };
         headers.set(Known::Path, &path);
-        headers.set_number(Known::ContentLength, body.len() as u64);
+        headers.set_number(Known::ContentLength, length as u64);
         let given = !settings.allowed.is_empty() || !self.allowed.is_empty();
         for (name, value) in head.headers.iter() {
             let text = std::str::from_utf8(name.as_bytes()).unwrap_or_default();
             let shown = name.known() == Known::Authorization
                 || given && (any(&settings.allowed, text) || any(&self.allowed, text));
             let own = text.starts_with(':') || matches!(name.known(), Known::ContentLength);
-            if shown && !own && !any(&settings.disallowed, text) {
-                headers.append(name, value);
+            if !shown || own || any(&settings.disallowed, text) {
+                continue;
             }
-        }
-        for (name, value) in &self.add {
-            headers.set(&**name, value);
+            match headers.get(name) {
+                Some(before) if !settings.told.raw_headers => {
+                    let joined = [before, b",", value].concat();
+                    headers.set(name, &joined);
+                }
+                _ => headers.append(name, value),
+            }
         }
         if let Some(partial) = partial {
             let text: &[u8] = if partial { b"true" } else { b"false" };
             headers.set("x-envoy-auth-partial-body", text);
         }
-        headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, self.timeout.as_millis() as u64);
+        let patience = self.retries.as_ref().map_or(self.timeout, |retries| retries.patience(self.timeout));
+        headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, patience.as_millis() as u64);
         headers.set(Known::XEnvoyInternal, b"true");
         question
     }
 
+    /// Adds what each question gets.
+    fn add_to(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
+        let mut formatted = Vec::new();
+        for (name, value) in &self.add {
+            let value = match value {
+                Added::Fixed(value) => value,
+                Added::Formatted(format) => {
+                    formatted.clear();
+                    format.render(context, &mut formatted);
+                    &formatted
+                }
+            };
+            headers.set(&**name, value);
+        }
+    }
+
     /// What an answer means: 200 lets the request go on, 5xx is no answer, all else denies.
     fn verdict(&self, answer: Answer) -> Verdict {
-        let Answer { head, body, trailers: _, from: _ } = answer;
+        let Answer { head, body, .. } = answer;
         match head.status {
             200 => Verdict::Ok(Box::new(self.allowed(&head.headers))),
             500..=599 => Verdict::Error(None),
             status => {
-                let mut told: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::new();
+                let mut told: Vec<(Cow<'static, str>, Vec<u8>)> =
+                    vec![(":status".into(), status.to_string().into_bytes())];
+                let mut metadata = Struct::default();
                 for (name, value) in head.headers.iter() {
-                    if let Ok(text) = std::str::from_utf8(name.as_bytes())
-                        && self.tells_client(text)
-                    {
+                    let Ok(text) = std::str::from_utf8(name.as_bytes()) else { continue };
+                    if self.tells_client(text) {
                         told.push((text.to_owned().into(), value.to_vec()));
                     }
+                    self.note(&mut metadata, text, value);
                 }
-                Verdict::Denied(Refusal { status, headers: told, body, metadata: Struct::default() })
+                Verdict::Denied(Refusal { status, headers: told, body, metadata })
             }
+        }
+    }
+
+    /// Takes a header of an answer as dynamic metadata, where it is to be.
+    fn note(&self, metadata: &mut Struct, name: &str, value: &[u8]) {
+        if any(&self.metadata, name) {
+            let kind = Kind::StringValue(String::from_utf8_lossy(value).into_owned());
+            metadata.fields.insert(name.to_owned(), Value { kind: Some(kind) });
         }
     }
 
     /// Whether a header of a denial goes to the client.
     fn tells_client(&self, name: &str) -> bool {
-        let framing =
-            name.starts_with(':') || matches!(name, "content-length" | "transfer-encoding" | "connection");
-        let usual = matches!(name, "www-authenticate" | "location");
-        !framing && name != "host" && (self.client.is_empty() || usual || any(&self.client, name))
+        let usual = matches!(name, "www-authenticate" | "location" | "content-length");
+        name != "host" && (self.client.is_empty() || usual || any(&self.client, name))
     }
 
     fn allowed(&self, headers: &HeaderMap) -> Allowed {
@@ -326,20 +369,19 @@ impl HttpService {
         for (name, value) in headers.iter() {
             let Ok(text) = std::str::from_utf8(name.as_bytes()) else { continue };
             let pair = || (Box::<str>::from(text), value.to_vec());
-            if any(&self.upstream, text) {
+            // Where its own body ends says nothing of the request's.
+            let framing = matches!(name.known(), Known::ContentLength | Known::TransferEncoding);
+            if !framing && any(&self.upstream, text) {
                 allowed.set.push(pair());
             }
-            if any(&self.append, text) {
+            if !framing && any(&self.append, text) {
                 allowed.append.push(pair());
             }
             if any(&self.client_on_success, text) {
                 let (name, value) = pair();
                 allowed.for_client.push((name, value, HeaderAppendAction::AppendIfExistsOrAdd));
             }
-            if any(&self.metadata, text) {
-                let kind = Kind::StringValue(String::from_utf8_lossy(value).into_owned());
-                allowed.metadata.fields.insert(text.to_owned(), Value { kind: Some(kind) });
-            }
+            self.note(&mut allowed.metadata, text, value);
             if text == "x-envoy-auth-headers-to-remove" {
                 let names = String::from_utf8_lossy(value).to_ascii_lowercase();
                 let names = names.split(',').map(str::trim);

@@ -7,7 +7,7 @@ use super::remote::Remote;
 use nuncio_core::config::{CompileContext, data_source, duration};
 use nuncio_core::matcher::StringMatcher;
 use nuncio_downstream::route::RequestMatcher;
-use nuncio_proto::pb::envoy::config::core::v3::{BackoffStrategy, HttpUri, RetryPolicy, http_uri};
+use nuncio_proto::pb::envoy::config::core::v3::{HttpUri, http_uri};
 use nuncio_proto::pb::envoy::extensions::filters::http::jwt_authn::v3 as pb;
 use nuncio_upstream::call::Retries;
 use pb::jwt_provider::JwksSourceSpecifier;
@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
+
+/// What is tried again of fetches, whatever their policy says.
+const RETRIED: &str = "5xx,gateway-error,connect-failure,reset";
 
 /// A compiled `JwtAuthentication`.
 pub(super) struct Settings {
@@ -551,29 +554,19 @@ fn compile_remote(message: pb::RemoteJwks, own_address: IpAddr, cx: &CompileCont
         timeout: duration(&timeout?, &cx.field("http_uri").field("timeout"))?,
         retries: match retry_policy {
             None => None,
-            Some(policy) => Some(retries(policy, &cx.field("retry_policy"))?),
+            Some(policy) => {
+                let cx = cx.field("retry_policy");
+                let retries = Retries::compile(policy, Some(RETRIED), &cx)?;
+                if !retries.grow() {
+                    let cx = cx.field("retry_back_off");
+                    cx.error("max_interval must be greater than or equal to the base_interval");
+                    return None;
+                }
+                Some(retries)
+            }
         },
         lasts: or(cache_duration.as_ref(), Duration::from_secs(300), "cache_duration")?,
         ahead,
         kept: RwLock::new(None),
     })
-}
-
-fn retries(message: RetryPolicy, cx: &CompileContext<'_>) -> Option<Retries> {
-    let RetryPolicy { retry_back_off, num_retries } = message;
-    let cx = cx.field("retry_back_off");
-    let BackoffStrategy { base_interval, max_interval } = retry_back_off.unwrap_or_default();
-    let base = match base_interval {
-        None => Duration::from_secs(1),
-        Some(base) => duration(&base, &cx.field("base_interval"))?,
-    };
-    let max = match max_interval {
-        None => base.saturating_mul(10),
-        Some(max) => duration(&max, &cx.field("max_interval"))?,
-    };
-    if max < base {
-        cx.error("max_interval must be greater than or equal to the base_interval");
-        return None;
-    }
-    Some(Retries { most: num_retries.unwrap_or(1), base, max })
 }

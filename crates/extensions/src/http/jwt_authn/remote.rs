@@ -6,7 +6,7 @@ use super::keys::KeySet;
 use nuncio_codec::head::{Known, RequestHead, Version};
 use nuncio_core::stats::Scope;
 use nuncio_downstream::world::World;
-use nuncio_upstream::call::{self, Answer, Call, NoAnswer, Retries};
+use nuncio_upstream::call::{Answer, Call, NoAnswer, Retries};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -81,7 +81,7 @@ impl Remote {
         headers.set(Known::UserAgent, b"Go-browser");
         headers.set(Known::XEnvoyInternal, b"true");
         headers.set(Known::XForwardedFor, self.own_address.as_bytes());
-        let patience = self.retries.as_ref().map_or(self.timeout, |retries| retries.max.min(self.timeout));
+        let patience = self.retries.as_ref().map_or(self.timeout, |retries| retries.patience(self.timeout));
         headers.set_number(Known::XEnvoyExpectedRqTimeoutMs, patience.as_millis() as u64);
         head
     }
@@ -141,23 +141,14 @@ impl RemoteKeys {
         let cluster = self.world.clusters.get(&config.cluster).ok_or(NoKeys)?;
         let question = config.question();
         let call = Call { head: &question, body: None, keep: MOST + 1 };
-        let answer = async {
-            match &config.retries {
-                None => call.send(&cluster).await,
-                Some(retries) => call.send_again(&cluster, retries, self.world.worker.rng()).await,
-            }
-        };
-        let Ok(answer) = tokio::time::timeout(config.timeout, answer).await else {
-            call::timed_out(&cluster);
-            return Err(NoKeys);
-        };
+        let answer = call.send_within(&cluster, Some(config.timeout), config.retries.as_ref()).await;
         keys_of(answer)
     }
 }
 
 /// The keys that an answer gives.
 fn keys_of(answer: Result<Answer, NoAnswer>) -> Result<Arc<KeySet>, NoKeys> {
-    let Answer { head, body, trailers: _, from: _ } = answer.map_err(|NoAnswer| NoKeys)?;
+    let Answer { head, body, .. } = answer.map_err(|_| NoKeys)?;
     if head.status != 200 || body.len() > MOST {
         return Err(NoKeys);
     }
