@@ -26,8 +26,7 @@ pub fn duration(value: &prost_types::Duration, cx: &CompileContext<'_>) -> Optio
     Some(Duration::new(seconds, nanos))
 }
 
-/// A timeout: `default` where the field is not set, `None` (off) where it is 0. Envoy's timers count
-/// milliseconds: a smaller positive value is rounded up to one.
+/// A timeout: `default` where the field is not set, `None` (off) where it is less than a millisecond.
 pub fn timeout(
     value: Option<&prost_types::Duration>,
     default: Option<Duration>,
@@ -35,8 +34,13 @@ pub fn timeout(
 ) -> Option<Duration> {
     match value {
         None => default,
-        Some(value) => duration(value, cx).filter(|d| !d.is_zero()).map(|d| d.max(Duration::from_millis(1))),
+        Some(value) => duration(value, cx).map(whole_millis).filter(|d| !d.is_zero()),
     }
+}
+
+/// A time as Envoy's timers count it: in whole milliseconds, what is beyond them cut off.
+pub fn whole_millis(time: Duration) -> Duration {
+    Duration::new(time.as_secs(), time.subsec_millis() * 1_000_000)
 }
 
 /// A fraction with the denominator that was configured: Envoy compares `random % denominator` with the
@@ -247,7 +251,8 @@ mod tests {
         let of = |seconds, nanos| prost_types::Duration { seconds, nanos };
         assert_eq!(timeout(None, Some(Duration::MAX), &cx), Some(Duration::MAX));
         assert_eq!(timeout(Some(&of(0, 0)), Some(Duration::MAX), &cx), None);
-        assert_eq!(timeout(Some(&of(0, 1)), None, &cx), Some(Duration::from_millis(1)));
+        assert_eq!(timeout(Some(&of(0, 999_999)), None, &cx), None, "timers count milliseconds");
+        assert_eq!(timeout(Some(&of(2, 1_999_999)), None, &cx), Some(Duration::from_millis(2001)));
         assert!(!sink.has_errors());
         assert_eq!(timeout(Some(&of(-1, 0)), None, &cx), None);
         assert!(sink.has_errors());

@@ -1,7 +1,7 @@
 //! `hash_policy`: what of a request decides where consistent hashing puts it.
 
 use crate::config::{CompileContext, duration};
-use crate::header::cookie;
+use crate::header::{HeaderName, cookie};
 use crate::matcher::{RegexRewrite, parameter, query_of};
 use crate::stream_info::StreamInfo;
 use crate::xx_hash::xx_hash64;
@@ -26,7 +26,7 @@ struct HashPolicy {
 
 #[derive(Debug)]
 enum Source {
-    Header { name: Box<str>, rewrite: Option<Box<RegexRewrite>> },
+    Header { name: HeaderName, rewrite: Option<Box<RegexRewrite>> },
     Cookie(Box<HashCookie>),
     ClientAddress,
     Query(Box<str>),
@@ -38,7 +38,7 @@ enum Source {
 #[derive(Debug)]
 struct HashCookie {
     name: Box<str>,
-    /// `None`: clients are given none; 0: for their session.
+    /// `None`: clients are given none; less than a second: for their session.
     ttl: Option<Duration>,
     path: Box<str>,
     attributes: Box<[(Box<str>, Box<str>)]>,
@@ -52,7 +52,7 @@ impl HashPolicies {
             let pb::HashPolicy { terminal, policy_specifier } = message;
             let source = match policy_specifier {
                 Some(PolicySpecifier::Header(Header { header_name, regex_rewrite })) => Source::Header {
-                    name: header_name.to_ascii_lowercase().into(),
+                    name: HeaderName::new(&header_name),
                     rewrite: match regex_rewrite {
                         None => None,
                         Some(message) => {
@@ -168,8 +168,8 @@ impl Source {
 }
 
 /// All values of a header, each rewritten, in their order by bytes; the hash of one is the seed of the next.
-fn header(headers: &HeaderMap, name: &str, rewrite: Option<&RegexRewrite>) -> Option<u64> {
-    let mut values = headers.get_all(name);
+fn header(headers: &HeaderMap, name: &HeaderName, rewrite: Option<&RegexRewrite>) -> Option<u64> {
+    let mut values = name.values(headers);
     let first = values.next()?;
     let second = values.next();
     if second.is_none() && rewrite.is_none() {
@@ -207,7 +207,7 @@ impl HashCookie {
         info.connection.local.write_to(&mut text);
         let value = format!("{:x}", xx_hash64(&text, 0));
         let mut set = format!("{}=\"{value}\"", self.name);
-        if !ttl.is_zero() {
+        if ttl.as_secs() > 0 {
             set += &format!("; Max-Age={}", ttl.as_secs());
         }
         if !self.path.is_empty() {

@@ -10,6 +10,7 @@ use nuncio_codec::head::{HeaderMap, Known, Name, RequestHead, ResponseHead};
 use nuncio_proto::pb::envoy::config::core::v3 as pb;
 use pb::header_value_option::HeaderAppendAction;
 use smallvec::SmallVec;
+use std::fmt;
 
 /// A lower-case header name. `host` is `:authority`, as everywhere in Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +56,21 @@ impl HeaderName {
         headers.contains(self.as_name())
     }
 
+    /// Its first value.
+    #[inline]
+    pub fn value<'m>(&self, headers: &'m HeaderMap) -> Option<&'m [u8]> {
+        headers.get(self.as_name())
+    }
+
     /// Its values in order.
     pub fn values<'m>(&'m self, headers: &'m HeaderMap) -> impl Iterator<Item = &'m [u8]> + 'm {
         headers.get_all(self.as_name())
+    }
+}
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -154,9 +154,11 @@ impl Runtime {
         }
     }
 
-    /// A key as a whole number; `default` where it is unset or no number.
+    /// A key as a whole number, which is what a fraction is cut to; `default` where it is unset, negative or no number.
     pub fn integer(&self, key: &str, default: u64) -> u64 {
-        self.get(key).and_then(|text| text.parse().ok()).unwrap_or(default)
+        let Some(text) = self.get(key) else { return default };
+        let cut = || text.parse().ok().filter(|number: &f64| *number >= 0.0 && number.is_finite());
+        text.parse().ok().or_else(|| cut().map(|number| number as u64)).unwrap_or(default)
     }
 
     /// A key as a number; `default` where it is unset or no number.

@@ -301,6 +301,12 @@ pub fn timed_out(cluster: &Cluster, internal: bool) {
     count(cluster, internal, NoAnswer::TimedOut.status());
 }
 
+/// The cluster is in maintenance: that is counted, as the 503 that stands for the answer.
+pub fn in_maintenance(cluster: &Cluster) {
+    cluster.stats().upstream_rq_maintenance_mode.inc();
+    count(cluster, true, 503);
+}
+
 /// What came of a request that began then: its status, and of an answer how long it took.
 fn count_outcome(cluster: &Cluster, internal: bool, began: Instant, answer: &Result<Answer, NoAnswer>) {
     count(cluster, internal, answer.as_ref().map_or_else(|none| none.status(), |answer| answer.head.status));

@@ -2,7 +2,8 @@
 
 use super::{StringMatcher, compile_regex};
 use crate::config::CompileContext;
-use nuncio_codec::head::{HeaderMap, Known, Name};
+use crate::header::HeaderName;
+use nuncio_codec::head::HeaderMap;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use std::fmt;
 use std::ops::Range;
@@ -10,8 +11,7 @@ use std::ops::Range;
 /// A compiled `HeaderMatcher`. Pseudo headers are entries of the map like any other.
 #[derive(Clone, Debug)]
 pub struct HeaderMatcher {
-    name: Box<str>,
-    known: Known,
+    name: HeaderName,
     test: Test,
     invert: bool,
     missing_is_empty: bool,
@@ -45,12 +45,8 @@ impl HeaderMatcher {
             Some(Spec::StringMatch(m)) => Test::Value(StringMatcher::compile(m, &cx.field("string_match"))?),
             Some(Spec::RangeMatch(range)) => Test::Range(range.start..range.end),
         };
-        let name = name.to_ascii_lowercase();
-        // Envoy's own names for two pseudo headers that configurations use in their HTTP/1 spelling.
-        let name = if name == "host" { ":authority".to_owned() } else { name };
         Some(Self {
-            known: Known::find(name.as_bytes()),
-            name: name.into(),
+            name: HeaderName::new(name),
             test,
             invert: *invert_match,
             missing_is_empty: *treat_missing_header_as_empty,
@@ -71,7 +67,7 @@ impl HeaderMatcher {
         if !present {
             return self.missing_is_empty && (test.holds(b"") != self.invert);
         }
-        let hit = headers.get_all(self.key()).any(|value| test.holds(value));
+        let hit = headers.get_all(self.name.as_name()).any(|value| test.holds(value));
         hit != self.invert
     }
 
@@ -89,20 +85,16 @@ impl HeaderMatcher {
         value.is_some_and(|value| test.holds(value) != self.invert)
     }
 
-    fn key(&self) -> Name<'_> {
-        if self.known == Known::Other { Name::other(self.name.as_bytes()) } else { self.known.into() }
-    }
-
     #[inline]
     fn present(&self, headers: &HeaderMap) -> bool {
-        headers.contains(self.key())
+        headers.contains(self.name.as_name())
     }
 
     /// The header's name and the value that it must have, where the matcher is a plain equality.
     pub fn as_exact(&self) -> Option<(&str, &[u8])> {
         match &self.test {
             Test::Value(matcher) if !self.invert && !self.missing_is_empty => {
-                matcher.as_exact().map(|value| (&*self.name, value))
+                matcher.as_exact().map(|value| (self.name.as_str(), value))
             }
             _ => None,
         }
@@ -128,7 +120,7 @@ impl fmt::Display for HeaderMatcher {
 impl HeaderMatcher {
     /// The header that is looked at, in lower case.
     pub fn header(&self) -> &str {
-        &self.name
+        self.name.as_str()
     }
 }
 

@@ -43,12 +43,11 @@ pub fn asked(limits: GrpcTimeout, headers: &HeaderMap) -> Option<Duration> {
     asked.map(|time| limits.max.map_or(time, |max| time.min(max))).or(limits.max)
 }
 
-/// Reads `grpc-timeout`: digits and a unit. Less than a millisecond counts as one.
+/// Reads `grpc-timeout`: a number and a unit, where blanks may stand between them. Less than a millisecond counts as one.
 fn parse(text: &[u8]) -> Option<Duration> {
-    let end = text.iter().position(|b| !b.is_ascii_digit())?;
-    let (digits, unit) = text.split_at_checked(end)?;
-    let n: u64 = std::str::from_utf8(digits).ok()?.parse().ok().filter(|n| *n <= MOST)?;
-    let millis = match unit.first()? {
+    let (unit, number) = text.split_last()?;
+    let n: u64 = std::str::from_utf8(number).ok()?.trim_ascii().parse().ok().filter(|n| *n <= MOST)?;
+    let millis = match unit {
         b'H' => n * 3_600_000,
         b'M' => n * 60_000,
         b'S' => n * 1000,
@@ -87,6 +86,8 @@ mod tests {
             ("5m", Some(5)),
             ("1u", Some(1)),
             ("1000001n", Some(2)),
+            ("2 S", Some(2000)),
+            ("1Sx", None),
             ("100000000m", None),
             ("5", None),
             ("m", None),

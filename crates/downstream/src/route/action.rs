@@ -11,7 +11,7 @@ use crate::router::retry::RetryPolicy;
 use bytes::Bytes;
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::hash_policy::HashPolicies;
-use nuncio_core::header::OrderedMutations;
+use nuncio_core::header::{HeaderName, OrderedMutations};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_upstream::lb::Criteria;
 use nuncio_upstream::transport::ProxyHeadConfig;
@@ -178,8 +178,8 @@ pub struct StreamLimits {
 pub enum ClusterSpecifier {
     /// This one.
     Name(Arc<str>),
-    /// The one that the first value of this header (lower-case name) names.
-    Header(Box<str>),
+    /// The one that the first value of this header names.
+    Header(HeaderName),
 }
 
 impl ClusterSpecifier {
@@ -187,7 +187,9 @@ impl ClusterSpecifier {
     pub fn name<'a>(&'a self, headers: &'a HeaderMap) -> &'a str {
         match self {
             Self::Name(name) => name,
-            Self::Header(header) => headers.get_str(&**header).unwrap_or_default(),
+            Self::Header(header) => {
+                header.value(headers).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::router::retry::RetryPlugins;
 use crate::tracing::{Decorator, RouteTracing};
 use level::{Level, with_cors};
 use nuncio_core::config::{CompileContext, Place};
+use nuncio_core::header::HeaderName;
 use nuncio_core::matcher::tree::MatcherTree;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
@@ -33,7 +34,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 /// `max_direct_response_body_size_bytes` where it is not set.
-const MAX_DIRECT_RESPONSE_BODY: u32 = 4096;
+const MAX_DIRECT_RESPONSE_BODY: u64 = 4096;
 
 /// What a route table needs to know of the configuration around it.
 #[derive(Clone, Copy)]
@@ -74,7 +75,8 @@ struct Scope<'a> {
     options: &'a RouteOptions<'a>,
     /// Off while a matcher's routes are compiled: nobody asks whether their clusters exist.
     validate_clusters: Cell<bool>,
-    max_body: u32,
+    /// In bytes.
+    max_body: u64,
     /// `most_specific_header_mutations_wins`.
     table_first: bool,
     ignore_path_parameters: bool,
@@ -153,7 +155,11 @@ impl RouteTable {
         let scope = Scope {
             options,
             validate_clusters: Cell::new(validate_clusters.unwrap_or(options.validate_clusters_default)),
-            max_body: max_direct_response_body_size_bytes.unwrap_or(MAX_DIRECT_RESPONSE_BODY),
+            max_body: match max_direct_response_body_size_bytes {
+                None => MAX_DIRECT_RESPONSE_BODY,
+                Some(0) => u64::MAX,
+                Some(most) => most.into(),
+            },
             table_first: most_specific_header_mutations_wins,
             ignore_path_parameters: ignore_path_parameters_in_path_matching,
             table: table.clone().unwrap_or_default(),
@@ -178,7 +184,7 @@ impl RouteTable {
             hosts: hosts?.into(),
             ignore_port: ignore_port_in_host_matching,
             ignore_path_parameters: ignore_path_parameters_in_path_matching,
-            host_header: (!vhost_header.is_empty()).then(|| lower(vhost_header)),
+            host_header: (!vhost_header.is_empty()).then(|| HeaderName::new(&vhost_header)),
             internal_only_headers: internal_only_headers.into_iter().map(lower).collect(),
             stat_prefixes: scope.stat_prefixes.into_inner(),
         }))

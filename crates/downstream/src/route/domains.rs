@@ -145,7 +145,7 @@ impl DomainsBuilder {
 }
 
 /// Where the port begins, at its colon; `None` without a port. An IPv6 literal's own colons are none.
-pub(super) fn port_start(host: &[u8]) -> Option<usize> {
+pub(crate) fn port_start(host: &[u8]) -> Option<usize> {
     let colon = host.iter().rposition(|&b| b == b':')?;
     match host.iter().rposition(|&b| b == b']') {
         Some(bracket) if bracket > colon => None,

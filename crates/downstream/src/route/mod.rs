@@ -37,6 +37,7 @@ pub use action::{
 };
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::{Mismatch, is_grpc};
+pub(crate) use domains::port_start;
 pub use feed::{RouteFeed, RouteFeeds, Routes};
 pub use per_filter::{FilterOverride, PerFilter, RouteConfigs};
 pub use rate_limit::{Descriptor, Hits, RateLimits, Subject};
@@ -57,7 +58,7 @@ use list::HostRoutes;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::config::Place;
 use nuncio_core::format::FormatContext;
-use nuncio_core::header::HeaderMutations;
+use nuncio_core::header::{HeaderMutations, HeaderName};
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
 use nuncio_core::why::FieldPlaces;
@@ -127,7 +128,7 @@ pub struct RouteTable {
     hosts: Box<[Host]>,
     ignore_port: bool,
     ignore_path_parameters: bool,
-    host_header: Option<Box<str>>,
+    host_header: Option<HeaderName>,
     internal_only_headers: Box<[Box<str>]>,
     stat_prefixes: Box<[Box<str>]>,
 }
@@ -296,7 +297,7 @@ impl RouteTable {
         }
         let host = match &self.host_header {
             None => headers.get(Known::Authority),
-            Some(name) => headers.get(&**name),
+            Some(name) => name.value(headers),
         }?;
         let found = self.domains.find(if self.ignore_port { without_port(host) } else { host });
         self.hosts.get(found? as usize)

@@ -11,6 +11,7 @@ use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::address::Address;
 use nuncio_core::config::CompileContext;
 use nuncio_core::format::{Commands, Format, FormatContext, mask_ip};
+use nuncio_core::header::HeaderName;
 use nuncio_core::matcher::{
     AddressMatcher, HeaderMatcher, MetadataPath, QueryParameterMatcher, parameter, query_of,
 };
@@ -65,7 +66,7 @@ enum Source {
     Destination,
     /// The first value of a header.
     Header {
-        name: Box<str>,
+        name: HeaderName,
         optional: bool,
     },
     /// A query parameter's value.
@@ -232,7 +233,7 @@ impl Entrant {
             }
             Some(ActionSpecifier::RequestHeaders(message)) => {
                 let action::RequestHeaders { header_name, descriptor_key, skip_if_absent } = message;
-                let name = header_name.to_ascii_lowercase().into();
+                let name = HeaderName::new(&header_name);
                 entrant(descriptor_key.into(), Source::Header { name, optional: skip_if_absent })
             }
             Some(ActionSpecifier::QueryParameters(message)) => {
@@ -330,7 +331,7 @@ impl Source {
                 _ => Added::Spoils,
             },
             Self::Header { name, optional } => {
-                head.headers.get(&**name).map_or_else(|| missing(*optional), value)
+                name.value(&head.headers).map_or_else(|| missing(*optional), value)
             }
             Self::Query { name, optional } => {
                 parameter(query(), name.as_bytes()).map_or_else(|| missing(*optional), value)

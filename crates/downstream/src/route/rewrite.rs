@@ -2,6 +2,7 @@
 
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::format::{Format, FormatContext};
+use nuncio_core::header::HeaderName;
 use nuncio_core::matcher::RegexRewrite;
 
 /// What becomes of a path, query apart.
@@ -118,7 +119,7 @@ pub enum HostRewrite {
     /// `host_rewrite_literal`.
     Literal(Box<str>),
     /// `host_rewrite_header`: the first value of that header, lower-case name.
-    Header(Box<str>),
+    Header(HeaderName),
     /// `host_rewrite_path_regex`, on the path without its query.
     PathRegex(Box<RegexRewrite>),
     /// `host_rewrite`: what the format says of the request.
@@ -137,7 +138,7 @@ impl HostRewrite {
         let mut new = Vec::new();
         match self {
             Self::Literal(host) => new.extend_from_slice(host.as_bytes()),
-            Self::Header(name) => new.extend_from_slice(head.headers.get(&**name).unwrap_or_default()),
+            Self::Header(name) => new.extend_from_slice(name.value(&head.headers).unwrap_or_default()),
             Self::PathRegex(rewrite) => {
                 rewrite.replace_all(head.path_without_query(), &mut new);
             }

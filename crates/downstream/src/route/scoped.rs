@@ -3,6 +3,7 @@
 use super::RouteTable;
 use nuncio_codec::head::HeaderMap;
 use nuncio_core::config::CompileContext;
+use nuncio_core::header::HeaderName;
 use nuncio_proto::pb::envoy::config::route::v3::{self as route, RouteConfiguration};
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use pb::scoped_routes::ConfigSpecifier;
@@ -30,7 +31,7 @@ type Key = Box<[u8]>;
 /// One part of a key: what stands in the first header of this name.
 #[derive(Debug)]
 struct Fragment {
-    header: Box<str>,
+    header: HeaderName,
     /// Between elements; empty where the value is one.
     separator: Box<str>,
     part: Part,
@@ -64,11 +65,11 @@ impl Fragment {
                 return None;
             }
         };
-        Some(Self { header: name.to_ascii_lowercase().into(), separator: element_separator.into(), part })
+        Some(Self { header: HeaderName::new(&name), separator: element_separator.into(), part })
     }
 
     fn value<'h>(&'h self, headers: &'h HeaderMap) -> Option<&'h str> {
-        let value = std::str::from_utf8(headers.get(&*self.header)?).ok()?;
+        let value = std::str::from_utf8(self.header.value(headers)?).ok()?;
         let mut elements = elements(value, &self.separator);
         match &self.part {
             Part::Index(index) => elements.nth(*index),

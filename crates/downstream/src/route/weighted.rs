@@ -3,6 +3,8 @@
 use super::{MatchContext, Route};
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::hash_policy::HashPolicies;
+use nuncio_core::header::HeaderName;
+use nuncio_core::runtime::Runtime;
 use std::sync::Arc;
 
 /// The compiled choice: each cluster is a route of its own, its header changes and per-filter configuration
@@ -22,7 +24,7 @@ pub(super) enum Choice {
     /// Chance alone.
     Random,
     /// `header_name`: its single decimal value.
-    Header(Box<str>),
+    Header(HeaderName),
     /// `use_hash_policy`: the hash by the route's `hash_policy`, for which no cookie is made.
     Hash(Arc<HashPolicies>),
 }
@@ -64,18 +66,26 @@ impl WeightedClusters {
         self.clusters.get(first).map(|(_, route)| route)
     }
 
-    /// Weights are read anew for each request; none is picked when they add up to 0.
+    /// The weights and their clusters, with what runtime keys say now.
+    fn weights<'a>(&'a self, runtime: &Runtime) -> impl Iterator<Item = (u64, &'a Arc<Route>)> {
+        let mut start = 0;
+        let mut keys = self.runtime_keys.iter();
+        self.clusters.iter().map(move |(end, route)| {
+            let configured = end - std::mem::replace(&mut start, *end);
+            (keys.next().map_or(configured, |key| runtime.integer(key, configured)), route)
+        })
+    }
+
+    /// What the weights add up to now; `None` where that is 0 or more than 32 bits hold.
+    fn total(&self, runtime: &Runtime) -> Option<u64> {
+        let add = |sum: u64, (weight, _)| sum.checked_add(weight).filter(|sum| u32::try_from(*sum).is_ok());
+        self.weights(runtime).try_fold(0, add).filter(|total| *total > 0)
+    }
+
+    /// Weights are read anew for each request.
     fn pick_by_runtime(&self, cx: &MatchContext<'_>, value: u64) -> Option<&Arc<Route>> {
-        let weights = || {
-            let mut start = 0;
-            self.clusters.iter().zip(&self.runtime_keys).map(move |((end, route), key)| {
-                let configured = end - std::mem::replace(&mut start, *end);
-                (cx.runtime.integer(key, configured).min(u64::from(u32::MAX)), route)
-            })
-        };
-        let total: u64 = weights().map(|(weight, _)| weight).sum();
-        let mut at = value.checked_rem(total)?;
-        weights().find_map(|(weight, route)| {
+        let mut at = value.checked_rem(self.total(cx.runtime)?)?;
+        self.weights(cx.runtime).find_map(|(weight, route)| {
             let hit = at < weight;
             at = at.saturating_sub(weight);
             hit.then_some(route)
@@ -89,8 +99,8 @@ impl WeightedClusters {
 }
 
 /// The number in `name`, if it stands there once.
-fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    let mut values = headers.get_all(name);
+fn header_number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    let mut values = name.values(headers);
     let value = values.next()?;
     if values.next().is_some() {
         return None;

@@ -3,6 +3,7 @@
 use super::retry::{RetryPlugins, RetryPolicy};
 use super::upstream_filters;
 use crate::filter::{AnyHttpFilterFactory, ChainConfig};
+use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, MirrorPolicy};
 use nuncio_core::config::CompileContext;
 use nuncio_core::hash_policy::HashPolicies;
@@ -61,11 +62,27 @@ pub(super) fn retry<'a>(action: &'a ClusterAction, cluster: &'a Cluster) -> Opti
 
 /// The hash policies in force: the balancer's own, the cluster's, or the route's.
 #[inline]
-pub(super) fn hash<'a>(action: &'a ClusterAction, cluster: &'a Cluster) -> &'a HashPolicies {
+pub(super) fn hash_policies<'a>(action: &'a ClusterAction, cluster: &'a Cluster) -> &'a HashPolicies {
     if let Some(own) = &cluster.config().lb.hash_policy {
         return own;
     }
     options(cluster).map(|own| &own.hash).filter(|hash| !hash.is_empty()).unwrap_or(&action.hash)
+}
+
+/// The hash that an attempt is placed by, of the stream's request as it is now. Cookies that the client shall be given are
+/// appended to `cookies`. `None` where nothing is found, or no pick asks for it.
+#[inline]
+pub(super) fn hash<D>(
+    stream: &Stream<D>,
+    action: &ClusterAction,
+    cluster: &Cluster,
+    cookies: &mut Vec<Vec<u8>>,
+) -> Option<u64> {
+    let policies = hash_policies(action, cluster);
+    if policies.is_empty() || !cluster.picks_by_hash() {
+        return None;
+    }
+    policies.hash(Some(&stream.heads.request), &stream.info, Some(cookies))
 }
 
 /// The mirror policies in force.

@@ -5,6 +5,7 @@ mod attempts;
 mod charge;
 mod cluster_options;
 mod config;
+mod failure;
 mod flight;
 mod override_host;
 mod pump;
@@ -155,13 +156,7 @@ async fn to_cluster<D: Downstream>(
     let (timeouts, retry) = prepare_request(stream, config, route, action, &cluster);
     stream.info.upstream.attempts = 0;
     let mut cookies = Vec::new();
-    let policies = cluster_options::hash(action, &cluster);
-    // A cluster that has no use for a hash gives no cookie for one either.
-    let hash = if policies.is_empty() || !cluster.picks_by_hash() {
-        None
-    } else {
-        policies.hash(Some(&stream.heads.request), &stream.info, Some(&mut cookies))
-    };
+    let hash = cluster_options::hash(stream, action, &cluster, &mut cookies);
     // Other clusters have no use for it.
     let criteria = if cluster.picks_by_metadata() { criteria(&stream.info, action) } else { None };
     let asking = Asking { request: Some(&stream.heads.request), info: Some(&stream.info) };

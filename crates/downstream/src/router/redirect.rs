@@ -3,7 +3,7 @@
 use super::flight::Flight;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
-use crate::route::{Found, InternalRedirects, MatchContext, PeerCertificate};
+use crate::route::{Found, InternalRedirects, MatchContext, PeerCertificate, port_start};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,12 +38,20 @@ pub fn target(url: &[u8]) -> Option<Target<'_>> {
     let (authority, path) = rest.split_at(end);
     let userinfo = authority.iter().rposition(|b| *b == b'@').map_or(0, |at| at + 1);
     let authority = authority.get(userinfo..).filter(|host| !host.is_empty() && !host.starts_with(b":"))?;
-    if authority.iter().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) {
+    if authority.iter().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) || !has_good_port(authority)
+    {
         return None;
     }
     let fragment = path.iter().position(|b| *b == b'#').unwrap_or(path.len());
     let path = path.get(..fragment).filter(|path| !path.is_empty()).unwrap_or(b"/");
     Some(Target { scheme: String::from_utf8_lossy(scheme).to_ascii_lowercase(), authority, path })
+}
+
+/// Whether the port of an authority, where it has one, is a number that ports may have.
+fn has_good_port(authority: &[u8]) -> bool {
+    port_start(authority)
+        .and_then(|at| authority.get(at + 1..))
+        .is_none_or(|port| std::str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok()))
 }
 
 /// Whether the response in the stream's heads is followed: then the stream's next request is ready, and this one ends.

@@ -45,7 +45,7 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
     facts.push(Fact::new("lb_policy", policy_name(&config.lb.policy), at));
     facts.push(Fact::new("discovery type", discovery_name(&config.discovery.source), at));
     facts.push(Fact::new("hosts", hosts(cluster), config.places.spot("load_assignment").place));
-    for (policy, found) in cluster_options::hash(action, cluster).each(request, &stream.info) {
+    for (policy, found) in cluster_options::hash_policies(action, cluster).each(request, &stream.info) {
         let found = found.map_or_else(|| "nothing found".into(), |hash| format!("{hash:016x}"));
         facts.push(Fact::new("hash_policy", format!("{policy}: {found}"), route.place_of("hash_policy")));
     }
@@ -117,14 +117,15 @@ fn chosen_by(policy: &LbPolicy, flight: &Flight<'_>) -> &'static str {
         return "the request itself, which names it (override_host)";
     }
     let by_hash = matches!(policy, LbPolicy::RingHash(_) | LbPolicy::Maglev(_));
-    match (by_hash, flight.pick.hash, cluster_options::hash(flight.action, &flight.cluster).is_empty()) {
+    let none = cluster_options::hash_policies(flight.action, &flight.cluster).is_empty();
+    match (by_hash, flight.pick.hash, none) {
         (true, Some(_), _) => "the hash: the same hash goes to the same host",
         (true, None, true) => "chance: the route has no hash_policy, and neither has the cluster",
         (true, None, false) => "chance: no hash_policy found anything in the request",
-        (false, Some(_), _) => {
+        (false, _, false) => {
             "its turn or chance: this lb_policy looks at no hash, so that hash_policy is idle"
         }
-        (false, None, _) => "its turn or chance: the next request may go elsewhere",
+        (false, _, true) => "its turn or chance: the next request may go elsewhere",
     }
 }
 

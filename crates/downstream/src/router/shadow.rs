@@ -5,7 +5,7 @@
 
 use crate::hcm::exchange::{Downstream, RequestEvent};
 use crate::hcm::stream::{Stream, header_context};
-use crate::route::MirrorPolicy;
+use crate::route::{MirrorPolicy, port_start};
 use crate::tracing::CallSpan;
 use crate::tracing::upstream::wall_and_now;
 use crate::world::World;
@@ -69,6 +69,10 @@ impl Shadows {
         let mut copies = Vec::new();
         for policy in policies.iter().filter(|p| p.fraction.enabled(&world.runtime, stream.info.random)) {
             let Some(cluster) = world.clusters.get(policy.cluster.name(&request.headers)) else { continue };
+            if cluster.in_maintenance(&world.runtime) {
+                call::in_maintenance(&cluster);
+                continue;
+            }
             let mut head = request.clone();
             if !policy.headers.is_empty() {
                 let context = header_context(&stream.info, &world.worker, stream.now());
@@ -236,11 +240,9 @@ fn rewrite_host(head: &mut RequestHead, policy: &MirrorPolicy) {
         head.headers.set(Known::Authority, host.as_bytes());
     } else if policy.suffix {
         let host = head.headers.get(Known::Authority).unwrap_or_default();
-        let mut parts = host.split(|b| *b == b':').filter(|part| !part.is_empty());
-        let shadow = match (parts.next(), parts.next(), parts.next()) {
-            (Some(name), Some(port), None) => [name, b"-shadow:", port].concat(),
-            _ => [host, b"-shadow"].concat(),
-        };
+        let port = port_start(host).unwrap_or(host.len());
+        let (name, port) = host.split_at_checked(port).unwrap_or((host, b""));
+        let shadow = [name, b"-shadow", port].concat();
         head.headers.set(Known::Authority, &shadow);
     }
 }

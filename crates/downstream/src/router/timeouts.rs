@@ -1,7 +1,8 @@
 //! What the route, its retry policy and the steering headers say about time, and what follows when it is over.
 
 use super::RouterConfig;
-use super::attempt::{Failure, decide, plan, retries_overflow};
+use super::attempt::{decide, plan, retries_overflow};
+use super::failure::Failure;
 use super::flight::{Flight, TimeoutRetry};
 use super::retry::{Decision, hedging_asked};
 use crate::hcm::deadlines::Timeout;

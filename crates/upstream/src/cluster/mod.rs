@@ -30,8 +30,7 @@ pub(crate) use sub_clusters::{SubClusters, Wish};
 use crate::circuit::{PerPriority, RequestPriority as Priority, Resource};
 use crate::host::{Host, HostShared};
 use crate::http2::Http2CodecStats;
-use crate::lb::hash::is_hashing;
-use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread, WantedHosts};
+use crate::lb::{Counts, HostSet, LbPolicy, Picked, Road, Spread, WantedHosts, is_hashing};
 use crate::manager::ClusterManager;
 use crate::pool::{Checkout, Connector, PoolError, Reaper, TcpConnection, tcp};
 use crate::stats::{

@@ -14,9 +14,9 @@ use crate::route::internal_redirect::InternalRedirects;
 use crate::route::rate_limit::RateLimits;
 use crate::route::template::TemplateMatch;
 use crate::router::retry::{RetryPlugins, RetryPolicy};
-use nuncio_core::config::{CompileContext, Fraction, duration, type_name};
+use nuncio_core::config::{CompileContext, Fraction, duration, type_name, whole_millis};
 use nuncio_core::hash_policy::HashPolicies;
-use nuncio_core::header::OrderedMutations;
+use nuncio_core::header::{HeaderName, OrderedMutations};
 use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
@@ -27,7 +27,6 @@ use nuncio_upstream::transport::ProxyHeadConfig;
 use pb::route_action::{ClusterNotFoundResponseCode, InternalRedirectAction};
 use prost::Name;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What an action reads of its route.
 pub(super) struct Around<'a> {
@@ -90,7 +89,7 @@ pub(super) fn mirrors(
                 return None;
             }
             (false, true) => ClusterSpecifier::Name(cluster.into()),
-            (true, false) => ClusterSpecifier::Header(cluster_header.to_ascii_lowercase().into()),
+            (true, false) => ClusterSpecifier::Header(HeaderName::new(&cluster_header)),
             (true, true) => {
                 cx.error(
                     "Exactly one of cluster or cluster_header in request mirror policy can be specified",
@@ -388,8 +387,6 @@ fn stream_limits(
 #[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
 fn limit(value: Option<&prost_types::Duration>, cx: &CompileContext<'_>) -> Option<Option<Limit>> {
     let Some(value) = value else { return Some(None) };
-    let value = duration(value, cx)?;
-    // Timers count milliseconds: a smaller one is rounded up.
-    let after = Limit::After(value.max(Duration::from_millis(1)));
-    Some(Some(if value.is_zero() { Limit::Off } else { after }))
+    let value = whole_millis(duration(value, cx)?);
+    Some(Some(if value.is_zero() { Limit::Off } else { Limit::After(value) }))
 }

@@ -72,7 +72,7 @@ pub(in crate::route) fn redirect(
 pub(super) fn direct_response(
     message: pb::DirectResponseAction,
     cx: &CompileContext<'_>,
-    max_body: u32,
+    max_body: u64,
 ) -> Option<DirectResponseAction> {
     let pb::DirectResponseAction { status, body, body_format } = message;
     let Ok(status) = u16::try_from(status) else {
@@ -81,7 +81,7 @@ pub(super) fn direct_response(
     };
     let body = match body {
         None => Vec::new(),
-        Some(source) => direct_body(&source, &cx.field("body"), u64::from(max_body))?,
+        Some(source) => direct_body(&source, &cx.field("body"), max_body)?,
     };
     let format = match body_format {
         None => None,

@@ -8,6 +8,7 @@ use crate::route::specifier::{self, Specified};
 use crate::route::weighted::{Choice, WeightedClusters};
 use crate::route::{ClusterMatcher, Route, WeightChanges};
 use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::header::HeaderName;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::router::cluster_specifiers::matcher::v3::MatcherClusterSpecifier;
@@ -85,7 +86,7 @@ pub(super) struct Weighted {
 /// What decides between clusters, before the route's hash policies are known.
 enum By {
     Chance,
-    Header(Box<str>),
+    Header(HeaderName),
     Hash,
 }
 
@@ -114,7 +115,7 @@ pub(super) fn compile(
             Some(Specifier::One(ClusterSpecifier::Name(name.into())))
         }
         Some(Message::ClusterHeader(name)) => {
-            Some(Specifier::One(ClusterSpecifier::Header(name.to_ascii_lowercase().into())))
+            Some(Specifier::One(ClusterSpecifier::Header(HeaderName::new(&name))))
         }
         Some(Message::ClusterSpecifierPlugin(name)) => match around.scope.plugins.get(&*name) {
             Some(plugin) => Some(Specifier::Plugin(plugin.clone())),
@@ -140,12 +141,20 @@ fn weighted(message: pb::WeightedCluster, cx: &CompileContext<'_>, around: &Arou
     use pb::weighted_cluster::RandomValueSpecifier;
     let pb::WeightedCluster { clusters, runtime_key_prefix, random_value_specifier } = message;
     let by = match random_value_specifier {
-        Some(RandomValueSpecifier::HeaderName(name)) => By::Header(name.to_ascii_lowercase().into()),
+        Some(RandomValueSpecifier::HeaderName(name)) => By::Header(HeaderName::new(&name)),
         Some(RandomValueSpecifier::UseHashPolicy(true)) => By::Hash,
         Some(RandomValueSpecifier::UseHashPolicy(false)) | None => By::Chance,
     };
     let clusters = all((0..).zip(clusters).map(|(i, m)| weight(m, &cx.item("clusters", i), around)))?;
-    let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
+    // Runtime keys count already: a table that begins without a choice is refused.
+    let runtime = around.scope.options.runtime;
+    let weight = |Weight { cluster, weight, .. }: &Weight| match cluster {
+        ClusterSpecifier::Name(name) if !runtime_key_prefix.is_empty() => {
+            runtime.integer(&format!("{runtime_key_prefix}.{name}"), (*weight).into())
+        }
+        ClusterSpecifier::Name(_) | ClusterSpecifier::Header(_) => (*weight).into(),
+    };
+    let total = clusters.iter().map(weight).fold(0, u64::saturating_add);
     if total == 0 {
         cx.error("Sum of weights in the weighted_cluster must be greater than 0.");
         return None;
@@ -187,7 +196,7 @@ fn weight(
             None
         }
         (false, true) => Some(ClusterSpecifier::Name(name.into())),
-        (true, false) => Some(ClusterSpecifier::Header(cluster_header.to_ascii_lowercase().into())),
+        (true, false) => Some(ClusterSpecifier::Header(HeaderName::new(&cluster_header))),
         (true, true) => {
             cx.error("At least one of name or cluster_header need to be specified");
             None

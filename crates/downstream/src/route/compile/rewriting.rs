@@ -5,6 +5,7 @@ use crate::route::rewrite::{HostRewrite, PathRewrite};
 use crate::route::template::{TemplateMatch, TemplateRewrite, TemplateRewriteError};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::format::{Commands, Format};
+use nuncio_core::header::HeaderName;
 use nuncio_core::matcher::RegexRewrite;
 use nuncio_proto::pb::envoy::config::core::v3 as core;
 use nuncio_proto::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier;
@@ -111,9 +112,7 @@ pub(super) fn host_choice(
         None | Some(HostRewriteSpecifier::AutoHostRewrite(false)) => return Some(HostChoice::Keep),
         Some(HostRewriteSpecifier::AutoHostRewrite(true)) => return Some(HostChoice::Automatic),
         Some(HostRewriteSpecifier::HostRewriteLiteral(text)) => HostRewrite::Literal(text.into()),
-        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
-            HostRewrite::Header(name.to_ascii_lowercase().into())
-        }
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => HostRewrite::Header(HeaderName::new(&name)),
         Some(HostRewriteSpecifier::HostRewrite(text)) => {
             HostRewrite::Format(Box::new(format(&text, "host", false, &cx.field("host_rewrite"))?))
         }

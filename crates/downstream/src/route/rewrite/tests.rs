@@ -57,7 +57,7 @@ fn a_regex_rewrite_that_leaves_nothing_changes_nothing() {
 fn hosts_are_rewritten_from_a_text_a_header_or_the_path() {
     for (rewrite, path, headers, want) in [
         (HostRewrite::Literal("h.new".into()), "/", &[][..], "h.new"),
-        (HostRewrite::Header("x-h".into()), "/", &[("x-h", "a1"), ("x-h", "a2")], "a1"),
+        (HostRewrite::Header(HeaderName::new("x-h")), "/", &[("x-h", "a1"), ("x-h", "a2")], "a1"),
         (HostRewrite::PathRegex(regex("^/hpr/([^/]+).*$", r"\1")), "/hpr/aab/c?q", &[], "aab"),
         (HostRewrite::PathRegex(regex("nomatch", "z")), "/hpn/a?q", &[], "/hpn/a"),
     ] {
@@ -72,8 +72,8 @@ fn hosts_are_rewritten_from_a_text_a_header_or_the_path() {
 #[test]
 fn an_empty_host_changes_nothing() {
     for (rewrite, headers) in [
-        (HostRewrite::Header("x-h".into()), &[][..]),
-        (HostRewrite::Header("x-h".into()), &[("x-h", "")]),
+        (HostRewrite::Header(HeaderName::new("x-h")), &[][..]),
+        (HostRewrite::Header(HeaderName::new("x-h")), &[("x-h", "")]),
         (HostRewrite::PathRegex(regex("^(.*)(z?)$", r"\2")), &[]),
     ] {
         let mut h = head("/a", headers);

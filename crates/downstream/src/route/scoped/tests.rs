@@ -1,7 +1,7 @@
 use super::*;
 
 fn fragment(separator: &str, part: Part) -> Fragment {
-    Fragment { header: "x-s".into(), separator: separator.into(), part }
+    Fragment { header: HeaderName::new("x-s"), separator: separator.into(), part }
 }
 
 #[test]

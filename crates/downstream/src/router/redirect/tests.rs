@@ -4,7 +4,7 @@ type Parts = (&'static str, &'static str, &'static str);
 
 #[test]
 fn only_whole_urls_can_be_followed() {
-    let rows: [(&str, Option<Parts>); 14] = [
+    let rows: [(&str, Option<Parts>); 17] = [
         ("http://a/b?c", Some(("http", "a", "/b?c"))),
         ("HTTPS://a:8443", Some(("https", "a:8443", "/"))),
         ("http://a/b#c", Some(("http", "a", "/b"))),
@@ -13,6 +13,9 @@ fn only_whole_urls_can_be_followed() {
         ("http://u:p@a/b", Some(("http", "a", "/b"))),
         ("ftp://a/", Some(("ftp", "a", "/"))),
         ("http://[::1]:80/x", Some(("http", "[::1]:80", "/x"))),
+        ("http://a:65535/", Some(("http", "a:65535", "/"))),
+        ("http://a:65536/", None),
+        ("http://a:/b", None),
         ("", None),
         ("/b", None),
         ("//a/b", None),

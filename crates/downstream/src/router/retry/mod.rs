@@ -11,6 +11,7 @@ pub use policy::RetryPolicy;
 use crate::explain::Fact;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::config::Place;
+use nuncio_core::matcher::HeaderMatcher;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use nuncio_upstream::cluster::{Avoid, Cluster, Permit, PickContext, RequestPriority};
@@ -64,6 +65,9 @@ pub(crate) struct Interval {
     next: Duration,
     max: Duration,
 }
+
+/// `425 Too Early`
+const TOO_EARLY: u32 = 425;
 
 /// Runtime key and default of the back-off's base, in milliseconds.
 const BASE_KEY: (&str, u64) = ("upstream.base_retry_backoff_ms", 25);
@@ -156,14 +160,17 @@ impl RetryState {
         self.more.as_ref().map_or(&[], |more| &more.headers)
     }
 
-    /// Whether this response's head is a reason to try again.
-    pub(super) fn wants_response(&self, head: &ResponseHead) -> bool {
+    /// Whether this head of a response to `request` is a reason to try again.
+    pub(super) fn wants_response(&self, request: &RequestHead, head: &ResponseHead) -> bool {
         let on = self.on;
-        on.wants_response(head, |ResponseHead { status, headers, .. }| {
-            on.any(RetryOn::STATUS_CODES) && self.codes().any(|code| *code == u32::from(*status))
+        on.wants_response(head, |head| {
+            let status = u32::from(head.status);
+            // RFC 8470, section 5.1: who sent early data of its own has to hear that it was too early.
+            let told = || status == TOO_EARLY && request.headers.contains("early-data");
+            on.any(RetryOn::STATUS_CODES) && self.codes().any(|code| *code == status) && !told()
                 || on.any(RetryOn::HEADERS)
-                    && (self.policy.headers.iter().any(|m| m.matches(headers))
-                        || self.asked_headers().iter().any(|name| headers.get(&**name).is_some()))
+                    && (self.policy.headers.iter().any(|matcher| matches_response(matcher, head))
+                        || self.asked_headers().iter().any(|name| head.headers.get(&**name).is_some()))
         })
     }
 
@@ -182,16 +189,17 @@ impl RetryState {
         around: &RetryWorld<'_>,
     ) -> (Decision, bool) {
         let stats = around.cluster.stats();
+        if wanted && self.left == 0 {
+            // A retry that is under way may succeed yet, beside what has just failed.
+            stats.upstream_rq_retry_limit_exceeded.inc();
+            return (Decision::LimitExceeded, false);
+        }
         let earlier = self.permit.take().is_some();
         if !wanted {
             if earlier {
                 stats.upstream_rq_retry_success.inc();
             }
             return (Decision::No, earlier);
-        }
-        if self.left == 0 {
-            stats.upstream_rq_retry_limit_exceeded.inc();
-            return (Decision::LimitExceeded, false);
         }
         self.left -= 1;
         let Some(permit) = around.cluster.try_retry(around.priority) else {
@@ -241,6 +249,14 @@ impl RetryState {
         let rejects = |host: &Host| policy.host_predicates.iter().any(|p| p.rejects(host, attempted));
         let avoid = Avoid { rejects: &rejects, attempts: policy.host_attempts };
         cluster.pick(&PickContext { avoid: Some(avoid), loads, ..*cx })
+    }
+}
+
+/// As of a map that holds the status, too.
+fn matches_response(matcher: &HeaderMatcher, head: &ResponseHead) -> bool {
+    match matcher.header() {
+        ":status" => matcher.matches_value(Some(head.status.to_string().as_bytes())),
+        _ => matcher.matches(&head.headers),
     }
 }
 

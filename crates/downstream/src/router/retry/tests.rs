@@ -39,8 +39,23 @@ fn each_condition_wants_its_own_responses() {
         ("internal, cancelled", 200, &[("grpc-status", "1")], true),
         ("connect-failure,reset", 503, &[], false),
     ] {
-        assert_eq!(state(on, &[]).wants_response(&head(status, fields)), wanted, "{on} {status} {fields:?}");
+        assert_eq!(
+            state(on, &[]).wants_response(&RequestHead::default(), &head(status, fields)),
+            wanted,
+            "{on} {status} {fields:?}"
+        );
     }
+}
+
+#[test]
+fn too_early_is_final_for_who_sent_early_data() {
+    let policy =
+        RetryPolicy { on: RetryOn::STATUS_CODES, status_codes: [425].into(), ..RetryPolicy::default() };
+    let state = RetryState::new(Some(&Arc::new(policy)), &HeaderMap::new(), false).unwrap();
+    let mut request = RequestHead::default();
+    assert!(state.wants_response(&request, &head(425, &[])));
+    request.headers.append("early-data", b"1");
+    assert!(!state.wants_response(&request, &head(425, &[])));
 }
 
 #[test]
@@ -77,7 +92,7 @@ fn headers_add_conditions_codes_and_names_and_replace_the_number() {
     for (status, fields, wanted) in
         [(429, &[][..], true), (404, &[], true), (403, &[], false), (200, &[("x-again", "")], true)]
     {
-        assert_eq!(s.wants_response(&head(status, fields)), wanted, "{status}");
+        assert_eq!(s.wants_response(&RequestHead::default(), &head(status, fields)), wanted, "{status}");
     }
 }
 
