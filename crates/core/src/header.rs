@@ -265,16 +265,21 @@ impl HeaderMutations {
 
     /// Changes a request's headers; values read them as the removals leave them, whatever `cx.request` is.
     pub fn apply_request(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {
-        self.apply(&mut head.headers, Side::Request, None, cx);
+        self.apply(&mut head.headers, Side::Request, Reads::Request, cx);
+    }
+
+    /// Changes the headers of a request of the proxy's own; values read the heads of `cx`.
+    pub fn apply_own(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {
+        self.apply(&mut head.headers, Side::Request, Reads::Context, cx);
     }
 
     /// Changes a response's headers; values read them as the removals leave them, whatever `cx.response` is.
     pub fn apply_response(&self, head: &mut ResponseHead, cx: &FormatContext<'_>) {
-        self.apply(&mut head.headers, Side::Response, Some(head.status), cx);
+        self.apply(&mut head.headers, Side::Response, Reads::Response(head.status), cx);
     }
 
     /// Removals; then every value is formatted; then what overwrites; then what is added.
-    fn apply(&self, headers: &mut HeaderMap, side: Side, status: Option<u16>, cx: &FormatContext<'_>) {
+    fn apply(&self, headers: &mut HeaderMap, side: Side, reads: Reads, cx: &FormatContext<'_>) {
         for name in &self.remove {
             headers.remove(name.as_name());
         }
@@ -287,13 +292,7 @@ impl HeaderMutations {
             let from = values.len();
             match header.value.as_literal() {
                 Some(text) => values.extend_from_slice(text),
-                None => {
-                    let cx = match status {
-                        None => FormatContext { request: Some(headers), ..*cx },
-                        Some(status) => FormatContext { response: Some((headers, status)), ..*cx },
-                    };
-                    header.value.render(&cx, &mut values);
-                }
+                None => header.value.render(&reads.context(headers, cx), &mut values),
             }
             match header.overwrites(headers, values.len() == from) {
                 Some(overwrite) => planned.push((header, values.len(), overwrite)),
@@ -309,6 +308,25 @@ impl HeaderMutations {
                     header.put(headers, side, value, overwriting);
                 }
             }
+        }
+    }
+}
+
+/// What the map that is being changed is to the values' formats.
+#[derive(Clone, Copy)]
+enum Reads {
+    Request,
+    Response(u16),
+    /// Nothing: they read the context's heads.
+    Context,
+}
+
+impl Reads {
+    fn context<'a>(self, headers: &'a HeaderMap, cx: &FormatContext<'a>) -> FormatContext<'a> {
+        match self {
+            Self::Request => FormatContext { request: Some(headers), ..*cx },
+            Self::Response(status) => FormatContext { response: Some((headers, status)), ..*cx },
+            Self::Context => *cx,
         }
     }
 }

@@ -150,7 +150,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         connections: Box::new(move || counted.borrow().as_ref().map_or(0, Workers::connections)),
         stats: Some(stats),
         lifecycle,
-        progress: Rc::new(Cell::new(State::Initializing)),
+        progress: Rc::new(Cell::new(State::PreInitializing)),
         actions,
         explainer: OnceCell::new(),
     });
@@ -180,6 +180,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         told = warm_clusters(&dynamic, bootstrap.cds.as_ref()) => told?,
         () = told_to_end(&mut signals) => return Ok(()),
     }
+    admin.progress.set(State::Initializing);
     let explainer = Explainer::new(&listeners, &main, &node_cluster);
     let _ = admin.explainer.set(explainer);
     dynamic.start().map_err(|e| StartError::Io("watch for configuration", e))?;

@@ -28,6 +28,7 @@ use nuncio_proto::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawB
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use prost::Name;
 use prost_types::Struct;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -192,10 +193,9 @@ impl UpstreamTransport {
         worker: &Rc<Worker>,
     ) -> Result<(Box<dyn ByteStream>, Option<TlsInfo>), NotBegun> {
         if let Some(head) = &self.proxy_head {
-            // Nobody's connection: a health check's, say.
-            let unknown = if told.is_none() { head.head(None) } else { Vec::new() };
-            let (head, mut at) = (told.unwrap_or(&unknown), 0);
-            let said = poll_fn(|cx| poll_write_all(&*stream, cx, head, &mut at)).await;
+            let own = || head.own_head(stream.local_address(), stream.peer_address()).into();
+            let (head, mut at) = (told.map_or_else(own, Cow::Borrowed), 0);
+            let said = poll_fn(|cx| poll_write_all(&*stream, cx, &head, &mut at)).await;
             said.map_err(|error| NotBegun::Connect(ConnectError::Delayed(error)))?;
         }
         let Some(context) = &self.secured else { return Ok((stream, None)) };

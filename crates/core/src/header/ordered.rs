@@ -1,6 +1,6 @@
 //! Changes that are made one after another, each seeing what the ones before it did.
 
-use super::{HeaderName, HeaderValue, Side};
+use super::{HeaderName, HeaderValue, Reads, Side};
 use crate::config::CompileContext;
 use crate::format::{Commands, FormatContext};
 use crate::matcher::StringMatcher;
@@ -60,12 +60,7 @@ impl OrderedMutations {
                 }
                 Change::Put(header) => {
                     value.clear();
-                    let cx = match reads {
-                        Reads::Request => FormatContext { request: Some(headers), ..*cx },
-                        Reads::Response(status) => FormatContext { response: Some((headers, status)), ..*cx },
-                        Reads::Context => *cx,
-                    };
-                    header.value.render(&cx, &mut value);
+                    header.value.render(&reads.context(headers, cx), &mut value);
                     if let Some(overwrite) = header.overwrites(headers, value.is_empty()) {
                         header.put(headers, side, &value, overwrite);
                     }
@@ -73,15 +68,6 @@ impl OrderedMutations {
             }
         }
     }
-}
-
-/// What the map that is being changed is to the values' formats.
-#[derive(Clone, Copy)]
-enum Reads {
-    Request,
-    Response(u16),
-    /// Nothing: they read the context's heads.
-    Context,
 }
 
 impl Change {

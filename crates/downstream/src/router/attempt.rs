@@ -238,7 +238,7 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
     let checkout = match bytes_alone {
         true => {
             let options = host.transport_options(None, Some(&stream.info));
-            let client = Some(&*stream.info.connection);
+            let client = &*stream.info.connection;
             let head = connect.and_then(|connect| connect.proxy_head.as_ref());
             let first = head.map(|head| head.head(client)).unwrap_or_default();
             flight.cluster.checkout_tcp(&host, flight.priority, options, first)

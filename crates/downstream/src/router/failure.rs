@@ -149,13 +149,17 @@ pub(super) async fn failed<D: Downstream>(
         }
     }
     let timed_out = matches!(kind, FailureKind::Timeout(_));
+    let outcome = match kind {
+        FailureKind::Timeout(_) => Some(Outcome::TimedOut(flight.timeouts.status())),
+        // Neither says anything of the host.
+        FailureKind::Reset(ResetReason::Overflow) | FailureKind::StreamDuration => None,
+        FailureKind::Reset(_) | FailureKind::NoHost => Some(Outcome::Failed),
+    };
     if let Some(log) = at.and_then(|at| flight.log(at)) {
         log.failed(if timed_out { Some(ResponseFlag::UpstreamRequestTimeout) } else { flag_of(reason) });
     }
-    if timed_out {
-        flight.charge_failed(at).report(Outcome::TimedOut(flight.timeouts.status()));
-    } else if reason != ResetReason::Overflow {
-        flight.charge_failed(at).report(Outcome::Failed);
+    if let Some(outcome) = outcome {
+        flight.charge_failed(at).report(outcome);
     }
     let hedged = at.and_then(|at| flight.attempts.get(at)).is_some_and(|a| a.hedged);
     if let Some(retry) = flight.retry.as_ref().filter(|_| !stream.has_response() && !hedged) {

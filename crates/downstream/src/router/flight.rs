@@ -37,6 +37,8 @@ pub(super) struct Attempt {
     pub(super) last_event: Instant,
     /// Its time ran out, but it may still answer first: another one was begun beside it.
     pub(super) hedged: bool,
+    /// Outlier detection knows that its time ran out.
+    counted_slow: bool,
     /// More waits for it than may.
     pub(super) backed_up: bool,
     /// Its span, where attempts have some.
@@ -71,6 +73,7 @@ impl Attempt {
             timed: false,
             last_event: now,
             hedged: false,
+            counted_slow: false,
             backed_up: false,
             span,
             log,
@@ -225,14 +228,14 @@ impl Flight<'_> {
     pub(super) fn hedge(&mut self, at: usize) {
         if let Some(attempt) = self.attempts.get_mut(at) {
             attempt.answer_by = None;
-            attempt.hedged = true;
+            (attempt.hedged, attempt.counted_slow) = (true, true);
             attempt.span.iter_mut().for_each(|span| span.timed_out(ResponseFlag::UpstreamRequestTimeout));
         }
     }
 
-    /// Whether another attempt was begun beside it because it took too long.
-    pub(super) fn is_hedged(&self, at: usize) -> bool {
-        self.attempts.get(at).is_some_and(|a| a.hedged)
+    /// Whether outlier detection knows that its time ran out.
+    pub(super) fn is_counted_slow(&self, at: usize) -> bool {
+        self.attempts.get(at).is_some_and(|a| a.counted_slow)
     }
 
     /// It runs on alone, without a limit of its own.

@@ -248,7 +248,7 @@ pub(super) async fn route<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fl
         let charge = flight.charge(at);
         charge.host_timeout();
         if !stream.response_started {
-            if !flight.is_hedged(at) {
+            if !flight.is_counted_slow(at) {
                 charge.report(Outcome::TimedOut(flight.timeouts.status()));
             }
             charge.abort(stream, reply.status);

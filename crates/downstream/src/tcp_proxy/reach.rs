@@ -160,7 +160,7 @@ pub(super) async fn reach(
         };
         let Failed { by_host, reason } = match attempt {
             Ok(upstream) => {
-                host.report(Outcome::Connected);
+                host.report(Outcome::ConnectedForGood);
                 return Ok(upstream);
             }
             Err(failed) => failed,

@@ -4,7 +4,7 @@ use super::on_demand::OnDemand;
 use super::{Breakers, ClusterConfig, Discovery, HostSource, SubClusters, Turnover, stat_prefix};
 use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
-use crate::health::{HealthLine, Told, is_checked};
+use crate::health::{HealthLine, Told};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
 use crate::lb::{self, Counts, Layout, LocalCluster, Neighbours};
 use crate::outlier::{self, Origin, OutlierLine, SuccessRates};
@@ -512,7 +512,7 @@ fn await_first_check(hosts: &HostSnapshot, known: Option<&HostSnapshot>, turnove
     if turnover.counts_once_checked {
         flags = flags.with(HealthFlags::NOT_COUNTED_YET);
     }
-    for host in hosts.hosts().filter(|h| is_checked(h) && !known.contains(&Arc::as_ptr(h))) {
+    for host in hosts.hosts().filter(|h| h.spec().is_checked() && !known.contains(&Arc::as_ptr(h))) {
         host.set_health(flags, true);
     }
 }

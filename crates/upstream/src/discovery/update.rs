@@ -2,7 +2,6 @@
 //! counts and its pools.
 
 use crate::cluster::{ClusterConfig, ClusterShared, Discovery as Named};
-use crate::health::is_checked;
 use crate::host::{HealthFlags, HostShared, HostSnapshot, LocalityHosts};
 use nuncio_core::address::Address;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +18,7 @@ pub(super) struct Change {
 /// go all the same (`ignore_health_on_host_removal`). It is marked then.
 pub(super) fn stays(config: &ClusterConfig, host: &HostShared) -> bool {
     let out = HealthFlags::FAILED_ACTIVE_HC.with(HealthFlags::FAILED_EDS_HEALTH);
-    let checked = !config.health_checks.is_empty() && is_checked(host);
+    let checked = !config.health_checks.is_empty() && host.spec().is_checked();
     let well = host.health_flags().among(out) == HealthFlags::default();
     let stays = checked && well && !config.turnover.goes_at_once;
     if stays {

@@ -1,6 +1,6 @@
 //! Connections for checks: the main thread's own, of no pool.
 
-use super::config::{CheckTarget, HealthCheckConfig};
+use super::config::HealthCheckConfig;
 use crate::cluster::ClusterShared;
 use crate::discovery::Discovery;
 use crate::host::HostShared;
@@ -8,14 +8,12 @@ use crate::http2::Http2CodecStats;
 use crate::pool::Connector;
 use crate::stats::Http1CodecStats;
 use crate::transport::{self, NotBegun};
-use nuncio_core::address::Address;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::TlsInfo;
 use nuncio_net::stream::ByteStream;
 use nuncio_net::tls::{Asked, Side, SslStats};
 use nuncio_net::worker::Worker;
 use std::cell::OnceCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -74,7 +72,7 @@ impl Dialer {
         check: &HealthCheckConfig,
     ) -> Result<(Box<dyn ByteStream>, Option<TlsInfo>), Gone> {
         let config = self.cluster.config();
-        let address = address(host, host.spec().check.as_deref());
+        let address = host.spec().checked_at(&host.address());
         let stream = self.connector.connect(&address, &config.connect).await.map_err(|_| Gone)?;
         let (matches, default) = (&config.matches, &config.transport);
         let transport = match &check.criteria {
@@ -93,14 +91,5 @@ impl Dialer {
             Ok((_, None)) | Err(NotBegun::Connect(_)) => {}
         }
         begun.map_err(|_| Gone)
-    }
-}
-
-/// Where a host is asked.
-fn address(host: &HostShared, target: Option<&CheckTarget>) -> Address {
-    let own = target.and_then(|t| t.address.clone()).unwrap_or_else(|| host.address());
-    match (target.map(|t| t.port).filter(|port| *port != 0), own) {
-        (Some(port), Address::Ip(ip)) => Address::Ip(SocketAddr::new(ip.ip(), port)),
-        (_, own) => own,
     }
 }

@@ -69,11 +69,6 @@ impl HealthLine {
     }
 }
 
-/// Whether a host is checked at all.
-pub(crate) fn is_checked(host: &HostShared) -> bool {
-    host.spec().check.as_ref().is_none_or(|target| !target.disabled)
-}
-
 /// Whether the cluster's checks can speak what they are to speak.
 pub(crate) fn check_protocols(config: &ClusterConfig, cx: &CompileContext<'_>) -> Option<()> {
     for (at, check) in config.health_checks.iter().enumerate() {
@@ -160,7 +155,7 @@ impl Checks {
             let before = kept.len();
             kept.retain(|host, _| hosts.hosts().any(|h| Arc::as_ptr(h) == *host));
             let gone = before != kept.len();
-            for host in hosts.hosts().filter(|h| is_checked(h)) {
+            for host in hosts.hosts().filter(|h| h.spec().is_checked()) {
                 kept.entry(Arc::as_ptr(host)).or_insert_with(|| self.begin(host));
             }
             drop(hosts);
@@ -361,8 +356,9 @@ impl Checks {
 
     /// The hosts that there are now are the first ones.
     fn hosts_are_known(&self) {
-        let waits =
-            |h: &Arc<HostShared>| is_checked(h) && h.health_flags().contains(HealthFlags::PENDING_ACTIVE_HC);
+        let waits = |h: &Arc<HostShared>| {
+            h.spec().is_checked() && h.health_flags().contains(HealthFlags::PENDING_ACTIVE_HC)
+        };
         self.waiting.set(Some(self.cluster.hosts().hosts().filter(|h| waits(h)).count()));
         self.verdict_of_new(0);
     }

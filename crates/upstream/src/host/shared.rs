@@ -73,15 +73,17 @@ impl HostShared {
         })
     }
 
-    /// Whether an endpoint that is named now is this host: it listens at the same address, and where the cluster
-    /// `is_checked` it is checked at the same, has its name, and stands where the host stands. All else may change while
-    /// the host stays.
+    /// Whether an endpoint that is named now is this host: it listens at the same address, has the same name and stands
+    /// where the host stands; and in a cluster with active checks (`is_checked`) those ask it at the same address by the
+    /// same name, or do not. All else may change while the host stays.
     pub(crate) fn is_at(&self, named: &HostSpec, is_checked: bool) -> bool {
-        let checked_at = |spec: &HostSpec| spec.check.as_ref().map(|c| (c.address.clone(), c.port));
         self.spec.address == named.address
             && self.spec.locality == named.locality
             && self.spec.hostname == named.hostname
-            && (!is_checked || checked_at(&self.spec) == checked_at(named))
+            && (!is_checked
+                || self.spec.is_checked() == named.is_checked()
+                    && self.spec.checked_at(&self.spec.address) == named.checked_at(&named.address)
+                    && self.spec.checked_name() == named.checked_name())
     }
 
     /// Takes over what is said of the host now; whether balancers have to know.

@@ -4,6 +4,7 @@ use super::{HealthFlags, HostShared, Locality};
 use crate::health::CheckTarget;
 use nuncio_core::address::Address;
 use nuncio_core::stream_info::Metadata;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// An endpoint as configuration or discovery names it.
@@ -31,6 +32,28 @@ pub struct HostSpec {
     pub check: Option<Arc<CheckTarget>>,
     /// What its own stats call it in place of its address (`observability_name`).
     pub stat_name: Option<Arc<String>>,
+}
+
+impl HostSpec {
+    /// Whether active checks ask it.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.check.as_ref().is_none_or(|target| !target.disabled)
+    }
+
+    /// The name that it has for active checks alone; empty without one.
+    pub(crate) fn checked_name(&self) -> &str {
+        self.check.as_ref().map_or("", |target| &target.hostname)
+    }
+
+    /// Where active checks ask it while it listens at `own`.
+    pub(crate) fn checked_at(&self, own: &Address) -> Address {
+        let Some(target) = &self.check else { return own.clone() };
+        let address = target.address.as_ref().unwrap_or(own);
+        match (target.port, address) {
+            (port @ 1.., Address::Ip(ip)) => Address::Ip(SocketAddr::new(ip.ip(), port)),
+            _ => address.clone(),
+        }
+    }
 }
 
 /// Where a host listens: its address, and the others that it has.

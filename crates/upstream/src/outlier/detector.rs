@@ -264,9 +264,14 @@ impl Detector {
             let Some(record) = self.records.get_mut(&Arc::as_ptr(host)) else { continue };
             let over = |until: Option<Instant>| until.is_none_or(|until| until <= now);
             let (is_back, is_well) = (over(record.until), over(record.degraded_until));
+            // Whoever has stayed in will be out for a shorter time.
             if !is_degraded(host) {
                 record.degraded_times = record.degraded_times.saturating_sub(1);
-            } else if is_well {
+            }
+            if !is_ejected(host) {
+                record.times = record.times.saturating_sub(1);
+            }
+            if is_degraded(host) && is_well {
                 host.set_health(HealthFlags::DEGRADED_OUTLIER_DETECTION, false);
                 changed = true;
                 self.tell(host, Event::Unejected);
@@ -281,7 +286,6 @@ impl Detector {
         }
         self.compare(Origin::External);
         self.compare(Origin::Local);
-        self.forgive(&hosts, now);
     }
 
     /// Drops what is known of hosts that are gone; those that were out count no more.
@@ -291,16 +295,6 @@ impl Detector {
         self.stats.ejections_active.set(out);
     }
 
-    /// Hosts that have stayed in for an interval will be out for a shorter time.
-    fn forgive(&mut self, hosts: &HostSnapshot, now: Instant) {
-        for host in hosts.hosts().filter(|host| !is_ejected(host)) {
-            let Some(record) = self.records.get_mut(&Arc::as_ptr(host)) else { continue };
-            if record.back.is_some_and(|back| now.saturating_duration_since(back) >= self.config.interval) {
-                record.times = record.times.saturating_sub(1);
-            }
-        }
-    }
-
     /// Ejects hosts whose rate falls behind.
     fn compare(&mut self, origin: Origin) {
         let (by_rate, by_failures) = match origin {
@@ -308,11 +302,13 @@ impl Detector {
             Origin::Local => (Cause::LocalOriginSuccessRate, Cause::LocalOriginFailurePercentage),
         };
         let hosts = self.cluster.hosts();
+        let least = self.config.success_rate.minimum_hosts.min(self.config.failure_percentage.minimum_hosts);
+        let enough_hosts = hosts.hosts().count() >= least as usize;
         let rates: Vec<(Arc<HostShared>, f64, u32)> = hosts
             .hosts()
             .map(|host| (host, host.outlier().rate(origin).take()))
             .inspect(|(host, _)| host.outlier().show_rate(origin, SuccessRates::NO_RATE))
-            .filter(|(host, (_, total))| *total > 0 && !is_ejected(host))
+            .filter(|(host, (_, total))| *total > 0 && enough_hosts && !is_ejected(host))
             .map(|(host, (good, total))| {
                 (Arc::clone(host), 100.0 * f64::from(good) / f64::from(total), total)
             })

@@ -24,8 +24,10 @@ use tokio::sync::mpsc;
 pub enum Outcome {
     /// It answered with this status (a gRPC status mapped to HTTP).
     Response(u16),
-    /// A connection to it is there.
+    /// A connection to it is there, for a request.
     Connected,
+    /// A connection to it is there, which is all that is asked of it.
+    ConnectedForGood,
     /// No connection, or a reset before the response.
     Failed,
     /// It took too long; the client is told this status.
@@ -221,7 +223,8 @@ impl HostRecord {
             }
             (Outcome::Failed, false) => self.response(503, limits, tell),
             (Outcome::Connected, false) => {}
-            (Outcome::Connected, true) => self.local(true, limits, tell),
+            (Outcome::ConnectedForGood, false) => self.response(200, limits, tell),
+            (Outcome::Connected | Outcome::ConnectedForGood, true) => self.local(true, limits, tell),
             (Outcome::Failed | Outcome::TimedOut(_), true) => self.local(false, limits, tell),
         }
     }

@@ -36,6 +36,8 @@ fn a_run_of_failures_is_told_once_and_a_success_ends_it() {
         (&[Response(503), Response(500), Response(503)], &[Cause::Consecutive5xx]),
         (&[Response(502), TimedOut(504)], &[Cause::ConsecutiveGatewayFailure]),
         (&[Failed, Failed, Failed], &[Cause::ConsecutiveGatewayFailure, Cause::Consecutive5xx]),
+        (&[Response(500), Response(500), Outcome::Connected, Response(500)], &[Cause::Consecutive5xx]),
+        (&[Response(500), Response(500), Outcome::ConnectedForGood, Response(500)], &[]),
     ] {
         assert_eq!(causes(&config, outcomes), told, "{outcomes:?}");
     }

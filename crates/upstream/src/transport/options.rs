@@ -132,7 +132,7 @@ impl Host {
         if config.told.client
             && let Some(head) = &config.transport_of(self.shared(), Some(&options)).proxy_head
         {
-            options.proxy_head = Some(head.head(client).into());
+            options.proxy_head = client.map(|client| head.head(client).into());
         }
         if config.told.apart {
             options.client = client.map(|client| client.id);

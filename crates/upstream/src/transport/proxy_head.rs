@@ -63,29 +63,27 @@ impl ProxyHeadConfig {
         Some(Self { version, passed, added })
     }
 
-    /// What is said of a client; without one, that nothing is known.
-    pub fn head(&self, client: Option<&ConnectionInfo>) -> Vec<u8> {
+    /// What is said of a client.
+    pub fn head(&self, client: &ConnectionInfo) -> Vec<u8> {
         let mut said = Said { addresses: None, tlvs: self.added.clone() };
-        if let Some(client) = client {
-            if let (Address::Ip(from), Address::Ip(to)) = (&client.remote, &client.local) {
-                said.addresses = Some((*from, *to));
-            }
-            let state = client.state.filter_state.get(PROXY_PROTOCOL_STATE);
-            let kept = state.as_ref().and_then(|s| s.as_any().downcast_ref::<ProxyProtocolState>());
-            if let (Some(passed), Some(ProxyProtocolState { tlvs })) = (&self.passed, kept) {
-                // What is added stands for the client's own of its type.
-                let own = |kind: u8| self.added.iter().any(|(added, _)| *added == kind);
-                said.tlvs.extend(tlvs.iter().filter(|(k, _)| passed.has(*k) && !own(*k)).cloned());
-            }
+        if let (Address::Ip(from), Address::Ip(to)) = (&client.remote, &client.local) {
+            said.addresses = Some((*from, *to));
+        }
+        let state = client.state.filter_state.get(PROXY_PROTOCOL_STATE);
+        let kept = state.as_ref().and_then(|s| s.as_any().downcast_ref::<ProxyProtocolState>());
+        if let (Some(passed), Some(ProxyProtocolState { tlvs })) = (&self.passed, kept) {
+            // What is added stands for the client's own of its type.
+            let own = |kind: u8| self.added.iter().any(|(added, _)| *added == kind);
+            said.tlvs.extend(tlvs.iter().filter(|(k, _)| passed.has(*k) && !own(*k)).cloned());
         }
         let mut head = Vec::new();
         write(self.version, &said, &mut head);
         head
     }
 
-    /// What a health check says on a connection of its own: by version 1 whose it is, by version 2 that it is the
-    /// proxy's (`LOCAL`).
-    pub(crate) fn check_head(&self, from: &Address, to: &Address) -> Vec<u8> {
+    /// What is said on a connection that no client asked for, a health check's say: by version 1 between whom it is, by
+    /// version 2 that it is the proxy's own (`LOCAL`), without fields.
+    pub(crate) fn own_head(&self, from: &Address, to: &Address) -> Vec<u8> {
         let addresses = match (self.version, from, to) {
             (Version::V1, Address::Ip(from), Address::Ip(to)) => Some((*from, *to)),
             _ => None,

@@ -87,7 +87,7 @@ impl<'a> Probe<'a> {
             wall,
             rng: worker.rng(),
         };
-        changes.apply_request(head, &cx);
+        changes.apply_own(head, &cx);
     }
 
     /// Whether the service's name is compared, where it is asked for (`health_check.verify_cluster`).

@@ -123,8 +123,8 @@ impl<'a> Probe<'a> {
 
     /// What requests ask for: the endpoint's own name for checks, else the check's, else the cluster's.
     fn authority<'n>(&'n self, of_check: &'n str) -> &'n str {
-        let own = self.host.spec().check.as_deref().map(|target| &*target.hostname);
-        let named = [own.unwrap_or_default(), of_check].into_iter().find(|name| !name.is_empty());
+        let own = self.host.spec().checked_name();
+        let named = [own, of_check].into_iter().find(|name| !name.is_empty());
         named.unwrap_or(&self.dialer.cluster.config().name)
     }
 }

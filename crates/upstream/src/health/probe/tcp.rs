@@ -28,7 +28,7 @@ impl Probe<'_> {
         }
         let Some(Connection::Tcp(tcp)) = &mut self.connection else { return Err(Gone) };
         let mut said = match &check.proxy_head {
-            Some(config) => config.check_head(tcp.stream.local_address(), tcp.stream.peer_address()),
+            Some(config) => config.own_head(tcp.stream.local_address(), tcp.stream.peer_address()),
             None => Vec::new(),
         };
         said.extend_from_slice(&check.send);
