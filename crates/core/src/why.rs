@@ -74,6 +74,7 @@ reasons! {
     NoRoute "no-route" "No route of the virtual host takes the request.",
     ClusterNotFound "cluster-not-found" "A route leads to a cluster that is not there.",
     MaintenanceMode "maintenance-mode" "A runtime key keeps a cluster out of service.",
+    DropOverload "drop-overload" "An assignment drops a share of the requests.",
     NoHealthyHost "no-healthy-host" "No host of a cluster may be used.",
     CircuitBreakerOpen "circuit-breaker-open" "A circuit breaker refused.",
     ConnectFailed "connect-failed" "A host cannot be connected to.",

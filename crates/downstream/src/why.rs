@@ -8,8 +8,8 @@ mod upstream;
 
 pub(crate) use connection::{bad_head, broken_http2, metadata_not_passed_on, metadata_refused, refused_head};
 pub(crate) use route::{
-    body_too_large, cluster_not_found, late_head, maintenance, no_cluster_for_tcp, no_route, path_refused,
-    timed_out, upgrade_not_allowed,
+    body_too_large, cluster_not_found, dropped, late_head, maintenance, no_cluster_for_tcp, no_route,
+    path_refused, timed_out, upgrade_not_allowed,
 };
 pub(crate) use tls::{handshake, no_filter_chain};
 pub(crate) use upstream::{Fault, Metadata, metadata_of_cluster, of_stream, refused_upgrade, upstream};

@@ -314,6 +314,63 @@ fn filters_that_keep_sessions() {
 }
 
 #[test]
+fn balancing_by_reported_load() {
+    let file =
+        std::fs::read_to_string(root().join("examples").join("balancing/reporting-hosts.yaml")).unwrap();
+    let file = ["9902", "10001", "10002"].iter().fold(file, |file, port| file.replace(port, "0"));
+    let hosts = Server::start(&file, &[]);
+    let at = |port: &str, name: &str| {
+        let to = hosts.listener(name).port().to_string();
+        (format!("port_value: {port}}}"), format!("port_value: {to}}}"))
+    };
+    let config = [at("10001", "busy"), at("10002", "idle")]
+        .iter()
+        .fold(example("balancing/by-load.yaml", &[]), |text, (was, is)| text.replace(was, is));
+    let server = Server::start(&config, &[]);
+    let web = server.listener("web");
+    // 100 requests per second over how busy a host is.
+    let weighs = |weight: &str| server.ask("GET", "/clusters").body.contains(weight);
+    let settled = (0..2000).any(|_| {
+        request(web, "GET", "/", &[], "");
+        weighs("::weight::125") && weighs("::weight::500")
+    });
+    assert!(settled, "{}", server.ask("GET", "/clusters").body);
+    let served: Vec<Got> = (0..50).map(|_| request(web, "GET", "/", &[], "")).collect();
+    let idle = served.iter().filter(|got| upstream_of(got) == "idle").count();
+    assert!((38..=42).contains(&idle), "{idle} of 50");
+}
+
+#[test]
+fn balancing_by_version_and_by_name() {
+    let (old, new) = (Upstream::start("old"), Upstream::start("new"));
+    let server = Server::start(&example("balancing/canary-subsets.yaml", &[&old, &new]), &[]);
+    let web = server.listener("web");
+    let of = |path: &str, headers: &[&str]| upstream_of(&request(web, "GET", path, headers, "")).to_owned();
+    for _ in 0..4 {
+        assert_eq!((of("/", &[]), of("/", &["x-canary: yes"])), ("old".into(), "new".into()));
+        for host in [&old, &new] {
+            let named = of("/named", &[&format!("x-host: {}", host.address)]);
+            assert_eq!(named == "new", host.port() == new.port());
+        }
+    }
+}
+
+#[test]
+fn balancing_that_sticks_and_stays_near() {
+    let (one, two) = (Upstream::start("one"), Upstream::start("two"));
+    let server = Server::start(&example("balancing/sticky.yaml", &[&one, &two]), &[]);
+    let web = server.listener("web");
+    let of = |path: &str, user: &str| {
+        upstream_of(&request(web, "GET", path, &[&format!("x-user: {user}")], "")).to_owned()
+    };
+    let users: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
+    let first: Vec<String> = users.iter().map(|user| of("/user", user)).collect();
+    assert!(first.contains(&"one".to_owned()) && first.contains(&"two".to_owned()), "{first:?}");
+    assert_eq!(users.iter().map(|user| of("/user", user)).collect::<Vec<_>>(), first);
+    assert!((0..10).all(|_| of("/", "any") == "one"));
+}
+
+#[test]
 fn filters_for_grpc() {
     let app = Upstream::start("app");
     let server = Server::start(&example("filters/grpc.yaml", &[&app]), &[]);

@@ -513,6 +513,15 @@ fn hosts_that_cannot_be_used() {
 }
 
 #[test]
+fn requests_that_an_assignment_drops() {
+    let policy = "policy: {drop_overloads: [{category: all, drop_percentage: {numerator: 100}}]}";
+    let dropping = cluster("c", NOWHERE, "").replace(", endpoints:", &format!(", {policy}, endpoints:"));
+    let words =
+        ["the assignment of cluster 'c' drops every request", "policy.drop_overloads", "load_assignment"];
+    explains(&config("codec_type: AUTO", TO_C, &dropping), GET, "drop-overload", &words);
+}
+
+#[test]
 fn limits_of_size_and_time() {
     let slow = "[{match: {prefix: /}, route: {cluster: c, timeout: 0.05s}}]";
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

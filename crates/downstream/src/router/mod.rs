@@ -38,7 +38,7 @@ use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet, RequestHead};
 use nuncio_core::format::FormatContext;
 use nuncio_core::stream_info::StreamInfo;
-use nuncio_upstream::cluster::{Asking, Cluster, PickContext, RequestPriority};
+use nuncio_upstream::cluster::{Asking, Cluster, Drops, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::{Arrival, Unresolved};
 use nuncio_upstream::host::LB_NAMESPACE;
 use nuncio_upstream::lb::Criteria;
@@ -149,7 +149,7 @@ async fn to_cluster<D: Downstream>(
         return in_maintenance(stream, config, route, &cluster).await;
     }
     if let Some(drops) = cluster.drops() {
-        return refuse(stream, config, route, &cluster, LocalReply::dropped(drops)).await;
+        return dropped(stream, config, route, &cluster, drops).await;
     }
     // The formats of request headers count the attempt that they are for.
     stream.info.upstream.attempts = 1;
@@ -290,6 +290,19 @@ fn criteria(info: &StreamInfo, action: &ClusterAction) -> Option<Arc<Criteria>> 
         (Some(route), Some(stream)) => Some(Arc::new(route.merged(&stream))),
         (route, stream) => stream.map(Arc::new).or_else(|| route.cloned()),
     }
+}
+
+/// The cluster's assignment drops the request.
+#[cold]
+async fn dropped<D: Downstream>(
+    stream: &mut Stream<D>,
+    config: &RouterConfig,
+    route: &Route,
+    cluster: &Cluster,
+    drops: Drops,
+) -> End {
+    why::dropped(stream, cluster.config(), drops);
+    refuse(stream, config, route, cluster, LocalReply::dropped(drops)).await
 }
 
 /// A runtime key takes the cluster out of service.

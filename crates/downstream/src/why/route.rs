@@ -8,6 +8,7 @@ use crate::route::{Action, ClusterSpecifier, Found, MatchContext, PeerCertificat
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_core::why::{FieldPlaces, Note, Spot, Subject, Why, shown, tell};
+use nuncio_upstream::cluster::{ClusterConfig, Drops};
 use std::time::Instant;
 
 /// The request, as causes begin: `GET /chat of ws.example`.
@@ -205,6 +206,23 @@ pub(crate) fn maintenance<D>(stream: &Stream<D>, cluster: &str) {
         cause: format!("cluster '{cluster}' is in maintenance mode"),
         change: format!("unset the runtime key `upstream.maintenance_mode.{cluster}`"),
         spot: Spot { path: "layered_runtime".into(), place: None },
+    });
+}
+
+/// The cluster's assignment drops a share of the requests, and this one is of it.
+#[cold]
+pub(crate) fn dropped<D>(stream: &Stream<D>, cluster: &ClusterConfig, drops: Drops) {
+    tell_of(stream, Why::DropOverload, &cluster.name, || Note {
+        cause: match drops {
+            Drops::All => format!("the assignment of cluster '{}' drops every request", cluster.name),
+            Drops::Some => {
+                format!("the assignment of cluster '{}' drops a share of the requests", cluster.name)
+            }
+        },
+        change: "lower `policy.drop_overloads`, or cap it by the runtime key \
+                 `load_balancing_policy.drop_overload_limit`"
+            .into(),
+        spot: cluster.places.spot("load_assignment"),
     });
 }
 

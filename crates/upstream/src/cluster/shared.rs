@@ -345,7 +345,8 @@ impl ClusterShared {
         let published = Published::new(hosts);
         if self.live.load(Relaxed) {
             // Here, so that no worker has to.
-            drop(self.layout_of(&published));
+            let before = self.published();
+            self.layout_of(&published).prepare(before.layout.get().map(|layout| &**layout));
         }
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = published;
         gone

@@ -1,4 +1,4 @@
-//! Connections for checks: the main thread's own, of no pool.
+//! Connections for checks and load reports: the main thread's own, of no pool.
 
 use super::config::HealthCheckConfig;
 use crate::cluster::ClusterShared;
@@ -8,8 +8,9 @@ use crate::http2::Http2CodecStats;
 use crate::pool::Connector;
 use crate::stats::Http1CodecStats;
 use crate::transport::{self, NotBegun};
+use nuncio_core::address::Address;
 use nuncio_core::stats::{Registry, Scope};
-use nuncio_core::stream_info::TlsInfo;
+use nuncio_core::stream_info::{Metadata, TlsInfo};
 use nuncio_net::stream::ByteStream;
 use nuncio_net::tls::{Asked, Side, SslStats};
 use nuncio_net::worker::Worker;
@@ -19,12 +20,12 @@ use std::sync::Arc;
 
 /// No connection, or it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 /// Connects to a cluster's hosts, and counts what its connections count.
-pub(super) struct Dialer {
-    pub(super) cluster: Arc<ClusterShared>,
-    pub(super) worker: Rc<Worker>,
+pub(crate) struct Dialer {
+    pub(crate) cluster: Arc<ClusterShared>,
+    pub(crate) worker: Rc<Worker>,
     connector: Rc<dyn Connector>,
     registry: Registry,
     ssl: OnceCell<SslStats>,
@@ -33,7 +34,7 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(discovery: &Discovery, cluster: &Arc<ClusterShared>) -> Self {
+    pub(crate) fn new(discovery: &Discovery, cluster: &Arc<ClusterShared>) -> Self {
         Self {
             cluster: Arc::clone(cluster),
             worker: Rc::clone(&discovery.worker),
@@ -71,19 +72,27 @@ impl Dialer {
         host: &HostShared,
         check: &HealthCheckConfig,
     ) -> Result<(Box<dyn ByteStream>, Option<TlsInfo>), Gone> {
-        let config = self.cluster.config();
         let address = host.spec().checked_at(&host.address());
-        let stream = self.connector.connect(&address, &config.connect).await.map_err(|_| Gone)?;
+        self.open_at(host, &address, check.criteria.as_ref(), check.alpn.as_deref()).await
+    }
+
+    /// The same to an address of the host's, over the transport that the criteria choose in place of its metadata, with
+    /// these protocols in place of the transport's.
+    pub(crate) async fn open_at(
+        &self,
+        host: &HostShared,
+        address: &Address,
+        criteria: Option<&Metadata>,
+        protocols: Option<&[Box<str>]>,
+    ) -> Result<(Box<dyn ByteStream>, Option<TlsInfo>), Gone> {
+        let config = self.cluster.config();
+        let stream = self.connector.connect(address, &config.connect).await.map_err(|_| Gone)?;
         let (matches, default) = (&config.matches, &config.transport);
-        let transport = match &check.criteria {
+        let transport = match criteria {
             Some(criteria) => transport::for_metadata(matches, default, criteria),
             None => config.transport_of(host, None),
         };
-        let asked = Asked {
-            host_name: Some(&host.spec().hostname),
-            protocols: check.alpn.as_deref(),
-            ..Asked::default()
-        };
+        let asked = Asked { host_name: Some(&host.spec().hostname), protocols, ..Asked::default() };
         let begun = transport.begin(stream, None, asked, &self.worker).await;
         match &begun {
             Ok((_, Some(info))) => self.ssl_stats().secured(info),

@@ -8,6 +8,9 @@ mod session;
 
 pub(crate) use config::compile;
 pub use config::{Check, CheckTarget, Events, GrpcCheck, HealthCheckConfig, HttpCheck, Intervals, TcpCheck};
+pub(crate) use dial::{Dialer, Gone};
+pub(crate) use probe::{Http2, Judge};
+pub(crate) use session::{FailureKind, Verdict};
 
 use crate::cluster::{ClusterConfig, ClusterShared, HostSource, UpstreamProtocol};
 use crate::discovery::Discovery;
@@ -16,11 +19,10 @@ use crate::host::{HealthFlags, HostShared};
 use crate::line::Line;
 use crate::outlier;
 use crate::stats::{HealthCheckStats, HealthGauges};
-use dial::Dialer;
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::{Registry, Scope};
 use probe::Probe;
-use session::{Change, Failure, FailureKind, Session, Verdict};
+use session::{Change, Failure, Session};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;

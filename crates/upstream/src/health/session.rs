@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What one check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// A good answer.
     Good {
         /// The host says that it is degraded (`x-envoy-degraded`).
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
 
 /// A check that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     pub(super) kind: FailureKind,
     /// It counts as many as a missing answer does (`retriable_statuses`).
     pub(super) retriable: bool,
@@ -33,7 +33,7 @@ pub(super) struct Failure {
 
 /// `envoy.data.core.v3.HealthCheckFailureType`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailureKind {
+pub(crate) enum FailureKind {
     /// A wrong answer: the host is out at once.
     Active,
     /// An answer to a request said so.
@@ -53,7 +53,7 @@ impl FailureKind {
 
 impl Verdict {
     /// A failure without anything else to tell.
-    pub(super) fn failed(kind: FailureKind) -> Self {
+    pub(crate) const fn failed(kind: FailureKind) -> Self {
         Self::Bad(Failure { kind, retriable: false, status: 0, leaving: false })
     }
 }
@@ -98,7 +98,7 @@ impl Session {
         self.first
     }
 
-    pub(super) fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.flags.contains(HealthFlags::FAILED_ACTIVE_HC)
     }
 

@@ -47,12 +47,11 @@ impl Eq for Entry {}
 
 impl Edf {
     /// A scheduler over `weights`, as it is after a number of picks by chance.
-    pub(super) fn new(weights: impl Iterator<Item = f64> + Clone, rng: &Rng) -> Self {
-        let sum: f64 = weights.clone().sum();
+    pub(super) fn new(weights: &[f64], rng: &Rng) -> Self {
+        let sum: f64 = weights.iter().sum();
         let chance = rng.next() as f64 / u64::MAX as f64;
-        let count = weights.clone().count();
         // So much time has passed, within which each entry came up by its weight.
-        Self::at(weights, chance * count as f64 / sum)
+        Self::at(weights.iter().copied(), chance * weights.len() as f64 / sum)
     }
 
     fn at(weights: impl Iterator<Item = f64>, now: f64) -> Self {

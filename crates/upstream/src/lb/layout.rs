@@ -312,6 +312,14 @@ impl Layout {
         self.by_address.get_or_init(map).get(address)
     }
 
+    /// Works out beforehand what whoever asked the layout `before` it for hosts by their addresses will ask it for.
+    pub(crate) fn prepare(&self, before: Option<&Self>) {
+        let asked = before.is_some_and(|before| before.by_address.get().is_some());
+        if asked || self.lb().override_host.is_some() {
+            let _ = self.host_at("");
+        }
+    }
+
     /// How the places of the tables spread over hosts; of several priorities the last one, as Envoy's gauges tell.
     pub(crate) fn spread(&self) -> Option<Spread> {
         self.priorities.iter().rev().find_map(|p| p.healthy.spread().or(p.all.spread()))

@@ -15,7 +15,8 @@ pub(super) struct Localities {
 
 impl Localities {
     pub(super) fn new(members: Vec<(f64, Box<dyn Balancer>)>, rng: &Rng) -> Self {
-        let edf = RefCell::new(Edf::new(members.iter().map(|(weight, _)| *weight), rng));
+        let weights: Vec<f64> = members.iter().map(|(weight, _)| *weight).collect();
+        let edf = RefCell::new(Edf::new(&weights, rng));
         Self { members, edf }
     }
 }

@@ -19,12 +19,8 @@ pub struct SlowStart {
 }
 
 impl SlowStart {
-    /// What a host's weight is multiplied with, from `least` to 1.
-    pub(super) fn factor(&self, host: &HostShared, now: Instant, runtime: &Runtime) -> f64 {
-        let Some(since) = host.well_since().filter(|_| host.health_flags().health() == Health::Healthy)
-        else {
-            return 1.0;
-        };
+    /// What the weight of a host is multiplied with that is well `since` then, from `least` to 1.
+    pub(super) fn factor(&self, since: Instant, now: Instant, runtime: &Runtime) -> f64 {
         let passed = now.saturating_duration_since(since);
         if passed >= self.window {
             return 1.0;
@@ -43,6 +39,11 @@ impl SlowStart {
         let young = |since| now.saturating_duration_since(since) <= self.window;
         hosts.iter().any(|host| host.well_since().is_some_and(young))
     }
+}
+
+/// Since when a host is well, if it is.
+pub(super) fn start_of(host: &HostShared) -> Option<Instant> {
+    host.well_since().filter(|_| host.health_flags().health() == Health::Healthy)
 }
 
 /// Notes which hosts are well from now on: those that are new, and those whose checks have passed again.

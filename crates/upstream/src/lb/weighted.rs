@@ -1,13 +1,13 @@
 //! Hosts of different weights: by earliest deadline first.
 
 use super::edf::Edf;
-use super::slow_start::SlowStart;
+use super::slow_start::{SlowStart, start_of};
 use super::{Balancer, HostList, PickContext};
 use crate::cluster::{ClusterCore, ClusterShared};
 use crate::host::HostShared;
 use nuncio_core::rng::Rng;
 use nuncio_net::worker::Worker;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +24,22 @@ struct Starting {
     config: SlowStart,
     worker: Rc<Worker>,
     cluster: Arc<ClusterShared>,
+    /// Since when and at what time a host was asked about last, and its factor: most hosts have come with others.
+    last: Cell<Option<(Instant, Instant, f64)>>,
+}
+
+impl Starting {
+    fn factor(&self, host: &HostShared, now: Instant) -> f64 {
+        let Some(since) = start_of(host) else { return 1.0 };
+        if let Some((of, at, factor)) = self.last.get()
+            && (of, at) == (since, now)
+        {
+            return factor;
+        }
+        let factor = self.config.factor(since, now, self.cluster.runtime());
+        self.last.set(Some((since, now, factor)));
+        factor
+    }
 }
 
 impl Scales {
@@ -39,6 +55,7 @@ impl Scales {
             config: config.clone(),
             worker: Rc::clone(&core.worker),
             cluster: Arc::clone(&core.shared),
+            last: Cell::new(None),
         });
         Self { bias, starting }
     }
@@ -62,7 +79,7 @@ impl Scales {
             Some(bias) => weight / load().powf(bias),
         };
         match (&self.starting, now) {
-            (Some(s), Some(now)) => weight * s.config.factor(host, now, s.cluster.runtime()),
+            (Some(starting), Some(now)) => weight * starting.factor(host, now),
             _ => weight,
         }
     }
@@ -77,7 +94,8 @@ struct Weighted {
 /// A balancer over hosts by what they weigh.
 pub(super) fn make(hosts: HostList, scales: Scales, rng: &Rng) -> Box<dyn Balancer> {
     let now = scales.now();
-    let edf = RefCell::new(Edf::new(hosts.iter().map(|host| scales.weigh(host, now)), rng));
+    let weights: Vec<f64> = hosts.iter().map(|host| scales.weigh(host, now)).collect();
+    let edf = RefCell::new(Edf::new(&weights, rng));
     Box::new(Weighted { hosts, scales, edf })
 }
 

@@ -3,14 +3,17 @@
 //! Workers leave what answers report with the hosts that gave them. The main thread makes weights of it every so often,
 //! and publishes the hosts anew where a weight has changed.
 
+mod out_of_band;
 mod report;
 
+pub use out_of_band::OutOfBand;
 pub(crate) use report::LoadReport;
 
 use crate::cluster::ClusterShared;
 use crate::discovery::Discovery;
 use crate::host::{HostShared, LocalityHosts};
 use crate::lb::LbPolicy;
+use out_of_band::Streams;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +31,8 @@ pub struct LoadWeights {
     pub penalty: f64,
     /// `metric_names_for_computing_utilization`
     pub metrics: Box<[Box<str>]>,
+    /// `enable_oob_load_report`: hosts report over streams of their own, too.
+    pub out_of_band: Option<OutOfBand>,
 }
 
 impl LoadWeights {
@@ -58,6 +63,7 @@ impl Default for LoadWeights {
             update: Duration::from_secs(1),
             penalty: 0.0,
             metrics: Box::default(),
+            out_of_band: None,
         }
     }
 }
@@ -109,10 +115,15 @@ impl LoadRecord {
 /// Begins to weigh the hosts of a cluster that goes by reports.
 pub(crate) fn follow(discovery: &Rc<Discovery>, cluster: &Arc<ClusterShared>) {
     let LbPolicy::ClientSideWeighted(config) = &cluster.config().lb.policy else { return };
-    let (config, discovery, cluster) = (config.clone(), Rc::clone(discovery), Arc::clone(cluster));
+    let (config, discovery, cluster) =
+        (Rc::new((**config).clone()), Rc::clone(discovery), Arc::clone(cluster));
     let worker = Rc::clone(&discovery.worker);
     worker.spawn(async move {
+        let mut streams = config.out_of_band.as_ref().map(|_| Streams::new(&discovery, &cluster, &config));
         loop {
+            if let Some(streams) = &mut streams {
+                streams.keep_up();
+            }
             tokio::time::sleep(config.update).await;
             if !discovery.is_current(&cluster) {
                 return;

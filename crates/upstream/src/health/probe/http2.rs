@@ -8,7 +8,7 @@ use nuncio_codec::head::{HeaderMap, RequestHead, ResponseHead};
 use nuncio_net::stream::ByteStream;
 
 /// A connection that carries one check after another.
-pub(super) struct Http2<'a> {
+pub(crate) struct Http2<'a> {
     stream: Box<dyn ByteStream>,
     codec: Codec,
     dialer: &'a Dialer,
@@ -29,7 +29,7 @@ enum Ended {
 }
 
 impl<'a> Http2<'a> {
-    pub(super) fn new(stream: Box<dyn ByteStream>, dialer: &'a Dialer) -> Self {
+    pub(crate) fn new(stream: Box<dyn ByteStream>, dialer: &'a Dialer) -> Self {
         let codec = Codec::new(Side::Client, &dialer.cluster.config().http.h2, dialer.worker.now());
         Self {
             stream,
@@ -47,7 +47,8 @@ impl<'a> Http2<'a> {
         &self.dialer.cluster.config().http.h2
     }
 
-    pub(super) async fn exchange(
+    /// One stream, until there is a verdict or it ends.
+    pub(crate) async fn exchange(
         &mut self,
         head: &RequestHead,
         body: &[u8],

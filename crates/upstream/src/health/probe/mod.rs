@@ -6,6 +6,7 @@ mod http1;
 mod http2;
 mod tcp;
 
+pub(crate) use http2::Http2;
 pub(super) use tcp::contains_in_order;
 
 use super::config::{Check, HealthCheckConfig};
@@ -14,7 +15,6 @@ use super::session::{FailureKind, Verdict};
 use crate::host::HostShared;
 use crate::stats::HealthCheckStats;
 use http1::Http1;
-use http2::Http2;
 use nuncio_codec::head::{HeaderMap, ResponseHead};
 use nuncio_net::stream::{ByteStream, poll_read_vec, poll_write_all};
 use std::future::{pending, poll_fn};
@@ -38,15 +38,15 @@ enum Connection<'a> {
 }
 
 /// Judges an answer while it comes; the first verdict ends it.
-trait Judge {
+pub(crate) trait Judge {
     fn head(&mut self, head: &ResponseHead, end_stream: bool) -> Option<Verdict>;
     fn data(&mut self, data: &[u8], end_stream: bool) -> Option<Verdict>;
     fn trailers(&mut self, trailers: &HeaderMap) -> Option<Verdict>;
 }
 
 /// What came of an exchange.
-struct Exchanged {
-    verdict: Verdict,
+pub(crate) struct Exchanged {
+    pub(crate) verdict: Verdict,
     /// The connection serves another check.
     stays: bool,
 }
