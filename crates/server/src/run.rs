@@ -181,7 +181,7 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
         () = told_to_end(&mut signals) => return Ok(()),
     }
     admin.progress.set(State::Initializing);
-    let explainer = Explainer::new(&listeners, &main, &node_cluster);
+    let explainer = Explainer::new(&listeners, &main, &node_cluster, bootstrap.overload.clone());
     let _ = admin.explainer.set(explainer);
     dynamic.start().map_err(|e| StartError::Io("watch for configuration", e))?;
     let sinks = Sinks::start(bootstrap.sinks, &mut admin.clusters.borrow_mut(), &main)

@@ -248,6 +248,27 @@ fn timeouts() {
 }
 
 #[test]
+fn overload() {
+    let app = Upstream::start("app");
+    let calm = example("overload.yaml", &[&app]);
+    let explained = |server: &Server| server.ask("GET", "/explain?request=http://x/&listener=web").body;
+    let server = Server::start(&calm, &[]);
+    assert_eq!(request(server.listener("web"), "GET", "/", &[], "").status, 200);
+    let said = explained(&server);
+    assert!(said.starts_with("It goes to "), "{said}");
+    assert!(said.contains("stop_accepting_requests: at 0% (from 0.95 of fixed_heap on)"), "{said}");
+
+    let server =
+        Server::start(&calm.replace("max_heap_size_bytes: 1073741824", "max_heap_size_bytes: 1"), &[]);
+    let web = server.listener("web");
+    let refused = (0..5000).map(|_| request(web, "GET", "/", &[], "")).find(|got| got.status == 503);
+    let refused = refused.expect("the first measurement shows it");
+    assert!(refused.head.contains("x-envoy-local-overloaded: true"), "{}", refused.head);
+    let said = explained(&server);
+    assert!(said.contains("503") && said.contains("stop_accepting_requests: at 100%"), "{said}");
+}
+
+#[test]
 fn everyday_filters() {
     let (app, authz) = (Upstream::start("app"), Upstream::start("authz"));
     let server = Server::start(&example("filters/everyday.yaml", &[&app, &authz]), &[]);

@@ -1,7 +1,7 @@
 """Random route configurations and requests that come near to matching them. All of it follows from a `random.Random`."""
 
 PARTS = ['a', 'b', 'ab', 'A', 'x1', 'a.b', 'a-b', 'aB', 'é'.encode().decode('latin-1'), 'a;p=1', '%61', '']
-HEADERS = ['x-a', 'x-b', 'X-C', ':method', 'cookie2']
+HEADERS = ['x-a', 'x-b', 'X-C', ':method', 'cookie2', 'x-a', 'x-b', 'host', ':path', ':scheme']
 VALUES = ['a', 'b', 'ab', 'A', '', '1', '10', '-3', '9223372036854775807', 'a,b', ' a', 'abc']
 NAMES = ['k', 'K', 'q', 'ab']
 REGEXES = ['/a.*', '/(a|b)/[a-z]+', '.*b', '/a(/.*)?', '(?i)/AB.*', '/[^/]+/[^/]+', '/a{1,2}b?', '.*', '/x\\d', '/(ab|a)b.*', '/a$', '^/b', '(/a)+', '/\\w+', '/a\\.b', '/.', '.*/b/.*', '/a|/b']
@@ -25,10 +25,15 @@ def string_match(r, value):
     return out
 
 
+def header_value(r, name):
+    own = {':method': ['GET', 'POST'], 'host': HOSTS, ':scheme': ['http', 'https'], ':path': [path(r), '/']}
+    return r.choice(own.get(name, VALUES)).strip()
+
+
 def header_match(r):
     out = {'name': r.choice(HEADERS)}
     kind = r.choice(['string', 'string', 'string', 'present', 'range', 'older', 'bare'])
-    value = r.choice(['GET', 'POST']) if out['name'] == ':method' else r.choice(VALUES).strip()
+    value = header_value(r, out['name'])
     if kind == 'string':
         out['string_match'] = string_match(r, value)
     elif kind == 'present':
@@ -77,6 +82,14 @@ def match(r):
     if r.random() < 0.05:
         out['grpc'] = {}
     if r.random() < 0.05:
+        out['tls_context'] = {r.choice(['presented', 'validated']): r.random() < 0.5}
+    if r.random() < 0.05:
+        # A connection has `k`, and nothing else.
+        out['filter_state'] = [{'key': r.choice(['k', 'k', 'none']), 'string_match': string_match(r, r.choice(['state', 'st', 'other']))}]
+    if r.random() < 0.05:
+        # Nobody has said anything yet when routes are looked for.
+        out['dynamic_metadata'] = [{'filter': 'f', 'path': [{'key': 'k'}], 'value': r.choice([{'present_match': True}, {'string_match': {'exact': 'v'}}]), 'invert': r.random() < 0.6}]
+    if r.random() < 0.05:
         out['runtime_fraction'] = {'default_value': {'numerator': r.choice([0, 100])}}
     return out
 
@@ -86,6 +99,27 @@ def rewrite(r, matched):
     if 'path_match_policy' not in matched:
         choices.append({'prefix_rewrite': r.choice(['/', '/n', '/n/', '/n?x=y'])})
     return r.choice(choices)
+
+
+def weighted(r):
+    """Several clusters, chosen by a header's number or by a hash; the response tells which it was."""
+    clusters = [{'name': 'none', 'weight': r.randint(0, 3) + (i == 0), 'request_headers_to_add': mutations(r), 'response_headers_to_add': [{'header': {'key': 'x-weight', 'value': str(i)}}]} for i in range(r.choice([3, 3, 11]))]
+    if r.random() < 0.5:
+        return {'weighted_clusters': {'header_name': CHANCE[1], 'clusters': clusters}}
+    # What only some requests have cannot be the last word: chance would decide.
+    policies = [r.choice([{'header': {'header_name': r.choice(['x-a', 'x-b', ':method', 'x-c'])}}, {'query_parameter': {'name': r.choice(NAMES)}}, {'cookie': {'name': r.choice(NAMES)}},
+                          {'header': {'header_name': 'x-a', 'regex_rewrite': {'pattern': {'regex': r.choice(['a', '[0-9]+', '^(.)', 'b*'])}, 'substitution': r.choice(['', 'Z', '\\0\\0'])}}}]) for _ in range(r.randint(0, 3))]
+    for policy in policies:
+        if r.random() < 0.2:
+            policy['terminal'] = True
+    always = [{'header': {'header_name': r.choice(['host', ':path'])}}]
+    return {'weighted_clusters': {'use_hash_policy': True, 'clusters': clusters}, 'hash_policy': r.choice([policies + always, always + policies])}
+
+
+def mutations(r):
+    """`request_headers_to_add` of one level."""
+    actions = ['APPEND_IF_EXISTS_OR_ADD', 'ADD_IF_ABSENT', 'OVERWRITE_IF_EXISTS_OR_ADD', 'OVERWRITE_IF_EXISTS']
+    return [{'header': {'key': r.choice(['x-a', 'x-q']), 'value': r.choice(['new', '%REQ(x-b)%', '%REQ(:method)%'])}, 'append_action': r.choice(actions)} for _ in range(r.choice([0, 0, 0, 1, 2]))]
 
 
 def action(r, matched):
@@ -100,8 +134,7 @@ def action(r, matched):
         if r.random() < 0.4:
             out.update(r.choice([{'https_redirect': True}, {'scheme_redirect': 'ftp'}]))
         return {'redirect': out}
-    route = {'cluster': 'none'} if kind == 'cluster' else {'weighted_clusters': {'header_name': CHANCE[1], 'clusters': [
-        {'name': 'none', 'weight': r.randint(0, 3) + (i == 0), 'response_headers_to_add': [{'header': {'key': 'x-weight', 'value': str(i)}}]} for i in range(3)]}}
+    route = {'cluster': 'none'} if kind == 'cluster' else weighted(r)
     if r.random() < 0.5:
         route.update(rewrite(r, matched))
     elif r.random() < 0.3:
@@ -114,8 +147,9 @@ def action(r, matched):
 
 def route(r, name):
     m = match(r)
-    return {'name': name, 'match': m, **action(r, m), 'response_headers_to_add': [
-        {'header': {'key': 'x-route', 'value': name}}, {'header': {'key': 'x-path', 'value': '%REQ(:path)%'}}, {'header': {'key': 'x-host', 'value': '%REQ(:authority)%'}}]}
+    more = {'request_headers_to_remove': [r.choice(['x-a', 'x-q'])]} if r.random() < 0.1 else {}
+    return {'name': name, 'match': m, **action(r, m), 'request_headers_to_add': mutations(r), **more, 'response_headers_to_add': [
+        {'header': {'key': 'x-seen', 'value': '%REQ(x-a)%;%REQ(x-q)%'}}, {'header': {'key': 'x-route', 'value': name}}, {'header': {'key': 'x-path', 'value': '%REQ(:path)%'}}, {'header': {'key': 'x-host', 'value': '%REQ(:authority)%'}}]}
 
 
 T = 'type.googleapis.com/'
@@ -197,13 +231,16 @@ def table(r):
         mine = [domains.pop() for _ in range(min(len(domains), r.randint(1, 2)))]
         n = r.choice([1, 3, 10, 40, 120])
         host = {'name': 'v%d' % len(hosts), 'domains': mine, 'routes': [route(r, 'v%dr%d' % (len(hosts), i)) for i in range(n)]}
+        host['request_headers_to_add'] = mutations(r)
         if r.random() < 0.05:
             host['require_tls'] = r.choice(['ALL', 'EXTERNAL_ONLY'])
         if r.random() < 0.2:
             host['matcher'] = tree(r, host.pop('routes'))
         hosts.append(host)
-    out = {'name': 't', 'virtual_hosts': hosts}
-    for field in ('ignore_port_in_host_matching', 'ignore_path_parameters_in_path_matching'):
+    out = {'name': 't', 'virtual_hosts': hosts, 'request_headers_to_add': mutations(r)}
+    if r.random() < 0.15:
+        out['vhost_header'] = r.choice(['X-Host', 'host', ':authority'])
+    for field in ('ignore_port_in_host_matching', 'ignore_path_parameters_in_path_matching', 'most_specific_header_mutations_wins'):
         if r.random() < 0.2:
             out[field] = True
     return out
@@ -222,6 +259,8 @@ def request(r, table):
     if r.random() < 0.4:
         text += '?' + '&'.join('%s=%s' % (r.choice(NAMES), r.choice(VALUES).strip()) for _ in range(r.randint(1, 2)))
     headers = [('host', r.choice(HOSTS))]
+    if r.random() < 0.5:
+        headers.append(('x-host', r.choice(HOSTS)))
     headers += [(name.lower(), r.choice(VALUES).strip()) for name in ('x-a', 'x-b', 'x-c') for _ in range(r.choice([0, 1, 1, 2]))]
     if r.random() < 0.2:
         headers.append(('cookie', '; '.join('%s=%s' % (r.choice(NAMES), r.choice(VALUES).strip()) for _ in range(r.randint(1, 2)))))

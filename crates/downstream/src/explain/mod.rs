@@ -166,6 +166,8 @@ pub struct Explanation {
     pub timeouts: Vec<Fact>,
     /// When another attempt would be made.
     pub retries: Vec<Fact>,
+    /// What the overload manager asks for; whoever knows it adds it.
+    pub overload: Vec<Fact>,
     /// The proxy's own answer.
     pub answer: Vec<Fact>,
     /// Why it failed, where the configuration explains it.
@@ -186,6 +188,7 @@ impl Explanation {
             upstream: Vec::new(),
             timeouts: Vec::new(),
             retries: Vec::new(),
+            overload: Vec::new(),
             answer: Vec::new(),
             notes: Vec::new(),
         }

@@ -1,5 +1,11 @@
 //! The connection manager's compiled configuration.
 
+mod leading;
+mod times;
+
+pub use leading::compile_table;
+pub use times::{LogTimes, Timeouts};
+
 use super::client_cert::ClientCertPolicy;
 use super::local_reply::LocalReplies;
 use super::normalize::{EscapedSlashes, HostPort, Normalization};
@@ -7,32 +13,27 @@ use super::policy::{PolicyFields, RequestPolicy, messages};
 use super::proxy_status::ProxyStatus;
 use super::request_id::RequestIds;
 use super::response_headers::ServerHeader;
-use super::upgrade::{UpgradeConfig, Upgrades};
-use crate::filter::{AnyHttpFilterFactory, ChainConfig, ChainEntry, Compiled};
+use super::upgrade::Upgrades;
+use crate::filter::ChainConfig;
 use crate::network::{CompiledFilter, ListenerFacts, NetworkFilterFactory};
-use crate::route::{CompilePerRoute, RouteOptions, RouteTable, Routes, ScopedRoutes};
-use crate::router::RouterConfig;
+use crate::route::Routes;
 use crate::tracing::TracingConfig;
 use crate::world::CompileEnv;
+use leading::{compile_chain, compile_routes, compile_upgrades};
 use nuncio_codec::h1::{DecoderLimits, HeaderCase, IgnoredUpgrades, ServerOptions, UnderscoreAction};
 use nuncio_codec::h2;
 use nuncio_core::access_log::AccessLog;
 use nuncio_core::config::{self, CompileContext};
 use nuncio_core::header_key_format;
 use nuncio_core::matcher::StringMatcher;
-use nuncio_core::source::FileSource;
-use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_core::why::FieldPlaces;
-use nuncio_core::xx_hash;
 use nuncio_proto::pb::envoy::config::core::v3 as pb_core;
-use nuncio_proto::pb::envoy::config::route::v3::RouteConfiguration;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
-use nuncio_proto::pb::envoy::r#type::v3::Percent;
 use nuncio_upstream::http2;
-use pb::http_connection_manager::{RouteSpecifier, StripPortMode};
-use std::any;
+use pb::http_connection_manager::StripPortMode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use times::jitter;
 
 /// A compiled `HttpConnectionManager`.
 pub struct HcmConfig {
@@ -91,109 +92,6 @@ pub enum CodecType {
     Http1,
     /// HTTP/2, without a TLS layer that says so (prior knowledge).
     Http2,
-}
-
-/// The timers of connections and streams; `None` is off.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// `common_http_protocol_options.idle_timeout`: a connection without a stream; 1 h.
-    pub idle: Option<Duration>,
-    /// `common_http_protocol_options.max_connection_duration`; off.
-    pub max_connection_duration: Option<Duration>,
-    /// `common_http_protocol_options.max_stream_duration`; off.
-    pub max_stream_duration: Option<Duration>,
-    /// `stream_idle_timeout`; 5 min.
-    pub stream_idle: Option<Duration>,
-    /// `stream_flush_timeout`: an HTTP/2 stream whose answer waits for the client's window; as `stream_idle`.
-    pub stream_flush: Option<Duration>,
-    /// `request_timeout`; off.
-    pub request: Option<Duration>,
-    /// `request_headers_timeout`; off.
-    pub request_headers: Option<Duration>,
-    /// `drain_timeout`: how long a draining connection stays open for a request that is on its way; 5 s.
-    pub drain: Duration,
-    /// `delayed_close_timeout`; 1 s.
-    pub delayed_close: Option<Duration>,
-    /// `max_connection_duration_jitter`: by which part of it at most a connection may last longer.
-    max_connection_jitter: f64,
-    /// `drain_timeout_jitter`: the same of [`drain`](Self::drain).
-    drain_jitter: f64,
-    /// `http1_safe_max_connection_duration`: an HTTP/1 connection whose time is over ends with its next answer.
-    pub http1_safe_max_duration: bool,
-}
-
-impl Timeouts {
-    /// How long this connection may last.
-    #[inline]
-    pub fn max_duration_of(&self, connection: &ConnectionInfo) -> Option<Duration> {
-        self.max_connection_duration.map(|most| stretched(most, self.max_connection_jitter, connection.id))
-    }
-
-    /// When a connection that drains since `since` is closed.
-    pub fn drained_at(&self, since: Instant, connection: &ConnectionInfo) -> Option<Instant> {
-        since.checked_add(stretched(self.drain, self.drain_jitter, connection.id))
-    }
-}
-
-/// `time`, and up to `jitter` of it more: always as much for the same connection.
-fn stretched(time: Duration, jitter: f64, connection: u64) -> Duration {
-    if jitter <= 0.0 {
-        return time;
-    }
-    let random = xx_hash::xx_hash64(&connection.to_le_bytes(), 0);
-    let part = (random >> 11) as f64 / (1_u64 << 53) as f64;
-    time + time.mul_f64(jitter * part)
-}
-
-/// A percentage as a fraction of one.
-fn jitter(percent: Option<Percent>) -> f64 {
-    percent.map_or(0.0, |Percent { value }| value / 100.0)
-}
-
-/// When a stream's entry is written besides its end (`access_log_options`, or the two older fields).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogTimes {
-    /// Once the route of a new request is known (`DownstreamStart`).
-    pub on_new_request: bool,
-    /// Once an upgrade or a CONNECT has made it a tunnel (`DownstreamTunnelSuccessfullyEstablished`).
-    pub on_tunnel: bool,
-    /// Again and again after this time (`DownstreamPeriodic`).
-    pub interval: Option<Duration>,
-}
-
-impl LogTimes {
-    fn compile(
-        on_new_request: bool,
-        interval: Option<prost_types::Duration>,
-        options: Option<pb::http_connection_manager::HcmAccessLogOptions>,
-        cx: &CompileContext<'_>,
-    ) -> Option<Self> {
-        use pb::http_connection_manager::HcmAccessLogOptions;
-        let clash = |field: &str| {
-            let text = format!("Only one of {field} or access_log_options can be specified.");
-            cx.field(field).error(text);
-            None
-        };
-        let mut on_tunnel = false;
-        let (on_new_request, interval, cx) = match options {
-            Some(_) if on_new_request => return clash("flush_access_log_on_new_request"),
-            Some(_) if interval.is_some() => return clash("access_log_flush_interval"),
-            Some(HcmAccessLogOptions {
-                access_log_flush_interval,
-                flush_access_log_on_new_request,
-                flush_log_on_tunnel_successfully_established,
-            }) => {
-                on_tunnel = flush_log_on_tunnel_successfully_established;
-                (flush_access_log_on_new_request, access_log_flush_interval, &cx.field("access_log_options"))
-            }
-            None => (on_new_request, interval, cx),
-        };
-        let interval = match interval {
-            None => None,
-            Some(interval) => Some(config::duration(&interval, &cx.field("access_log_flush_interval"))?),
-        };
-        Some(Self { on_new_request, on_tunnel, interval })
-    }
 }
 
 /// The fields that explanations of failures name.
@@ -556,182 +454,5 @@ fn server_header(value: i32) -> ServerHeader {
         Ok(Transformation::AppendIfAbsent) => ServerHeader::AppendIfAbsent,
         Ok(Transformation::PassThrough) => ServerHeader::PassThrough,
         Ok(Transformation::Overwrite) | Err(_) => ServerHeader::Overwrite,
-    }
-}
-
-/// Compiles the inline route table, or subscribes to one.
-fn compile_routes(
-    specifier: Option<RouteSpecifier>,
-    stat_prefix: &str,
-    cx: &CompileContext<'_>,
-    env: &CompileEnv<'_>,
-) -> Option<Routes> {
-    match specifier {
-        Some(RouteSpecifier::RouteConfig(routes)) => {
-            compile_table(routes, &cx.field("route_config"), env, true).map(Routes::Inline)
-        }
-        Some(RouteSpecifier::ScopedRoutes(scopes)) => {
-            let table = |routes, cx: &CompileContext<'_>| compile_table(routes, cx, env, true);
-            ScopedRoutes::compile(scopes, &cx.field("scoped_routes"), table)
-                .map(|scopes| Routes::Scoped(Arc::new(scopes)))
-        }
-        Some(RouteSpecifier::Rds(pb::Rds { config_source, route_config_name })) => {
-            let cx = cx.field("rds");
-            let source = FileSource::compile(config_source.unwrap_or_default(), &cx.field("config_source"))?;
-            let prefix = format!("http.{stat_prefix}.");
-            Some(Routes::Rds(env.route_feeds.subscribe(source, route_config_name, &prefix)))
-        }
-        None => {
-            cx.error("route_specifier: value is required");
-            None
-        }
-    }
-}
-
-/// Compiles a route table; `validate` says whether its clusters have to be there where the table does not.
-pub fn compile_table(
-    message: RouteConfiguration,
-    cx: &CompileContext<'_>,
-    env: &CompileEnv<'_>,
-    validate: bool,
-) -> Option<Arc<RouteTable>> {
-    let per_route = PerRoute(env);
-    let options = RouteOptions {
-        cluster_exists: env.cluster_exists,
-        nearest_cluster: env.nearest_cluster,
-        validate_clusters_default: validate,
-        per_route: &per_route,
-        retry_plugins: env.retry_plugins,
-        runtime: env.runtime,
-        stats: env.stats,
-    };
-    RouteTable::compile(message, cx, &options)
-}
-
-/// Compiles the filter list: everything but the last passes on, and the last is the router.
-fn compile_chain(
-    filters: Vec<pb::HttpFilter>,
-    field: &'static str,
-    cx: &CompileContext<'_>,
-    env: &CompileEnv<'_>,
-) -> Option<ChainConfig> {
-    let mut chain = ChainConfig { id: 0, filters: Vec::new(), router: None };
-    let last = filters.len().saturating_sub(1);
-    let mut good = true;
-    for (i, filter) in filters.into_iter().enumerate() {
-        let filter_cx = cx.item(field, i);
-        let pb::HttpFilter { name, config_type, disabled, is_optional } = filter;
-        let typed_cx = filter_cx.field("typed_config");
-        let Some(pb::http_filter::ConfigType::TypedConfig(any)) = config_type else {
-            filter_cx
-                .error(format!("Didn't find a registered implementation for '{name}' with type URL: ''"));
-            good = false;
-            continue;
-        };
-        let Some(factory) = env.http_filters.get(&any.type_url) else {
-            if !is_optional {
-                typed_cx.unsupported(format!(
-                    "the HTTP filter {} is not built",
-                    config::type_name(&any.type_url)
-                ));
-                good = false;
-            }
-            continue;
-        };
-        let type_name = config::type_name(&any.type_url);
-        match factory.compile_any(&any, &typed_cx) {
-            None => good = false,
-            Some(Compiled::Router(_)) if i != last => {
-                filter_cx.error(format!(
-                    "Error: terminal filter named {name} of type {type_name} must be the last filter in a http \
-                     filter chain."
-                ));
-                good = false;
-            }
-            Some(Compiled::Router(_)) if disabled => {
-                filter_cx.error(format!(
-                    "Error: the last (terminal) filter ({name}) in the chain cannot be disabled by default."
-                ));
-                good = false;
-            }
-            Some(Compiled::Router(router)) => match RouterConfig::compile(*router, &typed_cx, env) {
-                Some(router) => chain.router = Some(Arc::new(router)),
-                None => good = false,
-            },
-            Some(Compiled::Filter(_)) if i == last => {
-                filter_cx.error(format!(
-                    "Error: non-terminal filter named {name} of type {type_name} is the last filter in a http \
-                     filter chain."
-                ));
-                good = false;
-            }
-            Some(Compiled::Filter(config)) => {
-                let place = filter_cx.place();
-                chain.filters.push(ChainEntry { name: name.into(), place, config, disabled });
-            }
-        }
-    }
-    good.then_some(chain)
-}
-
-/// Compiles `upgrade_configs`. An entry without filters has the connection manager's.
-fn compile_upgrades(
-    configs: Vec<pb::http_connection_manager::UpgradeConfig>,
-    cx: &CompileContext<'_>,
-    env: &CompileEnv<'_>,
-) -> Option<Upgrades> {
-    let mut entries: Vec<UpgradeConfig> = Vec::with_capacity(configs.len());
-    let mut good = true;
-    for (i, config) in configs.into_iter().enumerate() {
-        let cx = cx.item("upgrade_configs", i);
-        let pb::http_connection_manager::UpgradeConfig { upgrade_type, filters, enabled } = config;
-        if entries.iter().any(|e| e.kind.eq_ignore_ascii_case(&upgrade_type)) {
-            cx.error(format!("Error: multiple upgrade configs with the same name: '{upgrade_type}'"));
-            good = false;
-            continue;
-        }
-        let own = !filters.is_empty();
-        let Some(chain) = compile_chain(filters, "filters", &cx, env) else {
-            good = false;
-            continue;
-        };
-        // The connection manager's own chain comes first.
-        let id = 1 + entries.iter().filter(|e| e.chain.is_some()).count();
-        let (enabled, chain) = (enabled.unwrap_or(true), own.then_some(ChainConfig { id, ..chain }));
-        entries.push(UpgradeConfig { kind: upgrade_type.into(), enabled, chain });
-    }
-    good.then(|| Upgrades::new(entries))
-}
-
-/// Per-route filter configurations, by their message.
-struct PerRoute<'a>(&'a CompileEnv<'a>);
-
-impl PerRoute<'_> {
-    fn factory(&self, config: &prost_types::Any) -> Option<&dyn AnyHttpFilterFactory> {
-        let table = self.0.http_filters;
-        let type_name = config::type_name(&config.type_url);
-        table.names().filter_map(|name| table.get(name)).find(|f| f.route_type() == type_name)
-    }
-}
-
-impl CompilePerRoute for PerRoute<'_> {
-    fn knows(&self, config: &prost_types::Any) -> bool {
-        self.factory(config).is_some()
-    }
-
-    fn compile(
-        &self,
-        filter: &str,
-        config: &prost_types::Any,
-        cx: &CompileContext<'_>,
-    ) -> Option<Arc<dyn any::Any + Send + Sync>> {
-        let type_name = config::type_name(&config.type_url);
-        let Some(factory) = self.factory(config) else {
-            cx.unsupported(format!(
-                "no HTTP filter that is built takes {type_name} as its configuration per route (for '{filter}')"
-            ));
-            return None;
-        };
-        factory.compile_route_any(config, cx)
     }
 }

@@ -9,13 +9,14 @@ use crate::admin::{Admin, Request, Response};
 use crate::cli::Options;
 use crate::config::{self, Compiled, Refused, Source};
 use crate::dynamic::Files;
+use crate::overload::OverloadConfig;
 use curl::Asked;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Registry;
-use nuncio_downstream::explain::{Explanation, explain};
+use nuncio_downstream::explain::{Explanation, Question, QuestionError, explain};
 use nuncio_downstream::listener::{ListenerConfig, Reachable};
 use nuncio_downstream::tracing::LiveTracers;
 use nuncio_downstream::world::World;
@@ -69,11 +70,12 @@ fn surroundings(
     clusters: Rc<ClusterManager>,
     runtime: &Runtime,
     node_cluster: &str,
+    lifecycle: Lifecycle,
 ) -> Rc<World> {
     Rc::new(World {
         worker: Rc::clone(worker),
         clusters,
-        lifecycle: Lifecycle::new(),
+        lifecycle,
         stats: Registry::new(),
         runtime: runtime.clone(),
         node_cluster: node_cluster.into(),
@@ -128,8 +130,11 @@ fn answer(options: &Options, asked: Asked, listener: Option<&str>) -> Result<Exp
         // What is not known by then has no hosts, and the answer says so.
         let _ = tokio::time::timeout(RESOLVE_WITHIN, discovery.start().wait()).await;
         let seat = set.borrow_mut().seat();
-        let world = surroundings(&worker, clusters_of(&worker, seat), &runtime, &bootstrap.node.cluster);
-        explain(&listeners, &world, &question, ROUTES)
+        let clusters = clusters_of(&worker, seat);
+        let world = surroundings(&worker, clusters, &runtime, &bootstrap.node.cluster, Lifecycle::new());
+        let told = explain(&listeners, &world, &question, ROUTES);
+        let overload = bootstrap.overload.as_ref().map(|config| config.told(None)).unwrap_or_default();
+        told.map(|told| Explanation { overload, ..told })
     });
     match explained {
         Ok(explained) => explained.map_err(|error| Refused::whole("", error.to_string())),
@@ -142,14 +147,21 @@ pub struct Explainer {
     listeners: Vec<Arc<ListenerConfig>>,
     worker: Rc<Worker>,
     node_cluster: String,
+    overload: Option<OverloadConfig>,
     /// Made with the first question.
     clusters: OnceCell<Rc<ClusterManager>>,
 }
 
 impl Explainer {
-    /// Of these listeners, on the thread of `worker`.
-    pub fn new(listeners: &[Arc<ListenerConfig>], worker: &Rc<Worker>, node_cluster: &str) -> Self {
+    /// Of these listeners, on the thread of `worker`, under the overload manager of this configuration.
+    pub fn new(
+        listeners: &[Arc<ListenerConfig>],
+        worker: &Rc<Worker>,
+        node_cluster: &str,
+        overload: Option<OverloadConfig>,
+    ) -> Self {
         Self {
+            overload,
             listeners: listeners.to_vec(),
             worker: Rc::clone(worker),
             node_cluster: node_cluster.to_owned(),
@@ -162,7 +174,17 @@ impl Explainer {
             let seat = admin.clusters.borrow_mut().seat();
             clusters_of(&self.worker, seat)
         });
-        surroundings(&self.worker, Rc::clone(clusters), &admin.runtime, &self.node_cluster)
+        let live = self.overload.as_ref().zip(admin.lifecycle.overload());
+        let overload = live.map(|(config, live)| Arc::new(config.rehearsed(live)));
+        let lifecycle = Lifecycle::under(overload);
+        surroundings(&self.worker, Rc::clone(clusters), &admin.runtime, &self.node_cluster, lifecycle)
+    }
+
+    fn explain(&self, admin: &Admin, question: &Question) -> Result<Explanation, QuestionError> {
+        let told = explain(&self.listeners, &self.world(admin), question, ROUTES_ON_ADMIN)?;
+        let live = admin.lifecycle.overload().map(|live| &**live);
+        let overload = self.overload.as_ref().map(|config| config.told(live)).unwrap_or_default();
+        Ok(Explanation { overload, ..told })
     }
 }
 
@@ -181,8 +203,7 @@ pub fn endpoint(admin: &Admin, request: &Request) -> Response {
     let listener = request.non_empty("listener").map(str::to_owned);
     let told = asked.and_then(|asked| {
         let question = asked.question(listener);
-        explain(&explainer.listeners, &explainer.world(admin), &question, ROUTES_ON_ADMIN)
-            .map_err(|error| error.to_string())
+        explainer.explain(admin, &question).map_err(|error| error.to_string())
     });
     match told {
         Ok(told) if request.get("format") == Some("json") => Response::json(json::render(&told)),

@@ -23,7 +23,7 @@ pub(super) enum Content<'a> {
 }
 
 /// All of them, empty ones too.
-pub(super) fn sections(told: &Explanation) -> [Section<'_>; 10] {
+pub(super) fn sections(told: &Explanation) -> [Section<'_>; 11] {
     let Explanation {
         // The renderings begin with these.
         verdict: _,
@@ -38,6 +38,7 @@ pub(super) fn sections(told: &Explanation) -> [Section<'_>; 10] {
         upstream,
         timeouts,
         retries,
+        overload,
         answer,
     } = told;
     let section = |title, key, content| Section { title, key, content };
@@ -55,6 +56,7 @@ pub(super) fn sections(told: &Explanation) -> [Section<'_>; 10] {
         section("upstream", "upstream", Content::Facts(upstream)),
         section("timeouts", "timeouts", Content::Facts(timeouts)),
         section("retries", "retries", Content::Facts(retries)),
+        section("overload manager", "overload_manager", Content::Facts(overload)),
         section("answer", "answer", Content::Facts(answer)),
     ]
 }

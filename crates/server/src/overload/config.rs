@@ -1,7 +1,7 @@
 //! What `overload_manager` says, compiled.
 
 use super::monitor::{CONNECTIONS, MonitorConfig};
-use nuncio_core::config::{CompileContext, duration};
+use nuncio_core::config::{CompileContext, Place, duration};
 use nuncio_core::overload::{ConnectionLimit, Minimum, Overload, ShedPoints, Timer};
 use nuncio_core::runtime::Runtime;
 use nuncio_proto::pb::envoy::config::overload::v3 as pb;
@@ -35,7 +35,9 @@ pub struct OverloadConfig {
 pub struct Triggered {
     /// Its name.
     pub name: Box<str>,
-    triggers: Box<[Trigger]>,
+    /// Where it stands.
+    pub place: Option<Place>,
+    pub(super) triggers: Box<[Trigger]>,
 }
 
 /// An action.
@@ -65,13 +67,13 @@ pub enum Effect {
 
 /// When a resource's pressure asks for something.
 #[derive(Clone, Copy, Debug)]
-struct Trigger {
+pub(super) struct Trigger {
     /// The number of the monitor.
-    resource: usize,
+    pub(super) resource: usize,
     /// Up to here it does not.
-    low: f64,
+    pub(super) low: f64,
     /// From here on it is saturated.
-    high: f64,
+    pub(super) high: f64,
 }
 
 impl Trigger {
@@ -180,7 +182,7 @@ impl OverloadConfig {
         }
         let effect = self.effect(&name, typed_config, cx)?;
         let triggers = self.triggers(triggers, cx, &format!("overload action {name}"))?;
-        Some(ActionConfig { of: Triggered { name: name.into(), triggers }, effect })
+        Some(ActionConfig { of: Triggered { name: name.into(), place: cx.place(), triggers }, effect })
     }
 
     fn effect(&self, name: &str, any: Option<Any>, cx: &CompileContext<'_>) -> Option<Effect> {
@@ -252,7 +254,7 @@ impl OverloadConfig {
             return None;
         }
         let triggers = self.triggers(triggers, cx, &format!("loadshed point {name}"))?;
-        Some(Triggered { name: name.into(), triggers })
+        Some(Triggered { name: name.into(), place: cx.place(), triggers })
     }
 
     fn triggers(

@@ -3,6 +3,7 @@
 mod config;
 mod monitor;
 mod stats;
+mod told;
 
 pub use config::OverloadConfig;
 pub use stats::OverloadCounts;

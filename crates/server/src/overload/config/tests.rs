@@ -19,7 +19,7 @@ fn a_trigger_is_off_below_and_saturated_above() {
 #[test]
 fn the_highest_of_several_triggers_counts() {
     let trigger = |resource| Trigger { resource, low: 0.5, high: 1.0 };
-    let triggered = Triggered { name: "x".into(), triggers: [trigger(0), trigger(1)].into() };
+    let triggered = Triggered { name: "x".into(), place: None, triggers: [trigger(0), trigger(1)].into() };
     assert!((triggered.level(&[0.6, 0.75]) - 0.5).abs() < 1e-9);
     assert!(triggered.level(&[]).abs() < 1e-9, "a resource that was never measured asks for nothing");
 }
