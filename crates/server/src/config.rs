@@ -524,16 +524,17 @@ fn listeners_of(
     let mut listeners: Vec<Arc<ListenerConfig>> = Vec::with_capacity(resources.len());
     let mut names = HashSet::new();
     let each = |resource: Resource| {
-        let name = resource.name().to_owned();
-        if !name.is_empty() && names.contains(&name) {
-            let text = format!("error updating listener: duplicate listener {name} found");
-            resource.context(sink).field("name").error(text);
+        let name = resource.name();
+        if !name.is_empty() && !names.insert(name.to_owned()) {
+            // As in Envoy, which says nothing.
+            let text = format!("duplicate/locked listener '{name}': the first one of this name counts");
+            resource.context(sink).field("name").warn(text);
+            return None;
         }
-        names.insert(name);
         listener(&resource, &mut listeners, sink, env);
-        Dumped::new(resource)
+        Some(Dumped::new(resource))
     };
-    let mut dumped: Vec<Dumped> = resources.into_iter().map(each).collect();
+    let mut dumped: Vec<Dumped> = resources.into_iter().filter_map(each).collect();
     // It lives where the larger resources did.
     dumped.shrink_to_fit();
     (listeners, dumped)

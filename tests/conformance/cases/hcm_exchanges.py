@@ -118,3 +118,41 @@ async def first_bytes_that_begin_no_method(t):
         c.send(first)
         t.see(repr(first), await c.state(0.2))
         c.close()
+
+
+@case()
+async def grpc_needs_a_path(t):
+    """CONNECT has none: its answers are not gRPC's."""
+    await t.up()
+    await t.start(simple(t, log='%RESPONSE_CODE% %GRPC_STATUS%'))
+    for raw in (b'CONNECT a:80 HTTP/1.1\r\nHost: a\r\ncontent-type: application/grpc\r\n\r\n', b'GET /no HTTP/1.1\r\nHost: a\r\ncontent-type: application/grpc\r\nx-forwarded-proto: http\r\n\r\n'):
+        t.see(raw[:4].decode(), (await t.req(raw=raw)).status)
+    t.see('log', await t.logs())
+
+
+@case()
+async def log_of_bodies_that_fail_in_a_filter(t):
+    await t.up()
+    buffer = http_filter('b', 'buffer.v3.Buffer', '{max_request_bytes: 1000}')
+    await t.start(simple(t, filters=[buffer], log='%RESPONSE_CODE% %UPSTREAM_CLUSTER% %UPSTREAM_CLUSTER_RAW% %RESPONSE_CODE_DETAILS%'))
+    await t.req(raw=b'POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n')
+    t.see('log', await t.logs())
+
+
+@case()
+async def log_of_route_resolutions_before_a_reply(t):
+    await t.up()
+    tags = http_filter('ip', 'ip_tagging.v3.IPTagging', '{request_type: BOTH, ip_tags: [{ip_tag_name: t, ip_list: [{address_prefix: 127.0.0.0, prefix_len: 8}]}]}')
+    await t.start(simple(t, log='%ROUTE_RESOLUTION_COUNT%', filters=[tags, FAULT]))
+    await t.req('/')
+    t.see('log', await t.logs())
+
+
+@case()
+async def http2_settings_without_h2c(t):
+    """It goes with an offer of h2c only."""
+    u = await t.up()
+    await t.start(simple(t))
+    for label, more in [('alone', ''), ('upgrade', 'upgrade: websocket\r\n'), ('h2c', 'upgrade: h2c\r\n'), ('connection', 'connection: upgrade, http2-settings\r\nupgrade: h2c\r\n')]:
+        await t.req(raw='GET / HTTP/1.1\r\nHost: a\r\nhttp2-settings: AA\r\n%s\r\n' % more)
+        t.see(label, [(k, v) for k, v in u.reqs[-1].raw_headers if k in ('http2-settings', 'upgrade', 'connection')])

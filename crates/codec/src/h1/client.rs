@@ -218,6 +218,13 @@ impl ClientCodec {
         (prefix, suffix)
     }
 
+    /// The connection takes no other request, whether the server said so or not.
+    fn ends_here(&mut self) {
+        if self.after == After::KeepAlive {
+            self.after = After::Close;
+        }
+    }
+
     fn fail(&mut self) {
         self.send = Send::Complete;
         self.receive = Receive::Failed;
@@ -278,7 +285,7 @@ impl ClientCodec {
         };
         match &decoded {
             Ok(decoded) if self.receive == Receive::Complete && decoded.consumed < input.len() => {
-                self.after = After::Close;
+                self.ends_here();
             }
             Ok(_) => {}
             Err(_) => self.fail(),
@@ -390,9 +397,7 @@ impl ClientCodec {
                 Some(0) => Receive::Complete,
                 Some(left) => Receive::Body(BodyDecoder::Length(left)),
                 None => {
-                    if self.after == After::KeepAlive {
-                        self.after = After::Close;
-                    }
+                    self.ends_here();
                     Receive::Body(BodyDecoder::UntilClose)
                 }
             }

@@ -329,6 +329,12 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
+/// Whether a request's headers are those of gRPC: they have its type and a path, which CONNECT has not.
+#[inline]
+pub fn is_grpc_request(headers: &HeaderMap) -> bool {
+    is_grpc(headers) && headers.contains(Known::Path)
+}
+
 /// The gRPC status of a stream: of its trailers, else its headers, else what its HTTP status means; −1 for one
 /// that is no number.
 pub(crate) fn grpc_status_of(cx: &FormatContext<'_>) -> Option<i64> {
@@ -358,7 +364,7 @@ pub(crate) fn grpc_status_in(
 }
 
 pub(super) fn write_grpc_status(cx: &FormatContext<'_>, form: GrpcForm, out: &mut Vec<u8>) -> bool {
-    if !cx.request.is_some_and(is_grpc) {
+    if !cx.request.is_some_and(is_grpc_request) {
         return false;
     }
     let Some(status) = grpc_status_of(cx) else { return false };

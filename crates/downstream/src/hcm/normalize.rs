@@ -13,7 +13,7 @@ pub use path::EscapedSlashes;
 
 use super::local_reply::LocalReply;
 use nuncio_codec::head::{Known, RequestHead};
-use nuncio_core::format::is_grpc;
+use nuncio_core::format::is_grpc_request;
 
 /// What is done to the path and the host of every request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl Normalization {
             path::Rewritten::Redirect(new) => {
                 // The redirect shows the new path in the log, and gRPC, which follows none, gets the error.
                 head.headers.set(Known::Path, &new);
-                if is_grpc(&head.headers) {
+                if is_grpc_request(&head.headers) {
                     return Err(failed());
                 }
                 let reply = LocalReply::normalized_path_redirect(&new);

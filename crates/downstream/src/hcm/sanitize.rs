@@ -66,9 +66,6 @@ pub fn hop_by_hop(head: &mut RequestHead) {
     let headers = &mut head.headers;
     headers.remove_known(ALWAYS);
     if headers.contains_any(UPGRADE) && !is_upgrade(headers) {
-        if headers.contains(Known::Upgrade) {
-            headers.remove("http2-settings");
-        }
         headers.remove_known(UPGRADE);
     }
     if headers.contains(Known::Te) {

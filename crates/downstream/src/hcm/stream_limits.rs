@@ -1,7 +1,8 @@
 //! `max_stream_duration`, by the route, by a gRPC client's `grpc-timeout`, or by the connection manager.
 
-use crate::route::{GrpcTimeout, Limit, StreamLimits, is_grpc};
+use crate::route::{GrpcTimeout, Limit, StreamLimits};
 use nuncio_codec::head::{HeaderMap, Known};
+use nuncio_core::format::is_grpc_request;
 use std::time::Duration;
 
 /// What a `grpc-timeout` may say at most, in whatever unit.
@@ -10,7 +11,7 @@ const MOST: u64 = 99_999_999;
 /// How long a stream may last on a route that says something about it; `None`: for ever. `usual` is the connection
 /// manager's limit. A gRPC upstream is told in `grpc-timeout`.
 pub fn duration(limits: &StreamLimits, usual: Option<Duration>, headers: &mut HeaderMap) -> Option<Duration> {
-    let grpc = is_grpc(headers);
+    let grpc = is_grpc_request(headers);
     let asked = headers.get(Known::GrpcTimeout).filter(|_| grpc).and_then(parse);
     let time = match (limits.grpc_max.zip(asked), limits.max) {
         (Some((Limit::After(cap), asked)), _) => Some(asked.min(cap).saturating_sub(limits.grpc_offset)),

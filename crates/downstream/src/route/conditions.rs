@@ -3,6 +3,7 @@
 use super::MatchContext;
 use super::template::TemplateMatch;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
+use nuncio_core::format::is_grpc_request;
 use nuncio_core::header::cookie;
 use nuncio_core::matcher::{
     FilterStateMatcher, HeaderMatcher, MetadataMatcher, QueryParameterMatcher, Regex, StringMatcher, query_of,
@@ -141,7 +142,7 @@ impl Conditions {
         if let Some(i) = cookies.iter().position(|c| !c.matches(&head.headers)) {
             return Some(Mismatch::Cookie(i));
         }
-        if *grpc && !is_grpc(&head.headers) {
+        if *grpc && !is_grpc_request(&head.headers) {
             return Some(Mismatch::Grpc);
         }
         if tls.is_some_and(|t| !t.holds(cx)) {
@@ -198,12 +199,6 @@ impl TlsCondition {
         self.presented.is_none_or(|want| want == cx.peer_certificate.presented)
             && self.validated.is_none_or(|want| want == cx.peer_certificate.validated)
     }
-}
-
-/// Whether `content-type` is gRPC: `application/grpc`, alone or before `+`.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let rest = headers.get(Known::ContentType).and_then(|v| v.strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| rest.first().is_none_or(|&b| b == b'+'))
 }
 
 /// Whether it is a CONNECT, or an upgrade to `connect-udp`.

@@ -36,7 +36,7 @@ pub use action::{
     Limit, MirrorPolicy, Priority, StreamLimits,
 };
 pub use compile::{CompilePerRoute, RouteOptions};
-pub use conditions::{Mismatch, is_grpc};
+pub use conditions::Mismatch;
 pub(crate) use domains::port_start;
 pub use feed::{RouteFeed, RouteFeeds, Routes};
 pub use per_filter::{FilterOverride, PerFilter, RouteConfigs};

@@ -5,8 +5,9 @@ use super::timeouts::Timeouts;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
-use crate::route::{Route, is_grpc};
+use crate::route::Route;
 use nuncio_codec::head::{HeaderMap, Known};
+use nuncio_core::format::is_grpc_request;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
@@ -71,8 +72,10 @@ impl Charge<'_> {
     pub(super) fn report_response<D: Downstream>(self, stream: &Stream<D>) {
         if let Some(outlier) = &self.cluster.config().outlier {
             let head = &stream.heads.response;
-            let grpc =
-                head.headers.get_str(Known::GrpcStatus).filter(|_| is_grpc(&stream.heads.request.headers));
+            let grpc = head
+                .headers
+                .get_str(Known::GrpcStatus)
+                .filter(|_| is_grpc_request(&stream.heads.request.headers));
             let by_protocol = || grpc.and_then(|s| s.trim().parse().ok()).map_or(head.status, http_status);
             let status = self.cluster.config().http.judge(head).unwrap_or_else(by_protocol);
             self.report(Outcome::Response(status));
@@ -190,7 +193,7 @@ impl Charge<'_> {
 
     /// Codes have counters of their own, unless it is gRPC and the router says no.
     fn names_codes<D: Downstream>(self, stream: &Stream<D>) -> bool {
-        !(self.config.suppress_grpc_codes && is_grpc(&stream.heads.request.headers))
+        !(self.config.suppress_grpc_codes && is_grpc_request(&stream.heads.request.headers))
     }
 
     /// Codes and times are counted unless `dynamic_stats` is off; health checks never are.

@@ -9,9 +9,9 @@ use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
-use crate::route::is_grpc;
 use crate::why::{self, Fault};
 use nuncio_codec::head::Known;
+use nuncio_core::format::is_grpc_request;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::outlier::Outcome;
@@ -221,7 +221,9 @@ async fn break_off<D: Downstream>(
     reason: ResetReason,
     timed_out: bool,
 ) -> End {
-    if is_grpc(&stream.heads.request.headers) && !stream.heads.response.headers.contains(Known::GrpcStatus) {
+    if is_grpc_request(&stream.heads.request.headers)
+        && !stream.heads.response.headers.contains(Known::GrpcStatus)
+    {
         // As Envoy: only of answers whose success was to come in the trailers.
         stream.hcm.router_stats.rq_reset_after_downstream_response_started.inc();
     }

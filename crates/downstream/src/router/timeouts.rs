@@ -10,9 +10,10 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
 use crate::hcm::stream_limits;
-use crate::route::{ClusterAction, DEFAULT_TIMEOUT, is_grpc};
+use crate::route::{ClusterAction, DEFAULT_TIMEOUT};
 use crate::why;
 use nuncio_codec::head::{Known, RequestHead};
+use nuncio_core::format::is_grpc_request;
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::outlier::Outcome;
@@ -53,7 +54,7 @@ impl Timeouts {
     ) -> Self {
         // A cluster's own policy times no attempts.
         let retry = action.retry.as_deref();
-        let grpc = action.grpc_timeout.filter(|_| is_grpc(&head.headers));
+        let grpc = action.grpc_timeout.filter(|_| is_grpc_request(&head.headers));
         let mut all = Self {
             global: grpc.map_or(action.timeout, |limits| stream_limits::asked(limits, &head.headers)),
             per_try: retry.and_then(|r| r.per_try_timeout),

@@ -4,7 +4,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::address::Address;
-use nuncio_core::format::{FormatContext, LogType, is_grpc};
+use nuncio_core::format::{FormatContext, LogType, is_grpc_request};
 use nuncio_core::stream_info::{ClusterInfo, ResponseFlags, StreamInfo};
 use nuncio_core::trace::Span;
 
@@ -63,7 +63,7 @@ fn of_request(span: &mut Span, request: &RequestHead, info: &StreamInfo, max_pat
     if let Some(id) = headers.get(Known::XClientTraceId) {
         span.tag_bytes("guid:x-client-trace-id", id);
     }
-    if is_grpc(headers) {
+    if is_grpc_request(headers) {
         span.tag_bytes("grpc.path", request.path());
         span.tag_bytes("grpc.authority", request.authority());
         span.tag_bytes("grpc.content_type", headers.get(Known::ContentType).unwrap_or_default());
@@ -101,7 +101,7 @@ pub(super) fn of_answer(
     head: Option<&HeaderMap>,
     trailers: Option<&HeaderMap>,
 ) {
-    if head.is_some_and(is_grpc) {
+    if head.is_some_and(is_grpc_request) {
         for headers in [head, trailers].into_iter().flatten() {
             of_grpc(span, headers);
         }

@@ -3,7 +3,7 @@
 use super::frame::{Framed, Live, compiled};
 use nuncio_codec::head::{Known, Version};
 use nuncio_core::config::CompileContext;
-use nuncio_core::format::is_grpc;
+use nuncio_core::format::is_grpc_request;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
@@ -95,7 +95,7 @@ impl HttpFilter for BridgeFilter {
         let head = &mut *request.head;
         let http1 = matches!(request.info.protocol, Some(Version::Http10 | Version::Http11));
         let protobuf = head.headers.get(Known::ContentType) == Some(b"application/x-protobuf");
-        if http1 && is_grpc(&head.headers) {
+        if http1 && is_grpc_request(&head.headers) {
             self.does = Does::Bridges;
         } else if http1 && self.settings.upgrades && protobuf {
             self.does = Does::Frames;

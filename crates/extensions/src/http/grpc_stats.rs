@@ -8,7 +8,7 @@ use counts::{Book, Counts};
 use frames::{AnswerFrames, Frames};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::config::CompileContext;
-use nuncio_core::format::is_grpc;
+use nuncio_core::format::{is_grpc, is_grpc_request};
 use nuncio_core::stats::Registry;
 use nuncio_core::stream_info::{FilterState, StreamInfo};
 use nuncio_downstream::filter::{
@@ -266,7 +266,7 @@ impl HttpFilter for GrpcStats {
 
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
         let headers = &request.head.headers;
-        self.kind = match (is_grpc(headers), is_connect_stream(headers)) {
+        self.kind = match (is_grpc_request(headers), is_connect_stream(headers)) {
             (true, _) => Kind::Grpc,
             (false, true) => Kind::ConnectStream,
             (false, false) => Kind::Other,

@@ -4,7 +4,7 @@ use super::config::{BodyFormat, Mapper};
 use super::{LocalReply, ReplyBody, decimal, grpc};
 use nuncio_codec::head::{Known, RequestHead, ResponseHead, Version};
 use nuncio_core::config::CompileContext;
-use nuncio_core::format::{FormatContext, LogType, is_grpc};
+use nuncio_core::format::{FormatContext, LogType, is_grpc_request};
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stream_info::{ResponseFlag, StreamInfo};
@@ -106,7 +106,7 @@ impl LocalReplies {
             self.rewrite(body, Rewrite { request, response, info, moment: Moment { now, wall, rng } })
         };
         let head_only = request.method() == b"HEAD";
-        let body = if is_grpc(&request.headers) && !info.made_grpc {
+        let body = if is_grpc_request(&request.headers) && !info.made_grpc {
             grpc::convert(response, &body.text, grpc_status, head_only);
             ReplyBody::EMPTY
         } else {

@@ -113,7 +113,10 @@ impl<D: Downstream> Stream<D> {
         self.filters = hcm.filters(chain, self.route.as_ref(), &self.routing.table);
         if self.filters.is_some() {
             let filtered = self.filter_request().await;
-            if matches!(filtered, Filtered::Reply(_) | Filtered::ReplyAtEnd(_)) {
+            // A filter behind the one that wants the route looked up again asks for it, too.
+            let reroutes = self.filters.as_ref().is_some_and(|filters| filters.reroutes());
+            self.info.route_resolutions += u32::from(reroutes);
+            if !matches!(filtered, Filtered::Through | Filtered::Again) {
                 router::name_cluster(self);
             }
             match filtered {
@@ -124,8 +127,7 @@ impl<D: Downstream> Stream<D> {
                 Filtered::Timeout(timeout) => return self.timed_out(timeout).await,
                 Filtered::Downstream(error) => return self.downstream_failed(error).await,
             }
-            if self.filters.as_ref().is_some_and(|filters| filters.reroutes()) {
-                self.info.route_resolutions += 1;
+            if reroutes {
                 self.find_route(&hcm);
             }
         }

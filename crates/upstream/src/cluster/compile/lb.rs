@@ -241,14 +241,29 @@ pub(super) fn zone_aware(
     }
 }
 
+/// Whether `common_lb_config` weighs localities.
+pub(super) fn is_weighted(common: Option<&CommonLbConfig>) -> bool {
+    let specifier = common.and_then(|c| c.locality_config_specifier.as_ref());
+    matches!(specifier, Some(LegacyLocality::LocalityWeightedLbConfig(_)))
+}
+
 /// `lb_subset_config`; without selectors it does nothing, as in Envoy.
 #[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
 pub(super) fn subsets(
     message: Option<LbSubsetConfig>,
+    weighted: bool,
+    cluster: &str,
     cx: &CompileContext<'_>,
 ) -> Option<Option<Box<SubsetConfig>>> {
     let Some(message) = message else { return Some(None) };
-    let mut config = subset_config(message, &cx.field("lb_subset_config"))?;
+    let cx = cx.field("lb_subset_config");
+    let mut config = subset_config(message, &cx)?;
+    if config.locality_weight_aware && !weighted {
+        cx.field("locality_weight_aware").error(format!(
+            "Locality weight aware subset LB requires that a locality_weighted_lb_config be set in {cluster}"
+        ));
+        return None;
+    }
     config.drop_hidden_fallbacks();
     Some((!config.selectors.is_empty()).then(|| Box::new(config)))
 }

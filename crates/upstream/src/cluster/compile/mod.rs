@@ -215,6 +215,7 @@ impl ClusterConfig {
         let has_policies = load_balancing_policy.is_some();
         let of_subs = matches!(cluster_discovery_type, Some(ClusterDiscoveryType::ClusterType(_)))
             .then(|| (lb_config.clone(), common_lb_config.clone()));
+        let weighted = lb::is_weighted(common_lb_config.as_ref());
         let lb = lb::compile(lb_policy, lb_config, common_lb_config, load_balancing_policy, &name, cx);
         if let Some(breakers) = circuit_breakers {
             config.limits = limits(breakers, &cx.field("circuit_breakers"));
@@ -250,7 +251,7 @@ impl ClusterConfig {
             cx,
             around.connect.as_ref(),
         );
-        let subsets = lb::subsets(lb_subset_config, cx);
+        let subsets = lb::subsets(lb_subset_config, weighted, &name, cx);
         let checks = health::compile(health_checks, cx, around);
         let outlier = match outlier_detection {
             None => Some(None),
