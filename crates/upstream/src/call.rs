@@ -9,8 +9,8 @@ use crate::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use crate::outlier::Outcome;
 use crate::pool::{Checkout, Exchange, PoolError, ResetReason, StreamError, UpstreamEvent};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
-use nuncio_core::stream_info::{HostInfo, UpstreamConnectionInfo};
-use std::cell::Cell;
+use nuncio_core::stream_info::{HostInfo, ResponseFlag, UpstreamConnectionInfo};
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -24,6 +24,22 @@ pub struct Call<'a> {
     pub body: Option<&'a [u8]>,
     /// How much of the answer's body is kept, in bytes; what is beyond it is read and dropped.
     pub keep: usize,
+    /// Who is asked is told here, whatever comes of it.
+    pub tried: Option<&'a Tried>,
+}
+
+/// Who a request was sent to last.
+#[derive(Debug, Default)]
+pub struct Tried(RefCell<Option<Target>>);
+
+/// A host, and the connection to it where there was one.
+pub type Target = (Rc<HostInfo>, Option<Rc<UpstreamConnectionInfo>>);
+
+impl Tried {
+    /// The host, and the connection to it where there was one.
+    pub fn last(&self) -> Option<Target> {
+        self.0.borrow().clone()
+    }
 }
 
 /// A body that comes while it is sent.
@@ -48,8 +64,6 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The trailers.
     pub trailers: HeaderMap,
-    /// Which host gave it, and over which connection.
-    pub from: Option<(Rc<HostInfo>, Rc<UpstreamConnectionInfo>)>,
     /// Bytes that the request took on the wire.
     pub wire_sent: u64,
     /// Bytes that the answer took.
@@ -158,6 +172,12 @@ impl Call<'_> {
         self.head.headers.contains(Known::XEnvoyInternal)
     }
 
+    fn tell(&self, who: impl FnOnce() -> Target) {
+        if let Some(Tried(tried)) = self.tried {
+            *tried.borrow_mut() = Some(who());
+        }
+    }
+
     async fn exchange(
         &self,
         cluster: &Rc<Cluster>,
@@ -166,6 +186,7 @@ impl Call<'_> {
         let destination = cluster.destination(&Asking { request: Some(self.head), info: None });
         let pick = PickContext { destination: destination.as_ref(), ..PickContext::default() };
         let host = cluster.pick(&pick).ok_or(NoAnswer::NoHost)?;
+        self.tell(|| (host.info(), None));
         let options = host.transport_options(Some((cluster.config(), self.head)), None);
         let checkout = cluster.checkout_with(&host, RequestPriority::Default, self.head.version, options);
         let mut up = match checkout.map_err(|error| NoAnswer::of_pool(&error))? {
@@ -178,13 +199,13 @@ impl Call<'_> {
                 }
             },
         };
+        self.tell(|| (host.info(), Some(Rc::clone(up.connection()))));
         let head_only = self.body.is_none() && sending.is_none();
         up.encode_head(self.head, head_only).map_err(|error| NoAnswer::of_stream(&error))?;
         if let Some(body) = self.body {
             up.encode_data(body, true);
         }
         let (mut answer, end) = self.read(&mut up, sending).await;
-        answer.from = Some((host.info(), Rc::clone(up.connection())));
         let bytes = up.bytes();
         (answer.wire_sent, answer.wire_received) = (bytes.wire_sent, bytes.wire_received);
         if end == Err(NoAnswer::GivenUp) {
@@ -292,6 +313,16 @@ impl NoAnswer {
     /// The status that stands for the answer.
     pub fn status(self) -> u16 {
         if self == Self::TimedOut { 504 } else { 503 }
+    }
+
+    /// The response flag that goes with it.
+    pub fn flag(self) -> ResponseFlag {
+        match self {
+            Self::NoHost => ResponseFlag::NoHealthyUpstream,
+            Self::Reset { reason, .. } => reason.flag(),
+            Self::TimedOut => ResponseFlag::UpstreamRequestTimeout,
+            Self::GivenUp => ResponseFlag::LocalReset,
+        }
     }
 }
 

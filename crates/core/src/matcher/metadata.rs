@@ -117,7 +117,7 @@ pub enum ValueMatcher {
     String(StringMatcher),
     /// It is this boolean.
     Bool(bool),
-    /// It is there, or is not.
+    /// It is there, be it null. `present_match: false` holds for nothing, as in Envoy.
     Present(bool),
     /// It is a list of which one element matches.
     OneOf(Box<ValueMatcher>),
@@ -165,12 +165,12 @@ impl ValueMatcher {
     /// Whether `value` satisfies it; `None` is a value that is not there.
     pub fn matches(&self, value: Option<&Kind>) -> bool {
         match (self, value) {
-            (Self::Null, None | Some(Kind::NullValue(_))) => true,
+            (Self::Null, Some(Kind::NullValue(_))) => true,
             (Self::Number(want), Some(Kind::NumberValue(n))) => n == want,
             (Self::Range(start, end), Some(Kind::NumberValue(n))) => start <= n && n < end,
             (Self::String(matcher), Some(Kind::StringValue(s))) => matcher.matches(s.as_bytes()),
             (Self::Bool(want), Some(Kind::BoolValue(b))) => b == want,
-            (Self::Present(want), value) => value.is_some_and(|v| !matches!(v, Kind::NullValue(_))) == *want,
+            (Self::Present(want), value) => *want && value.is_some(),
             (Self::OneOf(matcher), Some(Kind::ListValue(list))) => {
                 list.values.iter().any(|v| matcher.matches(v.kind.as_ref()))
             }

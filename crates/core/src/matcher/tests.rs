@@ -123,3 +123,12 @@ fn a_range_holds_the_addresses_with_its_first_bits() {
     assert!(list(&[("0.0.0.0", None)]).unwrap().contains("9.9.9.9".parse().unwrap()));
     assert!(list(&[("10.0.0.0", Some(33))]).is_none() && list(&[("x", Some(8))]).is_none());
 }
+
+#[test]
+fn a_value_that_is_not_there_is_neither_null_nor_absent_by_name() {
+    let null = prost_types::value::Kind::NullValue(0);
+    let present = |want| ValueMatcher::Present(want);
+    assert!(present(true).matches(Some(&null)) && !present(true).matches(None));
+    assert!(!present(false).matches(Some(&null)) && !present(false).matches(None));
+    assert!(ValueMatcher::Null.matches(Some(&null)) && !ValueMatcher::Null.matches(None));
+}

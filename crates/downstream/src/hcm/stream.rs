@@ -10,6 +10,7 @@ use super::local_reply::{LocalReply, ReplyBody};
 use super::{Hcm, Routing};
 use crate::filter::Chain;
 use crate::route::{Apart, ApartStats, Followed, Limit, Route};
+use crate::router;
 use crate::tracing;
 use crate::why;
 use nuncio_codec::h1::RequestError;
@@ -401,6 +402,10 @@ impl<D: Downstream> Stream<D> {
     pub fn disconnected(&mut self) -> End {
         self.info.flags.set(ResponseFlag::DownstreamConnectionTermination);
         self.info.details = Some("downstream_remote_disconnect".into());
+        if self.info.upstream.cluster.is_none() {
+            // A filter had the request still.
+            router::name_cluster(self);
+        }
         End::Disconnected
     }
 

@@ -11,7 +11,7 @@ use crate::tracing::upstream::wall_and_now;
 use crate::world::World;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_net::timer::LazyTimer;
-use nuncio_upstream::call::{self, BodySource, Call, GivenUp};
+use nuncio_upstream::call::{self, BodySource, Call, GivenUp, NoAnswer, Tried};
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::pool::Exchange;
 use std::cell::RefCell;
@@ -203,7 +203,8 @@ fn send(
 ) {
     let worker = Rc::clone(&world.worker);
     world.worker.spawn(async move {
-        let call = Call { head: &head, body: None, keep: 0 };
+        let tried = span.is_some().then(Tried::default);
+        let call = Call { head: &head, body: None, keep: 0, tried: tried.as_ref() };
         let mut copy = pin!(async {
             match &body {
                 None => call.send(&cluster).await,
@@ -212,10 +213,10 @@ fn send(
         });
         let mut complete = body.is_none().then(|| worker.now());
         let mut timer = LazyTimer::new();
-        let mut answer = None;
+        let mut answer = Err(NoAnswer::TimedOut);
         let in_time = poll_fn(|cx| {
             if let Poll::Ready(came) = copy.as_mut().poll(cx) {
-                answer = came.ok();
+                answer = came;
                 return Poll::Ready(true);
             }
             if complete.is_none() && body.as_ref().is_some_and(|body| body.is_complete()) {
@@ -227,8 +228,8 @@ fn send(
         if !in_time.await {
             call::timed_out(&cluster, true);
         }
-        if let Some(mut span) = span {
-            span.tag_answer(cluster.info(), answer.as_ref());
+        if let Some((mut span, tried)) = span.zip(tried.as_ref()) {
+            span.tag_answer(cluster.info(), tried, Some(answer.as_ref().map_err(|none| *none)));
             span.end(&worker);
         }
     });

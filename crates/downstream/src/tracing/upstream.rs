@@ -11,7 +11,7 @@ use nuncio_core::format::LogType;
 use nuncio_core::stream_info::{ClusterInfo, HostInfo, ResponseFlag, ResponseFlags};
 use nuncio_core::trace::Span;
 use nuncio_net::worker::Worker;
-use nuncio_upstream::call::Answer;
+use nuncio_upstream::call::{Answer, NoAnswer, Tried};
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
 use std::rc::Rc;
@@ -177,17 +177,31 @@ impl CallSpan {
         self.span.tag(key, value);
     }
 
-    /// What a call over HTTP came to, which may be no answer.
-    pub fn tag_answer(&mut self, cluster: &ClusterInfo, answer: Option<&Answer>) {
+    /// What a call over HTTP came to; `None`: nobody waits for it any more.
+    pub fn tag_answer(
+        &mut self,
+        cluster: &ClusterInfo,
+        tried: &Tried,
+        answer: Option<Result<&Answer, NoAnswer>>,
+    ) {
         let span = &mut self.span;
-        let from = answer.and_then(|answer| answer.from.as_ref());
-        span.tag("http.protocol", from.and_then(|(_, up)| up.protocol).map_or("-", Version::as_str));
-        if let Some((host, _)) = from {
-            tag_host(span, host);
+        let (host, connection) = tried.last().unzip();
+        let protocol = connection.flatten().and_then(|up| up.protocol);
+        span.tag("http.protocol", protocol.map_or("-", Version::as_str));
+        if let Some(host) = host {
+            tag_host(span, &host);
         }
         of_both(span, Some(cluster));
-        let (status, head) = (answer.map(|a| a.head.status), answer.map(|a| &a.head.headers));
-        of_answer(span, (status, ResponseFlags::default()), head, answer.map(|a| &a.trailers));
+        let mut flags = ResponseFlags::default();
+        let (status, answer) = match answer {
+            None => (None, None),
+            Some(Ok(answer)) => (Some(answer.head.status), Some(answer)),
+            Some(Err(none)) => {
+                flags.set(none.flag());
+                (Some(none.status()), None)
+            }
+        };
+        of_answer(span, (status, flags), answer.map(|a| &a.head.headers), answer.map(|a| &a.trailers));
     }
 
     /// The call is over.

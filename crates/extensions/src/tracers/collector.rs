@@ -129,7 +129,7 @@ pub(super) async fn send(
     timeout: Option<Duration>,
 ) -> Result<u16, Unsent> {
     let cluster = world.clusters.get(cluster).ok_or(Unsent::NoCluster)?;
-    let call = Call { head, body: Some(body), keep: 0 };
+    let call = Call { head, body: Some(body), keep: 0, tried: None };
     let answer = call.send_within(&cluster, timeout, None).await;
     answer.map(|answer| answer.head.status).map_err(|_| Unsent::NoAnswer)
 }

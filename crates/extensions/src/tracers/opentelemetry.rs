@@ -69,6 +69,7 @@ impl TracerFactory for OpenTelemetryFactory {
             max_cache_size,
             set_telemetry_sdk_resource_attributes,
             set_service_name_resource_attribute,
+            set_instrumentation_scope,
         } = message;
         let exporter = match (grpc_service, http_service) {
             (Some(grpc), None) => Exporter::grpc(grpc, &cx.field("grpc_service"), env, &self.0)?,
@@ -90,7 +91,7 @@ impl TracerFactory for OpenTelemetryFactory {
         };
         Some(Arc::new(OpenTelemetry {
             exporter,
-            encoder: Encoder::new(resource, &self.0),
+            encoder: Encoder::new(resource, &self.0, set_instrumentation_scope.unwrap_or(true)),
             sampler,
             cache: max_cache_size.map_or(CACHE, |most| most as usize),
         }))

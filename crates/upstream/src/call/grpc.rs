@@ -174,7 +174,7 @@ impl GrpcMethod {
         // One message, not compressed, with its length before it.
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
         let framed = [&[0], &length[..], message].concat();
-        let call = Call { head, body: Some(&framed), keep: MOST };
+        let call = Call { head, body: Some(&framed), keep: MOST, tried: None };
         match call.send_within(&cluster, self.timeout, self.retries.as_ref()).await {
             Err(_) => (None, Err(GrpcError::NoAnswer)),
             Ok(answer) => (Some((answer.wire_sent, answer.wire_received)), message_of(&answer)),

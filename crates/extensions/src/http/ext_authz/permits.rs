@@ -74,3 +74,6 @@ fn is_header(name: &str, value: &[u8]) -> bool {
 fn is_parameter(text: &[u8]) -> bool {
     text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
+
+#[cfg(test)]
+mod tests;

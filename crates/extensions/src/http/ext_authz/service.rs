@@ -10,10 +10,12 @@ use nuncio_downstream::filter::{Piece, Request};
 use nuncio_downstream::hcm::stream::header_context;
 use nuncio_downstream::tracing::CallSpan;
 use nuncio_downstream::world::World;
+use nuncio_net::worker::Worker;
 use nuncio_proto::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use nuncio_proto::pb::envoy::service::auth::v3::CheckResponse;
 use nuncio_upstream::call::grpc::{GrpcError, GrpcMethod};
-use nuncio_upstream::call::{Answer, Call, Retries};
+use nuncio_upstream::call::{Answer, Call, NoAnswer, Retries, Tried};
+use nuncio_upstream::cluster::Cluster;
 use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
 use std::borrow::Cow;
@@ -175,6 +177,61 @@ impl Service {
     }
 }
 
+/// The span of a question over HTTP, and what it tells when the question is over, or given up with the request.
+struct Told {
+    span: Option<CallSpan>,
+    cluster: Rc<Cluster>,
+    tried: Tried,
+    worker: Rc<Worker>,
+}
+
+impl Told {
+    fn ended(&mut self, answer: Result<&Answer, NoAnswer>) {
+        let Some(mut span) = self.span.take() else { return };
+        let status = answer.map_or_else(NoAnswer::status, |answer| answer.head.status);
+        span.tag("ext_authz_http_status", reason_phrase(status));
+        let allows = if status == 200 { "ext_authz_ok" } else { "ext_authz_unauthorized" };
+        span.tag(STATUS_TAG, allows);
+        span.tag_answer(self.cluster.info(), &self.tried, Some(answer));
+        span.end(&self.worker);
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let Some(mut span) = self.span.take() else { return };
+        span.tag("canceled", true);
+        span.tag_answer(self.cluster.info(), &self.tried, None);
+        span.end(&self.worker);
+    }
+}
+
+/// The span of a question over gRPC.
+struct GrpcTold {
+    span: Option<CallSpan>,
+    world: Rc<World>,
+}
+
+impl GrpcTold {
+    fn ended(&mut self, answer: &Result<Verdict, GrpcError>) {
+        let Some(mut span) = self.span.take() else { return };
+        span.tag("grpc.status_code", answer.as_ref().map_or_else(|error| error.status(), |_| 0));
+        match answer {
+            Ok(verdict) => span.tag(STATUS_TAG, verdict.status()),
+            Err(_) => span.tag("error", true),
+        }
+        span.end(&self.world.worker);
+    }
+}
+
+impl Drop for GrpcTold {
+    fn drop(&mut self) {
+        let Some(mut span) = self.span.take() else { return };
+        span.tag("status", "canceled");
+        span.end(&self.world.worker);
+    }
+}
+
 /// Calls the service of that method.
 fn call(
     world: Rc<World>,
@@ -191,19 +248,13 @@ fn call(
         span.inject(&mut head.headers);
     }
     async move {
-        let (bytes, answer) = method.send(&world.clusters, &head, &question).await;
+        let mut told = GrpcTold { span, world };
+        let (bytes, answer) = method.send(&told.world.clusters, &head, &question).await;
         let answer = answer.and_then(|answer| {
             let answer = CheckResponse::decode(&*answer);
             answer.map(|answer| check::verdict(&settings, answer)).map_err(|_| GrpcError::BROKEN)
         });
-        if let Some(mut span) = span {
-            span.tag("grpc.status_code", answer.as_ref().map_or_else(|error| error.status(), |_| 0));
-            match &answer {
-                Ok(verdict) => span.tag(STATUS_TAG, verdict.status()),
-                Err(_) => span.tag("error", true),
-            }
-            span.end(&world.worker);
-        }
+        told.ended(&answer);
         (answer.unwrap_or(Verdict::Error(None)), bytes)
     }
 }
@@ -246,19 +297,14 @@ impl HttpService {
         let (worker, asked) = (Rc::clone(&world.worker), world.worker.now());
         async move {
             let Some(cluster) = cluster else { return (Verdict::Error(None), None) };
-            let call = Call { head: &question, body: seen.as_deref(), keep: most };
+            let mut told = Told { span, cluster: Rc::clone(&cluster), tried: Tried::default(), worker };
+            let tried = told.span.is_some().then_some(&told.tried);
+            let call = Call { head: &question, body: seen.as_deref(), keep: most, tried };
             let answer = call.send_within(&cluster, Some(service.timeout), service.retries.as_ref()).await;
-            if let Some(mut span) = span {
-                let status = answer.as_ref().map_or_else(|none| none.status(), |answer| answer.head.status);
-                span.tag("ext_authz_http_status", reason_phrase(status));
-                let allows = if status == 200 { "ext_authz_ok" } else { "ext_authz_unauthorized" };
-                span.tag(STATUS_TAG, allows);
-                span.tag_answer(cluster.info(), answer.as_ref().ok());
-                span.end(&worker);
-            }
+            told.ended(answer.as_ref().map_err(|none| *none));
             let Ok(mut answer) = answer else { return (Verdict::Error(None), None) };
             // What the router says of every upstream's answer.
-            let took = worker.since(asked).as_millis() as u64;
+            let took = told.worker.since(asked).as_millis() as u64;
             answer.head.headers.set_number(Known::XEnvoyUpstreamServiceTime, took);
             (service.verdict(answer), None)
         }

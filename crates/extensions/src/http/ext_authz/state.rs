@@ -104,3 +104,6 @@ impl FilterState for Decision {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

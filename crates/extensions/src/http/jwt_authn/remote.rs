@@ -140,7 +140,7 @@ impl RemoteKeys {
         let config = &self.config;
         let cluster = self.world.clusters.get(&config.cluster).ok_or(NoKeys)?;
         let question = config.question();
-        let call = Call { head: &question, body: None, keep: MOST + 1 };
+        let call = Call { head: &question, body: None, keep: MOST + 1, tried: None };
         let answer = call.send_within(&cluster, Some(config.timeout), config.retries.as_ref()).await;
         keys_of(answer)
     }

@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Encodes reports of one process.
 pub(super) struct Encoder {
     resource: Resource,
-    scope: Scope,
+    /// Who made the spans, where reports say it.
+    scope: Option<Scope>,
 }
 
 /// Of a span's flags: whether its parent is another process's is known.
@@ -18,16 +19,17 @@ const KNOWS_PARENT: u32 = 0x100;
 const REMOTE_PARENT: u32 = 0x200;
 
 impl Encoder {
-    pub(super) fn new(attributes: Attributes, version: &str) -> Self {
+    /// `scoped`: reports say that this program, by Envoy's name, made their spans.
+    pub(super) fn new(attributes: Attributes, version: &str, scoped: bool) -> Self {
         let attributes = attributes.into_iter().map(|(key, value)| key_value(key, value)).collect();
-        let scope = Scope { name: "envoy".to_owned(), version: version.to_owned() };
+        let scope = scoped.then(|| Scope { name: "envoy".to_owned(), version: version.to_owned() });
         Self { resource: Resource { attributes }, scope }
     }
 
     /// A report of `spans`.
     pub(super) fn encode(&self, spans: Vec<Span>) -> Vec<u8> {
         let spans = spans.into_iter().map(to_message).collect();
-        let scope_spans = vec![ScopeSpans { scope: Some(self.scope.clone()), spans }];
+        let scope_spans = vec![ScopeSpans { scope: self.scope.clone(), spans }];
         let resource_spans = vec![ResourceSpans { resource: Some(self.resource.clone()), scope_spans }];
         Request { resource_spans }.encode_to_vec()
     }
