@@ -272,6 +272,14 @@ impl StreamInfo {
         extend(self.state.get_mut().metadata_mut(), namespace, fields);
     }
 
+    /// Whether a namespace of the dynamic metadata is there.
+    pub fn has_dynamic_metadata(&self, namespace: &str) -> bool {
+        self.state.get().is_some_and(|state| {
+            state.metadata.contains_key(namespace)
+                || state.noted.iter().any(|noted| *noted.namespace == *namespace)
+        })
+    }
+
     /// The same of fields that many streams are given: merged when somebody looks.
     pub fn note_dynamic_metadata(&mut self, fields: &Arc<NamespaceFields>) {
         let state = self.state.get_mut();

@@ -60,8 +60,10 @@ pub(crate) enum LaneEvent {
 /// A direction: in which order the filters are, and which of their functions are called.
 pub(crate) trait Direction {
     type Message<'a>;
-    /// The index of the filter that comes `step` after the first, of `n`.
-    fn index(step: usize, n: usize) -> usize;
+    /// The filter that comes `step` after the first.
+    fn nth(filters: &mut Filters, step: usize) -> Option<&mut dyn HttpFilter>;
+    /// How many there are.
+    fn count(filters: &Filters) -> usize;
     fn head(filter: &mut dyn HttpFilter, message: &mut Self::Message<'_>, end_stream: bool) -> Flow;
     fn data(filter: &mut dyn HttpFilter, message: &mut Self::Message<'_>, piece: &mut Piece) -> Flow;
     fn trailers(filter: &mut dyn HttpFilter, message: &mut Self::Message<'_>, piece: &mut Piece) -> Flow;
@@ -85,8 +87,13 @@ impl Direction for Decode {
     type Message<'a> = Request<'a>;
 
     #[inline]
-    fn index(step: usize, _: usize) -> usize {
-        step
+    fn nth(filters: &mut Filters, step: usize) -> Option<&mut dyn HttpFilter> {
+        filters.down(step)
+    }
+
+    #[inline]
+    fn count(filters: &Filters) -> usize {
+        filters.down_count()
     }
 
     #[inline]
@@ -126,8 +133,13 @@ impl Direction for Encode {
     type Message<'a> = Response<'a>;
 
     #[inline]
-    fn index(step: usize, n: usize) -> usize {
-        n.wrapping_sub(step + 1)
+    fn nth(filters: &mut Filters, step: usize) -> Option<&mut dyn HttpFilter> {
+        filters.up(step)
+    }
+
+    #[inline]
+    fn count(filters: &Filters) -> usize {
+        filters.up_count()
     }
 
     #[inline]
@@ -239,17 +251,16 @@ const KEEP_BYTES: usize = 32 << 10;
 impl<D: Direction> Lane<D> {
     /// Makes ready for another stream.
     pub(crate) fn clear(&mut self) {
-        let recycled = |mut old: Vec<u8>| {
-            old.clear();
-            old.shrink_to(KEEP_BYTES);
-            old
-        };
-        *self = Self {
-            held: recycled(take(&mut self.held)),
-            out: recycled(take(&mut self.out)),
-            scratch: recycled(take(&mut self.scratch)),
-            ..Self::default()
-        };
+        let Self { held, out, scratch, .. } = self;
+        for storage in [held, out, scratch] {
+            storage.clear();
+            if storage.capacity() > KEEP_BYTES {
+                storage.shrink_to(KEEP_BYTES);
+            }
+        }
+        (self.state, self.passed, self.seen) = (State::Unborn, 0, false);
+        (self.source_ended, self.trailers_at, self.told) = (false, None, false);
+        (self.held_tail, self.out_tail, self.finished) = (Tail::Open, Tail::Open, false);
     }
 
     /// Whether a head has come in.
@@ -349,10 +360,10 @@ impl<D: Direction> Lane<D> {
     ) -> Poll<Verdict> {
         let mut moved = false;
         let mut step = 0;
-        while self.is_born() && step < filters.len() && step <= self.passed {
+        while self.is_born() && step < D::count(filters) && step <= self.passed {
             let holds_head = step == self.passed;
             let mut piece = if holds_head { self.take_held() } else { self.piece() };
-            let Some(filter) = nth::<D>(filters, step) else { break };
+            let Some(filter) = D::nth(filters, step) else { break };
             let polled = D::poll(filter, message, &mut piece, cx);
             let verdict = match polled {
                 Poll::Pending => {
@@ -435,9 +446,9 @@ impl<D: Direction> Lane<D> {
 
     /// The head enters the filter that is next, and goes as far as it may.
     fn advance(&mut self, filters: &mut Filters, message: &mut D::Message<'_>) -> Verdict {
+        let mut bare = self.is_head_only();
         loop {
-            let bare = self.is_head_only();
-            let Some(filter) = nth::<D>(filters, self.passed) else {
+            let Some(filter) = D::nth(filters, self.passed) else {
                 self.state = State::Through;
                 std::mem::swap(&mut self.out, &mut self.held);
                 self.out_tail = self.held_tail;
@@ -446,7 +457,12 @@ impl<D: Direction> Lane<D> {
             };
             self.seen = bare;
             let flow = D::head(filter, message, bare);
+            if matches!(flow, Flow::Continue) && (bare || !self.something_waits()) {
+                self.passed += 1;
+                continue;
+            }
             let flow = self.show_rest(filter, message, flow);
+            bare = self.is_head_only();
             let whole = self.source_ended;
             if let Some(verdict) = self.decide(flow, message, whole) {
                 return verdict;
@@ -456,7 +472,7 @@ impl<D: Direction> Lane<D> {
 
     /// A head that waited goes on as its filter says.
     fn released(&mut self, flow: Flow, filters: &mut Filters, message: &mut D::Message<'_>) -> Verdict {
-        let Some(filter) = nth::<D>(filters, self.passed) else { return Verdict::Going };
+        let Some(filter) = D::nth(filters, self.passed) else { return Verdict::Going };
         let flow = self.show_rest(filter, message, flow);
         self.go_on(flow, filters, message)
     }
@@ -538,7 +554,7 @@ impl<D: Direction> Lane<D> {
         mut piece: Piece,
     ) -> Verdict {
         for at in step..self.passed {
-            let Some(filter) = nth::<D>(filters, at) else { break };
+            let Some(filter) = D::nth(filters, at) else { break };
             if let Flow::Reply(reply) | Flow::ReplyAtEnd(reply) = D::data(filter, message, &mut piece) {
                 return Verdict::Reply(reply);
             }
@@ -573,7 +589,7 @@ impl<D: Direction> Lane<D> {
             self.seen &= through;
             return Verdict::Going;
         }
-        let Some(filter) = nth::<D>(filters, self.passed) else { return Verdict::Going };
+        let Some(filter) = D::nth(filters, self.passed) else { return Verdict::Going };
         let flow = self.show(filter, message);
         self.go_on(flow, filters, message)
     }
@@ -587,7 +603,7 @@ impl<D: Direction> Lane<D> {
     ) -> Verdict {
         for at in step..self.passed {
             let mut piece = self.piece();
-            let Some(filter) = nth::<D>(filters, at) else { break };
+            let Some(filter) = D::nth(filters, at) else { break };
             let flow = D::trailers(filter, message, &mut piece);
             if let Flow::Reply(reply) | Flow::ReplyAtEnd(reply) = flow {
                 return Verdict::Reply(reply);
@@ -615,16 +631,10 @@ impl<D: Direction> Lane<D> {
             self.seen = false;
             return Verdict::Going;
         }
-        let Some(filter) = nth::<D>(filters, self.passed) else { return Verdict::Going };
+        let Some(filter) = D::nth(filters, self.passed) else { return Verdict::Going };
         let flow = self.show_trailers(filter, message);
         self.go_on(flow, filters, message)
     }
-}
-
-/// The filter that comes `step` after the direction's first.
-#[inline]
-fn nth<D: Direction>(filters: &mut Filters, step: usize) -> Option<&mut dyn HttpFilter> {
-    filters.get_mut(D::index(step, filters.len()))
 }
 
 #[cfg(test)]

@@ -102,6 +102,11 @@ pub trait HttpFilter {
         false
     }
 
+    /// Whether it looks at responses at all. One that does not is passed over, bodies and trailers included.
+    fn sees_responses(&self) -> bool {
+        true
+    }
+
     /// The request's head, on its way to the router. `end_stream`: the request has no body.
     fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
         let _ = (request, end_stream);

@@ -49,12 +49,15 @@ pub(crate) struct Filters {
     seats: Vec<Seat>,
     /// The numbers of those that are taken.
     taken: Vec<usize>,
+    /// The same of those whose instances look at responses.
+    returning: Vec<usize>,
 }
 
 impl Filters {
     /// Room for as many.
     pub(crate) fn new(count: usize) -> Self {
-        Self { seats: (0..count).map(|_| Seat::default()).collect(), taken: Vec::with_capacity(count) }
+        let seats = (0..count).map(|_| Seat::default()).collect();
+        Self { seats, taken: Vec::with_capacity(count), returning: Vec::with_capacity(count) }
     }
 
     /// Lets the filter with this number seat an instance, which it says whether it does; those before it come first.
@@ -69,26 +72,44 @@ impl Filters {
         if !make(seat) {
             return None;
         }
+        let room = seat.0.as_deref_mut()?;
         self.taken.push(number);
-        seat.0.as_deref_mut().map(|room| room as &mut dyn HttpFilter)
+        if room.sees_responses() {
+            self.returning.push(number);
+        }
+        Some(room)
     }
 
-    /// How many have a part.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.taken.len()
-    }
-
-    /// Whether none has.
+    /// Whether none has a part.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.taken.is_empty()
     }
 
-    /// The one with this index among those that have a part.
+    /// How many see requests.
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut dyn HttpFilter> {
-        let seat = self.seats.get_mut(*self.taken.get(index)?)?;
+    pub(crate) fn down_count(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// How many see responses.
+    #[inline]
+    pub(crate) fn up_count(&self) -> usize {
+        self.returning.len()
+    }
+
+    /// The filter that a request meets as number `step`.
+    #[inline]
+    pub(crate) fn down(&mut self, step: usize) -> Option<&mut dyn HttpFilter> {
+        let seat = self.seats.get_mut(*self.taken.get(step)?)?;
+        seat.0.as_deref_mut().map(|room| room as &mut dyn HttpFilter)
+    }
+
+    /// The filter that a response meets as number `step`, from the last of the list on.
+    #[inline]
+    pub(crate) fn up(&mut self, step: usize) -> Option<&mut dyn HttpFilter> {
+        let index = self.returning.len().wrapping_sub(step + 1);
+        let seat = self.seats.get_mut(*self.returning.get(index)?)?;
         seat.0.as_deref_mut().map(|room| room as &mut dyn HttpFilter)
     }
 
@@ -101,6 +122,7 @@ impl Filters {
     /// The stream is over: the instances go, their room stays.
     #[inline]
     pub(crate) fn clear(&mut self) {
+        self.returning.clear();
         for number in self.taken.drain(..) {
             if let Some(seat) = self.seats.get_mut(number) {
                 seat.clear();
@@ -113,6 +135,10 @@ impl Filters {
 impl<F: HttpFilter> HttpFilter for Option<F> {
     fn sees_bodies(&self) -> bool {
         self.as_ref().is_some_and(F::sees_bodies)
+    }
+
+    fn sees_responses(&self) -> bool {
+        self.as_ref().is_some_and(F::sees_responses)
     }
 
     fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {

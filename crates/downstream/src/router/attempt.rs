@@ -369,6 +369,9 @@ fn response_is_retried<D: Downstream>(stream: &mut Stream<D>, flight: &mut Fligh
     let Heads { request, response, .. } = &*stream.heads;
     let wanted = retry.wants_response(request, response);
     let hedged = flight.attempts.get(at).is_some_and(|a| a.hedged);
+    if !wanted && !hedged && !retry.is_retrying() {
+        return false;
+    }
     let status = stream.heads.response.status;
     if hedged {
         // Another try was begun in its stead already.

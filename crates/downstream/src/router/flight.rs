@@ -180,8 +180,7 @@ impl Flight<'_> {
         let Timeouts { per_try, per_try_idle, .. } = self.timeouts;
         let mut next = self.back_off.map(|(at, _)| at);
         for attempt in self.attempts.iter_mut() {
-            let log = attempt.log.as_ref().and_then(|log| log.next);
-            next = next.into_iter().chain(log).min();
+            next = sooner(next, attempt.log.as_ref().and_then(|log| log.next));
             if matches!(attempt.step, Step::Waiting(_)) {
                 continue;
             }
@@ -189,8 +188,8 @@ impl Flight<'_> {
                 attempt.timed = true;
                 attempt.answer_by = after(per_try, now);
             }
-            let idle = after(per_try_idle, attempt.last_event);
-            next = [next, attempt.answer_by, attempt.over_by, idle].into_iter().flatten().min();
+            next = sooner(sooner(next, attempt.answer_by), attempt.over_by);
+            next = sooner(next, after(per_try_idle, attempt.last_event));
         }
         next
     }
@@ -308,5 +307,13 @@ impl Flight<'_> {
             self.attempts.iter_mut().for_each(|attempt| attempt.close(stream));
             self.attempts.clear();
         }
+    }
+}
+
+/// The sooner of two times, where there are two.
+fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
     }
 }

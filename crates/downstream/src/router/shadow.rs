@@ -62,12 +62,14 @@ impl Shadows {
     ) -> Option<Box<Self>> {
         let world = &stream.hcm.world;
         let request = &stream.heads.request;
-        if request.method() == b"CONNECT" {
+        let random = stream.info.random;
+        let mut chosen = policies.iter().filter(|p| p.fraction.enabled(&world.runtime, random)).peekable();
+        if chosen.peek().is_none() || request.method() == b"CONNECT" {
             return None;
         }
         let own = stream.hcm.config.policy.own_address();
         let mut copies = Vec::new();
-        for policy in policies.iter().filter(|p| p.fraction.enabled(&world.runtime, stream.info.random)) {
+        for policy in chosen {
             let Some(cluster) = world.clusters.get(policy.cluster.name(&request.headers)) else { continue };
             if cluster.in_maintenance(&world.runtime) {
                 call::in_maintenance(&cluster);

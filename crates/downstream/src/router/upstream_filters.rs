@@ -91,8 +91,8 @@ fn request<D>(filters: &mut Filters, stream: &mut Stream<D>) -> Option<LocalRepl
     let (mut limit, mut reroute) = (usize::MAX, false);
     let (limit, reroute, tracer) = (&mut limit, &mut reroute, hcm.tracer.as_ref());
     let mut request = Request { head, trailers, info, limit, reroute, tracer };
-    (0..filters.len())
-        .find_map(|i| answer(filters.get_mut(i)?.decode_headers(&mut request, *request_complete)))
+    (0..filters.down_count())
+        .find_map(|i| answer(filters.down(i)?.decode_headers(&mut request, *request_complete)))
 }
 
 fn response<D>(filters: &mut Filters, stream: &mut Stream<D>, end_stream: bool) -> Option<LocalReply> {
@@ -100,9 +100,7 @@ fn response<D>(filters: &mut Filters, stream: &mut Stream<D>, end_stream: bool) 
     let Heads { request, response: head, response_trailers: trailers, .. } = &mut **heads;
     let mut limit = usize::MAX;
     let mut response = Response { head, trailers, request, info, limit: &mut limit };
-    (0..filters.len())
-        .rev()
-        .find_map(|i| answer(filters.get_mut(i)?.encode_headers(&mut response, end_stream)))
+    (0..filters.up_count()).find_map(|i| answer(filters.up(i)?.encode_headers(&mut response, end_stream)))
 }
 
 impl Drop for UpstreamFilters {

@@ -76,6 +76,10 @@ impl BufferFilter {
 }
 
 impl HttpFilter for BufferFilter {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn sees_bodies(&self) -> bool {
         true
     }

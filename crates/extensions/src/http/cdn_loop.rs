@@ -53,6 +53,10 @@ impl Framed for CdnLoopFilter {
 }
 
 impl HttpFilter for CdnLoopFilter {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
         let Settings { id, most } = &*self.0;
         let headers = &mut request.head.headers;

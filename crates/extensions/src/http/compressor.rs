@@ -10,11 +10,13 @@ use compile::{Direction, RouteSettings, Settings};
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::{Registry as StatsRegistry, Scope};
+use nuncio_core::stream_info::FilterState;
 use nuncio_downstream::filter::{
     Compiled, Flow, HttpFilter, HttpFilterFactory, Piece, Request, Response, RouteSays,
 };
 use nuncio_proto::pb::envoy::extensions::filters::http::compressor::v3::{Compressor, CompressorPerRoute};
 use std::any::Any;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -62,11 +64,19 @@ impl HttpFilterFactory for CompressorFactory {
     }
 }
 
-/// What it counts in.
+/// What it counts in, and what its last stream found.
 struct CompressorStats {
     requests: Scope<DirectionStats>,
     responses: Scope<DirectionStats>,
     accepted: Scope<ResponseStats>,
+    registered: RefCell<Option<Registered>>,
+}
+
+/// A stream's compressors up to this one: those of the next stream are most often the same.
+struct Registered {
+    coding: &'static str,
+    before: Option<Rc<dyn FilterState>>,
+    all: Rc<dyn FilterState>,
 }
 
 impl Counts<Settings> for CompressorStats {
@@ -76,6 +86,7 @@ impl Counts<Settings> for CompressorStats {
             requests: stats.scope(&format!("{prefix}request.")),
             responses: stats.scope(&format!("{prefix}{of_responses}")),
             accepted: stats.scope(prefix),
+            registered: RefCell::default(),
         }
     }
 }
@@ -158,21 +169,28 @@ impl CompressorFilter {
 
     /// The compressors of a stream know of one another, so that the client may choose.
     fn register(&self, request: &mut Request<'_>) {
+        let (coding, before) = (self.coding_name(), request.info.filter_state(REGISTRY));
+        let mut last = self.live.stats.registered.borrow_mut();
+        let same = |last: &&Registered| {
+            let pointer =
+                |state: &Option<Rc<dyn FilterState>>| state.as_ref().map(|s| Rc::as_ptr(s).cast::<()>());
+            last.coding == coding && pointer(&last.before) == pointer(&before)
+        };
+        if let Some(last) = last.as_ref().filter(same) {
+            request.info.set_filter_state(REGISTRY, Rc::clone(&last.all));
+            return;
+        }
         let settings = &self.live.settings;
-        let candidate = Candidate {
-            coding: self.coding_name(),
+        let own = Candidate {
+            coding,
             types: Arc::clone(&settings.responses.direction.types),
             first: settings.choose_first,
         };
-        if let Some(registry) = request.info.filter_state(REGISTRY)
-            && let Some(Registry(candidates)) = registry.as_any().downcast_ref()
-        {
-            candidates.borrow_mut().push(candidate);
-            return;
-        }
-        let registry = Registry::default();
-        registry.0.borrow_mut().push(candidate);
-        request.info.set_filter_state(REGISTRY, Rc::new(registry));
+        let registry = before.as_ref().and_then(|state| state.as_any().downcast_ref());
+        let others = registry.map_or(&[][..], |Registry(candidates)| candidates);
+        let all: Rc<dyn FilterState> = Rc::new(Registry([others, &[own]].concat()));
+        request.info.set_filter_state(REGISTRY, Rc::clone(&all));
+        *last = Some(Registered { coding, before, all });
     }
 
     /// Whether this filter is the one that the client gets; counted.
@@ -188,7 +206,7 @@ impl CompressorFilter {
         let state = response.info.filter_state(REGISTRY);
         let registry = state.as_ref().and_then(|state| state.as_any().downcast_ref());
         let Some(Registry(candidates)) = registry else { return false };
-        let Choice { coding, said } = choice::choose(accept, content_type, &candidates.borrow());
+        let Choice { coding, said } = choice::choose(accept, content_type, candidates);
         let own = coding == Some(self.coding_name());
         match said {
             Said::Named if own => {

@@ -95,6 +95,10 @@ impl Framed for CsrfFilter {
 }
 
 impl HttpFilter for CsrfFilter {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
         let Request { head, info, .. } = request;
         let (runtime, stats) = (&self.live.world.runtime, &self.live.stats);

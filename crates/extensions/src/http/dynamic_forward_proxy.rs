@@ -170,6 +170,10 @@ impl ForwardProxy {
 }
 
 impl HttpFilter for ForwardProxy {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
         let Some(cluster) = self.cluster(request) else { return Flow::Continue };
         let cache = self.live.settings.cache.clone();

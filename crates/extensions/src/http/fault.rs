@@ -247,7 +247,7 @@ struct FaultFilter {
     /// What the request waits for.
     delay: Option<Pin<Box<Sleep>>>,
     /// What slows the response down.
-    slow: Option<Slow>,
+    slow: Option<Box<Slow>>,
 }
 
 impl Framed for FaultFilter {
@@ -401,6 +401,10 @@ impl HttpFilter for FaultFilter {
         self.settings.rate.is_some()
     }
 
+    fn sees_responses(&self) -> bool {
+        self.settings.rate.is_some()
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
         let Request { head, info, .. } = request;
         if !self.leads_there(head) || !self.settings.concerns(head) {
@@ -410,7 +414,7 @@ impl HttpFilter for FaultFilter {
             && self.take()
         {
             self.live.stats.response_rl_injected.inc();
-            self.slow = Some(Slow::new(rate));
+            self.slow = Some(Box::new(Slow::new(rate)));
         }
         match self.chosen_delay(head) {
             Some(time) if self.take() => {
@@ -439,7 +443,7 @@ impl HttpFilter for FaultFilter {
     }
 
     fn encode_trailers(&mut self, _: &mut Response<'_>, _: &mut Piece) -> Flow {
-        let waits = self.slow.as_mut().is_some_and(Slow::holds_before_trailers);
+        let waits = self.slow.as_mut().is_some_and(|slow| slow.holds_before_trailers());
         if waits { Flow::Wait } else { Flow::Continue }
     }
 
@@ -449,6 +453,6 @@ impl HttpFilter for FaultFilter {
     }
 
     fn held_back(&self) -> usize {
-        self.slow.as_ref().map_or(0, Slow::held)
+        self.slow.as_ref().map_or(0, |slow| slow.held())
     }
 }

@@ -154,6 +154,10 @@ impl IpTaggingFilter {
 }
 
 impl HttpFilter for IpTaggingFilter {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
         let settings = &self.settings;
         let concerned = match settings.concerns {

@@ -260,6 +260,10 @@ impl JwtFilter {
 }
 
 impl HttpFilter for JwtFilter {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _end_stream: bool) -> Flow {
         for provider in &self.live.settings.providers {
             writing::clean(provider, request.head);

@@ -207,6 +207,10 @@ impl RbacFilter {
 }
 
 impl HttpFilter for RbacFilter {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
         self.judge_in_shadow(request);
         let (rules, own) = (&self.settings.rules, &self.live.settings.rules);

@@ -75,6 +75,10 @@ impl Framed for SetFilterState {
 }
 
 impl HttpFilter for SetFilterState {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
         let worker = &self.live.world.worker;
         for level in [Some(&self.settings), self.of_route.as_ref()].into_iter().flatten() {

@@ -3,6 +3,7 @@
 use super::frame::{Framed, Live, compiled};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::Scope;
+use nuncio_core::stream_info::NamespaceFields;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_proto::pb::envoy::extensions::filters::http::set_metadata::v3::{Config, Metadata};
 use prost_types::{Any, Struct, Value, value::Kind};
@@ -28,11 +29,15 @@ impl HttpFilterFactory for SetMetadataFactory {
         let Config { metadata_namespace, value, metadata } = message;
         let mut entries = Vec::new();
         if let Some(value) = value.filter(|_| !metadata_namespace.is_empty()) {
-            entries.push(Entry { namespace: metadata_namespace, value: Said::Fields(value), merges: true });
+            entries.push(Entry {
+                value: Said::fields(&metadata_namespace, value),
+                namespace: metadata_namespace,
+                merges: true,
+            });
         }
         for Metadata { metadata_namespace, allow_overwrite, value, typed_value } in metadata {
             let value = match (value, typed_value) {
-                (Some(fields), _) => Said::Fields(fields),
+                (Some(fields), _) => Said::fields(&metadata_namespace, fields),
                 (None, Some(typed)) => Said::Typed(typed),
                 (None, None) => continue,
             };
@@ -51,9 +56,15 @@ struct Entry {
 }
 
 enum Said {
-    Fields(Struct),
+    Fields(Arc<NamespaceFields>),
     /// A message, which is replaced whole.
     Typed(Any),
+}
+
+impl Said {
+    fn fields(namespace: &str, fields: Struct) -> Self {
+        Self::Fields(Arc::new(NamespaceFields { namespace: namespace.into(), fields }))
+    }
 }
 
 /// One stream's filter.
@@ -76,6 +87,10 @@ impl Framed for SetMetadataFilter {
 }
 
 impl HttpFilter for SetMetadataFilter {
+    fn sees_responses(&self) -> bool {
+        false
+    }
+
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
         for Entry { namespace, value, merges } in self.entries.iter() {
             let fields = match value {
@@ -87,16 +102,14 @@ impl HttpFilter for SetMetadataFilter {
                     continue;
                 }
             };
-            let old = request.info.dynamic_metadata().and_then(|metadata| metadata.get(namespace));
-            let fields = match old {
-                None => fields.clone(),
-                Some(old) if *merges => merged(old, fields),
-                Some(_) => {
-                    self.live.stats.overwrite_denied.inc();
-                    continue;
-                }
-            };
-            request.info.set_dynamic_metadata(namespace, fields);
+            if !request.info.has_dynamic_metadata(namespace) {
+                request.info.note_dynamic_metadata(fields);
+            } else if !merges {
+                self.live.stats.overwrite_denied.inc();
+            } else if let Some(old) = request.info.dynamic_metadata().and_then(|m| m.get(namespace)) {
+                let fields = merged(old, &fields.fields);
+                request.info.set_dynamic_metadata(namespace, fields);
+            }
         }
         Flow::Continue
     }

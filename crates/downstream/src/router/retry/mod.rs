@@ -224,6 +224,11 @@ impl RetryState {
         (Decision::Retry(Duration::from_millis(least + around.rng.below(least / 2))), false)
     }
 
+    /// Whether the attempt under way is another try.
+    pub(super) fn is_retrying(&self) -> bool {
+        self.permit.is_some()
+    }
+
     /// Whether another try asks anew who its cluster is.
     pub(super) fn refreshes_cluster(&self) -> bool {
         self.policy.refresh_cluster

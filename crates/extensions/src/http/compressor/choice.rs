@@ -2,13 +2,12 @@
 
 use nuncio_core::stream_info::FilterState;
 use std::any::Any;
-use std::cell::RefCell;
 
 /// The filter state in which the compressors of a chain find one another.
 pub(super) const REGISTRY: &str = "compressors";
 
 /// A compressor that may be chosen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Candidate {
     /// Its coding.
     pub(super) coding: &'static str,
@@ -19,8 +18,8 @@ pub(super) struct Candidate {
 }
 
 /// The compressors of a stream in the order of the chain.
-#[derive(Debug, Default)]
-pub(super) struct Registry(pub(super) RefCell<Vec<Candidate>>);
+#[derive(Debug)]
+pub(super) struct Registry(pub(super) Vec<Candidate>);
 
 impl FilterState for Registry {
     fn as_any(&self) -> &dyn Any {
