@@ -100,7 +100,7 @@ fn upstream() -> u16 {
     port
 }
 
-fn config(upstream: u16, more: &str) -> String {
+fn config(upstream: u16, Policies { hcm, filters, route }: &Policies) -> String {
     format!(
         r#"
 stats_flush_interval: 299s
@@ -114,9 +114,10 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: http
-          {more}
-          route_config: {{virtual_hosts: [{{name: v, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: c}}}}]}}]}}
+          {hcm}
+          route_config: {{virtual_hosts: [{{name: v, domains: ["*"], routes: [{{match: {{prefix: /}}, {route}}}]}}]}}
           http_filters:
+{filters}
           - name: envoy.filters.http.router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
   clusters:
@@ -129,10 +130,21 @@ static_resources:
     )
 }
 
+/// What a connection manager says beyond what it must, its filters before the router, and what its route does.
+struct Policies {
+    hcm: &'static str,
+    filters: &'static str,
+    route: &'static str,
+}
+
+impl Policies {
+    const NONE: Self = Self { hcm: "", filters: "", route: "route: {cluster: c}" };
+}
+
 /// Allocations of the server while it serves `rounds` times what `requests` are, after as many rounds to warm up.
-fn allocations(more: &str, requests: &[Vec<u8>], rounds: u32) -> u64 {
+fn allocations(policies: &Policies, requests: &[Vec<u8>], rounds: u32) -> u64 {
     OWN.set(true);
-    let source = Source::text("test.yaml", config(upstream(), more));
+    let source = Source::text("test.yaml", config(upstream(), policies));
     let options = cli::parse(["nuncio", "--concurrency", "1"]).unwrap();
     let requests = requests.to_vec();
     let mut client = None;
@@ -190,6 +202,20 @@ const JSON_LOG: &str = r#"access_log:
                 json_format: {at: "%START_TIME%", path: "%REQ(:PATH)%", code: "%RESPONSE_CODE%", ms: "%DURATION%",
                   flags: "%RESPONSE_FLAGS%", agent: "%REQ(USER-AGENT)%", host: "%UPSTREAM_HOST%"}"#;
 
+/// A route with every policy, of which a request without faults triggers none.
+const ROUTE: &str = r#"route: {cluster: c, timeout: 15s, idle_timeout: 60s,
+            retry_policy: {retry_on: "5xx,reset,connect-failure", num_retries: 2, per_try_timeout: 5s,
+              retry_host_predicate: [{name: p, typed_config: {"@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]},
+            request_mirror_policies: [{cluster: c, runtime_fraction: {default_value: {numerator: 0}, runtime_key: never}}],
+            hash_policy: [{header: {header_name: x-absent}}, {cookie: {name: absent}}, {query_parameter: {name: absent}}],
+            internal_redirect_policy: {max_internal_redirects: 1},
+            upgrade_configs: [{upgrade_type: websocket}]},
+            typed_per_filter_config: {envoy.filters.http.cors: {"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy,
+              allow_origin_string_match: [{exact: "http://a.example"}], allow_methods: GET}}"#;
+
+/// Filters that such a request does not trigger either.
+const FILTERS: &str = include_str!("fixtures/everyday_filters.yaml");
+
 /// One test, since the threads that run several would be counted too.
 #[test]
 fn requests_allocate_nothing_in_steady_state() {
@@ -200,12 +226,14 @@ fn requests_allocate_nothing_in_steady_state() {
     // 10, 100 and 1,000 ms within the rounds that are counted. That is nothing beside their 600 requests.
     let bins = 9;
     // The two buffers of a log double until they have the size at which they are written out.
-    for (what, more, most) in [
-        ("plain", "", bins),
-        ("forwarding headers and timeouts", FORWARDING, bins),
-        ("JSON log", JSON_LOG, bins + 32),
+    for (what, policies, most) in [
+        ("plain", Policies::NONE, bins),
+        ("forwarding headers and timeouts", Policies { hcm: FORWARDING, ..Policies::NONE }, bins),
+        ("JSON log", Policies { hcm: JSON_LOG, ..Policies::NONE }, bins + 32),
+        ("policies of a route", Policies { route: ROUTE, ..Policies::NONE }, bins),
+        ("everyday filters", Policies { filters: FILTERS, route: ROUTE, hcm: "" }, bins),
     ] {
-        let counted = allocations(more, &requests(), 200);
+        let counted = allocations(&policies, &requests(), 200);
         assert!(counted <= most, "{what}: {counted}");
     }
 }
