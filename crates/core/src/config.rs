@@ -65,6 +65,12 @@ impl Fraction {
         Self { numerator: self.numerator.min(numerator), ..self }
     }
 
+    /// Whether nothing hits.
+    #[inline]
+    pub fn is_never(self) -> bool {
+        self.numerator == 0 || self.denominator == 0
+    }
+
     /// Whether `random` hits.
     #[inline]
     pub fn hit(self, random: u64) -> bool {

@@ -201,11 +201,24 @@ impl RuntimeFraction {
         Self { key: (!key.is_empty()).then(|| key.into()), default }
     }
 
+    /// Whether nothing can hit the fraction that holds now.
+    #[inline]
+    pub fn is_never(&self, runtime: &Runtime) -> bool {
+        self.now(runtime).is_never()
+    }
+
     /// Whether `random` hits the fraction that holds now.
     #[inline]
     pub fn enabled(&self, runtime: &Runtime, random: u64) -> bool {
-        let chosen = self.key.as_ref().map_or(self.default, |key| runtime.fraction(key, self.default));
-        chosen.hit(random)
+        self.now(runtime).hit(random)
+    }
+
+    #[inline]
+    fn now(&self, runtime: &Runtime) -> Fraction {
+        match &self.key {
+            Some(key) if !runtime.is_empty() => runtime.fraction(key, self.default),
+            _ => self.default,
+        }
     }
 }
 

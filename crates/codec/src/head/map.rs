@@ -240,7 +240,8 @@ impl HeaderMap {
     /// Every value of `name`, in order.
     pub fn get_all<'s, 'n: 's>(&'s self, name: impl Into<Name<'n>>) -> impl Iterator<Item = &'s [u8]> + 's {
         let name = name.into();
-        self.entries.iter().filter(move |e| self.is(e, name)).map(|e| self.value_of(e))
+        let entries = if self.may_contain(name.known) { &*self.entries } else { &[] };
+        entries.iter().filter(move |e| self.is(e, name)).map(|e| self.value_of(e))
     }
 
     /// Every entry in order.

@@ -187,11 +187,16 @@ impl State {
     /// Makes ready for another stream.
     fn clear(&mut self) {
         let Self { metadata, noted, merged, typed_metadata, filter_state } = self;
-        metadata.clear();
         noted.clear();
         merged.take();
-        typed_metadata.clear();
         filter_state.clear();
+        // Most are empty, and clearing takes a map apart.
+        if !metadata.is_empty() {
+            metadata.clear();
+        }
+        if !typed_metadata.is_empty() {
+            typed_metadata.clear();
+        }
     }
 }
 

@@ -90,7 +90,10 @@ impl Framed for CsrfFilter {
     }
 
     fn make(live: Rc<Live<Self>>, policy: Arc<Policy>, _: RouteSays<'_>) -> Option<Self> {
-        Some(Self { live, policy })
+        let runtime = &live.world.runtime;
+        let of_none = |f: &Option<RuntimeFraction>| f.as_ref().is_none_or(|f| f.is_never(runtime));
+        let watches = !(of_none(&policy.enabled) && of_none(&policy.shadow));
+        watches.then_some(Self { live, policy })
     }
 }
 
