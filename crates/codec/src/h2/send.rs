@@ -95,7 +95,7 @@ impl Codec {
                     value => value,
                 };
                 if let Some(value) = value {
-                    encoder.field(known, known.as_str().as_bytes(), value, Sensitivity::Plain, out);
+                    encoder.field(known, b"", value, Sensitivity::Plain, out);
                 }
             }
             fields(encoder, &head.headers, out);

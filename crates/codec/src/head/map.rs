@@ -460,10 +460,14 @@ impl HeaderMap {
         self.push(known, at, name_len, value_len, CLEAN);
     }
 
-    /// Every entry in order, and whether it is known to be fit for encoders, who look at the others themselves.
+    /// Every entry in order, and whether it is known to be fit for encoders, who look at the others themselves. A known
+    /// name is not spelled: its place is empty.
     #[inline]
     pub(crate) fn iter_checked(&self) -> impl Iterator<Item = (Known, &[u8], &[u8], bool)> + '_ {
-        self.entries.iter().map(|e| (e.known, self.name_of(e), self.value_of(e), e.is(CLEAN)))
+        self.entries.iter().map(|e| {
+            let name = if e.known == Known::Other { self.name_of(e) } else { b"" };
+            (e.known, name, self.value_of(e), e.is(CLEAN))
+        })
     }
 
     /// Leaves exactly one entry of `name`, with `value`: the first one is overwritten in its place, further

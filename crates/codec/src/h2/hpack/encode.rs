@@ -128,7 +128,7 @@ impl Encoder {
         out.push(0x80 | index);
     }
 
-    /// Writes a field. `name` in lower case, as the wire spells it.
+    /// Writes a field. `name` in lower case, as the wire spells it; that of a known one is not looked at.
     #[inline]
     pub(crate) fn field(
         &mut self,
@@ -150,14 +150,16 @@ impl Encoder {
     }
 
     fn other(&mut self, known: Known, name: &[u8], value: &[u8], how: Sensitivity, out: &mut Vec<u8>) {
-        if how == Sensitivity::NeverIndexed {
+        let hash = hash(known, name, value);
+        let secret = how == Sensitivity::NeverIndexed;
+        if let Some(index) = self.find(hash, known, name, value).filter(|_| !secret) {
+            return number(index, 0x80, 7, out);
+        }
+        let name = if known == Known::Other { name } else { known.as_str().as_bytes() };
+        if secret {
             let index = self.name_index(known);
             number(index, 0x10, 4, out);
             return self.literal(index, name, value, Coding::Plain, out);
-        }
-        let hash = hash(known, name, value);
-        if let Some(index) = self.find(hash, known, name, value) {
-            return number(index, 0x80, 7, out);
         }
         let index = self.name_index(known);
         let seen = self.finder.seen.get_mut(hash as usize % SLOTS);
@@ -279,16 +281,23 @@ enum Coding {
 #[inline]
 fn hash(known: Known, name: &[u8], value: &[u8]) -> u32 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    fn mix(mut h: u64, mut bytes: &[u8]) -> u64 {
-        while let Some((eight, tail)) = bytes.split_first_chunk::<8>() {
+    fn mix(mut h: u64, bytes: &[u8]) -> u64 {
+        let (chunks, tail) = bytes.as_chunks::<8>();
+        for eight in chunks {
             h = (h.rotate_left(5) ^ u64::from_le_bytes(*eight)).wrapping_mul(K);
-            bytes = tail;
         }
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        (h.rotate_left(5) ^ u64::from_le_bytes(last) ^ bytes.len() as u64).wrapping_mul(K)
+        // The last eight, some of them once more; of a shorter string all that there is.
+        let last = match (tail, bytes.last_chunk(), tail.first_chunk(), tail.last_chunk()) {
+            ([], ..) => 0,
+            (_, Some(last), ..) => u64::from_le_bytes(*last),
+            (_, None, Some(first), Some(last)) => {
+                u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+            }
+            ([a], ..) => u64::from(*a),
+            ([a, b], ..) => u64::from(*a) | u64::from(*b) << 8,
+            ([a, b, c, ..], ..) => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
+        };
+        (h.rotate_left(5) ^ last ^ tail.len() as u64).wrapping_mul(K)
     }
     let mut h = (known as u64 + 1).wrapping_mul(K);
     if known == Known::Other {

@@ -1,7 +1,7 @@
 //! What an HTTP/2 connection and its streams share.
 
 use crate::hcm::exchange::DownstreamError;
-use nuncio_codec::h2::{Codec, MetadataQueue, Place, StreamKey};
+use nuncio_codec::h2::{Codec, ErrorCode, MetadataQueue, Place, StreamKey};
 use nuncio_codec::head::HeaderMap;
 use nuncio_net::stream::ByteStream;
 use std::cell::RefCell;
@@ -92,6 +92,18 @@ impl State {
                 inbox.end = End::Told;
             }
         }
+    }
+
+    /// A stream is over; `data` is the storage that it had of its inbox.
+    pub(super) fn finish(&mut self, key: StreamKey, reset: Option<ErrorCode>, data: Vec<u8>) {
+        if let Some(inbox) = self.inboxes.get_mut(key.slot())
+            && inbox.body.capacity() == 0
+            && data.capacity() <= KEEP_BYTES
+        {
+            inbox.body = data;
+            inbox.body.clear();
+        }
+        self.codec.finish(key, reset);
     }
 
     /// METADATA has come for the stream.

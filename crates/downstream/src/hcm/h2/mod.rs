@@ -444,14 +444,14 @@ impl Driver {
         }
         let Some(end) = end else { return };
         let reset = reset_code(&end);
-        let StreamEnd { heads, end, responded, .. } = end;
+        let StreamEnd { down, heads, end, responded, .. } = end;
         if end == End::Unread {
             self.hcm.h2_codec_stats().tx_flush_timeout.inc();
         }
         self.hcm.give_heads(heads);
         // Where the connection is over, its streams are without another word.
         if let Some(key) = key.filter(|_| self.over.is_none()) {
-            self.link.state.borrow_mut().codec.finish(key, reset);
+            self.link.state.borrow_mut().finish(key, reset, down.into_storage());
         }
         let lived = now.saturating_duration_since(started);
         let unanswered = end == End::Disconnected && !responded;

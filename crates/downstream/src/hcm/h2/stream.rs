@@ -23,8 +23,8 @@ pub(in crate::hcm) struct H2Stream {
     data: Vec<u8>,
     /// METADATA that was told and not taken.
     metadata: MetadataQueue,
-    /// Why it is gone, where that was known from the start.
-    refused: Option<DownstreamError>,
+    /// Why it is gone, where that was known from the start. Boxed, for it is rare, and the stream is moved.
+    refused: Option<Box<DownstreamError>>,
     sent: ByteCounts,
 }
 
@@ -68,7 +68,7 @@ impl H2Stream {
             tunnel: Tunnel::None,
             data: Vec::new(),
             metadata: MetadataQueue::default(),
-            refused,
+            refused: refused.map(Box::new),
             sent: ByteCounts::default(),
         }
     }
@@ -76,6 +76,11 @@ impl H2Stream {
     /// A stream whose request is as [`take_connect`] says.
     pub(super) fn tunnel(self, tunnel: Tunnel) -> Self {
         Self { tunnel, ..self }
+    }
+
+    /// The storage of what it read last.
+    pub(super) fn into_storage(self) -> Vec<u8> {
+        self.data
     }
 
     /// Whether it was asked to become a tunnel.
@@ -95,7 +100,7 @@ impl H2Stream {
     fn gone(&self) -> Option<DownstreamError> {
         match self.key {
             Some(_) => self.with_inbox(|inbox| inbox.gone.clone()).flatten(),
-            None => self.refused.clone(),
+            None => self.refused.as_deref().cloned(),
         }
     }
 
@@ -131,7 +136,11 @@ impl Downstream for H2Stream {
         trailers: &mut HeaderMap,
     ) -> Poll<Result<RequestEvent, DownstreamError>> {
         let Some(key) = self.key else {
-            return Poll::Ready(Err(self.refused.clone().unwrap_or(DownstreamError::Disconnected)));
+            return Poll::Ready(Err(self
+                .refused
+                .as_deref()
+                .cloned()
+                .unwrap_or(DownstreamError::Disconnected)));
         };
         let state = &mut *self.link.state.borrow_mut();
         if !self.data.is_empty() {

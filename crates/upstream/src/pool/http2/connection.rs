@@ -155,10 +155,14 @@ impl State {
         }
     }
 
-    /// The exchange of a stream is over.
-    pub(super) fn finish(&mut self, key: StreamKey, reset: Option<ErrorCode>, now: Instant) {
+    /// The exchange of a stream is over; `data` is the storage that it had of its inbox.
+    pub(super) fn finish(&mut self, key: StreamKey, reset: Option<ErrorCode>, now: Instant, data: Vec<u8>) {
         if let Some(inbox) = self.inboxes.get_mut(key.slot()) {
             inbox.waker = None;
+            if inbox.body.capacity() == 0 && data.capacity() <= KEEP_BYTES {
+                inbox.body = data;
+                inbox.body.clear();
+            }
         }
         self.codec.finish(key, reset);
         self.released(now);

@@ -378,6 +378,7 @@ impl Drop for Http2Exchange {
         // Before the stream's place goes to the next request, which may be waiting for this one's permit.
         self.hold.release();
         let now = self.connection.core.worker.now();
+        let data = std::mem::take(&mut self.data);
         match self.step {
             Step::Reserved => self.connection.unreserve(),
             Step::Failed(_) => {}
@@ -386,13 +387,13 @@ impl Drop for Http2Exchange {
                 if state.inboxes.get(key.slot()).is_some_and(|inbox| inbox.failed.is_none()) {
                     self.connection.core.stats.upstream_rq_tx_reset.inc();
                 }
-                state.finish(key, Some(ErrorCode::INTERNAL_ERROR), now);
+                state.finish(key, Some(ErrorCode::INTERNAL_ERROR), now, data);
             }
             Step::Complete(key) => {
                 if !self.said_all {
                     self.connection.core.stats.upstream_rq_tx_reset.inc();
                 }
-                self.connection.state.borrow_mut().finish(key, None, now);
+                self.connection.state.borrow_mut().finish(key, None, now, data);
             }
         }
         let host = &self.hold.host;
