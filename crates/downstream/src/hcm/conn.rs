@@ -286,10 +286,11 @@ async fn one_stream(
     }
     let mut slot = hcm.take_slot();
     slot.as_mut().start(start);
-    let mut turns = 0u32;
+    let mut waited = false;
     let ended = poll_fn(|cx| {
-        turns = turns.wrapping_add(1);
-        slot.as_mut().poll(cx)
+        let polled = slot.as_mut().poll(cx);
+        waited |= polled.is_pending();
+        polled
     })
     .await;
     hcm.give_slot(slot);
@@ -299,7 +300,7 @@ async fn one_stream(
     };
     hcm.give_heads(heads);
     // As Envoy: what is answered while the head is decoded counts as a request of which more may come.
-    (down, end, lingers || turns == 1)
+    (down, end, lingers || !waited)
 }
 
 /// Reads and throws away until the client closes or the time is over. As in Envoy, no FIN is sent before.

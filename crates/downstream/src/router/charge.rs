@@ -152,7 +152,15 @@ impl Charge<'_> {
     }
 
     /// The attempt is over: what it carried, and the share of its time that it took.
+    #[inline]
     pub(super) fn sizes<D: Downstream>(self, stream: &Stream<D>, timeouts: &Timeouts) {
+        if self.cluster.size_stats().is_some() || self.cluster.budget_stats().is_some() {
+            self.record_sizes(stream, timeouts);
+        }
+    }
+
+    #[cold]
+    fn record_sizes<D: Downstream>(self, stream: &Stream<D>, timeouts: &Timeouts) {
         if let Some(sizes) = self.cluster.size_stats() {
             let request = &stream.heads.request.headers;
             sizes.upstream_rq_headers_size.record(request.byte_size() as u64);

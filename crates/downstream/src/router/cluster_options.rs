@@ -71,17 +71,17 @@ pub(super) fn hash_policies<'a>(action: &'a ClusterAction, cluster: &'a Cluster)
 
 /// The hash that an attempt is placed by, of the stream's request as it is now. Cookies that the client shall be given are
 /// appended to `cookies`. `None` where nothing is found, or no pick asks for it.
-#[inline]
+#[inline(always)]
 pub(super) fn hash<D>(
     stream: &Stream<D>,
     action: &ClusterAction,
     cluster: &Cluster,
     cookies: &mut Vec<Vec<u8>>,
 ) -> Option<u64> {
-    let policies = hash_policies(action, cluster);
-    if policies.is_empty() || !cluster.picks_by_hash() {
+    if !cluster.picks_by_hash() {
         return None;
     }
+    let policies = hash_policies(action, cluster);
     policies.hash(Some(&stream.heads.request), &stream.info, Some(cookies))
 }
 

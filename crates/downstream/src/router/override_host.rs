@@ -37,7 +37,7 @@ pub(super) enum Chosen {
 }
 
 /// Looks for a host that was chosen. One of another health than `override_host_status` lets it have does not count.
-#[inline]
+#[inline(always)]
 pub(super) fn choose(info: &StreamInfo, cluster: &Cluster) -> Chosen {
     match info.filter_state(OVERRIDE_HOST) {
         None => Chosen::Nobody,
@@ -57,7 +57,7 @@ fn find(state: &dyn FilterState, cluster: &Cluster) -> Chosen {
 }
 
 /// Has the stream's metadata say which host was picked (`selected_host_key`).
-#[inline]
+#[inline(always)]
 pub(super) fn tell(info: &mut StreamInfo, cluster: &Cluster, host: &Host) {
     if let Some(path) = cluster.config().lb.override_host.as_ref().and_then(|o| o.selected.as_ref()) {
         let (namespace, fields) = path.holding(host.address().to_string());

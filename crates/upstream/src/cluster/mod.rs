@@ -126,9 +126,18 @@ impl ClusterCore {
     /// Takes one of a limited resource, if there is one left.
     #[inline]
     pub(crate) fn try_take(self: &Rc<Self>, priority: Priority, resource: Resource) -> Option<Permit> {
-        let taken = self.shared.try_take(priority, resource)
-            || self.shared.breaker(priority).try_take_at(resource, self.worker.now());
-        taken.then(|| Permit { core: Rc::clone(self), priority, resource })
+        self.take(priority, resource).then(|| Permit { core: Rc::clone(self), priority, resource })
+    }
+
+    /// Takes one of a limited resource, which whoever has it gives back; whether there was one left.
+    #[inline]
+    pub(crate) fn take(&self, priority: Priority, resource: Resource) -> bool {
+        self.shared.try_take(priority, resource) || self.take_looking_back(priority, resource)
+    }
+
+    #[cold]
+    fn take_looking_back(&self, priority: Priority, resource: Resource) -> bool {
+        self.shared.breaker(priority).try_take_at(resource, self.worker.now())
     }
 
     /// Takes one of a limited resource, whatever the limit.

@@ -211,9 +211,7 @@ impl RequestHold {
     #[inline]
     pub(crate) fn take(host: &Rc<Host>, priority: RequestPriority) -> Option<Self> {
         let core = host.core();
-        let taken = core.shared.try_take(priority, Resource::Requests)
-            || core.shared.breaker(priority).try_take_at(Resource::Requests, core.worker.now());
-        if !taken {
+        if !core.take(priority, Resource::Requests) {
             core.stats.upstream_rq_active_overflow.inc();
             return None;
         }
