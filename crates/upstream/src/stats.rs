@@ -213,7 +213,7 @@ nuncio_core::stats_block! {
     /// How much is left below each limit of one priority (`track_remaining`).
     pub struct RemainingStats {
         gauge remaining_cx,
-        gauge remaining_cx_pools,
+        whole_gauge remaining_cx_pools,
         gauge remaining_pending,
         gauge remaining_retries,
         gauge remaining_rq,

@@ -178,14 +178,21 @@ refused('per_host_budget', {'circuit_breakers': {'per_host_thresholds': [{'retry
 refused('per_host_track', {'circuit_breakers': {'per_host_thresholds': [{'track_remaining': True}]}})
 
 
+async def held_requests(t, paths, arrived):
+    """Requests that hang at their hosts, each of which has got its own."""
+    reqs = [asyncio.create_task(t.req(path)) for path in paths]
+    await t.until(arrived)
+    return reqs
+
+
 @case()
 async def per_host_connections(t):
     gate, respond = held()
     a, b = await t.up('a', respond=respond), await t.up('b', respond=respond)
     await t.start(simple(t, clusters=[cluster('c1', [a, b], '{circuit_breakers: {per_host_thresholds: [{max_connections: 1}]}}')], log=LOG))
-    reqs = [asyncio.create_task(t.req('/')) for _ in range(4)]
-    await t.until(lambda: a.conns + b.conns >= 2)
-    await asyncio.sleep(0.2)
+    reqs = await held_requests(t, ['/', '/'], lambda: len(a.reqs) + len(b.reqs) == 2)
+    reqs += [asyncio.create_task(t.req('/')) for _ in range(2)]
+    await t.stat_until('cluster.c1.upstream_rq_pending_active', lambda v: v == 2)
     t.see('conns', [a.conns, b.conns])
     t.see('stats', await cx(t, 'upstream_rq_pending_active', 'circuit_breakers.default.cx_open'))
     gate.set()
@@ -199,9 +206,9 @@ async def per_host_connections_of_high_priority(t):
     a = await t.up('a', respond=respond)
     routes = '[{match: {prefix: /high}, route: {cluster: c1, priority: HIGH}}, {match: {prefix: /}, route: {cluster: c1}}]'
     await t.start(simple(t, clusters=[cluster('c1', [a], '{circuit_breakers: {per_host_thresholds: [{priority: HIGH, max_connections: 1}]}}')], routes=routes, log=LOG))
-    reqs = [asyncio.create_task(t.req('/')) for _ in range(2)] + [asyncio.create_task(t.req('/high')) for _ in range(2)]
-    await t.until(lambda: a.conns >= 3)
-    await asyncio.sleep(0.2)
+    reqs = await held_requests(t, ['/', '/', '/high'], lambda: len(a.reqs) == 3)
+    reqs.append(asyncio.create_task(t.req('/high')))
+    await t.stat_until('cluster.c1.upstream_rq_pending_active', lambda v: v == 1)
     t.see('conns', a.conns)
     t.see('stats', await cx(t, 'upstream_rq_pending_active'))
     gate.set()

@@ -164,6 +164,8 @@ def early(name, reject, h2=False, data=b'early', late=b'', method='CONNECT'):
             if late:
                 c.send(late)
             t.see('back', body_repr(await c.exactly(len(data or late) + 2)))
+            # The upstream's end comes first, not the client's.
+            await c.state(2)
         t.see('log', await t.logs())
 
 

@@ -113,7 +113,7 @@ def early(name, send, reject=True, ends=ENDS, respond=None, want=200):
                 await asyncio.sleep(0.2)
                 c.send(respond or b'HTTP/1.1 200 OK\r\n\r\n')
                 await c.drain()
-            await asyncio.sleep(1)
+            await c.r.read()
         u = await t.up('u1', conn=conn)
         await t.start(simple(t, routes=CONNECT % ends, opts=OPTS, rt=router(reject_connect_request_early_data=reject), log=LOG))
         c = await t.conn()
@@ -140,7 +140,10 @@ async def _(t):
     await t.start(simple(t, routes=CONNECT % ENDS, opts=OPTS, rt=router(reject_connect_request_early_data=True), log=LOG))
     for name, headers in {'plain': [(':method', 'CONNECT'), (':authority', 'h:80')], 'extended': [(':method', 'CONNECT'), (':protocol', 'websocket'), (':scheme', 'http'), (':path', '/'), (':authority', 'h')]}.items():
         c = await t.h2()
-        sid = c.request(headers, None, False)
+        # In one piece: a head that comes alone has nothing early behind it.
+        sid = c.c.get_next_available_stream_id()
+        c.st(sid)
+        c.c.send_headers(sid, headers)
         c.c.send_data(sid, b'early')
         c.flush()
         await c.wait(lambda: c.st(sid)['headers'] or c.st(sid).get('reset'), timeout=2)

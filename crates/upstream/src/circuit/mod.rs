@@ -295,7 +295,15 @@ impl Breaker {
     }
 
     fn remaining(&self, resource: Resource) -> u64 {
-        u64::from(self.told_limit(resource).saturating_sub(self.held(resource)))
+        if resource == Resource::Retries && self.budget.is_some() {
+            // A budget has no number of its own that could be told.
+            return 0;
+        }
+        match self.told_limit(resource) {
+            // Without a limit Envoy counts down from the largest number that it knows.
+            u32::MAX if resource == Resource::Pools => u64::MAX - u64::from(self.held(resource)),
+            limit => u64::from(limit.saturating_sub(self.held(resource))),
+        }
     }
 }
 

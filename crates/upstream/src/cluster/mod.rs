@@ -370,7 +370,8 @@ impl Cluster {
         };
         let left: Vec<Rc<Host>> = gone.iter().filter_map(take).collect();
         drop(own);
-        drop(left);
+        // Streams may hold them for long.
+        left.iter().for_each(|host| host.drain());
     }
 
     /// A host is out for its health. Its pools take no further request: idle connections are closed, busy ones with

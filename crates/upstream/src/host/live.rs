@@ -71,14 +71,28 @@ impl Host {
     /// It fails: its pools keep nothing for later, and the connections are closed for which
     /// [`on_cut`](Self::on_cut) was asked to.
     pub(crate) fn retire(&self) {
+        self.drain();
+        self.cut();
+    }
+
+    fn cut(&self) {
+        let cuts = self.cuts.get().map(|cuts| cuts.take()).unwrap_or_default();
+        cuts.iter().filter_map(Weak::upgrade).for_each(|cut| cut.cut());
+        self.each_variant(Self::cut);
+    }
+
+    /// Nobody picks it any more: its pools keep nothing for later, and what is under way ends as it would.
+    pub(crate) fn drain(&self) {
         for priority in RequestPriority::ALL {
             self.existing_pool(priority).into_iter().for_each(HttpPool::retire);
             self.existing_http2_pool(priority).into_iter().for_each(Http2Pool::retire);
         }
-        let cuts = self.cuts.get().map(|cuts| cuts.take()).unwrap_or_default();
-        cuts.iter().filter_map(Weak::upgrade).for_each(|cut| cut.cut());
+        self.each_variant(Self::drain);
+    }
+
+    fn each_variant(&self, act: fn(&Self)) {
         if let Some(variants) = self.variants.get() {
-            variants.borrow().by_options.values().for_each(|variant| variant.retire());
+            variants.borrow().by_options.values().for_each(|variant| act(variant));
         }
     }
 
