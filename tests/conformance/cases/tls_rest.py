@@ -561,3 +561,31 @@ async def refused_parts(t):
                          ('provider_instance', {'tls_certificate_provider_instance': {'instance_name': 'x', 'certificate_name': 'y'}}),
                          ('sct', {'tls_certificates': [{**cert('a'), 'signed_certificate_timestamp': [crt('a')]}]})):
         t.see(name, await code(t, down({'tls_certificates': [cert('a')], **common})))
+
+
+# ---- words of cipher suites
+
+def words(name, rule, *shown):
+    """What a rule leaves for a client that has one suite alone."""
+    @case('cipher_words_' + name)
+    async def f(t):
+        await t.start(cfg(t, [chain(t, down({'tls_certificates': [cert('a')], 'tls_params': {'cipher_suites': rule}}))]))
+        for suites in shown:
+            ctx = client_ctx(verify=False, max12=True)
+            ctx.set_ciphers(suites)
+            t.see(suites, (await hands(t, ctx)).cipher)
+
+
+GCM128, GCM256, CHACHA = 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-RSA-CHACHA20-POLY1305'
+words('all_but', ['ALL:!kRSA:!SHA1:!PSK'], GCM128, GCM256, CHACHA)
+words('several_items', ['ALL', '!kRSA', '!SHA1', '-CHACHA20'], GCM256, CHACHA)
+words('together', ['ECDHE+AESGCM'], GCM128, CHACHA)
+words('moved', ['ECDHE+AESGCM:+AES128'], GCM128 + ':' + GCM256)
+words('by_strength', ['ECDHE+AESGCM:@STRENGTH'], GCM128 + ':' + GCM256)
+words('taken_out_and_in', ['ALL:!kRSA:!SHA1:-ALL:CHACHA20'], GCM128, CHACHA)
+
+
+@case()
+async def cipher_words_refused(t):
+    for rule in ('NONSENSE', '!NONSENSE:ECDHE+AESGCM', '!ALL', 'ECDHE-RSA-AES128-GCM-SHA256,ECDHE-RSA-AES256-GCM-SHA384'):
+        t.see(rule, await code(t, down({'tls_certificates': [cert('a')], 'tls_params': {'cipher_suites': [rule]}})))

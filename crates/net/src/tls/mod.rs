@@ -28,6 +28,7 @@ mod signing;
 mod spiffe;
 mod stats;
 mod stream;
+mod suites;
 mod tickets;
 mod verify;
 

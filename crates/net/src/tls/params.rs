@@ -2,51 +2,17 @@
 
 use super::p521::P521;
 use super::signing::Schemes;
+use super::suites::{self, RuleError};
 use nuncio_core::config::CompileContext;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::TlsParameters;
-use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::{
+    CompliancePolicy, TlsProtocol,
+};
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
-
-/// The cipher suites of TLS 1.2 that rustls has, by their names in OpenSSL, in Envoy's order.
-const SUITES: &[(&str, &str, SupportedCipherSuite)] = &[
-    (
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    ),
-    (
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-        cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    ),
-    (
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-        cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    ),
-    (
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-        cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    ),
-    (
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    ),
-    (
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-        cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    ),
-];
-
-/// How many of [`SUITES`] are equals of each other, from the first on.
-const DEFAULT_EQUALS: &[usize] = &[2, 2, 1, 1];
 
 /// Those of TLS 1.3, which no configuration restricts.
 const SUITES13: &[SupportedCipherSuite] = &[
@@ -62,10 +28,51 @@ const GROUPS: &[(&str, &dyn SupportedKxGroup)] = &[
     ("P-256", kx_group::SECP256R1),
     ("P-384", kx_group::SECP384R1),
     ("P-521", &P521),
+    ("MLKEM1024", kx_group::MLKEM1024),
 ];
 
 /// How many of [`GROUPS`] are offered by default.
 const DEFAULT_GROUPS: usize = 3;
+
+/// What a `CompliancePolicy` puts in the place of everything else.
+struct Policy {
+    versions: Vec<&'static SupportedProtocolVersion>,
+    suites13: &'static [CipherSuite],
+    /// Of TLS 1.2.
+    rule: &'static str,
+    groups: Vec<&'static dyn SupportedKxGroup>,
+    schemes: &'static [SignatureScheme],
+}
+
+impl Policy {
+    /// As BoringSSL has it, without key exchange by RSA.
+    fn of(policy: CompliancePolicy) -> Self {
+        const AES_256: &[CipherSuite] = &[CipherSuite::TLS13_AES_256_GCM_SHA384];
+        match policy {
+            CompliancePolicy::Fips202205 => Self {
+                versions: vec![&TLS13, &TLS12],
+                suites13: &[CipherSuite::TLS13_AES_128_GCM_SHA256, CipherSuite::TLS13_AES_256_GCM_SHA384],
+                rule: "ECDHE+AESGCM",
+                groups: vec![kx_group::SECP256R1, kx_group::SECP384R1],
+                schemes: &Schemes::FIPS,
+            },
+            CompliancePolicy::Cnsa1202603 => Self {
+                versions: vec![&TLS13, &TLS12],
+                suites13: AES_256,
+                rule: "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384",
+                groups: vec![kx_group::MLKEM1024, kx_group::SECP384R1],
+                schemes: &Schemes::CNSA,
+            },
+            CompliancePolicy::Cnsa2202603 => Self {
+                versions: vec![&TLS13],
+                suites13: AES_256,
+                rule: "",
+                groups: vec![kx_group::MLKEM1024],
+                schemes: &Schemes::CNSA,
+            },
+        }
+    }
+}
 
 /// What a handshake may agree on.
 pub(super) struct Params {
@@ -107,7 +114,7 @@ pub fn cipher_name(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        _ => SUITES.iter().find(|(_, _, s)| s.suite() == suite).map_or("", |(name, _, _)| name),
+        _ => suites::name(suite),
     }
 }
 
@@ -131,8 +138,9 @@ impl Params {
             signature_algorithms,
             compliance_policies,
         } = message.unwrap_or_default();
-        // The one that there is.
-        let fips = !compliance_policies.is_empty();
+        // Each sets everything anew.
+        let last = compliance_policies.last().and_then(|number| CompliancePolicy::try_from(*number).ok());
+        let policy = last.map(Policy::of);
         let version = |number: i32, default: TlsProtocol| match TlsProtocol::try_from(number) {
             Ok(TlsProtocol::TlsAuto) | Err(_) => default,
             Ok(version) => version,
@@ -145,8 +153,8 @@ impl Params {
                 versions.push(version);
             }
         }
-        if fips {
-            versions = vec![&TLS13, &TLS12];
+        if let Some(policy) = &policy {
+            versions = policy.versions.clone();
         }
         if versions.is_empty() {
             cx.error("tls_maximum_protocol_version is below tls_minimum_protocol_version");
@@ -161,58 +169,39 @@ impl Params {
         let mut equals = suites(&cipher_suites, cx)?;
         provider.kx_groups = groups(&ecdh_curves, cx)?;
         let mut schemes = schemes(&signature_algorithms, cx)?;
-        if fips {
-            let suite = |s: &SupportedCipherSuite| s.suite() != CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
-            provider.cipher_suites.retain(suite);
-            equals =
-                Equals(SUITES.iter().filter(|(name, ..)| name.contains("GCM")).map(|s| vec![s.2]).collect());
-            provider.kx_groups = vec![kx_group::SECP256R1, kx_group::SECP384R1];
-            schemes = Schemes::fips();
+        if let Some(policy) = policy {
+            provider.cipher_suites.retain(|suite| policy.suites13.contains(&suite.suite()));
+            equals = Equals(suites::read(policy.rule).unwrap_or_default());
+            provider.kx_groups = policy.groups;
+            schemes = Schemes::of_policy(policy.schemes);
         }
         provider.cipher_suites.extend(equals.ordered(&[]));
         Some(Self { provider: Arc::new(provider), versions, schemes, equals })
     }
 }
 
-/// `cipher_suites`; an item may hold several with `:` between them, and several in `[A|B]`, which are equals.
-fn suites(names: &[String], cx: &CompileContext<'_>) -> Option<Equals> {
-    let mut groups = Vec::new();
-    for (i, item) in names.iter().enumerate() {
-        let cx = cx.item("cipher_suites", i);
-        for word in item.split(':') {
-            groups.push(group(word, &cx)?);
+/// `cipher_suites`: the items are one rule, with `:` between them.
+fn suites(items: &[String], cx: &CompileContext<'_>) -> Option<Equals> {
+    let rule = items.join(":");
+    let cx = cx.field("cipher_suites");
+    match suites::read(&rule) {
+        Ok(groups) => return Some(Equals(groups)),
+        Err(RuleError::Unbuilt(left)) => {
+            let left = left.join(", ");
+            cx.unsupported(format!(
+                "the cipher suites {left}, which it leaves, are not built (there is neither CBC nor key exchange by \
+                 RSA: `!SHA1:!kRSA` takes them out)"
+            ));
+        }
+        Err(RuleError::Words(words)) => {
+            let words = words.join(", ");
+            cx.error(format!(
+                "Failed to initialize cipher suites {rule}. The following ciphers were rejected when tried \
+                 individually: {words}"
+            ));
         }
     }
-    if groups.is_empty() {
-        let (mut equals, mut rest) = (Vec::new(), SUITES);
-        for n in DEFAULT_EQUALS {
-            let (group, tail) = rest.split_at_checked(*n)?;
-            equals.push(group.iter().map(|(_, _, suite)| *suite).collect());
-            rest = tail;
-        }
-        groups = equals;
-    }
-    Some(Equals(groups))
-}
-
-/// One suite, or equals in brackets.
-fn group(word: &str, cx: &CompileContext<'_>) -> Option<Vec<SupportedCipherSuite>> {
-    let names = match word.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-        None => vec![word],
-        Some(Some(names)) => names.split('|').collect(),
-        Some(None) => {
-            cx.error(format!("Failed to initialize cipher suites {word}"));
-            return None;
-        }
-    };
-    let find = |name: &str| {
-        let known = SUITES.iter().find(|(openssl, iana, _)| *openssl == name || *iana == name);
-        if known.is_none() {
-            cx.unsupported(format!("the cipher suite {name} is not built"));
-        }
-        known.map(|(_, _, suite)| *suite)
-    };
-    names.into_iter().map(find).collect()
+    None
 }
 
 /// `signature_algorithms`

@@ -46,17 +46,22 @@ impl Schemes {
     }
 
     /// Those that the policy `FIPS_202205` leaves.
-    pub(super) fn fips() -> Self {
-        let list = [
-            RSA_PKCS1_SHA256,
-            RSA_PKCS1_SHA384,
-            RSA_PKCS1_SHA512,
-            ECDSA_NISTP256_SHA256,
-            ECDSA_NISTP384_SHA384,
-            RSA_PSS_SHA256,
-            RSA_PSS_SHA384,
-            RSA_PSS_SHA512,
-        ];
+    pub(super) const FIPS: [SignatureScheme; 8] = [
+        RSA_PKCS1_SHA256,
+        RSA_PKCS1_SHA384,
+        RSA_PKCS1_SHA512,
+        ECDSA_NISTP256_SHA256,
+        ECDSA_NISTP384_SHA384,
+        RSA_PSS_SHA256,
+        RSA_PSS_SHA384,
+        RSA_PSS_SHA512,
+    ];
+
+    /// Those that `CNSA1_202603` and `CNSA2_202603` leave.
+    pub(super) const CNSA: [SignatureScheme; 3] = [ECDSA_NISTP384_SHA384, RSA_PSS_SHA384, RSA_PKCS1_SHA384];
+
+    /// Those of a policy.
+    pub(super) fn of_policy(list: &[SignatureScheme]) -> Self {
         Self { list: list.into(), ours: true }
     }
 
