@@ -85,7 +85,7 @@ fn see(side: Side, script: &Script, input: &[u8], pieces: &mut dyn FnMut() -> us
                 Side::Server => Incoming::Request(&mut request),
                 Side::Client => Incoming::Response(&mut response),
             };
-            let Decoded { consumed, event } =
+            let Decoded { consumed, event, .. } =
                 match codec.decode(now, &options, &input[from..to], into, &mut trailers) {
                     Ok(decoded) => decoded,
                     Err(error) => {
@@ -250,7 +250,7 @@ pub fn hpack_differential(data: &[u8], now: Instant) {
         let mut at = 0;
         loop {
             let into = Incoming::Request(&mut *request);
-            let Decoded { consumed, event } =
+            let Decoded { consumed, event, .. } =
                 codec.decode(now, &options, &wire[at..], into, &mut trailers)?;
             at += consumed;
             if let Event::Head { stream, .. } = event {

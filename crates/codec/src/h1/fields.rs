@@ -2,7 +2,7 @@
 
 use super::error::FieldError;
 use super::{DecoderLimits, UnderscoreAction};
-use crate::head::{HeaderMap, Known, KnownSet};
+use crate::head::{HeaderMap, Known, KnownSet, REQUEST_JOINED, RESPONSE_JOINED, TRAILERS_JOINED};
 use crate::scan::{self, STEP, Window};
 
 /// What the fields belong to.
@@ -35,7 +35,7 @@ impl FieldRules {
         match self.part {
             Part::Request => REQUEST_JOINED,
             Part::Response => RESPONSE_JOINED,
-            Part::Trailers => KnownSet::of(&[]),
+            Part::Trailers => TRAILERS_JOINED,
         }
     }
 }
@@ -268,104 +268,3 @@ fn append(name: &[u8], value: &[u8], rules: FieldRules, map: &mut HeaderMap) -> 
     }
     Ok(())
 }
-
-/// Names of which a request has one entry at most: what is repeated is joined onto the first with a comma, as
-/// Envoy does (measured, one name after another).
-const REQUEST_JOINED: KnownSet = KnownSet::of(&[
-    Known::Accept,
-    Known::AcceptEncoding,
-    Known::AccessControlRequestHeaders,
-    Known::AccessControlRequestMethod,
-    Known::AccessControlRequestPrivateNetwork,
-    Known::Authority,
-    Known::Authorization,
-    Known::CacheControl,
-    Known::Connection,
-    Known::ContentEncoding,
-    Known::ContentType,
-    Known::Expect,
-    Known::GrpcAcceptEncoding,
-    Known::GrpcTimeout,
-    Known::IfMatch,
-    Known::IfNoneMatch,
-    Known::KeepAlive,
-    Known::Origin,
-    Known::Pragma,
-    Known::ProxyConnection,
-    Known::Referer,
-    Known::Te,
-    Known::TransferEncoding,
-    Known::Upgrade,
-    Known::UserAgent,
-    Known::Via,
-    Known::XClientTraceId,
-    Known::XEnvoyAttemptCount,
-    Known::XEnvoyDecoratorOperation,
-    Known::XEnvoyDownstreamServiceCluster,
-    Known::XEnvoyDownstreamServiceNode,
-    Known::XEnvoyExpectedRqTimeoutMs,
-    Known::XEnvoyExternalAddress,
-    Known::XEnvoyForceTrace,
-    Known::XEnvoyHedgeOnPerTryTimeout,
-    Known::XEnvoyInternal,
-    Known::XEnvoyIpTags,
-    Known::XEnvoyMaxRetries,
-    Known::XEnvoyOriginalHost,
-    Known::XEnvoyOriginalPath,
-    Known::XEnvoyOriginalUrl,
-    Known::XEnvoyRetriableHeaderNames,
-    Known::XEnvoyRetriableStatusCodes,
-    Known::XEnvoyRetryGrpcOn,
-    Known::XEnvoyRetryOn,
-    Known::XEnvoyUpstreamAltStatName,
-    Known::XEnvoyUpstreamRqPerTryTimeoutMs,
-    Known::XEnvoyUpstreamRqTimeoutAltResponse,
-    Known::XEnvoyUpstreamRqTimeoutMs,
-    Known::XEnvoyUpstreamStreamDurationMs,
-    Known::XForwardedClientCert,
-    Known::XForwardedFor,
-    Known::XForwardedHost,
-    Known::XForwardedPort,
-    Known::XForwardedProto,
-    Known::XRequestId,
-]);
-
-/// As [`REQUEST_JOINED`], of responses.
-const RESPONSE_JOINED: KnownSet = KnownSet::of(&[
-    Known::AccessControlAllowCredentials,
-    Known::AccessControlAllowHeaders,
-    Known::AccessControlAllowMethods,
-    Known::AccessControlAllowOrigin,
-    Known::AccessControlAllowPrivateNetwork,
-    Known::AccessControlExposeHeaders,
-    Known::AccessControlMaxAge,
-    Known::Age,
-    Known::CacheControl,
-    Known::Connection,
-    Known::ContentEncoding,
-    Known::ContentType,
-    Known::Date,
-    Known::Etag,
-    Known::Expires,
-    Known::GrpcMessage,
-    Known::GrpcStatus,
-    Known::KeepAlive,
-    Known::LastModified,
-    Known::Location,
-    Known::ProxyConnection,
-    Known::ProxyStatus,
-    Known::Server,
-    Known::TransferEncoding,
-    Known::Upgrade,
-    Known::Vary,
-    Known::Via,
-    Known::XEnvoyAttemptCount,
-    Known::XEnvoyDecoratorOperation,
-    Known::XEnvoyDegraded,
-    Known::XEnvoyImmediateHealthCheckFail,
-    Known::XEnvoyRatelimited,
-    Known::XEnvoyUpstreamCanary,
-    Known::XEnvoyUpstreamHealthcheckedCluster,
-    Known::XEnvoyUpstreamServiceTime,
-    Known::XRequestId,
-]);

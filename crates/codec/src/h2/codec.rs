@@ -52,6 +52,9 @@ pub(super) struct PeerSettings {
     pub(super) seen: bool,
 }
 
+/// Bytes of a WINDOW_UPDATE.
+const WINDOW_UPDATE: u64 = frame::HEADER as u64 + 4;
+
 /// Streams that we reset lately: what the peer had sent before it knew is dropped.
 const REMEMBERED_RESETS: usize = 64;
 
@@ -63,6 +66,8 @@ pub struct Codec {
     /// The header block that is coming, in more than one frame.
     pub(super) block: Option<Block>,
     pub(super) fragments: Vec<u8>,
+    /// Bytes of the present frame that no event has told of.
+    pub(super) counted: u32,
     pub(super) cookies: Vec<u8>,
     pub(super) streams: Streams,
     /// Streams that are not over.
@@ -128,6 +133,7 @@ impl Codec {
             reading: if side == Side::Server { Reading::Preface } else { Reading::Frame },
             block: None,
             fragments: Vec::new(),
+            counted: 0,
             cookies: Vec::new(),
             streams: Streams::default(),
             open: 0,
@@ -560,10 +566,12 @@ impl Codec {
         self.reset_stream(key, code);
     }
 
-    /// So many bytes of body were passed on: the peer may send as many more, and is told when it is worth a frame.
+    /// So many bytes of body were passed on: the peer may send as many more, and is told when it is worth a frame. The
+    /// bytes of such a frame of the stream.
     #[inline]
-    pub fn consumed(&mut self, key: StreamKey, n: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
+    pub fn consumed(&mut self, key: StreamKey, n: usize) -> u64 {
+        let Some(stream) = self.streams.get_mut(key) else { return 0 };
+        let mut wrote = 0;
         let n = (n as u32).min(stream.unconsumed);
         stream.unconsumed -= n;
         stream.untold += n;
@@ -571,8 +579,10 @@ impl Codec {
             let told = std::mem::take(&mut stream.untold);
             stream.receive_window += i64::from(told);
             self.window_update(key.id(), told);
+            wrote = WINDOW_UPDATE;
         }
         self.consumed_on_connection(n);
+        wrote
     }
 
     /// As [`consumed`](Self::consumed), for the connection's window alone.

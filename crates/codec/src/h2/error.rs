@@ -98,19 +98,28 @@ pub enum ConnectionError {
         error: MessageError,
     },
     /// A frame that must not come, or not there.
-    #[error("Protocol error")]
+    #[error("The user callback function failed")]
     Protocol,
     /// A frame of a size that it cannot have.
-    #[error("Frame size error")]
+    #[error("The user callback function failed")]
     FrameSize,
     /// A window was overrun or overflowed.
-    #[error("Flow control error")]
+    #[error("The user callback function failed")]
     FlowControl,
+    /// A window that cannot be as WINDOW_UPDATE or SETTINGS say, or whose stream never was.
+    #[error("The user callback function failed")]
+    Window,
+    /// A WINDOW_UPDATE by nothing.
+    #[error("The user callback function failed")]
+    EmptyUpdate {
+        /// Of this stream; 0 is the connection.
+        stream: u32,
+    },
     /// A frame for a stream that is closed.
-    #[error("Stream closed")]
+    #[error("The user callback function failed")]
     StreamClosed,
     /// A header block that cannot be decoded.
-    #[error("Header compression error")]
+    #[error("The user callback function failed")]
     Compression,
     /// A header block that goes on for too long.
     #[error("The user callback function failed")]
@@ -162,6 +171,8 @@ impl ConnectionError {
             | Self::Message { .. }
             | Self::BlockTooLong
             | Self::Metadata
+            | Self::Window
+            | Self::EmptyUpdate { .. }
             | Self::EmptyFramesFlood { .. }
             | Self::PriorityFlood
             | Self::WindowUpdateFlood

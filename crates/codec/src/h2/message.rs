@@ -4,7 +4,7 @@ use super::error::MessageError;
 use super::hpack::{Facts, Field};
 use super::options::Options;
 use crate::h1::UnderscoreAction;
-use crate::head::{HeaderMap, Known, KnownSet};
+use crate::head::{HeaderMap, Known, KnownSet, REQUEST_JOINED, RESPONSE_JOINED, TRAILERS_JOINED};
 use crate::scan;
 
 /// Which part of which message a block is.
@@ -147,12 +147,30 @@ impl<'a> Builder<'a> {
             }
             _ => {}
         }
+        if known != Known::Other && self.map.contains(known) && self.joins(known) {
+            let value = scan::trim(field.value());
+            if !value.is_empty() {
+                self.map.append_joined(known, b",", value);
+            }
+            return Ok(());
+        }
         if facts.has(Facts::PADDED) {
             self.map.append_any_case(field.name(), scan::trim(field.value()));
         } else {
             self.map.append_clean_line(known, field.name_len, field.line);
         }
         Ok(())
+    }
+
+    /// Whether what is repeated of a name is joined onto the first.
+    #[cold]
+    fn joins(&self, known: Known) -> bool {
+        let joined = match self.part {
+            Part::Request => REQUEST_JOINED,
+            Part::Response => RESPONSE_JOINED,
+            Part::Trailers => TRAILERS_JOINED,
+        };
+        joined.contains(known)
     }
 
     fn pseudo(&mut self, field: &Field<'_>) -> Result<(), MessageError> {

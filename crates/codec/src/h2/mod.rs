@@ -45,6 +45,9 @@ pub enum Incoming<'a> {
 pub struct Decoded {
     /// How many bytes of the input are done with.
     pub consumed: usize,
+    /// How many bytes the event's stream brought in HEADERS, CONTINUATION and DATA, as Envoy counts them: whole frames,
+    /// but for the headers of CONTINUATION.
+    pub wire: u32,
     /// What they were.
     pub event: Event,
 }

@@ -93,9 +93,14 @@ impl Codec {
                 None => {}
                 Some(Event::Data { stream, at: data, end_stream }) => {
                     let data = data.start + start..data.end + start;
-                    return Ok(Decoded { consumed: at, event: Event::Data { stream, at: data, end_stream } });
+                    let wire = std::mem::take(&mut self.counted);
+                    let event = Event::Data { stream, at: data, end_stream };
+                    return Ok(Decoded { consumed: at, wire, event });
                 }
-                Some(event) => return Ok(Decoded { consumed: at, event }),
+                Some(Event::More) => return Ok(Decoded { consumed: at, wire: 0, event: Event::More }),
+                Some(event) => {
+                    return Ok(Decoded { consumed: at, wire: std::mem::take(&mut self.counted), event });
+                }
             }
         }
     }
@@ -131,6 +136,9 @@ impl Codec {
             }
             None if header.kind == kind::CONTINUATION => return Err(ConnectionError::Protocol),
             _ => {}
+        }
+        if header.kind != kind::CONTINUATION {
+            self.counted = 0;
         }
         if header.kind == kind::DATA {
             return self.begin_data(input, header);
@@ -194,6 +202,7 @@ impl Codec {
                     s.unconsumed += header.len as u32;
                 }
                 self.consumed(key, pad + overhead);
+                self.counted = (frame::HEADER + overhead) as u32;
             }
         }
         self.reading = Reading::Data { stream, left: body as u32, pad: pad as u32, end_stream };
@@ -283,10 +292,11 @@ impl Codec {
         let taken = body + padding;
         let ends = done && end_stream;
         let Some(stream) = stream else { return (taken, (!done).then_some(Event::More)) };
+        self.counted += taken as u32;
         if ends {
             self.received_all(stream);
         }
-        if body > 0 || ends {
+        if body > 0 || done {
             return (taken, Some(Event::Data { stream, at: 0..body, end_stream: ends }));
         }
         (taken, (!done).then_some(Event::More))
@@ -311,6 +321,7 @@ impl Codec {
     }
 
     fn headers(&mut self, header: FrameHeader, payload: &[u8], target: &mut Target<'_>) -> Taken {
+        self.counted = (frame::HEADER + payload.len()) as u32;
         let mut fragment = payload;
         let mut pad = 0;
         if header.has(flag::PADDED) {
@@ -344,6 +355,7 @@ impl Codec {
 
     fn continuation(&mut self, header: FrameHeader, payload: &[u8], target: &mut Target<'_>) -> Taken {
         self.budgets.payload(header.stream, payload.is_empty())?;
+        self.counted += payload.len() as u32;
         let Some(block) = &mut self.block else { return Err(ConnectionError::Protocol) };
         block.continuations += 1;
         let most = target.options.limits.max_head_bytes as usize + MAX_PAYLOAD;
@@ -385,6 +397,11 @@ impl Codec {
                     Ok(_) => None,
                 };
                 if let Some(error) = error {
+                    // As in Envoy, trailers of responses that are too large count nowhere.
+                    if self.side == Side::Client && error == MessageError::HeadersTooLarge {
+                        self.reset_stream(key, error.code());
+                        return Ok(Some(Event::Failed { stream: key, error: Some(error) }));
+                    }
                     return self.fault(key, error.code(), Some(error));
                 }
                 // As in Envoy, those of requests alone.
@@ -500,8 +517,9 @@ impl Codec {
             return Ok(Some(Event::Informational { stream }));
         }
         if let Some(s) = self.streams.get_mut(stream) {
-            let none = s.bodiless || built.status == 304 || s.tunnel;
-            s.length = built.length.filter(|_| !none);
+            // What has no body may say how long it would be.
+            let none = s.bodiless || matches!(built.status, 204 | 304);
+            s.length = if none { Some(0) } else { built.length }.filter(|_| !s.tunnel);
             s.receive = Receive::Body;
             if end_stream && !count_length(s, 0, true) {
                 return self.fault(stream, ErrorCode::PROTOCOL_ERROR, Some(MessageError::Messaging));
@@ -575,7 +593,7 @@ impl Codec {
             (2, 1) if self.side == Side::Server => {}
             (3, most) => self.peer.max_concurrent_streams = most,
             (4, 0..=MAX_31) => self.set_initial_window(value)?,
-            (4, _) => return Err(ConnectionError::FlowControl),
+            (4, _) => return Err(ConnectionError::Window),
             (5, 0x4000..=0xff_ffff) => {}
             (8, 0 | 1) => self.peer.connect_protocol = value == 1,
             (2 | 5 | 8, _) => return Err(ConnectionError::Protocol),
@@ -642,17 +660,17 @@ impl Codec {
         self.budgets.window_update()?;
         let more = i64::from(read_u32(payload) & MAX_31);
         if more == 0 {
-            return Err(ConnectionError::Protocol);
+            return Err(ConnectionError::EmptyUpdate { stream: header.stream });
         }
         if header.stream == 0 {
             self.send_window += more;
             if self.send_window > i64::from(MAX_31) {
-                return Err(ConnectionError::FlowControl);
+                return Err(ConnectionError::Window);
             }
             return Ok(None);
         }
         let Some(key) = self.streams.find(header.stream) else {
-            return if self.is_idle(header.stream) { Err(ConnectionError::Protocol) } else { Ok(None) };
+            return if self.is_idle(header.stream) { Err(ConnectionError::Window) } else { Ok(None) };
         };
         let Some(stream) = self.streams.get_mut(key).filter(|s| !s.is_over()) else { return Ok(None) };
         stream.send_window += more;

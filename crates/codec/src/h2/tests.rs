@@ -137,7 +137,7 @@ pub(super) fn feed(codec: &mut Codec, options: &Options, input: &[u8], pieces: &
                     let _ = write!(seen, "!{error:?}");
                     return seen;
                 }
-                Ok(Decoded { consumed, event: what }) => {
+                Ok(Decoded { consumed, event: what, .. }) => {
                     let _ = match what {
                         Event::More => Ok(()),
                         Event::Head { stream, end_stream } => match side {

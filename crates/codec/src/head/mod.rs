@@ -1,9 +1,11 @@
 //! Message heads as every protocol shares them: the header map, and the request and response heads around it.
 
+mod joined;
 mod known;
 mod map;
 mod spelling;
 
+pub(crate) use joined::{REQUEST_JOINED, RESPONSE_JOINED, TRAILERS_JOINED};
 pub use known::Known;
 pub use map::{HeaderMap, KnownSet, Name};
 pub use spelling::{PreserveCase, Spelling, proper_case};

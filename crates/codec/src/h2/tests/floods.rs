@@ -80,7 +80,7 @@ fn resets_have_a_rate() {
     let time = now();
     let error = loop {
         match codec.decode(time, &options, &wire.0[at..], Incoming::Request(&mut head), &mut trailers) {
-            Ok(Decoded { consumed, event }) => {
+            Ok(Decoded { consumed, event, .. }) => {
                 at += consumed;
                 if let Event::Reset { stream, .. } = event {
                     resets += 1;

@@ -47,7 +47,8 @@ fn take(codec: &mut Codec, options: &Options, pipe: &mut Vec<u8>, peer: &mut Pee
             Side::Server => Incoming::Request(&mut request),
             Side::Client => Incoming::Response(&mut response),
         };
-        let Decoded { consumed, event } = codec.decode(now(), options, pipe, into, &mut trailers).unwrap();
+        let Decoded { consumed, event, .. } =
+            codec.decode(now(), options, pipe, into, &mut trailers).unwrap();
         let more = event == Event::More;
         match event {
             Event::Head { stream, end_stream } => {

@@ -195,7 +195,7 @@ impl Driver {
                     return self.failed(error);
                 }
             };
-            let consumed = decoded.consumed;
+            let (consumed, wire) = (decoded.consumed, u64::from(decoded.wire));
             match decoded.event {
                 Event::More => {
                     self.input.consume(consumed);
@@ -205,7 +205,7 @@ impl Driver {
                 Event::Head { stream, end_stream } => {
                     state.open_inbox(stream, end_stream);
                     if let Some(inbox) = state.inboxes.get_mut(stream.slot()) {
-                        (inbox.wire, inbox.header) = (consumed as u64, consumed as u64);
+                        (inbox.wire, inbox.header) = (wire, wire);
                     }
                     self.input.consume(consumed);
                     drop(borrowed);
@@ -215,7 +215,7 @@ impl Driver {
                 Event::Data { stream, at, end_stream } => {
                     if let Some(inbox) = state.inboxes.get_mut(stream.slot()) {
                         inbox.body.extend_from_slice(unread.get(at).unwrap_or_default());
-                        inbox.wire += consumed as u64;
+                        inbox.wire += wire;
                         if end_stream {
                             inbox.end = link::End::Body;
                         }
@@ -226,8 +226,8 @@ impl Driver {
                     if let Some(inbox) = state.inboxes.get_mut(stream.slot()) {
                         std::mem::swap(&mut inbox.trailers, request_trailers);
                         inbox.end = link::End::Trailers;
-                        inbox.wire += consumed as u64;
-                        inbox.header += consumed as u64;
+                        inbox.wire += wire;
+                        inbox.header += wire;
                     }
                     mark(&mut self.places, &mut self.ready, stream.slot());
                 }
@@ -241,10 +241,11 @@ impl Driver {
                         ErrorCode::REFUSED_STREAM => "http2.remote_refuse",
                         _ => "http2.remote_reset",
                     };
-                    let gone = DownstreamError::Gone {
-                        flag: ResponseFlag::DownstreamRemoteReset,
-                        details: details.into(),
+                    let flag = match code {
+                        ErrorCode::PROTOCOL_ERROR => ResponseFlag::DownstreamProtocolError,
+                        _ => ResponseFlag::DownstreamRemoteReset,
                     };
+                    let gone = DownstreamError::Gone { flag, details: details.into() };
                     tell_gone(state, &mut self.places, &mut self.ready, stream, &gone);
                 }
                 Event::Failed { stream, error } => {
@@ -351,10 +352,14 @@ impl Driver {
         why::broken_http2(&self.hcm, &self.connection, error, self.input.unread());
         let at_fault = match error {
             ConnectionError::Message { stream, error } => Some((stream, failed_stream(Some(error)))),
-            ConnectionError::EmptyFramesFlood { stream } => {
+            ConnectionError::EmptyFramesFlood { stream }
+            | ConnectionError::EmptyUpdate { stream: stream @ 1.. } => {
                 let flag = ResponseFlag::DownstreamProtocolError;
-                let details = "http2.inbound_empty_frames_flood".into();
-                Some((stream, DownstreamError::Gone { flag, details }))
+                let details = match error {
+                    ConnectionError::EmptyUpdate { .. } => "http2.unknown.nghttp2.error",
+                    _ => "http2.inbound_empty_frames_flood",
+                };
+                Some((stream, DownstreamError::Gone { flag, details: details.into() }))
             }
             _ => None,
         };

@@ -145,7 +145,7 @@ impl Downstream for H2Stream {
         let state = &mut *self.link.state.borrow_mut();
         if !self.data.is_empty() {
             // Read beyond what was given last: that was passed on, and the client may send as much again.
-            state.codec.consumed(key, self.data.len());
+            self.sent.wire_sent += state.codec.consumed(key, self.data.len());
             self.data.clear();
         }
         let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return Poll::Pending };

@@ -101,6 +101,8 @@ impl<D: Downstream> Stream<D> {
                         hcm.stats.downstream_rq_ws_on_non_ws_route.inc();
                         why::upgrade_not_allowed(self, kind);
                         router::name_cluster(self);
+                        // As in Envoy, where the client is to ask on another connection.
+                        self.down.begin_drain(hcm.world.worker.now());
                         return self.reply(LocalReply::upgrade_failed()).await;
                     }
                 }

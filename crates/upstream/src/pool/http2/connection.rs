@@ -345,7 +345,7 @@ impl Http2Connection {
                 }
             };
             let more = decoded.event == Event::More;
-            self.deliver(state, decoded.event, decoded.consumed);
+            self.deliver(state, decoded.event, decoded.wire);
             state.input.consume(decoded.consumed);
             if more {
                 return true;
@@ -353,8 +353,8 @@ impl Http2Connection {
         }
     }
 
-    fn deliver(&self, state: &mut State, event: Event, consumed: usize) {
-        let bytes = consumed as u64;
+    fn deliver(&self, state: &mut State, event: Event, wire: u32) {
+        let bytes = u64::from(wire);
         match event {
             Event::More | Event::Settings | Event::Refused { .. } => {}
             Event::Head { stream, end_stream } => {
@@ -391,6 +391,7 @@ impl Http2Connection {
                 std::mem::swap(&mut inbox.trailers, spare_trailers);
                 inbox.end = End::Trailers;
                 inbox.wire += bytes;
+                inbox.header += bytes;
                 inbox.wake();
             }
             Event::Reset { stream, code } => {

@@ -218,7 +218,7 @@ impl Http2Exchange {
         let state = &mut *self.connection.state.borrow_mut();
         if !self.data.is_empty() {
             let before = state.codec.unsent().len();
-            state.codec.consumed(key, self.data.len());
+            self.bytes.wire_sent += state.codec.consumed(key, self.data.len());
             self.data.clear();
             if state.codec.unsent().len() > before {
                 state.wake_task();
