@@ -56,6 +56,8 @@ pub struct ClusterAction {
     pub specifier: Option<Arc<ClusterMatcher>>,
     /// From the end of the request to the end of the response; `None`: no limit.
     pub timeout: Option<Duration>,
+    /// The line of `x-envoy-expected-rq-timeout-ms` that `timeout` and the time of a try come to; empty where there is none.
+    pub timeout_line: Box<[u8]>,
     /// `idle_timeout`: unset leaves the connection manager's `stream_idle_timeout` in force.
     pub idle_timeout: Option<Limit>,
     /// `flush_timeout`: unset leaves the connection manager's `stream_flush_timeout` in force.

@@ -9,6 +9,7 @@ use super::shadow::Shadows;
 use super::timeouts::Timeouts;
 use super::upstream_filters::UpstreamFilters;
 use super::upstream_log::AttemptLog;
+use crate::hcm::deadlines::sooner;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, Route};
@@ -307,13 +308,5 @@ impl Flight<'_> {
             self.attempts.iter_mut().for_each(|attempt| attempt.close(stream));
             self.attempts.clear();
         }
-    }
-}
-
-/// The sooner of two times, where there are two.
-fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, None) | (None, one) => one,
     }
 }

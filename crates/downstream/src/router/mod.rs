@@ -378,7 +378,7 @@ fn prepare_request<D: Downstream>(
             head.headers.append(Known::XEnvoyUpstreamRqTimeoutMs, &kept);
         }
     }
-    timeouts.announce(config, head, Duration::ZERO);
+    timeouts.announce(config, action, head, Duration::ZERO);
     if route.virtual_host.include_request_attempt_count {
         head.headers.set(Known::XEnvoyAttemptCount, b"1");
     }

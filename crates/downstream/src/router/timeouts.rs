@@ -10,7 +10,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::{End, Stream};
 use crate::hcm::stream_limits;
-use crate::route::{ClusterAction, DEFAULT_TIMEOUT};
+use crate::route::ClusterAction;
 use crate::why;
 use nuncio_codec::head::{Known, RequestHead};
 use nuncio_core::format::is_grpc_request;
@@ -41,6 +41,8 @@ pub(super) struct Timeouts {
     pub(super) expected: bool,
     /// The upstream is told its time in `grpc-timeout` too.
     pub(super) tells_grpc: bool,
+    /// The time of the request and of its tries is what the route says.
+    by_route: bool,
 }
 
 impl Timeouts {
@@ -65,11 +67,13 @@ impl Timeouts {
             alt_response: false,
             expected: false,
             tells_grpc: grpc.is_some(),
+            by_route: !steered && grpc.is_none(),
         };
         if config.respect_expected_rq_timeout
             && let Some(ms) = millis(head, Known::XEnvoyExpectedRqTimeoutMs)
         {
             all.expected = true;
+            all.by_route = false;
             all.global = limit(ms);
         }
         if steered {
@@ -110,12 +114,17 @@ impl Timeouts {
     /// Tells the upstream how long it has (`x-envoy-expected-rq-timeout-ms`), `elapsed` after the request was
     /// complete.
     #[inline(always)]
-    pub(super) fn announce(&self, config: &RouterConfig, head: &mut RequestHead, elapsed: Duration) {
-        let usual = self.global == Some(DEFAULT_TIMEOUT) && self.per_try.is_none() && elapsed.is_zero();
-        let alone = !(config.suppress_envoy_headers || self.expected || self.tells_grpc);
-        if usual && alone && !head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs) {
-            // What most requests have is a line at hand.
-            head.headers.append_line(Known::XEnvoyExpectedRqTimeoutMs, DEFAULT_TIMEOUT_LINE);
+    pub(super) fn announce(
+        &self,
+        config: &RouterConfig,
+        action: &ClusterAction,
+        head: &mut RequestHead,
+        elapsed: Duration,
+    ) {
+        let usual = self.by_route && elapsed.is_zero() && !config.suppress_envoy_headers;
+        if usual && !head.headers.contains(Known::XEnvoyExpectedRqTimeoutMs) {
+            // What most requests have is a line at hand; one of nothing is not appended.
+            head.headers.append_line(Known::XEnvoyExpectedRqTimeoutMs, &action.timeout_line);
         } else {
             self.work_out_and_announce(config, head, elapsed);
         }
@@ -141,9 +150,6 @@ impl Timeouts {
         }
     }
 }
-
-/// [`DEFAULT_TIMEOUT`] as it is announced.
-const DEFAULT_TIMEOUT_LINE: &[u8] = b"x-envoy-expected-rq-timeout-ms: 15000\r\n";
 
 /// A limit in which 0 means none.
 fn limit(ms: u64) -> Option<Duration> {
@@ -173,7 +179,7 @@ pub(super) fn announce_retry<D: Downstream>(
         let text: &[u8] = if because_of_timeout { b"true" } else { b"false" };
         head.headers.set(Known::XEnvoyIsTimeoutRetry, text);
     }
-    flight.timeouts.announce(flight.config, head, elapsed);
+    flight.timeouts.announce(flight.config, flight.action, head, elapsed);
 }
 
 /// `per_try_timeout` of an attempt ran out; `None` where it runs on beside another one.

@@ -4,7 +4,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_core::address::Address;
-use nuncio_core::format::{FormatContext, LogType, is_grpc_request};
+use nuncio_core::format::{FormatContext, LogType, is_grpc, is_grpc_request};
 use nuncio_core::stream_info::{ClusterInfo, ResponseFlags, StreamInfo};
 use nuncio_core::trace::Span;
 
@@ -101,7 +101,7 @@ pub(super) fn of_answer(
     head: Option<&HeaderMap>,
     trailers: Option<&HeaderMap>,
 ) {
-    if head.is_some_and(is_grpc_request) {
+    if head.is_some_and(is_grpc) {
         for headers in [head, trailers].into_iter().flatten() {
             of_grpc(span, headers);
         }

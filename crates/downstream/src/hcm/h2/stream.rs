@@ -2,6 +2,7 @@
 
 use super::link::{End, Inbox, Link, State};
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
+use crate::hcm::sanitize::is_upgrade;
 use nuncio_codec::h2::{Metadata, MetadataQueue, Place, StreamKey};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
@@ -95,6 +96,21 @@ impl H2Stream {
     /// The same where the stream has an inbox.
     fn with_inbox<R>(&self, f: impl FnOnce(&mut Inbox) -> R) -> Option<R> {
         self.with(|state, key| state.inboxes.get_mut(key.slot()).map(f)).flatten()
+    }
+
+    /// Writes what HTTP/1 says of an upgrade: a 101 is a 200 here (RFC 8441 section 5), and a length of nothing goes, as in
+    /// Envoy, whether the upgrade is granted or refused.
+    #[cold]
+    fn encode_upgrade(&mut self, mut head: ResponseHead, end_stream: bool) {
+        if head.status == 101 {
+            self.tunnel = Tunnel::Granted;
+            head.status = 200;
+        }
+        head.headers.remove(Known::Upgrade);
+        if head.headers.get(Known::ContentLength) == Some(b"0") {
+            head.headers.remove(Known::ContentLength);
+        }
+        self.encode_head(&head, end_stream);
     }
 
     fn gone(&self) -> Option<DownstreamError> {
@@ -233,10 +249,8 @@ impl Downstream for H2Stream {
 
     fn encode_head(&mut self, head: &ResponseHead, end_stream: bool) {
         match (self.tunnel, head.status) {
-            (Tunnel::Upgrade, 101) => {
-                self.tunnel = Tunnel::Granted;
-                // RFC 8441 section 5: what HTTP/1 says with a 101 is a 200 here.
-                return self.encode_head(&ResponseHead { status: 200, ..head.clone() }, end_stream);
+            (Tunnel::Upgrade, status) if status == 101 || is_upgrade(&head.headers) => {
+                return self.encode_upgrade(head.clone(), end_stream);
             }
             (Tunnel::Connect, 200..=299) => self.tunnel = Tunnel::Granted,
             _ => {}

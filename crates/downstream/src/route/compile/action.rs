@@ -27,6 +27,7 @@ use nuncio_upstream::transport::ProxyHeadConfig;
 use pb::route_action::{ClusterNotFoundResponseCode, InternalRedirectAction};
 use prost::Name;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What an action reads of its route.
 pub(super) struct Around<'a> {
@@ -240,25 +241,27 @@ fn cluster_action(
     let idle_timeout = limit(idle_timeout.as_ref(), &cx.field("idle_timeout"));
     let flush_timeout = limit(flush_timeout.as_ref(), &cx.field("flush_timeout"));
     let own = own?;
+    let timeout = match timeout? {
+        // `max_stream_duration` takes its place.
+        _ if new_timeouts => None,
+        None => Some(DEFAULT_TIMEOUT),
+        Some(Limit::Off) => None,
+        Some(Limit::After(timeout)) => Some(timeout),
+    };
+    let retry = own.retry.or_else(|| around.defaults.retry.clone());
+    let hedge_on_per_try_timeout =
+        own.hedge_on_per_try_timeout.or(around.defaults.hedge_on_per_try_timeout).unwrap_or(false);
     let action = ClusterAction {
         metadata_match: criteria(metadata_match).map(Arc::new),
         mirrors: mirrors?.or_else(|| around.defaults.mirrors.clone()).unwrap_or_default(),
         hash: Arc::new(hash?),
-        retry: own.retry.or_else(|| around.defaults.retry.clone()),
-        hedge_on_per_try_timeout: own
-            .hedge_on_per_try_timeout
-            .or(around.defaults.hedge_on_per_try_timeout)
-            .unwrap_or(false),
+        timeout_line: timeout_line(timeout, retry.as_deref(), hedge_on_per_try_timeout),
+        retry,
+        hedge_on_per_try_timeout,
         body_limit: own.body_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         cluster: ClusterSpecifier::Name("".into()),
         specifier: None,
-        timeout: match timeout? {
-            // `max_stream_duration` takes its place.
-            _ if new_timeouts => None,
-            None => Some(DEFAULT_TIMEOUT),
-            Some(Limit::Off) => None,
-            Some(Limit::After(timeout)) => Some(timeout),
-        },
+        timeout,
         grpc_timeout: grpc_timeout?.filter(|_| !new_timeouts),
         idle_timeout: idle_timeout?,
         flush_timeout: flush_timeout?,
@@ -294,6 +297,13 @@ fn cluster_action(
         }
         Specifier::Plugin(None) => Compiled::Never(Action::Cluster(Box::new(action))),
     })
+}
+
+/// What the upstream is told of its time where only the route says something of it (`x-envoy-expected-rq-timeout-ms`).
+fn timeout_line(global: Option<Duration>, retry: Option<&RetryPolicy>, hedges: bool) -> Box<[u8]> {
+    let per_try = retry.and_then(|retry| retry.per_try_timeout).filter(|_| !hedges);
+    let Some(time) = global.into_iter().chain(per_try).min() else { return Box::default() };
+    format!("x-envoy-expected-rq-timeout-ms: {}\r\n", time.as_millis()).into_bytes().into()
 }
 
 /// Whether it is a policy that is known. What it says concerns early data of HTTP/3 alone, which no connection to an
