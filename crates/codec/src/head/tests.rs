@@ -176,6 +176,20 @@ fn a_whole_line_is_an_entry_like_any_other() {
 }
 
 #[test]
+fn numbers_are_written_with_as_many_digits_as_they_have() {
+    for n in [0, 7, 10, 99, 100, 999, 1000, 9999, 10_000, 65_536, u64::MAX] {
+        let mut map = HeaderMap::new();
+        map.set_number(Known::ContentLength, n);
+        map.append("b", b"2");
+        let want = [("content-length", n.to_string()), ("b", "2".to_string())];
+        assert_eq!(pairs(&map), want.map(|(n, v)| (n.to_string(), v)));
+        let mut wire = Vec::new();
+        let _ = map.write_wire(Known::Other, KnownSet::of(&[]), &mut wire);
+        assert_eq!(wire, format!("content-length: {n}\r\nb: 2\r\n").into_bytes());
+    }
+}
+
+#[test]
 fn a_number_takes_the_place_of_what_stood_there() {
     let mut map = HeaderMap::new();
     map.set_number(Known::ContentLength, 0);

@@ -57,6 +57,7 @@ struct LiveEntry {
     place: Option<Place>,
     filter: Rc<dyn LiveHttpFilter>,
     disabled: bool,
+    waits_for_routes: bool,
 }
 
 /// One stream's filters, and what is on its way through them.
@@ -87,7 +88,14 @@ impl ChainConfig {
     pub fn start(&self, world: &Rc<World>, stat_prefix: &str) -> LiveChain {
         let live = |entry: &ChainEntry| {
             let filter = Arc::clone(&entry.config).start(world, stat_prefix);
-            LiveEntry { name: Arc::clone(&entry.name), place: entry.place, filter, disabled: entry.disabled }
+            let (waits_for_routes, disabled) = (filter.waits_for_routes(), entry.disabled);
+            LiveEntry {
+                name: Arc::clone(&entry.name),
+                place: entry.place,
+                filter,
+                disabled,
+                waits_for_routes,
+            }
         };
         LiveChain { entries: self.filters.iter().map(live).collect(), spare: Rc::default() }
     }
@@ -119,6 +127,9 @@ impl LiveChain {
         chain.limits = Limits { request: limit, response: limit, reroute: false };
         for (number, entry) in self.entries.iter().enumerate() {
             let InForce::On(configs) = entry.in_force(route) else { continue };
+            if entry.waits_for_routes && configs.is_none() {
+                continue;
+            }
             let says = RouteSays { name: &entry.name, configs, route, table };
             let made = chain.filters.seat(number, |seat| Rc::clone(&entry.filter).make(says, seat));
             if let Some(filter) = made {
@@ -231,6 +242,12 @@ impl Chain {
     /// Its filters, for those who lead heads through them without lanes.
     pub(crate) fn filters(&mut self) -> &mut Filters {
         &mut self.filters
+    }
+
+    /// Whether nobody looks at the response.
+    #[inline]
+    pub(crate) fn lets_responses_pass(&self) -> bool {
+        !self.sees_bodies && self.filters.up_count() == 0
     }
 
     /// The number of the filter that has the request's head; `None` where it is through.

@@ -189,6 +189,11 @@ pub trait LiveHttpFilter {
     /// Seats an instance for one stream; `false` where it has no part in it.
     fn make(self: Rc<Self>, route: RouteSays<'_>, seat: &mut Seat) -> bool;
 
+    /// Whether it has no part in streams whose route says nothing of it. Asked once, when the worker begins.
+    fn waits_for_routes(&self) -> bool {
+        false
+    }
+
     /// Whether an instance may see a request that is only explained. One that would take from what streams share
     /// (tokens, say) may not.
     fn rehearses(&self) -> bool {

@@ -122,6 +122,7 @@ mod tests {
             (listens(None, Some(Limit::Off), 20), Some("11S"), Some(s(0)), Some("0m")),
         ] {
             let mut headers = HeaderMap::default();
+            headers.append(Known::Path, b"/p.S/m");
             if let Some(said) = said {
                 headers.append(Known::GrpcTimeout, said.as_bytes());
             }

@@ -106,6 +106,7 @@ struct CorsFilter {
 impl Framed for CorsFilter {
     type Settings = ();
     type Stats = Scope<CorsStats>;
+    const WAITS_FOR_ROUTES: bool = true;
 
     fn stat_prefix((): &(), hcm: &str) -> String {
         format!("{hcm}cors.")

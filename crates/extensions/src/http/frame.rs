@@ -28,6 +28,9 @@ pub(super) trait Framed: HttpFilter + Sized + 'static {
     /// Instances may see requests that are only explained.
     const REHEARSES: bool = true;
 
+    /// It has no part in streams whose route says nothing of it.
+    const WAITS_FOR_ROUTES: bool = false;
+
     /// Whether it looks at heads alone, and so may stand on the upstream's side.
     fn sees_heads_alone(_: &Self::Settings) -> bool {
         false
@@ -165,6 +168,10 @@ impl<F: Framed> LiveHttpFilter for Live<F> {
     fn make(self: Rc<Self>, route: RouteSays<'_>, seat: &mut Seat) -> bool {
         let made = F::settings(&self, route).and_then(|settings| F::make(self, settings, route));
         made.map(|filter| seat.fill(filter)).is_some()
+    }
+
+    fn waits_for_routes(&self) -> bool {
+        F::WAITS_FOR_ROUTES
     }
 
     fn rehearses(&self) -> bool {

@@ -9,6 +9,7 @@ use nuncio_upstream::error::ResetReason;
 fn request(method: &str, content_type: Option<&str>) -> RequestHead {
     let mut head = RequestHead::default();
     head.headers.append(Known::Method, method.as_bytes());
+    head.headers.append(Known::Path, b"/p.S/m");
     if let Some(value) = content_type {
         head.headers.append(Known::ContentType, value.as_bytes());
     }

@@ -206,6 +206,10 @@ impl<D: Downstream> Stream<D> {
             self.start_response(end_stream);
             return Ok(());
         };
+        if chain.lets_responses_pass() {
+            self.start_response(end_stream);
+            return Ok(());
+        }
         if let Some(instead) =
             chain.start_response(Parts { heads, info, tracer: hcm.tracer.as_ref() }, end_stream).instead()
         {

@@ -72,7 +72,7 @@ fn json_body() -> LocalReply {
 
 fn get(path: &str) -> RequestHead {
     let mut head = request("GET", None);
-    head.headers.append(Known::Path, path.as_bytes());
+    head.headers.set(Known::Path, path.as_bytes());
     head
 }
 
