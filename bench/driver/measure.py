@@ -13,7 +13,7 @@ from .proxies import secured
 
 
 # What h2load (nghttp2) is told for the variants that it drives, and the scheme.
-H2LOAD = {'h2-h2': (['-c', '8', '-m', '32'], 'http'), 'h2-h1': (['-c', '8', '-m', '32'], 'http'), 'tls-h1': (['-c', '64', '-m', '1', '--h1'], 'https'),
+H2LOAD = {'h2-h2': (['-c', '8', '-m', '32'], 'http'), 'watched-h2': (['-c', '8', '-m', '32'], 'http'), 'h2-h1': (['-c', '8', '-m', '32'], 'http'), 'tls-h1': (['-c', '64', '-m', '1', '--h1'], 'https'),
           'grpc': (['-c', '8', '-m', '32'], 'http'), 'handshake-ecdsa': (['--h1'], 'https'), 'handshake-rsa': (['--h1'], 'https'),
           'bulk-h1-h1': (['-c', '8', '-m', '1', '--h1'], 'http'), 'bulk-tls-h1': (['-c', '8', '-m', '1', '--h1'], 'https'),
           'bulk-h2-h1': (['-c', '2', '-m', '4'], 'http'), 'bulk-h2-h2': (['-c', '2', '-m', '4'], 'http')}
@@ -60,7 +60,7 @@ class Bench:
 
     def upstream_of(self, variant):
         """Port of the upstream of a variant, which is started with its first use."""
-        kind = {'h2-h2': 'http2', 'grpc': 'grpc', 'bulk-h2-h2': 'bulk-http2'}.get(variant) or ('bulk' if variant.startswith('bulk') else '')
+        kind = {'h2-h2': 'http2', 'watched-h2': 'http2', 'grpc': 'grpc', 'bulk-h2-h2': 'bulk-http2'}.get(variant) or ('bulk' if variant.startswith('bulk') else '')
         if not kind:
             return self.upstream_port
         if kind not in self.others:

@@ -3,7 +3,8 @@
 A variant names what the proxy does for each request: `plain`; `log-text` and `log-json` add a request id,
 x-forwarded-for and a file access log; `routes-N` matches the last of N prefix routes, `routes-N-KIND` of others (exact paths, regexes, an exact header each); `h2-h2` and `h2-h1` speak HTTP/2 with clients
 and HTTP/2 or HTTP/1 with the upstream, as `grpc` and the `bulk-` variants do, whose calls and bodies differ; `tls-h1` is HTTP/1
-over TLS with clients, as are `handshake-…` and `bulk-tls-h1`; `answers` answers by itself. What is configured and not triggered: `watched-upstreams` has health checks, outlier detection and
+over TLS with clients, as are `handshake-…` and `bulk-tls-h1`; `answers` answers by itself. What is configured and not triggered: `watched-upstreams`, and
+`watched-h2` by HTTP/2 on both sides, have health checks, outlier detection and
 circuit breakers, `policies` time-outs, retries, a mirror, hashes, header matchers and everyday filters.
 """
 import importlib.util
@@ -50,11 +51,11 @@ def secured(variant):
 
 
 def http2_upstream(variant):
-    return variant in ('h2-h2', 'grpc', 'bulk-h2-h2')
+    return variant in ('h2-h2', 'watched-h2', 'grpc', 'bulk-h2-h2')
 
 
 def http2_clients(variant):
-    return variant.startswith(('h2', 'grpc', 'bulk-h2'))
+    return variant.startswith(('h2', 'watched-h2', 'grpc', 'bulk-h2'))
 
 
 def route_list(variant):
@@ -100,7 +101,7 @@ def bootstrap(variant, port, upstream, folder, admin, clusters=1):
         if http2_upstream(variant):
             options = {'@type': TYPES + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}
             made['typed_extension_protocol_options'] = {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': options}
-        if variant == 'watched-upstreams':
+        if variant.startswith('watched'):
             made.update(health_checks=[{'timeout': '1s', 'interval': '60s', 'no_traffic_interval': '60s', 'unhealthy_threshold': 3, 'healthy_threshold': 1, 'tcp_health_check': {}}],
                         outlier_detection={'consecutive_5xx': 5, 'split_external_local_origin_errors': True},
                         circuit_breakers={'thresholds': [{'max_connections': 1000, 'max_requests': 1000, 'track_remaining': True, 'retry_budget': {}}]})

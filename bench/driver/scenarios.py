@@ -7,7 +7,7 @@ from . import loading, measure
 from .processes import NotReady
 
 # name -> variants of the configuration
-LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000', 'routes-2000-exact', 'routes-2000-header', 'routes-2000-regex'], 'protocols': ['h2-h2', 'h2-h1', 'tls-h1'], 'policies': ['watched-upstreams', 'policies'],
+LOAD_SCENARIOS = {'plain': ['plain'], 'logs': ['log-text', 'log-json'], 'routes': ['routes-1', 'routes-2000', 'routes-2000-exact', 'routes-2000-header', 'routes-2000-regex'], 'protocols': ['h2-h2', 'h2-h1', 'tls-h1'], 'policies': ['watched-upstreams', 'watched-h2', 'policies'],
                   'grpc': ['grpc'], 'handshakes': ['handshake-ecdsa', 'handshake-rsa'], 'bulk': ['bulk-h1-h1', 'bulk-tls-h1', 'bulk-h2-h1', 'bulk-h2-h2']}
 # Of these only CPU time is counted: valgrind knows no instruction that speeds ciphers up, and bodies are the kernel's work.
 CPU_ONLY = ('handshakes', 'bulk')
@@ -32,7 +32,7 @@ def names_for(variant, names):
         absent = ()
     elif variant in ('h2-h2', 'h2-h1', 'tls-h1', 'grpc', 'bulk-h2-h2'):
         absent = ('relay', 'nginx')
-    elif variant in ('watched-upstreams', 'policies'):
+    elif variant in ('watched-upstreams', 'watched-h2', 'policies'):
         absent = tuple(n for n in names if n not in BOOTSTRAP_ONLY)
     else:
         absent = ('relay',)

@@ -103,10 +103,10 @@ pub enum ConnectionError {
     /// A frame of a size that it cannot have.
     #[error("The user callback function failed")]
     FrameSize,
-    /// A window was overrun or overflowed.
+    /// A window was overrun, or the connection's overflowed (RFC 9113 section 6.9.1 wants a GOAWAY of it).
     #[error("The user callback function failed")]
     FlowControl,
-    /// A window that cannot be as WINDOW_UPDATE or SETTINGS say, or whose stream never was.
+    /// A window of a stream that cannot be as SETTINGS say, or whose stream never was.
     #[error("The user callback function failed")]
     Window,
     /// A WINDOW_UPDATE by nothing.

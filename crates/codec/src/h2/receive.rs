@@ -665,7 +665,7 @@ impl Codec {
         if header.stream == 0 {
             self.send_window += more;
             if self.send_window > i64::from(MAX_31) {
-                return Err(ConnectionError::Window);
+                return Err(ConnectionError::FlowControl);
             }
             return Ok(None);
         }

@@ -51,15 +51,6 @@ impl<'a> From<&'a str> for Name<'a> {
     }
 }
 
-/// The decimal digits of a number below 10,000, how many there are, and the end of a line behind them.
-fn short_decimal(n: u16) -> (usize, [u8; 8]) {
-    let digits = 1 + usize::from(n > 9) + usize::from(n > 99) + usize::from(n > 999);
-    let four = [n / 1000, n / 100 % 10, n / 10 % 10, n % 10].map(|digit| b'0' + digit as u8);
-    let leading = u64::from(u32::from_be_bytes(four)) << (32 + 8 * (4 - digits));
-    let end = 0x0d0a_u64 << (48 - 8 * digits);
-    (digits, (leading | end).to_be_bytes())
-}
-
 /// Where one header stands in the buffer. Its bytes there are always `name: value CR LF`, which is the wire form
 /// of HTTP/1: neighbours in the buffer are written with one copy. Of a pseudo header only the value stands there.
 #[derive(Clone, Copy, Debug)]
@@ -430,14 +421,12 @@ impl HeaderMap {
 
     /// Leaves exactly one entry of a known name that is no pseudo header: the decimal digits of `n`.
     pub fn set_number(&mut self, known: Known, n: u64) {
-        if let (Ok(n @ 0..=9999), false) = (u16::try_from(n), self.may_contain(known)) {
-            // Most are milliseconds: a time below ten seconds, and what is announced of one.
+        if n < 10 && !self.may_contain(known) {
+            // Most are milliseconds that a fast answer took.
             let (at, start) = (self.buf.len(), known.line_start().as_bytes());
-            let (digits, text) = short_decimal(n);
             self.buf.extend_from_slice(start);
-            self.buf.extend_from_slice(&text);
-            self.buf.truncate(at + start.len() + digits + CRLF);
-            return self.push(known, at, start.len() - COLON, digits, CLEAN);
+            self.buf.extend_from_slice(&[b'0' + n as u8, b'\r', b'\n']);
+            return self.push(known, at, start.len() - COLON, 1, CLEAN);
         }
         // Digits and line end stand in one piece at the end of `tail`, so that the line is two copies.
         let mut tail = *b"00000000000000000000\r\n";

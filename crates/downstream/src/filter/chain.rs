@@ -125,8 +125,10 @@ impl LiveChain {
         let mut chain =
             spare.unwrap_or_else(|| Box::new(Chain::new(self.entries.len(), Rc::clone(&self.spare))));
         chain.limits = Limits { request: limit, response: limit, reroute: false };
+        // Most routes say nothing of any filter.
+        let outspoken = route.filter(|route| !route.filters.is_empty());
         for (number, entry) in self.entries.iter().enumerate() {
-            let InForce::On(configs) = entry.in_force(route) else { continue };
+            let InForce::On(configs) = entry.in_force(outspoken) else { continue };
             if entry.waits_for_routes && configs.is_none() {
                 continue;
             }

@@ -202,6 +202,8 @@ enum Tail {
 /// One direction of one stream.
 pub(crate) struct Lane<D> {
     state: State,
+    /// Something has come, whatever became of it.
+    started: bool,
     /// How many filters the head has passed; the next one has it, where it waits.
     passed: usize,
     /// The filter that has the head has seen the body that waits.
@@ -229,6 +231,7 @@ impl<D> Default for Lane<D> {
     fn default() -> Self {
         Self {
             state: State::Unborn,
+            started: false,
             passed: 0,
             seen: false,
             source_ended: false,
@@ -250,7 +253,14 @@ const KEEP_BYTES: usize = 32 << 10;
 
 impl<D: Direction> Lane<D> {
     /// Makes ready for another stream.
+    #[inline]
     pub(crate) fn clear(&mut self) {
+        if self.started {
+            self.empty();
+        }
+    }
+
+    fn empty(&mut self) {
         let Self { held, out, scratch, .. } = self;
         for storage in [held, out, scratch] {
             storage.clear();
@@ -259,7 +269,7 @@ impl<D: Direction> Lane<D> {
             }
         }
         (self.state, self.passed, self.seen) = (State::Unborn, 0, false);
-        (self.source_ended, self.trailers_at, self.told) = (false, None, false);
+        (self.started, self.source_ended, self.trailers_at, self.told) = (false, false, None, false);
         (self.held_tail, self.out_tail, self.finished) = (Tail::Open, Tail::Open, false);
     }
 
@@ -323,7 +333,7 @@ impl<D: Direction> Lane<D> {
         message: &mut D::Message<'_>,
         end_stream: bool,
     ) -> Verdict {
-        self.source_ended = end_stream;
+        (self.started, self.source_ended) = (true, end_stream);
         if end_stream {
             self.held_tail = Tail::Ended;
         }
@@ -338,6 +348,7 @@ impl<D: Direction> Lane<D> {
         data: &[u8],
         end_stream: bool,
     ) -> Verdict {
+        self.started = true;
         self.source_ended |= end_stream;
         let mut piece = self.piece();
         piece.data.extend_from_slice(data);
@@ -347,7 +358,7 @@ impl<D: Direction> Lane<D> {
 
     /// Trailers come in; they are in the message.
     pub(crate) fn push_trailers(&mut self, filters: &mut Filters, message: &mut D::Message<'_>) -> Verdict {
-        self.source_ended = true;
+        (self.started, self.source_ended) = (true, true);
         self.forward_trailers(0, filters, message)
     }
 

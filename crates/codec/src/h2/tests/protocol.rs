@@ -28,7 +28,7 @@ fn what_breaks_the_protocol_ends_the_connection_with_its_code() {
         (c().frame(kind::RST_STREAM, 0, 1, &[0; 3]), "!FrameSize", "GOAWAY:0:6 "),
         (c().frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]), "!Window", ""),
         (c().frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 0]), "!EmptyUpdate { stream: 0 }", ""),
-        (c().frame(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 255, 255, 255]), "!Window", ""),
+        (c().frame(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 255, 255, 255]), "!FlowControl", "GOAWAY:0:3 "),
         (c().frame(kind::SETTINGS, 0, 1, &[]), "!Protocol", "GOAWAY:0:1 "),
         (c().frame(kind::SETTINGS, 0, 0, &[0; 5]), "!FrameSize", "GOAWAY:0:6 "),
         (c().frame(kind::SETTINGS, 1, 0, &[0; 6]), "!FrameSize", "GOAWAY:0:6 "),
