@@ -140,7 +140,6 @@ fn policies() -> Vec<(&'static str, LbPolicy)> {
     let maglev = |common| LbPolicy::Maglev(Maglev { table_size: 65_537, common });
     vec![
         ("round robin", LbPolicy::RoundRobin),
-        ("client-side weighted", LbPolicy::ClientSideWeighted(Box::default())),
         ("least request", LbPolicy::LeastRequest(LeastRequest::default())),
         (
             "least request, full scan",

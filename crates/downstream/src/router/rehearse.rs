@@ -10,7 +10,7 @@ use nuncio_codec::head::Version;
 use nuncio_core::why::Spot;
 use nuncio_upstream::cluster::{Cluster, HostSource, UpstreamProtocol};
 use nuncio_upstream::host::{Health, Host};
-use nuncio_upstream::lb::{LbPolicy, WantedHosts};
+use nuncio_upstream::lb::{LbConfig, LbPolicy, WantedHosts};
 use std::time::Duration;
 
 /// The request stands before its host: tells of it all.
@@ -42,7 +42,7 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
         (UpstreamProtocol::Auto, _) => "HTTP/2 or HTTP/1.1, as the handshake decides",
     };
     facts.push(Fact::new("protocol", protocol, at));
-    facts.push(Fact::new("lb_policy", policy_name(&config.lb.policy), at));
+    facts.push(Fact::new("lb_policy", policy_name(&config.lb), at));
     facts.push(Fact::new("discovery type", discovery_name(&config.discovery.source), at));
     facts.push(Fact::new("hosts", hosts(cluster), config.places.spot("load_assignment").place));
     for (policy, found) in cluster_options::hash_policies(action, cluster).each(request, &stream.info) {
@@ -79,12 +79,17 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
     facts
 }
 
-fn policy_name(policy: &LbPolicy) -> &'static str {
-    match policy {
+fn policy_name(lb: &LbConfig) -> &'static str {
+    if let Some(reports) = &lb.reports {
+        return match reports.localities {
+            Some(_) => "load_aware_locality",
+            None => "client_side_weighted_round_robin",
+        };
+    }
+    match &lb.policy {
         LbPolicy::RoundRobin => "ROUND_ROBIN",
         LbPolicy::LeastRequest(_) => "LEAST_REQUEST",
         LbPolicy::Random => "RANDOM",
-        LbPolicy::ClientSideWeighted(_) => "client_side_weighted_round_robin",
         LbPolicy::RingHash(_) => "RING_HASH",
         LbPolicy::Maglev(_) => "MAGLEV",
         LbPolicy::ClusterProvided => "CLUSTER_PROVIDED",

@@ -19,8 +19,7 @@ impl Ahead {
     /// `None` where nothing is picked ahead: the ratio does not want it, or the next pick depends on more than the last.
     pub(super) fn new(config: &ClusterConfig) -> Option<Box<Self>> {
         let LbConfig { policy, subsets, override_host, .. } = &config.lb;
-        let even =
-            matches!(policy, LbPolicy::RoundRobin | LbPolicy::ClientSideWeighted(_) | LbPolicy::Random);
+        let even = matches!(policy, LbPolicy::RoundRobin | LbPolicy::Random);
         let foreseen = even && subsets.is_none() && override_host.is_none();
         let wanted = config.preconnect().predictive > 1.0 && foreseen;
         wanted.then(|| Box::new(Self(RefCell::default())))

@@ -153,6 +153,18 @@ impl ClusterCore {
         if self.worker.id() == 0 { 2 } else { 1 }
     }
 
+    /// Counts what a set is worked out for that follows another one, where localities share by load.
+    fn count_structures(&self, before: Option<&HostSet>, set: &HostSet) {
+        if self.config().lb.load_aware().is_some() {
+            let count = match before {
+                // Envoy's balancers are there before they know the hosts of any priority.
+                None => 1 + set.layout().filled_priorities(),
+                Some(before) => set.layout().changed_priorities(before.layout()),
+            };
+            self.lb_stats.lb_recalculate_zone_structures.add(count as u64 * self.counts_for());
+        }
+    }
+
     /// Counts the subsets of a set that follows another one.
     fn count_subsets(&self, before: Option<&HostSet>, set: &HostSet) {
         let Some(now) = set.layout().subsets() else { return };
@@ -242,7 +254,6 @@ impl TableStats {
             LbPolicy::RoundRobin
             | LbPolicy::LeastRequest(_)
             | LbPolicy::Random
-            | LbPolicy::ClientSideWeighted(_)
             | LbPolicy::ClusterProvided => None,
         }
     }
@@ -296,6 +307,7 @@ impl Cluster {
         core.shared.goes_live();
         let set = HostSet::new(core.shared.layout(), &core, true);
         core.count_subsets(None, &set);
+        core.count_structures(None, &set);
         // The tables of all workers are alike.
         let tables = (worker.id() == 0).then(|| TableStats::new(&core, registry)).flatten();
         if let Some(tables) = &tables {
@@ -357,6 +369,7 @@ impl Cluster {
         self.info.members.set(set.hosts().count() as u64);
         let before = self.hosts.replace(set);
         self.core.count_subsets(Some(&before), &self.hosts.borrow());
+        self.core.count_structures(Some(&before), &self.hosts.borrow());
         drop(before);
     }
 

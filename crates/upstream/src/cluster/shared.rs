@@ -6,7 +6,7 @@ use crate::circuit::{Breaker, Resource, refresh, refresh_remaining};
 use crate::cluster::RequestPriority;
 use crate::health::{HealthLine, Told};
 use crate::host::{Health, HealthFlags, HostShared, HostSnapshot, LocalityHosts};
-use crate::lb::{self, Counts, Layout, LocalCluster, Neighbours};
+use crate::lb::{self, Counts, Layout, LocalCluster, Neighbours, Shares};
 use crate::outlier::{self, Origin, OutlierLine, SuccessRates};
 use crate::stats::{
     BudgetStats, ClusterLbStats, ClusterMainStats, ClusterStats, MatchStats, OutlierStats, RemainingStats,
@@ -43,6 +43,8 @@ pub struct ClusterShared {
     made: Option<Box<Made>>,
     /// In the order of `transport_socket_matches`.
     match_counts: OnceLock<Vec<Scope<MatchStats>>>,
+    /// How localities share, where that goes by load.
+    shares: Option<Box<RwLock<Arc<Shares>>>>,
 }
 
 /// Hosts, and what they come to for balancing, which whoever needs it first works out for all.
@@ -110,7 +112,9 @@ impl ClusterShared {
             | HostSource::Eds(_)
             | HostSource::Aggregate(_) => None,
         };
+        let shares = config.lb.load_aware().map(|_| Box::default());
         let shared = Arc::new(Self {
+            shares,
             made: made.map(Box::new),
             breakers: Breakers {
                 default: Breaker::new(&config.limits.default),
@@ -166,6 +170,18 @@ impl ClusterShared {
         }
         if let (Some(outlier), Some(config)) = (&self.outlier, &self.config.outlier) {
             outlier.line.take_runtime(config, &self.runtime);
+        }
+    }
+
+    /// How localities share by load, as last worked out.
+    pub(crate) fn shares(&self) -> Arc<Shares> {
+        let shares = self.shares.as_ref();
+        shares.map(|s| Arc::clone(&s.read().unwrap_or_else(PoisonError::into_inner))).unwrap_or_default()
+    }
+
+    pub(crate) fn set_shares(&self, shares: Shares) {
+        if let Some(own) = &self.shares {
+            *own.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shares);
         }
     }
 

@@ -4,7 +4,7 @@ use super::{HealthFlags, HostShared, HostSpec, Locality};
 use crate::circuit::{PerPriority, RequestPriority, Resource};
 use crate::cluster::{ClusterConfig, ClusterCore, UpstreamProtocol};
 use crate::health::Told;
-use crate::orca::{LoadReport, LoadWeights};
+use crate::orca::{LoadReport, LoadReports};
 use crate::outlier::{self, Outcome};
 use crate::pool::{Cut, Http2Pool, HttpPool, Load};
 use crate::stats::HostCounters;
@@ -197,14 +197,14 @@ impl Host {
     /// report anything.
     #[inline]
     pub fn take_load(&self, fields: &HeaderMap) -> bool {
-        self.config().lb.load_weights().is_some_and(|weights| self.take_report(fields, weights))
+        self.config().lb.reports.as_ref().is_some_and(|of| self.take_report(fields, of))
     }
 
     #[cold]
-    fn take_report(&self, fields: &HeaderMap, weights: &LoadWeights) -> bool {
+    fn take_report(&self, fields: &HeaderMap, of: &LoadReports) -> bool {
         let report = LoadReport::find(fields);
         if let Some(report) = &report {
-            self.shared.load().take(report, weights, self.core.worker.now());
+            of.take(report, self.shared.load(), self.core.worker.now());
         }
         report.is_some()
     }

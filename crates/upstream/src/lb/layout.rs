@@ -4,7 +4,7 @@ use super::hash::{self, Hashed};
 use super::locality::effective_weight;
 use super::priority::{Choice, Counts, Loads};
 use super::subset::Subsets;
-use super::{HostList, LbConfig, LocalityLb, Spread};
+use super::{HostList, LbConfig, LocalityLb, Spread, Usable};
 use crate::cluster::ClusterConfig;
 use crate::host::{Health, HostShared, HostSnapshot, Locality, LocalityHosts};
 use nuncio_core::runtime::Runtime;
@@ -43,8 +43,8 @@ pub(super) struct PriorityLists {
     pub(super) degraded: Source,
     /// All hosts; only in panic.
     pub(super) all: Source,
-    /// Its localities in Envoy's order, where zones may count: at the first priority of a process that knows its own
-    /// cluster.
+    /// Its localities in Envoy's order, where they may count: at the first priority of a process that knows its own
+    /// cluster, at all of them where localities share by load.
     pub(super) zones: Box<[Zone]>,
     pub(super) counts: Counts,
 }
@@ -65,11 +65,13 @@ pub(super) struct List {
     pub(super) even: bool,
 }
 
-/// One locality of the first priority.
-pub(super) struct Zone {
-    pub(super) locality: Arc<Locality>,
+/// One locality of a priority.
+pub(crate) struct Zone {
+    pub(crate) locality: Arc<Locality>,
     pub(super) healthy: Source,
     pub(super) degraded: Source,
+    /// All hosts, where localities share by load.
+    pub(super) all: Source,
     /// Healthy hosts, and the sum of their weights.
     pub(super) hosts: u64,
     pub(super) weight: u64,
@@ -221,6 +223,30 @@ impl Source {
     pub(super) fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)
     }
+
+    /// Its hosts, where it is one list.
+    fn list(&self) -> &[Arc<HostShared>] {
+        match self {
+            Self::List(list) => &list.hosts,
+            Self::Nothing | Self::Localities(_) | Self::Table(_) => &[],
+        }
+    }
+}
+
+impl Zone {
+    /// What may be picked from.
+    pub(super) fn source(&self, usable: Usable) -> &Source {
+        match usable {
+            Usable::Healthy => &self.healthy,
+            Usable::Degraded => &self.degraded,
+            Usable::All => &self.all,
+        }
+    }
+
+    /// The hosts that may be picked.
+    pub(crate) fn hosts(&self, usable: Usable) -> &[Arc<HostShared>] {
+        self.source(usable).list()
+    }
 }
 
 impl Layout {
@@ -270,8 +296,10 @@ impl Layout {
             .zip(counts)
             .map(|((hosts, panic), counts)| PriorityLists::new(hosts, counts, *panic, weighted, lb))
             .collect();
-        if let (true, Some(hosts), Some(lists)) = (zones, lists.priorities.first(), priorities.first_mut()) {
-            lists.zones = hosts.zones();
+        let by_load = lb.load_aware().is_some();
+        let divided = if by_load { priorities.len() } else { usize::from(zones) };
+        for (hosts, lists) in lists.priorities.iter().zip(&mut priorities).take(divided) {
+            lists.zones = hosts.zones(by_load);
         }
         let only = match &*loads.healthy {
             [100, ..] => Some(Choice { priority: 0, degraded: false }),
@@ -294,6 +322,26 @@ impl Layout {
             subsets: None,
             by_address,
         }
+    }
+
+    /// The localities of each priority, where they may count.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = &[Zone]> {
+        self.priorities.iter().map(|lists| &*lists.zones)
+    }
+
+    /// How many priorities have other hosts than in the layout before.
+    pub(crate) fn changed_priorities(&self, before: &Self) -> usize {
+        let hosts = |of: &Self, at: usize| -> Vec<*const HostShared> {
+            let all = of.snapshot.priorities.get(at).into_iter().flatten().flat_map(|l| &l.hosts);
+            all.map(Arc::as_ptr).collect()
+        };
+        let most = self.snapshot.priorities.len().max(before.snapshot.priorities.len());
+        (0..most).filter(|at| hosts(self, *at) != hosts(before, *at)).count()
+    }
+
+    /// How many priorities have hosts.
+    pub(crate) fn filled_priorities(&self) -> usize {
+        self.priorities.iter().filter(|lists| lists.counts.hosts > 0).count()
     }
 
     /// How the cluster balances.
@@ -403,7 +451,8 @@ impl PriorityHosts {
         .collect()
     }
 
-    fn zones(&self) -> Box<[Zone]> {
+    /// `all`: with the hosts that nobody would pick but in panic.
+    fn zones(&self, all: bool) -> Box<[Zone]> {
         let each = self.grouped().into_iter().zip(&self.localities);
         each.map(|(hosts, locality)| {
             let of = |health| hosts.iter().copied().filter(move |l| l.health == health);
@@ -411,6 +460,7 @@ impl PriorityHosts {
                 locality: Arc::clone(&locality.locality),
                 healthy: Source::plain(of(Health::Healthy)),
                 degraded: Source::plain(of(Health::Degraded)),
+                all: if all { Source::plain(hosts.iter().copied()) } else { Source::Nothing },
                 hosts: of(Health::Healthy).count() as u64,
                 weight: of(Health::Healthy).map(|l| u64::from(l.host.weight())).sum(),
             }

@@ -4,6 +4,7 @@ mod edf;
 pub(crate) mod hash;
 mod layout;
 mod least_request;
+mod load_aware;
 mod locality;
 mod override_host;
 pub mod priority;
@@ -18,6 +19,8 @@ mod zone;
 pub(crate) use hash::is_hashing;
 pub use hash::{Hashing, Maglev, RingHash, Spread};
 pub(crate) use layout::{Layout, counts};
+pub use load_aware::LoadAware;
+pub(crate) use load_aware::{Condition, Reported, Shares, Usable, Weigher};
 pub use override_host::{OverrideHost, OverrideSource, WantedHosts};
 pub use priority::{Counts, Loads};
 pub use set::HostSet;
@@ -30,7 +33,7 @@ pub use zone::{LocalCluster, ZoneAware};
 
 use crate::cluster::{ClusterCore, Destination};
 use crate::host::{HealthStatuses, Host, HostShared};
-use crate::orca::LoadWeights;
+use crate::orca::LoadReports;
 use layout::{List, Source};
 use nuncio_core::hash_policy::HashPolicies;
 use nuncio_core::rng::Rng;
@@ -48,8 +51,6 @@ pub enum LbPolicy {
     LeastRequest(LeastRequest),
     /// By chance.
     Random,
-    /// In turn, by weights that come of the load that hosts report.
-    ClientSideWeighted(Box<LoadWeights>),
     /// By the request's hash, on a ring.
     RingHash(RingHash),
     /// By the request's hash, in a table.
@@ -108,6 +109,8 @@ pub struct LbConfig {
     pub panic_threshold: u32,
     /// What localities count for.
     pub locality: LocalityLb,
+    /// What the load that hosts report is for, where they are asked for it.
+    pub reports: Option<Box<LoadReports>>,
     /// `slow_start_config`, of round robin and least request.
     pub slow_start: Option<Box<SlowStart>>,
     /// `lb_subset_config`, where it has selectors.
@@ -126,6 +129,7 @@ impl Default for LbConfig {
             policy: LbPolicy::default(),
             panic_threshold: 50,
             locality: LocalityLb::default(),
+            reports: None,
             slow_start: None,
             subsets: None,
             override_host: None,
@@ -136,18 +140,9 @@ impl Default for LbConfig {
 }
 
 impl LbConfig {
-    /// How reports of load become weights, where they do.
-    #[inline]
-    pub(crate) fn load_weights(&self) -> Option<&LoadWeights> {
-        match &self.policy {
-            LbPolicy::ClientSideWeighted(weights) => Some(&**weights),
-            LbPolicy::RoundRobin
-            | LbPolicy::LeastRequest(_)
-            | LbPolicy::Random
-            | LbPolicy::RingHash(_)
-            | LbPolicy::Maglev(_)
-            | LbPolicy::ClusterProvided => None,
-        }
+    /// How localities share by the load that their hosts report, where they do.
+    pub(crate) fn load_aware(&self) -> Option<&LoadAware> {
+        self.reports.as_ref()?.localities.as_ref()
     }
 
     /// How zones count; as by default where localities have weights.
@@ -235,7 +230,7 @@ fn make(lb: &LbConfig, source: &Source, core: &ClusterCore) -> Option<Box<dyn Ba
 fn of_list(lb: &LbConfig, list: &List, core: &ClusterCore) -> Box<dyn Balancer> {
     let slow_start = lb.slow_start.as_deref();
     match &lb.policy {
-        LbPolicy::RoundRobin | LbPolicy::ClientSideWeighted(_) => round_robin::make(slow_start, list, core),
+        LbPolicy::RoundRobin => round_robin::make(slow_start, list, core),
         LbPolicy::LeastRequest(config) => least_request::make(config, slow_start, list, core),
         // Those that hash have tables; where the cluster picks nobody asks.
         LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) | LbPolicy::ClusterProvided => {

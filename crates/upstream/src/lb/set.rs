@@ -1,10 +1,10 @@
 //! The hosts of a cluster on one worker, ready to be picked from.
 
-use super::layout::{Layout, PriorityLists, Source};
+use super::layout::{Layout, PriorityLists, Source, Zone};
 use super::priority::{Choice, Loads};
 use super::subset::{LiveSubsets, Road};
 use super::zone::{Surveyor, Way, ZoneRouting};
-use super::{Balancer, PickContext, make, slow_start};
+use super::{Balancer, PickContext, Shares, Usable, make, slow_start};
 use crate::cluster::ClusterCore;
 use crate::host::HostShared;
 use std::cell::OnceCell;
@@ -15,19 +15,27 @@ use std::sync::Arc;
 pub struct HostSet {
     layout: Arc<Layout>,
     priorities: Box<[Priority]>,
-    zones: Option<ZoneRouting>,
+    routing: Option<Routing>,
     subsets: Option<Box<LiveSubsets>>,
 }
 
 type Slot = OnceCell<Option<Box<dyn Balancer>>>;
+
+/// How a locality is chosen before a host.
+enum Routing {
+    /// The proxy's own zone comes first.
+    ByZone(ZoneRouting),
+    /// By the room that hosts report.
+    ByLoad,
+}
 
 /// The balancers of one priority that somebody has asked for.
 struct Priority {
     healthy: Slot,
     degraded: Slot,
     all: Slot,
-    /// Of each zone's healthy and degraded hosts, where zones count.
-    zones: Box<[(Slot, Slot)]>,
+    /// Of each locality's hosts, in the order of [`Usable`], where localities count.
+    zones: Box<[[Slot; 3]]>,
 }
 
 /// A host, and whether it was picked in panic.
@@ -48,7 +56,7 @@ impl Priority {
             healthy: Slot::new(),
             degraded: Slot::new(),
             all: Slot::new(),
-            zones: (0..count).map(|_| <(Slot, Slot)>::default()).collect(),
+            zones: (0..count).map(|_| <[Slot; 3]>::default()).collect(),
         }
     }
 }
@@ -59,11 +67,14 @@ impl HostSet {
         if layout.lb().slow_start.is_some() {
             slow_start::note(layout.hosts(), core.worker.now());
         }
-        let zones = Self::zones_of(&layout, core, first);
+        let routing = match layout.lb().load_aware() {
+            Some(_) => Some(Routing::ByLoad),
+            None => Self::zones_of(&layout, core, first).map(Routing::ByZone),
+        };
         let priorities =
-            layout.priorities.iter().map(|lists| Priority::new(lists, zones.is_some())).collect();
+            layout.priorities.iter().map(|lists| Priority::new(lists, routing.is_some())).collect();
         let subsets = layout.subsets().map(|subsets| Box::new(LiveSubsets::new(subsets)));
-        Self { priorities, zones, subsets, layout }
+        Self { priorities, routing, subsets, layout }
     }
 
     fn zones_of(layout: &Layout, core: &ClusterCore, first: bool) -> Option<ZoneRouting> {
@@ -117,9 +128,17 @@ impl HostSet {
             if layout.fails_in_panic {
                 return Picked { host: None, panic };
             }
+            if matches!(self.routing, Some(Routing::ByLoad)) {
+                return Picked { host: self.pick_by_load((at, Usable::All), cx, core), panic };
+            }
             (&live.all, &lists.all)
-        } else if let Some(zones) = self.zones.as_ref().filter(|_| !live.zones.is_empty()) {
-            return Picked { host: self.pick_by_zone(zones, (live, lists, degraded), cx, core), panic };
+        } else if let Some(routing) = self.routing.as_ref().filter(|_| !live.zones.is_empty()) {
+            let host = match routing {
+                Routing::ByZone(zones) => self.pick_by_zone(zones, (live, lists, degraded), cx, core),
+                Routing::ByLoad if degraded => self.pick_by_load((at, Usable::Degraded), cx, core),
+                Routing::ByLoad => self.pick_by_load((at, Usable::Healthy), cx, core),
+            };
+            return Picked { host, panic };
         } else if degraded && !lists.degraded.is_nothing() {
             (&live.degraded, &lists.degraded)
         } else {
@@ -149,11 +168,57 @@ impl HostSet {
                 Way::Nowhere => return None,
                 Way::Anywhere => plain,
                 Way::Zone(at) => {
-                    let (slots, zone) = (live.zones.get(at)?, lists.zones.get(at)?);
-                    if degraded { (&slots.1, &zone.degraded) } else { (&slots.0, &zone.healthy) }
+                    let ([healthy, others, _], zone) = (live.zones.get(at)?, lists.zones.get(at)?);
+                    if degraded { (others, &zone.degraded) } else { (healthy, &zone.healthy) }
                 }
             }
         };
         slot.get_or_init(|| make(lb, source, core)).as_ref()?.pick(cx, rng)
     }
+    /// A pick at one priority, in the locality whose turn it is by load. A table has the hosts of all of them: the
+    /// locality is then counted, and not followed.
+    #[cold]
+    fn pick_by_load(
+        &self,
+        (priority, usable): (usize, Usable),
+        cx: &PickContext<'_>,
+        core: &ClusterCore,
+    ) -> Option<&Arc<HostShared>> {
+        let (layout, rng) = (&*self.layout, core.worker.rng());
+        let (live, lists) = (self.priorities.get(priority)?, layout.priorities.get(priority)?);
+        let shares = core.shared.shares();
+        let at = locality_of(&shares, (priority, usable), &lists.zones, core)?;
+        let (slot, source) = if layout.hashes {
+            if usable == Usable::All { (&live.all, &lists.all) } else { (&live.healthy, &lists.healthy) }
+        } else {
+            (live.zones.get(at)?.get(usable as usize)?, lists.zones.get(at)?.source(usable))
+        };
+        slot.get_or_init(|| make(layout.lb(), source, core)).as_ref()?.pick(cx, rng)
+    }
+}
+
+/// The place of the locality that gets the next request, which is counted; `None` where none has hosts.
+fn locality_of(
+    shares: &Shares,
+    (priority, usable): (usize, Usable),
+    zones: &[Zone],
+    core: &ClusterCore,
+) -> Option<usize> {
+    let share = shares.of(priority, usable);
+    let wanted = share.map_or(0, |share| share.choose(zones, core.worker.rng()));
+    let has_hosts = |at: &usize| zones.get(*at).is_some_and(|zone| !zone.source(usable).is_nothing());
+    // Its hosts may be gone since shares were worked out.
+    let at = Some(wanted).filter(has_hosts).or_else(|| (0..zones.len()).find(has_hosts))?;
+    let own = core.shared.neighbours().local.locality.as_ref();
+    let here = own.is_some() && zones.first().map(|zone| &*zone.locality) == own;
+    if let Some(share) = share.filter(|_| here && usable != Usable::All) {
+        let stats = core.lb_stats();
+        match at {
+            0 if share.stays() => &stats.lb_zone_routing_all_directly,
+            0 => &stats.lb_zone_routing_sampled,
+            _ => &stats.lb_zone_routing_cross_zone,
+        }
+        .inc();
+    }
+    Some(at)
 }

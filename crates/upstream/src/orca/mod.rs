@@ -1,8 +1,10 @@
-//! Weights by the load that hosts report (`client_side_weighted_round_robin`).
+//! What the load that hosts report is for: their weights (`client_side_weighted_round_robin`), and their localities'
+//! shares (`load_aware_locality`).
 //!
-//! Workers leave what answers report with the hosts that gave them. The main thread makes weights of it every so often,
-//! and publishes the hosts anew where a weight has changed.
+//! Workers leave what answers report with the hosts that gave them. The main thread makes weights and shares of it every
+//! so often, and publishes the hosts anew where a weight has changed.
 
+mod localities;
 mod out_of_band;
 mod report;
 
@@ -12,11 +14,38 @@ pub(crate) use report::LoadReport;
 use crate::cluster::ClusterShared;
 use crate::discovery::Discovery;
 use crate::host::{HostShared, LocalityHosts};
-use crate::lb::LbPolicy;
+use crate::lb::LoadAware;
 use out_of_band::Streams;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// What reports are for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadReports {
+    /// Hosts weigh by them.
+    pub weights: Option<LoadWeights>,
+    /// Localities share by them.
+    pub localities: Option<LoadAware>,
+}
+
+impl LoadReports {
+    /// Takes what a host reports.
+    pub(crate) fn take(&self, report: &LoadReport, of: &LoadRecord, now: Instant) {
+        if let Some(weights) = &self.weights {
+            of.take_weight(report, weights, now);
+        }
+        if let Some(localities) = &self.localities {
+            of.take_busy(report.busy(&localities.metrics), now);
+        }
+    }
+
+    /// How hosts are asked out of band: once, for whatever it is for.
+    fn out_of_band(&self) -> Option<&OutOfBand> {
+        let weights = self.weights.as_ref().and_then(|weights| weights.out_of_band.as_ref());
+        weights.or_else(|| self.localities.as_ref()?.out_of_band.as_ref())
+    }
+}
 
 /// `ClientSideWeightedRoundRobin`
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +108,8 @@ struct Reported {
     last: Option<Instant>,
     /// The first one, unless its weight has expired since.
     since: Option<Instant>,
+    /// How busy the host is, from 0 to 1, and since when that is known.
+    busy: Option<(f64, Instant)>,
 }
 
 impl LoadRecord {
@@ -86,14 +117,27 @@ impl LoadRecord {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a report, if it says enough.
-    pub(crate) fn take(&self, report: &LoadReport, config: &LoadWeights, now: Instant) {
+    /// Takes the weight that a report comes to, if it says enough.
+    fn take_weight(&self, report: &LoadReport, config: &LoadWeights, now: Instant) {
         if let Some(weight) = config.weigh(report) {
             self.with(|reported| {
                 (reported.weight, reported.last) = (weight, Some(now));
                 reported.since.get_or_insert(now);
             });
         }
+    }
+
+    /// Takes how busy the host is; nothing is said by a host that says 0.
+    fn take_busy(&self, busy: f64, now: Instant) {
+        if busy > 0.0 {
+            self.with(|reported| reported.busy = Some((busy.min(1.0), now)));
+        }
+    }
+
+    /// How busy it is, as far as it has said so within the time before `now` in which that counts; zero: at any time.
+    fn busy(&self, counts: Duration, now: Instant) -> Option<f64> {
+        let (busy, at) = self.with(|reported| reported.busy)?;
+        (counts.is_zero() || now.saturating_duration_since(at) <= counts).then_some(busy)
     }
 
     /// The reported weight, if it counts now.
@@ -112,18 +156,38 @@ impl LoadRecord {
     }
 }
 
-/// Begins to weigh the hosts of a cluster that goes by reports.
+/// Begins to look after a cluster that goes by reports.
 pub(crate) fn follow(discovery: &Rc<Discovery>, cluster: &Arc<ClusterShared>) {
-    let LbPolicy::ClientSideWeighted(config) = &cluster.config().lb.policy else { return };
-    let (config, discovery, cluster) =
-        (Rc::new((**config).clone()), Rc::clone(discovery), Arc::clone(cluster));
+    let Some(config) = &cluster.config().lb.reports else { return };
+    let mut streams = config.out_of_band().map(|how| Streams::new(discovery, cluster, config, how));
+    let mut keep_up = move || {
+        if let Some(streams) = &mut streams {
+            streams.keep_up();
+        }
+    };
+    match (&config.weights, &config.localities) {
+        (Some(weights), Some(localities)) => {
+            follow_weights(discovery, cluster, weights.clone(), keep_up);
+            localities::follow(discovery, cluster, localities, || {});
+        }
+        (Some(weights), None) => follow_weights(discovery, cluster, weights.clone(), keep_up),
+        (None, Some(localities)) => localities::follow(discovery, cluster, localities, keep_up),
+        (None, None) => keep_up(),
+    }
+}
+
+/// Weighs the hosts every so often. `keep_up` is called before each time.
+fn follow_weights(
+    discovery: &Rc<Discovery>,
+    cluster: &Arc<ClusterShared>,
+    config: LoadWeights,
+    mut keep_up: impl FnMut() + 'static,
+) {
+    let (discovery, cluster) = (Rc::clone(discovery), Arc::clone(cluster));
     let worker = Rc::clone(&discovery.worker);
     worker.spawn(async move {
-        let mut streams = config.out_of_band.as_ref().map(|_| Streams::new(&discovery, &cluster, &config));
         loop {
-            if let Some(streams) = &mut streams {
-                streams.keep_up();
-            }
+            keep_up();
             tokio::time::sleep(config.update).await;
             if !discovery.is_current(&cluster) {
                 return;

@@ -1,6 +1,6 @@
 //! Load reports out of band: each host tells over a stream of its own (`xds.service.orca.v3.OpenRcaService`).
 
-use super::{LoadReport, LoadWeights};
+use super::{LoadReport, LoadReports};
 use crate::cluster::ClusterShared;
 use crate::discovery::Discovery;
 use crate::health::{Dialer, FailureKind, Gone, Http2, Judge, Verdict};
@@ -61,16 +61,24 @@ pub(super) struct Streams {
 /// What all streams of a cluster share.
 struct Asking {
     dialer: Dialer,
-    config: Rc<LoadWeights>,
+    /// What reports are for.
+    purpose: LoadReports,
+    how: OutOfBand,
     stats: Scope<OutOfBandStats>,
 }
 
 impl Streams {
     /// None yet.
-    pub(super) fn new(discovery: &Discovery, cluster: &Arc<ClusterShared>, config: &Rc<LoadWeights>) -> Self {
+    pub(super) fn new(
+        discovery: &Discovery,
+        cluster: &Arc<ClusterShared>,
+        purpose: &LoadReports,
+        how: &OutOfBand,
+    ) -> Self {
         let prefix = format!("{}lb_orca_oob.", cluster.stat_prefix());
         let stats = discovery.set.borrow().registry().scope(&prefix);
-        let asking = Asking { dialer: Dialer::new(discovery, cluster), config: Rc::clone(config), stats };
+        let (dialer, purpose, how) = (Dialer::new(discovery, cluster), purpose.clone(), how.clone());
+        let asking = Asking { dialer, purpose, how, stats };
         Self { asking: Rc::new(asking), kept: HashMap::new() }
     }
 
@@ -117,15 +125,14 @@ impl Drop for Session<'_> {
 impl Asking {
     /// Listens to one host, until it says that it does not know the method.
     async fn listen(&self, host: &Arc<HostShared>) {
-        let Some(how) = &self.config.out_of_band else { return };
         let _session = Session::new(&self.stats);
         // So that not all hosts are asked at once.
-        tokio::time::sleep(self.chance(how.period)).await;
+        tokio::time::sleep(self.chance(self.how.period)).await;
         let mut back_off = BACK_OFF.0;
         loop {
             let mut stream = Reports { asking: self, host, input: Vec::new(), told: false, unknown: false };
             // Whatever it comes to, it is over.
-            let _ = self.ask(how, host, &mut stream).await;
+            let _ = self.ask(host, &mut stream).await;
             if stream.unknown {
                 self.stats.stream_terminated.inc();
                 return;
@@ -144,12 +151,8 @@ impl Asking {
     }
 
     /// One stream, to its end.
-    async fn ask(
-        &self,
-        how: &OutOfBand,
-        host: &Arc<HostShared>,
-        stream: &mut Reports<'_>,
-    ) -> Result<(), Gone> {
+    async fn ask(&self, host: &Arc<HostShared>, stream: &mut Reports<'_>) -> Result<(), Gone> {
+        let how = &self.how;
         let address = match (host.address(), how.port) {
             (Address::Ip(ip), Some(port)) => Address::Ip(SocketAddr::new(ip.ip(), port)),
             (address, _) => address,
@@ -209,10 +212,10 @@ impl Reports<'_> {
     /// A whole message.
     fn take(&mut self, message: &[u8]) -> Option<()> {
         let report = LoadReport::decode(message).ok()?;
-        let Asking { dialer, config, stats, .. } = self.asking;
+        let Asking { dialer, purpose, stats, how: _ } = self.asking;
         stats.reports_received.inc();
         self.told = true;
-        self.host.load().take(&report, config, dialer.worker.now());
+        purpose.take(&report, self.host.load(), dialer.worker.now());
         Some(())
     }
 }

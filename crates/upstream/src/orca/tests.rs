@@ -26,10 +26,10 @@ fn a_weight_counts_between_blackout_and_expiration_and_then_begins_anew() {
     let (record, start) = (LoadRecord::default(), now());
     let at = |seconds| start + second(seconds);
     assert_eq!(record.weight(&config, at(0)), None);
-    record.take(&report(100.0, 0.5, 0.0), &config, at(0));
+    record.take_weight(&report(100.0, 0.5, 0.0), &config, at(0));
     assert_eq!((record.weight(&config, at(9)), record.weight(&config, at(10))), (None, Some(200)));
     assert_eq!((record.weight(&config, at(30)), record.weight(&config, at(31))), (Some(200), None));
-    record.take(&report(100.0, 0.5, 0.0), &config, at(40));
+    record.take_weight(&report(100.0, 0.5, 0.0), &config, at(40));
     assert_eq!((record.weight(&config, at(49)), record.weight(&config, at(50))), (None, Some(200)));
 }
 
@@ -46,7 +46,7 @@ fn hosts_without_reports_weigh_the_median_of_their_priority() {
         let shared = cluster.shared();
         let weights = LoadWeights { blackout: Duration::ZERO, ..LoadWeights::default() };
         for (host, requests) in shared.hosts().hosts().zip([10.0, 21.0]) {
-            host.load().take(&report(requests, 1.0, 0.0), &weights, now());
+            host.load().take_weight(&report(requests, 1.0, 0.0), &weights, now());
         }
         assert!(weigh_all(&weights, shared, now()));
         let weighs: Vec<u32> = shared.hosts().hosts().map(|h| h.weight()).collect();
@@ -59,7 +59,7 @@ fn hosts_without_reports_weigh_the_median_of_their_priority() {
 fn picks_follow_what_hosts_report() {
     let weights = LoadWeights { blackout: Duration::ZERO, ..LoadWeights::default() };
     let mut config = cluster(&[1, 2, 3]);
-    config.lb.policy = LbPolicy::ClientSideWeighted(Box::new(weights.clone()));
+    config.lb.reports = Some(Box::new(LoadReports { weights: Some(weights.clone()), localities: None }));
     run(async {
         let world = World::new(vec![config]);
         let cluster = world.cluster();
@@ -74,7 +74,7 @@ fn picks_follow_what_hosts_report() {
         assert_eq!(counts(30), BTreeMap::from([(1, 10), (2, 10), (3, 10)]));
         let shared = Arc::clone(cluster.shared());
         for (host, requests) in shared.hosts().hosts().zip([10.0, 20.0, 50.0]) {
-            host.load().take(&report(requests, 1.0, 0.0), &weights, now());
+            host.load().take_weight(&report(requests, 1.0, 0.0), &weights, now());
         }
         assert!(weigh_all(&weights, &shared, now()));
         world.set.borrow_mut().weights_changed(&shared);

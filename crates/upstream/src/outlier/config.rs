@@ -87,6 +87,8 @@ impl OutlierConfig {
             always_eject_one_host,
             successful_active_health_check_uneject_host,
             detect_degraded_hosts,
+            // Envoy 1.40 has none: a type that is no monitor's does nothing, and a monitor's is refused for not being there.
+            monitors: _,
         } = message;
         let time = |value: Option<prost_types::Duration>, field: &str, default: Duration| match value {
             None => Some(default),

@@ -7,7 +7,7 @@ mod override_host;
 use super::lb::{least_request, slow_start, subset_config, zone_aware};
 use crate::lb::{LbConfig, LbPolicy, LocalityLb, ZoneAware};
 use hashing::{maglev_table, ring};
-use load_reports::{client_side_weighted, wrr_locality};
+use load_reports::{client_side_weighted, load_aware_locality, wrr_locality};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_proto::pb::envoy::config::cluster::v3::LoadBalancingPolicy;
 use nuncio_proto::pb::envoy::config::cluster::v3::cluster::LbSubsetConfig;
@@ -24,7 +24,7 @@ use nuncio_proto::pb::envoy::extensions::load_balancing_policies::common::v3::Lo
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::least_request::v3::least_request::SelectionMethod;
 use nuncio_proto::pb::envoy::extensions::load_balancing_policies::{
     client_side_weighted_round_robin::v3::ClientSideWeightedRoundRobin, cluster_provided::v3::ClusterProvided,
-    least_request::v3::LeastRequest, maglev::v3::Maglev, override_host::v3::OverrideHost, random::v3::Random,
+    least_request::v3::LeastRequest, load_aware_locality::v3::LoadAwareLocality, maglev::v3::Maglev, override_host::v3::OverrideHost, random::v3::Random,
     ring_hash::v3::RingHash, round_robin::v3::RoundRobin, subset::v3 as subset, wrr_locality::v3::WrrLocality,
 };
 use override_host::override_host;
@@ -36,10 +36,11 @@ type Compile = fn(&Any, &mut LbConfig, &CompileContext<'_>) -> Option<()>;
 
 /// The policies that are built, by the full names of their messages.
 fn known(name: &str) -> Option<Compile> {
-    let all: [(String, Compile); 10] = [
+    let all: [(String, Compile); 11] = [
         (ClientSideWeightedRoundRobin::full_name(), client_side_weighted),
         (ClusterProvided::full_name(), cluster_provided),
         (LeastRequest::full_name(), least_requests),
+        (LoadAwareLocality::full_name(), load_aware_locality),
         (Maglev::full_name(), maglev_table),
         (OverrideHost::full_name(), override_host),
         (Random::full_name(), random),
@@ -181,6 +182,10 @@ fn subsets(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<
     })?;
     if config.override_host.is_some() != above {
         cx.field("subset_lb_policy").unsupported("override_host below subsets is not built, only above them");
+        return None;
+    }
+    if config.load_aware().is_some() {
+        cx.field("subset_lb_policy").unsupported("load_aware_locality below subsets is not built");
         return None;
     }
     Some(())

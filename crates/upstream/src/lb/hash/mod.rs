@@ -154,11 +154,9 @@ pub(super) fn table(policy: &LbPolicy, localities: &[(f64, Vec<&Arc<HostShared>>
         LbPolicy::Maglev(config) => {
             (Table::Maglev(Slots::new(config.table_size, &keyed(&hosts, &config.common))), &config.common)
         }
-        LbPolicy::RoundRobin
-        | LbPolicy::LeastRequest(_)
-        | LbPolicy::Random
-        | LbPolicy::ClientSideWeighted(_)
-        | LbPolicy::ClusterProvided => return None,
+        LbPolicy::RoundRobin | LbPolicy::LeastRequest(_) | LbPolicy::Random | LbPolicy::ClusterProvided => {
+            return None;
+        }
     };
     Some(Hashed::new(table, hosts, common))
 }
