@@ -88,8 +88,7 @@ fn judge(key: &str, value: &str) -> Verdict {
         // It allows what is allowed, or a field that is refused on its own account.
         return unbuilt(as_switch(value) == Some(false));
     }
-    let retry_budget = key.starts_with("circuit_breakers.") && key.contains(".retry_budget.");
-    unbuilt(retry_budget)
+    Verdict::Taken
 }
 
 /// A value as Envoy's features read it: a boolean in any letter case, or a whole number; any other is no value.
@@ -131,7 +130,7 @@ mod tests {
             ("re2.max_program_size.error_level", "2", Verdict::Taken),
             ("upstream.zone_routing.enabled", "0", Verdict::Taken),
             ("circuit_breakers.c.default.max_requests", "2", Verdict::Taken),
-            ("circuit_breakers.c.default.retry_budget.budget_percent", "2", Verdict::Unbuilt),
+            ("circuit_breakers.c.default.retry_budget.budget_percent", "2", Verdict::Taken),
         ] {
             assert_eq!(judge(key, value), verdict, "{key}: {value}");
         }

@@ -6,7 +6,8 @@ use crate::stats::{ClusterMainStats, RemainingStats};
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stats::Gauge;
 use starts::Starts;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The priority of a request (`envoy.config.core.v3.RoutingPriority`), which has limits and pools of its own.
@@ -109,8 +110,32 @@ impl Limits {
             max_requests: key("max_requests", self.max_requests),
             max_retries: key("max_retries", self.max_retries),
             max_pools: key("max_connection_pools", self.max_pools),
+            retry_budget: self.budget_at_runtime(cluster, priority, runtime).map(Box::new),
             ..self.clone()
         }
+    }
+
+    /// The retry budget with what `circuit_breakers.CLUSTER.PRIORITY.retry_budget.*` says; either key makes one.
+    fn budget_at_runtime(
+        &self,
+        cluster: &str,
+        priority: RequestPriority,
+        runtime: &Runtime,
+    ) -> Option<RetryBudget> {
+        let configured = self.retry_budget.as_deref();
+        let key = |name| format!("circuit_breakers.{cluster}.{}.retry_budget.{name}", priority.as_str());
+        let (percent, least) = (key("budget_percent"), key("min_retry_concurrency"));
+        let is_said = || [&percent, &least].into_iter().any(|key| runtime.get(key).is_some());
+        if configured.is_none() && !is_said() {
+            return None;
+        }
+        let RetryBudget { percent: of, min_concurrency, interval } = configured.cloned().unwrap_or_default();
+        let least = runtime.integer(&least, min_concurrency.into());
+        Some(RetryBudget {
+            percent: runtime.double(&percent, of),
+            min_concurrency: u32::try_from(least).unwrap_or(u32::MAX),
+            interval,
+        })
     }
 }
 
@@ -125,11 +150,9 @@ pub struct RetryBudget {
     pub interval: Option<Duration>,
 }
 
-impl RetryBudget {
-    /// How many retries may be active beside so many requests.
-    pub fn max_retries(&self, requests: u32) -> u32 {
-        let share = self.percent / 100.0 * f64::from(requests);
-        (share as u32).max(self.min_concurrency)
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { percent: 20.0, min_concurrency: 3, interval: None }
     }
 }
 
@@ -156,14 +179,47 @@ pub struct Breaker {
     requests: Limited,
     retries: Limited,
     pools: Limited,
-    budget: Option<Box<Budget>>,
+    /// There from the first time on that configuration or runtime keys have one.
+    budget: OnceLock<Box<Budget>>,
 }
 
-/// A retry budget, and the load that it looks at where that is not what is active.
+/// A retry budget as it is now, and the load that it looks at where that is not what is active.
 #[derive(Debug)]
 struct Budget {
-    of: RetryBudget,
+    /// In place of `max_retries`; runtime keys that made it may be gone again.
+    holds: AtomicBool,
+    /// The bits of [`RetryBudget::percent`].
+    percent: AtomicU64,
+    min_concurrency: AtomicU32,
     starts: Option<Starts>,
+    /// A retry was asked for: from then on Envoy tells of no remaining ones.
+    asked: AtomicBool,
+}
+
+impl Budget {
+    fn new(of: &RetryBudget) -> Box<Self> {
+        Box::new(Self {
+            holds: AtomicBool::new(true),
+            percent: AtomicU64::new(of.percent.to_bits()),
+            min_concurrency: AtomicU32::new(of.min_concurrency),
+            starts: of.interval.map(Starts::new),
+            asked: AtomicBool::new(false),
+        })
+    }
+
+    fn set(&self, of: Option<&RetryBudget>) {
+        self.holds.store(of.is_some(), Relaxed);
+        if let Some(RetryBudget { percent, min_concurrency, interval: _ }) = of {
+            self.percent.store(percent.to_bits(), Relaxed);
+            self.min_concurrency.store(*min_concurrency, Relaxed);
+        }
+    }
+
+    /// How many retries may be active beside so many requests.
+    fn max_retries(&self, requests: u32) -> u32 {
+        let share = f64::from_bits(self.percent.load(Relaxed)) / 100.0 * f64::from(requests);
+        (share as u32).max(self.min_concurrency.load(Relaxed))
+    }
 }
 
 /// A count and its limit.
@@ -178,25 +234,32 @@ struct Limited {
 impl Breaker {
     /// Nothing held, and these limits.
     pub fn new(limits: &Limits) -> Self {
-        let budget = limits
-            .retry_budget
-            .as_deref()
-            .map(|of| Box::new(Budget { starts: of.interval.map(Starts::new), of: of.clone() }));
-        let breaker = Self { budget, ..Self::default() };
+        let breaker = Self::default();
         breaker.set_limits(limits);
         breaker
     }
 
-    /// Other limits from now on; the retry budget stays.
+    /// Other limits from now on; what a retry budget looks back at stays.
     pub fn set_limits(&self, limits: &Limits) {
+        let budget = limits.retry_budget.as_deref();
+        match (self.budget.get(), budget) {
+            (Some(held), _) => held.set(budget),
+            (None, Some(budget)) => drop(self.budget.set(Budget::new(budget))),
+            (None, None) => {}
+        }
         self.connections.max.store(limits.max_connections, Relaxed);
         self.pending.max.store(limits.max_pending, Relaxed);
         match self.starts() {
             None => self.requests.max.store(limits.max_requests, Relaxed),
-            Some((_, starts)) => starts.max_requests.store(limits.max_requests, Relaxed),
+            Some(starts) => starts.max_requests.store(limits.max_requests, Relaxed),
         }
         self.retries.max.store(limits.max_retries, Relaxed);
         self.pools.max.store(limits.max_pools, Relaxed);
+    }
+
+    /// The retry budget that holds now.
+    fn budget(&self) -> Option<&Budget> {
+        self.budget.get().map(|budget| &**budget).filter(|budget| budget.holds.load(Relaxed))
     }
 
     #[inline]
@@ -218,11 +281,8 @@ impl Breaker {
     /// The limit that [`try_take`](Self::try_take) keeps: 0 for what [`try_take_at`](Self::try_take_at) decides.
     #[inline]
     fn limit(&self, resource: Resource) -> u32 {
-        match (&self.budget, resource) {
-            (Some(budget), Resource::Retries) => match budget.starts {
-                None => budget.of.max_retries(self.load()),
-                Some(_) => 0,
-            },
+        match resource {
+            Resource::Retries if self.budget().is_some() => 0,
             _ => self.of(resource).max.load(Relaxed),
         }
     }
@@ -232,18 +292,16 @@ impl Breaker {
         self.held(Resource::Requests).saturating_add(self.held(Resource::Pending))
     }
 
-    /// The budget that looks back, and what it sees.
-    fn starts(&self) -> Option<(&RetryBudget, &Starts)> {
-        let budget = self.budget.as_deref()?;
-        Some((&budget.of, budget.starts.as_ref()?))
+    /// What a budget that looks back sees.
+    fn starts(&self) -> Option<&Starts> {
+        self.budget.get()?.starts.as_ref()
     }
 
-    /// The limit as readers are told.
+    /// The limit as readers are told: a retry budget is none, `max_retries` is told beside it.
     fn told_limit(&self, resource: Resource) -> u32 {
         match (self.starts(), resource) {
-            (Some((_, starts)), Resource::Requests) => starts.max_requests.load(Relaxed),
-            (Some((budget, starts)), Resource::Retries) => budget.max_retries(starts.count_at_last()),
-            _ => self.limit(resource),
+            (Some(starts), Resource::Requests) => starts.max_requests.load(Relaxed),
+            _ => self.of(resource).max.load(Relaxed),
         }
     }
 
@@ -258,20 +316,26 @@ impl Breaker {
         self.of(resource).held.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
     }
 
-    /// Behind a [`try_take`](Self::try_take) that was refused: takes a request or a retry where the retry budget looks
-    /// back, which is then told of the request.
+    /// Behind a [`try_take`](Self::try_take) that was refused: takes what a retry budget decides, or is told of.
     #[cold]
     pub(crate) fn try_take_at(&self, resource: Resource, now: Instant) -> bool {
-        let Some((budget, starts)) = self.starts() else { return false };
         match resource {
-            Resource::Requests => {
+            Resource::Requests => self.starts().is_some_and(|starts| {
                 let taken = self.take_below(resource, starts.max_requests.load(Relaxed));
                 if taken {
                     starts.add(now);
                 }
                 taken
-            }
-            Resource::Retries => self.take_below(resource, budget.max_retries(starts.count(now))),
+            }),
+            Resource::Retries => self.budget().is_some_and(|budget| {
+                budget.asked.store(true, Relaxed);
+                let load = budget.starts.as_ref().map_or_else(|| self.load(), |starts| starts.count(now));
+                let taken = self.take_below(resource, budget.max_retries(load));
+                if taken {
+                    self.retries.used.store(true, Relaxed);
+                }
+                taken
+            }),
             Resource::Connections | Resource::Pending | Resource::Pools => false,
         }
     }
@@ -295,7 +359,7 @@ impl Breaker {
     }
 
     fn remaining(&self, resource: Resource) -> u64 {
-        if resource == Resource::Retries && self.budget.is_some() {
+        if resource == Resource::Retries && self.budget().is_some_and(|budget| budget.asked.load(Relaxed)) {
             // A budget has no number of its own that could be told.
             return 0;
         }

@@ -52,16 +52,7 @@ impl Starts {
 
     /// How many have begun within the interval that ends now.
     pub(super) fn count(&self, now: Instant) -> u32 {
-        self.since(self.part_of(now))
-    }
-
-    /// How many had begun within the interval that ended with the last of them.
-    pub(super) fn count_at_last(&self) -> u32 {
-        let last = self.slots.iter().map(|slot| (slot.load(Relaxed) >> 32) as u32).max();
-        self.since(last.unwrap_or(0))
-    }
-
-    fn since(&self, part: u32) -> u32 {
+        let part = self.part_of(now);
         let slots = self.slots.iter().map(|slot| slot.load(Relaxed));
         let lately = slots.filter(|held| part.wrapping_sub((held >> 32) as u32) < PARTS as u32);
         lately.map(|held| held as u32).fold(0, u32::saturating_add)

@@ -29,11 +29,21 @@ fn a_limit_of_zero_refuses_all_and_shows_as_open_once_it_was_passed() {
 
 #[test]
 fn a_retry_budget_takes_the_place_of_max_retries() {
-    let budget = RetryBudget { percent: 20.0, min_concurrency: 3, interval: None };
-    assert_eq!((budget.max_retries(4), budget.max_retries(29), budget.max_retries(100)), (3, 5, 20));
+    let budget = RetryBudget::default();
+    let of = Budget::new(&budget);
+    assert_eq!((of.max_retries(4), of.max_retries(29), of.max_retries(100)), (3, 5, 20));
     let limits = Limits { max_retries: 1, retry_budget: Some(Box::new(budget)), ..Limits::default() };
     let breaker = Breaker::new(&limits);
-    assert_eq!((0..9).filter(|_| breaker.try_take(Resource::Retries)).count(), 3);
+    let now = Clock::system().now();
+    let retry = || breaker.try_take(Resource::Retries) || breaker.try_take_at(Resource::Retries, now);
+    assert_eq!(breaker.remaining(Resource::Retries), 1);
+    assert_eq!((0..9).filter(|_| retry()).count(), 3);
+    // Gauges go by the limit beside it.
+    assert!(breaker.open(Resource::Retries));
+    assert_eq!(breaker.remaining(Resource::Retries), 0);
+    breaker.set_limits(&Limits { max_retries: 4, ..Limits::default() });
+    assert!(!breaker.open(Resource::Retries));
+    assert_eq!((0..9).filter(|_| retry()).count(), 1);
 }
 
 #[test]
@@ -46,6 +56,21 @@ fn runtime_keys_take_the_place_of_limits() {
     let at = |cluster, priority| limits.at_runtime(cluster, priority, &runtime).max_requests;
     assert_eq!(at("c", RequestPriority::High), 7);
     assert_eq!((at("c", RequestPriority::Default), at("d", RequestPriority::High)), (1024, 1024));
+}
+
+#[test]
+fn either_runtime_key_makes_a_retry_budget() {
+    use nuncio_core::runtime::{Layer, Runtime};
+    let at = |key: &str, value: &str| {
+        let mut layer = Layer::admin("l");
+        layer.values.insert(format!("circuit_breakers.c.default.retry_budget.{key}").into(), value.into());
+        let limits = Limits::default();
+        let limits = limits.at_runtime("c", RequestPriority::Default, &Runtime::new(vec![layer]));
+        limits.retry_budget.map(|budget| (budget.percent, budget.min_concurrency))
+    };
+    assert_eq!(at("budget_percent", "12.5"), Some((12.5, 3)));
+    assert_eq!(at("min_retry_concurrency", "7"), Some((20.0, 7)));
+    assert_eq!(at("other", "7"), None);
 }
 
 #[test]

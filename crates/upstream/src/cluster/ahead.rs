@@ -47,8 +47,8 @@ impl Cluster {
             }
             let Some(host) = self.pick_ahead(ahead) else { return };
             let opened = match http2 {
-                true => host.http2_pool(priority).is_some_and(|pool| pool.preconnect(&host)),
-                false => host.pool(priority).is_some_and(|pool| pool.preconnect(&host)),
+                true => host.http2_pool(priority).preconnect(&host),
+                false => host.pool(priority).preconnect(&host),
             };
             if !opened {
                 return;

@@ -678,9 +678,9 @@ impl Cluster {
             self.connect_ahead(ahead, priority, http2);
         }
         if http2 {
-            return host.http2_pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host);
+            return host.http2_pool(priority).checkout(host);
         }
-        host.pool(priority).ok_or(PoolError::PoolOverflow)?.checkout(host)
+        host.pool(priority).checkout(host)
     }
 
     /// As [`checkout`](Self::checkout), for a request that wants something of its connection

@@ -1,8 +1,8 @@
 //! A host on one worker.
 
 use super::{HealthFlags, HostShared, HostSpec, Locality};
-use crate::circuit::{PerPriority, RequestPriority, Resource};
-use crate::cluster::{ClusterConfig, ClusterCore, UpstreamProtocol};
+use crate::circuit::{PerPriority, RequestPriority};
+use crate::cluster::{ClusterConfig, ClusterCore};
 use crate::health::Told;
 use crate::orca::{LoadReport, LoadReports};
 use crate::outlier::{self, Outcome};
@@ -32,6 +32,8 @@ pub struct Host {
     http2_pools: PerPriority<OnceCell<Box<Http2Pool>>>,
     /// What this variant's connections are like.
     options: Option<Rc<TransportOptions>>,
+    /// Whose variant it is.
+    variant_of: Weak<Host>,
     /// The host with pools of their own for requests that want something of their connections.
     variants: OnceCell<Box<RefCell<Variants>>>,
     /// What closes connections that are not to outlive its health.
@@ -48,7 +50,7 @@ struct Variants {
 impl Host {
     pub(crate) fn new(shared: Arc<HostShared>, core: Rc<ClusterCore>) -> Rc<Self> {
         let counters = shared.new_counters();
-        Self::made(shared, counters, core, None)
+        Self::made(shared, counters, core, None, Weak::new())
     }
 
     fn made(
@@ -56,16 +58,28 @@ impl Host {
         counters: Arc<HostCounters>,
         core: Rc<ClusterCore>,
         options: Option<Rc<TransportOptions>>,
+        variant_of: Weak<Self>,
     ) -> Rc<Self> {
         let (pools, http2_pools) = (PerPriority::default(), PerPriority::default());
         let (info, variants, cuts) = (RefCell::default(), OnceCell::new(), OnceCell::new());
-        Rc::new(Self { shared, counters, core, info, pools, http2_pools, options, variants, cuts })
+        Rc::new(Self {
+            shared,
+            counters,
+            core,
+            info,
+            pools,
+            http2_pools,
+            options,
+            variant_of,
+            variants,
+            cuts,
+        })
     }
 
     /// The host with pools that hold nothing yet; it counts on.
     pub(crate) fn renewed(&self) -> Rc<Self> {
         let (shared, counters) = (Arc::clone(&self.shared), Arc::clone(&self.counters));
-        Self::made(shared, counters, Rc::clone(&self.core), None)
+        Self::made(shared, counters, Rc::clone(&self.core), None, Weak::new())
     }
 
     /// It fails: its pools keep nothing for later, and the connections are closed for which
@@ -84,7 +98,7 @@ impl Host {
     /// Nobody picks it any more: its pools keep nothing for later, and what is under way ends as it would.
     pub(crate) fn drain(&self) {
         for priority in RequestPriority::ALL {
-            self.existing_pool(priority).into_iter().for_each(HttpPool::retire);
+            self.existing_pool(priority).into_iter().for_each(|pool| pool.retire(self));
             self.existing_http2_pool(priority).into_iter().for_each(Http2Pool::retire);
         }
         self.each_variant(Self::drain);
@@ -104,13 +118,13 @@ impl Host {
     }
 
     /// The host for connections of its own, which nobody shares.
-    pub(crate) fn detached(&self, options: Rc<TransportOptions>) -> Rc<Self> {
+    pub(crate) fn detached(self: &Rc<Self>, options: Rc<TransportOptions>) -> Rc<Self> {
         let (shared, counters) = (Arc::clone(&self.shared), Arc::clone(&self.counters));
-        Self::made(shared, counters, Rc::clone(&self.core), Some(options))
+        Self::made(shared, counters, Rc::clone(&self.core), Some(options), Rc::downgrade(self))
     }
 
     /// The host with the pools of those that want the same of their connections.
-    pub(crate) fn variant(&self, options: Rc<TransportOptions>) -> Rc<Self> {
+    pub(crate) fn variant(self: &Rc<Self>, options: Rc<TransportOptions>) -> Rc<Self> {
         let mut variants = self.variants.get_or_init(Box::default).borrow_mut();
         if let Some(variant) = variants.by_options.get(&options) {
             return Rc::clone(variant);
@@ -245,40 +259,35 @@ impl Host {
         &self.core
     }
 
-    /// The pool of a priority; `None` where `max_connection_pools` lets none be made, which is counted.
+    /// The pool of a priority.
     #[inline]
-    pub(crate) fn pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&HttpPool> {
-        self.existing_pool(priority).or_else(|| self.new_pool(priority))
-    }
-
-    #[cold]
-    fn new_pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&HttpPool> {
-        let Some(permit) = self.core.try_take(priority, Resource::Pools) else {
-            self.core.stats.upstream_cx_pool_overflow.inc();
-            return None;
-        };
-        self.core.shared.has_pool();
-        let pool = self.pools.get(priority).get_or_init(|| Box::new(HttpPool::new(self, priority, permit)));
-        Some(pool)
+    pub(crate) fn pool(self: &Rc<Self>, priority: RequestPriority) -> &HttpPool {
+        self.pools.get(priority).get_or_init(|| Box::new(HttpPool::new(self, priority)))
     }
 
     /// As [`pool`](Self::pool), of HTTP/2 connections.
     #[inline]
-    pub(crate) fn http2_pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&Http2Pool> {
-        self.existing_http2_pool(priority).or_else(|| self.new_http2_pool(priority))
+    pub(crate) fn http2_pool(&self, priority: RequestPriority) -> &Http2Pool {
+        self.http2_pools.get(priority).get_or_init(|| Box::new(Http2Pool::new(priority)))
     }
 
-    #[cold]
-    fn new_http2_pool(self: &Rc<Self>, priority: RequestPriority) -> Option<&Http2Pool> {
-        // Where handshakes decide, both pools of a host are one to the breaker.
-        let auto = self.core.config().http.protocol == UpstreamProtocol::Auto;
-        let permit = if auto { None } else { self.core.try_take(priority, Resource::Pools) };
-        if permit.is_none() && !auto {
-            self.core.stats.upstream_cx_pool_overflow.inc();
-            return None;
+    /// Closes one of its pools of a priority, or of its variants', that nobody uses; whether there was one.
+    pub(crate) fn free_a_pool(&self, priority: RequestPriority) -> bool {
+        match self.variant_of.upgrade() {
+            Some(base) => base.free_own_or_variant(priority),
+            None => self.free_own_or_variant(priority),
         }
-        self.core.shared.has_pool();
-        Some(self.http2_pools.get(priority).get_or_init(|| Box::new(Http2Pool::new(priority, permit))))
+    }
+
+    fn free_own_or_variant(&self, priority: RequestPriority) -> bool {
+        let variants = || self.variants.get().map(|variants| variants.borrow());
+        self.free_own(priority)
+            || variants().is_some_and(|v| v.by_options.values().any(|variant| variant.free_own(priority)))
+    }
+
+    fn free_own(&self, priority: RequestPriority) -> bool {
+        self.existing_pool(priority).is_some_and(|pool| pool.free(self))
+            || self.existing_http2_pool(priority).is_some_and(Http2Pool::free)
     }
 
     /// Whether `per_host_thresholds` say how many connections it may have.

@@ -215,10 +215,22 @@ impl RequestHold {
             core.stats.upstream_rq_active_overflow.inc();
             return None;
         }
+        Some(Self::begin(host, priority))
+    }
+
+    /// One that counts, and that `max_requests` does not refuse.
+    pub(crate) fn take_anyway(host: &Rc<Host>, priority: RequestPriority) -> Self {
+        host.core().shared.breaker(priority).take_anyway(Resource::Requests);
+        Self::begin(host, priority)
+    }
+
+    #[inline]
+    fn begin(host: &Rc<Host>, priority: RequestPriority) -> Self {
+        let core = host.core();
         core.stats.upstream_rq_total.inc();
         core.stats.upstream_rq_active.inc();
         host.begin_request();
-        Some(Self { host: Rc::clone(host), priority, held: true })
+        Self { host: Rc::clone(host), priority, held: true }
     }
 
     /// Ends the count before the hold itself goes.

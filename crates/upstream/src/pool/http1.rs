@@ -442,8 +442,12 @@ impl Drop for Http1Exchange {
             // What stands behind a whole response answers nothing.
             host.core().stats.upstream_cx_protocol_error.inc();
         }
-        let may_stay = clean && connection.codec.request_complete() && !connection.last;
-        let reusable = may_stay && connection.codec.reusable();
-        pool.check_in(host, connection, reusable, closed_by);
+        let (may_stay, last) = (clean && connection.codec.request_complete(), connection.last);
+        let sound = may_stay && connection.codec.reusable();
+        pool.check_in(host, connection, sound && !last, closed_by);
+        if sound && last && pool.waiting.is_awaited() {
+            // As Envoy, which first takes it for one that serves those who wait, and looks for them once more.
+            pool.open_as_needed(host);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Requests that wait for a connection.
 
 use super::connection::{ClosedBy, Connection, RequestHold};
-use super::http2::Http2Connection;
+use super::http2::{Http2Connection, Turned};
 use super::{Exchange, PoolError, TcpConnection};
 use crate::cluster::{Permit, RequestPriority};
 use crate::host::Host;
@@ -146,12 +146,12 @@ impl Drop for Place {
         match state {
             State::Waiting { .. } if self.speaks == Version::Http2 => {
                 if let Some(pool) = host.existing_http2_pool(priority) {
-                    pool.waiting.forget(host, &self.pending);
+                    pool.forget(host, &self.pending);
                 }
             }
             State::Waiting { .. } => {
                 if let Some(pool) = host.existing_pool(priority) {
-                    pool.waiting.forget(host, &self.pending);
+                    pool.forget(host, &self.pending);
                 }
             }
             // It came too late to be wanted: the next one gets it.
@@ -165,7 +165,7 @@ impl Drop for Place {
                 drop(hold);
                 connection.unreserve();
                 if let Some(pool) = host.existing_http2_pool(priority) {
-                    pool.serve(host);
+                    pool.serve(host, Turned::Stream);
                 }
             }
             State::Resolved(Err(_)) | State::Taken => {}

@@ -4,7 +4,7 @@ use super::connect::connect;
 use super::connection::{ClosedBy, Connection, ConnectionCount, RequestHold};
 use super::exchange::Exchange;
 use super::http2::{self, Http2Pool};
-use super::pending::{Granted, PendingStream};
+use super::pending::{Granted, Pending, PendingStream};
 use super::reaper::{PoolKey, PoolWatch};
 use super::waiting::{Connecting, Load, Waiting};
 use super::{Checkout, PoolError};
@@ -30,13 +30,11 @@ pub(crate) struct HttpPool {
     /// Its host is out for its health: nothing is kept for later.
     retired: Cell<bool>,
     watch: PoolWatch,
-    _permit: Permit,
 }
 
 impl HttpPool {
-    pub(crate) fn new(host: &Rc<Host>, priority: RequestPriority, permit: Permit) -> Self {
+    pub(crate) fn new(host: &Rc<Host>, priority: RequestPriority) -> Self {
         Self {
-            _permit: permit,
             idle: RefCell::default(),
             waiting: Waiting::new(priority),
             busy: Cell::default(),
@@ -47,9 +45,46 @@ impl HttpPool {
     }
 
     /// Keeps nothing for later any more: idle connections are closed, busy ones when they are done.
-    pub(crate) fn retire(&self) {
+    pub(crate) fn retire(&self, host: &Host) {
         self.retired.set(true);
+        self.close_idle();
+        self.settle(host);
+    }
+
+    fn close_idle(&self) {
         self.idle.take().into_iter().for_each(|connection| connection.close(ClosedBy::Local, false));
+    }
+
+    /// Makes room for another pool if it can: whether it counted, and nobody used it.
+    pub(crate) fn free(&self, host: &Host) -> bool {
+        let unused = self.waiting.counts() && self.waiting.is_empty() && self.busy.get() == 0;
+        if !unused || !self.beside(host).is_none_or(Http2Pool::abandon_unused) {
+            return false;
+        }
+        self.close_idle();
+        self.waiting.release();
+        true
+    }
+
+    /// Counts no longer if it holds nothing.
+    pub(super) fn settle(&self, host: &Host) {
+        if self.is_empty() && self.beside(host).is_none_or(Http2Pool::is_empty) {
+            self.waiting.release();
+        }
+    }
+
+    /// A request no longer waits.
+    pub(super) fn forget(&self, host: &Host, pending: &Rc<Pending>) {
+        self.waiting.forget(host, pending);
+        self.settle(host);
+    }
+
+    /// The pool of HTTP/2 that is one with this one, where handshakes decide what is spoken.
+    fn beside<'h>(&self, host: &'h Host) -> Option<&'h Http2Pool> {
+        match host.config().http.protocol {
+            UpstreamProtocol::Auto => host.existing_http2_pool(self.waiting.priority),
+            _ => None,
+        }
     }
 
     /// Whether it holds no connection, and nobody waits for one.
@@ -110,7 +145,7 @@ impl HttpPool {
     fn has_none(&self, host: &Host) -> bool {
         self.busy.get() == 0
             && self.idle.borrow().is_empty()
-            && host.existing_http2_pool(self.waiting.priority).is_none_or(Http2Pool::is_empty)
+            && self.beside(host).is_none_or(Http2Pool::is_empty)
     }
 
     /// Opens the connections that waiting requests need, and those that are wanted ahead.
@@ -144,11 +179,11 @@ impl HttpPool {
                         return http2::carry(host, priority, (stream, count, now)).await;
                     }
                     pool.give(&host, Connection::new(stream, count, now));
-                    if pool.waiting.is_awaited() {
-                        pool.open_as_needed(&host);
-                    }
                 }
-                Err(error) => pool.waiting.fail_all(&host, &error),
+                Err(error) => {
+                    pool.waiting.fail_all(&host, &error);
+                    pool.settle(&host);
+                }
             }
         });
     }
@@ -162,29 +197,39 @@ impl HttpPool {
                     connection.begin_request();
                     self.busy.set(self.busy.get() + 1);
                     pending.resolve(Ok(Granted::Http1(connection, hold)));
+                    if self.waiting.is_awaited() {
+                        self.open_as_needed(host);
+                    }
                     return;
                 }
                 None => pending.resolve(Err(PoolError::Overflow)),
             }
         }
-        if self.retired.get() {
-            return connection.close(ClosedBy::Local, false);
-        }
         let now = host.core().worker.now();
-        let max_age = host.core().config().http.max_connection_duration;
-        if max_age.is_some_and(|d| connection.count.born() + d <= now) {
-            host.core().stats.upstream_cx_max_duration_reached.inc();
-            return connection.close(ClosedBy::Local, false);
-        }
         connection.idle_since = now;
-        if !self.watch_idle(&connection) {
-            // Closed by the peer, or it sent what nobody asked for.
-            return connection.close(ClosedBy::Remote, false);
+        if let Some(by) = self.unfit(host, &connection, now) {
+            connection.close(by, false);
+            return self.settle(host);
         }
         if let Some(deadline) = self.deadline(host.core(), &connection) {
             host.core().reaper.arm(deadline);
         }
         self.idle.borrow_mut().push(connection);
+    }
+
+    /// Who ends a connection that nobody waits for, where it cannot be kept.
+    #[inline]
+    fn unfit(&self, host: &Host, connection: &Connection, now: Instant) -> Option<ClosedBy> {
+        if self.retired.get() {
+            return Some(ClosedBy::Local);
+        }
+        let max_age = host.core().config().http.max_connection_duration;
+        if max_age.is_some_and(|d| connection.count.born() + d <= now) {
+            host.core().stats.upstream_cx_max_duration_reached.inc();
+            return Some(ClosedBy::Local);
+        }
+        // Closed by the peer, or it sent what nobody asked for.
+        (!self.watch_idle(connection)).then_some(ClosedBy::Remote)
     }
 
     /// A busy connection comes back, for another request or to be closed.
@@ -196,19 +241,24 @@ impl HttpPool {
         reusable: bool,
         by: ClosedBy,
     ) {
-        self.busy.set(self.busy.get().saturating_sub(1));
         if reusable {
+            self.busy.set(self.busy.get().saturating_sub(1));
             return self.give(host, connection);
         }
-        connection.close(by, false);
-        self.open_as_needed(host);
+        self.end(host, connection, by, false);
     }
 
     /// A busy connection ends under its request.
     pub(super) fn cut(&self, host: &Rc<Host>, connection: Box<Connection>, by: ClosedBy) {
+        self.end(host, connection, by, true);
+    }
+
+    #[cold]
+    fn end(&self, host: &Rc<Host>, connection: Box<Connection>, by: ClosedBy, with_request: bool) {
         self.busy.set(self.busy.get().saturating_sub(1));
-        connection.close(by, true);
+        connection.close(by, with_request);
         self.open_as_needed(host);
+        self.settle(host);
     }
 
     /// Asks to be woken when something happens to an idle connection; false when it already has.
@@ -266,6 +316,7 @@ impl HttpPool {
             }
         }
         *self.idle.borrow_mut() = kept;
+        self.settle(host);
         next
     }
 }

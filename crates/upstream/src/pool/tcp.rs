@@ -68,7 +68,7 @@ pub(crate) async fn connect(
     let (stream, count, connect_end) = outcome.inspect_err(|_| {
         core.stats.upstream_rq_pending_failure_eject.inc();
     })?;
-    let hold = RequestHold::take(host, priority).ok_or(PoolError::Overflow)?;
+    let hold = RequestHold::take_anyway(host, priority);
     let cut = core.config().closes_on_failure.then(Rc::<Cut>::default);
     let stream: Box<dyn ByteStream> = match &cut {
         None => stream,

@@ -10,14 +10,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Connections that are opened at most because of one stream, where more are opened than streams need.
-const PRECONNECTED_AT_ONCE: usize = 3;
+/// Connections that are opened at most because of one stream.
+const OPENED_AT_ONCE: usize = 3;
 
 /// Requests of one priority that wait for a connection to one host.
 pub(super) struct Waiting {
     pub(super) priority: RequestPriority,
     queue: RefCell<VecDeque<Rc<Pending>>>,
     connecting: Cell<usize>,
+    /// Leave for the pool to be there (`max_connection_pools`), from its first stream to its last connection.
+    permit: RefCell<Option<Permit>>,
 }
 
 /// Streams of a pool, or of several.
@@ -46,7 +48,8 @@ impl Load {
 
 impl Waiting {
     pub(super) fn new(priority: RequestPriority) -> Self {
-        Self { priority, queue: RefCell::default(), connecting: Cell::default() }
+        let (queue, connecting, permit) = (RefCell::default(), Cell::default(), RefCell::default());
+        Self { priority, queue, connecting, permit }
     }
 
     /// Whether nobody waits, and nothing is on its way.
@@ -74,11 +77,42 @@ impl Waiting {
         self.queue.borrow_mut().pop_front()
     }
 
+    /// Has the pool count among the cluster's, if it does not yet. Where there may be no further one, another pool of
+    /// the host goes that nobody uses.
+    ///
+    /// # Errors
+    /// `max_connection_pools` refuses, which is counted.
+    pub(super) fn claim(&self, host: &Host) -> Result<(), PoolError> {
+        if self.counts() {
+            return Ok(());
+        }
+        let core = host.core();
+        let take = || core.try_take(self.priority, Resource::Pools);
+        let Some(permit) = take().or_else(|| host.free_a_pool(self.priority).then(take).flatten()) else {
+            core.stats.upstream_cx_pool_overflow.inc();
+            return Err(PoolError::PoolOverflow);
+        };
+        core.shared.has_pool();
+        *self.permit.borrow_mut() = Some(permit);
+        Ok(())
+    }
+
+    /// Whether the pool counts among the cluster's.
+    pub(super) fn counts(&self) -> bool {
+        self.permit.borrow().is_some()
+    }
+
+    /// The pool holds nothing any more, and counts no longer.
+    pub(super) fn release(&self) {
+        self.permit.take();
+    }
+
     /// A place in the queue.
     ///
     /// # Errors
-    /// `max_pending_requests` refuses, which is counted.
+    /// `max_connection_pools` or `max_pending_requests` refuses, which is counted.
     pub(super) fn enqueue(&self, host: &Rc<Host>, speaks: Version) -> Result<PendingStream, PoolError> {
+        self.claim(host)?;
         let core = host.core();
         let Some(permit) = core.try_take(self.priority, Resource::Pending) else {
             core.stats.upstream_rq_pending_overflow.inc();
@@ -114,34 +148,35 @@ impl Waiting {
         open: impl Fn(Permit),
     ) {
         let eager = host.config().preconnect().per_upstream;
-        let mut opened = 0;
-        loop {
+        for _ in 0..OPENED_AT_ONCE {
             let load = load();
             let needed = load.pending > load.room;
             let ahead = || {
-                eager > 1.0
-                    && opened < PRECONNECTED_AT_ONCE
-                    && host.config().preconnect().concerns(host.shared())
-                    && load.lacks_room(eager, 0)
+                eager > 1.0 && host.config().preconnect().concerns(host.shared()) && load.lacks_room(eager, 0)
             };
             if !needed && !ahead() {
                 return;
             }
-            let Some(permit) = self.permit(host, &none) else { return };
-            open(permit);
-            opened += 1;
+            match self.leave(host, &none) {
+                Leave::Within(permit) => open(permit),
+                Leave::Beyond(permit) => return open(permit),
+                Leave::Refused => return,
+            }
         }
     }
 
-    /// Leave to open a connection.
-    fn permit(&self, host: &Rc<Host>, none: impl Fn() -> bool) -> Option<Permit> {
+    /// Asks whether a connection may be opened; that the limit is reached is counted.
+    fn leave(&self, host: &Rc<Host>, none: impl Fn() -> bool) -> Leave {
         let core = host.core();
         let free = host.has_room(self.priority);
-        free.then(|| core.try_take(self.priority, Resource::Connections)).flatten().or_else(|| {
-            core.stats.upstream_cx_overflow.inc();
-            (self.connecting.get() == 0 && none())
-                .then(|| core.take_anyway(self.priority, Resource::Connections))
-        })
+        if let Some(permit) = free.then(|| core.try_take(self.priority, Resource::Connections)).flatten() {
+            return Leave::Within(permit);
+        }
+        core.stats.upstream_cx_overflow.inc();
+        if self.connecting.get() == 0 && none() {
+            return Leave::Beyond(core.take_anyway(self.priority, Resource::Connections));
+        }
+        Leave::Refused
     }
 
     /// Opens a connection by `open` for a stream that is likely to come next, if the pool has no room for it.
@@ -154,9 +189,25 @@ impl Waiting {
     ) -> bool {
         let preconnect = host.config().preconnect();
         let wanted = preconnect.concerns(host.shared()) && load.lacks_room(preconnect.predictive, 1);
-        let permit = wanted.then(|| self.permit(host, none)).flatten();
-        permit.map(open).is_some()
+        if !wanted || self.claim(host).is_err() {
+            return false;
+        }
+        match self.leave(host, none) {
+            Leave::Within(permit) | Leave::Beyond(permit) => {
+                open(permit);
+                true
+            }
+            Leave::Refused => false,
+        }
     }
+}
+
+/// What `max_connections` says to another connection.
+enum Leave {
+    Within(Permit),
+    /// It is one too many, but the pool has none.
+    Beyond(Permit),
+    Refused,
 }
 
 /// A connection on its way, until it is dropped.

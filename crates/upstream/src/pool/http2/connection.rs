@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) reserved: usize,
     /// It takes no further stream, and ends with the last one.
     pub(super) last: bool,
+    /// What the host said ended the last stream that has ended.
+    pub(super) ended_by_host: bool,
     /// A write failed: what the peer said before is still to be read, and then reading says that it closed.
     write_failed: bool,
     /// Why it is closed.
@@ -217,6 +219,7 @@ impl Http2Connection {
             count: Some(count),
             reserved: 0,
             last: false,
+            ended_by_host: false,
             write_failed: false,
             closed: None,
             idle_since: now,
@@ -276,10 +279,9 @@ impl Http2Connection {
         state.wake_task();
     }
 
-    /// Whether it may still be asked for streams.
-    pub(super) fn is_open(&self) -> bool {
-        let state = self.state.borrow();
-        state.closed.is_none() && !state.last
+    /// Whether it is over.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.borrow().closed.is_some()
     }
 
     /// Whether it had served requests before the present one.
@@ -314,6 +316,10 @@ impl Http2Connection {
             self.timers(state, cx, timer);
             if state.last && state.used() == 0 && state.codec.held_streams() == 0 {
                 let by = if state.write_failed { ClosedBy::Remote } else { ClosedBy::Local };
+                if state.closed.is_none() && state.ended_by_host {
+                    // Envoy closes it while it decodes, and takes that for an error of what it decodes.
+                    self.core.stats.upstream_cx_protocol_error.inc();
+                }
                 self.close(state, by, Failure::new(ResetReason::ConnectionTermination));
             }
             self.rest(state);

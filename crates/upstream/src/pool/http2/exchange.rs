@@ -1,5 +1,6 @@
 //! An exchange on an HTTP/2 connection.
 
+use super::Turned;
 use super::connection::{End, Failure, Head, Http2Connection, Inbox, State};
 use crate::pool::connection::RequestHold;
 use crate::pool::{Oddity, ResetReason, StreamError, UpstreamEvent};
@@ -384,7 +385,9 @@ impl Drop for Http2Exchange {
             Step::Failed(_) => {}
             Step::Open(key) => {
                 let state = &mut *self.connection.state.borrow_mut();
-                if state.inboxes.get(key.slot()).is_some_and(|inbox| inbox.failed.is_none()) {
+                state.ended_by_host =
+                    state.inboxes.get(key.slot()).is_none_or(|inbox| inbox.failed.is_some());
+                if !state.ended_by_host {
                     self.connection.core.stats.upstream_rq_tx_reset.inc();
                 }
                 state.finish(key, Some(ErrorCode::INTERNAL_ERROR), now, data);
@@ -393,12 +396,14 @@ impl Drop for Http2Exchange {
                 if !self.said_all {
                     self.connection.core.stats.upstream_rq_tx_reset.inc();
                 }
-                self.connection.state.borrow_mut().finish(key, None, now, data);
+                let state = &mut *self.connection.state.borrow_mut();
+                state.ended_by_host = true;
+                state.finish(key, None, now, data);
             }
         }
         let host = &self.hold.host;
         if let Some(pool) = host.existing_http2_pool(self.hold.priority) {
-            pool.serve(host);
+            pool.serve(host, Turned::Stream);
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) use exchange::Http2Exchange;
 
 use super::connect::connect;
 use super::connection::{ConnectionCount, RequestHold};
-use super::pending::{Granted, PendingStream};
+use super::pending::{Granted, Pending, PendingStream};
 use super::waiting::{Connecting, Load, Waiting};
 use super::{Checkout, Exchange, PoolError};
 use crate::cluster::{Permit, RequestPriority, UpstreamProtocol};
@@ -30,17 +30,57 @@ pub(crate) struct Http2Pool {
     /// Those that may be asked for streams, and those that end.
     connections: RefCell<Vec<Rc<Http2Connection>>>,
     pub(super) waiting: Waiting,
-    _permit: Option<Permit>,
+}
+
+/// What may let those who wait go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// A stream has ended, or a connection takes more of them.
+    Stream,
+    /// A connection has ended.
+    Connection,
 }
 
 impl Http2Pool {
-    pub(crate) fn new(priority: RequestPriority, permit: Option<Permit>) -> Self {
-        Self { connections: RefCell::default(), waiting: Waiting::new(priority), _permit: permit }
+    pub(crate) fn new(priority: RequestPriority) -> Self {
+        Self { connections: RefCell::default(), waiting: Waiting::new(priority) }
     }
 
     /// Connections take no further request, and end with the last one that they carry.
     pub(crate) fn retire(&self) {
         self.connections.borrow().iter().for_each(|connection| connection.abandon());
+    }
+
+    /// Makes room for another pool if it can: whether it counted, and nobody used it.
+    pub(crate) fn free(&self) -> bool {
+        let freed = self.waiting.counts() && self.abandon_unused();
+        if freed {
+            self.waiting.release();
+        }
+        freed
+    }
+
+    /// Has its connections end if they carry nothing and nobody waits; whether that was so.
+    pub(super) fn abandon_unused(&self) -> bool {
+        let unused =
+            self.waiting.is_empty() && self.connections.borrow().iter().all(|c| c.load().active == 0);
+        if unused {
+            self.retire();
+        }
+        unused
+    }
+
+    /// A request no longer waits.
+    pub(super) fn forget(&self, host: &Host, pending: &Rc<Pending>) {
+        self.waiting.forget(host, pending);
+        self.settle();
+    }
+
+    /// Counts no longer if it holds nothing.
+    fn settle(&self) {
+        if self.is_empty() {
+            self.waiting.release();
+        }
     }
 
     /// Whether it holds no connection, and nobody waits for one.
@@ -124,17 +164,21 @@ impl Http2Pool {
             let Some(pool) = host.existing_http2_pool(priority) else { return };
             match outcome {
                 Ok(connected) => carry(host, priority, connected).await,
-                Err(error) => pool.waiting.fail_all(&host, &error),
+                Err(error) => {
+                    pool.waiting.fail_all(&host, &error);
+                    pool.settle();
+                }
             }
         });
     }
 
-    /// Gives streams to those who wait, as far as there are any; what ends is forgotten.
-    pub(super) fn serve(&self, host: &Rc<Host>) {
+    /// Gives streams to those who wait, as far as there are any; for who still waits a connection is opened then.
+    pub(super) fn serve(&self, host: &Rc<Host>, turned: Turned) {
         // Where handshakes decide, requests wait beside the HTTP/1 pool.
         let auto = host.core().config().http.protocol == UpstreamProtocol::Auto;
         let other = host.existing_pool(self.waiting.priority).filter(|_| auto);
         let is_awaited = || self.waiting.is_awaited() || other.is_some_and(|pool| pool.waiting.is_awaited());
+        let mut some_go_on = turned == Turned::Connection;
         while is_awaited() {
             let Some(connection) = self.reserve() else { break };
             let own = self.waiting.next();
@@ -142,6 +186,7 @@ impl Http2Pool {
                 connection.unreserve();
                 break;
             };
+            some_go_on = true;
             match RequestHold::take(host, self.waiting.priority) {
                 Some(hold) => pending.resolve(Ok(Granted::Http2(connection, hold))),
                 None => {
@@ -150,11 +195,15 @@ impl Http2Pool {
                 }
             }
         }
-        if self.waiting.is_awaited() || host.config().preconnect().per_upstream > 1.0 {
+        if some_go_on && self.waiting.is_awaited() {
             self.open_as_needed(host);
         }
-        if let Some(other) = other {
+        if let Some(other) = other.filter(|pool| some_go_on && pool.waiting.is_awaited()) {
             other.open_as_needed(host);
+        }
+        if turned == Turned::Connection {
+            self.settle();
+            other.into_iter().for_each(|pool| pool.settle(host));
         }
     }
 }
@@ -171,10 +220,10 @@ pub(super) async fn carry(
     priority: RequestPriority,
     (stream, count, now): (Box<dyn ByteStream>, ConnectionCount, Instant),
 ) {
-    let Some(pool) = host.http2_pool(priority) else { return };
+    let pool = host.http2_pool(priority);
     let connection = Http2Connection::new(stream, count, now);
     pool.connections.borrow_mut().push(Rc::clone(&connection));
-    pool.serve(&host);
+    pool.serve(&host, Turned::Stream);
     let weak = Rc::downgrade(&host);
     drop(host);
     // Those who waited write their heads first: as from Envoy, preface and requests leave in one write. A host that
@@ -190,10 +239,12 @@ async fn drive(connection: Rc<Http2Connection>, host: Weak<Host>, priority: Requ
         connection.turn(cx, &mut timer, || {
             let Some(host) = host.upgrade() else { return };
             let Some(pool) = host.existing_http2_pool(priority) else { return };
-            if !connection.is_open() {
+            if connection.is_closed() {
                 pool.connections.borrow_mut().retain(|c| !Rc::ptr_eq(c, &connection));
+                pool.serve(&host, Turned::Connection);
+            } else {
+                pool.serve(&host, Turned::Stream);
             }
-            pool.serve(&host);
         })
     })
     .await;
