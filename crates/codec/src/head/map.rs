@@ -191,8 +191,11 @@ impl HeaderMap {
     #[inline]
     pub fn contains<'n>(&self, name: impl Into<Name<'n>>) -> bool {
         let name = name.into();
-        self.may_contain(name.known)
-            && (name.known != Known::Other || self.entries.iter().any(|e| self.is(e, name)))
+        self.may_contain(name.known) && (name.known != Known::Other || self.contains_other(name))
+    }
+
+    fn contains_other(&self, name: Name<'_>) -> bool {
+        self.entries.iter().any(|e| self.is(e, name))
     }
 
     /// The first value of `name`.

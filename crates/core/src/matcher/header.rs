@@ -15,6 +15,8 @@ pub struct HeaderMatcher {
     test: Test,
     invert: bool,
     missing_is_empty: bool,
+    /// What it says of a head without the header.
+    of_none: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -45,12 +47,12 @@ impl HeaderMatcher {
             Some(Spec::StringMatch(m)) => Test::Value(StringMatcher::compile(m, &cx.field("string_match"))?),
             Some(Spec::RangeMatch(range)) => Test::Range(range.start..range.end),
         };
-        Some(Self {
-            name: HeaderName::new(name),
-            test,
-            invert: *invert_match,
-            missing_is_empty: *treat_missing_header_as_empty,
-        })
+        let (invert, missing_is_empty) = (*invert_match, *treat_missing_header_as_empty);
+        let of_none = match &test {
+            Test::Present(want) => (missing_is_empty == *want) != invert,
+            test => missing_is_empty && (test.holds(b"") != invert),
+        };
+        Some(Self { name: HeaderName::new(name), test, invert, missing_is_empty, of_none })
     }
 
     /// Whether the headers match. A header that was sent several times is judged value by value: one that
@@ -58,36 +60,24 @@ impl HeaderMatcher {
     /// as empty.
     #[inline]
     pub fn matches(&self, headers: &HeaderMap) -> bool {
-        let present = self.present(headers);
-        let test = match &self.test {
-            Test::Present(want) => return ((present || self.missing_is_empty) == *want) != self.invert,
-            Test::Value(matcher) => Judge::Value(matcher),
-            Test::Range(range) => Judge::Range(range),
-        };
-        if !present {
-            return self.missing_is_empty && (test.holds(b"") != self.invert);
-        }
-        let hit = headers.get_all(self.name.as_name()).any(|value| test.holds(value));
-        hit != self.invert
+        if self.name.is_in(headers) { self.judge_all(headers) } else { self.of_none }
+    }
+
+    /// As above, of headers that have it. Apart, so that the look for it, which mostly is in vain, is small.
+    #[inline(never)]
+    fn judge_all(&self, headers: &HeaderMap) -> bool {
+        self.judge(headers.get_all(self.name.as_name()))
     }
 
     /// As [`matches`](Self::matches), of a head whose one value of the header is this one: for pseudo headers that are
     /// kept apart.
     pub fn matches_value(&self, value: Option<&[u8]>) -> bool {
-        let test = match &self.test {
-            Test::Present(want) => {
-                return ((value.is_some() || self.missing_is_empty) == *want) != self.invert;
-            }
-            Test::Value(matcher) => Judge::Value(matcher),
-            Test::Range(range) => Judge::Range(range),
-        };
-        let value = value.or(self.missing_is_empty.then_some(&b""[..]));
-        value.is_some_and(|value| test.holds(value) != self.invert)
+        value.map_or(self.of_none, |value| self.judge(std::iter::once(value)))
     }
 
-    #[inline]
-    fn present(&self, headers: &HeaderMap) -> bool {
-        headers.contains(self.name.as_name())
+    /// What it says of a header with these values.
+    fn judge<'v>(&self, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+        values.any(|value| self.test.holds(value)) != self.invert
     }
 
     /// The header's name and the value that it must have, where the matcher is a plain equality.
@@ -124,14 +114,11 @@ impl HeaderMatcher {
     }
 }
 
-enum Judge<'a> {
-    Value(&'a StringMatcher),
-    Range(&'a Range<i64>),
-}
-
-impl Judge<'_> {
+impl Test {
+    /// Whether a value passes.
     fn holds(&self, value: &[u8]) -> bool {
         match self {
+            Self::Present(want) => *want,
             Self::Value(matcher) => matcher.matches(value),
             Self::Range(range) => std::str::from_utf8(value)
                 .ok()

@@ -41,6 +41,8 @@ pub struct ChainEntry {
 /// One worker's live chain.
 pub struct LiveChain {
     entries: Box<[LiveEntry]>,
+    /// The numbers of those that may have a part in streams whose route says nothing of any filter, as most do.
+    usual: Box<[usize]>,
     spare: Rc<Spare>,
 }
 
@@ -63,8 +65,6 @@ struct LiveEntry {
 /// One stream's filters, and what is on its way through them.
 pub struct Chain {
     filters: Filters,
-    /// One of them sees bodies.
-    sees_bodies: bool,
     /// All of the request has come from the client.
     received: bool,
     request: Lane<Decode>,
@@ -97,11 +97,17 @@ impl ChainConfig {
                 waits_for_routes,
             }
         };
-        LiveChain { entries: self.filters.iter().map(live).collect(), spare: Rc::default() }
+        LiveChain::new(self.filters.iter().map(live).collect())
     }
 }
 
 impl LiveChain {
+    fn new(entries: Box<[LiveEntry]>) -> Self {
+        let numbered = entries.iter().enumerate();
+        let usual = numbered.filter(|(_, entry)| !entry.disabled && !entry.waits_for_routes);
+        Self { usual: usual.map(|(number, _)| number).collect(), entries, spare: Rc::default() }
+    }
+
     /// The filters of a stream: those that the route does not switch off, with their per-route
     /// configuration. `None` where there are none before the router. `table` is where the route was looked for,
     /// `limit` how much of a body may wait.
@@ -125,17 +131,21 @@ impl LiveChain {
         let mut chain =
             spare.unwrap_or_else(|| Box::new(Chain::new(self.entries.len(), Rc::clone(&self.spare))));
         chain.limits = Limits { request: limit, response: limit, reroute: false };
-        // Most routes say nothing of any filter.
-        let outspoken = route.filter(|route| !route.filters.is_empty());
-        for (number, entry) in self.entries.iter().enumerate() {
-            let InForce::On(configs) = entry.in_force(outspoken) else { continue };
-            if entry.waits_for_routes && configs.is_none() {
-                continue;
-            }
+        let mut seat = |number, entry: &LiveEntry, configs| {
             let says = RouteSays { name: &entry.name, configs, route, table };
-            let made = chain.filters.seat(number, |seat| Rc::clone(&entry.filter).make(says, seat));
-            if let Some(filter) = made {
-                chain.sees_bodies |= filter.sees_bodies();
+            chain.filters.seat(number, |seat| Rc::clone(&entry.filter).make(says, seat));
+        };
+        if route.is_none_or(|route| route.filters.is_empty()) {
+            for number in &self.usual {
+                self.entries.get(*number).into_iter().for_each(|entry| seat(*number, entry, None));
+            }
+        } else {
+            for (number, entry) in self.entries.iter().enumerate() {
+                match entry.in_force(route) {
+                    InForce::On(None) if entry.waits_for_routes => {}
+                    InForce::On(configs) => seat(number, entry, configs),
+                    InForce::Off => {}
+                }
             }
         }
         if chain.filters.is_empty() {
@@ -179,8 +189,9 @@ impl LiveChain {
     /// Leaves out the filters of these names, and those that do not rehearse.
     pub(crate) fn leave_out(&mut self, names: &[Arc<str>]) {
         let entries = std::mem::take(&mut self.entries).into_vec();
-        self.entries =
-            entries.into_iter().filter(|e| e.filter.rehearses() && !names.contains(&e.name)).collect();
+        *self = Self::new(
+            entries.into_iter().filter(|e| e.filter.rehearses() && !names.contains(&e.name)).collect(),
+        );
     }
 
     /// Every filter, and what part it has in a stream of this route.
@@ -216,7 +227,6 @@ impl Chain {
     fn new(count: usize, home: Rc<Spare>) -> Self {
         Self {
             filters: Filters::new(count),
-            sees_bodies: false,
             received: false,
             request: Lane::default(),
             response: Lane::default(),
@@ -229,7 +239,6 @@ impl Chain {
     /// The stream is over: the filters go, their room stays.
     pub(crate) fn give_back(mut self: Box<Self>) {
         self.filters.clear();
-        self.sees_bodies = false;
         self.received = false;
         self.request.clear();
         self.response.clear();
@@ -249,7 +258,7 @@ impl Chain {
     /// Whether nobody looks at the response.
     #[inline]
     pub(crate) fn lets_responses_pass(&self) -> bool {
-        !self.sees_bodies && self.filters.up_count() == 0
+        !self.sees_bodies() && self.filters.up_count() == 0
     }
 
     /// The number of the filter that has the request's head; `None` where it is through.
@@ -260,7 +269,7 @@ impl Chain {
     /// Whether one of the filters sees bodies.
     #[inline]
     pub(crate) fn sees_bodies(&self) -> bool {
-        self.sees_bodies
+        self.filters.sees_bodies()
     }
 
     /// Whether a filter wants the route to be looked up anew.

@@ -54,19 +54,29 @@ enum State {
 impl Shadows {
     /// Sends copies of the stream's request as it goes upstream, by those of `policies` that chance chooses; `None`
     /// where none of them waits for a body. `limit` is how much of a body each may hold, in bytes, where its cluster's connections hold less.
+    #[inline]
     pub(super) fn new<D: Downstream>(
         stream: &Stream<D>,
         policies: &[MirrorPolicy],
         limit: usize,
         timeout: Option<Duration>,
     ) -> Option<Box<Self>> {
-        let world = &stream.hcm.world;
-        let request = &stream.heads.request;
-        let random = stream.info.random;
-        let mut chosen = policies.iter().filter(|p| p.fraction.enabled(&world.runtime, random)).peekable();
-        if chosen.peek().is_none() || request.method() == b"CONNECT" {
+        let runtime = &stream.hcm.world.runtime;
+        let chosen = |policy: &&MirrorPolicy| policy.fraction.enabled(runtime, stream.info.random);
+        if !policies.iter().any(|policy| chosen(&policy)) || stream.heads.request.method() == b"CONNECT" {
             return None;
         }
+        Self::send(stream, policies.iter().filter(chosen), limit, timeout)
+    }
+
+    fn send<'p, D: Downstream>(
+        stream: &Stream<D>,
+        chosen: impl Iterator<Item = &'p MirrorPolicy>,
+        limit: usize,
+        timeout: Option<Duration>,
+    ) -> Option<Box<Self>> {
+        let world = &stream.hcm.world;
+        let request = &stream.heads.request;
         let own = stream.hcm.config.policy.own_address();
         let mut copies = Vec::new();
         for policy in chosen {
