@@ -4,7 +4,8 @@ from harness import *
 LF = 'type.googleapis.com/envoy.extensions.filters.listener.'
 DR = 'type.googleapis.com/envoy.extensions.filters.network.direct_response.v3.Config'
 LOG = '%TLS_JA3_FINGERPRINT% %TLS_JA4_FINGERPRINT% %REQUESTED_SERVER_NAME% %DYNAMIC_METADATA(envoy.filters.listener.tls_inspector)%'
-STATS = r'^tls_inspector\.[a-z_]+$|downstream_listener_filter|downstream_cx_total'
+# Without `bytes_processed`, which shows once five seconds have passed; `inspector_bytes_processed` looks at that.
+STATS = r'^tls_inspector\.(?!bytes_processed)[a-z_]+$|^listener\.l1\..*(downstream_listener_filter|downstream_cx_total)'
 
 v8 = lambda b: bytes([len(b)]) + b
 v16 = lambda b: struct.pack('>H', len(b)) + b

@@ -280,7 +280,7 @@ WORKLOADS = ('sp_one', 'sp_other', 'sp_two', 'sp_two_uris', 'sp_two_uris_back', 
 def validated(name, context, require=True, clients=WORKLOADS):
     @case('spiffe_' + name, timeout=60)
     async def f(t):
-        workloads()
+        await aside(workloads)
         c = {'tls_certificates': [cert('a')], 'validation_context': context()}
         await t.start(cfg(t, [chain(t, down(c, require_client_certificate=require), log='%DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_PEER_CERT_V_START%')],
                           lextra={'access_log': [filelog(t, '%DOWNSTREAM_TRANSPORT_FAILURE_REASON%', name='l.log')]}))
@@ -319,7 +319,7 @@ validated('bundles_beside_domains', lambda: spiffe([('two.example', 'otherca')],
 def spiffe_config(name, context):
     @case('spiffe_config_' + name)
     async def f(t):
-        workloads()
+        await aside(workloads)
         t.see('code', await code(t, down({'tls_certificates': [cert('a')], 'validation_context': context()})))
 
 
@@ -338,7 +338,7 @@ spiffe_config('crl_beside', lambda: spiffe(ONE, crl=crt('ca')))
 
 @case(timeout=60)
 async def spiffe_upstream(t):
-    workloads()
+    await aside(workloads)
     ups = {n: await t.up(n, tls=server_ctx(n)) for n in ('sp_one', 'sp_other', 'sp_unknown', 'sp_none')}
     cs = [cluster(n, u, up({'validation_context': spiffe(ONE)})) for n, u in ups.items()]
     routes = [{'match': {'prefix': '/' + n}, 'route': {'cluster': n}} for n in ups]
@@ -371,7 +371,7 @@ def usages():
 def usage_of_servers(name, extra):
     @case('key_usage_' + name)
     async def f(t):
-        usages()
+        await aside(usages)
         names = [k + n for n in USAGES for k in ('ku_', 'ku_ec_')]
         ups = {n: await t.up(n, tls=server_ctx(n)) for n in names}
         cs = [cluster(n, u, up({'validation_context': {'trusted_ca': crt('ca')}}, **extra)) for n, u in ups.items()]
@@ -390,7 +390,7 @@ usage_of_servers('of_servers_not_enforced', {'enforce_rsa_key_usage': False})
 
 @case()
 async def key_usage_of_clients(t):
-    usages()
+    await aside(usages)
     c = {'tls_certificates': [cert('a')], 'validation_context': {'trusted_ca': crt('ca')}}
     await t.start(cfg(t, [chain(t, down(c, require_client_certificate=True))], lextra={'access_log': [filelog(t, '%DOWNSTREAM_TRANSPORT_FAILURE_REASON%')]}))
     names = [k + n for n in USAGES for k in ('ku_', 'ku_ec_')]
@@ -400,7 +400,7 @@ async def key_usage_of_clients(t):
 
 @case()
 async def key_usage_of_our_own(t):
-    usages()
+    await aside(usages)
     for n in USAGES:
         t.see(n, await code(t, down({'tls_certificates': [cert('ku_' + n)]})))
 

@@ -3,16 +3,23 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 
 _certdir = [None]
+# Certificates are also made beside the event loop.
+making = threading.RLock()
 
 
 def certs():
     """Directory with ca, server (a.example,b.example), upstream and client certificates."""
-    if _certdir[0]:
+    with making:
+        if not _certdir[0]:
+            _certdir[0] = _make_all()
         return _certdir[0]
+
+
+def _make_all():
     d = tempfile.mkdtemp(prefix='nuncio_certs_')
-    _certdir[0] = d
 
     def run(*a):
         subprocess.run(a, check=True, cwd=d, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -6,7 +6,7 @@ import ssl as pyssl
 import subprocess
 
 from .config import Y, config, hcm, listener, merge
-from .tls import certs
+from .tls import certs, making
 
 TLS_D = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'
 TLS_U = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'
@@ -85,8 +85,19 @@ def server_ctx(name='up', alpn=None, ca=None):
     return c
 
 
-def make(name, subj, san, ca='ca', extra='', days='3650', newkey='rsa:2048'):
+async def aside(make_many):
+    """Runs what makes many certificates beside the event loop: keys take their time, and what waits meanwhile for a
+    process or a socket in another case would find its own time over."""
+    await asyncio.get_running_loop().run_in_executor(None, make_many)
+
+
+def make(*args, **kw):
     """One more certificate, in the folder of all."""
+    with making:
+        _make(*args, **kw)
+
+
+def _make(name, subj, san, ca='ca', extra='', days='3650', newkey='rsa:2048'):
     d = certs()
     p = lambda x: os.path.join(d, name + x)
     if os.path.exists(p('.crt')):
