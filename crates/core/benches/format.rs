@@ -50,7 +50,7 @@ fn stream(clock: &Clock) -> StreamInfo {
         direction: TrafficDirection::Unspecified,
         listener: "listener".into(),
         filter_chain: "".into(),
-        tls: None,
+        tls: Default::default(),
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

@@ -24,7 +24,7 @@ pub(crate) fn stream() -> StreamInfo {
         direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls: None,
+        tls: Default::default(),
         accepted,
         listener_metadata: None,
         filter_chain_metadata: None,

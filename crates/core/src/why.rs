@@ -173,13 +173,13 @@ fn line(why: Why, subject: Subject<'_>, note: &Note, held_back: u32) -> String {
 }
 
 fn write_connection(out: &mut String, connection: &ConnectionInfo) -> fmt::Result {
-    let ConnectionInfo { listener, id, remote, requested_server_name, .. } = connection;
+    let ConnectionInfo { listener, id, remote, .. } = connection;
     match &**listener {
         "" => write!(out, "listener={}", connection.direct_local)?,
         name => write!(out, "listener={name}")?,
     }
     write!(out, " connection={id} remote={remote}")?;
-    match requested_server_name {
+    match connection.server_name() {
         Some(name) => write!(out, " sni={name}"),
         None => Ok(()),
     }

@@ -78,7 +78,7 @@ fn stream(clock: &Clock) -> StreamInfo {
         direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls: None,
+        tls: Default::default(),
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

@@ -11,7 +11,7 @@ use nuncio_core::stream_info::ConnectionInfo;
 use nuncio_net::stream::ByteStream;
 use prost::{Message, Name};
 use prost_types::Any;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,9 +49,17 @@ pub trait NetworkFilter {
         connection: Rc<ConnectionInfo>,
     ) -> Pin<Box<dyn Future<Output = ()>>>;
 
-    /// Counts a connection that a gate of its chain has closed.
-    fn turned_away(&self, connection: &ConnectionInfo) {
-        let _ = connection;
+    /// Whether a connection comes to it before its handshake, which then begins when bytes are read or written
+    /// ([`ByteStream::poll_open`]).
+    fn precedes_handshake(&self) -> bool {
+        false
+    }
+
+    /// Counts a connection that a gate of its chain, or its handshake, has closed.
+    ///
+    /// It is `secured` where its chain is, whatever its handshake came to.
+    fn turned_away(self: Rc<Self>, connection: &Rc<ConnectionInfo>, secured: bool) {
+        let _ = (connection, secured);
     }
 }
 
@@ -63,7 +71,7 @@ pub trait NetworkGateConfig: Send + Sync {
 
 /// One worker's filter that stands before the one that serves.
 pub trait NetworkGate {
-    /// A connection has come. `None` closes it.
+    /// A connection has come; its handshake, where it has one, is still to come. `None` closes it.
     fn pass(
         self: Rc<Self>,
         io: Box<dyn ByteStream>,
@@ -97,6 +105,8 @@ pub enum CompiledFilter {
 pub(crate) struct Gated {
     pub(crate) gates: Vec<Rc<dyn NetworkGate>>,
     pub(crate) serving: Rc<dyn NetworkFilter>,
+    /// Whether its chain has a handshake.
+    pub(crate) secured: bool,
 }
 
 /// A network filter by its name, and where it stands.
@@ -115,15 +125,22 @@ impl NetworkFilter for Gated {
             let mut holds = Vec::new();
             for gate in &self.gates {
                 match Rc::clone(gate).pass(io, Rc::clone(&connection)).await {
-                    None => return self.serving.turned_away(&connection),
+                    None => return Rc::clone(&self.serving).turned_away(&connection, self.secured),
                     Some(passed) => {
                         io = passed.io;
                         holds.extend(passed.hold);
                     }
                 }
             }
+            if !self.serving.precedes_handshake() && poll_fn(|cx| io.poll_open(cx)).await.is_err() {
+                return Rc::clone(&self.serving).turned_away(&connection, self.secured);
+            }
             Rc::clone(&self.serving).serve(io, connection).await;
         })
+    }
+
+    fn precedes_handshake(&self) -> bool {
+        true
     }
 }
 

@@ -423,7 +423,7 @@ impl Rule {
 
 /// The name of a peer is one of its URIs, else of its DNS names, else its subject.
 fn is_authenticated(connection: &ConnectionInfo, name: Option<&StringMatcher>) -> bool {
-    let Some(tls) = &connection.tls else { return false };
+    let Some(tls) = connection.tls() else { return false };
     let Some(name) = name else { return true };
     let certificate = tls.peer.as_ref().and_then(|peer| peer.chain.first());
     let Some(certificate) = certificate else { return name.matches(b"") };

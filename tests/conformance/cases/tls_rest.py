@@ -173,12 +173,16 @@ async def forwarded(t, opts, sent=(None,), clients=('client',), requests=None, b
         t.see(name or 'none', got)
 
 
+def forwarders():
+    make('own', '/CN=own.example', 'URI:spiffe://suite/own,URI:spiffe://suite/second,DNS:a.example')
+    make('rich', '/C=DE/O=A, "B"/CN=rich', 'URI:spiffe://x/1,URI:spiffe://x/2,DNS:r.example,DNS:s.example,email:a@b.example')
+    make('bare', '/CN=bare', '')
+
+
 def xfcc(name, opts, sent=(None,), **kw):
-    @case('xfcc_' + name)
+    @case('xfcc_' + name, timeout=60)
     async def f(t):
-        make('own', '/CN=own.example', 'URI:spiffe://suite/own,URI:spiffe://suite/second,DNS:a.example')
-        make('rich', '/C=DE/O=A, "B"/CN=rich', 'URI:spiffe://x/1,URI:spiffe://x/2,DNS:r.example,DNS:s.example,email:a@b.example')
-        make('bare', '/CN=bare', '')
+        await aside(forwarders)
         await forwarded(t, opts, sent, clients=('client', 'rich', 'bare', None), both=True, **kw)
 
 
@@ -340,7 +344,8 @@ spiffe_config('crl_beside', lambda: spiffe(ONE, crl=crt('ca')))
 async def spiffe_upstream(t):
     await aside(workloads)
     ups = {n: await t.up(n, tls=server_ctx(n)) for n in ('sp_one', 'sp_other', 'sp_unknown', 'sp_none')}
-    cs = [cluster(n, u, up({'validation_context': spiffe(ONE)})) for n, u in ups.items()]
+    # A handshake's time is not what is looked at.
+    cs = [cluster(n, u, {'connect_timeout': '5s', **up({'validation_context': spiffe(ONE)})}) for n, u in ups.items()]
     routes = [{'match': {'prefix': '/' + n}, 'route': {'cluster': n}} for n in ups]
     await t.start(cfg(t, [chain(t, tag=None, routes=routes, log='%RESPONSE_CODE% %UPSTREAM_TRANSPORT_FAILURE_REASON%')], cs))
     t.see('status', {n: (await t.req('/' + n)).status for n in ups})

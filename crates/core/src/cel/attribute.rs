@@ -257,11 +257,12 @@ const RESPONSE: Table = &[
 const CONNECTION: Table = &[
     ("id", |a| Some(Value::Uint(a.connection.id))),
     ("mtls", |a| {
-        let tls = a.connection.tls.as_deref();
+        let tls = a.connection.tls();
         Some(Value::Bool(tls.is_some_and(|tls| tls.peer_certificate().is_some())))
     }),
     ("requested_server_name", |a| {
-        Some(Value::text(a.connection.requested_server_name.as_deref().unwrap_or_default()))
+        let of_connection = a.connection.requested_server_name.as_deref();
+        Some(Value::text(a.info.map_or(of_connection, StreamInfo::server_name).unwrap_or_default()))
     }),
     ("termination_details", |a| a.connection.state.termination.get().map(|text| Value::text(text))),
     ("transport_failure_reason", |a| {
@@ -387,7 +388,7 @@ fn port<'a>(address: &Address) -> Option<Value<'a>> {
 }
 
 fn downstream<'a>(activation: &Activation<'a>) -> Option<&'a TlsInfo> {
-    activation.connection.tls.as_deref()
+    activation.connection.tls()
 }
 
 fn tls_version(tls: &TlsInfo) -> Option<Value<'static>> {

@@ -93,7 +93,7 @@ pub(super) struct Command {
 
 fn tls_of<'a>(cx: &FormatContext<'a>, of: TlsOf) -> Option<&'a TlsInfo> {
     match of {
-        TlsOf::Downstream => cx.info.connection.tls.as_deref(),
+        TlsOf::Downstream => cx.info.connection.tls(),
         TlsOf::Upstream => cx.info.upstream.tls(),
     }
 }

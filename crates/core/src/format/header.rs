@@ -247,7 +247,7 @@ pub(super) fn server_name(argument: &str) -> Result<Op, FormatError> {
 
 pub(super) fn write_server_name(cx: &FormatContext<'_>, form: ServerName, out: &mut Vec<u8>) -> bool {
     let sni = |out: &mut Vec<u8>| {
-        let name = cx.info.connection.requested_server_name.as_deref();
+        let name = cx.info.server_name();
         name.map(|name| write_sni(name.as_bytes(), out)).is_some()
     };
     let original = || cx.request?.get(Known::XEnvoyOriginalHost);

@@ -60,7 +60,7 @@ impl Sample {
             direction: TrafficDirection::Unspecified,
             listener: "lis".into(),
             filter_chain: "fc".into(),
-            tls: None,
+            tls: Default::default(),
             accepted: start,
             listener_metadata: None,
             filter_chain_metadata: None,

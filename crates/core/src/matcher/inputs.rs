@@ -182,7 +182,7 @@ impl<'a> HttpFacts<'a> {
 
     /// The client's own certificate.
     fn certificate(&self) -> Option<&'a CertificateInfo> {
-        self.connection.tls.as_ref()?.peer.as_ref()?.chain.first()
+        self.connection.tls()?.peer.as_ref()?.chain.first()
     }
 }
 
@@ -250,7 +250,10 @@ impl HttpInput {
                     local: &facts.connection.local,
                     remote: facts.remote,
                     direct_remote: &facts.connection.direct_remote,
-                    server_name: facts.connection.requested_server_name.as_deref(),
+                    server_name: match facts.info {
+                        Some(info) => info.server_name(),
+                        None => facts.connection.requested_server_name.as_deref(),
+                    },
                     state: &|key| match facts.info {
                         Some(info) => info.filter_state(key),
                         None => facts.connection.state.filter_state.get(key),

@@ -37,7 +37,7 @@ pub struct ConnectionInfo {
     pub direct_remote: Address,
     /// The peer's address after listener filters (PROXY).
     pub remote: Address,
-    /// The SNI that the client asked for.
+    /// The SNI that a listener filter saw; [`server_name`](Self::server_name) knows the handshake's, too.
     pub requested_server_name: Option<Box<str>>,
     /// Name of the listener; empty when it has none.
     pub listener: Arc<str>,
@@ -45,8 +45,8 @@ pub struct ConnectionInfo {
     pub direction: TrafficDirection,
     /// Name of the filter chain, empty when it has none.
     pub filter_chain: Arc<str>,
-    /// What its handshake agreed on, where it is secured.
-    pub tls: Option<Rc<TlsInfo>>,
+    /// What its handshake agreed on, where it is secured and the handshake is over.
+    pub tls: OnceCell<Rc<TlsInfo>>,
     /// When it was accepted.
     pub accepted: Instant,
     /// The listener's metadata.
@@ -58,6 +58,17 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// What its handshake agreed on, where it is secured and the handshake is over.
+    #[inline]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.get().map(|tls| &**tls)
+    }
+
+    /// The SNI that the client asked for: seen by a listener filter, or in the handshake.
+    pub fn server_name(&self) -> Option<&str> {
+        self.requested_server_name.as_deref().or_else(|| self.tls()?.server_name.as_deref())
+    }
+
     /// Stands for a client where the proxy asks for itself: as in Envoy, one at 127.0.0.1.
     pub fn of_proxy(now: Instant) -> Self {
         let here = Address::Ip(([127, 0, 0, 1], 0).into());
@@ -71,7 +82,7 @@ impl ConnectionInfo {
             requested_server_name: None,
             listener: "".into(),
             filter_chain: "".into(),
-            tls: None,
+            tls: OnceCell::new(),
             accepted: now,
             listener_metadata: None,
             filter_chain_metadata: None,
@@ -240,6 +251,7 @@ pub struct StreamInfo {
     pub state: LazyState,
     /// The port that was stripped from the host; CONNECT gets it back on its way upstream.
     pub connect_port: Option<u32>,
+    is_connection: bool,
 }
 
 impl StreamInfo {
@@ -275,6 +287,7 @@ impl StreamInfo {
             span: None,
             state: LazyState::default(),
             connect_port: None,
+            is_connection: false,
         }
     }
 
@@ -291,13 +304,24 @@ impl StreamInfo {
             listener: "".into(),
             direction: TrafficDirection::Unspecified,
             filter_chain: "".into(),
-            tls: None,
+            tls: OnceCell::new(),
             accepted: now,
             listener_metadata: None,
             filter_chain_metadata: None,
             state: ConnectionState::default(),
         };
         Self::new(now, wall, Rc::new(connection), 0)
+    }
+
+    /// The SNI that the client asked for. As in Envoy, streams know one that only the handshake saw, their connection
+    /// does not.
+    pub fn server_name(&self) -> Option<&str> {
+        let connection = &self.connection;
+        if self.is_connection {
+            connection.requested_server_name.as_deref()
+        } else {
+            connection.server_name()
+        }
     }
 
     /// The request was chosen to be traced.

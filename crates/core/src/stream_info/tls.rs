@@ -48,6 +48,11 @@ pub struct PeerInfo {
 }
 
 impl PeerInfo {
+    /// A peer whose `chain` was refused; none where it showed nothing.
+    pub fn refused(chain: Vec<CertificateInfo>) -> Option<Box<Self>> {
+        (!chain.is_empty()).then(|| Box::new(Self { chain, ..Self::default() }))
+    }
+
     /// What is told of these facts (a number that stands for them), which `make` says the first time.
     pub fn told(&self, facts: u8, make: impl FnOnce() -> String) -> Rc<str> {
         if let Some((_, text)) = self.told.borrow().iter().find(|(known, _)| *known == facts) {

@@ -283,7 +283,7 @@ fn connect(
                     question.alpn.iter().find(|p| context.speaks(p.as_bytes())).copied().unwrap_or_default();
                 let server_name = question.sni.as_deref().map(Box::from);
                 let tls = TlsInfo { alpn: alpn.as_bytes().into(), server_name, ..TlsInfo::default() };
-                connection.tls = Some(Rc::new(tls));
+                connection.tls = Rc::new(tls).into();
                 let agreed =
                     if alpn.is_empty() { "no protocol by ALPN".into() } else { format!("ALPN {alpn}") };
                 told.connection.push(Fact::new(
@@ -302,7 +302,7 @@ fn connect(
                 told.verdict = Verdict::Undecided(why);
                 return;
             };
-            let clear = connection.tls.is_some() || !question.tls;
+            let clear = connection.tls().is_some() || !question.tls;
             let bytes = if clear { wire.request(question.prior_knowledge || alpn == "h2") } else { first };
             converse(&hcm, world, Rc::new(*connection), bytes, question.body.as_deref(), routes, told);
         }

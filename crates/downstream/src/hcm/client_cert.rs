@@ -113,7 +113,7 @@ impl ClientCertPolicy {
             None => self.rule,
             Some(tree) => self.matched(tree, head, info),
         };
-        rule.apply(&mut head.headers, info.connection.tls.as_deref());
+        rule.apply(&mut head.headers, info.connection.tls());
     }
 
     #[cold]

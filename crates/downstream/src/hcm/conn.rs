@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// Serves a connection until it is closed. Its future is small: what a request needs is borrowed from the
 /// worker while there is one.
 pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<ConnectionInfo>) {
-    let guard = ConnectionGuard::new(Rc::clone(&hcm), connection.accepted);
+    let guard = ConnectionGuard::new(Rc::clone(&hcm), Rc::clone(&connection));
     let worker = Rc::clone(&hcm.world.worker);
     let codec_stats = hcm.codec_stats.clone();
     let mut down = Box::new(H1Connection::new(io, Arc::clone(&hcm.config), worker, codec_stats));
@@ -83,7 +83,9 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         connection.state.local_close.set(Some("deferred_close_on_drained_connection"));
     }
     match close {
-        Close::Delayed if delayed_close(&mut down, &hcm).await == ClosedBy::Peer => guard.closed_by_peer(),
+        Close::Delayed if delayed_close(&mut down, &hcm, &connection).await == ClosedBy::Peer => {
+            guard.closed_by_peer();
+        }
         Close::Delayed | Close::Now => guard.closed_by_us(),
     }
 }
@@ -304,7 +306,7 @@ async fn one_stream(
 }
 
 /// Reads and throws away until the client closes or the time is over. As in Envoy, no FIN is sent before.
-async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) -> ClosedBy {
+async fn delayed_close(down: &mut H1Connection, hcm: &Hcm, connection: &ConnectionInfo) -> ClosedBy {
     let Some(wait) = hcm.config.timeouts.delayed_close else { return ClosedBy::Us };
     let deadline = hcm.world.worker.now().checked_add(wait);
     let timed_out = poll_fn(|cx| {
@@ -316,6 +318,7 @@ async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) -> ClosedBy {
     .await;
     if timed_out {
         hcm.stats.downstream_cx_delayed_close_timeout.inc();
+        connection.state.local_close.set(Some("triggered_delayed_close_timeout"));
         return ClosedBy::Us;
     }
     ClosedBy::Peer
@@ -324,18 +327,22 @@ async fn delayed_close(down: &mut H1Connection, hcm: &Hcm) -> ClosedBy {
 /// Raises the connection gauges and lowers them when the connection is gone, whatever the reason.
 pub(super) struct ConnectionGuard {
     hcm: Rc<Hcm>,
-    accepted: Instant,
+    connection: Rc<ConnectionInfo>,
     speaks: Cell<Option<Version>>,
     soft_draining: Cell<bool>,
 }
 
 impl ConnectionGuard {
-    fn new(hcm: Rc<Hcm>, accepted: Instant) -> Self {
+    fn new(hcm: Rc<Hcm>, connection: Rc<ConnectionInfo>) -> Self {
         let stats = &hcm.stats;
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
         stats.downstream_cx_rx_bytes_buffered.add(0);
-        Self { hcm, accepted, speaks: Cell::new(None), soft_draining: Cell::new(false) }
+        if connection.tls().is_some() {
+            stats.downstream_cx_ssl_total.inc();
+            stats.downstream_cx_ssl_active.inc();
+        }
+        Self { hcm, connection, speaks: Cell::new(None), soft_draining: Cell::new(false) }
     }
 
     /// The protocol is known.
@@ -373,7 +380,11 @@ impl ConnectionGuard {
         self.hcm.stats.downstream_cx_destroy_remote_active_rq.inc();
     }
 
+    /// The peer closed it, unless a filter before the connection manager did.
     pub(super) fn closed_by_peer(&self) {
+        if self.connection.state.local_close.get().is_some() {
+            return self.closed_by_us();
+        }
         self.hcm.stats.downstream_cx_destroy_remote.inc();
     }
 
@@ -386,6 +397,9 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let stats = &self.hcm.stats;
         stats.downstream_cx_active.dec();
+        if self.connection.tls().is_some() {
+            stats.downstream_cx_ssl_active.dec();
+        }
         match self.speaks.get() {
             Some(Version::Http2) => stats.downstream_cx_http2_active.dec(),
             Some(_) => stats.downstream_cx_http1_active.dec(),
@@ -396,7 +410,7 @@ impl Drop for ConnectionGuard {
         }
         stats.downstream_cx_destroy.inc();
         let now = self.hcm.world.worker.now();
-        let lived = now.saturating_duration_since(self.accepted);
+        let lived = now.saturating_duration_since(self.connection.accepted);
         stats.downstream_cx_length_ms.record(lived.as_millis() as u64);
     }
 }

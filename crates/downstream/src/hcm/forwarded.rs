@@ -95,7 +95,7 @@ impl Scheme {
     }
 
     fn of(connection: &ConnectionInfo) -> Self {
-        if connection.tls.is_some() { Self::Https } else { Self::Http }
+        if connection.tls().is_some() { Self::Https } else { Self::Http }
     }
 
     /// What X-Forwarded-Proto says, if that is a scheme.

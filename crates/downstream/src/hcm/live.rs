@@ -128,10 +128,13 @@ impl NetworkFilter for Hcm {
         Box::pin(conn::serve(io, self, connection))
     }
 
-    fn turned_away(&self, connection: &ConnectionInfo) {
+    fn turned_away(self: Rc<Self>, connection: &Rc<ConnectionInfo>, secured: bool) {
         let stats = &self.stats;
         stats.downstream_cx_total.inc();
         stats.downstream_cx_destroy.inc();
+        if secured {
+            stats.downstream_cx_ssl_total.inc();
+        }
         match connection.state.local_close.get() {
             Some(_) => stats.downstream_cx_destroy_local.inc(),
             None => stats.downstream_cx_destroy_remote.inc(),

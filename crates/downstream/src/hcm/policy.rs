@@ -278,7 +278,7 @@ impl RequestPolicy {
     fn check_scheme(&self, head: &RequestHead, info: &StreamInfo) -> Result<(), Refusal> {
         let suspicious = head.headers.contains(Known::Scheme)
             && matches!(head.version, Version::Http10 | Version::Http11)
-            && info.connection.tls.is_none()
+            && info.connection.tls().is_none()
             && matches!(self.forwarding.client, ClientAddress::Peer { hops: 0, .. });
         if suspicious && head.scheme().eq_ignore_ascii_case(b"https") {
             return Err(Refusal::Reply(LocalReply::https_on_plaintext()));

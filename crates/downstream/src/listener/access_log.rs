@@ -64,7 +64,7 @@ impl Drop for ConnectionLog {
         let worker = &self.listener.world.worker;
         let connection = &self.connection;
         let mut info = StreamInfo::new(connection.accepted, self.accepted, Rc::clone(connection), 0);
-        info.take_connection_metadata();
+        info.be_connection();
         info.protocol = connection.state.protocol.get();
         info.flags = connection.state.flags.get();
         info.bytes_received = self.bytes.received.get();

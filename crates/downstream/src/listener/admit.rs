@@ -7,12 +7,13 @@ use super::limits::Permit;
 use super::{ConnectionGuard, DownstreamTransport, Listener, SocketFacts};
 use crate::why;
 use nuncio_core::overload::Timer;
-use nuncio_core::stream_info::{ResponseFlag, TlsInfo};
-use nuncio_net::stream::{ByteStream, Rewind, poll_read_vec};
+use nuncio_core::stream_info::{ConnectionInfo, ResponseFlag};
+use nuncio_net::stream::{ByteStream, Deferred, Rewind, poll_read_vec};
 use nuncio_net::timer::within;
-use nuncio_net::tls::{HandshakeError, ServerContext, accept};
+use nuncio_net::tls::{HandshakeError, ServerContext, Unsecured, accept};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Serves a connection of a listener from its first byte until it is closed.
@@ -43,21 +44,22 @@ pub(super) async fn admit(
         return;
     };
     let guard = ConnectionGuard::new(permit, accepted);
-    let secured = match &chain.transport {
-        DownstreamTransport::RawBuffer if first.is_empty() => Ok((io, None)),
-        DownstreamTransport::RawBuffer => Ok((Box::new(Rewind::new(first, io)) as Box<dyn ByteStream>, None)),
+    let connection = Rc::new(listener.connection_info(&*io, at, facts, accepted));
+    let io = match &chain.transport {
+        DownstreamTransport::RawBuffer if first.is_empty() => io,
+        DownstreamTransport::RawBuffer => Box::new(Rewind::new(first, io)),
+        DownstreamTransport::Tls(context) if filter.precedes_handshake() => {
+            deferred(&listener, io, first, context, (at, &connection))
+        }
         DownstreamTransport::Tls(context) => {
-            let info = (at, facts.clone(), accepted);
-            secure(&listener, io, first, context, info).await
+            let Ok(io) = secure(&listener, io, first, context, (at, &connection)).await else {
+                Rc::clone(filter).turned_away(&connection, true);
+                ConnectionLog::of_none(&listener, &connection);
+                return drop(guard);
+            };
+            io
         }
     };
-    let Ok((io, tls)) = secured else { return drop(guard) };
-    if let Some(tls) = &tls
-        && facts.server_name.is_none()
-    {
-        facts.server_name = tls.server_name.clone();
-    }
-    let connection = Rc::new(listener.connection_info(&*io, at, facts, tls, accepted));
     let (io, log) = ConnectionLog::begin(&listener, io, &connection);
     Rc::clone(filter).serve(io, connection).await;
     drop(log);
@@ -159,10 +161,7 @@ fn not_admitted(
     if !first.is_empty() {
         io.reset_on_drop();
     }
-    ConnectionLog::of_none(
-        listener,
-        &Rc::new(listener.connection_info(io, usize::MAX, facts, None, accepted)),
-    );
+    ConnectionLog::of_none(listener, &Rc::new(listener.connection_info(io, usize::MAX, facts, accepted)));
 }
 
 /// No chain takes the connection: it is closed, as [`not_admitted`] says, and the listener's log tells of it.
@@ -177,7 +176,7 @@ fn no_chain(
         io.reset_on_drop();
     }
     let named = facts.clone();
-    let connection = Rc::new(listener.connection_info(&*io, usize::MAX, facts, None, accepted));
+    let connection = Rc::new(listener.connection_info(&*io, usize::MAX, facts, accepted));
     why::no_filter_chain(&listener.config, &connection, &named, listener.world.worker.now());
     let mut flags = connection.state.flags.get();
     flags.set(ResponseFlag::NoRouteFound);
@@ -185,45 +184,58 @@ fn no_chain(
     ConnectionLog::of_none(listener, &connection);
 }
 
-type Stream = (Box<dyn ByteStream>, Option<Rc<TlsInfo>>);
+/// A stream whose handshake begins when it is first read or written.
+fn deferred(
+    listener: &Rc<Listener>,
+    io: Box<dyn ByteStream>,
+    first: Vec<u8>,
+    context: &Arc<ServerContext>,
+    (at, connection): (usize, &Rc<ConnectionInfo>),
+) -> Box<dyn ByteStream> {
+    let (listener, context, connection) = (Rc::clone(listener), Arc::clone(context), Rc::clone(connection));
+    Box::new(Deferred::new(io, |io| async move {
+        secure(&listener, io, first, &context, (at, &connection)).await
+    }))
+}
 
-/// The server's side of a handshake, within its time.
+/// The server's side of a handshake, within its time. The `connection` is told what came of it.
 pub(super) async fn secure(
     listener: &Rc<Listener>,
     io: Box<dyn ByteStream>,
     first: Vec<u8>,
     context: &ServerContext,
-    (at, facts, accepted): (usize, SocketFacts, Instant),
-) -> Result<Stream, ()> {
-    let info = listener.connection_info(&*io, at, facts, None, accepted);
+    (at, connection): (usize, &ConnectionInfo),
+) -> Result<Box<dyn ByteStream>, ()> {
     let handshake = accept(io, first, context, &listener.world.worker);
     let limit = listener.config.filter_chains.get(at).and_then(|c| c.connect_timeout);
     let limit = match listener.overload() {
         Some(overload) => overload.timeout(Timer::TransportSocketConnect, limit),
         None => limit,
     };
-    let done = within(limit, handshake).await;
-    if done.is_none() {
-        listener.stats.downstream_cx_transport_socket_connect_timeout.inc();
-    }
-    let error = match done.unwrap_or(Err(HandshakeError::Closed)) {
-        Ok((stream, tls)) => {
+    let Unsecured { error, seen } = match within(limit, handshake).await {
+        None => {
+            listener.stats.downstream_cx_transport_socket_connect_timeout.inc();
+            connection.state.local_close.set(Some("transport_socket_timeout"));
+            Unsecured { error: HandshakeError::Closed, seen: context.before_handshake() }
+        }
+        Some(Ok((stream, tls))) => {
             if let Some(ssl) = &listener.ssl {
                 ssl.secured(&tls);
             }
-            return Ok((Box::new(stream), Some(Rc::new(tls))));
+            let _ = connection.tls.set(Rc::new(tls));
+            return Ok(Box::new(stream));
         }
-        Err(error) => error,
+        Some(Err(unsecured)) => unsecured,
     };
+    let _ = connection.tls.set(Rc::new(seen));
     if let Some(ssl) = &listener.ssl {
         ssl.failed(&error);
     }
     if let HandshakeError::Failed { text, .. } = error {
         if let Some(chain) = listener.config.filter_chains.get(at) {
-            why::handshake(&chain.places, &info, &text, listener.world.worker.now());
+            why::handshake(&chain.places, connection, &text, listener.world.worker.now());
         }
-        let _ = info.state.transport_failure.set(text);
+        let _ = connection.state.transport_failure.set(text);
     }
-    ConnectionLog::of_none(listener, &Rc::new(info));
     Err(())
 }

@@ -35,11 +35,12 @@ use crate::world::World;
 use nuncio_core::address::Address;
 use nuncio_core::overload::Overload;
 use nuncio_core::stats::Scope;
-use nuncio_core::stream_info::{ConnectionInfo, ConnectionState, TlsInfo};
+use nuncio_core::stream_info::{ConnectionInfo, ConnectionState};
 use nuncio_net::drain::Pace;
 use nuncio_net::listen::{Accepted, BoundSocket, Listener as Socket, Pause};
 use nuncio_net::stream::ByteStream;
 use nuncio_net::tls::{Side, SslStats};
+use std::cell::OnceCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -72,7 +73,8 @@ impl Listener {
                 return Some(serving);
             }
             let gates = chain.gates.iter().map(|gate| Arc::clone(gate).start(world)).collect();
-            Some(Rc::new(Gated { gates, serving }) as Rc<dyn NetworkFilter>)
+            let secured = matches!(chain.transport, DownstreamTransport::Tls(_));
+            Some(Rc::new(Gated { gates, serving, secured }) as Rc<dyn NetworkFilter>)
         };
         let chains = config.filter_chains.iter().map(start).collect();
         let discovery = world.stats.scope(config.stat_prefix());
@@ -177,7 +179,7 @@ impl Listener {
         // There is one chain, and it takes every connection as it is.
         // One without filters closes it before it counts as one.
         let Some(Some(chain)) = self.chains.first() else { return };
-        let connection = Rc::new(self.connection_info(&*io, 0, facts, None, accepted));
+        let connection = Rc::new(self.connection_info(&*io, 0, facts, accepted));
         let (io, log) = ConnectionLog::begin(self, io, &connection);
         let guard = ConnectionGuard::new(permit, accepted);
         let serve = Rc::clone(chain).serve(io, connection);
@@ -194,7 +196,6 @@ impl Listener {
         io: &dyn ByteStream,
         chain: usize,
         facts: SocketFacts,
-        tls: Option<Rc<TlsInfo>>,
         accepted: Instant,
     ) -> ConnectionInfo {
         let chain = self.config.filter_chains.get(chain);
@@ -208,7 +209,7 @@ impl Listener {
             listener: Arc::clone(&self.config.name),
             direction: self.config.direction,
             filter_chain: chain.map(|c| Arc::clone(&c.name)).unwrap_or_default(),
-            tls,
+            tls: OnceCell::new(),
             accepted,
             listener_metadata: self.config.metadata.clone(),
             filter_chain_metadata: chain.and_then(|c| c.metadata.clone()),

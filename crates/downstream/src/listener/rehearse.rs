@@ -41,17 +41,17 @@ impl Listener {
         }
         let named = facts.clone();
         let Some(at) = self.config.chain_of(&facts) else {
-            let connection = self.connection_info(&*io, usize::MAX, facts, None, now);
+            let connection = self.connection_info(&*io, usize::MAX, facts, now);
             why::no_filter_chain(&self.config, &connection, &named, now);
             return Rehearsed::Closed("no filter chain takes the connection".into());
         };
-        let connection = Box::new(self.connection_info(&*io, at, facts, None, now));
+        let connection = Box::new(self.connection_info(&*io, at, facts, now));
         let Some(DownstreamTransport::Tls(context)) = self.config.filter_chains.get(at).map(|c| &c.transport)
         else {
             return Rehearsed::Chain { at, connection, secured: None };
         };
         // One that goes on waits for the client's next message, which nobody can write.
-        if let Some(Err(())) = at_once(secure(self, io, first, context, (at, named, now))) {
+        if let Some(Err(())) = at_once(secure(self, io, first, context, (at, &connection))) {
             return Rehearsed::Closed("the TLS handshake fails".into());
         }
         Rehearsed::Chain { at, connection, secured: Some(Arc::clone(context)) }

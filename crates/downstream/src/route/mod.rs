@@ -91,7 +91,7 @@ impl PeerCertificate {
     /// What a connection's client has shown.
     #[inline]
     pub fn of(connection: &ConnectionInfo) -> Self {
-        let peer = connection.tls.as_ref().and_then(|tls| tls.peer.as_ref());
+        let peer = connection.tls().and_then(|tls| tls.peer.as_ref());
         Self { presented: peer.is_some(), validated: peer.is_some_and(|p| p.validated) }
     }
 }

@@ -151,7 +151,7 @@ pub(crate) fn stream(random: u64) -> StreamInfo {
         direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls: None,
+        tls: Default::default(),
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

@@ -92,7 +92,7 @@ fn rewrite<D: Downstream>(
         return None;
     };
     // Without TLS it is http, whatever a request says.
-    let secure = stream.info.connection.tls.is_some() && stream.heads.request.scheme() != b"http";
+    let secure = stream.info.connection.tls().is_some() && stream.heads.request.scheme() != b"http";
     let to_secure = target.scheme != "http";
     if !policy.cross_scheme && secure != to_secure {
         stats.passthrough_internal_redirect_unsafe_scheme.inc();

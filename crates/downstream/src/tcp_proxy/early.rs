@@ -13,9 +13,8 @@ use std::task::{Context, Poll};
 pub struct EarlyConfig {
     /// The client is no longer read once more than this has come.
     limit: usize,
-    /// `ON_DOWNSTREAM_DATA`: no host is looked for before the client says something. The other modes are one: a
-    /// handshake is over when a connection comes to its filters.
-    pub(super) waits: bool,
+    /// What comes before a host is looked for.
+    pub(super) mode: UpstreamConnectMode,
 }
 
 impl EarlyConfig {
@@ -33,7 +32,7 @@ impl EarlyConfig {
             cx.error("max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE");
             return Err(());
         };
-        Ok(Some(Self { limit: limit as usize, waits: mode == UpstreamConnectMode::OnDownstreamData }))
+        Ok(Some(Self { limit: limit as usize, mode }))
     }
 }
 
@@ -76,6 +75,21 @@ impl Early {
             stats.early_data_received_count_total.inc();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether what the mode wants has come, now that [`poll`](Self::poll) would wait: something to begin with, or the
+    /// end of the handshake, where there is one.
+    pub(super) fn suffices(
+        &self,
+        cx: &mut Context<'_>,
+        io: &dyn ByteStream,
+        mode: UpstreamConnectMode,
+    ) -> bool {
+        match mode {
+            UpstreamConnectMode::Immediate => true,
+            UpstreamConnectMode::OnDownstreamData => !self.bytes.is_empty(),
+            UpstreamConnectMode::OnDownstreamTlsHandshake => matches!(io.poll_open(cx), Poll::Ready(Ok(()))),
+        }
     }
 
     /// So many bytes have come.

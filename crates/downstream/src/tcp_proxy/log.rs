@@ -20,7 +20,7 @@ impl SessionLog {
         let random = worker.rng().next();
         let mut info = StreamInfo::new(connection.accepted, worker.wall(), connection, random);
         // It is the connection itself that is told of.
-        info.take_connection_metadata();
+        info.be_connection();
         Self { proxy: Rc::clone(proxy), info }
     }
 

@@ -15,6 +15,7 @@ pub use reach::CLUSTER_STATE;
 pub use session::IDLE_STATE;
 pub use stats::TcpProxyStats;
 
+use self::log::SessionLog;
 use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::world::World;
@@ -48,5 +49,15 @@ impl NetworkFilter for TcpProxy {
         connection: Rc<ConnectionInfo>,
     ) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(session::serve(self, io, connection))
+    }
+
+    fn turned_away(self: Rc<Self>, connection: &Rc<ConnectionInfo>, _: bool) {
+        self.stats.downstream_cx_total.inc();
+        drop(SessionLog::begin(&self, Rc::clone(connection)));
+    }
+
+    /// It looks for a host at once, unless its mode says otherwise.
+    fn precedes_handshake(&self) -> bool {
+        true
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn serve(proxy: Rc<TcpProxy>, io: Box<dyn ByteStream>, connecti
     let named = log.info.filter_state(CLUSTER_STATE).and_then(|state| state.serialize());
     let mut timer = LazyTimer::new();
     let mut early = Early::default();
-    if let Some(config) = proxy.config.early.filter(|early| early.waits)
+    if let Some(config) = proxy.config.early
         && let Err(end) =
             first_word(&proxy, &*io, (&mut early, config), &mut timer, (most_at, &mut log)).await
     {
@@ -117,8 +117,8 @@ enum Reached {
     TooLate,
 }
 
-/// Waits until the client says something. One that only ends says nothing: as in Envoy, its connection then waits for
-/// its time to be over.
+/// Waits until the client says what the mode wants to hear. One that only ends says nothing: as in Envoy, its connection
+/// then waits for its time to be over.
 async fn first_word(
     proxy: &TcpProxy,
     io: &dyn ByteStream,
@@ -129,12 +129,15 @@ async fn first_word(
     let worker = &proxy.world.worker;
     let idle_at = idle_timeout(proxy, log).and_then(|d| worker.now().checked_add(d));
     poll_fn(|cx| {
+        if early.suffices(cx, io, config.mode) {
+            return Poll::Ready(Ok(()));
+        }
         while let Poll::Ready(read) = early.poll(cx, io, config, &proxy.stats) {
             if let Err(error) = read {
                 return Poll::Ready(Err(End::Client(error)));
             }
         }
-        if early.len() > 0 {
+        if early.suffices(cx, io, config.mode) {
             return Poll::Ready(Ok(()));
         }
         let deadline = [idle_at, most_at].into_iter().flatten().min();

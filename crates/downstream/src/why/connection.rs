@@ -36,7 +36,7 @@ fn tls_to_clear(hcm: &Hcm, connection: &ConnectionInfo) {
 /// HTTP/1 could not be read; `bytes` are what is unread.
 #[cold]
 pub(crate) fn bad_head(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8], error: RequestError) {
-    match (Tongue::of_client(bytes), connection.tls.is_some()) {
+    match (Tongue::of_client(bytes), connection.tls().is_some()) {
         (Some(Tongue::Tls), false) => return tls_to_clear(hcm, connection),
         (Some(Tongue::Http2), _) if hcm.config.codec_type == CodecType::Http1 => {
             return tell_of(hcm, connection, Why::Http2ToHttp1Listener, || {
@@ -72,7 +72,7 @@ pub(crate) fn broken_http2(hcm: &Hcm, connection: &ConnectionInfo, error: Connec
 /// What came first on a connection that is to be HTTP/2 is not its preface.
 fn not_http2(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8]) {
     match Tongue::of_client(bytes) {
-        Some(Tongue::Tls) if connection.tls.is_none() => tls_to_clear(hcm, connection),
+        Some(Tongue::Tls) if connection.tls().is_none() => tls_to_clear(hcm, connection),
         Some(Tongue::Http1) => tell_of(hcm, connection, Why::Http1ToHttp2Listener, || {
             let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
             let cause = format!("the client began with '{}' and codec_type is HTTP2", shown(line));

@@ -11,7 +11,7 @@ use nuncio_downstream::world::{CompileEnv, World};
 use nuncio_net::stream::{ByteStream, Layer, ReadBuf};
 use nuncio_proto::pb::envoy::extensions::filters::network::set_filter_state::v3::Config as Message;
 use std::cell::Cell;
-use std::future::{Future, ready};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ pub struct SetFilterStateFactory;
 /// A compiled `set_filter_state.v3.Config`.
 struct SetFilterStateConfig {
     on_new_connection: Objects,
-    /// Where there is a handshake, it is over when a connection comes to its filters.
+    /// Without a handshake it is over at once.
     on_handshake: Objects,
     on_data: Objects,
 }
@@ -66,7 +66,8 @@ impl SetFilterState {
     fn set(&self, objects: &Objects, connection: &Rc<ConnectionInfo>) {
         let worker = &self.world.worker;
         let random = worker.rng().next();
-        let info = StreamInfo::new(connection.accepted, worker.wall(), Rc::clone(connection), random);
+        let mut info = StreamInfo::new(connection.accepted, worker.wall(), Rc::clone(connection), random);
+        info.be_connection();
         let context = header_context(&info, worker, worker.now());
         for object in objects.iter() {
             if let Some(made) = object.make(&context) {
@@ -83,32 +84,62 @@ impl NetworkGate for SetFilterState {
         connection: Rc<ConnectionInfo>,
     ) -> Pin<Box<dyn Future<Output = Option<Passed>>>> {
         self.set(&self.config.on_new_connection, &connection);
-        self.set(&self.config.on_handshake, &connection);
-        let io = match self.config.on_data.is_empty() {
-            true => io,
-            false => Box::new(FirstRead { io, waiting: Cell::new(Some((self, connection))) }),
+        let SetFilterStateConfig { on_new_connection: _, on_handshake, on_data } = &*self.config;
+        let (waits_for_handshake, waits_for_data) = (!on_handshake.is_empty(), !on_data.is_empty());
+        let io = match waits_for_handshake || waits_for_data {
+            false => io,
+            true => {
+                let (handshake, data) = (Cell::new(waits_for_handshake), Cell::new(waits_for_data));
+                Box::new(Later { io, filter: self, connection, handshake, data })
+            }
         };
-        Box::pin(ready(Some(Passed { io, hold: None })))
+        Box::pin(async move {
+            if waits_for_handshake {
+                // Where there is none it is over now.
+                let _ = poll_fn(|cx| Poll::Ready(ByteStream::poll_open(&io, cx))).await;
+            }
+            Some(Passed { io, hold: None })
+        })
     }
 }
 
-/// A client's bytes: before the first of them, or their end, is given on, objects are set.
-struct FirstRead {
+/// A connection with objects that are still to be set: behind its handshake, and before the first of the client's bytes,
+/// or their end, is given on.
+struct Later {
     io: Box<dyn ByteStream>,
-    waiting: Cell<Option<(Rc<SetFilterState>, Rc<ConnectionInfo>)>>,
+    filter: Rc<SetFilterState>,
+    connection: Rc<ConnectionInfo>,
+    handshake: Cell<bool>,
+    data: Cell<bool>,
 }
 
-impl Layer for FirstRead {
+impl Later {
+    /// Sets what waits for the handshake, where that is over.
+    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(polled, Poll::Ready(Ok(_))) && self.handshake.take() {
+            self.filter.set(&self.filter.config.on_handshake, &self.connection);
+        }
+        polled
+    }
+}
+
+impl Layer for Later {
     fn beneath(&self) -> &dyn ByteStream {
         &*self.io
     }
 
+    fn poll_open(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.note(self.beneath().poll_open(cx))
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.note(self.beneath().poll_read_ready(cx))
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = self.beneath().poll_read(cx, buf);
-        if matches!(read, Poll::Ready(Ok(())))
-            && let Some((filter, connection)) = self.waiting.take()
-        {
-            filter.set(&filter.config.on_data, &connection);
+        let read = self.note(self.beneath().poll_read(cx, buf));
+        if matches!(read, Poll::Ready(Ok(()))) && self.data.take() {
+            self.filter.set(&self.filter.config.on_data, &self.connection);
         }
         read
     }

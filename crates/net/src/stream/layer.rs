@@ -24,6 +24,11 @@ pub trait Layer {
         self.beneath().poll_read_ready(cx)
     }
 
+    /// See [`ByteStream::poll_open`].
+    fn poll_open(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.beneath().poll_open(cx)
+    }
+
     /// See [`ByteStream::poll_write`].
     #[inline]
     fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
@@ -56,6 +61,10 @@ impl<T: Layer> ByteStream for T {
     #[inline]
     fn poll_write_vectored(&self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         Layer::poll_write_vectored(self, cx, data)
+    }
+
+    fn poll_open(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Layer::poll_open(self, cx)
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,7 @@
 //! A connection's bytes, whatever carries them.
 
 mod connect;
+mod deferred;
 mod eyeballs;
 mod gate;
 mod layer;
@@ -9,6 +10,7 @@ mod rewind;
 mod socket;
 
 pub use connect::{ConnectError, ConnectOptions, LocalAddress, connect};
+pub use deferred::Deferred;
 pub use eyeballs::{AddressFamily, HappyEyeballs, race};
 pub use layer::Layer;
 pub use memory::{MemoryStream, pair};
@@ -42,6 +44,11 @@ pub trait ByteStream {
 
     /// Sends the end of stream (half close); reading goes on.
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready once the stream carries bytes: at once, save where something comes first ([`Deferred`]).
+    fn poll_open(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 
     /// Our address.
     fn local_address(&self) -> &Address;

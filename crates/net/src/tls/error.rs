@@ -167,18 +167,15 @@ impl From<Fault> for rustls::Error {
 #[error("refused")]
 struct Unnamed;
 
+/// A record that was not sealed with the agreed key.
+const BAD_MAC: (u32, &str) = (139, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC");
+
 /// BoringSSL's numbers of the reasons that have one (`ssl.h`; logs are read by machines that know them).
-fn reason(error: &rustls::Error, fault: &Option<Fault>, first: &[u8]) -> (u32, &'static str) {
+fn reason(error: &rustls::Error, fault: &Option<Fault>) -> (u32, &'static str) {
     match error {
         rustls::Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => {
-            if [&b"GET "[..], b"POST ", b"HEAD ", b"PUT "].iter().any(|m| first.starts_with(m)) {
-                (156, "HTTP_REQUEST")
-            } else {
-                (247, "WRONG_VERSION_NUMBER")
-            }
-        }
+        ) => (247, "WRONG_VERSION_NUMBER"),
         rustls::Error::InvalidMessage(_) => (137, "DECODE_ERROR"),
         rustls::Error::AlertReceived(alert) => {
             let code = u8::from(*alert);
@@ -190,7 +187,7 @@ fn reason(error: &rustls::Error, fault: &Option<Fault>, first: &[u8]) -> (u32, &
         }
         rustls::Error::InvalidCertificate(_) => (125, "CERTIFICATE_VERIFY_FAILED"),
         rustls::Error::NoApplicationProtocol => (307, "NO_APPLICATION_PROTOCOL"),
-        rustls::Error::DecryptError => (130, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"),
+        rustls::Error::DecryptError => BAD_MAC,
         rustls::Error::PeerIncompatible(
             PeerIncompatible::NoCipherSuitesInCommon | PeerIncompatible::NoKxGroupsInCommon,
         ) => (184, "NO_SHARED_CIPHER"),
@@ -209,13 +206,21 @@ fn reason(error: &rustls::Error, fault: &Option<Fault>, first: &[u8]) -> (u32, &
     }
 }
 
-impl HandshakeError {
-    /// What rustls says, in BoringSSL's words; `first` is what the peer sent first.
-    pub(super) fn from_rustls(error: &rustls::Error, first: &[u8]) -> Self {
-        let fault = FAULT.take();
-        let (number, name) = reason(error, &fault, first);
+/// The beginning of a text that names reasons.
+fn begun(reasons: &[(u32, &'static str)]) -> String {
+    let mut text = "TLS_error:".to_owned();
+    for (number, name) in reasons {
         // `ERR_LIB_SSL` in the upper bits.
-        let mut text = format!("TLS_error:|{}:SSL routines:OPENSSL_internal:{name}", (16 << 24) + number);
+        let _ = write!(text, "|{}:SSL routines:OPENSSL_internal:{name}", (16 << 24) + number);
+    }
+    text
+}
+
+impl HandshakeError {
+    /// What rustls says, in BoringSSL's words.
+    pub(super) fn from_rustls(error: &rustls::Error) -> Self {
+        let fault = FAULT.take();
+        let mut text = begun(&[reason(error, &fault)]);
         let mut refused = None;
         match error {
             rustls::Error::NoCertificatesPresented => {
@@ -239,6 +244,17 @@ impl HandshakeError {
         Self::Failed { text: text.into(), refused }
     }
 
+    /// With these reasons, by their numbers and names, and nobody's certificate refused.
+    pub(super) fn of(reasons: &[(u32, &'static str)]) -> Self {
+        Self::Failed { text: (begun(reasons) + ":TLS_error_end").into(), refused: None }
+    }
+
+    /// An alert in the clear where records are sealed, as clients of OpenSSL send it when they do not like what TLS 1.3
+    /// has just shown them: as in BoringSSL it is a record that cannot be opened.
+    pub(super) fn alert_in_the_clear() -> Self {
+        Self::of(&[(112, "BAD_PACKET_LENGTH"), BAD_MAC])
+    }
+
     /// No certificate may be shown, for want of an OCSP response that holds.
     pub(super) fn no_staple() -> Self {
         let text = "TLS_error:|268435646:SSL routines:OPENSSL_internal:OCSP_CB_ERROR:TLS_error_end";
@@ -253,6 +269,6 @@ impl HandshakeError {
 
     /// The handshake cannot go on for a reason that is nobody's certificate.
     pub(super) fn internal() -> Self {
-        Self::from_rustls(&rustls::Error::General(String::new()), b"")
+        Self::from_rustls(&rustls::Error::General(String::new()))
     }
 }

@@ -1,17 +1,17 @@
 //! From a connected stream to a secured one.
 
 use super::TlsStream;
-use super::certificate::Certificate;
 use super::choice::{Chosen, Staple, take_chosen};
 use super::client::{Asked, ClientContext};
 use super::error::HandshakeError;
-use super::hello::{ClientHello, Hello, inspect};
+use super::hello::{ClientHello, Hello, RECORD_HEAD, inspect};
 use super::params::{cipher_name, group_name};
 use super::record::RecordKey;
-use super::server::ServerContext;
+use super::server::{ServerContext, ServerSide};
 use super::session::{Kernel, Session};
 use super::signing::signature_name;
-use super::verify::{Verdict, Verifier, take_signed};
+use super::stranger::Stranger;
+use super::verify::{Verdict, Verifier, facts, take_refused, take_signed};
 use crate::stream::{ByteStream, ReadBuf, poll_read_vec, poll_write_all};
 use crate::worker::Worker;
 use nuncio_core::stream_info::{CertificateInfo, PeerInfo, TlsInfo};
@@ -28,6 +28,15 @@ use webpki::KeyUsage;
 /// A secured connection and what its handshake agreed on.
 pub type Secured = (TlsStream, TlsInfo);
 
+/// A handshake of a server that failed, and what is known of the connection all the same.
+#[derive(Debug)]
+pub struct Unsecured {
+    /// Why it failed.
+    pub error: HandshakeError,
+    /// What it had come to; a certificate that was refused is in it.
+    pub seen: TlsInfo,
+}
+
 /// The server's side of a handshake; `first` is what was read of the connection already. There is no time limit in
 /// here.
 ///
@@ -38,41 +47,73 @@ pub async fn accept(
     first: Vec<u8>,
     context: &ServerContext,
     worker: &Rc<Worker>,
-) -> Result<Secured, HandshakeError> {
+) -> Result<Secured, Unsecured> {
     let Some(side) = context.present() else {
-        // As in Envoy, it is the client's first bytes that are not answered. One is read, which tells that they are there.
-        if first.is_empty() {
-            let mut byte = [0];
-            let read = poll_fn(|cx| io.poll_read(cx, &mut ReadBuf::new(&mut byte))).await;
-            read.map_err(|_| HandshakeError::Closed)?;
-        }
-        return Err(HandshakeError::no_secrets());
+        let error = no_secrets(&*io, &first).await;
+        return Err(Unsecured { error, seen: TlsInfo::default() });
     };
+    let mut seen = side.before_handshake();
+    let answered = answer(io, first, &side, worker, &mut seen).await;
+    answered.map_err(|error| Unsecured { error, seen })
+}
+
+/// As in Envoy, it is the client's first bytes that are not answered. One is read, which tells that they are there.
+async fn no_secrets(io: &dyn ByteStream, first: &[u8]) -> HandshakeError {
+    if first.is_empty() {
+        let mut byte = [0];
+        let read = poll_fn(|cx| io.poll_read(cx, &mut ReadBuf::new(&mut byte))).await;
+        if read.is_err() {
+            return HandshakeError::Closed;
+        }
+    }
+    HandshakeError::no_secrets()
+}
+
+async fn answer(
+    io: Box<dyn ByteStream>,
+    first: Vec<u8>,
+    side: &ServerSide,
+    worker: &Rc<Worker>,
+    seen: &mut TlsInfo,
+) -> Result<Secured, HandshakeError> {
     let mut wire = Wire::new(&*io, worker, first);
     let hello = loop {
         match inspect(&wire.input) {
             Hello::Incomplete => wire.read().await?,
             Hello::Client(hello) => break hello,
-            // rustls says what is wrong, to us and to the client.
-            Hello::NotTls => break ClientHello::default(),
+            Hello::NotTls => match Stranger::of(&wire.input) {
+                Some(stranger) => {
+                    wire.output.extend(stranger.answer().into_iter().flatten());
+                    wire.send_last().await;
+                    return Err(stranger.error());
+                }
+                // rustls says what is wrong, to us and to the client.
+                None => break ClientHello::default(),
+            },
         }
     };
     let mut connection = UnbufferedServerConnection::new(side.config(&hello, &*io))
-        .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
+        .map_err(|e| HandshakeError::from_rustls(&e))?;
     take_chosen();
     let driven = wire.drive(&mut connection).await;
+    let local = wire.chosen.and_then(|chosen| side.identity(chosen.at));
     if wire.chosen.is_some_and(|c| c.staple == Staple::Failed) {
         return Err(HandshakeError::no_staple());
     }
-    driven?;
+    if let Err(error) = driven {
+        agreed_before(&connection, seen);
+        seen.local = local.or(seen.local.take());
+        seen.peer = wire.refused.take().and_then(PeerInfo::refused);
+        return Err(error);
+    }
     let mut info = info_of(&connection, side.verifier(), KeyUsage::client_auth());
-    info.local = wire.chosen.and_then(|chosen| side.identity(chosen.at));
+    info.local = local;
     info.signature = wire.signed.map_or("", signature_name);
     info.stapled = wire.chosen.filter(|_| hello.wants_status).map(|c| c.staple == Staple::Sent);
     info.server_name = hello.server_name;
     let (early, rest) = wire.finish();
     let (secrets, kernel) =
-        connection.dangerous_into_kernel_connection().map_err(|e| HandshakeError::from_rustls(&e, b""))?;
+        connection.dangerous_into_kernel_connection().map_err(|e| HandshakeError::from_rustls(&e))?;
     let stream = secured(io, worker, Kernel::Server(Box::new(kernel)), secrets, &info, &early, &rest)?;
     worker.buffers().give(rest);
     Ok((stream, info))
@@ -91,7 +132,7 @@ pub async fn connect(
     let side = context.present().ok_or_else(HandshakeError::no_secrets)?;
     let name = side.server_name(&asked);
     let mut connection = UnbufferedClientConnection::new(side.config(&asked, &*io), name.clone())
-        .map_err(|e| HandshakeError::from_rustls(&e, b""))?;
+        .map_err(|e| HandshakeError::from_rustls(&e))?;
     let mut wire = Wire::new(&*io, worker, Vec::new());
     wire.drive(&mut connection).await?;
     let mut info = info_of(&connection, side.verifier(), KeyUsage::server_auth());
@@ -103,7 +144,7 @@ pub async fn connect(
     };
     let (early, rest) = wire.finish();
     let (secrets, kernel) =
-        connection.dangerous_into_kernel_connection().map_err(|e| HandshakeError::from_rustls(&e, b""))?;
+        connection.dangerous_into_kernel_connection().map_err(|e| HandshakeError::from_rustls(&e))?;
     let stream = secured(io, worker, Kernel::Client(Box::new(kernel)), secrets, &info, &early, &rest)?;
     worker.buffers().give(rest);
     Ok((stream, info))
@@ -126,13 +167,24 @@ fn secured(
 
 const TLS13: &str = "TLSv1.3";
 
+pub(super) const TLS12: &str = "TLSv1.2";
+
+/// What a handshake that failed had agreed on.
+fn agreed_before(connection: &CommonState, seen: &mut TlsInfo) {
+    if connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+        seen.version = TLS13;
+    }
+    seen.cipher = connection.negotiated_cipher_suite().map_or("", |s| cipher_name(s.suite()));
+    seen.group = connection.negotiated_key_exchange_group().map_or("", |g| group_name(g.name()));
+}
+
 /// What logs and headers may ask of a connection.
 fn info_of(connection: &CommonState, verifier: &Verifier, usage: KeyUsage) -> TlsInfo {
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     TlsInfo {
         version: match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => TLS13,
-            _ => "TLSv1.2",
+            _ => TLS12,
         },
         cipher: connection.negotiated_cipher_suite().map_or("", |s| cipher_name(s.suite())),
         group: connection.negotiated_key_exchange_group().map_or("", |g| group_name(g.name())),
@@ -158,8 +210,7 @@ fn peer(chain: &[CertificateDer<'_>], verifier: &Verifier, usage: KeyUsage) -> O
         // It would not have come so far.
         validation.trust.is_some() || !(validation.hashes.is_empty() && validation.spkis.is_empty())
     };
-    let chain: Vec<CertificateInfo> =
-        chain.iter().filter_map(|der| Certificate::parse(der).map(|c| c.info(der))).collect();
+    let chain = facts(chain.iter());
     (!chain.is_empty()).then(|| Box::new(PeerInfo { chain, validated, distrusted, ..PeerInfo::default() }))
 }
 
@@ -203,6 +254,8 @@ enum Next {
     Read,
     Done,
     Failed(rustls::Error),
+    /// An alert in the clear where records are sealed.
+    Unopened,
     Closed,
     /// The peer has closed its side.
     Ended,
@@ -216,12 +269,22 @@ struct Wire<'a> {
     output: Vec<u8>,
     /// Application data that came with the last message of the handshake.
     early: Vec<u8>,
-    /// The peer's first bytes, which tell what it speaks if not TLS.
-    first: [u8; 5],
     /// The certificate that a server showed.
     chosen: Option<Chosen>,
     /// How the peer signed.
     signed: Option<SignatureScheme>,
+    /// What a client showed that was refused.
+    refused: Option<Vec<CertificateInfo>>,
+}
+
+/// Whether the last whole record is an alert, by the type that it shows.
+fn ends_in_alert(mut records: &[u8]) -> bool {
+    let mut last = None;
+    while let Some((&[kind, _, _, high, low], rest)) = records.split_first_chunk::<RECORD_HEAD>() {
+        last = Some(kind);
+        records = rest.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
+    }
+    last == Some(21)
 }
 
 /// Bytes of a handshake that were not understood yet at most.
@@ -237,9 +300,9 @@ impl<'a> Wire<'a> {
             input,
             output: worker.buffers().take(),
             early: Vec::new(),
-            first: [0; 5],
             chosen: None,
             signed: None,
+            refused: None,
         }
     }
 
@@ -266,7 +329,6 @@ impl<'a> Wire<'a> {
     /// Runs the handshake to its end.
     async fn drive<S: Side>(&mut self, side: &mut S) -> Result<(), HandshakeError> {
         loop {
-            self.note_first();
             match self.step(side) {
                 Next::Again => {}
                 // Behind its last message a client may have gone before our tickets come.
@@ -279,15 +341,10 @@ impl<'a> Wire<'a> {
                 Next::Closed => return Err(HandshakeError::Closed),
                 Next::Failed(error) => {
                     self.tell(side).await;
-                    return Err(HandshakeError::from_rustls(&error, &self.first));
+                    return Err(HandshakeError::from_rustls(&error));
                 }
+                Next::Unopened => return Err(HandshakeError::alert_in_the_clear()),
             }
-        }
-    }
-
-    fn note_first(&mut self) {
-        if let (Some(first), [0, ..]) = (self.input.first_chunk(), self.first) {
-            self.first = *first;
         }
     }
 
@@ -321,7 +378,17 @@ impl<'a> Wire<'a> {
             Ok(_) => Next::Ended,
             Err(error) => Next::Failed(error),
         };
+        let sealed = side.state().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let next = match next {
+            Next::Failed(rustls::Error::AlertReceived(_)) if sealed && ends_in_alert(&self.input) => {
+                Next::Unopened
+            }
+            next => next,
+        };
         self.chosen = take_chosen().or(self.chosen);
+        if let Some(refused) = take_refused() {
+            self.refused = Some(refused);
+        }
         self.signed = take_signed().or(self.signed);
         self.input.drain(..discard.min(self.input.len()));
         match next {
@@ -343,6 +410,11 @@ impl<'a> Wire<'a> {
                 _ => break,
             }
         }
+        self.send_last().await;
+    }
+
+    /// Sends what there is to send, as far as that can be done at once, and our end.
+    async fn send_last(&mut self) {
         let (io, output) = (self.io, &self.output);
         let mut at = 0;
         poll_fn(|cx| {

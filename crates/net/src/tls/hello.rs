@@ -32,7 +32,7 @@ pub struct ClientHello {
 /// Bytes of a ClientHello, and of a record, at most.
 pub const MAX_HELLO: usize = 16 * 1024;
 /// Bytes of a record's head: nothing is told by fewer.
-const RECORD_HEAD: usize = 5;
+pub(super) const RECORD_HEAD: usize = 5;
 /// Bytes of a handshake message's head.
 const MESSAGE_HEAD: usize = 4;
 /// Empty records in a row that are taken at most.

@@ -3,6 +3,7 @@
 use super::choice::Resolver;
 use super::common::{Authority, Common, Shown, session_context};
 use super::context::{Compile, Context, Generation, Lack};
+use super::handshake::TLS12;
 use super::hello::ClientHello;
 use super::key_log::KeyFile;
 use super::material::Identity;
@@ -13,7 +14,7 @@ use super::tickets::{Lifetime, TicketKeys, Ticketer};
 use super::verify::{SharedVerifier, Verifier};
 use crate::stream::ByteStream;
 use nuncio_core::config::{self, CompileContext};
-use nuncio_core::stream_info::CertificateInfo;
+use nuncio_core::stream_info::{CertificateInfo, TlsInfo};
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::downstream_tls_context::{
     OcspStaplePolicy, SessionTicketKeysType,
@@ -152,6 +153,11 @@ impl Compile for ServerSide {
 }
 
 impl ServerContext {
+    /// What is known of a connection whose handshake comes to nothing in time.
+    pub fn before_handshake(&self) -> TlsInfo {
+        self.present().map(|side| side.before_handshake()).unwrap_or_default()
+    }
+
     /// Whether `protocol` is one of `alpn_protocols`.
     pub fn speaks(&self, protocol: &[u8]) -> bool {
         let side = self.present();
@@ -191,6 +197,11 @@ impl ServerSide {
 
     pub(super) fn verifier(&self) -> &SharedVerifier {
         &self.verifier
+    }
+
+    /// What is known of a connection before its handshake: as in Envoy, the least version, and the first certificate.
+    pub(super) fn before_handshake(&self) -> TlsInfo {
+        TlsInfo { version: TLS12, local: self.identity(0), ..TlsInfo::default() }
     }
 
     /// Our certificate at this place in the list.

@@ -78,10 +78,11 @@ async fn connected(server: &ServerContext, client: &ClientContext, limit: usize)
     let worker = worker();
     let address = || Address::Pipe("test".into());
     let (near, far) = pair(limit, address(), address());
-    tokio::join!(
+    let (near, far) = tokio::join!(
         accept(Box::new(near), Vec::new(), server, &worker),
         connect(Box::new(far), client, Asked::default(), &worker),
-    )
+    );
+    (near.map_err(|unsecured| unsecured.error), far)
 }
 
 async fn write(stream: &TlsStream, data: &[u8]) {

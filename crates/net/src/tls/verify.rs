@@ -6,6 +6,7 @@ use super::signing::Schemes;
 use super::spiffe::Spiffe;
 use aws_lc_rs::digest::{SHA256, digest};
 use nuncio_core::matcher::StringMatcher;
+use nuncio_core::stream_info::CertificateInfo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key,
@@ -14,6 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, Tru
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use std::cell::Cell;
+use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -389,6 +391,21 @@ pub(super) fn take_signed() -> Option<SignatureScheme> {
     SIGNED.take()
 }
 
+thread_local! {
+    /// The chain that this thread's present step of a handshake has refused: rustls does not keep it.
+    static REFUSED: Cell<Option<Vec<CertificateInfo>>> = const { Cell::new(None) };
+}
+
+/// The client's chain, if the step of a handshake that has just been made refused it.
+pub(super) fn take_refused() -> Option<Vec<CertificateInfo>> {
+    REFUSED.take()
+}
+
+/// What is known of a chain's certificates, those left out that are none.
+pub(super) fn facts<'c>(chain: impl Iterator<Item = &'c CertificateDer<'c>>) -> Vec<CertificateInfo> {
+    chain.filter_map(|der| Certificate::parse(der).map(|c| c.info(der))).collect()
+}
+
 /// A verifier of either side.
 #[derive(Clone, Debug)]
 pub(super) struct Verifier {
@@ -495,11 +512,18 @@ impl ClientCertVerifier for Verifier {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        may_sign(leaf)?;
-        self.validation
-            .check(leaf, rest, now, KeyUsage::client_auth(), &self.algorithms, None)
-            .map(|_| ClientCertVerified::assertion())
-            .map_err(|refusal| Fault::Refused(refusal).into())
+        let checked = may_sign(leaf).and_then(|()| {
+            let usage = KeyUsage::client_auth();
+            let checked = self.validation.check(leaf, rest, now, usage, &self.algorithms, None);
+            checked.map_err(|refusal| Fault::Refused(refusal).into())
+        });
+        match checked {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(error) => {
+                REFUSED.set(Some(facts(iter::once(leaf).chain(rest))));
+                Err(error)
+            }
+        }
     }
 
     fn verify_tls12_signature(

@@ -42,7 +42,7 @@ fn exchange(sent: &str) -> String {
             direction: TrafficDirection::Unspecified,
             listener: "test".into(),
             filter_chain: "".into(),
-            tls: None,
+            tls: Default::default(),
             accepted: worker.now(),
             listener_metadata: None,
             filter_chain_metadata: None,

@@ -2,6 +2,7 @@ use super::super::original_ip::XffTrust;
 use super::super::original_ip::tests::ranges;
 use super::*;
 use nuncio_core::clock::Clock;
+use nuncio_core::stream_info::TlsInfo;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use std::rc::Rc;
 
@@ -20,7 +21,7 @@ pub(in super::super) fn connection(peer: &str, tls: bool) -> ConnectionInfo {
         direction: TrafficDirection::Unspecified,
         listener: "l".into(),
         filter_chain: "".into(),
-        tls: tls.then(Rc::default),
+        tls: if tls { Rc::<TlsInfo>::default().into() } else { Default::default() },
         accepted: clock.now(),
         listener_metadata: None,
         filter_chain_metadata: None,

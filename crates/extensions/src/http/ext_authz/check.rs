@@ -23,7 +23,7 @@ pub(super) fn question(
 ) -> pb::CheckRequest {
     let (head, info, told) = (&*request.head, &*request.info, &settings.told);
     let connection = &*info.connection;
-    let tls = connection.tls.as_deref();
+    let tls = connection.tls();
     let theirs = tls.and_then(|tls| tls.peer_certificate());
     let service = head.headers.get("x-envoy-downstream-service-cluster").unwrap_or_default();
     let source = Peer {
@@ -38,7 +38,7 @@ pub(super) fn question(
         labels: told.labels.iter().cloned().collect(),
         ..peer(&connection.local, tls.and_then(|tls| tls.local.as_deref()))
     };
-    let name = connection.requested_server_name.as_deref().filter(|_| tls.is_some());
+    let name = connection.server_name().filter(|_| tls.is_some());
     pb::CheckRequest {
         attributes: Some(pb::AttributeContext {
             source: Some(source),
