@@ -152,8 +152,8 @@ impl Call<'_> {
         }
     }
 
-    /// The same with a body that comes from `source` instead of `body`. A request that is given up before it was
-    /// answered is not counted.
+    /// The same with a body that comes from `source` instead of `body`. A request that is given up before its answer
+    /// began is not counted.
     ///
     /// # Errors
     /// As for [`send`](Self::send), and where the source breaks off.
@@ -209,6 +209,10 @@ impl Call<'_> {
         let bytes = up.bytes();
         (answer.wire_sent, answer.wire_received) = (bytes.wire_sent, bytes.wire_received);
         if end == Err(NoAnswer::GivenUp) {
+            if answer.head.status != 0 {
+                // Its answer had begun: the copy of a tunnel, or of a body that was answered early.
+                count(cluster, true, answer.head.status);
+            }
             return Err(NoAnswer::GivenUp);
         }
         host.report(if answer.head.status == 0 {

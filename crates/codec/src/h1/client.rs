@@ -1,7 +1,7 @@
 //! The client side: one upstream connection.
 
 use super::body::{self, BodyDecoder, BodyEncoder, BodyStep, Chunk, ChunkPrefix, Trailers};
-use super::connection::{has_token, is_upgrade};
+use super::connection::{has_token, is_upgrade, remove_h2c};
 use super::error::{EncodeError, ResponseError};
 use super::options::ClientOptions;
 use super::status_line::{self, StatusLine};
@@ -18,6 +18,8 @@ enum Receive {
     Head { scanned: u32, line: Line },
     /// In the body.
     Body(BodyDecoder),
+    /// All bytes are the tunnel's: no message, and with no end. Whether the head said 101, or 2xx to CONNECT.
+    Tunnel { granted: bool },
     /// Complete.
     Complete,
     /// After an error, or after bytes that belong to no response.
@@ -277,6 +279,10 @@ impl ClientCodec {
                 }
             }
             _ if input.is_empty() => Ok(Decoded::more(0)),
+            Receive::Tunnel { .. } => {
+                let event = Event::Data { at: 0..input.len(), end_stream: false };
+                Ok(Decoded { consumed: input.len(), event })
+            }
             Receive::Nothing => Err(ResponseError::Unsolicited),
             Receive::Complete | Receive::Failed => {
                 self.after = After::Close;
@@ -358,7 +364,7 @@ impl ClientCodec {
         if self.asked == Asked::Connect && status / 100 == 2 {
             // RFC 9110 section 9.3.6: lengths in it mean nothing.
             self.after = After::Close;
-            self.receive = Receive::Body(BodyDecoder::UntilClose);
+            self.receive = Receive::Tunnel { granted: true };
             return Ok(Event::Head { end_stream: false });
         }
         let chunked = take_coding(o, length, map)?;
@@ -386,8 +392,12 @@ impl ClientCodec {
         } else if status == 101 {
             self.after = After::Close;
         }
-        self.receive = if status == 101 && self.asked == Asked::Upgrade && is_upgrade(map) {
-            Receive::Body(BodyDecoder::UntilClose)
+        // As in Envoy, an answer to an upgrade that names one is a tunnel whatever its status: lengths and codings are
+        // for show.
+        let says_upgrade = self.asked == Asked::Upgrade && is_upgrade(map) && !remove_h2c(map);
+        self.receive = if says_upgrade {
+            self.ends_here();
+            Receive::Tunnel { granted: status == 101 }
         } else if self.asked == Asked::Head || matches!(status, 101 | 204 | 304) {
             Receive::Complete
         } else if chunked {
@@ -410,7 +420,7 @@ impl ClientCodec {
     pub fn eof(&mut self) -> Result<Option<Event>, ResponseError> {
         self.after = After::Close;
         match self.receive {
-            Receive::Body(BodyDecoder::UntilClose) => {
+            Receive::Tunnel { .. } | Receive::Body(BodyDecoder::UntilClose) => {
                 self.receive = Receive::Complete;
                 Ok(Some(Event::End))
             }
@@ -453,10 +463,14 @@ impl ClientCodec {
         self.receive == Receive::Complete
     }
 
-    /// Whether all bytes are the tunnel's: after a 101 that was asked for, or a 2xx to CONNECT.
+    /// Whether all bytes are the tunnel's: after an answer to an upgrade that says `upgrade`, or a 2xx to CONNECT.
     pub fn upgraded(&self) -> bool {
-        matches!(self.asked, Asked::Connect | Asked::Upgrade)
-            && self.receive == Receive::Body(BodyDecoder::UntilClose)
+        matches!(self.receive, Receive::Tunnel { .. })
+    }
+
+    /// Whether they are, and the head granted that.
+    pub fn granted(&self) -> bool {
+        self.receive == Receive::Tunnel { granted: true }
     }
 }
 

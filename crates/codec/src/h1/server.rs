@@ -365,7 +365,8 @@ impl ServerCodec {
     /// Writes the head of the final response, and decides how its body is framed: by the head's Content-Length;
     /// by none where the response has no body (HEAD, 1xx, 204, 304); else by `content-length: 0` or chunks; or
     /// by the connection's end (HTTP/1.0). With a 101, or a 2xx to CONNECT, all bytes are the tunnel's from then on, in
-    /// both directions. `connection: close` is added when the connection will end.
+    /// both directions; an answer to an upgrade that refuses it and says `upgrade` all the same has a body without
+    /// framing, as in Envoy. `connection: close` is added when the connection will end.
     pub fn encode_head(
         &mut self,
         case: HeaderCase,
@@ -399,6 +400,11 @@ impl ServerCodec {
         }
     }
 
+    /// Whether a response names an upgrade, to a request other than CONNECT.
+    fn says_upgrade(&self, head: &ResponseHead) -> bool {
+        self.asked != Asked::Connect && is_upgrade(&head.headers)
+    }
+
     fn write_head(
         &mut self,
         case: HeaderCase,
@@ -414,9 +420,10 @@ impl ServerCodec {
         if length.is_none() && self.version == Version::Http10 {
             self.after = After::Close;
         }
+        let raw = switching || (self.receive == Receive::Paused && self.says_upgrade(head));
         let bodiless = self.asked == Asked::Head || head.status < 200 || matches!(head.status, 204 | 304);
         let framing = match length {
-            _ if switching => BodyEncoder::UntilClose,
+            _ if raw => BodyEncoder::UntilClose,
             _ if bodiless => BodyEncoder::None,
             Some(length) => BodyEncoder::Length(length),
             None if end_stream => BodyEncoder::None,
@@ -549,6 +556,13 @@ impl ServerCodec {
     /// it is the tunnel's, or nobody's.
     pub fn awaits_tunnel(&self) -> bool {
         self.receive == Receive::Paused
+    }
+
+    /// Has what follows such a request read as its body, whatever the answer will be.
+    pub fn let_through(&mut self) {
+        if self.awaits_tunnel() {
+            self.receive = Receive::Body(BodyDecoder::UntilClose);
+        }
     }
 }
 

@@ -85,10 +85,13 @@ pub trait Downstream {
     /// it.
     fn encode_metadata(&mut self, metadata: &Metadata) -> bool;
 
-    /// Whether bytes have come for a tunnel that is neither granted nor refused.
-    fn has_early_data(&self) -> bool {
-        false
+    /// How many bytes have come for a tunnel that is not granted: they are not read as the request's body.
+    fn held_back(&self) -> usize {
+        0
     }
+
+    /// Has such bytes read as the request's body, whatever becomes of the tunnel.
+    fn let_through(&mut self) {}
 
     /// With a complete request: ready when the client, or the stream, is gone.
     fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError>;
@@ -174,8 +177,12 @@ impl<D: Downstream + ?Sized> Downstream for Box<D> {
         (**self).encode_metadata(metadata)
     }
 
-    fn has_early_data(&self) -> bool {
-        (**self).has_early_data()
+    fn held_back(&self) -> usize {
+        (**self).held_back()
+    }
+
+    fn let_through(&mut self) {
+        (**self).let_through();
     }
 
     #[inline]

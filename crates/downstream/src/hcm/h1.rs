@@ -349,8 +349,12 @@ impl Downstream for H1Connection {
         self.input.unread().get(self.data.clone()).unwrap_or_default()
     }
 
-    fn has_early_data(&self) -> bool {
-        self.codec.awaits_tunnel() && !self.input.is_empty()
+    fn held_back(&self) -> usize {
+        if self.codec.awaits_tunnel() { self.input.unread().len() } else { 0 }
+    }
+
+    fn let_through(&mut self) {
+        self.codec.let_through();
     }
 
     fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<DownstreamError> {

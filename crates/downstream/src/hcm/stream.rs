@@ -637,6 +637,10 @@ impl<D: Downstream> Stream<D> {
         stats.downstream_rq_active.dec();
         if self.upgrading {
             stats.downstream_cx_upgrades_active.dec();
+            if self.filters.is_some() || self.info.upstream.attempts > 0 {
+                // They came while somebody had the request, and went nowhere.
+                self.info.bytes_received += self.down.held_back() as u64;
+            }
         }
         if matches!(end, End::Disconnected | End::Reset) || !self.request_received() {
             // Envoy counts a stream here that ends before both messages do, whoever ends it.

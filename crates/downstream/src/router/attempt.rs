@@ -20,7 +20,7 @@ use crate::hcm::upgrade;
 use crate::route::{HostChoice, set_authority};
 use crate::tracing::upstream::{self as tracing, AttemptSpan};
 use crate::why::{self, Fault};
-use nuncio_codec::head::{Known, ResponseHead};
+use nuncio_codec::head::{Known, ResponseHead, Version};
 use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::cluster::{Carrier, PickContext};
 use nuncio_upstream::host::Host;
@@ -350,12 +350,10 @@ fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usiz
     {
         return Turn::Redirected;
     }
-    if stream.upgrading && !upgrade::switches(&stream.heads.response, &stream.heads.request) {
-        why::refused_upgrade(stream, &flight.cluster, &stream.heads.response);
-    }
+    let verdict = if stream.upgrading { upgrade_answered(stream, flight, at) } else { Handshake::None };
     flight.settle_on(stream, at);
-    let end_stream = refuse_websocket(stream) || end_stream;
-    if let Err(reply) = respond(stream, flight, end_stream) {
+    let end_stream = end_stream || verdict == Handshake::Failed;
+    if let Err(reply) = respond(stream, flight, verdict, end_stream) {
         return Turn::instead(reply);
     }
     if end_stream { Turn::Complete } else { Turn::Going }
@@ -459,12 +457,12 @@ pub(super) fn plan<D: Downstream>(
 fn respond<D: Downstream>(
     stream: &mut Stream<D>,
     flight: &Flight<'_>,
+    handshake: Handshake,
     end_stream: bool,
 ) -> Result<(), Instead> {
     let now = stream.now();
     stream.info.timings.upstream_rx_begin = Some(now);
-    let failed = stream.upgrading && upgrade::fails_handshake(&stream.heads.response);
-    let failed = failed && upgrade::is_websocket(&stream.heads.request);
+    let failed = handshake == Handshake::Failed;
     let details = match failed {
         true => "websocket_handshake_unsuccessful",
         false => "via_upstream",
@@ -518,16 +516,41 @@ fn note_bytes<D>(stream: &mut Stream<D>, flight: &Flight<'_>) {
     }
 }
 
-/// A WebSocket handshake that the upstream answers with less than an error, but no 101, has failed: what goes on of
-/// the answer is its head. Whether it is one.
-fn refuse_websocket<D: Downstream>(stream: &mut Stream<D>) -> bool {
+/// What an answer is to a WebSocket's handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handshake {
+    /// None was asked for, it succeeds, or the answer goes on as it is.
+    None,
+    /// It has failed: what goes on of the answer is its head.
+    Failed,
+}
+
+/// An upgrade is answered. Where it is granted, only idle time counts from now on; so it does where an HTTP/2 host
+/// refuses a WebSocket, for to Envoy any answer of its ends the handshake.
+#[cold]
+fn upgrade_answered<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize) -> Handshake {
+    let up = flight.attempts.get_mut(at).and_then(Attempt::live);
+    let by_http2 = up.is_some_and(|up| up.connection().protocol == Some(Version::Http2));
     let Heads { request, response, .. } = &mut *stream.heads;
-    let failed = stream.upgrading && upgrade::is_websocket(request) && upgrade::fails_handshake(response);
+    let websocket = upgrade::is_websocket(request);
+    let granted = upgrade::switches(response, request);
+    let failed = websocket && !by_http2 && upgrade::fails_handshake(response);
     if failed {
         response.headers.remove(Known::ContentLength);
         response.headers.remove(Known::TransferEncoding);
     }
-    failed
+    if !granted {
+        why::refused_upgrade(stream, &flight.cluster, &stream.heads.response);
+    }
+    let let_through = !granted && websocket && by_http2;
+    if let_through {
+        stream.deadlines.route = None;
+        stream.down.let_through();
+    }
+    if granted || let_through {
+        flight.timeouts.per_try_idle = None;
+    }
+    if failed { Handshake::Failed } else { Handshake::None }
 }
 
 /// A 1xx: the first of those that Envoy knows is passed on, where the connection manager says so, and counted as an answer of

@@ -188,9 +188,12 @@ impl Flight<'_> {
             if !attempt.timed && request_complete {
                 attempt.timed = true;
                 attempt.answer_by = after(per_try, now);
+                attempt.last_event = now;
             }
             next = sooner(sooner(next, attempt.answer_by), attempt.over_by);
-            next = sooner(next, after(per_try_idle, attempt.last_event));
+            if attempt.timed {
+                next = sooner(next, after(per_try_idle, attempt.last_event));
+            }
         }
         next
     }
@@ -201,7 +204,8 @@ impl Flight<'_> {
         let back_off = due(self.back_off.map(|(at, _)| at)).map(|at| (at, Alarm::BackOff));
         let tries = self.attempts.iter().enumerate().flat_map(|(i, attempt)| {
             let live = matches!(attempt.step, Step::Live(_));
-            let idle = self.timeouts.per_try_idle.filter(|_| live).map(|d| attempt.last_event + d);
+            let idle = self.timeouts.per_try_idle.filter(|_| live && attempt.timed);
+            let idle = idle.map(|limit| attempt.last_event + limit);
             let per_try = due(attempt.answer_by).map(|at| (at, Alarm::PerTry(i)));
             let over = due(attempt.over_by).map(|at| (at, Alarm::StreamDuration(i)));
             let idle = due(idle).map(|at| (at, Alarm::PerTryIdle(i)));

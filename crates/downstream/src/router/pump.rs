@@ -6,6 +6,7 @@ use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::local_reply::LocalReply;
 use crate::hcm::stream::Stream;
+use crate::hcm::upgrade;
 use crate::why;
 use nuncio_codec::h2::Metadata;
 use nuncio_upstream::cluster::Cluster;
@@ -171,8 +172,14 @@ fn count_client_pause<D: Downstream>(stream: &Stream<D>, cluster: &Cluster, held
 /// Lets the stream watch the flight's own timers.
 #[inline]
 fn arm<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
-    stream.deadlines.attempt =
-        if flight.is_timed() { flight.next_deadline(stream.now(), stream.request_complete) } else { None };
+    stream.deadlines.attempt = if flight.is_timed() {
+        // A WebSocket's request has no end; its answer has to come in time all the same.
+        let asked =
+            stream.request_complete || (stream.upgrading && upgrade::is_websocket(&stream.heads.request));
+        flight.next_deadline(stream.now(), asked)
+    } else {
+        None
+    };
 }
 
 fn expired<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, timeout: Timeout) -> Pumped {
@@ -257,7 +264,7 @@ fn poll_request<D: Downstream>(
         };
     }
     match stream.poll_request(cx) {
-        Poll::Pending if flight.config.rejects_early_data && stream.down.has_early_data() => {
+        Poll::Pending if flight.config.rejects_early_data && stream.down.held_back() > 0 => {
             let is_connect = stream.heads.request.method() == b"CONNECT";
             if is_connect {
                 Err(Pumped::Filter(Box::new(LocalReply::early_connect_data().into())))

@@ -160,11 +160,6 @@ impl Exchange {
         each!(&self.kind, x => x.data())
     }
 
-    /// Whether the connection has become a tunnel (101, or 2xx to CONNECT).
-    pub fn upgraded(&self) -> bool {
-        each!(&self.kind, x => x.upgraded())
-    }
-
     /// The connection.
     #[inline]
     pub fn connection(&self) -> &Rc<UpstreamConnectionInfo> {

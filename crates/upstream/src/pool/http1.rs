@@ -77,10 +77,6 @@ impl Http1Exchange {
         on!(&self.connection, c => c.reused(), false)
     }
 
-    pub(super) fn upgraded(&self) -> bool {
-        on!(&self.connection, c => c.codec.upgraded(), false)
-    }
-
     #[inline]
     pub(super) fn bytes(&self) -> ByteCounts {
         on!(&self.connection, c => c.traffic.bytes, ByteCounts::default())
@@ -379,7 +375,10 @@ impl Connection {
     #[cold]
     fn ended(&mut self) -> Result<UpstreamEvent, Box<StreamError>> {
         if self.codec.upgraded() {
-            // Nothing ends a tunnel in order. Envoy takes what the host said as all, and closes.
+            // Nothing ends a tunnel in order. Envoy takes what the host said as all, and closes one that was granted.
+            if !self.codec.granted() {
+                self.traffic.closed_by = ClosedBy::Remote;
+            }
             return Err(self.failed(ResetReason::ConnectionTermination, None));
         }
         self.traffic.closed_by = ClosedBy::Remote;
@@ -435,15 +434,15 @@ impl Drop for Http1Exchange {
         input.clear();
         input.release(buffers);
         let Some(pool) = host.existing_pool(self.hold.priority) else { return };
-        if !connection.codec.response_complete() {
-            return pool.cut(host, connection, closed_by);
-        }
-        if excess && !connection.codec.upgraded() {
+        let answered = connection.codec.response_complete();
+        if excess && answered {
             // What stands behind a whole response answers nothing.
             host.core().stats.upstream_cx_protocol_error.inc();
         }
-        let (may_stay, last) = (clean && connection.codec.request_complete(), connection.last);
-        let sound = may_stay && connection.codec.reusable();
+        if !answered || !connection.codec.request_complete() {
+            return pool.cut(host, connection, closed_by);
+        }
+        let (sound, last) = (clean && connection.codec.reusable(), connection.last);
         pool.check_in(host, connection, sound && !last, closed_by);
         if sound && last && pool.waiting.is_awaited() {
             // As Envoy, which first takes it for one that serves those who wait, and looks for them once more.

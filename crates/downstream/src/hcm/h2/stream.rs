@@ -38,6 +38,8 @@ pub(in crate::hcm) enum Tunnel {
     Connect,
     /// The same by extended CONNECT, which to everybody else is an upgrade as HTTP/1 has them.
     Upgrade,
+    /// The upgrade is refused, and what follows the head is its body.
+    Refused,
     /// It is one.
     Granted,
 }
@@ -165,8 +167,8 @@ impl Downstream for H2Stream {
             self.data.clear();
         }
         let Some(inbox) = state.inboxes.get_mut(key.slot()) else { return Poll::Pending };
-        if let (Tunnel::Connect | Tunnel::Upgrade, None) = (self.tunnel, &inbox.gone) {
-            return Poll::Pending;
+        if let Tunnel::Connect | Tunnel::Upgrade = self.tunnel {
+            return inbox.gone.clone().map_or(Poll::Pending, |gone| Poll::Ready(Err(gone)));
         }
         if !inbox.metadata.is_empty() {
             let told = next_with_metadata(inbox, &mut self.data, &mut self.metadata);
@@ -232,8 +234,17 @@ impl Downstream for H2Stream {
         allowed.unwrap_or(true)
     }
 
-    fn has_early_data(&self) -> bool {
-        self.tunnel == Tunnel::Connect && self.with_inbox(|inbox| !inbox.body.is_empty()).unwrap_or(false)
+    fn held_back(&self) -> usize {
+        match self.tunnel {
+            Tunnel::Connect | Tunnel::Upgrade => self.with_inbox(|inbox| inbox.body.len()).unwrap_or(0),
+            Tunnel::None | Tunnel::Refused | Tunnel::Granted => 0,
+        }
+    }
+
+    fn let_through(&mut self) {
+        if self.tunnel == Tunnel::Upgrade {
+            self.tunnel = Tunnel::Refused;
+        }
     }
 
     fn poll_disconnect(&mut self, _: &mut Context<'_>) -> Poll<DownstreamError> {
@@ -249,7 +260,7 @@ impl Downstream for H2Stream {
 
     fn encode_head(&mut self, head: &ResponseHead, end_stream: bool) {
         match (self.tunnel, head.status) {
-            (Tunnel::Upgrade, status) if status == 101 || is_upgrade(&head.headers) => {
+            (Tunnel::Upgrade | Tunnel::Refused, _) if is_upgrade(&head.headers) => {
                 return self.encode_upgrade(head.clone(), end_stream);
             }
             (Tunnel::Connect, 200..=299) => self.tunnel = Tunnel::Granted,

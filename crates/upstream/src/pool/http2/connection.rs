@@ -428,6 +428,7 @@ impl Http2Connection {
                     }
                     _ => {
                         self.core.stats.upstream_cx_protocol_error.inc();
+                        self.core.stats.upstream_rq_tx_reset.inc();
                         ResetReason::ProtocolError
                     }
                 };
@@ -543,8 +544,10 @@ impl Http2Connection {
         state.closed = Some(failure);
         let keys: Vec<StreamKey> = state.codec.streams().collect();
         let mut cut = state.reserved > 0;
+        let broken = failure.reason == ResetReason::ProtocolError;
         for key in keys {
             if let Some(inbox) = state.inbox(key).filter(|inbox| inbox.end == End::NotYet) {
+                self.core.stats.upstream_rq_tx_reset.add(u64::from(broken));
                 let ended = matches!(inbox.head_state, Head::Final { end_stream: true });
                 cut |= !ended && inbox.waker.is_some();
             }
@@ -552,7 +555,7 @@ impl Http2Connection {
         }
         if let Some(mut count) = state.count.take() {
             // A broken rule ends the streams before the connection, so that none of them counts as cut by its end.
-            count.closed(by, cut && failure.reason != ResetReason::ProtocolError);
+            count.closed(by, cut && !broken);
         }
     }
 

@@ -239,6 +239,7 @@ impl Http2Exchange {
                 std::mem::swap(head, &mut inbox.head);
                 if let (Upgrade::Asked(protocol), 200) = (&self.upgrade, head.status) {
                     head.status = 101;
+                    head.headers.remove(Known::ContentLength);
                     head.headers.set(Known::Upgrade, protocol);
                     head.headers.set(Known::Connection, b"upgrade");
                     self.upgrade = Upgrade::Granted;
@@ -333,10 +334,6 @@ impl Http2Exchange {
             // The connection's task finds out.
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         });
-    }
-
-    pub(in crate::pool) fn upgraded(&self) -> bool {
-        matches!(self.upgrade, Upgrade::Granted)
     }
 
     #[inline]

@@ -59,10 +59,6 @@ impl TcpExchange {
         self.bytes
     }
 
-    pub(in crate::pool) fn upgraded(&self) -> bool {
-        true
-    }
-
     pub(in crate::pool) fn buffered(&self) -> usize {
         self.out.len() - self.out_at
     }
