@@ -263,6 +263,11 @@ impl HeaderMutations {
         self.remove.is_empty() && self.set.is_empty()
     }
 
+    /// The names of the headers that it may change, in the order in which it does.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.remove.iter().chain(self.set.iter().map(|header| &header.name))
+    }
+
     /// Changes a request's headers; values read them as the removals leave them, whatever `cx.request` is.
     pub fn apply_request(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {
         self.apply(&mut head.headers, Side::Request, Reads::Request, cx);

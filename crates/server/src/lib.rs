@@ -31,7 +31,8 @@ pub fn main(options: Options) -> ExitCode {
         level: match &options.command {
             // Its own lines are what the demo shows.
             Some(Command::Demo { .. }) => log::Level::Warning,
-            Some(Command::Explain { .. }) => log::Level::Error,
+            // What is refused of files that the configuration names.
+            Some(Command::Explain { .. }) => log::Level::Warning,
             _ => log::Level::parse(&options.log_level).unwrap_or(log::Level::Info),
         },
         components: options.component_log_levels().unwrap_or_default(),

@@ -4,7 +4,7 @@ use crate::admin::{Action, Admin, ListenerFacts, State};
 use crate::cli::{Mode, Options};
 use crate::config::{self, Compiled, Refused, Source, Surroundings};
 use crate::critical;
-use crate::dynamic::{Dynamic, DynamicClusters, DynamicRoutes, DynamicSecrets, Files, Sds};
+use crate::dynamic::{Dynamic, DynamicClusters, DynamicRoutes, DynamicSecrets, Files, Ground};
 use crate::explain::Explainer;
 use crate::http::Site;
 use crate::log;
@@ -17,15 +17,12 @@ use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
 use nuncio_core::lifecycle::Lifecycle;
 use nuncio_core::rng::Rng;
-use nuncio_core::source::{FileSource, Sources};
 use nuncio_core::stats::Registry;
 use nuncio_downstream::hcm::request_id::uuid;
 use nuncio_downstream::listener::ListenerConfig;
-use nuncio_net::dns::SystemResolver;
 use nuncio_net::listen::{BindError, BoundSocket, bind};
 use nuncio_net::log_files::LogFiles;
 use nuncio_net::worker::{Worker, block_on_local};
-use nuncio_upstream::discovery::Discovery;
 use nuncio_upstream::manager::ClusterSet;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -158,26 +155,19 @@ async fn run(options: &Options, sources: Vec<Source>, live: impl FnOnce(&Admin))
     if let Some(site) = site {
         open_admin(site, &admin, &main, options)?;
     }
-    let files = files(&admin, &surroundings);
-    let sources: Rc<dyn Sources> = Rc::new(files.clone());
-    let secrets = follow_secrets(&admin, &surroundings, files, &sources)?;
-    let discovery =
-        Discovery::new(&admin.clusters, &main, Rc::new(SystemResolver::new()), Rc::clone(&sources));
-    discovery.keep_caches(&surroundings.dns_caches);
-    let dynamic = Rc::new(Dynamic {
+    let ground = Ground {
+        files: files(&admin, &surroundings),
         surroundings,
         clusters: Rc::clone(&admin.clusters),
         registry: admin.registry.clone(),
-        clock: admin.clock.clone(),
         routes: Rc::clone(&admin.routes),
         book: Rc::clone(&admin.dynamic_clusters),
-        discovery,
-        secrets,
-        sources,
-        subscriptions: RefCell::default(),
-    });
+        secrets: Rc::clone(&admin.secrets),
+        checks: true,
+    };
+    let dynamic = Dynamic::begin(ground, &main).map_err(|e| StartError::Io("watch for secrets", e))?;
     tokio::select! {
-        told = warm_clusters(&dynamic, bootstrap.cds.as_ref()) => told?,
+        told = dynamic.warm(bootstrap.cds.as_ref()) => told.map_err(|e| StartError::Io("watch for clusters", e))?,
         () = told_to_end(&mut signals) => return Ok(()),
     }
     admin.progress.set(State::Initializing);
@@ -236,30 +226,6 @@ fn files(admin: &Rc<Admin>, surroundings: &Surroundings) -> Files {
             stats.server.dynamic_unknown_fields.add(fields);
         }
     })
-}
-
-/// Reads the secrets that come from files, and follows their changes from now on.
-fn follow_secrets(
-    admin: &Rc<Admin>,
-    surroundings: &Surroundings,
-    files: Files,
-    sources: &Rc<dyn Sources>,
-) -> Result<Sds, StartError> {
-    let (manager, registry) = (surroundings.tls.clone(), admin.registry.clone());
-    let book = Rc::clone(&admin.secrets);
-    let sds = Sds { manager, registry, sources: Rc::clone(sources), files, book };
-    sds.follow().map_err(|e| StartError::Io("watch for secrets", e))?;
-    Ok(sds)
-}
-
-/// Waits for the hosts of the static clusters, then for CDS and the hosts of its clusters.
-async fn warm_clusters(dynamic: &Rc<Dynamic>, cds: Option<&FileSource>) -> Result<(), StartError> {
-    dynamic.discovery.start().wait().await;
-    if let Some(source) = cds {
-        dynamic.follow_clusters(source).map_err(|e| StartError::Io("watch for clusters", e))?;
-        dynamic.discovery.all_warm().await;
-    }
-    Ok(())
 }
 
 /// Waits for a signal to end, before there is anything that could be ended.

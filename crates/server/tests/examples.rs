@@ -17,7 +17,7 @@ fn each_file_is_valid_and_has_a_test_here() {
         .map(|e| e.unwrap().file_name().to_str().unwrap().to_owned())
         .collect();
     names.sort();
-    let here = include_str!("examples.rs");
+    let here = concat!(include_str!("examples.rs"), include_str!("explain.rs"));
     // What needs clients and servers that are not here.
     let elsewhere =
         concat!(include_str!("../../../tests/chain/run"), include_str!("../../../tests/interception/run"));

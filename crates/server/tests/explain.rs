@@ -13,7 +13,13 @@ fn explain(file: &str, words: &[&str]) -> (Option<i32>, String) {
 fn settled(said: &str) -> String {
     let id = |word: &str| word.len() == 36 && word.bytes().filter(|b| *b == b'-').count() == 4;
     let line = |line: &str| -> String {
-        line.split(' ').map(|word| if id(word) { "REQUEST-ID" } else { word }).collect::<Vec<_>>().join(" ")
+        let traced = line.contains("x-b3-");
+        let settled = |word| match word {
+            word if id(word) => "REQUEST-ID",
+            word if traced && word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit()) => "TRACE-ID",
+            word => word,
+        };
+        line.split(' ').map(settled).collect::<Vec<_>>().join(" ")
     };
     said.lines().map(|l| line(l) + "\n").collect()
 }
@@ -34,6 +40,99 @@ fn the_page_shows_what_is_said() {
     assert!(shown >= 2);
 }
 
+#[test]
+fn a_rich_file_is_explained_line_by_line() {
+    let folder = root().join("examples/explain");
+    let mut run = common::binary();
+    let words =
+        ["explain", "-c", "shop.yaml", "--from", "203.0.113.7", "-H", "x-user: ada", "-H", "x-debug: 1"];
+    let url = "https://shop.example:10443/cart/7?step=2";
+    let out = run.current_dir(&folder).args(words).arg(url).output().unwrap();
+    let want = std::fs::read_to_string(folder.join("shop.txt")).unwrap();
+    assert_eq!(settled(&(text(&out.stdout) + &text(&out.stderr))), want);
+}
+
+#[test]
+fn each_request_of_the_rich_file_meets_what_stands_there() {
+    let file = root().join("examples").join("explain/shop.yaml");
+    let file = file.to_str().unwrap();
+    for (words, parts) in [
+        (&["https://api.example:10443/"][..], &["It cannot be said", "'other-names'"][..]),
+        (&["https://else.example:10443/"], &["no filter chain takes the connection", "why no-filter-chain"]),
+        (&["--sni", "a.shop.example", "https://b.example:10443/x"], &["'everything-else'", "with 404"]),
+        (&["https://shop.example:10443/nothing"], &["with 404", "why no-route", "routes[3] 'cart'"]),
+        (&["https://shop.example:10443/admin/x"], &["with 403", "a direct response (403)"]),
+        (&["--data", "x", "https://shop.example:10443/cart/7"], &["'posts' (routes[1])", "retries  none"]),
+        (
+            &["https://shop.example:10443/cart/7?step=pay"],
+            &["'pay' (routes[2])", "timeout               15s"],
+        ),
+        (&["https://shop.example:10443/cart/7x"], &["is not safe_regex"]),
+        (&["-X", "GET ME", "https://shop.example:10443/cart/7"], &["cannot be sent"]),
+        (&["-H", "x y: 1", "https://shop.example:10443/cart/7"], &["error: "]),
+        (&["https://shop.example:10443/cart/7", "https://x/"], &["error: "]),
+    ] {
+        let (_, said) = explain(file, words);
+        for part in parts {
+            assert!(said.contains(part), "{words:?} {part}\n{said}");
+        }
+    }
+}
+
+const FED: &str = "
+node: {id: edge, cluster: edge}
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
+static_resources:
+  listeners:
+  - name: web
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: web
+          http_filters:
+          - name: router
+            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          rds: {route_config_name: fed, config_source: {path_config_source: {path: ROUTES}}}
+";
+
+/// A discovery response with a route that answers with this status.
+fn fed(status: &str) -> String {
+    format!(
+        "resources:\n- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n  name: fed\n  \
+         virtual_hosts:\n  - name: v\n    domains: [\"*\"]\n    routes:\n    - match: {{prefix: /}}\n      \
+         direct_response: {{status: {status}}}\n"
+    )
+}
+
+#[test]
+fn routes_that_come_from_a_file_are_those_that_hold() {
+    let folder = Folder::new();
+    let routes = folder.file("routes.yaml", &fed("201"));
+    let config = FED.replace("ROUTES", &routes);
+    let file = folder.file("c.yaml", &config);
+    let (code, said) = explain(&file, &["http://x/"]);
+    assert_eq!((code, said.lines().next()), (Some(0), Some("The proxy answers it with 201.")), "{said}");
+    assert!(said.contains("routes.yaml:"), "{said}");
+
+    // What is refused is said to be, and its routes are none.
+    let refused = folder.file("refused.yaml", &fed("99"));
+    let file = folder.file("r.yaml", &FED.replace("ROUTES", &refused));
+    let (code, said) = explain(&file, &["http://x/"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("Filesystem config update"), "{said}");
+
+    // The admin port follows.
+    let server = Server::start_in(folder, &config, &[]);
+    let says = || server.ask("GET", "/explain?request=http://x/").body.lines().next().unwrap().to_owned();
+    assert_eq!(says(), "The proxy answers it with 201.");
+    let new = server.folder.file("new.yaml", &fed("204"));
+    std::fs::rename(new, &routes).unwrap();
+    assert!((0..500).any(|_| says() == "The proxy answers it with 204."), "{}", says());
+}
+
 /// Words between blanks and single quotes.
 fn shell(line: &str) -> Vec<String> {
     let mut words = Vec::new();
@@ -51,7 +150,9 @@ fn every_example_can_be_explained() {
     for entry in std::fs::read_dir(root().join("examples")).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
-            let (code, said) = explain(path.to_str().unwrap(), &["--json", "http://x:10000/"]);
+            let words = ["explain", "-c", path.to_str().unwrap(), "--json", "http://x:10000/"];
+            let out = output(&words);
+            let (code, said) = (out.status.code(), text(&out.stdout));
             // Without a token nobody comes in there.
             let denied = path.ends_with("jwt.yaml");
             assert_eq!(code, Some(if denied { 2 } else { 0 }), "{said}");

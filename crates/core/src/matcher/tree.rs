@@ -91,24 +91,37 @@ impl<'v> From<Option<Cow<'v, str>>> for Value<'v> {
     }
 }
 
-/// Tells what an input is.
-pub type Values<'f, 'v, I> = &'f dyn Fn(&I) -> Value<'v>;
+/// What one search works with.
+struct Search<'f, 'v, I> {
+    /// Tells what an input is.
+    value: &'f dyn Fn(&I) -> Value<'v>,
+    /// Checks count what they count.
+    counts: bool,
+}
+
+impl<I> Clone for Search<'_, '_, I> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I> Copy for Search<'_, '_, I> {}
 
 /// An input that the outcome hangs on is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NotYet;
 
 impl<I> Source<I> {
-    fn value<'v>(&'v self, value: Values<'_, 'v, I>) -> Value<'v> {
+    fn value<'v>(&'v self, by: Search<'_, 'v, I>) -> Value<'v> {
         match self {
-            Self::Input(input) => value(input),
+            Self::Input(input) => (by.value)(input),
             Self::Environment(text) => text.as_deref().map(Cow::Borrowed).into(),
         }
     }
 
     /// Its text, where it is one.
-    fn text<'v>(&'v self, value: Values<'_, 'v, I>) -> Result<Option<Cow<'v, str>>, NotYet> {
-        match self.value(value) {
+    fn text<'v>(&'v self, by: Search<'_, 'v, I>) -> Result<Option<Cow<'v, str>>, NotYet> {
+        match self.value(by) {
             Value::Unknown => Err(NotYet),
             Value::Absent | Value::Datum(_) | Value::Attributes(_) => Ok(None),
             Value::Text(text) => Ok(Some(text)),
@@ -117,13 +130,13 @@ impl<I> Source<I> {
 }
 
 impl<I> Predicate<I> {
-    fn holds<'v>(&'v self, value: Values<'_, 'v, I>) -> Result<bool, NotYet> {
+    fn holds<'v>(&'v self, by: Search<'_, 'v, I>) -> Result<bool, NotYet> {
         match self {
-            Self::Single(input, check) => check.holds(&input.value(value)),
+            Self::Single(input, check) => check.holds(&input.value(by), by.counts),
             Self::Or(all) => {
                 let mut open = false;
                 for one in all {
-                    match one.holds(value) {
+                    match one.holds(by) {
                         Ok(true) => return Ok(true),
                         Ok(false) => {}
                         Err(NotYet) => open = true,
@@ -133,13 +146,13 @@ impl<I> Predicate<I> {
             }
             Self::And(all) => {
                 for one in all {
-                    if !one.holds(value)? {
+                    if !one.holds(by)? {
                         return Ok(false);
                     }
                 }
                 Ok(true)
             }
-            Self::Not(one) => one.holds(value).map(|holds| !holds),
+            Self::Not(one) => one.holds(by).map(|holds| !holds),
         }
     }
 }
@@ -148,9 +161,9 @@ impl<I> Predicate<I> {
 type Found<'t, A> = Result<Option<&'t A>, NotYet>;
 
 impl<I, A> OnMatch<I, A> {
-    fn find<'t: 'v, 'v>(&'t self, value: Values<'_, 'v, I>) -> Found<'t, A> {
+    fn find<'t: 'v, 'v>(&'t self, by: Search<'_, 'v, I>) -> Found<'t, A> {
         match self {
-            Self::Tree(tree) => tree.seek(value),
+            Self::Tree(tree) => tree.seek(by),
             Self::Action(action) => Ok(Some(action)),
             Self::Passed => Ok(None),
         }
@@ -159,36 +172,41 @@ impl<I, A> OnMatch<I, A> {
 
 impl<I, A> MatcherTree<I, A> {
     /// The action that the tree leads to; `value` tells what an input is.
-    pub fn find<'t: 'v, 'v>(&'t self, value: Values<'_, 'v, I>) -> Option<&'t A> {
-        self.seek(value).unwrap_or(None)
+    pub fn find<'t: 'v, 'v>(&'t self, value: &dyn Fn(&I) -> Value<'v>) -> Option<&'t A> {
+        self.search(value, true)
     }
 
-    fn seek<'t: 'v, 'v>(&'t self, value: Values<'_, 'v, I>) -> Found<'t, A> {
+    /// The same, also for those who ask on the side and do not want its checks to count anything.
+    pub fn search<'t: 'v, 'v>(&'t self, value: &dyn Fn(&I) -> Value<'v>, counts: bool) -> Option<&'t A> {
+        self.seek(Search { value, counts }).unwrap_or(None)
+    }
+
+    fn seek<'t: 'v, 'v>(&'t self, by: Search<'_, 'v, I>) -> Found<'t, A> {
         let found = match &self.kind {
-            Kind::List(list) => first(list, value)?,
-            Kind::Exact(input, map) => match input.text(value)?.and_then(|text| map.get(&*text)) {
-                Some(then) => then.find(value)?,
+            Kind::List(list) => first(list, by)?,
+            Kind::Exact(input, map) => match input.text(by)?.and_then(|text| map.get(&*text)) {
+                Some(then) => then.find(by)?,
                 None => None,
             },
-            Kind::Prefix(input, list) => match input.text(value)? {
+            Kind::Prefix(input, list) => match input.text(by)? {
                 Some(text) => {
                     let fitting = list.iter().filter(|(prefix, _)| text.starts_with(&**prefix));
-                    any(fitting.map(|(_, then)| then), value)?
+                    any(fitting.map(|(_, then)| then), by)?
                 }
                 None => None,
             },
-            Kind::Ip(input, ranges) => match input.text(value)?.and_then(|v| v.parse::<IpAddr>().ok()) {
-                Some(ip) => longest(ranges, ip, value)?,
+            Kind::Ip(input, ranges) => match input.text(by)?.and_then(|v| v.parse::<IpAddr>().ok()) {
+                Some(ip) => longest(ranges, ip, by)?,
                 None => None,
             },
-            Kind::Names(input, map) => match input.text(value)? {
-                Some(name) => by_name(map, &name, value)?,
+            Kind::Names(input, map) => match input.text(by)? {
+                Some(name) => by_name(map, &name, by)?,
                 None => None,
             },
             Kind::Empty => None,
         };
         match (found, &self.on_no_match) {
-            (None, Some(then)) => then.find(value),
+            (None, Some(then)) => then.find(by),
             (found, _) => Ok(found),
         }
     }
@@ -218,13 +236,10 @@ impl<I, A> MatcherTree<I, A> {
 }
 
 /// What the first predicate leads to that holds and leads anywhere.
-fn first<'t: 'v, 'v, I, A>(
-    list: &'t [(Predicate<I>, OnMatch<I, A>)],
-    value: Values<'_, 'v, I>,
-) -> Found<'t, A> {
+fn first<'t: 'v, 'v, I, A>(list: &'t [(Predicate<I>, OnMatch<I, A>)], by: Search<'_, 'v, I>) -> Found<'t, A> {
     for (predicate, then) in list {
-        if predicate.holds(value)?
-            && let Some(action) = then.find(value)?
+        if predicate.holds(by)?
+            && let Some(action) = then.find(by)?
         {
             return Ok(Some(action));
         }
@@ -235,10 +250,10 @@ fn first<'t: 'v, 'v, I, A>(
 /// What the first of these leads to that leads anywhere.
 fn any<'t: 'v, 'v, I: 't, A: 't>(
     matched: impl IntoIterator<Item = &'t OnMatch<I, A>>,
-    value: Values<'_, 'v, I>,
+    by: Search<'_, 'v, I>,
 ) -> Found<'t, A> {
     for then in matched {
-        if let Some(action) = then.find(value)? {
+        if let Some(action) = then.find(by)? {
             return Ok(Some(action));
         }
     }
@@ -249,14 +264,14 @@ fn any<'t: 'v, 'v, I: 't, A: 't>(
 fn longest<'t: 'v, 'v, I, A>(
     ranges: &'t [IpRanges<I, A>],
     ip: IpAddr,
-    value: Values<'_, 'v, I>,
+    by: Search<'_, 'v, I>,
 ) -> Found<'t, A> {
     let mut around: Vec<(u8, &IpRanges<I, A>)> =
         ranges.iter().filter_map(|r| Some((r.ranges.longest(ip)?, r))).collect();
     // Those of one length stay in their order.
     around.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
     for (_, range) in around {
-        let found = range.on_match.find(value)?;
+        let found = range.on_match.find(by)?;
         if found.is_some() || range.exclusive {
             return Ok(found);
         }
@@ -267,11 +282,11 @@ fn longest<'t: 'v, 'v, I, A>(
 fn by_name<'t: 'v, 'v, I, A>(
     map: &'t HashMap<Box<str>, OnMatch<I, A>>,
     name: &str,
-    value: Values<'_, 'v, I>,
+    by: Search<'_, 'v, I>,
 ) -> Found<'t, A> {
     let suffixes = name.match_indices('.').map(|(at, _)| format!("*{}", name.get(at..).unwrap_or_default()));
     let keys = std::iter::once(name.to_owned()).chain(suffixes).chain(["*".to_owned()]);
-    any(keys.filter_map(|key| map.get(&*key)), value)
+    any(keys.filter_map(|key| map.get(&*key)), by)
 }
 
 #[cfg(test)]

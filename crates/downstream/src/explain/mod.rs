@@ -8,8 +8,11 @@
 mod bytes;
 mod rehearsal;
 mod script;
+mod watcher;
 
 pub use script::Script;
+pub(crate) use script::{CONNECTION_MANAGER, Plan, ROUTER};
+pub use watcher::Watcher;
 
 use crate::filter::Standing;
 use crate::hcm::{Hcm, HcmConfig};
@@ -111,15 +114,17 @@ pub struct FilterFact {
     pub place: Option<Place>,
     /// What part it has in the request.
     pub state: &'static str,
-    /// Where the route's configurations of it stand, the most specific one first.
-    pub per_route: Vec<Option<Place>>,
+    /// The levels of the route that say something of it, and where, the most specific one first.
+    pub per_route: Vec<(&'static str, Option<Place>)>,
 }
 
 /// A header that is not as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Who changed it.
-    pub by: &'static str,
+    /// Who changed it: a part of the proxy, a filter, a level of the routes, or a field of the route.
+    pub by: Box<str>,
+    /// Where that stands.
+    pub place: Option<Place>,
     /// The header.
     pub name: String,
     /// Its values before.
@@ -150,6 +155,8 @@ pub struct Explanation {
     pub connection: Vec<Fact>,
     /// The virtual host, and what is said about its routes.
     pub routing: Vec<Fact>,
+    /// Whether it is traced, and how.
+    pub tracing: Vec<Fact>,
     /// The routes that were passed over, up to the one taken.
     pub passed_over: Vec<PassedOver>,
     /// So many more were, which are not listed.
@@ -166,6 +173,10 @@ pub struct Explanation {
     pub timeouts: Vec<Fact>,
     /// When another attempt would be made.
     pub retries: Vec<Fact>,
+    /// The descriptors that rate limits see.
+    pub rate_limits: Vec<Fact>,
+    /// What becomes of the host's answer.
+    pub responses: Vec<Fact>,
     /// What the overload manager asks for; whoever knows it adds it.
     pub overload: Vec<Fact>,
     /// The proxy's own answer.
@@ -180,6 +191,7 @@ impl Explanation {
             verdict: Verdict::Closed(String::new()),
             connection: Vec::new(),
             routing: Vec::new(),
+            tracing: Vec::new(),
             passed_over: Vec::new(),
             more_passed_over: 0,
             filters: Vec::new(),
@@ -188,6 +200,8 @@ impl Explanation {
             upstream: Vec::new(),
             timeouts: Vec::new(),
             retries: Vec::new(),
+            rate_limits: Vec::new(),
+            responses: Vec::new(),
             overload: Vec::new(),
             answer: Vec::new(),
             notes: Vec::new(),
@@ -274,6 +288,10 @@ fn connect(
             let name =
                 if chain.name.is_empty() { format!("number {at}") } else { format!("'{}'", chain.name) };
             told.connection.push(Fact::new("filter chain", name, chain.places.whole().place));
+            if let Some(name) = &connection.requested_server_name {
+                let place = chain.places.spot("filter_chain_match").place;
+                told.connection.push(Fact::new("server name", &**name, place));
+            }
             for gate in &chain.gate_names {
                 told.connection.push(Fact::new("network filter", &*gate.name, gate.place));
             }
@@ -328,8 +346,8 @@ fn converse(
     ));
     let mut waiting: Vec<Arc<str>> = Vec::new();
     loop {
-        let hcm = Hcm::new_without(Arc::clone(config), world, Draining::new(false), &waiting);
         let script = Rc::new(Script::new(routes));
+        let hcm = Hcm::new_without(Arc::clone(config), world, Draining::new(false), &waiting, &script);
         let (head, codec) = match hcm.read_head(&connection, bytes) {
             Ok(read) => read,
             Err(why) => {
@@ -351,18 +369,18 @@ fn converse(
             waiting.push(Arc::clone(name));
             continue;
         }
-        let Told { routing, passed_over, more, heads, upstream, timeouts, retries, chain, route, answer } =
-            script.take();
-        told.routing = routing;
+        let Told { routing, tracing, passed_over, more, heads, plan, chain, route, answer } = script.take();
+        (told.routing, told.tracing) = (routing, tracing);
         (told.passed_over, told.more_passed_over) = (passed_over, more);
         told.filters = hcm.filter_facts(chain, route.as_ref(), &waiting);
         told.changes = script::changes(&heads);
-        told.head = heads
-            .last()
-            .filter(|(by, _)| *by == script::ROUTER)
-            .map(|(_, h)| script::lines(h))
-            .unwrap_or_default();
-        (told.upstream, told.timeouts, told.retries) = (upstream, timeouts, retries);
+        if let Some(plan) = plan {
+            told.head = heads.last().map(|stage| script::lines(&stage.head)).unwrap_or_default();
+            let Plan { matched, upstream, timeouts, retries, rate_limits, responses } = plan;
+            told.routing.extend(matched);
+            (told.upstream, told.timeouts, told.retries) = (upstream, timeouts, retries);
+            (told.rate_limits, told.responses) = (rate_limits, responses);
+        }
         (told.verdict, told.answer) = ended.verdict(answer);
         return;
     }
@@ -377,6 +395,7 @@ impl FilterFact {
             (true, true, true) => "left out: it waits for something",
             _ => state,
         };
+        let per_route = per_route.into_iter().map(|(level, place)| (level.as_str(), place)).collect();
         Self { name: name.to_string(), place, state, per_route }
     }
 }

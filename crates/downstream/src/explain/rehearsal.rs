@@ -132,7 +132,7 @@ pub(super) fn rehearse(
     let mut heads = hcm.take_heads();
     heads.request = head;
     heads.request.version = version;
-    script.stage("", &heads.request);
+    script.stage("", None, &heads.request);
     let down = Rehearsal {
         script: Rc::clone(script),
         body: body.map(<[u8]>::to_vec).unwrap_or_default(),

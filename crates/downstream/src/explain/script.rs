@@ -3,11 +3,33 @@
 use super::{Change, Fact, PassedOver};
 use crate::route::{Action, ClusterSpecifier, Found, MatchContext, Route, RouteTable};
 use nuncio_codec::head::{RequestHead, ResponseHead};
+use nuncio_core::config::Place;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Who the last changes of a head are by, where it goes to a host.
-pub(super) const ROUTER: &str = "router";
+/// Who changes heads before the route is known, and behind it.
+pub(crate) const CONNECTION_MANAGER: &str = "connection manager";
+pub(crate) const ROUTER: &str = "router";
+
+/// A head on its way.
+pub(super) struct Stage {
+    /// Who has left it so, and where that stands.
+    pub by: Box<str>,
+    pub place: Option<Place>,
+    pub head: RequestHead,
+}
+
+/// What is known of a request that stands before its host.
+#[derive(Default)]
+pub(crate) struct Plan {
+    /// What the route counts it as, besides.
+    pub matched: Vec<Fact>,
+    pub upstream: Vec<Fact>,
+    pub timeouts: Vec<Fact>,
+    pub retries: Vec<Fact>,
+    pub rate_limits: Vec<Fact>,
+    pub responses: Vec<Fact>,
+}
 
 /// What a rehearsed stream tells, in the order in which it meets it.
 pub struct Script {
@@ -22,11 +44,11 @@ pub(super) struct Told {
     pub routing: Vec<Fact>,
     pub passed_over: Vec<PassedOver>,
     pub more: usize,
+    pub tracing: Vec<Fact>,
     /// The head, after each of those who change it.
-    pub heads: Vec<(&'static str, RequestHead)>,
-    pub upstream: Vec<Fact>,
-    pub timeouts: Vec<Fact>,
-    pub retries: Vec<Fact>,
+    pub heads: Vec<Stage>,
+    /// Where it goes to a host.
+    pub plan: Option<Plan>,
     /// The chain of filters, by its number.
     pub chain: Option<usize>,
     pub route: Option<Arc<Route>>,
@@ -43,8 +65,18 @@ impl Script {
     }
 
     /// The head is as these have left it.
-    pub(crate) fn stage(&self, by: &'static str, head: &RequestHead) {
-        self.told.borrow_mut().heads.push((by, head.clone()));
+    #[cold]
+    pub(crate) fn stage(&self, by: &str, place: Option<Place>, head: &RequestHead) {
+        let heads = &mut self.told.borrow_mut().heads;
+        match heads.last_mut() {
+            Some(last) if *last.by == *by => last.head = head.clone(),
+            _ => heads.push(Stage { by: by.into(), place, head: head.clone() }),
+        }
+    }
+
+    /// It was decided whether the request is traced.
+    pub(crate) fn traced(&self, facts: Vec<Fact>) {
+        self.told.borrow_mut().tracing = facts;
     }
 
     /// The filters that the request meets.
@@ -62,14 +94,12 @@ impl Script {
     }
 
     pub(super) fn is_forwarded(&self) -> bool {
-        self.told.borrow().heads.last().is_some_and(|(by, _)| *by == ROUTER)
+        self.told.borrow().plan.is_some()
     }
 
     /// The request is at its host.
-    pub(crate) fn forwarded(&self, head: &RequestHead, facts: [Vec<Fact>; 3]) {
-        self.stage(ROUTER, head);
-        let told = &mut *self.told.borrow_mut();
-        [told.upstream, told.timeouts, told.retries] = facts;
+    pub(crate) fn forwarded(&self, plan: Plan) {
+        self.told.borrow_mut().plan = Some(plan);
     }
 
     /// A route was looked for in `table`.
@@ -171,11 +201,11 @@ pub(super) fn lines(head: &RequestHead) -> Vec<(String, String)> {
 }
 
 /// What each stage changed of the one before it.
-pub(super) fn changes(heads: &[(&'static str, RequestHead)]) -> Vec<Change> {
+pub(super) fn changes(heads: &[Stage]) -> Vec<Change> {
     let mut all = Vec::new();
     for pair in heads.windows(2) {
-        let [(_, before), (by, after)] = pair else { continue };
-        let (before, after) = (lines(before), lines(after));
+        let [before, Stage { by, place, head: after }] = pair else { continue };
+        let (before, after) = (lines(&before.head), lines(after));
         let of = |lines: &[(String, String)], name: &str| -> Vec<String> {
             lines.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect()
         };
@@ -188,7 +218,13 @@ pub(super) fn changes(heads: &[(&'static str, RequestHead)]) -> Vec<Change> {
         for name in names {
             let (was, is) = (of(&before, name), of(&after, name));
             if was != is {
-                all.push(Change { by, name: name.clone(), before: was, after: is });
+                all.push(Change {
+                    by: by.clone(),
+                    place: *place,
+                    name: name.clone(),
+                    before: was,
+                    after: is,
+                });
             }
         }
     }

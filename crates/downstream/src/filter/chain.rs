@@ -3,9 +3,10 @@
 use super::lane::{Decode, Encode, Instead, Lane, Verdict};
 use super::seat::{Filters, Seat};
 use super::{HttpFilterConfig, LiveHttpFilter, Request, Response, RouteSays};
+use crate::explain::{Script, Watcher};
 use crate::hcm::exchange::RequestEvent;
 use crate::hcm::stream::Heads;
-use crate::route::{Route, RouteConfigs, RouteTable};
+use crate::route::{LevelName, Route, RouteConfigs, RouteTable};
 use crate::router::RouterConfig;
 use crate::tracing::Tracer;
 use crate::world::World;
@@ -177,8 +178,8 @@ pub(crate) struct Standing {
     pub(crate) name: Arc<str>,
     pub(crate) place: Option<Place>,
     pub(crate) state: &'static str,
-    /// Where the route's configurations of it stand.
-    pub(crate) per_route: Vec<Option<Place>>,
+    /// Which levels of the route say something of it, and where.
+    pub(crate) per_route: Vec<(LevelName, Option<Place>)>,
     /// A stream of this route has an instance of it.
     pub(crate) made: bool,
     /// An instance may see requests that are explained.
@@ -186,12 +187,22 @@ pub(crate) struct Standing {
 }
 
 impl LiveChain {
-    /// Leaves out the filters of these names, and those that do not rehearse.
-    pub(crate) fn leave_out(&mut self, names: &[Arc<str>]) {
+    /// Leaves out the filters of these names, and those that do not rehearse. Behind each that is left, `script` hears
+    /// what it has made of the head.
+    pub(crate) fn rehearse(&mut self, names: &[Arc<str>], script: &Rc<Script>) {
         let entries = std::mem::take(&mut self.entries).into_vec();
-        *self = Self::new(
-            entries.into_iter().filter(|e| e.filter.rehearses() && !names.contains(&e.name)).collect(),
-        );
+        let left = entries.into_iter().filter(|e| e.filter.rehearses() && !names.contains(&e.name));
+        let watched = left.flat_map(|entry| {
+            let watcher = LiveEntry {
+                name: Arc::clone(&entry.name),
+                place: entry.place,
+                filter: Watcher::of(&entry.name, entry.place, script),
+                disabled: entry.disabled,
+                waits_for_routes: false,
+            };
+            [entry, watcher]
+        });
+        *self = Self::new(watched.collect());
     }
 
     /// Every filter, and what part it has in a stream of this route.

@@ -115,6 +115,9 @@ const EXPLAINED: &[&str] = &[
     "request_headers_timeout",
     "path_with_escaped_slashes_action",
     "normalize_path",
+    "tracing",
+    "tracing/provider",
+    "tracing/spawn_upstream_span",
 ];
 
 /// The network filter `envoy.filters.network.http_connection_manager`.

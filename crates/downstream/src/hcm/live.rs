@@ -9,11 +9,12 @@ use super::slot::{BoxSlot, slot};
 use super::stats::{HcmStats, ListenerHttpStats, RouterStats, TracingStats};
 use super::stats::{Http1CodecStats, Http2CodecStats};
 use super::stream::{self, Heads, StreamEnd, StreamStart};
+use crate::explain::Script;
 use crate::filter::{Chain, ChainConfig, LiveChain};
 use crate::listener::Draining;
 use crate::network::{NetworkFilter, NetworkFilterConfig};
 use crate::route::{ApartStats, Route, RouteTable, Routes};
-use crate::tracing::Tracer;
+use crate::tracing::{Tracer, Unheard};
 use crate::world::World;
 use nuncio_codec::head::HeaderMap;
 use nuncio_core::overload::{Overload, Timer};
@@ -175,10 +176,13 @@ impl Hcm {
         world: &Rc<World>,
         draining: Rc<Draining>,
         names: &[Arc<str>],
+        script: &Rc<Script>,
     ) -> Rc<Self> {
-        let mut hcm = Self::routing_to(config, world, draining, None);
+        let tracer = config.tracing.as_ref().and_then(|tracing| tracing.start(world));
+        let tracer = tracer.map(|tracer| -> Rc<dyn Tracer> { Rc::new(Unheard(tracer)) });
+        let mut hcm = Self::routing_to(config, world, draining, tracer);
         if let Some(own) = Rc::get_mut(&mut hcm) {
-            own.chains.iter_mut().for_each(|chain| chain.leave_out(names));
+            own.chains.iter_mut().for_each(|chain| chain.rehearse(names, script));
         }
         hcm
     }

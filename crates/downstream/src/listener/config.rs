@@ -303,6 +303,7 @@ type Chains = (Vec<FilterChainConfig>, Vec<ChainMatch>, Option<usize>);
 
 /// The fields of a filter chain that explanations of failures name.
 const EXPLAINED: &[&str] = &[
+    "filter_chain_match",
     "transport_socket",
     "transport_socket/typed_config/require_client_certificate",
     "transport_socket/typed_config/require_sni",

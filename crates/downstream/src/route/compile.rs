@@ -10,6 +10,7 @@ mod rewriting;
 
 pub(super) use answer::redirect;
 
+use super::changes::LevelName;
 use super::domains::{DomainError, DomainsBuilder};
 use super::index::{PathIndexBuilder, PathKey, Reach};
 use super::list::{Entry, HostRoutes, RouteList, Target};
@@ -144,6 +145,7 @@ impl RouteTable {
         let plugins = cluster::plugins(cluster_specifier_plugins, cx, options);
         let plugins_good = plugins.is_some();
         let table = level::Parts {
+            name: LevelName::Table,
             request_add: request_headers_to_add,
             request_remove: request_headers_to_remove,
             response_add: response_headers_to_add,
@@ -244,6 +246,7 @@ fn virtual_host(message: pb::VirtualHost, cx: &CompileContext<'_>, scope: &Scope
     let clusters_good = virtual_clusters.is_some();
     let mirrors = action::mirrors(request_mirror_policies, cx, &|name| scope.lacks(name));
     let level = level::Parts {
+        name: LevelName::VirtualHost,
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
         response_add: response_headers_to_add,
@@ -411,6 +414,7 @@ fn route(
         _ => None,
     };
     let level = level::Parts {
+        name: LevelName::Route,
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
         response_add: response_headers_to_add,

@@ -7,6 +7,7 @@ use nuncio_proto::pb::envoy::extensions::internal_redirect::allow_listed_routes:
 use nuncio_proto::pb::envoy::extensions::internal_redirect::previous_routes::v3::PreviousRoutesConfig;
 use nuncio_proto::pb::envoy::extensions::internal_redirect::safe_cross_scheme::v3::SafeCrossSchemeConfig;
 use prost::Name;
+use std::fmt;
 use std::sync::Arc;
 
 /// A compiled `InternalRedirectPolicy`.
@@ -116,6 +117,26 @@ impl InternalRedirects {
             Predicate::AllowListed(names) => names.iter().any(|name| **name == **to),
             Predicate::SafeCrossScheme => secure.0 || !secure.1,
         })
+    }
+}
+
+impl fmt::Display for InternalRedirects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { most, cross_scheme, copied, codes, predicates } = self;
+        let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
+        let schemes = if *cross_scheme { "" } else { ", to the same scheme" };
+        write!(f, "{} are followed here, {most} at most{schemes}", codes.join(", "))?;
+        for predicate in predicates {
+            match predicate {
+                Predicate::PreviousRoutes => f.write_str(", to each route once")?,
+                Predicate::AllowListed(names) => write!(f, ", to the routes {}", names.join(", "))?,
+                Predicate::SafeCrossScheme => f.write_str(", never from http to https")?,
+            }
+        }
+        if !copied.is_empty() {
+            write!(f, "; of the answer go on: {}", copied.join(", "))?;
+        }
+        Ok(())
     }
 }
 

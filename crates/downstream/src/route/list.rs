@@ -57,7 +57,7 @@ impl HostRoutes {
             Self::List(list) => Some(list),
             Self::Matcher(tree, _) => {
                 let facts = HttpFacts::request(head, cx.info);
-                tree.find(&|input| input.value(&facts))
+                tree.search(&|input| input.value(&facts), cx.counts)
             }
         }
     }
@@ -101,7 +101,7 @@ impl Target {
         match self {
             Self::One(route) => Some(route),
             Self::Weighted(clusters) => clusters.pick(cx, head),
-            Self::Specified(specified) => Some(specified.pick(head, cx.info)),
+            Self::Specified(specified) => Some(specified.pick(head, cx)),
         }
     }
 

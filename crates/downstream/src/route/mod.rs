@@ -10,6 +10,7 @@
 
 mod action;
 mod affix;
+mod changes;
 mod compile;
 mod conditions;
 mod domains;
@@ -35,6 +36,7 @@ pub use action::{
     Action, ClusterAction, ClusterSpecifier, DEFAULT_TIMEOUT, DirectResponseAction, GrpcTimeout, HostChoice,
     Limit, MirrorPolicy, Priority, StreamLimits,
 };
+pub use changes::LevelName;
 pub use compile::{CompilePerRoute, RouteOptions};
 pub use conditions::Mismatch;
 pub(crate) use domains::port_start;
@@ -53,12 +55,13 @@ use crate::hcm::upgrade::RouteUpgrade;
 use crate::tracing::{Decorator, RouteTracing};
 pub use internal_redirect::{Followed, InternalRedirects};
 
+use changes::LevelChanges;
 use domains::{Domains, without_port};
 use list::HostRoutes;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::config::Place;
 use nuncio_core::format::FormatContext;
-use nuncio_core::header::{HeaderMutations, HeaderName};
+use nuncio_core::header::HeaderName;
 use nuncio_core::runtime::Runtime;
 use nuncio_core::stream_info::{ConnectionInfo, Metadata, StreamInfo};
 use nuncio_core::why::FieldPlaces;
@@ -76,6 +79,8 @@ pub struct MatchContext<'a> {
     pub runtime: &'a Runtime,
     /// What is known of the client's certificate.
     pub peer_certificate: PeerCertificate,
+    /// Matchers count what they count: not where somebody asks on the side.
+    pub counts: bool,
 }
 
 /// What `tls_context` asks; both are false on a connection without TLS.
@@ -196,17 +201,17 @@ pub struct Route {
     places: places::RoutePlaces,
     matched: Matched,
     weight: Option<Box<WeightChanges>>,
-    request_headers: Box<[Arc<HeaderMutations>]>,
-    response_headers: Box<[Arc<HeaderMutations>]>,
+    request_headers: Box<[Arc<LevelChanges>]>,
+    response_headers: Box<[Arc<LevelChanges>]>,
 }
 
 /// What a cluster of `weighted_clusters` changes before every other level, whatever their order.
 #[derive(Debug, Default)]
 struct WeightChanges {
-    request_headers: Option<Arc<HeaderMutations>>,
-    response_headers: Option<Arc<HeaderMutations>>,
-    /// `host_rewrite_literal`: set without `x-envoy-original-host` or `x-forwarded-host`.
-    host: Option<Box<str>>,
+    request_headers: Option<Arc<LevelChanges>>,
+    response_headers: Option<Arc<LevelChanges>>,
+    /// `host_rewrite_literal`, and where it stands: set without `x-envoy-original-host` or `x-forwarded-host`.
+    host: Option<(Box<str>, Option<Place>)>,
 }
 
 impl WeightChanges {
@@ -350,18 +355,28 @@ impl Route {
     }
 
     /// Changes a request's headers as the route, its virtual host and its table say, in the configured
-    /// order; a weighted cluster's changes come first. Runs before the host is rewritten, and the path.
-    pub fn mutate_request(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {
+    /// order; a weighted cluster's changes come first. Runs before the host is rewritten, and the path. `told` hears of
+    /// each level once it has changed the head.
+    #[inline]
+    pub fn mutate_request(
+        &self,
+        head: &mut RequestHead,
+        cx: &FormatContext<'_>,
+        told: impl Fn(LevelName, Option<Place>, &RequestHead),
+    ) {
         if let Some(weight) = &self.weight {
-            if let Some(mutations) = &weight.request_headers {
-                mutations.apply_request(head, cx);
+            if let Some(changes) = &weight.request_headers {
+                changes.apply_request(head, cx);
+                told(changes.level, changes.place, head);
             }
-            if let Some(host) = &weight.host {
+            if let Some((host, place)) = &weight.host {
                 head.headers.set(Known::Authority, host.as_bytes());
+                told(LevelName::Weight, *place, head);
             }
         }
-        for mutations in &self.request_headers {
-            mutations.apply_request(head, cx);
+        for changes in &self.request_headers {
+            changes.apply_request(head, cx);
+            told(changes.level, changes.place, head);
         }
     }
 
@@ -379,28 +394,44 @@ impl Route {
 
     /// Changes a response's headers, in the same order.
     pub fn mutate_response(&self, head: &mut ResponseHead, cx: &FormatContext<'_>) {
-        let weight = self.weight.as_ref().and_then(|w| w.response_headers.as_ref());
-        for mutations in weight.into_iter().chain(&self.response_headers) {
-            mutations.apply_response(head, cx);
+        for changes in self.response_changes() {
+            changes.apply_response(head, cx);
         }
+    }
+
+    fn response_changes(&self) -> impl Iterator<Item = &Arc<LevelChanges>> {
+        let weight = self.weight.as_ref().and_then(|w| w.response_headers.as_ref());
+        weight.into_iter().chain(&self.response_headers)
     }
 
     /// Rewrites `:authority`, then `:path`, on the way upstream. `keep_original` (not
     /// `suppress_envoy_headers`) puts the old ones into `x-envoy-original-host` and `-path`; `cx` is what formats read
-    /// beside the head.
+    /// beside the head. `told` hears which field did it, and where it stands.
+    #[inline]
     pub fn rewrite_request<'c>(
         &self,
         head: &mut RequestHead,
         keep_original: bool,
         cx: impl Fn() -> FormatContext<'c>,
+        told: impl Fn(&'static str, Option<Place>, &RequestHead),
     ) {
         let Action::Cluster(action) = &self.action else { return };
         if let HostChoice::Rewrite(rewrite) = &action.host {
             rewrite.apply(head, action.append_x_forwarded_host, keep_original, &cx);
+            told(rewrite.field(), self.place_of(rewrite.field()), head);
         }
         if let Some(rewrite) = &action.path {
             rewrite.apply(head, self.matched, keep_original, &cx);
+            told(rewrite.field(), self.place_of(rewrite.field()), head);
         }
+    }
+
+    /// What its levels change of responses' headers: who, where, and which.
+    pub fn response_header_changes(&self) -> impl Iterator<Item = (LevelName, Option<Place>, String)> {
+        self.response_changes().map(|changes| {
+            let names: Vec<&str> = changes.changes.names().map(HeaderName::as_str).collect();
+            (changes.level, changes.place, names.join(", "))
+        })
     }
 
     /// Appends the `location` of the answer that this route gives itself, and rewrites `:path` as a redirect

@@ -1,5 +1,6 @@
 //! `typed_per_filter_config`, merged over the levels of a route table.
 
+use super::changes::LevelName;
 use nuncio_core::config::Place;
 use std::any::Any;
 use std::fmt;
@@ -8,6 +9,8 @@ use std::sync::Arc;
 /// What one level says about one filter.
 #[derive(Clone)]
 pub struct PerFilterLevel {
+    /// The level.
+    pub level: LevelName,
     /// The name of the filter in the chain.
     pub filter: Arc<str>,
     /// `Some(true)`: switched off; `Some(false)`: switched on, even where the chain says `disabled`.
@@ -39,7 +42,7 @@ pub struct FilterOverride {
     /// `None`: no level has one.
     configs: Option<RouteConfigs>,
     /// Of every level that says something.
-    places: Box<[Option<Place>]>,
+    places: Box<[(LevelName, Option<Place>)]>,
 }
 
 impl FilterOverride {
@@ -59,8 +62,8 @@ impl FilterOverride {
         self.configs.as_ref()?.first()
     }
 
-    /// Where each level stands that says something of it, most specific first.
-    pub fn places(&self) -> &[Option<Place>] {
+    /// Which levels say something of it, and where, most specific first.
+    pub fn places(&self) -> &[(LevelName, Option<Place>)] {
         &self.places
     }
 
@@ -98,7 +101,7 @@ impl PerFilter {
                 disabled: entries().find_map(|e| e.disabled),
                 configs: Some(entries().filter_map(|e| e.config.clone()).collect())
                     .filter(|configs: &RouteConfigs| !configs.is_empty()),
-                places: entries().map(|e| e.place).collect(),
+                places: entries().map(|e| (e.level, e.place)).collect(),
             }
         });
         Self(overrides.collect())

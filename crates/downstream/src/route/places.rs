@@ -5,7 +5,7 @@ use nuncio_core::config::{CompileContext, Place};
 use std::sync::Arc;
 
 /// Fields of `RouteAction` and of `Route`, as explanations name them; below what they stand.
-const FIELDS: [(&str, &str); 16] = [
+const FIELDS: [(&str, &str); 34] = [
     ("route", "cluster"),
     ("route", "cluster_header"),
     ("route", "weighted_clusters"),
@@ -19,9 +19,27 @@ const FIELDS: [(&str, &str); 16] = [
     ("route", "hedge_policy"),
     ("route", "hash_policy"),
     ("route", "request_mirror_policies"),
+    ("route", "host_rewrite_literal"),
+    ("route", "host_rewrite_header"),
+    ("route", "host_rewrite_path_regex"),
+    ("route", "host_rewrite"),
+    ("route", "auto_host_rewrite"),
+    ("route", "prefix_rewrite"),
+    ("route", "regex_rewrite"),
+    ("route", "path_rewrite_policy"),
+    ("route", "path_rewrite"),
+    ("route", "priority"),
+    ("route", "metadata_match"),
+    ("route", "rate_limits"),
+    ("route", "internal_redirect_policy"),
+    ("route", "upgrade_configs"),
+    ("route", "early_data_policy"),
     ("", "redirect"),
     ("", "direct_response"),
     ("", "request_body_buffer_limit"),
+    ("", "tracing"),
+    ("", "decorator"),
+    ("", "stat_prefix"),
 ];
 
 /// Those of which a route has one.
@@ -36,8 +54,15 @@ const ACTIONS: [&str; 7] = [
 ];
 
 /// Fields that a virtual host says for all of its routes.
-pub(super) const OF_HOST: &[&str] =
-    &["retry_policy", "hedge_policy", "request_mirror_policies", "request_body_buffer_limit", "require_tls"];
+pub(super) const OF_HOST: &[&str] = &[
+    "retry_policy",
+    "hedge_policy",
+    "request_mirror_policies",
+    "request_body_buffer_limit",
+    "require_tls",
+    "rate_limits",
+    "virtual_clusters",
+];
 
 /// The fields that are set, by their numbers in [`FIELDS`].
 #[derive(Clone, Debug)]

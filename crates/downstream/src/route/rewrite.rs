@@ -59,6 +59,16 @@ pub(super) fn path_end(path: &[u8]) -> usize {
 }
 
 impl PathRewrite {
+    /// The field of `RouteAction` that says it.
+    pub(super) fn field(&self) -> &'static str {
+        match self {
+            Self::Prefix(_) => "prefix_rewrite",
+            Self::Regex(_) => "regex_rewrite",
+            Self::Template(_) => "path_rewrite_policy",
+            Self::Format(_) => "path_rewrite",
+        }
+    }
+
     /// Sets `:path` to what this makes of it. `keep_original` puts the old one into `x-envoy-original-path`.
     /// A rewrite that leaves nothing before the query, or a template that does not fit, changes nothing. `cx` is what
     /// formats read beside the head.
@@ -127,6 +137,16 @@ pub enum HostRewrite {
 }
 
 impl HostRewrite {
+    /// The field of `RouteAction` that says it.
+    pub(super) fn field(&self) -> &'static str {
+        match self {
+            Self::Literal(_) => "host_rewrite_literal",
+            Self::Header(_) => "host_rewrite_header",
+            Self::PathRegex(_) => "host_rewrite_path_regex",
+            Self::Format(_) => "host_rewrite",
+        }
+    }
+
     /// Sets `:authority` to what this says; where that is empty, nothing changes. `cx` as for [`PathRewrite::apply`].
     pub(super) fn apply<'c>(
         &self,

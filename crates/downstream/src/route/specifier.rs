@@ -1,7 +1,7 @@
 //! `ClusterSpecifierPlugin`: who names a route's cluster when the route is found
 //! (`envoy.router.cluster_specifier_plugin.matcher`).
 
-use super::{Route, RouteOptions};
+use super::{MatchContext, Route, RouteOptions};
 use nuncio_codec::head::RequestHead;
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::tree::{MatcherTree, Vocabulary};
@@ -89,7 +89,9 @@ impl ClusterMatcher {
 
     /// The cluster's name; empty where the tree leads nowhere.
     pub fn name(&self, head: &RequestHead, info: &StreamInfo) -> &str {
-        self.number(head, info).and_then(|at| self.names.get(at)).map_or("", |name| name)
+        let facts = HttpFacts::request(head, info);
+        let found = self.tree.find(&|input| input.value(&facts));
+        found.and_then(|at| self.names.get(*at)).map_or("", |name| name)
     }
 
     /// Every cluster that it may name.
@@ -97,9 +99,9 @@ impl ClusterMatcher {
         &self.names
     }
 
-    fn number(&self, head: &RequestHead, info: &StreamInfo) -> Option<usize> {
-        let facts = HttpFacts::request(head, info);
-        self.tree.find(&|input| input.value(&facts)).copied()
+    fn number(&self, head: &RequestHead, cx: &MatchContext<'_>) -> Option<usize> {
+        let facts = HttpFacts::request(head, cx.info);
+        self.tree.search(&|input| input.value(&facts), cx.counts).copied()
     }
 }
 
@@ -120,8 +122,8 @@ impl Specified {
         Self { routes, none: Arc::new(route("".into())), by }
     }
 
-    pub(super) fn pick(&self, head: &RequestHead, info: &StreamInfo) -> &Arc<Route> {
-        self.by.number(head, info).and_then(|at| self.routes.get(at)).unwrap_or(&self.none)
+    pub(super) fn pick(&self, head: &RequestHead, cx: &MatchContext<'_>) -> &Arc<Route> {
+        self.by.number(head, cx).and_then(|at| self.routes.get(at)).unwrap_or(&self.none)
     }
 
     /// Every route that can be picked.

@@ -128,7 +128,12 @@ pub(super) fn get(path: &str, headers: &[(&str, &str)]) -> RequestHead {
 pub(super) fn find<'t>(table: &'t RouteTable, head: &RequestHead, random: u64) -> Found<'t> {
     let runtime = Runtime::default();
     let info = stream(random);
-    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let cx = MatchContext {
+        info: &info,
+        runtime: &runtime,
+        peer_certificate: PeerCertificate::default(),
+        counts: true,
+    };
     table.find(head, &cx)
 }
 

@@ -207,6 +207,10 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         flight.timeouts.stream = host.config().http.max_stream_duration;
     }
     rewrite_host_automatically(stream, flight, &host);
+    if let Some(script) = stream.down.script() {
+        let place = flight.route.place_of("auto_host_rewrite");
+        script.stage("auto_host_rewrite", place, &stream.heads.request);
+    }
     override_host::tell(&mut stream.info, &flight.cluster, &host);
     if let Some(reply) = flight.filters.request(stream) {
         return Turn::instead(reply);

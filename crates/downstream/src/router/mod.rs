@@ -23,6 +23,7 @@ pub use config::RouterConfig;
 pub use override_host::{OVERRIDE_HOST, OverrideHost};
 pub use redirect::{Target, target};
 
+use crate::explain::ROUTER;
 use crate::filter::ChainConfig;
 use crate::hcm::Hcm;
 use crate::hcm::deadlines::Timeout;
@@ -36,6 +37,7 @@ use attempts::Attempts;
 use charge::Charge;
 use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet, RequestHead};
+use nuncio_core::config::Place;
 use nuncio_core::format::FormatContext;
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_upstream::cluster::{Asking, Cluster, Drops, PickContext, RequestPriority};
@@ -364,7 +366,12 @@ fn prepare_request<D: Downstream>(
     cluster: &Cluster,
 ) -> (Timeouts, Option<RetryState>) {
     let now = stream.now();
-    let Stream { heads, info, hcm, .. } = stream;
+    let Stream { heads, info, hcm, down, .. } = stream;
+    let told = |by: &'static str, place: Option<Place>, head: &RequestHead| {
+        if let Some(script) = down.script() {
+            script.stage(by, place, head);
+        }
+    };
     let head = &mut heads.request;
     let steered = head.headers.contains_any(STEERING);
     let mut timeouts = Timeouts::new(config, action, cluster, head, steered);
@@ -382,8 +389,10 @@ fn prepare_request<D: Downstream>(
     if route.virtual_host.include_request_attempt_count {
         head.headers.set(Known::XEnvoyAttemptCount, b"1");
     }
+    told(ROUTER, None, head);
     if route.mutates_requests() {
-        route.mutate_request(head, &header_context(info, &hcm.world.worker, now));
+        let context = header_context(info, &hcm.world.worker, now);
+        route.mutate_request(head, &context, |level, place, head| told(level.as_str(), place, head));
     }
     if let Some(port) = info.connect_port.filter(|_| head.method() == b"CONNECT") {
         let mut authority = head.authority().to_vec();
@@ -391,7 +400,7 @@ fn prepare_request<D: Downstream>(
         head.headers.set(Known::Authority, &authority);
     }
     let context = || header_context(info, &hcm.world.worker, now);
-    route.rewrite_request(head, !config.suppress_envoy_headers, context);
+    route.rewrite_request(head, !config.suppress_envoy_headers, context, told);
     let policy = cluster_options::retry(action, cluster);
     let asked = head.headers.contains_any(STEERING_CHANGED);
     let retry = if asked || policy.is_some() { RetryState::new(policy, &head.headers, asked) } else { None };

@@ -111,6 +111,7 @@ fn rewrite<D: Downstream>(
         info: &stream.info,
         runtime: &hcm.world.runtime,
         peer_certificate: PeerCertificate::of(&stream.info.connection),
+        counts: true,
     };
     let route = match stream.routing.table.find(&stream.heads.request, &context) {
         Found::Route(route) => Some(Arc::clone(&route.name)),

@@ -2,26 +2,128 @@
 
 use super::cluster_options;
 use super::flight::Flight;
-use crate::explain::{Fact, Script};
+use crate::explain::{CONNECTION_MANAGER, Fact, Plan, Script};
 use crate::hcm::exchange::Downstream;
-use crate::hcm::stream::Stream;
-use crate::route::{HostChoice, Limit};
+use crate::hcm::stream::{Stream, header_context};
+use crate::hcm::upgrade;
+use crate::route::{Descriptor, HostChoice, Limit, Priority, Subject};
+use crate::tracing::upstream::{AttemptSpan, inject};
 use nuncio_codec::head::Version;
-use nuncio_core::why::Spot;
+use nuncio_core::format::FormatContext;
+use nuncio_core::why::{Spot, shown};
 use nuncio_upstream::cluster::{Cluster, HostSource, UpstreamProtocol};
 use nuncio_upstream::host::{Health, Host};
 use nuncio_upstream::lb::{LbConfig, LbPolicy, WantedHosts};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The request stands before its host: tells of it all.
 #[cold]
 pub(super) fn tell<D: Downstream>(script: &Script, stream: &mut Stream<D>, flight: &Flight<'_>, host: &Host) {
+    let place = flight.cluster.config().places.whole().place;
+    script.stage("filters of the upstream's side", place, &stream.heads.request);
+    if stream.info.span.is_some() {
+        let start_child = flight.config.start_child_span;
+        let span = AttemptSpan::begin(stream, flight.cluster.info(), host, start_child);
+        inject(stream, span.as_deref());
+        let place = stream.hcm.config.places.spot("tracing").place;
+        script.stage("tracing", place, &stream.heads.request);
+    }
     // No connection to a host is secured yet, where heads go out.
     stream.hcm.config.policy.on_upstream(&mut stream.heads.request, false);
-    let upstream = upstream(stream, flight, host);
-    let timeouts = timeouts(stream, flight);
-    let retries = retries(stream, flight);
-    script.forwarded(&stream.heads.request, [upstream, timeouts, retries]);
+    let place = stream.hcm.config.places.whole().place;
+    script.stage(CONNECTION_MANAGER, place, &stream.heads.request);
+    script.forwarded(Plan {
+        matched: matched(stream, flight),
+        upstream: upstream(stream, flight, host),
+        timeouts: timeouts(stream, flight),
+        retries: retries(stream, flight),
+        rate_limits: rate_limits(stream, flight),
+        responses: responses(flight),
+    });
+}
+
+/// What the request counts as besides, and what it asks to become.
+fn matched<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> {
+    let Flight { route, action, .. } = flight;
+    let mut facts = Vec::new();
+    if let Some(name) = &stream.info.virtual_cluster {
+        facts.push(Fact::new("virtual_cluster", &**name, route.place_of("virtual_clusters")));
+    }
+    if let Some(number) = route.stats {
+        let prefixes = stream.routing.table.stat_prefixes();
+        let prefix = prefixes.get(number as usize).map(|prefix| prefix.trim_end_matches('.'));
+        facts.push(Fact::new("stat_prefix", prefix.unwrap_or_default(), route.place_of("stat_prefix")));
+    }
+    if let Some(kind) = upgrade::requested(&stream.heads.request.headers).filter(|_| stream.upgrading) {
+        let ours = action.upgrades.iter().any(|own| own.kind.as_bytes().eq_ignore_ascii_case(kind));
+        let place = match ours {
+            true => route.place_of("upgrade_configs"),
+            false => stream.hcm.config.places.spot("upgrade_configs").place,
+        };
+        let how = match action.connect.as_ref().is_some_and(|c| c.terminates(&stream.heads.request)) {
+            true => "ends here: the host gets its bytes alone",
+            false => "is allowed",
+        };
+        facts.push(Fact::new("upgrade", format!("{} {how}", shown(kind)), place));
+    }
+    facts
+}
+
+/// The stages of `rate_limits` that configurations may name.
+const STAGES: RangeInclusive<u32> = 0..=10;
+
+/// What filters that limit rates see of the request, where they look at the route's list or its virtual host's.
+fn rate_limits<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact> {
+    let Flight { route, action, .. } = flight;
+    let world = &stream.hcm.world;
+    let formats = header_context(&stream.info, &world.worker, world.worker.now());
+    let request = Some(&stream.heads.request.headers);
+    let subject = Subject {
+        head: &stream.heads.request,
+        formats: FormatContext { request, ..formats },
+        route: Some(route),
+        node_cluster: &world.node_cluster,
+    };
+    let host = &route.virtual_host;
+    let lists = [
+        ("of the route", &action.rate_limits, route.place_of("rate_limits")),
+        ("of the virtual host", &host.rate_limits, host.places.spot("rate_limits").place),
+    ];
+    let mut facts = Vec::new();
+    for (name, limits, place) in lists {
+        for stage in STAGES {
+            let mut descriptors = Vec::new();
+            limits.descriptors(stage, &subject, &mut descriptors);
+            for Descriptor { entries, .. } in descriptors {
+                let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                let stage = if stage == 0 { String::new() } else { format!(" (stage {stage})") };
+                facts.push(Fact::new(name, format!("{}{stage}", entries.join(", ")), place));
+            }
+        }
+    }
+    facts
+}
+
+/// What becomes of the host's answer.
+fn responses(flight: &Flight<'_>) -> Vec<Fact> {
+    let Flight { route, action, config, .. } = flight;
+    let mut facts: Vec<Fact> = route
+        .response_header_changes()
+        .map(|(level, place, names)| Fact::new(level.as_str(), format!("changes {names}"), place))
+        .collect();
+    if let Some(redirects) = &action.redirects {
+        let place = route.place_of("internal_redirect_policy");
+        facts.push(Fact::new("internal_redirect_policy", redirects.to_string(), place));
+    }
+    if route.virtual_host.include_attempt_count_in_response {
+        let text = "x-envoy-attempt-count tells how many there were";
+        facts.push(Fact::new("include_attempt_count_in_response", text, route.virtual_host.place));
+    }
+    if config.suppress_envoy_headers {
+        facts.push(Fact::new("suppress_envoy_headers", "x-envoy-* of the router stay away", None));
+    }
+    facts
 }
 
 fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host) -> Vec<Fact> {
@@ -45,6 +147,9 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
     facts.push(Fact::new("lb_policy", policy_name(&config.lb), at));
     facts.push(Fact::new("discovery type", discovery_name(&config.discovery.source), at));
     facts.push(Fact::new("hosts", hosts(cluster), config.places.spot("load_assignment").place));
+    if action.priority == Priority::High {
+        facts.push(Fact::new("priority", "HIGH", route.place_of("priority")));
+    }
     for (policy, found) in cluster_options::hash_policies(action, cluster).each(request, &stream.info) {
         let found = found.map_or_else(|| "nothing found".into(), |hash| format!("{hash:016x}"));
         facts.push(Fact::new("hash_policy", format!("{policy}: {found}"), route.place_of("hash_policy")));
@@ -64,7 +169,11 @@ fn upstream<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>, host: &Host)
     ));
     facts.push(Fact::new("chosen by", chosen_by(&config.lb.policy, flight), at));
     if let HostChoice::Automatic = action.host {
-        facts.push(Fact::new("auto_host_rewrite", "the host's own name, if it has one", route.place));
+        facts.push(Fact::new(
+            "auto_host_rewrite",
+            "the host's own name, if it has one",
+            route.place_of("auto_host_rewrite"),
+        ));
     }
     for mirror in cluster_options::mirrors(action, cluster) {
         let (name, runtime) = (mirror.cluster.name(&request.headers), &stream.hcm.world.runtime);
@@ -147,7 +256,11 @@ fn timeouts<D: Downstream>(stream: &Stream<D>, flight: &Flight<'_>) -> Vec<Fact>
     let Flight { route, action, timeouts, cluster, .. } = flight;
     let places = &stream.hcm.config.places;
     let spot = |field: &str| places.spot(field).place;
-    let mut facts = vec![Fact::new("timeout", limited(timeouts.global), route.place_of("timeout"))];
+    let timeout = match (timeouts.global, &action.stream_limits) {
+        (None, Some(_)) => "no limit: max_stream_duration stands in its place".into(),
+        (time, _) => limited(time),
+    };
+    let mut facts = vec![Fact::new("timeout", timeout, route.place_of("timeout"))];
     if timeouts.per_try.is_some() {
         facts.push(Fact::new("per_try_timeout", limited(timeouts.per_try), route.place_of("retry_policy")));
     }

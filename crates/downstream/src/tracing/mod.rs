@@ -9,6 +9,7 @@ mod span;
 mod tag;
 pub(crate) mod upstream;
 
+pub(crate) use provider::Unheard;
 pub(crate) use span::finish;
 pub use upstream::CallSpan;
 
@@ -16,6 +17,7 @@ pub use provider::{
     AnyTracerFactory, Beginning, LiveTracers, Spans, Tracer, TracerConfig, TracerFactory, Tracers,
 };
 
+use crate::explain::Fact;
 use crate::hcm::Hcm;
 use crate::hcm::request_id::Sampling;
 use crate::hcm::stats::TracingStats;
@@ -169,6 +171,51 @@ impl TracingConfig {
             return None;
         }
         self.decorate(headers, info.span.as_deref_mut(), route)
+    }
+
+    /// What was decided about a request, for explanations.
+    #[cold]
+    pub(crate) fn told(&self, hcm: &Hcm, info: &StreamInfo, route: Option<&Route>) -> Vec<Fact> {
+        let places = &hcm.config.places;
+        let spot = |field| places.spot(field).place;
+        let of_route = route.filter(|route| route.tracing.is_some());
+        let sampling = of_route.map_or_else(|| spot("tracing"), |route| route.place_of("tracing"));
+        let decision = match info.trace_reason {
+            None | Some(TraceReason::NotTraceable) => "not traced",
+            Some(TraceReason::Sampling) => "traced: random_sampling chose it",
+            Some(TraceReason::ServiceForced) => "traced: x-envoy-force-trace or its x-request-id asks for it",
+            Some(TraceReason::ClientForced) => "traced: x-client-trace-id asks for it",
+        };
+        let mut facts = vec![Fact::new("decision", decision, sampling)];
+        let Some(span) = &info.span else {
+            let why = match hcm.tracer {
+                None => "none: there is no provider",
+                Some(_) => "none: what the request brings along cannot be read",
+            };
+            facts.push(Fact::new("span", why, spot("tracing/provider")));
+            return facts;
+        };
+        let exported = match span.context.sampled {
+            true => "exported",
+            false => "not exported, but the next hop is told of it",
+        };
+        facts.push(Fact::new("span", exported, spot("tracing/provider")));
+        let (name, place) = match self.operation(of_route.and_then(|route| route.tracing.as_deref())) {
+            Some(_) => ("as the configured operation says", sampling),
+            None => {
+                let decorated = route.filter(|route| route.decorator.is_some());
+                (&*span.name, decorated.map_or_else(|| spot("tracing"), |route| route.place_of("decorator")))
+            }
+        };
+        facts.push(Fact::new("operation", name, place));
+        if self.spans.of_upstream {
+            let place = spot("tracing/spawn_upstream_span");
+            facts.push(Fact::new("spawn_upstream_span", "each attempt has a span of its own", place));
+        }
+        if !self.propagates {
+            facts.push(Fact::new("no_context_propagation", "the next hop is told nothing", spot("tracing")));
+        }
+        facts
     }
 
     /// The span of a request that begins.

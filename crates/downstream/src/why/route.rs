@@ -60,6 +60,7 @@ pub(crate) fn no_route<D>(stream: &Stream<D>) {
         info: &stream.info,
         runtime: &stream.hcm.world.runtime,
         peer_certificate: PeerCertificate::of(&stream.info.connection),
+        counts: false,
     };
     if is_out_of_scope(stream) {
         return tell_of(stream, Why::NoVirtualHost, "", || {

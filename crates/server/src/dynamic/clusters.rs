@@ -83,7 +83,7 @@ impl ClusterSubscriber {
             return Outcome::Refused;
         }
         let Some(resource) = update.resources.get(at) else { return Outcome::Refused };
-        let Dynamic { book, discovery, surroundings, clusters, .. } = &*self.dynamic;
+        let Dynamic { book, discovery, surroundings, clusters, checks, .. } = &*self.dynamic;
         let known = book.borrow().get(name).map(|c| c.bytes == resource.value);
         // What stands in the bootstrap stays as it is.
         let fixed = known.is_none() && clusters.borrow().get(name).is_some();
@@ -93,9 +93,12 @@ impl ClusterSubscriber {
         let before = cx.sink().error_count();
         let message: Option<Cluster> = cx.decode(&resource.value);
         let config = message.and_then(|m| ClusterConfig::compile(m, &cx, &surroundings.of_clusters()));
-        let Some(config) = config.filter(|_| cx.sink().error_count() == before) else {
+        let Some(mut config) = config.filter(|_| cx.sink().error_count() == before) else {
             return Outcome::Refused;
         };
+        if !checks {
+            config.check_nobody();
+        }
         self.keep(name, update.version, &resource.value);
         discovery.add(Arc::new(config));
         Outcome::Taken

@@ -15,6 +15,8 @@ use crate::config::Surroundings;
 use nuncio_core::clock::Clock;
 use nuncio_core::source::{Feed, FileSource, Sources, Subscription};
 use nuncio_core::stats::Registry;
+use nuncio_net::dns::SystemResolver;
+use nuncio_net::worker::Worker;
 use nuncio_upstream::discovery::Discovery;
 use nuncio_upstream::manager::ClusterSet;
 use std::cell::RefCell;
@@ -39,6 +41,8 @@ pub struct Dynamic {
     pub routes: DynamicRoutes,
     /// The clusters that came by CDS.
     pub book: DynamicClusters,
+    /// Clusters that come are checked as they say; else all their hosts count as healthy.
+    pub checks: bool,
     /// Where hosts come from.
     pub discovery: Rc<Discovery>,
     /// What follows secrets that clusters ask for.
@@ -49,7 +53,70 @@ pub struct Dynamic {
     pub subscriptions: RefCell<Vec<Subscription>>,
 }
 
+/// What dynamic configuration is put on.
+pub struct Ground {
+    /// What compiling needs.
+    pub surroundings: Surroundings,
+    /// What reads the files that configuration names.
+    pub files: Files,
+    /// The clusters.
+    pub clusters: Rc<RefCell<ClusterSet>>,
+    /// Where stats are registered.
+    pub registry: Registry,
+    /// The route configurations that come.
+    pub routes: DynamicRoutes,
+    /// The clusters that come.
+    pub book: DynamicClusters,
+    /// The secrets that come.
+    pub secrets: DynamicSecrets,
+    /// As in [`Dynamic`].
+    pub checks: bool,
+}
+
 impl Dynamic {
+    /// Reads the secrets that come from files, and follows their changes from now on. Must be called on the runtime of
+    /// `worker`, which is the main thread's.
+    ///
+    /// # Errors
+    /// Where a directory cannot be watched.
+    pub fn begin(ground: Ground, worker: &Rc<Worker>) -> io::Result<Rc<Self>> {
+        let Ground { surroundings, files, clusters, registry, routes, book, secrets, checks } = ground;
+        let (manager, clock) = (surroundings.tls.clone(), files.clock.clone());
+        let sources: Rc<dyn Sources> = Rc::new(files.clone());
+        let (own, feeds) = (registry.clone(), Rc::clone(&sources));
+        let secrets = Sds { manager, registry: own, sources: feeds, files, book: secrets };
+        secrets.follow()?;
+        let discovery =
+            Discovery::new(&clusters, worker, Rc::new(SystemResolver::new()), Rc::clone(&sources));
+        discovery.keep_caches(&surroundings.dns_caches);
+        Ok(Rc::new(Self {
+            surroundings,
+            clusters,
+            registry,
+            clock,
+            routes,
+            book,
+            checks,
+            discovery,
+            secrets,
+            sources,
+            subscriptions: RefCell::default(),
+        }))
+    }
+
+    /// Waits for the hosts of the static clusters, then for CDS and the hosts of its clusters.
+    ///
+    /// # Errors
+    /// Where a directory cannot be watched.
+    pub async fn warm(self: &Rc<Self>, cds: Option<&FileSource>) -> io::Result<()> {
+        self.discovery.start().wait().await;
+        if let Some(source) = cds {
+            self.follow_clusters(source)?;
+            self.discovery.all_warm().await;
+        }
+        Ok(())
+    }
+
     /// Begins to follow every route configuration that a listener asks for: each is read at once, so that the first
     /// request finds its routes. Must be called on the main thread's runtime.
     ///
@@ -69,7 +136,7 @@ impl Dynamic {
     ///
     /// # Errors
     /// Where a directory cannot be watched.
-    pub fn follow_clusters(self: &Rc<Self>, source: &FileSource) -> io::Result<()> {
+    fn follow_clusters(self: &Rc<Self>, source: &FileSource) -> io::Result<()> {
         let stats = self.registry.scope("cluster_manager.cds.");
         let subscriber = Box::new(ClusterSubscriber::new(Rc::clone(self)));
         let subscription = self.sources.subscribe(source, Feed { stats, subscriber })?;

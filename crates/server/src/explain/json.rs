@@ -53,13 +53,14 @@ fn passed(route: &PassedOver) -> Value {
 
 fn filter(fact: &FilterFact) -> Value {
     let FilterFact { name, place, state, per_route } = fact;
-    let per_route: Vec<Value> = per_route.iter().map(|place| at(*place)).collect();
+    let per_route: Vec<Value> =
+        per_route.iter().map(|(level, place)| json!({"level": level, "place": at(*place)})).collect();
     json!({"name": name, "state": state, "place": at(*place), "per_route": per_route})
 }
 
 fn change(change: &Change) -> Value {
-    let Change { by, name, before, after } = change;
-    json!({"by": by, "name": name, "before": before, "after": after})
+    let Change { by, place, name, before, after } = change;
+    json!({"by": by, "place": at(*place), "name": name, "before": before, "after": after})
 }
 
 fn note((why, note): &(Why, Note)) -> Value {

@@ -8,7 +8,7 @@ mod text;
 use crate::admin::{Admin, Request, Response};
 use crate::cli::Options;
 use crate::config::{self, Compiled, Refused, Source};
-use crate::dynamic::Files;
+use crate::dynamic::{Dynamic, DynamicClusters, DynamicRoutes, DynamicSecrets, Files, Ground};
 use crate::overload::OverloadConfig;
 use curl::Asked;
 use nuncio_core::clock::Clock;
@@ -20,17 +20,15 @@ use nuncio_downstream::explain::{Explanation, Question, QuestionError, explain};
 use nuncio_downstream::listener::{ListenerConfig, Reachable};
 use nuncio_downstream::tracing::LiveTracers;
 use nuncio_downstream::world::World;
-use nuncio_net::dns::SystemResolver;
 use nuncio_net::stream::{ByteStream, ConnectError, ConnectOptions};
 use nuncio_net::worker::{Worker, block_on_local};
 use nuncio_upstream::cluster::ClusterConfig;
-use nuncio_upstream::discovery::Discovery;
 use nuncio_upstream::manager::{ClusterManager, ClusterSeat, ClusterSet};
 use nuncio_upstream::pool::{ConnectFuture, Connector};
 use std::cell::{OnceCell, RefCell};
 use std::fmt::Write;
 use std::future::pending;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -121,23 +119,39 @@ fn answer(options: &Options, asked: Asked, listener: Option<&str>) -> Result<Exp
         config::load(options, sources, &registry, clock.wall())?;
     clusters.clusters.iter_mut().filter_map(Arc::get_mut).for_each(ClusterConfig::check_nobody);
     let question = asked.question(listener.map(str::to_owned));
-    let files = Rc::new(Files::new(&known, options, &clock, |_| {}));
+    let files = Files::new(&known, options, &clock, |_| {});
     let runtime = bootstrap.runtime;
     let explained = block_on_local(async {
         let worker = Worker::new(0, clock, Rng::from_os());
         let set = Rc::new(RefCell::new(ClusterSet::new(&clusters, &registry, &runtime)));
-        let discovery = Discovery::new(&set, &worker, Rc::new(SystemResolver::new()), files);
+        let ground = Ground {
+            surroundings: known,
+            files,
+            clusters: Rc::clone(&set),
+            registry: registry.clone(),
+            routes: DynamicRoutes::default(),
+            book: DynamicClusters::default(),
+            secrets: DynamicSecrets::default(),
+            checks: false,
+        };
+        let unread =
+            |error: io::Error| Refused::whole("", format!("cannot watch for configuration: {error}"));
+        let dynamic = Dynamic::begin(ground, &worker).map_err(unread)?;
         // What is not known by then has no hosts, and the answer says so.
-        let _ = tokio::time::timeout(RESOLVE_WITHIN, discovery.start().wait()).await;
+        if let Ok(warmed) = tokio::time::timeout(RESOLVE_WITHIN, dynamic.warm(bootstrap.cds.as_ref())).await {
+            warmed.map_err(unread)?;
+        }
+        dynamic.start().map_err(unread)?;
         let seat = set.borrow_mut().seat();
         let clusters = clusters_of(&worker, seat);
         let world = surroundings(&worker, clusters, &runtime, &bootstrap.node.cluster, Lifecycle::new());
         let told = explain(&listeners, &world, &question, ROUTES);
         let overload = bootstrap.overload.as_ref().map(|config| config.told(None)).unwrap_or_default();
-        told.map(|told| Explanation { overload, ..told })
+        let told = told.map_err(|error| Refused::whole("", error.to_string()))?;
+        Ok(Explanation { overload, ..told })
     });
     match explained {
-        Ok(explained) => explained.map_err(|error| Refused::whole("", error.to_string())),
+        Ok(explained) => explained,
         Err(error) => Err(Refused::whole("", format!("cannot make a runtime: {error}"))),
     }
 }

@@ -23,13 +23,14 @@ pub(super) enum Content<'a> {
 }
 
 /// All of them, empty ones too.
-pub(super) fn sections(told: &Explanation) -> [Section<'_>; 11] {
+pub(super) fn sections(told: &Explanation) -> [Section<'_>; 14] {
     let Explanation {
         // The renderings begin with these.
         verdict: _,
         notes: _,
         connection,
         routing,
+        tracing,
         passed_over,
         more_passed_over,
         filters,
@@ -38,6 +39,8 @@ pub(super) fn sections(told: &Explanation) -> [Section<'_>; 11] {
         upstream,
         timeouts,
         retries,
+        rate_limits,
+        responses,
         overload,
         answer,
     } = told;
@@ -50,12 +53,15 @@ pub(super) fn sections(told: &Explanation) -> [Section<'_>; 11] {
             "routes_passed_over",
             Content::PassedOver(passed_over, *more_passed_over),
         ),
+        section("tracing", "tracing", Content::Facts(tracing)),
         section("filters", "filters", Content::Filters(filters)),
         section("headers changed", "headers_changed", Content::Changes(changes)),
         section("request to the host", "request", Content::Head(head)),
         section("upstream", "upstream", Content::Facts(upstream)),
         section("timeouts", "timeouts", Content::Facts(timeouts)),
         section("retries", "retries", Content::Facts(retries)),
+        section("rate limits", "rate_limits", Content::Facts(rate_limits)),
+        section("answer of the host", "responses", Content::Facts(responses)),
         section("overload manager", "overload_manager", Content::Facts(overload)),
         section("answer", "answer", Content::Facts(answer)),
     ]

@@ -100,16 +100,18 @@ fn passed(list: &[PassedOver], more: usize) -> Vec<Line> {
 fn filter(fact: &FilterFact) -> Vec<Line> {
     let FilterFact { name, place, state, per_route } = fact;
     let own = (name.clone(), (*state).to_owned(), *place);
-    let of_route = per_route.iter().map(|place| (String::new(), "per-route configuration".into(), *place));
+    let of_route = per_route
+        .iter()
+        .map(|(level, place)| (String::new(), format!("per-route configuration of the {level}"), *place));
     std::iter::once(own).chain(of_route).collect()
 }
 
 fn change_line(change: &Change) -> Line {
-    let Change { by, name, before, after } = change;
+    let Change { by, place, name, before, after } = change;
     let text = match (&**before, &**after) {
         ([], after) => format!("added: {}", after.join(" | ")),
         (before, []) => format!("removed: {}", before.join(" | ")),
         (before, after) => format!("{} -> {}", before.join(" | "), after.join(" | ")),
     };
-    (name.clone(), format!("{text} ({by})"), None)
+    (name.clone(), format!("{text} ({by})"), *place)
 }

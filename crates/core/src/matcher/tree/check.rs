@@ -98,8 +98,9 @@ impl Check {
         None
     }
 
-    /// Whether the value is one that it asks for; one of another kind never is.
-    pub(super) fn holds(&self, value: &Value<'_>) -> Result<bool, NotYet> {
+    /// Whether the value is one that it asks for; one of another kind never is. With `counts` it is counted where it
+    /// cannot be read.
+    pub(super) fn holds(&self, value: &Value<'_>, counts: bool) -> Result<bool, NotYet> {
         let text = match value {
             Value::Unknown => return Err(NotYet),
             Value::Absent => return Ok(false),
@@ -119,7 +120,7 @@ impl Check {
                 .checked_rem(u64::from(*modulo))
                 .is_some_and(|n| n >= u64::from(*threshold)),
             Self::Fraction { fraction, runtime, seed } => fraction.enabled(runtime, xx_hash64(text, *seed)),
-            Self::Address { ranges, unread } => is_within(ranges, text, unread),
+            Self::Address { ranges, unread } => is_within(ranges, text, counts.then_some(unread)),
             Self::Datum { .. } | Self::Expression(_) => false,
         })
     }
@@ -153,15 +154,15 @@ fn expression(message: CelExpression, cx: &CompileContext<'_>) -> Option<Check> 
     }
 }
 
-/// Whether a text is an address within the ranges; counted where it is none.
-fn is_within(ranges: &CidrList, text: &[u8], unread: &Unread) -> bool {
+/// Whether a text is an address within the ranges; counted in `unread` where it is none.
+fn is_within(ranges: &CidrList, text: &[u8], unread: Option<&Unread>) -> bool {
     if text.is_empty() {
         return false;
     }
     match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
         Some(ip) => ranges.contains(ip),
         None => {
-            unread.count();
+            unread.into_iter().for_each(Unread::count);
             false
         }
     }

@@ -3,6 +3,7 @@
 
 use super::filtered::Filtered;
 use super::{BadHead, End, Stream};
+use crate::explain::CONNECTION_MANAGER;
 use crate::hcm::Hcm;
 use crate::hcm::answer;
 use crate::hcm::exchange::{Downstream, DownstreamError};
@@ -73,12 +74,15 @@ impl<D: Downstream> Stream<D> {
             return answer::serve(self, &**responder).await;
         }
         if let Some(script) = self.down.script() {
-            script.stage("connection manager", &self.heads.request);
+            script.stage(CONNECTION_MANAGER, self.hcm.config.places.whole().place, &self.heads.request);
         }
         self.find_route(&hcm);
         if let Some(tracing) = &hcm.config.tracing {
             let (headers, again) = (&mut self.heads.request.headers, self.again.is_some());
             self.operation = tracing.begin(&hcm, headers, &mut self.info, self.route.as_ref(), again);
+            if let Some(script) = self.down.script() {
+                script.traced(tracing.told(&hcm, &self.info, self.route.as_deref()));
+            }
         }
         if hcm.config.log_times.on_new_request {
             router::name_cluster(self);
@@ -109,6 +113,7 @@ impl<D: Downstream> Stream<D> {
             }
         };
         if let Some(script) = self.down.script() {
+            script.stage(CONNECTION_MANAGER, hcm.config.places.whole().place, &self.heads.request);
             script.through(chain.id);
         }
         self.filtered = true;
@@ -132,9 +137,6 @@ impl<D: Downstream> Stream<D> {
             if reroutes {
                 self.find_route(&hcm);
             }
-        }
-        if let Some(script) = self.down.script() {
-            script.stage("filters", &self.heads.request);
         }
         match &chain.router {
             Some(config) => router::forward(self, config).await,
@@ -223,6 +225,7 @@ impl<D: Downstream> Stream<D> {
             info: &self.info,
             runtime: &hcm.world.runtime,
             peer_certificate: PeerCertificate::of(&self.info.connection),
+            counts: self.down.script().is_none(),
         };
         let clock = route_time_wanted().then(|| hcm.world.worker.clock());
         let begun = clock.map(Clock::now);

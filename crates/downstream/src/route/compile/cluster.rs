@@ -4,10 +4,11 @@ use super::action::{Around, criteria};
 use super::level::{Level, Parts};
 use super::{HostScope, RouteOptions, all};
 use crate::route::action::{Action, ClusterAction, ClusterSpecifier};
+use crate::route::changes::LevelName;
 use crate::route::specifier::{self, Specified};
 use crate::route::weighted::{Choice, WeightedClusters};
 use crate::route::{ClusterMatcher, Route, WeightChanges};
-use nuncio_core::config::{CompileContext, type_name};
+use nuncio_core::config::{CompileContext, Place, type_name};
 use nuncio_core::header::HeaderName;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
@@ -94,7 +95,8 @@ struct Weight {
     cluster: ClusterSpecifier,
     weight: u32,
     level: Level,
-    host: Option<Box<str>>,
+    /// `host_rewrite_literal`, and where it stands.
+    host: Option<(Box<str>, Option<Place>)>,
     metadata_match: Option<Criteria>,
 }
 
@@ -210,6 +212,7 @@ fn weight(
         cx.error("Field 'weight' is missing");
     }
     let level = Parts {
+        name: LevelName::Weight,
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
         response_add: response_headers_to_add,
@@ -218,7 +221,8 @@ fn weight(
     }
     .compile(cx, scope.options.per_route);
     let host = host_rewrite_specifier.map(|HostRewriteSpecifier::HostRewriteLiteral(host)| host);
-    let host = host.filter(|h| !h.is_empty()).map(String::into_boxed_str);
+    let place = cx.field("host_rewrite_literal").place();
+    let host = host.filter(|h| !h.is_empty()).map(|host| (host.into_boxed_str(), place));
     let metadata_match = criteria(metadata_match);
     Some(Weight { cluster: cluster?, weight: weight?, level: level?, host, metadata_match })
 }

@@ -2,6 +2,7 @@
 //! configuration.
 
 use super::{CompilePerRoute, HostScope, all};
+use crate::route::changes::{LevelChanges, LevelName};
 use crate::route::per_filter::{PerFilter, PerFilterLevel};
 use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::header::{HeaderMutations, MutationFields};
@@ -14,11 +15,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Changes of several levels, in the order in which they run.
-type Levels = Box<[Arc<HeaderMutations>]>;
+type Levels = Box<[Arc<LevelChanges>]>;
 
 /// The fields of one level, as configured.
 #[derive(Debug)]
 pub(super) struct Parts {
+    pub name: LevelName,
     pub request_add: Vec<HeaderValueOption>,
     pub request_remove: Vec<String>,
     pub response_add: Vec<HeaderValueOption>,
@@ -29,22 +31,29 @@ pub(super) struct Parts {
 /// One compiled level.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Level {
-    pub request: Option<Arc<HeaderMutations>>,
-    pub response: Option<Arc<HeaderMutations>>,
+    pub request: Option<Arc<LevelChanges>>,
+    pub response: Option<Arc<LevelChanges>>,
     pub filters: Vec<PerFilterLevel>,
 }
 
 impl Parts {
     pub(super) fn compile(self, cx: &CompileContext<'_>, per_route: &dyn CompilePerRoute) -> Option<Level> {
-        let Self { request_add, request_remove, response_add, response_remove, filters } = self;
+        let Self { name: level, request_add, request_remove, response_add, response_remove, filters } = self;
         let request = HeaderMutations::compile(&request_add, &request_remove, cx, MutationFields::REQUEST);
         let response =
             HeaderMutations::compile(&response_add, &response_remove, cx, MutationFields::RESPONSE);
         let at = cx.field("typed_per_filter_config");
-        let filters = all(filters.iter().map(|(name, any)| per_filter(name, any, &at.key(name), per_route)));
+        let filters =
+            all(filters.iter().map(|(name, any)| per_filter(level, (name, any), &at.key(name), per_route)));
         let filters = filters?.into_iter().flatten().collect();
-        let some = |m: HeaderMutations| (!m.is_empty()).then(|| Arc::new(m));
-        Some(Level { request: some(request?), response: some(response?), filters })
+        let some = |changes: HeaderMutations, fields| {
+            (!changes.is_empty()).then(|| Arc::new(LevelChanges::new(level, changes, fields, cx)))
+        };
+        Some(Level {
+            request: some(request?, MutationFields::REQUEST),
+            response: some(response?, MutationFields::RESPONSE),
+            filters,
+        })
     }
 }
 
@@ -75,19 +84,19 @@ impl Level {
 /// One entry of `typed_per_filter_config`; `Some(None)` where an optional one is left out.
 #[expect(clippy::option_option, reason = "the outer one says whether it compiled")]
 fn per_filter(
-    name: &str,
-    any: &Any,
+    level: LevelName,
+    (name, any): (&str, &Any),
     cx: &CompileContext<'_>,
     per_route: &dyn CompilePerRoute,
 ) -> Option<Option<PerFilterLevel>> {
-    let (filter, place): (Arc<str>, _) = (name.into(), cx.place());
+    let said = PerFilterLevel { level, filter: name.into(), disabled: None, config: None, place: cx.place() };
     if type_name(&any.type_url) != FilterConfig::full_name() {
         let config = per_route.compile(name, any, cx)?;
-        return Some(Some(PerFilterLevel { filter, disabled: None, config: Some(config), place }));
+        return Some(Some(PerFilterLevel { config: Some(config), ..said }));
     }
     let FilterConfig { config, is_optional, disabled } = cx.unpack::<FilterConfig>(any)?;
     if disabled {
-        return Some(Some(PerFilterLevel { filter, disabled: Some(true), config: None, place }));
+        return Some(Some(PerFilterLevel { disabled: Some(true), ..said }));
     }
     let Some(config) = config else {
         cx.error(format!("Empty route/virtual host per filter configuration for {name} filter"));
@@ -95,13 +104,13 @@ fn per_filter(
     };
     if config.type_url.is_empty() {
         // It only says that the filter is on.
-        return Some(Some(PerFilterLevel { filter, disabled: Some(false), config: None, place }));
+        return Some(Some(PerFilterLevel { disabled: Some(false), ..said }));
     }
     if is_optional && !per_route.knows(&config) {
         return Some(None);
     }
     let config = per_route.compile(name, &config, &cx.field("config"))?;
-    Some(Some(PerFilterLevel { filter, disabled: Some(false), config: Some(config), place }))
+    Some(Some(PerFilterLevel { disabled: Some(false), config: Some(config), ..said }))
 }
 
 /// The name of the filter that the older `cors` fields are for.

@@ -2,7 +2,7 @@ use super::*;
 
 fn level(filter: &str, disabled: Option<bool>, config: Option<&'static str>) -> PerFilterLevel {
     let config = config.map(|c| -> Arc<dyn Any + Send + Sync> { Arc::new(c) });
-    PerFilterLevel { filter: filter.into(), disabled, config, place: None }
+    PerFilterLevel { level: LevelName::Route, filter: filter.into(), disabled, config, place: None }
 }
 
 fn texts(o: &FilterOverride) -> Vec<&'static str> {

@@ -396,7 +396,12 @@ fn a_walk_says_why_each_route_was_passed_over() {
     );
     let runtime = Runtime::default();
     let info = stream(0);
-    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let cx = MatchContext {
+        info: &info,
+        runtime: &runtime,
+        peer_certificate: PeerCertificate::default(),
+        counts: true,
+    };
     let head = get("/b", &[]);
     let got: Vec<_> = table.walk(&head, &cx).map(|m| (m.route.name.to_string(), m.mismatch)).collect();
     let want = [("a", Some(Mismatch::Path)), ("b", Some(Mismatch::Header(1))), ("c", None)];
@@ -416,7 +421,12 @@ fn dynamic_metadata_must_be_there() {
     let runtime = Runtime::default();
     let mut info = stream(0);
     let name = |info: &StreamInfo| {
-        let cx = MatchContext { info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+        let cx = MatchContext {
+            info,
+            runtime: &runtime,
+            peer_certificate: PeerCertificate::default(),
+            counts: true,
+        };
         match table.find(&get("/", &[]), &cx) {
             Found::Route(route) => route.name.to_string(),
             _ => "-".into(),

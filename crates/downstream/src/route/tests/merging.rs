@@ -52,8 +52,12 @@ fn runtime_replaces_weights() {
         let layer = nuncio_core::runtime::Layer { name: "a".into(), values, admin: false };
         let runtime = Runtime::new(vec![layer]);
         let info = stream(random);
-        let cx =
-            MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+        let cx = MatchContext {
+            info: &info,
+            runtime: &runtime,
+            peer_certificate: PeerCertificate::default(),
+            counts: true,
+        };
         match table.find(&get("/", &[]), &cx) {
             Found::Route(r) => match &r.action {
                 Action::Cluster(a) => a.cluster.name(&HeaderMap::new()).to_owned(),
@@ -118,7 +122,7 @@ fn hosts_and_paths_are_rewritten_by_the_route() {
         ("/x", "ex.com", "/x", "ex.com"),
     ] {
         let mut head = get(path, &[("x-h", host)]);
-        route(find(&table, &head, 0)).rewrite_request(&mut head, true, unread);
+        route(find(&table, &head, 0)).rewrite_request(&mut head, true, unread, |_, _, _| {});
         assert_eq!((head.path(), head.authority()), (to_path.as_bytes(), to_host.as_bytes()), "{path}");
     }
 }
@@ -291,7 +295,7 @@ fn changed(most_specific_wins: bool) -> (Vec<String>, Vec<String>) {
     let mut response = ResponseHead::new(200);
     with_format_context(|cx| {
         let route = route(find(&table, &get("/w", &[]), 0));
-        route.mutate_request(&mut head, cx);
+        route.mutate_request(&mut head, cx, |_, _, _| {});
         route.mutate_response(&mut response, cx);
     });
     assert_eq!(head.authority(), b"w.host");

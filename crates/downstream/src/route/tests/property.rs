@@ -39,7 +39,12 @@ fn random_tables_find_the_first_route_that_matches_alone() {
     let rng = Rng::seeded(23);
     let runtime = Runtime::default();
     let info = stream(0);
-    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let cx = MatchContext {
+        info: &info,
+        runtime: &runtime,
+        peer_certificate: PeerCertificate::default(),
+        counts: true,
+    };
     let mut found = 0;
     for round in 0..120 {
         let matches: Vec<String> =

@@ -135,18 +135,26 @@ impl RetryState {
             facts.push(Fact::new("retriable_status_codes", codes.join(","), place));
         }
         let Interval { next, max } = Interval::of(policy, runtime);
+        if on.any(RetryOn::HEADERS) {
+            let named = self.asked_headers().iter().map(|name| format!("{name} present"));
+            let asked: Vec<String> = policy.headers.iter().map(ToString::to_string).chain(named).collect();
+            facts.push(Fact::new("retriable_headers", asked.join(", "), place));
+        }
         let back_off = format!("by chance below {next:?}, doubled up to {max:?}");
         facts.push(Fact::new("retry_back_off", back_off, place));
-        if !policy.host_predicates.is_empty() {
-            let value = format!(
-                "{} predicates, {} picks at most",
-                policy.host_predicates.len(),
-                policy.host_attempts
-            );
+        if let Some(limited) = &policy.rate_limited {
+            facts.push(Fact::new("rate_limited_retry_back_off", limited.to_string(), place));
+        }
+        for predicate in &policy.host_predicates {
+            let value = format!("{predicate:?}; {} picks at most", policy.host_attempts);
             facts.push(Fact::new("retry_host_predicate", value, place));
         }
-        if policy.priority.is_some() {
-            facts.push(Fact::new("retry_priority", "load moves to other priorities", place));
+        if let Some(priority) = &policy.priority {
+            facts.push(Fact::new("retry_priority", format!("{priority:?}"), place));
+        }
+        if policy.refresh_cluster {
+            let value = "the cluster specifier is asked again";
+            facts.push(Fact::new("refresh_cluster_on_retry", value, place));
         }
         facts
     }

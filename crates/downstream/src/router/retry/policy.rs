@@ -7,6 +7,7 @@ use nuncio_core::matcher::HeaderMatcher;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::config::route::v3::retry_policy as parts;
 use nuncio_upstream::retry_on::RetryOn;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,16 @@ struct ResetHeader {
     name: Box<str>,
     /// A point in time (seconds since 1970), not a number of seconds.
     timestamp: bool,
+}
+
+impl fmt::Display for RateLimitedBackOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |header: &ResetHeader| {
+            format!("{} ({})", header.name, if header.timestamp { "a point in time" } else { "seconds" })
+        };
+        let headers: Vec<String> = self.headers.iter().map(said).collect();
+        write!(f, "as {} say, {:?} at most", headers.join(" or "), self.max)
+    }
 }
 
 impl RateLimitedBackOff {

@@ -113,6 +113,7 @@ impl Redirect {
             info,
             runtime: &world.runtime,
             peer_certificate: PeerCertificate::of(&info.connection),
+            counts: true,
         };
         let Found::Route(route) = table.find(&next, &context) else {
             stats.custom_response_redirect_no_route.inc();
