@@ -132,7 +132,12 @@ fn main() {
     head.headers.append("x-tenant", format!("tenant-{last}").as_bytes());
     let runtime = Runtime::default();
     let info = stream(&clock);
-    let cx = MatchContext { info: &info, runtime: &runtime, peer_certificate: PeerCertificate::default() };
+    let cx = MatchContext {
+        info: &info,
+        runtime: &runtime,
+        peer_certificate: PeerCertificate::default(),
+        counts: true,
+    };
     let hits = (0..lookups)
         .filter(|_| matches!(table.find(std::hint::black_box(&head), &cx), Found::Route(_)))
         .count();
