@@ -206,13 +206,13 @@ impl LiveChain {
     }
 
     /// Every filter, and what part it has in a stream of this route.
-    pub(crate) fn standings(&self, route: Option<&Arc<Route>>) -> Vec<Standing> {
+    pub(crate) fn standings(&self, route: Option<&Arc<Route>>, table: &Arc<RouteTable>) -> Vec<Standing> {
         let standing = |entry: &LiveEntry| {
             let of_route = route.and_then(|r| r.filters.get(&entry.name));
             let (state, made) = match entry.in_force(route) {
                 InForce::Off => ("off", false),
                 InForce::On(configs) => {
-                    let says = RouteSays { name: &entry.name, configs, route, table: None };
+                    let says = RouteSays { name: &entry.name, configs, route, table: Some(table) };
                     match Rc::clone(&entry.filter).make(says, &mut Seat::default()) {
                         false => ("has no part in this route", false),
                         true => ("in force", true),
@@ -261,11 +261,6 @@ impl Chain {
         }
     }
 
-    /// Its filters, for those who lead heads through them without lanes.
-    pub(crate) fn filters(&mut self) -> &mut Filters {
-        &mut self.filters
-    }
-
     /// Whether nobody looks at the response.
     #[inline]
     pub(crate) fn lets_responses_pass(&self) -> bool {
@@ -281,6 +276,13 @@ impl Chain {
     #[inline]
     pub(crate) fn sees_bodies(&self) -> bool {
         self.filters.sees_bodies()
+    }
+
+    /// A head has passed all filters, and nothing waits behind it: bodies pass by from now on where none of them wants
+    /// them any more.
+    #[cold]
+    pub(crate) fn ask_again(&mut self) {
+        self.sees_bodies = self.filters.iter().any(|filter| filter.sees_bodies());
     }
 
     /// Whether a filter wants the route to be looked up anew.
@@ -324,6 +326,11 @@ impl Chain {
             && !self.received
             && self.request.wants_data()
             && self.request.waiting() <= self.limits.request
+    }
+
+    /// Bytes of the request that wait, where nobody gathers them: then they are bounded by that filter's limit.
+    pub(crate) fn request_waiting(&self) -> usize {
+        if self.request.is_through() || !self.request.wants_data() { self.request.waiting() } else { 0 }
     }
 
     /// Whether a response is on its way, even where its head waits for a filter.

@@ -468,6 +468,10 @@ impl<D: Direction> Lane<D> {
             };
             self.seen = bare;
             let flow = D::head(filter, message, bare);
+            if matches!(flow, Flow::Buffer) && self.held.len() > D::limit(message) {
+                // The filter has lowered the limit below what an earlier one gathered.
+                return Verdict::Reply(D::too_large(self.source_ended));
+            }
             if matches!(flow, Flow::Continue) && (bare || !self.something_waits()) {
                 self.passed += 1;
                 continue;
@@ -587,7 +591,8 @@ impl<D: Direction> Lane<D> {
             true => (&mut self.out, &mut self.out_tail),
             false => (&mut self.held, &mut self.held_tail),
         };
-        if place.is_empty() {
+        let first = place.is_empty();
+        if first {
             std::mem::swap(place, &mut piece.data);
         } else {
             place.extend_from_slice(&piece.data);
@@ -602,6 +607,10 @@ impl<D: Direction> Lane<D> {
         }
         let Some(filter) = D::nth(filters, self.passed) else { return Verdict::Going };
         let flow = self.show(filter, message);
+        // As in Envoy, a piece that ends its message is let through whatever its length, unless others wait before it.
+        if !first && matches!(flow, Flow::Continue) && self.held.len() > D::limit(message) {
+            return Verdict::Reply(D::too_large(false));
+        }
         self.go_on(flow, filters, message)
     }
 

@@ -16,9 +16,8 @@ pub use chain::{Chain, ChainConfig, ChainEntry, LiveChain};
 pub(crate) use chain::{Parts, Standing};
 pub use factory::{AnyHttpFilterFactory, Compiled, HttpFilterFactory};
 pub use lane::Instead;
-pub(crate) use lane::{LaneEvent, Verdict};
+pub(crate) use lane::{Encode, Lane, LaneEvent, Verdict};
 pub use levels::Levels;
-pub(crate) use seat::Filters;
 pub use seat::Seat;
 
 use crate::hcm::local_reply::LocalReply;
@@ -97,7 +96,9 @@ pub struct Response<'a> {
 /// A response may pass a filter that has not seen the request: what a filter before it answered, or the
 /// connection manager.
 pub trait HttpFilter {
-    /// Whether it wants bodies and trailers, or keeps a response waiting.
+    /// Whether it wants bodies and trailers, or keeps a response waiting. Asked when it is seated, and, where one of the
+    /// chain's does, again when the request's head and the response's have passed all filters: it may have found that it
+    /// has no part in them, but not that it has one.
     fn sees_bodies(&self) -> bool {
         false
     }
@@ -178,7 +179,8 @@ pub trait HttpFilterConfig: Send + Sync {
     /// One worker's live form. `stat_prefix` is the connection manager's, `http.PREFIX.`.
     fn start(self: Arc<Self>, world: &Rc<World>, stat_prefix: &str) -> Rc<dyn LiveHttpFilter>;
 
-    /// Whether it may stand on the upstream's side, where filters see the heads of each attempt and may not wait.
+    /// Whether it may stand on the upstream's side, where each attempt has instances of its own. There a filter may
+    /// gather the request, but not wait for anything else, and keeps no response.
     fn is_upstream_too(&self) -> bool {
         false
     }
@@ -231,6 +233,11 @@ impl<'a> RouteSays<'a> {
     #[inline]
     pub fn own<T: Any + Send + Sync>(self) -> Option<Arc<T>> {
         Arc::clone(self.configs?.first()?).downcast().ok()
+    }
+
+    /// Whether the stream is a copy of another one's request, on the upstream's side: it has no route.
+    pub fn is_of_copy(self) -> bool {
+        self.route.is_none() && self.table.is_none()
     }
 
     /// Whether the route leads to a cluster: it neither answers itself nor redirects.

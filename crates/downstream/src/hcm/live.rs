@@ -94,7 +94,7 @@ pub struct Hcm {
     /// Its filters: its own chain, then those of upgrades.
     chains: Box<[LiveChain]>,
     /// Their routers' filters of the upstream's side.
-    upstream_chains: Box<[(Arc<ChainConfig>, LiveChain)]>,
+    upstream_chains: Box<[(Arc<ChainConfig>, Rc<LiveChain>)]>,
     /// What the overload manager asks of it, where it does.
     pub overload: Option<Arc<Overload>>,
     /// What answers in the router's place, where something does.
@@ -197,7 +197,9 @@ impl Hcm {
         let registry = &world.stats;
         let chains = || iter::once(&config.chain).chain(config.upgrades.chains());
         let upstream = chains().filter_map(|chain| chain.router.as_ref()?.upstream_filters.as_ref());
-        let start = |chain: &Arc<ChainConfig>| (Arc::clone(chain), chain.start(world, &config.stat_prefix));
+        // As in Envoy, the prefix of these has no dot at its end.
+        let bare_prefix = config.stat_prefix.trim_end_matches('.');
+        let start = |chain: &Arc<ChainConfig>| (Arc::clone(chain), Rc::new(chain.start(world, bare_prefix)));
         Rc::new(Self {
             upstream_chains: upstream.map(start).collect(),
             chains: chains().map(|chain| chain.start(world, &config.stat_prefix)).collect(),
@@ -255,8 +257,11 @@ impl Hcm {
     }
 
     /// A router's filters of the upstream's side.
-    pub(crate) fn upstream_chain(&self, of: &Arc<ChainConfig>) -> Option<&LiveChain> {
-        self.upstream_chains.iter().find(|(config, _)| Arc::ptr_eq(config, of)).map(|(_, live)| live)
+    pub(crate) fn upstream_chain(&self, of: &Arc<ChainConfig>) -> Option<Rc<LiveChain>> {
+        self.upstream_chains
+            .iter()
+            .find(|(config, _)| Arc::ptr_eq(config, of))
+            .map(|(_, live)| Rc::clone(live))
     }
 
     /// The filters of one stream through `chain`; `route` is the one taken, of `table`.

@@ -71,6 +71,8 @@ pub struct LocalReply {
     pub close: bool,
     /// The route's response headers do not touch it.
     pub whole: bool,
+    /// A filter of the upstream's side gives it, whose limits the connection manager does not count.
+    pub of_upstream: bool,
 }
 
 impl LocalReply {
@@ -86,6 +88,7 @@ impl LocalReply {
             grpc_status: None,
             close: false,
             whole: false,
+            of_upstream: false,
         }
     }
 
@@ -121,6 +124,13 @@ impl LocalReply {
     #[must_use]
     pub fn whole(mut self) -> Self {
         self.whole = true;
+        self
+    }
+
+    /// The same, from the upstream's side.
+    #[must_use]
+    pub fn of_upstream(mut self) -> Self {
+        self.of_upstream = true;
         self
     }
 

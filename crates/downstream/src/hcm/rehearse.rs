@@ -90,7 +90,8 @@ impl Hcm {
         waiting: &[Arc<str>],
     ) -> Vec<FilterFact> {
         let whole = Self::new(Arc::clone(&self.config), &self.world, Rc::clone(&self.draining));
-        let standings = chain.and_then(|id| whole.chain(id)).map(|chain| chain.standings(route));
+        let table = &self.routing().table;
+        let standings = chain.and_then(|id| whole.chain(id)).map(|chain| chain.standings(route, table));
         let facts = standings.into_iter().flatten().map(|standing| {
             let waits = waiting.contains(&standing.name);
             FilterFact::new(standing, waits)
@@ -105,7 +106,7 @@ impl Hcm {
         route: Option<&Arc<Route>>,
         at: usize,
     ) -> Option<Arc<str>> {
-        let standings = self.chain(chain?)?.standings(route);
+        let standings = self.chain(chain?)?.standings(route, &self.routing().table);
         standings.into_iter().filter(|standing| standing.made).nth(at).map(|standing| standing.name)
     }
 }

@@ -483,11 +483,24 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    /// Body bytes of the response, on their way to the client.
+    /// Body bytes of an upstream's response, on their way to the client.
     pub fn send_body(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
         if self.filters_see_bodies() {
-            return self.send_filtered(cx, data, end_stream);
+            return self.send_filtered_body(cx, data, end_stream);
         }
+        self.encode_body(cx, data, end_stream);
+    }
+
+    /// The body of an answer that is made here.
+    fn send_own_body(&mut self, cx: &mut Context<'_>, data: &[u8]) {
+        match self.filters_see_bodies() {
+            true => self.send_filtered(cx, data, true),
+            false => self.encode_body(cx, data, true),
+        }
+    }
+
+    #[inline]
+    fn encode_body(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
         self.info.bytes_sent += data.len() as u64;
         self.down.encode_data(cx, data, end_stream);
     }

@@ -9,7 +9,9 @@ use super::pump::{self, Pumped};
 use super::redirect;
 use super::rehearse;
 use super::retry::{Decision, RetryWorld};
+use super::shadow;
 use super::timeouts;
+use super::upstream_filters::AttemptFilters;
 use super::upstream_log::AttemptLog;
 use crate::filter::Instead;
 use crate::hcm::deadlines::Timeout;
@@ -212,12 +214,20 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
         script.stage("auto_host_rewrite", place, &stream.heads.request);
     }
     override_host::tell(&mut stream.info, &flight.cluster, &host);
-    if let Some(reply) = flight.filters.request(stream) {
-        return Turn::instead(reply);
+    let mut filters = AttemptFilters::default();
+    if let Some(live) = &flight.filters {
+        filters = AttemptFilters::new(live, stream, flight.limits.replay);
+        let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
+        if let Some(reply) = filters.start(stream, head_only) {
+            return Turn::instead(reply);
+        }
     }
     if let Some(script) = stream.down.script().cloned() {
         rehearse::tell(&script, stream, flight, &host);
         return Turn::Rehearsed;
+    }
+    if std::mem::take(&mut flight.mirrored) {
+        shadow::send_copies(stream, flight);
     }
     let span = match &stream.info.span {
         None => None,
@@ -268,11 +278,25 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
             return Turn::failed(Failure::pool((!error.names_host()).then_some(at), error));
         }
     };
-    let at = flight.attempts.push(Attempt::new(host, step, now, (span, log)));
+    let at = flight.attempts.push(Attempt::new(host, step, now, (span, log, filters)));
     if ready {
         return connected(stream, flight, at);
     }
+    if flight.filters.is_some() {
+        return feed(stream, flight);
+    }
     Turn::Going
+}
+
+/// Gives attempts what they have not had of the request's body.
+fn feed<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Turn {
+    match pump::feed(stream, flight) {
+        Ok(()) => Turn::Going,
+        Err(Pumped::Filter(instead)) => Turn::Instead(instead),
+        Err(Pumped::Upstream(at, error)) => Turn::failed(Failure::stream(at, &error)),
+        // Nothing else comes of it.
+        Err(_) => Turn::Going,
+    }
 }
 
 /// An attempt is on a connection: the request's head goes out, and what is known of its body.
@@ -297,19 +321,19 @@ fn connected<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at:
     }
     stream.begin_upstream();
     stream.count_apart(|apart| apart.upstream_rq_total.inc());
+    if attempt.filters.see_bodies() {
+        return feed(stream, flight);
+    }
     let head_only = flight.replay.is_head_only(stream.info.upstream.attempts > 1);
     if let Err(error) = up.encode_head(&stream.heads.request, head_only) {
         return Turn::failed(Failure::stream(at, &error));
     }
     if head_only {
         *progress = super::replay::Progress::head_only();
-    } else {
-        while let Some(metadata) = stream.down.take_metadata() {
-            pump::hand_up_metadata(stream, &attempt.host, up, &metadata);
-        }
-        pump::feed(stream, flight);
+        return Turn::Going;
     }
-    Turn::Going
+    pump::hand_up_all_metadata(stream, &attempt.host, up);
+    feed(stream, flight)
 }
 
 /// `auto_host_rewrite`: the request goes to the picked host under the host's own name, if it has one.
@@ -324,11 +348,14 @@ fn rewrite_host_automatically<D>(stream: &mut Stream<D>, flight: &Flight<'_>, ho
 
 /// A response's head came: another try, or stats, headers, filters, and on to the client.
 fn head<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, at: usize, end_stream: bool) -> Turn {
+    if flight.filters.is_some()
+        && let Some(attempt) = flight.attempts.get_mut(at)
+        && let Some(reply) = attempt.filters.respond(stream, end_stream)
+    {
+        return Turn::instead(reply);
+    }
     if let Some(log) = flight.log(at) {
         log.answered(&stream.heads.response);
-    }
-    if let Some(reply) = flight.filters.response(stream, end_stream) {
-        return Turn::instead(reply);
     }
     flight.charge(at).report_response(stream);
     flight.take_load(at, &stream.heads.response.headers);

@@ -7,8 +7,9 @@ use super::replay::{Progress, Replay};
 use super::retry::RetryState;
 use super::shadow::Shadows;
 use super::timeouts::Timeouts;
-use super::upstream_filters::UpstreamFilters;
+use super::upstream_filters::AttemptFilters;
 use super::upstream_log::AttemptLog;
+use crate::filter::LiveChain;
 use crate::hcm::deadlines::sooner;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
@@ -46,6 +47,10 @@ pub(super) struct Attempt {
     pub(super) span: Option<Box<AttemptSpan>>,
     /// What `upstream_log` tells of it.
     pub(super) log: Option<Box<AttemptLog>>,
+    /// Its filters of the upstream's side.
+    pub(super) filters: AttemptFilters,
+    /// They have let the request's head go, and it is on the connection. Only said where they see bodies.
+    pub(super) head_out: bool,
 }
 
 /// How far an attempt is.
@@ -58,12 +63,12 @@ pub(super) enum Step {
     Live(Exchange),
 }
 
-/// What is told of an attempt when it is over.
-pub(super) type Records = (Option<Box<AttemptSpan>>, Option<Box<AttemptLog>>);
+/// What is told of an attempt when it is over, and its filters.
+pub(super) type Beside = (Option<Box<AttemptSpan>>, Option<Box<AttemptLog>>, AttemptFilters);
 
 impl Attempt {
     #[inline(always)]
-    pub(super) fn new(host: Rc<Host>, step: Step, now: Instant, (span, log): Records) -> Self {
+    pub(super) fn new(host: Rc<Host>, step: Step, now: Instant, (span, log, filters): Beside) -> Self {
         let progress = Progress::default();
         Self {
             host,
@@ -78,6 +83,8 @@ impl Attempt {
             backed_up: false,
             span,
             log,
+            filters,
+            head_out: false,
         }
     }
 
@@ -86,11 +93,18 @@ impl Attempt {
     fn close<D: Downstream>(&mut self, stream: &Stream<D>) {
         if let Some(mut log) = self.log.take()
             && let Step::Live(_) = self.step
+            && !self.filters.see_bodies()
         {
             log.sent(stream.info.bytes_received);
         }
         if let Some(span) = self.span.take() {
             span.end(stream);
+        }
+        if self.filters.see_bodies()
+            && !self.head_out
+            && let Step::Live(up) = &mut self.step
+        {
+            up.abandon();
         }
     }
 
@@ -145,8 +159,10 @@ pub(super) struct Flight<'a> {
     pub(super) back_off: Option<(Instant, TimeoutRetry)>,
     /// What every pick of a host looks at.
     pub(super) pick: PickContext<'a>,
-    /// Of the upstream's side.
-    pub(super) filters: UpstreamFilters,
+    /// Of the upstream's side, of which each attempt has its own.
+    pub(super) filters: Option<Rc<LiveChain>>,
+    /// Mirrors are to be sent a copy of the request, as its first attempt makes it.
+    pub(super) mirrored: bool,
     /// Copies of the request that wait for its body.
     pub(super) shadows: Option<Box<Shadows>>,
     /// Cookies that the response gives the client, so that it is placed alike again.

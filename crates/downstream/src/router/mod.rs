@@ -24,8 +24,6 @@ pub use override_host::{OVERRIDE_HOST, OverrideHost};
 pub use redirect::{Target, target};
 
 use crate::explain::ROUTER;
-use crate::filter::ChainConfig;
-use crate::hcm::Hcm;
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError};
 use crate::hcm::local_reply::{LocalReply, ReplyBody};
@@ -46,14 +44,12 @@ use nuncio_upstream::host::LB_NAMESPACE;
 use nuncio_upstream::lb::Criteria;
 use replay::Replay;
 use retry::RetryState;
-use shadow::Shadows;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use timeouts::Timeouts;
-use upstream_filters::UpstreamFilters;
 
 /// Serves a stream that came through all filters, by the action of its route.
 pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfig) -> End {
@@ -190,16 +186,12 @@ async fn to_cluster<D: Downstream>(
         replay: action.body_limit.unwrap_or(hcm.config.buffer_limit),
     };
     let keep = retry.as_ref().is_some_and(|r| r.enabled()) || action.redirects.is_some();
-    let mirrors = cluster_options::mirrors(action, &cluster);
-    let shadows = if mirrors.is_empty() || stream.down.script().is_some() {
-        None
-    } else {
-        Shadows::new(stream, mirrors, limits.replay, timeouts.global)
-    };
-    let filters = upstream_filters_of(&hcm, config, &cluster, route);
+    let mirrored = !cluster_options::mirrors(action, &cluster).is_empty();
+    let filters = upstream_filters::of_request(&hcm, config, &cluster);
     let mut flight = Flight {
         filters,
-        shadows,
+        mirrored,
+        shadows: None,
         config,
         route,
         action,
@@ -226,25 +218,6 @@ async fn to_cluster<D: Downstream>(
         load_reported: false,
     };
     attempt::run(stream, &mut flight).await
-}
-
-/// The filters of the upstream's side: the cluster's own, or the router's.
-#[inline]
-fn upstream_filters_of(
-    hcm: &Hcm,
-    config: &RouterConfig,
-    cluster: &Cluster,
-    route: &Arc<Route>,
-) -> UpstreamFilters {
-    let own = |chain: &ChainConfig| {
-        let live = cluster.keep(|| chain.start(&hcm.world, &format!("cluster.{}.", cluster.name())))?;
-        live.make(Some(route), None, usize::MAX)
-    };
-    let of_router = |chain: &Arc<ChainConfig>| hcm.upstream_chain(chain)?.make(Some(route), None, usize::MAX);
-    UpstreamFilters::new(match cluster_options::filters(cluster) {
-        Some(chain) => own(chain),
-        None => config.upstream_filters.as_ref().and_then(of_router),
-    })
 }
 
 /// What ends a wait early.

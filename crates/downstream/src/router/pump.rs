@@ -1,7 +1,8 @@
 //! Moves a request up and its response down at once, in one task.
 
 use super::flight::{Alarm, Attempt, Flight, Limits, Step};
-use crate::filter::Instead;
+use super::replay::Replay;
+use crate::filter::{Instead, LaneEvent};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::local_reply::LocalReply;
@@ -287,9 +288,16 @@ fn has_room(flight: &mut Flight<'_>) -> bool {
     let Limits { up: limit, .. } = flight.limits;
     let mut live = false;
     for attempt in flight.attempts.iter_mut() {
+        let through_filters = attempt.filters.see_bodies();
+        let waiting = attempt.filters.waiting();
         if let Some(up) = attempt.live() {
             live = true;
-            if up.buffered() > limit {
+            if up.buffered() + waiting > limit {
+                return false;
+            }
+        } else if through_filters {
+            live = true;
+            if waiting > limit {
                 return false;
             }
         }
@@ -315,6 +323,7 @@ fn hand_up<D: Downstream>(
     }
     if flight.replay.is_passed_by()
         && let Some(attempt) = flight.attempts.only()
+        && !attempt.filters.see_bodies()
         && let Step::Live(up) = &mut attempt.step
     {
         match event {
@@ -334,8 +343,8 @@ fn hand_up<D: Downstream>(
 #[cold]
 fn metadata_came<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
     let mut live = flight.attempts.iter_mut().find_map(|attempt| match &mut attempt.step {
-        Step::Live(up) => Some((&attempt.host, up)),
-        Step::Waiting(_) => None,
+        Step::Live(up) if attempt.head_out || !attempt.filters.see_bodies() => Some((&attempt.host, up)),
+        Step::Live(_) | Step::Waiting(_) => None,
     });
     while let Some(metadata) = stream.down.take_metadata() {
         if let Some((host, up)) = &mut live {
@@ -344,9 +353,17 @@ fn metadata_came<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>)
     }
 }
 
+/// The same for what came before the request's head could go out.
+#[inline]
+pub(super) fn hand_up_all_metadata<D: Downstream>(stream: &mut Stream<D>, host: &Host, up: &mut Exchange) {
+    while let Some(metadata) = stream.down.take_metadata() {
+        hand_up_metadata(stream, host, up, &metadata);
+    }
+}
+
 /// Writes METADATA of the request, where the cluster allows it.
 #[cold]
-pub(super) fn hand_up_metadata<D>(stream: &Stream<D>, host: &Host, up: &mut Exchange, metadata: &Metadata) {
+fn hand_up_metadata<D>(stream: &Stream<D>, host: &Host, up: &mut Exchange, metadata: &Metadata) {
     if !up.encode_metadata(metadata) {
         why::metadata_of_cluster(stream, host.config(), why::Metadata::Sent);
     }
@@ -380,19 +397,51 @@ fn keep<D: Downstream>(
         }
     }
     flight.replay.passed(event);
-    feed(stream, flight);
-    Ok(())
+    feed(stream, flight)
 }
 
-/// Gives every attempt that is on a connection what it has not had of the request.
-pub(super) fn feed<D: Downstream>(stream: &Stream<D>, flight: &mut Flight<'_>) {
+/// Gives every attempt that is on a connection, or has filters before it, what it has not had of the request.
+///
+/// # Errors
+/// A filter answers, or the head that it lets go cannot be written.
+pub(super) fn feed<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) -> Result<(), Pumped> {
     let Flight { attempts, replay, .. } = flight;
-    for attempt in attempts.iter_mut() {
-        if let Step::Live(up) = &mut attempt.step {
+    for (at, attempt) in attempts.iter_mut().enumerate() {
+        if attempt.filters.see_bodies() {
+            feed_filters(stream, replay, attempt, at)?;
+        } else if let Step::Live(up) = &mut attempt.step {
             replay.feed(&mut attempt.progress, up, &stream.heads.request_trailers);
         }
     }
     replay.settle(attempts.iter_mut().map(|a| &mut a.progress));
+    Ok(())
+}
+
+/// The same for one whose filters see bodies: what they let out goes to its connection, once it has one.
+#[cold]
+fn feed_filters<D: Downstream>(
+    stream: &mut Stream<D>,
+    replay: &Replay,
+    attempt: &mut Attempt,
+    at: usize,
+) -> Result<(), Pumped> {
+    let Attempt { filters, step, progress, log, host, head_out, .. } = attempt;
+    if filters.head_only() != Some(true)
+        && let Some(rest) = replay.rest(progress)
+        && let Some(reply) = filters.push(stream, &rest)
+    {
+        return Err(Pumped::Filter(Box::new(reply.into())));
+    }
+    let (Step::Live(up), Some(head_only)) = (step, filters.head_only()) else { return Ok(()) };
+    if !*head_out {
+        *head_out = true;
+        log.iter_mut().for_each(|log| log.going(&stream.heads.request));
+        up.encode_head(&stream.heads.request, head_only).map_err(|error| Pumped::Upstream(at, error))?;
+        hand_up_all_metadata(stream, host, up);
+    }
+    let sent = filters.give(up, &stream.heads.request_trailers);
+    log.iter_mut().for_each(|log| log.sent(sent));
+    Ok(())
 }
 
 /// Hands an event of the response on; `Some` where the caller has to act.
@@ -416,6 +465,7 @@ fn deliver<D: Downstream>(
             }
             None
         }
+        _ if attempt.filters.see_bodies() => deliver_filtered(stream, attempt, event, cx),
         UpstreamEvent::Data { end_stream } => {
             if let Some(log) = &mut attempt.log {
                 log.received(up.data().len());
@@ -432,4 +482,29 @@ fn deliver<D: Downstream>(
             Some(Pumped::Complete)
         }
     }
+}
+
+/// Leads what comes behind the response's head through the attempt's filters, and what they let out to the client.
+#[cold]
+fn deliver_filtered<D: Downstream>(
+    stream: &mut Stream<D>,
+    attempt: &mut Attempt,
+    event: UpstreamEvent,
+    cx: &mut Context<'_>,
+) -> Option<Pumped> {
+    let Attempt { step: Step::Live(up), filters, log, .. } = attempt else { return None };
+    if let Some(reply) = filters.push_response(stream, event, up.data()) {
+        return Some(Pumped::Filter(Box::new(reply.into())));
+    }
+    let lane = filters.response()?;
+    while let Some(out) = lane.take_event() {
+        match out {
+            LaneEvent::Data { end_stream } => {
+                log.iter_mut().for_each(|log| log.received(lane.data().len()));
+                stream.send_body(cx, lane.data(), end_stream);
+            }
+            LaneEvent::Trailers => stream.send_trailers(cx),
+        }
+    }
+    lane.is_finished().then_some(Pumped::Complete)
 }

@@ -15,6 +15,16 @@ pub(super) struct Progress {
     ended: bool,
 }
 
+/// What an attempt has not had of a request's body.
+pub(super) struct Rest<'r> {
+    /// Bytes, where there is a piece at all.
+    pub(super) data: Option<&'r [u8]>,
+    /// The request ends with them.
+    pub(super) last: bool,
+    /// It ends with trailers behind them.
+    pub(super) trailers: bool,
+}
+
 /// What was received of a request's body and is still needed.
 #[derive(Default)]
 pub(super) struct Replay {
@@ -115,22 +125,32 @@ impl Replay {
         self.kept != Kept::All && self.data.is_empty()
     }
 
-    /// Gives an attempt what it has not had.
-    pub(super) fn feed(&self, progress: &mut Progress, up: &mut Exchange, trailers: &HeaderMap) {
-        let rest = self.data.get(progress.at..).unwrap_or_default();
+    /// What an attempt has not had, which counts as given from now on.
+    pub(super) fn rest(&self, progress: &mut Progress) -> Option<Rest<'_>> {
+        let data = self.data.get(progress.at..).unwrap_or_default();
         let ends = self.complete && !progress.ended;
-        if rest.is_empty() && !ends {
-            return;
-        }
-        let last = ends && !self.trailers;
-        if !rest.is_empty() || last {
-            up.encode_data(rest, last);
-        }
-        if ends && self.trailers {
-            up.encode_trailers(trailers);
+        if data.is_empty() && !ends {
+            return None;
         }
         progress.at = self.data.len();
         progress.ended |= ends;
+        let piece = !data.is_empty() || ends && !self.trailers;
+        Some(Rest {
+            data: piece.then_some(data),
+            last: ends && !self.trailers,
+            trailers: ends && self.trailers,
+        })
+    }
+
+    /// Gives an attempt what it has not had.
+    pub(super) fn feed(&self, progress: &mut Progress, up: &mut Exchange, trailers: &HeaderMap) {
+        let Some(rest) = self.rest(progress) else { return };
+        if let Some(data) = rest.data {
+            up.encode_data(data, rest.last);
+        }
+        if rest.trailers {
+            up.encode_trailers(trailers);
+        }
     }
 
     /// Drops what every attempt has had, where it is not kept for more.

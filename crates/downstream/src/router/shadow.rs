@@ -3,14 +3,19 @@
 //! A copy is a task of its own. It is given the body as that comes, and holds as much of it as the buffers of either side
 //! may: one that falls further behind is given up. So a copy neither slows nor fails the request that it is of.
 
+mod filtered;
+
+use super::cluster_options;
+use super::flight::Flight;
 use crate::hcm::exchange::{Downstream, RequestEvent};
 use crate::hcm::stream::{Stream, header_context};
 use crate::route::{MirrorPolicy, port_start};
 use crate::tracing::CallSpan;
 use crate::tracing::upstream::wall_and_now;
-use crate::world::World;
+use filtered::Filtered;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
 use nuncio_net::timer::LazyTimer;
+use nuncio_net::worker::Worker;
 use nuncio_upstream::call::{self, BodySource, Call, GivenUp, NoAnswer, Tried};
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::pool::Exchange;
@@ -21,6 +26,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+/// Copies of the request go to whom the route or the cluster says.
+#[inline]
+pub(super) fn send_copies<D: Downstream>(stream: &Stream<D>, flight: &mut Flight<'_>) {
+    let policies = cluster_options::mirrors(flight.action, &flight.cluster);
+    let shadows = Shadows::new(stream, policies, flight.limits.replay, flight.timeouts.global);
+    flight.shadows = shadows;
+}
 
 /// The copies of one request while its body comes. Dropped before its end, they are given up.
 pub(super) struct Shadows(Vec<Shadow>);
@@ -55,7 +68,7 @@ impl Shadows {
     /// Sends copies of the stream's request as it goes upstream, by those of `policies` that chance chooses; `None`
     /// where none of them waits for a body. `limit` is how much of a body each may hold, in bytes, where its cluster's connections hold less.
     #[inline]
-    pub(super) fn new<D: Downstream>(
+    fn new<D: Downstream>(
         stream: &Stream<D>,
         policies: &[MirrorPolicy],
         limit: usize,
@@ -104,7 +117,8 @@ impl Shadows {
             if let Some(span) = &span {
                 span.inject(&mut head.headers);
             }
-            send(world, Rc::clone(&cluster), (head, body.clone()), timeout, span);
+            let filtered = Filtered::new(stream, &cluster, &head, limit);
+            send(&world.worker, Rc::clone(&cluster), (head, body.clone(), filtered), timeout, span);
             copies.extend(body.map(|body| Shadow { cluster, body }));
         }
         (!copies.is_empty()).then(|| Box::new(Self(copies)))
@@ -169,6 +183,40 @@ impl Body {
         true
     }
 
+    /// Whether the connection takes more, or the copy is to be given up. Else the flush before has arranged for a
+    /// wake-up when there is room again.
+    fn has_room(&self, cx: &Context<'_>, up: &Exchange) -> bool {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        up.buffered() <= self.room || matches!(*self.state.borrow(), State::Broken)
+    }
+
+    /// Gives `take` what has come since: bytes, whether they are the last, and the trailers behind them. Ready when that
+    /// was all.
+    ///
+    /// # Errors
+    /// The rest will not come, or `take` says so.
+    fn poll_take(
+        &self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&[u8], bool, Option<&HeaderMap>) -> Result<(), GivenUp>,
+    ) -> Poll<Result<(), GivenUp>> {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        let mut waiting = self.waiting.borrow_mut();
+        let state = self.state.borrow();
+        let (last, trailers) = match &*state {
+            State::Broken => return Poll::Ready(Err(GivenUp)),
+            State::Coming => (false, None),
+            State::Ended => (true, None),
+            State::Trailers(trailers) => (false, Some(trailers)),
+        };
+        let taken = take(&waiting, last, trailers);
+        waiting.clear();
+        match taken {
+            Ok(()) if matches!(*state, State::Coming) => Poll::Pending,
+            taken => Poll::Ready(taken),
+        }
+    }
+
     /// Whether all of the main request has come.
     fn is_complete(&self) -> bool {
         !matches!(*self.state.borrow(), State::Coming)
@@ -183,47 +231,41 @@ impl Body {
 
 impl BodySource for Body {
     fn poll_into(&self, cx: &mut Context<'_>, up: &mut Exchange) -> Poll<Result<(), GivenUp>> {
-        if matches!(*self.state.borrow(), State::Broken) {
-            return Poll::Ready(Err(GivenUp));
-        }
-        *self.waker.borrow_mut() = Some(cx.waker().clone());
-        if up.buffered() > self.room {
-            // The flush before has arranged for a wake-up when there is room again.
+        if !self.has_room(cx, up) {
             return Poll::Pending;
         }
-        let mut waiting = self.waiting.borrow_mut();
-        let state = self.state.borrow();
-        let last = matches!(*state, State::Ended);
-        if !waiting.is_empty() || last {
-            up.encode_data(&waiting, last);
-            waiting.clear();
-        }
-        if let State::Trailers(trailers) = &*state {
-            up.encode_trailers(trailers);
-        }
-        if matches!(*state, State::Coming) { Poll::Pending } else { Poll::Ready(Ok(())) }
+        self.poll_take(cx, |data, last, trailers| {
+            if !data.is_empty() || last {
+                up.encode_data(data, last);
+            }
+            if let Some(trailers) = trailers {
+                up.encode_trailers(trailers);
+            }
+            Ok(())
+        })
     }
 }
 
 /// A copy goes, in a task of its own. Its time begins when it has the whole request.
 fn send(
-    world: &World,
+    worker: &Rc<Worker>,
     cluster: Rc<Cluster>,
-    (head, body): (RequestHead, Option<Rc<Body>>),
+    (head, body, filtered): (RequestHead, Option<Rc<Body>>, Option<Filtered>),
     timeout: Option<Duration>,
     span: Option<CallSpan>,
 ) {
-    let worker = Rc::clone(&world.worker);
-    world.worker.spawn(async move {
+    let clock = Rc::clone(worker);
+    worker.spawn(async move {
         let tried = span.is_some().then(Tried::default);
         let call = Call { head: &head, body: None, keep: 0, tried: tried.as_ref() };
         let mut copy = pin!(async {
-            match &body {
-                None => call.send(&cluster).await,
-                Some(body) => call.stream(&cluster, &**body).await,
+            match (filtered, &body) {
+                (Some(filtered), body) => filtered.send(body.as_deref(), &cluster, tried.as_ref()).await,
+                (None, None) => call.send(&cluster).await,
+                (None, Some(body)) => call.stream(&cluster, &**body).await,
             }
         });
-        let mut complete = body.is_none().then(|| worker.now());
+        let mut complete = body.is_none().then(|| clock.now());
         let mut timer = LazyTimer::new();
         let mut answer = Err(NoAnswer::TimedOut);
         let in_time = poll_fn(|cx| {
@@ -232,17 +274,17 @@ fn send(
                 return Poll::Ready(true);
             }
             if complete.is_none() && body.as_ref().is_some_and(|body| body.is_complete()) {
-                complete = Some(worker.now());
+                complete = Some(clock.now());
             }
             let deadline = complete.zip(timeout).and_then(|(at, limit)| at.checked_add(limit));
-            timer.poll(cx, worker.now(), deadline).map(|_| false)
+            timer.poll(cx, clock.now(), deadline).map(|_| false)
         });
         if !in_time.await {
             call::timed_out(&cluster, true);
         }
         if let Some((mut span, tried)) = span.zip(tried.as_ref()) {
             span.tag_answer(cluster.info(), tried, Some(answer.as_ref().map_err(|none| *none)));
-            span.end(&worker);
+            span.end(&clock);
         }
     });
 }

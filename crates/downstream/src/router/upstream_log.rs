@@ -87,10 +87,15 @@ impl AttemptLog {
     pub(super) fn connected(&mut self, connection: &Rc<UpstreamConnectionInfo>, request: &RequestHead) {
         self.info.protocol = connection.protocol;
         self.info.upstream.connection = Some(Rc::clone(connection));
-        self.request.clone_from(request);
+        self.going(request);
         if self.to.when_connected {
             self.write(LogType::UpstreamPoolReady);
         }
+    }
+
+    /// The head of the request, as the filters of the upstream's side have made it.
+    pub(super) fn going(&mut self, request: &RequestHead) {
+        self.request.clone_from(request);
     }
 
     /// The head of its response came.
@@ -111,7 +116,7 @@ impl AttemptLog {
 
     /// So many bytes of the request's body went out.
     pub(super) fn sent(&mut self, bytes: u64) {
-        self.info.bytes_sent = bytes;
+        self.info.bytes_sent += bytes;
     }
 
     /// An interval is over.

@@ -58,6 +58,10 @@ impl Framed for BufferFilter {
         format!("{hcm}buffer.")
     }
 
+    fn is_upstream_too(_: &Limit) -> bool {
+        true
+    }
+
     fn make(_: Rc<Live<Self>>, limit: Arc<Limit>, _: RouteSays<'_>) -> Option<Self> {
         Some(Self { limit: limit.0 })
     }
@@ -93,11 +97,7 @@ impl HttpFilter for BufferFilter {
     }
 
     fn decode_data(&mut self, request: &mut Request<'_>, piece: &mut Piece) -> Flow {
-        if piece.end_stream && piece.data.len() <= self.limit {
-            Self::complete(request, piece)
-        } else {
-            Flow::Buffer
-        }
+        if piece.end_stream { Self::complete(request, piece) } else { Flow::Buffer }
     }
 
     fn decode_trailers(&mut self, request: &mut Request<'_>, piece: &mut Piece) -> Flow {

@@ -99,6 +99,8 @@ struct CompressorFilter {
     accept: Option<Box<str>>,
     request: Option<Encoder>,
     response: Option<Encoder>,
+    /// Whether it compresses anything is not known yet.
+    undecided: bool,
 }
 
 impl Framed for CompressorFilter {
@@ -109,17 +111,20 @@ impl Framed for CompressorFilter {
         format!("{hcm}compressor.{}", settings.library.stat_prefix)
     }
 
+    fn is_upstream_too(_: &Settings) -> bool {
+        true
+    }
+
     fn settings(live: &Live<Self>, _: RouteSays<'_>) -> Option<Arc<Settings>> {
         Some(Arc::clone(&live.settings))
     }
 
     fn make(live: Rc<Live<Self>>, _: Arc<Settings>, route: RouteSays<'_>) -> Option<Self> {
         let route = match route.said::<OfRoute<RouteSettings>>() {
-            Some(OfRoute::Disabled) => return None,
             Some(OfRoute::Settings(settings)) => Some(Arc::clone(settings)),
-            None => None,
+            Some(OfRoute::Disabled) | None => None,
         };
-        Some(Self { live, route, accept: None, request: None, response: None })
+        Some(Self { live, route, accept: None, request: None, response: None, undecided: true })
     }
 }
 
@@ -164,7 +169,8 @@ impl CompressorFilter {
     }
 
     fn compresses_responses(&self) -> bool {
-        self.live.settings.responses.direction.enabled.is_on(&self.live.world.runtime)
+        let spares = self.route.as_ref().is_some_and(|route| route.spares_responses);
+        !spares && self.live.settings.responses.direction.enabled.is_on(&self.live.world.runtime)
     }
 
     /// The compressors of a stream know of one another, so that the client may choose.
@@ -275,7 +281,7 @@ fn part(piece: &Piece) -> Part {
 
 impl HttpFilter for CompressorFilter {
     fn sees_bodies(&self) -> bool {
-        true
+        self.undecided || self.request.is_some() || self.response.is_some()
     }
 
     fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
@@ -283,6 +289,7 @@ impl HttpFilter for CompressorFilter {
         self.register(request);
         let headers = &mut request.head.headers;
         self.accept = headers.get_str(Known::AcceptEncoding).map(Into::into);
+        self.undecided = self.accept.is_some() && self.compresses_responses();
         let removes = self.route.as_ref().and_then(|route| route.removes_accept_encoding);
         if removes.unwrap_or(settings.responses.removes_accept_encoding) && self.compresses_responses() {
             headers.remove(Known::AcceptEncoding);
@@ -318,6 +325,7 @@ impl HttpFilter for CompressorFilter {
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
+        self.undecided = false;
         let stats = &self.live.stats.responses;
         let responses = &self.live.settings.responses;
         let enabled = self.compresses_responses();

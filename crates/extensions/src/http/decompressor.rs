@@ -247,6 +247,8 @@ struct DecompressorFilter {
     live: Rc<Live<Self>>,
     request: Option<Decoder>,
     response: Option<Decoder>,
+    /// The response's head has not come.
+    undecided: bool,
 }
 
 impl Framed for DecompressorFilter {
@@ -258,7 +260,7 @@ impl Framed for DecompressorFilter {
     }
 
     fn make(live: Rc<Live<Self>>, _: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
-        Some(Self { live, request: None, response: None })
+        Some(Self { live, request: None, response: None, undecided: true })
     }
 }
 
@@ -337,7 +339,7 @@ fn advertise(headers: &mut HeaderMap, coding: &str) {
 
 impl HttpFilter for DecompressorFilter {
     fn sees_bodies(&self) -> bool {
-        true
+        self.undecided || self.request.is_some() || self.response.is_some()
     }
 
     fn decode_headers(&mut self, request: &mut Request<'_>, end_stream: bool) -> Flow {
@@ -363,6 +365,7 @@ impl HttpFilter for DecompressorFilter {
     }
 
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
+        self.undecided = false;
         if !end_stream {
             let config = &self.live.settings;
             self.response =

@@ -31,8 +31,8 @@ pub(super) trait Framed: HttpFilter + Sized + 'static {
     /// It has no part in streams whose route says nothing of it.
     const WAITS_FOR_ROUTES: bool = false;
 
-    /// Whether it looks at heads alone, and so may stand on the upstream's side.
-    fn sees_heads_alone(_: &Self::Settings) -> bool {
+    /// Whether it may stand on the upstream's side ([`HttpFilterConfig::is_upstream_too`]).
+    fn is_upstream_too(_: &Self::Settings) -> bool {
         false
     }
 
@@ -146,7 +146,7 @@ impl<F: Framed> Live<F> {
 
 impl<F: Framed> HttpFilterConfig for Config<F> {
     fn is_upstream_too(&self) -> bool {
-        F::sees_heads_alone(&self.settings)
+        F::is_upstream_too(&self.settings)
     }
 
     fn start(self: Arc<Self>, world: &Rc<World>, hcm: &str) -> Rc<dyn LiveHttpFilter> {
@@ -177,6 +177,12 @@ impl<F: Framed> LiveHttpFilter for Live<F> {
     fn rehearses(&self) -> bool {
         F::REHEARSES
     }
+}
+
+/// A name below a prefix, whether or not a dot ends that.
+pub(super) fn below(prefix: &str, name: &str) -> String {
+    let dot = if prefix.ends_with('.') { "" } else { "." };
+    format!("{prefix}{dot}{name}")
 }
 
 /// The cluster that a request would go to by its route.

@@ -126,6 +126,7 @@ impl Framed for GrpcStats {
             kind: Kind::Other,
             unary: false,
             answers_calls: false,
+            undecided: true,
             counts: None,
             asked: Frames::default(),
             answered: AnswerFrames::default(),
@@ -153,6 +154,8 @@ struct GrpcStats {
     unary: bool,
     /// The answer is one to a gRPC call.
     answers_calls: bool,
+    /// The answer's head has not come.
+    undecided: bool,
     /// Where it is counted; `None`: nowhere.
     counts: Option<Rc<Counts>>,
     asked: Frames,
@@ -261,7 +264,7 @@ fn answers_call(head: &ResponseHead, end_stream: bool) -> bool {
 
 impl HttpFilter for GrpcStats {
     fn sees_bodies(&self) -> bool {
-        true
+        self.undecided || self.kind != Kind::Other || self.unary || self.answers_calls
     }
 
     fn decode_headers(&mut self, request: &mut Request<'_>, _: bool) -> Flow {
@@ -296,6 +299,7 @@ impl HttpFilter for GrpcStats {
 
     fn encode_headers(&mut self, response: &mut Response<'_>, end_stream: bool) -> Flow {
         let head = &*response.head;
+        self.undecided = false;
         self.answers_calls = answers_call(head, end_stream);
         if self.unary {
             self.count(|counts| counts.ended(head.status == 200));

@@ -107,8 +107,8 @@ impl Framed for MutationFilter {
         format!("{hcm}header_mutation.")
     }
 
-    fn sees_heads_alone(settings: &Settings) -> bool {
-        !settings.mutations.changes_trailers()
+    fn is_upstream_too(_: &Settings) -> bool {
+        true
     }
 
     fn settings(live: &Live<Self>, _: RouteSays<'_>) -> Option<Arc<Settings>> {

@@ -1,6 +1,6 @@
 //! `envoy.filters.http.rbac`: policies say who may do what.
 
-use super::frame::{Counts, Framed, Live, compiled, of_route, off};
+use super::frame::{Counts, Framed, Live, below, compiled, of_route, off};
 use crate::rbac::{Engine, Judgement, Outcome, Subject};
 use nuncio_core::config::CompileContext;
 use nuncio_core::stats::{Registry, Scope};
@@ -168,17 +168,18 @@ impl Framed for RbacFilter {
     type Settings = Settings;
     type Stats = RbacStats;
 
-    fn sees_heads_alone(_: &Settings) -> bool {
+    fn is_upstream_too(_: &Settings) -> bool {
         true
     }
 
     fn stat_prefix(_: &Settings, hcm: &str) -> String {
-        format!("{hcm}rbac.")
+        below(hcm, "rbac.")
     }
 
-    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
+    fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, route: RouteSays<'_>) -> Option<Self> {
         let judges = settings.rules.engine.is_some() || settings.shadow.engine.is_some();
-        judges.then_some(Self { live, settings })
+        // As in Envoy, copies have no connection that could be judged.
+        (judges && !route.is_of_copy()).then_some(Self { live, settings })
     }
 }
 

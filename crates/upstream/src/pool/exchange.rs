@@ -139,6 +139,16 @@ impl Exchange {
         each!(&mut self.kind, x => x.poll_flush(cx))
     }
 
+    /// The request will not be made after all, of which nothing was encoded: the connection ends as with one that is
+    /// broken off.
+    pub fn abandon(&mut self) {
+        match &mut self.kind {
+            Kind::Http1(x) => x.abandon(),
+            // Others lose a stream that they have not opened.
+            Kind::Http2(_) | Kind::Tcp(_) => {}
+        }
+    }
+
     /// The next event of the response; heads and trailers are filled in where it is one of those. Not to be
     /// called again once the response is complete.
     ///

@@ -82,6 +82,16 @@ impl Http1Exchange {
         on!(&self.connection, c => c.traffic.bytes, ByteCounts::default())
     }
 
+    /// Closes the connection instead of giving it back.
+    pub(super) fn abandon(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        self.hold.release();
+        let host = &self.hold.host;
+        if let Some(pool) = host.existing_pool(self.hold.priority) {
+            pool.cut(host, connection, ClosedBy::default());
+        }
+    }
+
     /// METADATA has no place here.
     pub(super) fn refuse_metadata(&self) {
         if let Some(connection) = &self.connection {

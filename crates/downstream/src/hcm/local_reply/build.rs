@@ -79,8 +79,18 @@ impl LocalReplies {
         modify: impl FnOnce(&mut ResponseHead, &StreamInfo),
     ) -> Built {
         let ReplyContext { request, response, info, now, wall, rng } = cx;
-        let LocalReply { status, flag, details, body, content_type, headers, grpc_status, close, whole: _ } =
-            reply;
+        let LocalReply {
+            status,
+            flag,
+            details,
+            body,
+            content_type,
+            headers,
+            grpc_status,
+            close,
+            whole: _,
+            of_upstream: _,
+        } = reply;
         let bad_request = status == 400 && matches!(request.version, Version::Http10 | Version::Http11);
         response.clear();
         response.status = status;

@@ -5,6 +5,7 @@ use crate::filter::{Instead, LaneEvent, Parts, Verdict};
 use crate::hcm::deadlines::Timeout;
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::local_reply::LocalReply;
+use nuncio_codec::head::Version;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
@@ -25,6 +26,17 @@ pub(super) enum Filtered {
 }
 
 impl<D: Downstream> Stream<D> {
+    /// Whether the same holds for filters of the upstream's side, which no body has waited for.
+    pub(crate) fn hands_on_ends_apart(&self) -> bool {
+        self.ends_apart() && !self.filters_see_bodies() && self.info.upstream.attempts == 1
+    }
+
+    /// What filters see of it.
+    pub(crate) fn parts(&mut self) -> Parts<'_> {
+        let Self { heads, info, hcm, .. } = self;
+        Parts { heads, info, tracer: hcm.tracer.as_ref() }
+    }
+
     /// Whether bodies go through a filter.
     #[inline]
     pub fn filters_see_bodies(&self) -> bool {
@@ -92,6 +104,8 @@ impl<D: Downstream> Stream<D> {
         }
         if waited {
             self.down.gather_metadata();
+        } else if let Some(chain) = self.filters.as_mut().filter(|chain| chain.sees_bodies()) {
+            chain.ask_again();
         }
         if waited && self.filters_see_bodies() {
             self.request_came_out(self.filters.as_ref().is_some_and(|chain| chain.request_is_finished()));
@@ -121,15 +135,31 @@ impl<D: Downstream> Stream<D> {
     }
 
     fn push_request(&mut self, event: RequestEvent) -> Verdict {
+        let apart = self.ends_apart();
         let Self { filters: Some(chain), heads, info, hcm, down, again, .. } = self else {
             return Verdict::Going;
         };
+        let tracer = hcm.tracer.as_ref();
         let data = match (event, again) {
             (RequestEvent::Data { .. }, Some(again)) => &*again.body,
             (RequestEvent::Data { .. }, None) => down.data(),
             (RequestEvent::Metadata | RequestEvent::Trailers | RequestEvent::End, _) => &[],
         };
-        chain.push_request(Parts { heads, info, tracer: hcm.tracer.as_ref() }, event, data)
+        if event == (RequestEvent::Data { end_stream: true }) && apart && !data.is_empty() {
+            let parts = Parts { heads: &mut *heads, info: &mut *info, tracer };
+            let piece = RequestEvent::Data { end_stream: false };
+            match chain.push_request(parts, piece, data) {
+                Verdict::Going => {}
+                verdict => return verdict,
+            }
+            return chain.push_request(Parts { heads, info, tracer }, RequestEvent::End, &[]);
+        }
+        chain.push_request(Parts { heads, info, tracer }, event, data)
+    }
+
+    /// Whether the end of the request is told apart from its last bytes, as Envoy's HTTP/1 codec does: filters see it.
+    fn ends_apart(&self) -> bool {
+        self.again.is_none() && self.info.protocol != Some(Version::Http2)
     }
 
     /// Takes in what has come of a body that nobody wants, so that a request that is complete counts as such.
@@ -217,9 +247,24 @@ impl<D: Downstream> Stream<D> {
         }
         if chain.response().is_through() {
             let bare = chain.response().is_finished();
+            if chain.sees_bodies() && self.request_complete {
+                chain.ask_again();
+            }
             self.start_response(bare);
         }
         Ok(())
+    }
+
+    /// The same for the filters. An end that comes from an HTTP/1 codec is told apart, as that of requests.
+    #[cold]
+    pub(super) fn send_filtered_body(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
+        let protocol = self.info.upstream.connection.as_ref().and_then(|connection| connection.protocol);
+        if end_stream && !data.is_empty() && protocol != Some(Version::Http2) {
+            self.send_filtered(cx, data, false);
+            self.send_filtered(cx, &[], true);
+        } else {
+            self.send_filtered(cx, data, end_stream);
+        }
     }
 
     /// Body bytes of the response, into the filters.

@@ -73,7 +73,7 @@ impl<D: Downstream> Stream<D> {
             if sent.is_ok() && !end_stream {
                 poll_fn(|cx| {
                     let body = std::mem::replace(&mut self.local_reply_body, ReplyBody::EMPTY);
-                    self.send_body(cx, &body, true);
+                    self.send_own_body(cx, &body);
                     Poll::Ready(())
                 })
                 .await;
@@ -100,6 +100,7 @@ impl<D: Downstream> Stream<D> {
     /// A body outgrew what may wait for a filter.
     fn count_too_large(&self, reply: &LocalReply) {
         match &*reply.details {
+            _ if reply.of_upstream => {}
             "request_payload_too_large" => self.hcm.stats.downstream_rq_too_large.inc(),
             "response_payload_too_large" => self.hcm.stats.rs_too_large.inc(),
             _ => {}

@@ -1,7 +1,7 @@
 //! The compressor's messages, and those of its libraries.
 
 use super::super::coding::Coding;
-use super::super::frame::{RuntimeFlag, of_route as hand_on, off};
+use super::super::frame::{RuntimeFlag, of_route as hand_on};
 use ::brotli::enc::BrotliEncoderParams;
 use ::brotli::enc::backward_references::BrotliEncoderMode;
 use nuncio_core::config::{self, CompileContext};
@@ -82,6 +82,8 @@ pub(super) struct Responses {
 /// What a route changes.
 #[derive(Default)]
 pub(super) struct RouteSettings {
+    /// Responses are left alone, as in Envoy, where `disabled` says nothing of requests.
+    pub(super) spares_responses: bool,
     pub(super) removes_accept_encoding: Option<bool>,
     pub(super) library: Option<Library>,
 }
@@ -93,7 +95,9 @@ pub(super) fn of_route(
 ) -> Option<Arc<dyn Any + Send + Sync>> {
     let pb::CompressorPerRoute { r#override } = message;
     let overrides = match r#override? {
-        pb::compressor_per_route::Override::Disabled(_) => return off::<RouteSettings>(),
+        pb::compressor_per_route::Override::Disabled(_) => {
+            return hand_on(RouteSettings { spares_responses: true, ..RouteSettings::default() });
+        }
         pb::compressor_per_route::Override::Overrides(overrides) => overrides,
     };
     let pb::CompressorOverrides { response_direction_config, compressor_library } = overrides;
@@ -105,7 +109,7 @@ pub(super) fn of_route(
         let pb::ResponseDirectionOverrides { remove_accept_encoding_header } = responses;
         remove_accept_encoding_header
     });
-    hand_on(RouteSettings { removes_accept_encoding, library })
+    hand_on(RouteSettings { spares_responses: false, removes_accept_encoding, library })
 }
 
 impl Settings {
