@@ -280,9 +280,8 @@ impl Chain {
 
     /// A head has passed all filters, and nothing waits behind it: bodies pass by from now on where none of them wants
     /// them any more.
-    #[cold]
     pub(crate) fn ask_again(&mut self) {
-        self.sees_bodies = self.filters.iter().any(|filter| filter.sees_bodies());
+        self.filters.ask_again();
     }
 
     /// Whether a filter wants the route to be looked up anew.

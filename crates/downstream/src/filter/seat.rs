@@ -106,6 +106,13 @@ impl Filters {
         self.taken.is_empty()
     }
 
+    /// Asks those that see bodies whether one still does.
+    #[cold]
+    pub(crate) fn ask_again(&mut self) {
+        let one = self.iter().any(|filter| filter.sees_bodies());
+        self.sees_bodies = one;
+    }
+
     /// Whether one of them sees bodies.
     #[inline]
     pub(crate) fn sees_bodies(&self) -> bool {
