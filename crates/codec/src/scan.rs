@@ -240,20 +240,31 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
 /// Whether every byte of `authority` is one that an authority can have (RFC 3986 section 3.2).
 #[inline]
 pub(crate) fn is_authority(authority: &[u8]) -> bool {
+    is_made_of(authority, |byte| in_set(&AUTHORITY, byte))
+}
+
+/// The same of an authority that may not say who asks: HTTP/2 knows no user information (RFC 9113 section 8.3.1).
+#[inline]
+pub(crate) fn is_host(authority: &[u8]) -> bool {
+    is_made_of(authority, |byte| byte != b'@' && in_set(&AUTHORITY, byte))
+}
+
+#[inline(always)]
+fn is_made_of(authority: &[u8], allowed: impl Fn(u8) -> bool + Copy) -> bool {
     let mut rest = authority;
     while let Some((chunk, tail)) = rest.split_first_chunk() {
-        if !Window::load(chunk).plain_authority().covers(STEP) && !chunk.iter().copied().all(in_authority) {
+        if !Window::load(chunk).plain_authority().covers(STEP) && !chunk.iter().copied().all(allowed) {
             return false;
         }
         rest = tail;
     }
-    Window::padded(rest, b'a').plain_authority().covers(STEP) || rest.iter().copied().all(in_authority)
+    Window::padded(rest, b'a').plain_authority().covers(STEP) || rest.iter().copied().all(allowed)
 }
 
 /// A character of a token (RFC 9110 section 5.6.2), of which field names and methods are made.
 #[inline(always)]
 pub(crate) fn is_token(byte: u8) -> bool {
-    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
+    in_set(&TOKEN, byte)
 }
 
 const TOKEN: [bool; 256] = set(b"!#$%&'*+-.^_`|~");
@@ -279,10 +290,9 @@ const fn set(others: &[u8]) -> [bool; 256] {
     set
 }
 
-/// A character that an authority can have (RFC 3986 section 3.2).
 #[inline(always)]
-fn in_authority(byte: u8) -> bool {
-    AUTHORITY.get(usize::from(byte)).copied().unwrap_or(false)
+fn in_set(set: &[bool; 256], byte: u8) -> bool {
+    set.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 /// Trims blanks and every other byte below them from both ends.

@@ -2,6 +2,8 @@
 
 A shape is a plain tree of dicts and lists, so that what does not matter for a difference can be cut off."""
 
+from harness.tls_config import cert, crt
+
 T = 'type.googleapis.com/envoy.'
 HCM = T + 'extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
 OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
@@ -23,9 +25,11 @@ REQ(:METHOD) REQ(:PATH) REQ(:AUTHORITY) REQ(:SCHEME) REQ(X-ENVOY-ORIGINAL-PATH?X
 REQ(CONNECTION) REQ(X-FORWARDED-FOR) REQ(X-FORWARDED-PROTO) REQ(X-REQUEST-ID) REQ(COOKIE) REQ(TE) RESP(:STATUS) RESP(CONTENT-LENGTH)
 RESP(CONNECTION) RESP(SERVER) RESP(X-A) TRAILER(X-T) REQUEST_DURATION REQUEST_TX_DURATION RESPONSE_DURATION RESPONSE_TX_DURATION
 COMMON_DURATION(US_TX_BEG:US_RX_END) DYNAMIC_METADATA(ns) METADATA(ROUTE:ns:k) UPSTREAM_METADATA(ns:k)
+DOWNSTREAM_TLS_VERSION DOWNSTREAM_PEER_SUBJECT DOWNSTREAM_PEER_URI_SAN DOWNSTREAM_PEER_DNS_SAN DOWNSTREAM_PEER_CERT_V_START DOWNSTREAM_LOCAL_SUBJECT
+DOWNSTREAM_LOCAL_DNS_SAN UPSTREAM_TLS_VERSION UPSTREAM_PEER_SUBJECT UPSTREAM_PEER_DNS_SAN TRAILER(GRPC-STATUS) REQ(:PROTOCOL)
 """.split()
 
-EMPTY = {'hcm': {}, 'filters': [], 'router': {}, 'table': {}, 'host': {}, 'cluster': {}}
+EMPTY = {'talk': {}, 'hcm': {}, 'filters': [], 'router': {}, 'table': {}, 'host': {}, 'cluster': {}}
 NAMES = ['x-a', 'x-b', 'X-Mixed-Case', 'x_under', 'x-envoy-max-retries', 'x-forwarded-host', 'te', 'cookie', 'accept', 'via']
 VALUES = ['v', '%PROTOCOL%', '%REQ(x-a)%', '%RESPONSE_CODE%', '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%', '%UPSTREAM_CLUSTER%', 'a%%b', '%REQ(:path)%', '']
 ACTIONS = ['APPEND_IF_EXISTS_OR_ADD', 'ADD_IF_ABSENT', 'OVERWRITE_IF_EXISTS_OR_ADD', 'OVERWRITE_IF_EXISTS']
@@ -106,6 +110,24 @@ def http1_options(r):
     }, 0.18)
 
 
+def http2_options(r):
+    return pick(r, {
+        'hpack_table_size': lambda r: r.choice([0, 64, 8192]),
+        'max_concurrent_streams': lambda r: r.choice([1, 2, 100]),
+        'initial_stream_window_size': lambda r: r.choice([65535, 100000]),
+        'initial_connection_window_size': lambda r: r.choice([65535, 200000]),
+        'allow_connect': lambda r: True,
+        'allow_metadata': lambda r: True,
+        'override_stream_error_on_invalid_http_message': lambda r: flag(r, 0.7),
+        'max_consecutive_inbound_frames_with_empty_payload': lambda r: r.choice([0, 1]),
+        'max_inbound_priority_frames_per_stream': lambda r: 1,
+        'max_inbound_window_update_frames_per_data_frame_sent': lambda r: 1,
+        'max_header_field_size_kb': lambda r: 60,
+        'max_metadata_size': lambda r: 4096,
+        'use_oghttp2_codec': lambda r: False,
+    }, 0.12)
+
+
 def common_options(r):
     return pick(r, {
         'headers_with_underscores_action': lambda r: r.choice(['ALLOW', 'REJECT_REQUEST', 'DROP_HEADER']),
@@ -140,9 +162,11 @@ HCM_OPTIONS = {
     'local_reply_config': local_reply,
     'proxy_status_config': lambda r: pick(r, {'remove_details': lambda r: True, 'remove_connection_termination_details': lambda r: True, 'remove_response_flags': lambda r: True, 'set_recommended_response_code': lambda r: True, 'literal_proxy_name': lambda r: 'me'}, 0.4),
     'upgrade_configs': lambda r: [{'upgrade_type': r.choice(['websocket', 'foo', 'CONNECT']), **r.choice([{}, {}, {'enabled': False}])}],
-    'forward_client_cert_details': lambda r: r.choice(['SANITIZE', 'FORWARD_ONLY', 'ALWAYS_FORWARD_ONLY']),
+    'forward_client_cert_details': lambda r: r.choice(['SANITIZE', 'FORWARD_ONLY', 'APPEND_FORWARD', 'SANITIZE_SET', 'ALWAYS_FORWARD_ONLY']),
     'early_header_mutation_extensions': lambda r: [typed('e', 'extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', mutations=[r.choice([{'append': header(r)}, {'remove': r.choice(NAMES)}])])],
+    'set_current_client_cert_details': lambda r: pick(r, {k: (lambda r: True) for k in ('subject', 'cert', 'chain', 'dns', 'uri')}, 0.4),
     'http_protocol_options': http1_options,
+    'http2_protocol_options': http2_options,
     'common_http_protocol_options': common_options,
 }
 
@@ -225,9 +249,35 @@ def route(r, match):
     return out
 
 
-def cluster(r):
+def talk(r):
+    """Which protocols a listener's client and upstream speak: `how` the cluster comes to know of the upstream's."""
+    out = {'down': r.choice(['h1', 'h2']), 'up': r.choice(['h1', 'h2'])}
+    if flag(r, 0.25):
+        out['tls'] = True
+        if flag(r, 0.4):
+            out['client_cert'] = True
+    if flag(r, 0.25):
+        out['up_tls'] = True
+        if flag(r, 0.5):
+            out['how'] = 'auto'
+    if out['down'] == out['up'] and flag(r, 0.15):
+        out['how'] = 'downstream'
+    return out
+
+
+def upstream_http2(r):
+    return {k: v for k, v in http2_options(r).items() if k != 'allow_connect'}
+
+
+def cluster(r, talk):
     options = {}
-    if flag(r, 0.35):
+    if talk.get('how') == 'downstream':
+        options['use_downstream_protocol_config'] = r.choice([{}, {'http2_protocol_options': {}}]) if talk['up'] == 'h1' else {'http2_protocol_options': upstream_http2(r)}
+    elif talk.get('how') == 'auto':
+        options['auto_config'] = pick(r, {'http2_protocol_options': upstream_http2}, 0.3)
+    elif talk['up'] == 'h2':
+        options['explicit_http_config'] = {'http2_protocol_options': upstream_http2(r)}
+    elif flag(r, 0.35):
         options['explicit_http_config'] = {'http_protocol_options': pick(r, {
             'enable_trailers': lambda r: True,
             'allow_chunked_length': lambda r: True,
@@ -238,7 +288,8 @@ def cluster(r):
     common = common_options(r)
     if common:
         options['common_http_protocol_options'] = common
-        options.setdefault('explicit_http_config', {'http_protocol_options': {}})
+        if not talk.get('how'):
+            options.setdefault('explicit_http_config', {'http_protocol_options': {}})
     out = pick(r, {
         'circuit_breakers': lambda r: {'thresholds': [{'max_retries': r.choice([0, 3]), 'track_remaining': flag(r), 'max_pending_requests': r.choice([0, 1, 9])}]},
         'track_cluster_stats': lambda r: {'request_response_sizes': True},
@@ -251,18 +302,20 @@ def cluster(r):
 
 
 def shape(r):
+    spoken = talk(r)
     host = {'routes': [route(r, {'prefix': '/a'}), route(r, {'prefix': '/b'}), route(r, r.choice([{'prefix': '/'}, {'prefix': '/'}, {'path': '/c'}]))], **header_changes(r, 0.06),
             **pick(r, {'include_request_attempt_count': lambda r: True, 'include_attempt_count_in_response': lambda r: True, 'require_tls': lambda r: r.choice(['ALL', 'EXTERNAL_ONLY']), 'retry_policy': retry,
                        'virtual_clusters': lambda r: [{'name': 'vc', 'headers': [{'name': ':method', 'string_match': {'exact': 'GET'}}]}]}, 0.05)}
     if flag(r, 0.06):
         host['routes'].append(route(r, {'connect_matcher': {}}))
     return {
+        'talk': spoken,
         'hcm': pick(r, HCM_OPTIONS, 0.11),
         'filters': [FILTERS[name](r) for name in r.sample(sorted(FILTERS), r.choice([0, 0, 1, 1, 2, 3]))],
         'router': pick(r, ROUTER_OPTIONS, 0.08),
         'table': {**header_changes(r, 0.04), **pick(r, {'internal_only_headers': lambda r: ['x-b'], 'most_specific_header_mutations_wins': lambda r: True, 'validate_clusters': lambda r: False, 'ignore_port_in_host_matching': lambda r: True, 'max_direct_response_body_size_bytes': lambda r: 100}, 0.04)},
         'host': host,
-        'cluster': cluster(r),
+        'cluster': cluster(r, spoken),
     }
 
 
@@ -283,6 +336,22 @@ def endpoints(name, host, port):
     return {'cluster_name': name, 'endpoints': [{'lb_endpoints': [{'endpoint': {'address': address(host, port)}}] if port else []}]}
 
 
+def downstream_tls(talk):
+    if not talk.get('tls'):
+        return {}
+    common = {'tls_certificates': [cert('a')], 'alpn_protocols': ['h2', 'http/1.1']}
+    if talk.get('client_cert'):
+        common['validation_context'] = {'trusted_ca': crt('ca')}
+    return {'transport_socket': typed('tls', 'extensions.transport_sockets.tls.v3.DownstreamTlsContext', common_tls_context=common)}
+
+
+def upstream_tls(talk):
+    if not talk.get('up_tls'):
+        return {}
+    alpn = {} if talk.get('how') else {'alpn_protocols': ['h2' if talk['up'] == 'h2' else 'http/1.1']}
+    return {'transport_socket': typed('tls', 'extensions.transport_sockets.tls.v3.UpstreamTlsContext', sni='up.example', common_tls_context=alpn)}
+
+
 def bootstrap(shapes, host, ports, folder):
     """The configuration of a proxy that serves these shapes, one listener each."""
     listeners, clusters = [], []
@@ -295,7 +364,8 @@ def bootstrap(shapes, host, ports, folder):
         hcm = {'@type': HCM, 'stat_prefix': 'in%d' % i, **s['hcm'], 'route_config': table,
                'http_filters': s['filters'] + [typed('envoy.filters.http.router', 'extensions.filters.http.router.v3.Router', **s['router'])],
                'access_log': [typed('log', 'extensions.access_loggers.file.v3.FileAccessLog', path='%s/log%d' % (folder, i), log_format={'text_format_source': {'inline_string': form}})]}
-        listeners.append({'name': 'l%d' % i, 'address': address(host, ports['listeners'][i]), 'filter_chains': [{'filters': [{'name': 'hcm', 'typed_config': hcm}]}]})
-        clusters.append({'name': name, 'type': 'STATIC', 'connect_timeout': '5s', **s['cluster'], 'load_assignment': endpoints(name, host, ports['upstreams'][i])})
+        chain = {'filters': [{'name': 'hcm', 'typed_config': hcm}], **downstream_tls(s['talk'])}
+        listeners.append({'name': 'l%d' % i, 'address': address(host, ports['listeners'][i]), 'filter_chains': [chain]})
+        clusters.append({'name': name, 'type': 'STATIC', 'connect_timeout': '5s', **s['cluster'], **upstream_tls(s['talk']), 'load_assignment': endpoints(name, host, ports['upstreams'][i])})
     clusters += [{'name': 'dead', 'load_assignment': endpoints('dead', host, ports['dead'])}, {'name': 'none', 'load_assignment': endpoints('none', host, 0)}]
     return {'admin': {'address': address(host, ports['admin'])}, 'static_resources': {'listeners': listeners, 'clusters': clusters}}

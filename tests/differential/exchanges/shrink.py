@@ -10,12 +10,16 @@ HURRIED = 0.15, 0.3     # seconds of patience, and until counters are at rest
 
 def cuts(ex):
     """Smaller exchanges, the boldest first."""
-    whole = ''.join(ex['pieces'])
-    if len(ex['pieces']) > 1:
-        yield {**ex, 'pieces': [whole]}
-    for i in range(len(ex['pieces'])):
-        if len(ex['pieces']) > 1:
-            yield {**ex, 'pieces': ex['pieces'][:i] + ex['pieces'][i + 1:]}
+    key = 'steps' if 'steps' in ex else 'pieces'
+    parts = ex[key]
+    if key == 'pieces' and len(parts) > 1:
+        yield {**ex, 'pieces': [''.join(parts)]}
+    for i in range(len(parts)):
+        if len(parts) > 1:
+            yield {**ex, key: parts[:i] + parts[i + 1:]}
+    for less in ('settings', 'server'):
+        if ex.get(less):
+            yield {**ex, less: {}}
     if ex['end'] != 'wait':
         yield {**ex, 'end': 'wait'}
     if ex['when'] != 'body':
@@ -26,11 +30,22 @@ def cuts(ex):
         for j in range(len(steps)):
             yield {**ex, 'answers': ex['answers'][:i] + [steps[:j] + steps[j + 1:]] + ex['answers'][i + 1:]}
         for j, step in enumerate(steps):
-            for text in lines_less(step[1]) if step[0] == 'send' else ():
-                yield {**ex, 'answers': ex['answers'][:i] + [steps[:j] + [['send', text]] + steps[j + 1:]] + ex['answers'][i + 1:]}
-    for i, piece in enumerate(ex['pieces']):
-        for text in lines_less(piece):
-            yield {**ex, 'pieces': ex['pieces'][:i] + [text] + ex['pieces'][i + 1:]}
+            for smaller in step_less(step):
+                yield {**ex, 'answers': ex['answers'][:i] + [steps[:j] + [smaller] + steps[j + 1:]] + ex['answers'][i + 1:]}
+    for i, part in enumerate(parts):
+        for smaller in lines_less(part) if key == 'pieces' else step_less(part):
+            yield {**ex, key: parts[:i] + [smaller] + parts[i + 1:]}
+
+
+def step_less(step):
+    """The step with less in it: a header field fewer."""
+    for at, part in enumerate(step):
+        if step[0] == 'send' and at == 1:
+            for text in lines_less(part):
+                yield [step[0], text]
+        elif isinstance(part, list):
+            for i in [i for i, field in enumerate(part) if field[0][:1] != ':']:
+                yield step[:at] + [part[:i] + part[i + 1:]] + step[at + 1:]
 
 
 def lines_less(text):
@@ -43,7 +58,7 @@ def paths(tree, path=()):
     """Paths of what can be cut off a shape: parts of it before what is in them."""
     out = []
     for k, v in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        if not (isinstance(v, str) or k in ('match', 'header', 'typed_config') or (path == () and not v)) and (path or k != 'host'):
+        if not (isinstance(v, str) or k in ('match', 'header', 'typed_config') or (path == () and not v)) and (path or k not in ('host', 'talk')):
             out.append(path + (k,))
         if isinstance(v, (dict, list)) and len(path) < 4 and k not in ('match', 'header'):
             out += paths(v, path + (k,))
@@ -64,13 +79,13 @@ def without(tree, path):
 
 
 class Shrinker:
-    """Looks for less that still shows one of the kinds `wanted`. `pair_of` makes both proxies from shapes."""
+    """Looks for less that still shows the kind `wanted`. `pair_of` makes both proxies from shapes."""
 
     def __init__(self, pair_of, wanted):
-        self.pair_of, self.wanted = pair_of, set(wanted)
+        self.pair_of, self.wanted = pair_of, wanted
 
     def shows(self, found):
-        return bool(set(kind_of(found)) & self.wanted)
+        return self.wanted in kind_of(found)
 
     async def which_show(self, shapes, ex):
         """What each of these shapes differs in, or None where a proxy does not take them."""

@@ -2,14 +2,13 @@
 import asyncio
 import os
 import re
-import socket
-import struct
 
+from frames import Reader
 from harness.net import LOCAL_IP
-from messages import messages, upstream_request
+from messages import messages
+from speak import GONE, Upstream, client_tls, converse
 
 READY_WITHIN = 60     # seconds
-PLAIN = [['send', 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok']]
 COUNTED = re.compile(r'^(cluster\.c|http\.in|listener\.(?!admin)|http1\.|http2\.|vhost\.|tls_inspector)')
 UUID = re.compile(rb'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
 CHANGING = [
@@ -33,77 +32,12 @@ async def get(host, port, path):
         return ''
 
 
-class Upstream:
-    """Takes the requests of one exchange and answers them one after another from its script; keeps the bytes of each connection."""
-
-    def __init__(self, host, port):
-        self.host, self.port = host, port
-        self.begin([], 'body')
-
-    async def listen(self):
-        self.server = await asyncio.start_server(self.serve, self.host, self.port, limit=1 << 24)
-
-    def begin(self, answers, when):
-        self.answers, self.when, self.seen, self.writers, self.asked = answers, when, [], [], 0
-
-    async def serve(self, reader, writer):
-        bytes_of = bytearray()
-        self.seen.append(bytes_of)
-        self.writers.append(writer)
-        at, answered = 0, False
-        try:
-            while True:
-                head, whole = upstream_request(bytes(bytes_of[at:]))
-                if not answered and (whole if self.when == 'body' else head) is not None:
-                    answered = True
-                    if not await self.answer(writer):
-                        return
-                if whole is not None:
-                    at, answered = at + whole, False
-                    continue
-                piece = await reader.read(65536)
-                if not piece:
-                    return
-                bytes_of += piece
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    async def answer(self, writer):
-        """Plays the next answer of the script; whether the connection goes on."""
-        answer = self.answers[self.asked] if self.asked < len(self.answers) else PLAIN
-        self.asked += 1
-        for what, *rest in answer:
-            if what == 'send':
-                writer.write(rest[0].encode('latin-1'))
-                await writer.drain()
-            elif what == 'pause':
-                await asyncio.sleep(rest[0])
-            elif what == 'close':
-                return False
-            elif what == 'reset':
-                abort(writer)
-                return False
-        return True
-
-    def end(self):
-        for writer in self.writers:
-            writer.close()
-
-
-def abort(writer):
-    """Ends a connection with a RST."""
-    writer.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    writer.transport.abort()
-
-
 class Side:
     """One proxy. All its sockets are on an address of its own, so that both sides can have the same ports."""
 
-    def __init__(self, name, argv, host, ports, folder):
-        self.name, self.argv, self.host, self.ports, self.folder = name, argv, host, ports, folder
-        self.upstreams = [Upstream(host, port) for port in ports['upstreams']]
+    def __init__(self, name, argv, host, ports, folder, talks):
+        self.name, self.argv, self.host, self.ports, self.folder, self.talks = name, argv, host, ports, folder, talks
+        self.upstreams = [Upstream(host, port, talk) for port, talk in zip(ports['upstreams'], talks)]
         self.process = None
 
     def log_path(self, which):
@@ -173,60 +107,32 @@ class Side:
 
     async def exchange(self, which, ex, patience):
         """What the client and the upstream of listener `which` saw."""
-        upstream = self.upstreams[which]
-        upstream.begin(ex['answers'], ex['when'])
-        begun = os.path.getsize(self.log_path(which))
-        reader, writer = await asyncio.open_connection(self.host, self.ports['listeners'][which], limit=1 << 24, local_addr=(self.host, 0))
-        own = [writer.get_extra_info('sockname')[1]]
-        received = bytearray()
-        ended = await self.converse(reader, writer, ex, received, patience)
-        writer.close()
-        return {'which': which, 'begun': begun, 'own': own, 'client': bytes(received), 'ended': ended, 'upstream': upstream}
-
-    async def converse(self, reader, writer, ex, received, patience):
-        """Sends the pieces while it reads; whether the proxy ended the connection (`closed`) or not (`open`).
-
-        By FIN or RST is a matter of what the client had sent by then."""
-        async def send():
-            try:
-                for piece in ex['pieces']:
-                    writer.write(piece.encode('latin-1'))
-                    await writer.drain()
-                    await asyncio.sleep(patience / 10)
-                if ex['end'] == 'fin':
-                    writer.write_eof()
-            except (ConnectionError, OSError):
-                pass
-        sending = asyncio.ensure_future(send())
+        upstream, talk = self.upstreams[which], self.talks[which]
+        upstream.begin(ex)
+        seen = {'which': which, 'begun': os.path.getsize(self.log_path(which)), 'own': [], 'client': b'', 'ended': 'refused', 'upstream': upstream}
+        tls = client_tls('steps' in ex, talk.get('client_cert')) if talk.get('tls') else None
         try:
-            while True:
-                quiet = patience if not sending.done() or len(messages(bytes(received), ex['heads'])[0]) < ex['requests'] else patience / 4
-                try:
-                    piece = await asyncio.wait_for(reader.read(65536), quiet)
-                except asyncio.TimeoutError:
-                    if sending.done():
-                        break
-                    continue
-                except (ConnectionError, OSError):
-                    return 'closed'
-                if not piece:
-                    return 'closed'
-                received += piece
-        finally:
-            sending.cancel()
-        if ex['end'] == 'reset':
-            abort(writer)
-        return 'open'
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(
+                self.host, self.ports['listeners'][which], limit=1 << 24, local_addr=(self.host, 0), ssl=tls, server_hostname='a.example' if tls else None), 5)
+        except (*GONE, asyncio.TimeoutError):
+            return seen
+        seen['own'].append(writer.get_extra_info('sockname')[1])
+        seen['client'], seen['ended'] = await converse(reader, writer, ex, patience)
+        writer.close()
+        return seen
 
     def observed(self, seen, ex):
         """The comparable form of what `exchange` gave."""
-        upstream = seen['upstream']
-        answers, rest = messages(self.plain(seen['client'], seen['own']), ex['heads'])
-        asked = []
-        for data in upstream.seen:
-            requests, left = messages(self.plain(bytes(data), seen['own']), None)
-            asked.append([requests, left])
+        answers, rest = self.read(seen['client'], seen['own'], ex.get('heads', []))
+        asked = [self.read(data, seen['own'], None) for data in seen['upstream'].seen]
         return {'client': [answers, rest, seen['ended']], 'upstream': [a for a in asked if a != [[], b'']]}
+
+    def read(self, said, own, heads):
+        """[messages, what is no message] of one direction of a connection."""
+        if isinstance(said, Reader):
+            whole, rest = said.messages()
+            return [[tuple(self.plain(part, own) for part in m) for m in whole], rest]
+        return list(messages(self.plain(bytes(said), own), heads))
 
     def log(self, seen):
         with open(self.log_path(seen['which']), 'rb') as f:

@@ -5,7 +5,7 @@ import yaml
 from shapes import SEPARATOR
 
 DURATIONS = re.compile(r'(DURATION[^=]*)=\d+')
-SENT = re.compile(r'WIRE_BYTES_SENT|cx_tx_bytes_total')
+SENT = re.compile(r'WIRE_BYTES_SENT|(UP|DOWN)STREAM_HEADER_BYTES_SENT|cx_tx_bytes_total')
 VOLATILE = re.compile(r'(STREAM_ID)=\S+')
 
 
@@ -30,7 +30,7 @@ def bytes_differ(side, a, b):
     if len(a[0]) != len(b[0]):
         out.append('count')
     for x, y in zip(a[0], b[0]):
-        out += heads_differ(x[0], y[0]) + (['body'] if x[1] != y[1] else []) + (['trailers'] if x[2] != y[2] else [])
+        out += heads_differ(x[0], y[0]) + (['body'] if x[1] != y[1] else []) + (['trailers'] if x[2] != y[2] else []) + (['stream end'] if x[3:] != y[3:] else [])
     if a[1] != b[1]:
         out.append('rest')
     if a[2:] != b[2:]:
@@ -38,10 +38,11 @@ def bytes_differ(side, a, b):
     return ['%s %s' % (side, o) for o in out]
 
 
-def is_chunked(seen):
-    """Whether a chunked body went out: how it is cut into chunks is not compared, so its bytes cannot be."""
+def is_free(seen):
+    """Whether how the same is said is not compared, so that its bytes cannot be: a chunked body is cut anyhow, HPACK has many ways."""
     sides = [seen['client']] + seen['upstream']
-    return any(b'transfer-encoding: chunked' in part.lower() for messages, rest, *_ in sides for part in [m[0] for m in messages] + [rest])
+    return any(b'transfer-encoding: chunked' in part.lower() for messages, rest, *_ in sides for part in [m[0] for m in messages] + [rest]) \
+        or any(rest.startswith(b'SETTINGS') for _, rest, *_ in sides)
 
 
 def differences(envoy, nuncio):
@@ -57,6 +58,9 @@ def differences(envoy, nuncio):
         for kind in kinds:
             out[kind] = (envoy['upstream'], nuncio['upstream'])
     logs = [[fields(l) for l in seen['log']] for seen in (envoy, nuncio)]
+    if any(len(m) > 3 for m in envoy['client'][0]):
+        # Streams of one connection end in any order.
+        logs = [sorted(lines, key=lambda l: sorted(l.items())) for lines in logs]
     if len(logs[0]) != len(logs[1]):
         out['log lines'] = (envoy['log'], nuncio['log'])
     for a, b in zip(*logs):
@@ -67,7 +71,7 @@ def differences(envoy, nuncio):
     for name in sorted(set(counters[0]) | set(counters[1])):
         if counters[0].get(name) != counters[1].get(name):
             out['counter ' + name] = (counters[0].get(name), counters[1].get(name))
-    if is_chunked(envoy) or is_chunked(nuncio):
+    if is_free(envoy) or is_free(nuncio):
         out = {k: v for k, v in out.items() if not SENT.search(k)}
     return out
 
@@ -79,6 +83,12 @@ def plain(name):
 
 def kind_of(found):
     return sorted({plain(k) for k in found})
+
+
+def weightiest(kinds):
+    """The one kind that tells most of its cause: what peers saw before what was logged, and counters last."""
+    ranks = 'client line', 'client', 'upstream', 'log RESPONSE', 'log lines', 'log', 'counter'
+    return min(kinds, key=lambda kind: next(i for i, rank in enumerate(ranks) if kind.startswith(rank)))
 
 
 def messages_of(side, seen):
@@ -94,7 +104,7 @@ def messages_of(side, seen):
 
 def show(shape, ex, found):
     """The exchange as `--case` reads it, and what differed."""
-    case = {'shape': {k: v for k, v in shape.items() if v}, 'exchange': {k: v for k, v in ex.items() if v not in ([], 'body')}}
+    case = {'shape': {k: v for k, v in shape.items() if v}, 'exchange': {k: v for k, v in ex.items() if v not in ([], {}, 'body')}}
     print(yaml.safe_dump(case, width=200, default_flow_style=None, sort_keys=False).rstrip())
     shown = set()
     for what, (envoy, nuncio) in found.items():

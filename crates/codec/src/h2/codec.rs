@@ -68,6 +68,8 @@ pub struct Codec {
     pub(super) fragments: Vec<u8>,
     /// Bytes of the present frame that no event has told of.
     pub(super) counted: u32,
+    /// Of the last header block that was decoded.
+    pub(super) block_text: usize,
     pub(super) cookies: Vec<u8>,
     pub(super) streams: Streams,
     /// Streams that are not over.
@@ -134,6 +136,7 @@ impl Codec {
             block: None,
             fragments: Vec::new(),
             counted: 0,
+            block_text: 0,
             cookies: Vec::new(),
             streams: Streams::default(),
             open: 0,
@@ -279,6 +282,11 @@ impl Codec {
         self.budgets.outbound().map_err(|error| self.fail(error))
     }
 
+    /// Bytes of the names and values in the header block that was decoded last, up to the first that was at fault.
+    pub fn block_text(&self) -> u64 {
+        self.block_text as u64
+    }
+
     /// What happened since the last call.
     #[inline]
     pub fn take_counters(&mut self) -> Counters {
@@ -421,6 +429,7 @@ impl Codec {
     /// first of two steps.
     pub fn announce_shutdown(&mut self) {
         if self.last_taken.is_none() {
+            self.counters.goaway_sent += 1;
             self.goaway(MAX_31, ErrorCode::NO_ERROR);
         }
     }
@@ -429,6 +438,7 @@ impl Codec {
     pub fn shut_down(&mut self) {
         if self.last_taken.is_none_or(|last| last > self.last_peer) {
             self.last_taken = Some(self.last_peer);
+            self.counters.goaway_sent += 1;
             self.goaway(self.last_peer, ErrorCode::NO_ERROR);
         }
     }
@@ -438,7 +448,6 @@ impl Codec {
         let (first, second) = payload.split_at_mut(4);
         first.copy_from_slice(&last.to_be_bytes());
         second.copy_from_slice(&code.0.to_be_bytes());
-        self.counters.goaway_sent += 1;
         self.frame(kind::GOAWAY, 0, 0, &payload);
     }
 

@@ -78,13 +78,20 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Bytes of the names and values so far, up to the first that is at fault.
+    pub(super) fn text(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes a field.
     #[inline]
     pub(super) fn take(&mut self, field: Field<'_>) {
-        if self.error.is_none()
-            && let Err(error) = self.try_take(field)
-        {
-            self.error = Some(error);
+        if self.error.is_none() {
+            let before = self.bytes;
+            if let Err(error) = self.try_take(field) {
+                self.error = Some(error);
+                self.bytes = before;
+            }
         }
     }
 
@@ -142,7 +149,7 @@ impl<'a> Builder<'a> {
             }
             Known::ContentLength => self.content_length(field.value())?,
             Known::Te if !field.value().eq_ignore_ascii_case(b"trailers") => return Err(MessageError::Field),
-            Known::Host if self.part == Part::Request && !scan::is_authority(field.value()) => {
+            Known::Host if self.part == Part::Request && !scan::is_host(field.value()) => {
                 return Err(MessageError::Field);
             }
             _ => {}
@@ -199,7 +206,7 @@ impl<'a> Builder<'a> {
         }
         let good = match field.known {
             Known::Method => scan::is_name(value),
-            Known::Authority => scan::is_authority(value),
+            Known::Authority => scan::is_host(value),
             Known::Scheme => is_scheme(value),
             Known::Path => scan::graphic_end(value) == value.len(),
             _ if !self.options.allow_connect => return Err(MessageError::ConnectProtocol),

@@ -29,6 +29,7 @@ pub use error::{ConnectionError, EncodeError, ErrorCode, MessageError};
 pub use frame::PREFACE;
 pub use metadata::{Metadata, MetadataQueue, Place};
 pub use options::{FloodLimits, Keepalive, Options};
+pub use send::{request_text, response_text, trailers_text};
 pub use streams::StreamKey;
 
 /// Where the decoder puts heads.

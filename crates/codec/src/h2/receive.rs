@@ -162,7 +162,7 @@ impl Codec {
             kind::WINDOW_UPDATE => self.update_window(header, payload)?,
             kind::METADATA => self.metadata(header, payload)?,
             // A client may not push, and we have forbidden it to servers.
-            _ => return Err(ConnectionError::Protocol),
+            _ => return Err(ConnectionError::Stray { stream: header.stream }),
         };
         Ok((end, event))
     }
@@ -389,6 +389,8 @@ impl Codec {
         match receive {
             Receive::Head => self.response(key, end_stream, block, target),
             Receive::Body => {
+                // As in Envoy, those of requests alone, be they good or not.
+                self.counters.trailers += u32::from(self.side == Side::Server);
                 let built = self.build(Part::Trailers, block, target)?;
                 let complete = self.streams.get_mut(key).is_some_and(|s| count_length(s, 0, true));
                 let error = match built {
@@ -404,8 +406,6 @@ impl Codec {
                     }
                     return self.fault(key, error.code(), Some(error));
                 }
-                // As in Envoy, those of requests alone.
-                self.counters.trailers += u32::from(self.side == Side::Server);
                 self.received_all(key);
                 Ok(Some(Event::Trailers { stream: key }))
             }
@@ -443,6 +443,7 @@ impl Codec {
         let mut builder = Builder::new(part, target.options, map, &mut self.cookies);
         let decoded = self.decoder.decode(block, |field| builder.take(field));
         decoded.map_err(|_| ConnectionError::Compression)?;
+        self.block_text = builder.text();
         self.counters.dropped_headers_with_underscores += builder.dropped().underscores;
         Ok(builder.finish())
     }
@@ -549,7 +550,6 @@ impl Codec {
         if header.stream == 0 || self.is_idle(header.stream) {
             return Err(ConnectionError::Protocol);
         }
-        self.counters.rx_reset += 1;
         if self.side == Side::Server {
             self.budgets.reset(now)?;
         }
@@ -557,6 +557,7 @@ impl Codec {
         if self.streams.get(stream).is_none_or(Stream::is_over) {
             return Ok(None);
         }
+        self.counters.rx_reset += 1;
         self.cut(stream);
         if self.streams.get(stream).is_none() {
             return Ok(None);
@@ -566,7 +567,7 @@ impl Codec {
 
     fn settings(&mut self, header: FrameHeader, payload: &[u8]) -> Taken {
         if header.stream != 0 {
-            return Err(ConnectionError::Protocol);
+            return Err(ConnectionError::Stray { stream: header.stream });
         }
         if header.has(flag::ACK) {
             if !payload.is_empty() {
@@ -624,7 +625,7 @@ impl Codec {
             return Err(ConnectionError::FrameSize);
         }
         if header.stream != 0 {
-            return Err(ConnectionError::Protocol);
+            return Err(ConnectionError::Stray { stream: header.stream });
         }
         if header.has(flag::ACK) {
             self.pong(payload, now);
@@ -636,7 +637,7 @@ impl Codec {
 
     fn go_away(&mut self, header: FrameHeader, payload: &[u8]) -> Taken {
         if header.stream != 0 {
-            return Err(ConnectionError::Protocol);
+            return Err(ConnectionError::Stray { stream: header.stream });
         }
         let Some((last, rest)) = payload.split_first_chunk::<4>() else {
             return Err(ConnectionError::FrameSize);
@@ -648,6 +649,10 @@ impl Codec {
         // RFC 9113 section 6.8: a later one may let in fewer streams, never more.
         if self.last_allowed.is_some_and(|before| last > before) {
             return Err(ConnectionError::Protocol);
+        }
+        // The streams that are counted are ours: a client's have odd numbers, a server's even ones.
+        if last > 0 && last.is_multiple_of(2) == (self.side == Side::Client) {
+            return Err(ConnectionError::GoAway);
         }
         self.last_allowed = Some(last);
         Ok(Some(Event::GoAway { last, code: ErrorCode(read_u32(rest)) }))

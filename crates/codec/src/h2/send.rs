@@ -39,6 +39,20 @@ const NOT_WRITTEN: KnownSet = KnownSet::of(&[
     Known::Host,
 ]);
 
+/// The pseudo headers of a request, in the order in which they are written.
+const REQUEST_PSEUDO: [Known; 5] =
+    [Known::Method, Known::Scheme, Known::Authority, Known::Path, Known::Protocol];
+
+/// What a request says by one of them.
+#[inline]
+fn request_pseudo(head: &RequestHead, known: Known) -> Option<&[u8]> {
+    match head.headers.get(known) {
+        // RFC 9113 section 8.3.1: every request but a plain CONNECT has one.
+        None if known == Known::Scheme && head.headers.contains(Known::Path) => Some(b"http"),
+        value => value,
+    }
+}
+
 impl Codec {
     /// Writes the head of the final response. With `end_stream` the response is complete.
     pub fn encode_response(
@@ -86,15 +100,8 @@ impl Codec {
         self.before_stream(now);
         let id = self.next_id;
         self.write_block(id, end_stream, |encoder, out| {
-            for known in [Known::Method, Known::Scheme, Known::Authority, Known::Path, Known::Protocol] {
-                let value = match head.headers.get(known) {
-                    // RFC 9113 section 8.3.1: every request but a plain CONNECT has one.
-                    None if known == Known::Scheme && head.headers.contains(Known::Path) => {
-                        Some(&b"http"[..])
-                    }
-                    value => value,
-                };
-                if let Some(value) = value {
+            for known in REQUEST_PSEUDO {
+                if let Some(value) = request_pseudo(head, known) {
                     encoder.field(known, b"", value, Sensitivity::Plain, out);
                 }
             }
@@ -406,14 +413,40 @@ fn check(map: &HeaderMap) -> Result<(), EncodeError> {
 /// Encodes the fields that are no pseudo headers.
 #[inline]
 fn fields(encoder: &mut Encoder, map: &HeaderMap, out: &mut Vec<u8>) {
-    let skips = map.contains_any(NOT_WRITTEN);
-    for (known, name, value, _) in map.iter_checked() {
-        if known.is_pseudo() || (skips && NOT_WRITTEN.contains(known)) {
-            continue;
-        }
-        if known == Known::Te && !value.eq_ignore_ascii_case(b"trailers") {
-            continue;
-        }
+    for (known, name, value) in written(map) {
         encoder.field(known, name, value, Sensitivity::of(known, name, value), out);
     }
+}
+
+/// The fields that are no pseudo headers and may be said in HTTP/2.
+#[inline]
+fn written(map: &HeaderMap) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
+    let skips = map.contains_any(NOT_WRITTEN);
+    map.iter_checked().filter_map(move |(known, name, value, _)| {
+        let left_out = known.is_pseudo()
+            || (skips && NOT_WRITTEN.contains(known))
+            || (known == Known::Te && !value.eq_ignore_ascii_case(b"trailers"));
+        (!left_out).then_some((known, name, value))
+    })
+}
+
+/// Bytes of the names and values that are written of these fields, pseudo headers aside.
+fn text_of(map: &HeaderMap) -> usize {
+    written(map).map(|(known, name, value)| known.as_str().len() + name.len() + value.len()).sum()
+}
+
+/// Bytes of the names and values that a response's head has on the wire, before compression.
+pub fn response_text(head: &ResponseHead) -> usize {
+    b":status200".len() + text_of(&head.headers)
+}
+
+/// The same of a request's head.
+pub fn request_text(head: &RequestHead) -> usize {
+    let pseudo = REQUEST_PSEUDO.iter().filter_map(|&known| Some((known, request_pseudo(head, known)?)));
+    pseudo.map(|(known, value)| known.as_str().len() + value.len()).sum::<usize>() + text_of(&head.headers)
+}
+
+/// The same of trailers.
+pub fn trailers_text(trailers: &HeaderMap) -> usize {
+    text_of(trailers)
 }

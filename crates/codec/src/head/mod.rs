@@ -116,6 +116,11 @@ impl ResponseHead {
         Self { status, ..Self::default() }
     }
 
+    /// Whether it is a 1xx that a proxy may pass on ahead of the answer: 100, 102, 103 or 104.
+    pub fn is_passed_on_early(&self) -> bool {
+        matches!(self.status, 100 | 102..=104)
+    }
+
     /// Empties the head and keeps its storage.
     pub fn clear(&mut self) {
         self.version = Version::default();

@@ -15,6 +15,7 @@ pub use tls::{CertificateInfo, PeerInfo, TlsInfo};
 pub use upstream::{ClusterInfo, HostInfo, Locality, UpstreamConnectionInfo, UpstreamInfo};
 
 use crate::address::Address;
+use crate::format::header_bytes_wanted;
 use crate::trace::{Span, TraceReason};
 use nuncio_codec::head::Version;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
@@ -171,6 +172,22 @@ impl ByteCounts {
     pub fn received_head(&mut self, bytes: u64) {
         self.header_received += bytes;
         self.decompressed_header_received += self.header_received;
+    }
+
+    /// A compressed header block of `wire` bytes was received that says `text` bytes of names and values.
+    pub fn received_block(&mut self, wire: u64, text: u64) {
+        self.wire_received += wire;
+        self.header_received += wire;
+        self.decompressed_header_received += text;
+    }
+
+    /// One of `wire` bytes was sent; what it says is asked for only where it is wanted.
+    pub fn sent_block(&mut self, wire: u64, text: impl FnOnce() -> usize) {
+        self.wire_sent += wire;
+        self.header_sent += wire;
+        if header_bytes_wanted() {
+            self.decompressed_header_sent += text() as u64;
+        }
     }
 
     /// These and those of `other`.

@@ -92,7 +92,7 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
 
 /// Who closes a connection on which nothing more is served.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ClosedBy {
+pub(super) enum ClosedBy {
     Us,
     Peer,
 }

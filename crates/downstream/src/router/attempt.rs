@@ -587,7 +587,7 @@ fn upgrade_answered<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'
 /// A 1xx: the first of those that Envoy knows is passed on, where the connection manager says so, and counted as an answer of
 /// the upstream; then nothing is tried again.
 fn informational<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>) {
-    if matches!(stream.heads.response.status, 100 | 102..=104) && !stream.interim_seen {
+    if stream.heads.response.is_passed_on_early() && !stream.interim_seen {
         stream.interim_seen = true;
         flight.retry = None;
         flight.charge(0).interim(stream);

@@ -3,6 +3,8 @@
 use crate::hcm::exchange::DownstreamError;
 use nuncio_codec::h2::{Codec, ErrorCode, MetadataQueue, Place, StreamKey};
 use nuncio_codec::head::HeaderMap;
+use nuncio_core::format::header_bytes_wanted;
+use nuncio_core::stream_info::ByteCounts;
 use nuncio_net::stream::ByteStream;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -37,9 +39,8 @@ pub(super) struct Inbox {
     pub(super) gone: Option<DownstreamError>,
     /// When the stream wants to be polled at the latest.
     pub(super) deadline: Option<Instant>,
-    /// Bytes of frames received, and of these in header blocks.
-    pub(super) wire: u64,
-    pub(super) header: u64,
+    /// What was received.
+    pub(super) bytes: ByteCounts,
 }
 
 /// Whether the request has come to its end.
@@ -69,7 +70,7 @@ impl Inbox {
         self.metadata.clear();
         self.gone = None;
         self.deadline = None;
-        (self.wire, self.header) = (0, 0);
+        self.bytes = ByteCounts::default();
     }
 }
 
@@ -104,6 +105,15 @@ impl State {
             inbox.body.clear();
         }
         self.codec.finish(key, reset);
+    }
+
+    /// A header block of `wire` bytes has come for the stream.
+    #[inline]
+    pub(super) fn block_came(&mut self, key: StreamKey, wire: u64) {
+        let text = if header_bytes_wanted() { self.codec.block_text() } else { 0 };
+        if let Some(inbox) = self.inboxes.get_mut(key.slot()) {
+            inbox.bytes.received_block(wire, text);
+        }
     }
 
     /// METADATA has come for the stream.

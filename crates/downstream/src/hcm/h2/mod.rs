@@ -10,7 +10,7 @@ pub(super) use stream::take_connect;
 pub(super) use stream::H2Stream;
 
 use super::Hcm;
-use super::conn::ConnectionGuard;
+use super::conn::{ClosedBy, ConnectionGuard};
 use super::exchange::DownstreamError;
 use super::live::H2Slot;
 use super::stream::{BadHead, End, Heads, StreamEnd, StreamStart};
@@ -121,10 +121,10 @@ pub(super) async fn serve(
     driver.decode();
     match poll_fn(|cx| driver.turn(cx)).await {
         Over::Remote => guard.closed_by_peer(),
-        Over::Local => {
-            guard.closed_by_us();
-            poll_fn(|cx| driver.linger(cx)).await;
-        }
+        Over::Local => match poll_fn(|cx| driver.linger(cx)).await {
+            ClosedBy::Us => guard.closed_by_us(),
+            ClosedBy::Peer => guard.closed_by_peer(),
+        },
         Over::Idle => guard.closed_by_us(),
     }
 }
@@ -204,9 +204,7 @@ impl Driver {
                 }
                 Event::Head { stream, end_stream } => {
                     state.open_inbox(stream, end_stream);
-                    if let Some(inbox) = state.inboxes.get_mut(stream.slot()) {
-                        (inbox.wire, inbox.header) = (wire, wire);
-                    }
+                    state.block_came(stream, wire);
                     self.input.consume(consumed);
                     drop(borrowed);
                     self.start(stream, heads, end_stream, now);
@@ -215,7 +213,7 @@ impl Driver {
                 Event::Data { stream, at, end_stream } => {
                     if let Some(inbox) = state.inboxes.get_mut(stream.slot()) {
                         inbox.body.extend_from_slice(unread.get(at).unwrap_or_default());
-                        inbox.wire += wire;
+                        inbox.bytes.wire_received += wire;
                         if end_stream {
                             inbox.end = link::End::Body;
                         }
@@ -226,9 +224,8 @@ impl Driver {
                     if let Some(inbox) = state.inboxes.get_mut(stream.slot()) {
                         std::mem::swap(&mut inbox.trailers, request_trailers);
                         inbox.end = link::End::Trailers;
-                        inbox.wire += wire;
-                        inbox.header += wire;
                     }
+                    state.block_came(stream, wire);
                     mark(&mut self.places, &mut self.ready, stream.slot());
                 }
                 Event::Metadata { stream, .. } => {
@@ -321,7 +318,8 @@ impl Driver {
         self.count_request(now);
         let mut heads = self.hcm.take_heads();
         heads.request.version = Version::Http2;
-        let down = H2Stream::new(Rc::clone(&self.link), None, Some(gone));
+        let mut down = H2Stream::new(Rc::clone(&self.link), None, Some(gone));
+        down.was_refused();
         let mut life = self.hcm.take_h2_slot();
         life.as_mut().start(self.birth(down, heads, false, now, Some(BadHead::Gone)));
         let mut cx = Context::from_waker(Waker::noop());
@@ -350,26 +348,20 @@ impl Driver {
             details: format!("codec_error:{text}").into(),
         };
         why::broken_http2(&self.hcm, &self.connection, error, self.input.unread());
-        let at_fault = match error {
-            ConnectionError::Message { stream, error } => Some((stream, failed_stream(Some(error)))),
-            ConnectionError::EmptyFramesFlood { stream }
-            | ConnectionError::EmptyUpdate { stream: stream @ 1.. } => {
-                let flag = ResponseFlag::DownstreamProtocolError;
-                let details = match error {
-                    ConnectionError::EmptyUpdate { .. } => "http2.unknown.nghttp2.error",
-                    _ => "http2.inbound_empty_frames_flood",
-                };
-                Some((stream, DownstreamError::Gone { flag, details: details.into() }))
-            }
-            _ => None,
-        };
-        if let Some((id, own)) = at_fault {
+        if let Some((id, own)) = at_fault(error) {
             match self.places.iter().filter_map(|p| p.key).find(|key| key.id() == id) {
                 Some(key) => {
                     let link = Rc::clone(&self.link);
                     tell_gone(&mut link.state.borrow_mut(), &mut self.places, &mut self.ready, key, &own);
                 }
-                None => self.log_refused(own),
+                None if matches!(error, ConnectionError::Message { .. }) => {
+                    self.log_refused(own);
+                    if self.active == 0 {
+                        // To Envoy the refused one is a stream of the connection.
+                        self.count_cut(&gone);
+                    }
+                }
+                None => {}
             }
         }
         self.over = Some(Over::Local);
@@ -381,16 +373,21 @@ impl Driver {
         let link = Rc::clone(&self.link);
         let keys: Vec<StreamKey> = self.places.iter().filter_map(|p| p.key).collect();
         if !keys.is_empty() {
-            self.hcm.stats.downstream_cx_destroy_active_rq.inc();
-            match gone {
-                DownstreamError::Disconnected => self.hcm.stats.downstream_cx_destroy_remote_active_rq.inc(),
-                _ => self.hcm.stats.downstream_cx_destroy_local_active_rq.inc(),
-            }
+            self.count_cut(gone);
         }
         for key in keys {
             tell_gone(&mut link.state.borrow_mut(), &mut self.places, &mut self.ready, key, gone);
         }
         self.poll_streams();
+    }
+
+    /// The connection ends with streams on it.
+    fn count_cut(&self, gone: &DownstreamError) {
+        self.hcm.stats.downstream_cx_destroy_active_rq.inc();
+        match gone {
+            DownstreamError::Disconnected => self.hcm.stats.downstream_cx_destroy_remote_active_rq.inc(),
+            _ => self.hcm.stats.downstream_cx_destroy_local_active_rq.inc(),
+        }
     }
 
     /// Notes who was woken from outside.
@@ -642,8 +639,8 @@ impl Driver {
     }
 
     /// Sends what is left, then reads and throws away until the client closes or `delayed_close_timeout` has passed.
-    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(wait) = self.hcm.config.timeouts.delayed_close else { return Poll::Ready(()) };
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<ClosedBy> {
+        let Some(wait) = self.hcm.config.timeouts.delayed_close else { return Poll::Ready(ClosedBy::Us) };
         let now = self.hcm.world.worker.now();
         if let Over::Local = self.over.unwrap_or(Over::Idle) {
             // The wait begins with the first call.
@@ -651,18 +648,18 @@ impl Driver {
         }
         self.send(cx);
         if self.over.is_some() {
-            return Poll::Ready(());
+            return Poll::Ready(ClosedBy::Peer);
         }
         if self.timer.poll(cx, now, self.idle_since.checked_add(wait)).is_ready() {
             self.hcm.stats.downstream_cx_delayed_close_timeout.inc();
-            return Poll::Ready(());
+            return Poll::Ready(ClosedBy::Us);
         }
         loop {
             self.input.clear();
             match self.input.poll_fill(cx, &*self.link.io, self.hcm.world.worker.buffers()) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(_) => return Poll::Ready(ClosedBy::Peer),
             }
         }
     }
@@ -714,6 +711,19 @@ fn tell_gone(
         inbox.gone.get_or_insert_with(|| gone.clone());
     }
     mark(places, ready, key.slot());
+}
+
+/// The stream that a connection fails for, and how it ends; the others end with the connection.
+fn at_fault(error: ConnectionError) -> Option<(u32, DownstreamError)> {
+    let (stream, details) = match error {
+        ConnectionError::Message { stream, error } => return Some((stream, failed_stream(Some(error)))),
+        ConnectionError::EmptyFramesFlood { stream } => (stream, "http2.inbound_empty_frames_flood"),
+        ConnectionError::EmptyUpdate { stream: stream @ 1.. }
+        | ConnectionError::Stray { stream: stream @ 1.. } => (stream, "http2.unknown.nghttp2.error"),
+        _ => return None,
+    };
+    let flag = ResponseFlag::DownstreamProtocolError;
+    Some((stream, DownstreamError::Gone { flag, details: details.into() }))
 }
 
 /// How a stream ends on which something came that cannot be taken.

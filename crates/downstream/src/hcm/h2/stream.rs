@@ -3,7 +3,7 @@
 use super::link::{End, Inbox, Link, State};
 use crate::hcm::exchange::{Downstream, DownstreamError, RequestEvent};
 use crate::hcm::sanitize::is_upgrade;
-use nuncio_codec::h2::{Metadata, MetadataQueue, Place, StreamKey};
+use nuncio_codec::h2::{Metadata, MetadataQueue, Place, StreamKey, response_text, trailers_text};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::ByteCounts;
 use std::rc::Rc;
@@ -81,6 +81,11 @@ impl H2Stream {
         Self { tunnel, ..self }
     }
 
+    /// What is known of a head that was refused: how much of it was read.
+    pub(super) fn was_refused(&mut self) {
+        self.sent.received_block(0, self.link.state.borrow().codec.block_text());
+    }
+
     /// The storage of what it read last.
     pub(super) fn into_storage(self) -> Vec<u8> {
         self.data
@@ -122,15 +127,14 @@ impl H2Stream {
         }
     }
 
-    /// Runs `write` and counts what it puts into the connection's output as a header block.
-    fn write_block(&mut self, write: impl FnOnce(&mut State, StreamKey)) {
+    /// Runs `write` and counts what it puts into the connection's output as a header block of `text` bytes.
+    fn write_block(&mut self, text: impl FnOnce() -> usize, write: impl FnOnce(&mut State, StreamKey)) {
         let n = self.with(|state, key| {
             let before = state.codec.unsent().len();
             write(state, key);
             (state.codec.unsent().len() - before) as u64
         });
-        self.sent.header_sent += n.unwrap_or(0);
-        self.sent.wire_sent += n.unwrap_or(0);
+        self.sent.sent_block(n.unwrap_or(0), text);
     }
 }
 
@@ -255,7 +259,7 @@ impl Downstream for H2Stream {
     }
 
     fn encode_informational(&mut self, head: &ResponseHead) {
-        self.write_block(|state, key| state.codec.encode_informational(key, head));
+        self.write_block(|| response_text(head), |state, key| state.codec.encode_informational(key, head));
     }
 
     fn encode_head(&mut self, head: &ResponseHead, end_stream: bool) {
@@ -266,12 +270,13 @@ impl Downstream for H2Stream {
             (Tunnel::Connect, 200..=299) => self.tunnel = Tunnel::Granted,
             _ => {}
         }
-        self.write_block(|state, key| {
+        let write = |state: &mut State, key| {
             if state.codec.encode_response(key, head, end_stream).is_err() {
                 // A head that must not be written was caught before it got here; without one there is no answer.
                 state.codec.finish(key, Some(nuncio_codec::h2::ErrorCode::INTERNAL_ERROR));
             }
-        });
+        };
+        self.write_block(|| response_text(head), write);
     }
 
     fn encode_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
@@ -288,7 +293,7 @@ impl Downstream for H2Stream {
     }
 
     fn encode_trailers(&mut self, trailers: &HeaderMap) {
-        self.write_block(|state, key| state.codec.encode_trailers(key, trailers));
+        self.write_block(|| trailers_text(trailers), |state, key| state.codec.encode_trailers(key, trailers));
     }
 
     fn buffered(&self) -> usize {
@@ -334,7 +339,6 @@ impl Downstream for H2Stream {
     }
 
     fn bytes(&self) -> ByteCounts {
-        let (wire, header) = self.with_inbox(|inbox| (inbox.wire, inbox.header)).unwrap_or_default();
-        ByteCounts { wire_received: wire, header_received: header, ..self.sent }
+        self.with_inbox(|inbox| inbox.bytes).map_or(self.sent, |received| self.sent.plus(received))
     }
 }

@@ -9,7 +9,8 @@ use nuncio_codec::h2::{
     StreamKey,
 };
 use nuncio_codec::head::{HeaderMap, ResponseHead, Version};
-use nuncio_core::stream_info::UpstreamConnectionInfo;
+use nuncio_core::format::header_bytes_wanted;
+use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use nuncio_core::why::Tongue;
 use nuncio_net::inbuf::InBuf;
 use nuncio_net::stream::ByteStream;
@@ -94,13 +95,15 @@ pub(super) struct Inbox {
     pub(super) waker: Option<Waker>,
     pub(super) head: ResponseHead,
     pub(super) head_state: Head,
+    /// The first 1xx that is looked at, until it is read: what follows may come with it.
+    pub(super) interim: Option<Box<ResponseHead>>,
     pub(super) body: Vec<u8>,
     pub(super) trailers: HeaderMap,
     pub(super) end: End,
     pub(super) metadata: MetadataQueue,
     pub(super) failed: Option<Failure>,
-    pub(super) wire: u64,
-    pub(super) header: u64,
+    /// What was received.
+    pub(super) bytes: ByteCounts,
 }
 
 /// How often a connection is read before its streams have their turn.
@@ -114,13 +117,14 @@ impl Inbox {
         self.waker = None;
         self.head.clear();
         self.head_state = Head::None;
+        self.interim = None;
         self.body.clear();
         self.body.shrink_to(KEEP_BYTES);
         self.trailers.clear();
         self.end = End::NotYet;
         self.metadata.clear();
         self.failed = None;
-        (self.wire, self.header) = (0, 0);
+        self.bytes = ByteCounts::default();
     }
 
     fn wake(&self) {
@@ -361,6 +365,7 @@ impl Http2Connection {
 
     fn deliver(&self, state: &mut State, event: Event, wire: u32) {
         let bytes = u64::from(wire);
+        let text = if header_bytes_wanted() { state.codec.block_text() } else { 0 };
         match event {
             Event::More | Event::Settings | Event::Refused { .. } => {}
             Event::Head { stream, end_stream } => {
@@ -368,24 +373,24 @@ impl Http2Connection {
                 let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
                 std::mem::swap(&mut inbox.head, spare);
                 inbox.head_state = Head::Final { end_stream };
-                inbox.wire += bytes;
-                inbox.header += bytes;
+                inbox.bytes.received_block(bytes, text);
                 inbox.wake();
             }
             Event::Informational { stream } => {
                 let State { inboxes, spare, .. } = state;
                 let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
-                std::mem::swap(&mut inbox.head, spare);
-                inbox.head_state = Head::Informational;
-                inbox.wire += bytes;
-                inbox.header += bytes;
+                if inbox.interim.is_none() && spare.is_passed_on_early() {
+                    inbox.interim = Some(Box::new(std::mem::take(spare)));
+                    inbox.head_state = Head::Informational;
+                }
+                inbox.bytes.received_block(bytes, text);
                 inbox.wake();
             }
             Event::Data { stream, at, end_stream } => {
                 let State { inboxes, input, .. } = state;
                 let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
                 inbox.body.extend_from_slice(input.unread().get(at).unwrap_or_default());
-                inbox.wire += bytes;
+                inbox.bytes.wire_received += bytes;
                 if end_stream {
                     inbox.end = End::Body;
                 }
@@ -396,8 +401,7 @@ impl Http2Connection {
                 let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
                 std::mem::swap(&mut inbox.trailers, spare_trailers);
                 inbox.end = End::Trailers;
-                inbox.wire += bytes;
-                inbox.header += bytes;
+                inbox.bytes.received_block(bytes, text);
                 inbox.wake();
             }
             Event::Reset { stream, code } => {

@@ -4,7 +4,9 @@ use super::Turned;
 use super::connection::{End, Failure, Head, Http2Connection, Inbox, State};
 use crate::pool::connection::RequestHold;
 use crate::pool::{Oddity, ResetReason, StreamError, UpstreamEvent};
-use nuncio_codec::h2::{Codec, EncodeError, ErrorCode, Metadata, Place, StreamKey};
+use nuncio_codec::h2::{
+    Codec, EncodeError, ErrorCode, Metadata, Place, StreamKey, request_text, trailers_text,
+};
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::{ByteCounts, UpstreamConnectionInfo};
 use nuncio_net::stream::ByteStream;
@@ -80,9 +82,8 @@ impl Http2Exchange {
     }
 
     pub(in crate::pool) fn bytes(&self) -> ByteCounts {
-        let received = self.with(|state, key| state.inboxes.get(key.slot()).map(|i| (i.wire, i.header)));
-        let (wire_received, header_received) = received.flatten().unwrap_or_default();
-        ByteCounts { wire_received, header_received, ..self.bytes }
+        let received = self.with(|state, key| state.inboxes.get(key.slot()).map(|i| i.bytes));
+        received.flatten().map_or(self.bytes, |received| self.bytes.plus(received))
     }
 
     fn key(&self) -> Option<StreamKey> {
@@ -121,8 +122,7 @@ impl Http2Exchange {
             Ok(key) => {
                 state.open_inbox(key);
                 let n = (state.codec.unsent().len() - before) as u64;
-                self.bytes.header_sent += n;
-                self.bytes.wire_sent += n;
+                self.bytes.sent_block(n, || request_text(head));
                 self.step = Step::Open(key);
                 state.wake_task();
                 Ok(())
@@ -180,10 +180,13 @@ impl Http2Exchange {
 
     pub(in crate::pool) fn encode_trailers(&mut self, trailers: &HeaderMap) {
         self.said_all = true;
-        self.with(|state, key| {
+        let written = self.with(|state, key| {
+            let before = state.codec.unsent().len();
             state.codec.encode_trailers(key, trailers);
             state.wake_task();
+            state.codec.unsent().len() - before
         });
+        self.bytes.sent_block(written.unwrap_or(0) as u64, || trailers_text(trailers));
     }
 
     pub(in crate::pool) fn buffered(&self) -> usize {
@@ -229,12 +232,16 @@ impl Http2Exchange {
         if inbox.metadata.place() == Some(Place::BeforeHead) {
             return Poll::Ready(Ok(Self::next_with_metadata(&mut self.data, &mut self.metadata, inbox)));
         }
-        match std::mem::take(&mut inbox.head_state) {
-            Head::None => {}
-            Head::Informational => {
-                std::mem::swap(head, &mut inbox.head);
-                return Poll::Ready(Ok(UpstreamEvent::Informational));
-            }
+        let came = std::mem::take(&mut inbox.head_state);
+        if came != Head::None
+            && let Some(interim) = inbox.interim.take()
+        {
+            *head = *interim;
+            inbox.head_state = came;
+            return Poll::Ready(Ok(UpstreamEvent::Informational));
+        }
+        match came {
+            Head::None | Head::Informational => {}
             Head::Final { end_stream } => {
                 std::mem::swap(head, &mut inbox.head);
                 if let (Upgrade::Asked(protocol), 200) = (&self.upgrade, head.status) {
@@ -277,7 +284,7 @@ impl Http2Exchange {
             listen(inbox, cx);
             return Poll::Pending;
         };
-        let begun = inbox.wire > 0;
+        let begun = inbox.bytes.wire_received > 0;
         let lacking = lacks_connect(&state.codec);
         Poll::Ready(Err(self.error(failure, begun, lacking)))
     }
