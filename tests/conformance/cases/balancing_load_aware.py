@@ -145,11 +145,13 @@ async def load_aware_probe_by_default(t):
     t.see('shares', shares(await ask(t, 600), here=(550, 599), there=(1, 50)))
 
 
-def probed(name, n, wanted, *all, **config):
+def probed(name, n, wanted, *all, rounds=1, **config):
+    """`rounds`: how often requests are sent before, where the first ones decide who reports next."""
     @case('load_aware_' + name)
     async def _(t):
         await zones(t, *all, **config)
-        await told(t)
+        for _ in range(rounds):
+            await told(t)
         t.see('shares', shares(await ask(t, n), **wanted))
         await recomputed(t)
         t.see('conditions', await conditions(t))
@@ -165,11 +167,11 @@ probed('here_is_beyond_the_threshold', 300, {'here': (100, 180), 'there': (120, 
 probed('threshold_of_zero', 300, {'here': (100, 190), 'there': (110, 200)}, ('here', [0.01]), ('there', [None]), utilization_variance_threshold=0)
 probed('threshold_of_all', 40, {'here': (40, 40)}, ('here', [1.0]), ('there', [None]), utilization_variance_threshold=1)
 probed('more_than_full_is_full', 40, {'here': (40, 40)}, ('here', [1.5]), ('there', [None]), utilization_variance_threshold=1)
-probed('all_are_full', 300, {'here': (60, 140), 'there': (160, 240)}, ('here', [1.0]), ('there', [1.0, 1.0]))
+probed('all_are_full', 300, {'here': (60, 140), 'there': (160, 240)}, ('here', [1.0]), ('there', [1.0, 1.0]), rounds=3)
 probed('room_counts_by_hosts', 400, {'here': (45, 120), 'there': (280, 355)}, ('here', [0.5]), ('there', [None, None]))
 probed('mean_of_the_hosts', 300, {'here': (60, 140), 'there': (160, 240)}, ('here', [0.2, 0.8]), ('there', [None, None]), utilization_variance_threshold=0.4)
 probed('hosts_that_say_nothing_are_no_part_of_the_mean', 40, {'there': (40, 40)}, ('here', [1.0, None]), ('there', [None]))
-probed('three_zones', 600, {'here': (70, 160), 'a': (195, 330), 'b': (160, 290)}, ('here', [0.7]), ('a', [0.3]), ('b', [0.4]), remote_probe_fraction=0.03)
+probed('three_zones', 600, {'here': (70, 160), 'a': (195, 330), 'b': (160, 290)}, ('here', [0.7]), ('a', [0.3]), ('b', [0.4]), remote_probe_fraction=0.03, rounds=3)
 probed('full_and_probes', 40, {'there': (40, 40)}, ('here', [1.0]), ('there', [None]), remote_probe_fraction=0.5)
 probed('here_has_no_hosts', 200, {'a': (60, 140), 'b': (60, 140)}, ('a', [None]), ('b', [None]))
 probed('of_no_locality_of_its_own', 300, {'here': (60, 140), 'there': (160, 240)}, ('here', [0.5]), ('there', [None]), node={'node': {'id': 'n1', 'cluster': 'self'}})

@@ -69,6 +69,10 @@ async def weights_now(t):
     return [int(found['c1::127.0.0.1:%d' % u.port]) for u in t.ups]
 
 
+async def weigh(t, wanted):
+    return await weights_now(t) == wanted
+
+
 async def settled(t):
     await t.pass_time(SETTLED)
     return await weights_now(t)
@@ -391,9 +395,15 @@ async def orca_under_subsets(t):
     c1 = cluster('c1', hosts, policies(('s', 'subset.v3.Subset', {'subset_selectors': [{'keys': ['v']}], 'fallback_policy': 'ANY_ENDPOINT', 'subset_lb_policy': child})))
     routes = [{'match': {'path': '/' + v}, 'route': {'cluster': 'c1', 'metadata_match': {'filter_metadata': {'envoy.lb': {'v': v}}}}} for v in 'ab'] + [{'match': {'prefix': '/'}, 'route': {'cluster': 'c1'}}]
     await t.start(simple(t, clusters=[c1], routes=routes))
-    for path in ('/a', '/a', '/b', '/b'):
-        await t.req(path)
-    t.see('weights', await settled(t))
+
+    async def all_asked():
+        # Weights that change in between begin a new round, which may ask the same host again.
+        for path in ('/a', '/b'):
+            await t.req(path)
+        return all(u.reqs for u in t.ups)
+    await t.until(all_asked)
+    await t.until(lambda: weigh(t, [10, 20, 30, 40]))
+    t.see('weights', await weights_now(t))
 
 
 @case()

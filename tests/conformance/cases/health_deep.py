@@ -771,7 +771,8 @@ async def outlier_success_rates_in_clusters(t):
     async def f():
         await ask(t, 18)
         _, text = await t.admin('/clusters')
-        return '::success_rate::100' in text and text
+        # An interval that ends among the requests leaves a host with too few of them, and then there is no mean.
+        return '::success_rate_average::66.6667' in text and text
     text = await t.until(f)
     t.see('lines', [l for l in (text or '').splitlines() if 'success_rate' in l])
     _, text = await t.admin('/clusters?format=json')

@@ -622,8 +622,8 @@ impl Cluster {
     #[inline]
     fn pick_from<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Option<&'s Arc<HostShared>> {
         let picked = self.pick_once(set, cx);
-        if picked.panic {
-            self.core.lb_stats.lb_healthy_panic.inc();
+        if picked.panics > 0 {
+            self.core.lb_stats.lb_healthy_panic.add(picked.panics.into());
         }
         picked.host
     }
@@ -633,7 +633,7 @@ impl Cluster {
         if let Some(wanted) = cx.wanted
             && let Some(host) = wanted.next(set.layout())
         {
-            return Picked { host: Some(host), panic: false };
+            return Picked::at(host);
         }
         let Some((picked, road)) = set.pick_by_subset(cx, &self.core) else {
             return set.pick(cx, &self.core);

@@ -52,7 +52,7 @@ pub(super) fn merge(cluster: &ClusterShared, named: &Named) -> Option<Change> {
         // Endpoints of one locality stand together, wherever they are written.
         match priority.iter_mut().find(|l| l.locality == endpoints.locality) {
             Some(known) => {
-                known.weight = endpoints.weight;
+                known.weight = endpoints.weight.or(known.weight);
                 known.hosts.extend(hosts);
             }
             None => priority.push(LocalityHosts {

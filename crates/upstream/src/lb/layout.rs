@@ -2,7 +2,7 @@
 
 use super::hash::{self, Hashed};
 use super::locality::effective_weight;
-use super::priority::{Choice, Counts, Loads};
+use super::priority::{Choice, Counts, Loads, Tally};
 use super::subset::Subsets;
 use super::{HostList, LbConfig, LocalityLb, Spread, Usable};
 use crate::cluster::ClusterConfig;
@@ -10,7 +10,7 @@ use crate::host::{Health, HostShared, HostSnapshot, Locality, LocalityHosts};
 use nuncio_core::runtime::Runtime;
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 /// Which lists of hosts there are to pick from, and how load spreads over them. Immutable; workers hold it by `Arc` and
@@ -130,8 +130,14 @@ impl Weighing {
 
 impl Counts {
     fn add(&mut self, health: Health, host: &HostShared, by_weight: bool) {
-        let n = if by_weight { u64::from(host.weight()) } else { 1 };
-        self.hosts += n;
+        self.hosts += 1;
+        self.numbers.add(health, 1);
+        self.shares.add(health, if by_weight { u64::from(host.weight()) } else { 1 });
+    }
+}
+
+impl Tally {
+    fn add(&mut self, health: Health, n: u64) {
         match health {
             Health::Healthy => (self.healthy, self.total) = (self.healthy + n, self.total + n),
             Health::Degraded => (self.degraded, self.total) = (self.degraded + n, self.total + n),
@@ -171,7 +177,7 @@ impl Lists {
 
 impl PriorityHosts {
     fn new(written: &[LocalityHosts], own: Option<&Locality>) -> Self {
-        let mut order: Vec<&LocalityHosts> = written.iter().filter(|l| !l.hosts.is_empty()).collect();
+        let mut order: Vec<&LocalityHosts> = written.iter().collect();
         let rank = |l: &Locality| own != Some(l);
         let by_name = |a: &Locality, b: &Locality| -> Ordering {
             (rank(a), &a.region, &a.zone, &a.sub_zone).cmp(&(rank(b), &b.region, &b.zone, &b.sub_zone))
@@ -180,11 +186,14 @@ impl PriorityHosts {
         let mut localities: Vec<ListedLocality> = Vec::with_capacity(order.len());
         for LocalityHosts { locality, weight, hosts: _ } in order {
             match localities.last_mut().filter(|last| last.locality == *locality) {
-                // Those of one name are one, whose last weight counts.
+                // Those of one name are one, whose last weight counts, be it one without hosts.
                 Some(last) => last.weight = weight.or(last.weight),
                 None => localities.push(ListedLocality { locality: Arc::clone(locality), weight: *weight }),
             }
         }
+        let filled: HashSet<&Locality> =
+            written.iter().filter(|l| !l.hosts.is_empty()).map(|l| &*l.locality).collect();
+        localities.retain(|l| filled.contains(&*l.locality));
         let mut hosts = Vec::with_capacity(written.iter().map(|l| l.hosts.len()).sum());
         for l in written.iter().filter(|l| !l.hosts.is_empty()) {
             let at = localities.binary_search_by(|known| by_name(&known.locality, &l.locality));

@@ -1,15 +1,24 @@
 //! How load spreads over priorities as health falls: Envoy's integer arithmetic.
 
-/// The hosts of one priority, counted (or their weights, where `weighted_priority_health` says so).
+/// Hosts by their health, counted or weighed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct Tally {
     /// Healthy ones.
     pub healthy: u64,
     /// Degraded ones.
     pub degraded: u64,
     /// All but the excluded.
     pub total: u64,
-    /// All.
+}
+
+/// The hosts of one priority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Their numbers, by which there is panic.
+    pub numbers: Tally,
+    /// What loads go by: numbers, or weights where `weighted_priority_health` says so.
+    pub shares: Tally,
+    /// All of them.
     pub hosts: u64,
     /// The `overprovisioning_factor` of their cluster, in percent.
     pub factor: u32,
@@ -23,18 +32,19 @@ impl Counts {
 
     /// Whether so few hosts can be used that health no longer counts. `threshold`: in percent.
     pub(super) fn in_panic(&self, threshold: u64) -> bool {
-        let share = |n: u64| if self.total == 0 { 0.0 } else { 100.0 * n as f64 / self.total as f64 };
-        share(self.healthy) + share(self.degraded) < threshold as f64
+        let Tally { healthy, degraded, total } = self.numbers;
+        let share = |n: u64| if total == 0 { 0.0 } else { 100.0 * n as f64 / total as f64 };
+        share(healthy) + share(degraded) < threshold as f64
     }
 
     /// The share of the load that healthy hosts can take, in percent.
     fn healthy_share(&self) -> u32 {
-        availability(self.healthy, self.total, self.factor)
+        availability(self.shares.healthy, self.shares.total, self.factor)
     }
 
     /// The share that degraded ones can take.
     fn degraded_share(&self) -> u32 {
-        availability(self.degraded, self.total, self.factor)
+        availability(self.shares.degraded, self.shares.total, self.factor)
     }
 }
 
@@ -80,9 +90,7 @@ impl Loads {
         }
         if available < 100 {
             for (panic, c) in loads.panic.iter_mut().zip(counts) {
-                let usable = (100 * c.healthy).checked_div(c.total).unwrap_or(0)
-                    + (100 * c.degraded).checked_div(c.total).unwrap_or(0);
-                *panic = usable < u64::from(threshold);
+                *panic = c.in_panic(threshold.into());
             }
         }
         if loads.panic.iter().all(|p| *p) {
@@ -178,7 +186,8 @@ mod tests {
     use super::*;
 
     fn hosts(healthy: u64, degraded: u64, total: u64) -> Counts {
-        Counts { healthy, degraded, total, hosts: total, factor: 140 }
+        let tally = Tally { healthy, degraded, total };
+        Counts { numbers: tally, shares: tally, hosts: total, factor: 140 }
     }
 
     #[test]
@@ -201,6 +210,8 @@ mod tests {
             // 33 % of 3 hosts are below 40.
             (&[(1, 0, 3)], 140, 40, &[100], &[0], &[true]),
             (&[], 140, 50, &[], &[], &[]),
+            // A sixth and two sixths are a half.
+            (&[(1, 2, 6)], 140, 50, &[34], &[66], &[false]),
         ];
         for (counts, factor, threshold, healthy, degraded, panic) in rows {
             let of = |(h, d, t): &(u64, u64, u64)| Counts { factor: *factor, ..hosts(*h, *d, *t) };
@@ -216,8 +227,16 @@ mod tests {
 
     #[test]
     fn excluded_hosts_do_not_count_in_shares() {
-        let counts = [Counts { healthy: 1, degraded: 0, total: 1, hosts: 4, factor: 140 }];
+        let counts = [Counts { hosts: 4, ..hosts(1, 0, 1) }];
         assert_eq!(Loads::compute(&counts, 50).panic, [false]);
+    }
+
+    #[test]
+    fn panic_goes_by_numbers_where_loads_go_by_weights() {
+        let light = Tally { healthy: 1, degraded: 0, total: 5 };
+        let counts = [Counts { shares: light, ..hosts(1, 0, 2) }, hosts(1, 0, 1)];
+        let loads = Loads::compute(&counts, 50);
+        assert_eq!((loads.healthy, loads.panic), (vec![28, 72], vec![false, false]));
     }
 
     #[test]

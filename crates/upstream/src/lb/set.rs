@@ -38,15 +38,20 @@ struct Priority {
     zones: Box<[[Slot; 3]]>,
 }
 
-/// A host, and whether it was picked in panic.
+/// A host, and how many of the picks that led to it were made in panic.
 pub(crate) struct Picked<'a> {
     pub(crate) host: Option<&'a Arc<HostShared>>,
-    pub(crate) panic: bool,
+    pub(crate) panics: u32,
 }
 
-impl Picked<'_> {
+impl<'a> Picked<'a> {
     /// No host, and no panic.
-    pub(super) const NONE: Self = Self { host: None, panic: false };
+    pub(super) const NONE: Self = Self { host: None, panics: 0 };
+
+    /// A host that was found without a look at health.
+    pub(crate) fn at(host: &'a Arc<HostShared>) -> Self {
+        Self { host: Some(host), panics: 0 }
+    }
 }
 
 impl Priority {
@@ -124,12 +129,13 @@ impl HostSet {
             return Picked::NONE;
         };
         let panic = layout.loads.panic.get(at).copied().unwrap_or(false);
+        let panics = u32::from(panic);
         let (slot, source) = if panic {
             if layout.fails_in_panic {
-                return Picked { host: None, panic };
+                return Picked { host: None, panics };
             }
             if matches!(self.routing, Some(Routing::ByLoad)) {
-                return Picked { host: self.pick_by_load((at, Usable::All), cx, core), panic };
+                return Picked { host: self.pick_by_load((at, Usable::All), cx, core), panics };
             }
             (&live.all, &lists.all)
         } else if let Some(routing) = self.routing.as_ref().filter(|_| !live.zones.is_empty()) {
@@ -138,14 +144,14 @@ impl HostSet {
                 Routing::ByLoad if degraded => self.pick_by_load((at, Usable::Degraded), cx, core),
                 Routing::ByLoad => self.pick_by_load((at, Usable::Healthy), cx, core),
             };
-            return Picked { host, panic };
+            return Picked { host, panics };
         } else if degraded && !lists.degraded.is_nothing() {
             (&live.degraded, &lists.degraded)
         } else {
             (&live.healthy, &lists.healthy)
         };
         let balancer = slot.get_or_init(|| make(layout.lb(), source, core));
-        Picked { host: balancer.as_ref().and_then(|b| b.pick(cx, rng)), panic }
+        Picked { host: balancer.as_ref().and_then(|b| b.pick(cx, rng)), panics }
     }
 
     /// A pick at the first priority, where zones count.

@@ -7,8 +7,8 @@ use crate::cluster::ClusterCore;
 use crate::host::HostShared;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, OnceCell};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
 /// What hosts shall have below `envoy.lb`, by key: values in a form in which equal ones are equal texts.
@@ -192,7 +192,7 @@ pub(crate) struct Subsets {
     subsets: Vec<Subset>,
     any: Option<Arc<Layout>>,
     default: Option<Arc<Layout>>,
-    /// Hosts beyond the first in subsets of a single host.
+    /// Hosts of the last priority beyond its first in subsets of a single host.
     duplicates: u64,
 }
 
@@ -228,20 +228,25 @@ pub(crate) enum Road {
 struct Members {
     lists: Lists,
     single: bool,
+    /// The priorities that have one.
+    found: HashSet<usize>,
 }
 
 impl Subsets {
     /// The subsets of the hosts in `lists`, each laid out by `make`.
     pub(super) fn new(config: &SubsetConfig, lists: &Lists, make: &dyn Fn(&Lists) -> Layout) -> Self {
         let (mut all, mut duplicates) = (BTreeMap::<Values, Members>::new(), 0);
+        let last = lists.priorities.iter().rposition(|p| !p.hosts.is_empty());
         let each =
             lists.priorities.iter().enumerate().flat_map(|(at, p)| p.hosts.iter().map(move |l| (at, l)));
         for (priority, listed) in each {
             for selector in &config.selectors {
                 for criteria in combinations(&listed.host, selector, config.list_as_any) {
-                    let empty = || Members { lists: lists.emptied(), single: false };
+                    let empty = || Members { lists: lists.emptied(), single: false, found: HashSet::new() };
                     let members = all.entry(criteria).or_insert_with(empty);
-                    duplicates += u64::from(!members.add(priority, listed, selector.single_host));
+                    let is_second = members.add(priority, listed, selector.single_host);
+                    // Envoy goes through one priority after another and remembers what it met in the last.
+                    duplicates += u64::from(is_second && Some(priority) == last);
                 }
             }
         }
@@ -264,7 +269,7 @@ impl Subsets {
         let default = |host: &HostShared| config.default_subset.match_host(host, config.list_as_any);
         let mut subsets = Vec::with_capacity(all.len());
         let mut place = |(criteria, members): (Values, Members)| {
-            let Members { lists, single } = members;
+            let Members { lists, single, found: _ } = members;
             let first = || lists.priorities.iter().flat_map(|p| &p.hosts).next();
             subsets.push(match first().filter(|_| single).map(|listed| Arc::clone(&listed.host)) {
                 Some(host) => Subset::Single(host),
@@ -287,7 +292,7 @@ impl Subsets {
         self.by_criteria.len()
     }
 
-    /// Hosts beyond the first in subsets of a single host.
+    /// Hosts of the last priority beyond its first in subsets of a single host.
     pub(crate) fn duplicates(&self) -> u64 {
         self.duplicates
     }
@@ -299,12 +304,13 @@ impl Subsets {
 }
 
 impl Members {
-    /// A subset of a single host keeps the first one; false for those after it.
+    /// A subset of a single host keeps the first one; whether this is another one of the same priority.
     fn add(&mut self, priority: usize, listed: &Listed, single: bool) -> bool {
         self.single |= single;
+        let is_second = !self.found.insert(priority);
         let taken = self.lists.priorities.iter().any(|p| !p.hosts.is_empty());
         if self.single && taken {
-            return false;
+            return is_second;
         }
         if let Some(of) = self.lists.priorities.get_mut(priority) {
             // Two selectors may want the same keys.
@@ -313,7 +319,7 @@ impl Members {
                 of.hosts.push(listed.clone());
             }
         }
-        true
+        false
     }
 }
 
@@ -340,21 +346,18 @@ impl LiveSubsets {
         cx: &PickContext<'_>,
         core: &ClusterCore,
     ) -> (Picked<'s>, Road) {
-        let picking = Picking { live: self, subsets, cx, core };
-        let Some(criteria) = cx.metadata else { return picking.fall_back() };
-        match criteria.tries().filter(|_| subsets.config.fallback_list) {
-            None => picking.by_either(criteria),
-            Some(tries) => {
-                let mut last = (Picked::NONE, Road::Plain);
-                for criteria in tries {
-                    last = picking.by_either(criteria);
-                    if last.0.host.is_some() {
-                        break;
-                    }
+        let picking = Picking { live: self, subsets, cx, core, panics: Cell::new(0) };
+        let (host, road) = match cx.metadata {
+            None => picking.fall_back(),
+            Some(criteria) => match criteria.tries().filter(|_| subsets.config.fallback_list) {
+                None => picking.by_either(criteria),
+                Some(tries) => {
+                    let mut each = tries.iter().map(|criteria| picking.by_either(criteria));
+                    each.find(|(host, _)| host.is_some()).unwrap_or_default()
                 }
-                last
-            }
-        }
+            },
+        };
+        (Picked { host, panics: picking.panics.get() }, road)
     }
 }
 
@@ -364,11 +367,16 @@ struct Picking<'s, 'c> {
     subsets: &'s Subsets,
     cx: &'c PickContext<'c>,
     core: &'c ClusterCore,
+    /// How many of the sets that were asked are in panic.
+    panics: Cell<u32>,
 }
+
+/// A host, if there is one, and how it was found.
+type Found<'s> = (Option<&'s Arc<HostShared>>, Road);
 
 impl<'s> Picking<'s, '_> {
     /// By the criteria, or by as many of them as a selector has.
-    fn by_either(&self, criteria: &Criteria) -> (Picked<'s>, Road) {
+    fn by_either(&self, criteria: &Criteria) -> Found<'s> {
         let config = &self.subsets.config;
         if !config.redundant_keys {
             return self.by(criteria);
@@ -380,12 +388,12 @@ impl<'s> Picking<'s, '_> {
         }
     }
 
-    fn by(&self, criteria: &Criteria) -> (Picked<'s>, Road) {
+    fn by(&self, criteria: &Criteria) -> Found<'s> {
         if let Some(at) = self.subsets.by_criteria.get(&criteria.values)
             && let (Some(set), Some(subset)) = (self.live.sets.get(*at), self.subsets.subsets.get(*at))
         {
             let picked = match subset {
-                Subset::Single(host) => Picked { host: Some(host), panic: false },
+                Subset::Single(host) => Some(host),
                 Subset::Many(layout) => self.from(set, Some(layout)),
             };
             return (picked, Road::Selected);
@@ -395,7 +403,7 @@ impl<'s> Picking<'s, '_> {
             return self.fall_back();
         };
         match fallback {
-            Fallback::None => (Picked::NONE, Road::Plain),
+            Fallback::None => (None, Road::Plain),
             Fallback::Any => (self.any(), Road::Plain),
             Fallback::Default => (self.default(), Road::Plain),
             // The configuration has fewer keys in the fallback than in the selector, so this ends.
@@ -403,31 +411,37 @@ impl<'s> Picking<'s, '_> {
         }
     }
 
-    fn fall_back(&self) -> (Picked<'s>, Road) {
+    fn fall_back(&self) -> Found<'s> {
         let picked = match self.subsets.config.fallback {
             Fallback::Any => self.any(),
             Fallback::Default => self.default(),
-            Fallback::None | Fallback::Keys => return (Picked::NONE, Road::Plain),
+            Fallback::None | Fallback::Keys => return (None, Road::Plain),
         };
-        if picked.host.is_none() && self.subsets.config.panic_mode_any {
-            let any = self.any();
-            return (Picked { panic: picked.panic || any.panic, ..any }, Road::Panic);
+        if picked.is_some() {
+            return (picked, Road::Fallback);
         }
-        let road = if picked.host.is_some() { Road::Fallback } else { Road::Plain };
-        (picked, road)
+        let any = if self.subsets.config.panic_mode_any { self.any() } else { None };
+        (any, if any.is_some() { Road::Panic } else { Road::Plain })
     }
 
-    fn any(&self) -> Picked<'s> {
+    fn any(&self) -> Option<&'s Arc<HostShared>> {
         self.from(&self.live.any, self.subsets.any.as_ref())
     }
 
-    fn default(&self) -> Picked<'s> {
+    fn default(&self) -> Option<&'s Arc<HostShared>> {
         self.from(&self.live.default, self.subsets.default.as_ref())
     }
 
-    fn from(&self, set: &'s OnceCell<HostSet>, layout: Option<&Arc<Layout>>) -> Picked<'s> {
-        let Some(layout) = layout else { return Picked::NONE };
-        set.get_or_init(|| HostSet::new(Arc::clone(layout), self.core, false)).pick(self.cx, self.core)
+    fn from(
+        &self,
+        set: &'s OnceCell<HostSet>,
+        layout: Option<&'s Arc<Layout>>,
+    ) -> Option<&'s Arc<HostShared>> {
+        let layout = layout?;
+        let set = set.get_or_init(|| HostSet::new(Arc::clone(layout), self.core, false));
+        let Picked { host, panics } = set.pick(self.cx, self.core);
+        self.panics.set(self.panics.get() + panics);
+        host
     }
 }
 

@@ -109,6 +109,8 @@ fn locality(
     let pb::LocalityLbEndpoints { locality, lb_endpoints, load_balancing_weight, priority, metadata } =
         message;
     let metadata = metadata.map(nuncio_core::config::metadata);
+    // As in Envoy the weight of nowhere counts for nothing.
+    let weight = load_balancing_weight.filter(|_| locality.is_some());
     static NOWHERE: LazyLock<Arc<Locality>> = LazyLock::new(Arc::default);
     let locality = match locality {
         None => Arc::clone(&NOWHERE),
@@ -116,13 +118,7 @@ fn locality(
             Arc::new(Locality { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() })
         }
     };
-    let mut all = LocalityEndpoints {
-        priority,
-        weight: load_balancing_weight,
-        locality,
-        hosts: Vec::new(),
-        names: Vec::new(),
-    };
+    let mut all = LocalityEndpoints { priority, weight, locality, hosts: Vec::new(), names: Vec::new() };
     match source {
         HostSource::Static | HostSource::Eds(_) => all.hosts.reserve_exact(lb_endpoints.len()),
         HostSource::StrictDns(_) | HostSource::LogicalDns(_) => all.names.reserve_exact(lb_endpoints.len()),

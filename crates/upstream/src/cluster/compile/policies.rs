@@ -180,9 +180,9 @@ fn subsets(any: &Any, config: &mut LbConfig, cx: &CompileContext<'_>) -> Option<
     first_known(subset_lb_policy, config, &cx.field("subset_lb_policy"), |names| {
         none_known("subset lb", names)
     })?;
-    if config.override_host.is_some() != above {
-        cx.field("subset_lb_policy").unsupported("override_host below subsets is not built, only above them");
-        return None;
+    if let Some(own) = config.override_host.as_mut().filter(|_| !above) {
+        // Envoy's subsets do not know their hosts by address: nobody is ever found.
+        own.sources = Box::default();
     }
     if config.load_aware().is_some() {
         cx.field("subset_lb_policy").unsupported("load_aware_locality below subsets is not built");
