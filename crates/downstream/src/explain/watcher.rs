@@ -26,7 +26,7 @@ impl Watcher {
 }
 
 impl LiveHttpFilter for Watcher {
-    fn make(self: Rc<Self>, _: RouteSays<'_>, seat: &mut Seat) -> bool {
+    fn make(self: Rc<Self>, _: &RouteSays<'_>, seat: &mut Seat) -> bool {
         seat.fill(Watching(self));
         true
     }

@@ -122,19 +122,20 @@ impl LiveChain {
         if self.entries.is_empty() { None } else { self.fill(route, table, limit) }
     }
 
-    fn fill(
-        &self,
-        route: Option<&Arc<Route>>,
-        table: Option<&Arc<RouteTable>>,
+    fn fill<'a>(
+        &'a self,
+        route: Option<&'a Arc<Route>>,
+        table: Option<&'a Arc<RouteTable>>,
         limit: usize,
     ) -> Option<Box<Chain>> {
         let spare = self.spare.borrow_mut().pop();
         let mut chain =
             spare.unwrap_or_else(|| Box::new(Chain::new(self.entries.len(), Rc::clone(&self.spare))));
         chain.limits = Limits { request: limit, response: limit, reroute: false };
-        let mut seat = |number, entry: &LiveEntry, configs| {
-            let says = RouteSays { name: &entry.name, configs, route, table };
-            chain.filters.seat(number, |seat| Rc::clone(&entry.filter).make(says, seat));
+        let mut says = RouteSays { route, table, ..RouteSays::default() };
+        let mut seat = |number, entry: &'a LiveEntry, configs| {
+            (says.name, says.configs) = (&entry.name, configs);
+            chain.filters.seat(number, |seat| Rc::clone(&entry.filter).make(&says, seat));
         };
         if route.is_none_or(|route| route.filters.is_empty()) {
             for number in &self.usual {
@@ -213,7 +214,7 @@ impl LiveChain {
                 InForce::Off => ("off", false),
                 InForce::On(configs) => {
                     let says = RouteSays { name: &entry.name, configs, route, table: Some(table) };
-                    match Rc::clone(&entry.filter).make(says, &mut Seat::default()) {
+                    match Rc::clone(&entry.filter).make(&says, &mut Seat::default()) {
                         false => ("has no part in this route", false),
                         true => ("in force", true),
                     }

@@ -189,7 +189,7 @@ pub trait HttpFilterConfig: Send + Sync {
 /// One worker's live filter: what its streams' instances share.
 pub trait LiveHttpFilter {
     /// Seats an instance for one stream; `false` where it has no part in it.
-    fn make(self: Rc<Self>, route: RouteSays<'_>, seat: &mut Seat) -> bool;
+    fn make(self: Rc<Self>, route: &RouteSays<'_>, seat: &mut Seat) -> bool;
 
     /// Whether it has no part in streams whose route says nothing of it. Asked once, when the worker begins.
     fn waits_for_routes(&self) -> bool {

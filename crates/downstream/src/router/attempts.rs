@@ -54,6 +54,15 @@ impl Attempts {
         self.first.iter_mut().chain(&mut self.others)
     }
 
+    /// Shows all of them, in the same order.
+    #[inline]
+    pub(super) fn each(&mut self, mut see: impl FnMut(&mut Attempt)) {
+        if let Some(first) = &mut self.first {
+            see(first);
+            self.others.iter_mut().for_each(see);
+        }
+    }
+
     /// Begins another; where it stands.
     #[inline(always)]
     pub(super) fn push(&mut self, attempt: Attempt) -> usize {

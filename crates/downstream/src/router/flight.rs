@@ -88,6 +88,28 @@ impl Attempt {
         }
     }
 
+    /// The nearest of its deadlines, as [`Flight::next_deadline`].
+    #[inline]
+    fn next_deadline(
+        &mut self,
+        timeouts: &Timeouts,
+        now: Instant,
+        request_complete: bool,
+    ) -> Option<Instant> {
+        let after = |limit: Option<Duration>, since: Instant| limit.and_then(|d| since.checked_add(d));
+        let next = self.log.as_ref().and_then(|log| log.next);
+        if matches!(self.step, Step::Waiting(_)) {
+            return next;
+        }
+        if !self.timed && request_complete {
+            self.timed = true;
+            self.answer_by = after(timeouts.per_try, now);
+            self.last_event = now;
+        }
+        let idle_by = after(timeouts.per_try_idle.filter(|_| self.timed), self.last_event);
+        sooner(sooner(next, self.answer_by), sooner(self.over_by, idle_by))
+    }
+
     /// It is over: its span is, too, and its log.
     #[inline]
     fn close<D: Downstream>(&mut self, stream: &Stream<D>) {
@@ -193,24 +215,9 @@ impl Flight<'_> {
     /// The nearest of its own deadlines. Attempts' times begin once the request is complete and they are on a
     /// connection.
     pub(super) fn next_deadline(&mut self, now: Instant, request_complete: bool) -> Option<Instant> {
-        let after = |limit: Option<Duration>, since: Instant| limit.and_then(|d| since.checked_add(d));
-        let Timeouts { per_try, per_try_idle, .. } = self.timeouts;
-        let mut next = self.back_off.map(|(at, _)| at);
-        for attempt in self.attempts.iter_mut() {
-            next = sooner(next, attempt.log.as_ref().and_then(|log| log.next));
-            if matches!(attempt.step, Step::Waiting(_)) {
-                continue;
-            }
-            if !attempt.timed && request_complete {
-                attempt.timed = true;
-                attempt.answer_by = after(per_try, now);
-                attempt.last_event = now;
-            }
-            next = sooner(sooner(next, attempt.answer_by), attempt.over_by);
-            if attempt.timed {
-                next = sooner(next, after(per_try_idle, attempt.last_event));
-            }
-        }
+        let Self { attempts, back_off, timeouts, .. } = self;
+        let mut next = back_off.map(|(at, _)| at);
+        attempts.each(|attempt| next = sooner(next, attempt.next_deadline(timeouts, now, request_complete)));
         next
     }
 
@@ -325,7 +332,7 @@ impl Flight<'_> {
     #[inline]
     pub(super) fn end_all<D: Downstream>(&mut self, stream: &Stream<D>) {
         if !self.attempts.is_empty() {
-            self.attempts.iter_mut().for_each(|attempt| attempt.close(stream));
+            self.attempts.each(|attempt| attempt.close(stream));
             self.attempts.clear();
         }
     }

@@ -165,8 +165,8 @@ impl<F: Framed> HttpFilterConfig for Config<F> {
 }
 
 impl<F: Framed> LiveHttpFilter for Live<F> {
-    fn make(self: Rc<Self>, route: RouteSays<'_>, seat: &mut Seat) -> bool {
-        let made = F::settings(&self, route).and_then(|settings| F::make(self, settings, route));
+    fn make(self: Rc<Self>, route: &RouteSays<'_>, seat: &mut Seat) -> bool {
+        let made = F::settings(&self, *route).and_then(|settings| F::make(self, settings, *route));
         made.map(|filter| seat.fill(filter)).is_some()
     }
 

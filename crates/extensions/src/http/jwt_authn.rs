@@ -158,7 +158,7 @@ impl Live {
 }
 
 impl LiveHttpFilter for Live {
-    fn make(self: Rc<Self>, says: RouteSays<'_>, seat: &mut Seat) -> bool {
+    fn make(self: Rc<Self>, says: &RouteSays<'_>, seat: &mut Seat) -> bool {
         seat.fill(JwtFilter { live: self, of_route: says.own(), verifies: None });
         true
     }

@@ -74,12 +74,24 @@ impl<D: Downstream> Stream<D> {
         }
     }
 
-    /// Leads the request's head through the filters. While one of them waits, the client and the timers are
-    /// watched, and as much of the body is read as it wants.
-    pub(super) async fn filter_request(&mut self) -> Filtered {
+    /// Leads the request's head through the filters; `None` where none of them keeps it.
+    #[inline]
+    pub(super) fn enter_filters(&mut self) -> Option<Verdict> {
         let end_stream = self.request_complete;
-        let Self { filters: Some(chain), heads, info, hcm, .. } = self else { return Filtered::Through };
-        let mut verdict = chain.start_request(Parts { heads, info, tracer: hcm.tracer.as_ref() }, end_stream);
+        let Self { filters: Some(chain), heads, info, hcm, .. } = self else { return None };
+        let verdict = chain.start_request(Parts { heads, info, tracer: hcm.tracer.as_ref() }, end_stream);
+        if !matches!(verdict, Verdict::Going) || !chain.request().is_through() {
+            return Some(verdict);
+        }
+        if chain.sees_bodies() {
+            chain.ask_again();
+        }
+        None
+    }
+
+    /// A filter has said this of the request's head. While one of them waits, the client and the timers are
+    /// watched, and as much of the body is read as it wants.
+    pub(super) async fn stay_in_filters(&mut self, mut verdict: Verdict) -> Filtered {
         let mut waited = false;
         loop {
             match verdict {
@@ -102,12 +114,8 @@ impl<D: Downstream> Stream<D> {
                 Err(end) => return end,
             }
         }
-        if waited {
-            self.down.gather_metadata();
-        } else if let Some(chain) = self.filters.as_mut().filter(|chain| chain.sees_bodies()) {
-            chain.ask_again();
-        }
-        if waited && self.filters_see_bodies() {
+        self.down.gather_metadata();
+        if self.filters_see_bodies() {
             self.request_came_out(self.filters.as_ref().is_some_and(|chain| chain.request_is_finished()));
         }
         Filtered::Through

@@ -119,7 +119,10 @@ impl<D: Downstream> Stream<D> {
         self.filtered = true;
         self.filters = hcm.filters(chain, self.route.as_ref(), &self.routing.table);
         if self.filters.is_some() {
-            let filtered = self.filter_request().await;
+            let filtered = match self.enter_filters() {
+                None => Filtered::Through,
+                Some(verdict) => self.stay_in_filters(verdict).await,
+            };
             // A filter behind the one that wants the route looked up again asks for it, too.
             let reroutes = self.filters.as_ref().is_some_and(|filters| filters.reroutes());
             self.info.route_resolutions += u32::from(reroutes);
