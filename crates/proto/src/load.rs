@@ -208,8 +208,20 @@ pub struct Discovery {
 
 /// Reads a discovery response; the sink learns what is wrong with it. `None` where the text is no YAML or JSON.
 pub fn discovery(source: &Source<'_>, allow_unknown: bool, sink: &Sink) -> Option<Discovery> {
-    let Some(message) = Message::find("envoy.service.discovery.v3.DiscoveryResponse") else {
-        sink.error(whole(None, "the schema has no discovery response".into()));
+    let name = "envoy.service.discovery.v3.DiscoveryResponse";
+    let (response, unknown_fields, misread) = one(source, name, allow_unknown, sink)?;
+    Some(Discovery { response, unknown_fields, misread })
+}
+
+/// Reads a message of this type; the sink learns what is wrong with it. `None` where the text is no YAML or JSON.
+pub fn message(source: &Source<'_>, name: &str, sink: &Sink) -> Option<Resource> {
+    one(source, name, false, sink).map(|(resource, ..)| resource)
+}
+
+/// The same, how many fields nobody knows, and whether parts could not be read.
+fn one(source: &Source<'_>, name: &str, allow_unknown: bool, sink: &Sink) -> Option<(Resource, u64, bool)> {
+    let Some(message) = Message::find(name) else {
+        sink.error(whole(None, format!("the schema has no {name}")));
         return None;
     };
     let file = FileId::of(source.name);
@@ -230,10 +242,10 @@ pub fn discovery(source: &Source<'_>, allow_unknown: bool, sink: &Sink) -> Optio
     if sink.has_error_of(ErrorKind::Syntax) {
         return None;
     }
-    let mut response = Resource::new(message, String::new(), document.bytes, Some(document.places));
-    response.check(sink);
+    let mut resource = Resource::new(message, String::new(), document.bytes, Some(document.places));
+    resource.check(sink);
     sink.end_of_reading();
-    Some(Discovery { response, unknown_fields, misread })
+    Some((resource, unknown_fields, misread))
 }
 
 /// The items of `static_resources` stand outside of the bootstrap's bytes: their field's own state is looked at here.

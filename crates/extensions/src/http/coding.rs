@@ -3,7 +3,11 @@
 use brotli::enc::BrotliEncoderParams;
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState, HeapAlloc, HuffmanCode};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use nuncio_core::config::{self, CompileContext};
+use nuncio_proto::pb::envoy::config::core::v3::DataSource;
 use std::io::Write;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use zstd::stream::raw::Operation;
 
 /// What a piece of a body is to its stream.
@@ -26,6 +30,24 @@ pub(super) enum Broken {
     TooMuch,
     /// Something follows its end.
     Redundant,
+    /// It was made with a dictionary that is not there.
+    Dictionary,
+}
+
+/// What both sides of a zstd stream may know beforehand, by the number that each has; shared by streams.
+pub(super) type Dictionaries = Arc<[(NonZeroU32, Box<[u8]>)]>;
+
+/// Reads a zstd dictionary, and its number.
+pub(super) fn zstd_dictionary(
+    source: &DataSource,
+    cx: &CompileContext<'_>,
+) -> Option<(NonZeroU32, Box<[u8]>)> {
+    let bytes = config::data_source(source, cx)?;
+    let number = zstd::zstd_safe::get_dict_id_from_dict(&bytes);
+    if number.is_none() {
+        cx.error("Illegal Zstd dictionary");
+    }
+    Some((number?, bytes.into()))
 }
 
 /// A coding's parameters.
@@ -151,6 +173,8 @@ enum Engine {
     Gzip(Box<Decompress>),
     Brotli(Box<BrotliState<HeapAlloc<u8>, HeapAlloc<u32>, HeapAlloc<HuffmanCode>>>),
     Zstd(Box<zstd::stream::raw::Decoder<'static>>),
+    /// The same, before the head of its first frame has said which of these it was made with.
+    ZstdWith(Dictionaries),
     /// It has ended; what follows is passed over.
     Done,
 }
@@ -181,9 +205,14 @@ impl Decoder {
     }
 
     /// For zstd; `None` where the library has no memory for it.
-    pub(super) fn zstd(ratio: u64) -> Option<Self> {
-        let decoder = zstd::stream::raw::Decoder::new().ok()?;
-        Some(Self::new(Engine::Zstd(Box::new(decoder)), ratio))
+    pub(super) fn zstd(dictionaries: &Dictionaries, ratio: u64) -> Option<Self> {
+        Some(Self::new(
+            match dictionaries.is_empty() {
+                true => Engine::Zstd(Box::new(zstd::stream::raw::Decoder::new().ok()?)),
+                false => Engine::ZstdWith(Arc::clone(dictionaries)),
+            },
+            ratio,
+        ))
     }
 
     /// Bytes that came in and went out.
@@ -206,7 +235,9 @@ impl Decoder {
 
     /// Whether the stream has ended.
     fn decode_into(&mut self, mut rest: &[u8], out: &mut Vec<u8>) -> Result<bool, Broken> {
+        self.engine.choose(rest)?;
         let most = match self.engine {
+            Engine::ZstdWith(_) => return Ok(false),
             Engine::Gzip(_) | Engine::Brotli(_) => 4 * STEP,
             Engine::Zstd(_) => 32 * STEP,
             Engine::Done => {
@@ -243,6 +274,20 @@ impl Decoder {
 }
 
 impl Engine {
+    /// Finds the dictionary that the first frame wants, as soon as something has come of it.
+    fn choose(&mut self, input: &[u8]) -> Result<(), Broken> {
+        let Self::ZstdWith(dictionaries) = self else { return Ok(()) };
+        if input.is_empty() {
+            return Ok(());
+        }
+        let wanted = zstd::zstd_safe::get_dict_id_from_frame(input);
+        let found = dictionaries.iter().find(|(number, _)| Some(*number) == wanted);
+        let dictionary = found.map_or(&[][..], |(_, dictionary)| dictionary);
+        let decoder = zstd::stream::raw::Decoder::with_dictionary(dictionary);
+        *self = Self::Zstd(Box::new(decoder.map_err(|_| Broken::Dictionary)?));
+        Ok(())
+    }
+
     fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Decoded, Broken> {
         match self {
             Self::Gzip(inflate) => {
@@ -274,9 +319,10 @@ impl Engine {
                     Ok(Decoded { read: status.bytes_read, made: status.bytes_written, over: false })
                 }
                 Err(error) if error.to_string().contains("checksum") => Err(Broken::Checksum),
+                Err(error) if error.to_string().contains("Dictionary") => Err(Broken::Dictionary),
                 Err(_) => Err(Broken::Data),
             },
-            Self::Done => Ok(Decoded { read: input.len(), made: 0, over: true }),
+            Self::ZstdWith(_) | Self::Done => Ok(Decoded { read: input.len(), made: 0, over: true }),
         }
     }
 }

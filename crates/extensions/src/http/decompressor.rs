@@ -1,6 +1,6 @@
 //! `envoy.filters.http.decompressor`: bodies in a coding that it knows go on without it.
 
-use super::coding::{Broken, Decoder};
+use super::coding::{Broken, Decoder, Dictionaries, zstd_dictionary};
 use super::frame::{Counts, Framed, Live, RuntimeFlag, compiled};
 use nuncio_codec::head::{HeaderMap, Known};
 use nuncio_core::config::CompileContext;
@@ -81,11 +81,12 @@ impl LibraryStats {
                         stats.brotli_error.inc();
                         stats.brotli_output_overflow.add(2);
                     }
-                    Broken::Data | Broken::Checksum => stats.brotli_error.inc(),
+                    Broken::Data | Broken::Checksum | Broken::Dictionary => stats.brotli_error.inc(),
                 }
             }
             Self::Zstd(stats) => match why {
                 Broken::Checksum => stats.zstd_checksum_wrong_error.inc(),
+                Broken::Dictionary => stats.zstd_dictionary_error.inc(),
                 Broken::Data | Broken::TooMuch | Broken::Redundant => stats.zstd_generic_error.inc(),
             },
         }
@@ -124,7 +125,7 @@ enum Library {
         ratio: u64,
     },
     Brotli,
-    Zstd,
+    Zstd(Dictionaries),
 }
 
 /// Which messages of a direction are decompressed.
@@ -182,8 +183,11 @@ impl Library {
                 Some((Self::Brotli, "brotli"))
             }
             Some("zstd.decompressor.v3.Zstd") => {
-                let Zstd {} = cx.unpack(config)?;
-                Some((Self::Zstd, "zstd"))
+                let Zstd { dictionaries } = cx.unpack(config)?;
+                let sources = dictionaries.iter().enumerate();
+                let dictionaries: Option<Vec<_>> =
+                    sources.map(|(i, source)| zstd_dictionary(source, &cx.item("dictionaries", i))).collect();
+                Some((Self::Zstd(dictionaries?.into()), "zstd"))
             }
             _ => {
                 cx.unsupported("only gzip, brotli and zstd decompress");
@@ -196,7 +200,7 @@ impl Library {
         match self {
             Self::Gzip { .. } => "gzip",
             Self::Brotli => "br",
-            Self::Zstd => "zstd",
+            Self::Zstd(_) => "zstd",
         }
     }
 
@@ -204,7 +208,7 @@ impl Library {
         match self {
             Self::Gzip { window_bits, ratio } => Some(Decoder::gzip(*window_bits, *ratio)),
             Self::Brotli => Some(Decoder::brotli(RATIO)),
-            Self::Zstd => Decoder::zstd(RATIO),
+            Self::Zstd(dictionaries) => Decoder::zstd(dictionaries, RATIO),
         }
     }
 
@@ -214,7 +218,7 @@ impl Library {
         match self {
             Self::Gzip { .. } => LibraryStats::Gzip(stats.scope(&prefix)),
             Self::Brotli => LibraryStats::Brotli(stats.scope(&prefix)),
-            Self::Zstd => LibraryStats::Zstd(stats.scope(&prefix)),
+            Self::Zstd(_) => LibraryStats::Zstd(stats.scope(&prefix)),
         }
     }
 }

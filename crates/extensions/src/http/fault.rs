@@ -41,14 +41,6 @@ nuncio_core::stats_block! {
     }
 }
 
-nuncio_core::stats_block! {
-    /// What it counts for a cluster that requests come from, below its name.
-    struct ClientStats {
-        counter aborts_injected,
-        counter delays_injected,
-    }
-}
-
 /// Compiles the filter's message.
 pub struct FaultFactory;
 
@@ -309,10 +301,10 @@ impl FaultFilter {
     }
 
     /// Counts a fault for the cluster that the request comes from, if it says so.
-    fn count_client(&self, head: &RequestHead, count: impl Fn(&ClientStats)) {
+    fn count_client(&self, head: &RequestHead, what: &str) {
         let name = head.headers.get_str(Known::XEnvoyDownstreamServiceCluster);
         if let Some(name) = name.filter(|name| !name.is_empty() && self.settings.counts_clusters) {
-            count(&self.live.below::<ClientStats>(&format!("{name}.")));
+            self.live.count(&format!("{}{name}.{what}", self.live.prefix()));
         }
     }
 
@@ -389,7 +381,7 @@ impl FaultFilter {
             return Flow::Continue;
         }
         self.live.stats.aborts_injected.inc();
-        self.count_client(head, |stats| stats.aborts_injected.inc());
+        self.count_client(head, "aborts_injected");
         info.flags.set(ResponseFlag::FaultInjected);
         self.tell(info);
         Flow::Reply(reply.with_body(abort.body.clone()))
@@ -419,7 +411,7 @@ impl HttpFilter for FaultFilter {
         match self.chosen_delay(head) {
             Some(time) if self.take() => {
                 self.live.stats.delays_injected.inc();
-                self.count_client(head, |stats| stats.delays_injected.inc());
+                self.count_client(head, "delays_injected");
                 info.flags.set(ResponseFlag::DelayInjected);
                 self.tell(info);
                 self.delay = Some(Box::pin(tokio::time::sleep(time)));

@@ -1,17 +1,19 @@
 //! `envoy.filters.http.ip_tagging`: tells the upstream to which named address ranges the client belongs.
 
+mod source;
+
 use super::frame::{Counts, Framed, Live, compiled};
 use nuncio_codec::head::Known;
 use nuncio_core::config::CompileContext;
 use nuncio_core::header::HeaderName;
-use nuncio_core::matcher::CidrList;
 use nuncio_core::stats::{Registry, Scope};
 use nuncio_core::stream_info::StreamInfo;
 use nuncio_downstream::filter::{Compiled, Flow, HttpFilter, HttpFilterFactory, Request, RouteSays};
 use nuncio_proto::pb::envoy::extensions::filters::http::ip_tagging::v3::{IpTagging, ip_tagging as pb};
 use pb::RequestType;
 use pb::ip_tag_header::HeaderAction;
-use std::cell::OnceCell;
+use source::{Tag, TagSource};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,6 +38,13 @@ nuncio_core::stats_block! {
     }
 }
 
+nuncio_core::stats_block! {
+    /// Below `http.PREFIX.ip_tagging.`: files of tags that were read anew.
+    struct ReloadStats {
+        counter reload_success,
+    }
+}
+
 /// Compiles the filter's message.
 pub struct IpTaggingFactory;
 
@@ -44,50 +53,24 @@ impl HttpFilterFactory for IpTaggingFactory {
     type PerRoute = IpTagging;
 
     fn compile(&self, message: IpTagging, cx: &CompileContext<'_>) -> Option<Compiled> {
-        let IpTagging { request_type, ip_tags, ip_tag_header } = message;
-        if ip_tags.is_empty() {
-            cx.field("ip_tags").error(
-                "HTTP IP Tagging Filter requires either ip_tags or ip_tags_datasource to be specified.",
-            );
-            return None;
-        }
-        let count = ip_tags.len();
-        let tags: Vec<_> = ip_tags
-            .into_iter()
-            .enumerate()
-            .filter_map(|(i, message)| {
-                let pb::IpTag { ip_tag_name, mut ip_list } = message;
-                for range in &mut ip_list {
-                    // As in Envoy here, and here alone, a length that is too long is the longest.
-                    let most = if range.address_prefix.contains(':') { 128 } else { 32 };
-                    range.prefix_len = range.prefix_len.map(|len| len.min(most));
-                }
-                let ranges = CidrList::compile(&ip_list, &cx.item("ip_tags", i), "ip_list")?;
-                Some(Tag { name: ip_tag_name.into(), ranges })
-            })
-            .collect();
+        let IpTagging { request_type, ip_tags, ip_tag_header, ip_tags_datasource } = message;
+        let tags = TagSource::compile(ip_tags, ip_tags_datasource, cx)?;
         let header = ip_tag_header.map(|message| {
             let pb::IpTagHeader { header, action } = message;
             let adds = HeaderAction::try_from(action) == Ok(HeaderAction::AppendIfExistsOrAdd);
             Header { name: HeaderName::new(&header), adds }
         });
         let concerns = RequestType::try_from(request_type).unwrap_or(RequestType::Both);
-        let good = tags.len() == count;
-        good.then(|| compiled::<IpTaggingFilter>(Settings { concerns, tags: tags.into(), header }))?
+        compiled::<IpTaggingFilter>(Settings { concerns, tags, header })
     }
 }
 
 /// A compiled filter.
 struct Settings {
     concerns: RequestType,
-    tags: Box<[Tag]>,
+    tags: TagSource,
     /// Where the tags go instead of `x-envoy-ip-tags`.
     header: Option<Header>,
-}
-
-struct Tag {
-    name: Box<str>,
-    ranges: CidrList,
 }
 
 struct Header {
@@ -96,17 +79,48 @@ struct Header {
     adds: bool,
 }
 
+/// The tags that hold, and what each counts.
+struct Tags {
+    list: Arc<[Tag]>,
+    hits: Box<[OnceCell<Scope<TagStats>>]>,
+}
+
+impl Tags {
+    fn new(list: Arc<[Tag]>) -> Rc<Self> {
+        Rc::new(Self { hits: list.iter().map(|_| OnceCell::new()).collect(), list })
+    }
+}
+
 /// What it counts, which is there from the first time on, as in Envoy.
 struct IpTaggingStats {
-    hits: Box<[OnceCell<Scope<TagStats>>]>,
+    tags: RefCell<Rc<Tags>>,
+    /// Of the tags, where they come from a file.
+    generation: Cell<u64>,
     no_hit: OnceCell<Scope<NoHitStats>>,
     total: OnceCell<Scope<TotalStats>>,
 }
 
 impl Counts<Settings> for IpTaggingStats {
     fn begin(settings: &Settings, _: &Registry, _: &str) -> Self {
-        let hits = settings.tags.iter().map(|_| OnceCell::new()).collect();
-        Self { hits, no_hit: OnceCell::new(), total: OnceCell::new() }
+        let (generation, list) = settings.tags.now();
+        Self {
+            tags: RefCell::new(Tags::new(list)),
+            generation: Cell::new(generation),
+            no_hit: OnceCell::new(),
+            total: OnceCell::new(),
+        }
+    }
+}
+
+impl IpTaggingStats {
+    /// The tags that hold now.
+    fn tags(&self, source: &TagSource) -> Rc<Tags> {
+        if source.generation() != self.generation.get() {
+            let (generation, list) = source.now();
+            self.generation.set(generation);
+            *self.tags.borrow_mut() = Tags::new(list);
+        }
+        Rc::clone(&self.tags.borrow())
     }
 }
 
@@ -124,6 +138,14 @@ impl Framed for IpTaggingFilter {
         format!("{hcm}ip_tagging.")
     }
 
+    fn start(live: &Live<Self>) {
+        let (stats, prefix) = (live.world.stats.clone(), live.prefix().to_owned());
+        let counter = OnceCell::new();
+        live.settings.tags.follow(&live.world.worker, move || {
+            counter.get_or_init(|| stats.scope::<ReloadStats>(&prefix)).reload_success.inc();
+        });
+    }
+
     fn make(live: Rc<Live<Self>>, settings: Arc<Settings>, _: RouteSays<'_>) -> Option<Self> {
         Some(Self { live, settings })
     }
@@ -134,9 +156,10 @@ impl IpTaggingFilter {
     fn tags(&self, info: &StreamInfo) -> Vec<u8> {
         let mut out = Vec::new();
         let Some(ip) = info.remote_address().ip() else { return out };
-        let IpTaggingStats { hits, no_hit, total } = &self.live.stats;
+        let IpTaggingStats { no_hit, total, .. } = &self.live.stats;
         let (stats, prefix) = (&self.live.world.stats, self.live.prefix());
-        for (tag, hits) in self.settings.tags.iter().zip(hits) {
+        let tags = self.live.stats.tags(&self.settings.tags);
+        for (tag, hits) in tags.list.iter().zip(&tags.hits) {
             if tag.ranges.contains(ip) {
                 hits.get_or_init(|| stats.scope(&format!("{prefix}{}.", tag.name))).hit.inc();
                 if !out.is_empty() {

@@ -10,7 +10,7 @@ fn codings(ratio: u64) -> Vec<(Coding, Decoder)> {
         (Coding::Brotli(Box::new(params)), Decoder::brotli(ratio)),
         (
             Coding::Zstd { level: 3, checksum: true, dictionary: Box::default() },
-            Decoder::zstd(ratio).unwrap(),
+            Decoder::zstd(&Arc::default(), ratio).unwrap(),
         ),
     ]
 }

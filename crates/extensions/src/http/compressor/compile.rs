@@ -1,10 +1,10 @@
 //! The compressor's messages, and those of its libraries.
 
-use super::super::coding::Coding;
+use super::super::coding::{Coding, zstd_dictionary};
 use super::super::frame::{RuntimeFlag, of_route as hand_on};
 use ::brotli::enc::BrotliEncoderParams;
 use ::brotli::enc::backward_references::BrotliEncoderMode;
-use nuncio_core::config::{self, CompileContext};
+use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_proto::context::type_name;
 use nuncio_proto::pb::envoy::config::core::v3::TypedExtensionConfig;
@@ -253,7 +253,7 @@ fn zstd(message: &Zstd, cx: &CompileContext<'_>) -> Option<Coding> {
     let Zstd { compression_level, enable_checksum, dictionary } = message;
     let dictionary = match dictionary {
         None => Vec::new(),
-        Some(source) => config::data_source(source, &cx.field("dictionary"))?,
+        Some(source) => zstd_dictionary(source, &cx.field("dictionary"))?.1.into(),
     };
     Some(Coding::Zstd {
         level: compression_level.unwrap_or(3) as i32,
