@@ -18,8 +18,8 @@ enum Receive {
     Head { scanned: u32, line: Line },
     /// In the body.
     Body(BodyDecoder),
-    /// All bytes are the tunnel's: no message, and with no end. Whether the head said 101, or 2xx to CONNECT.
-    Tunnel { granted: bool },
+    /// All bytes are the tunnel's: no message, and with no end.
+    Tunnel,
     /// Complete.
     Complete,
     /// After an error, or after bytes that belong to no response.
@@ -279,7 +279,7 @@ impl ClientCodec {
                 }
             }
             _ if input.is_empty() => Ok(Decoded::more(0)),
-            Receive::Tunnel { .. } => {
+            Receive::Tunnel => {
                 let event = Event::Data { at: 0..input.len(), end_stream: false };
                 Ok(Decoded { consumed: input.len(), event })
             }
@@ -364,7 +364,7 @@ impl ClientCodec {
         if self.asked == Asked::Connect && status / 100 == 2 {
             // RFC 9110 section 9.3.6: lengths in it mean nothing.
             self.after = After::Close;
-            self.receive = Receive::Tunnel { granted: true };
+            self.receive = Receive::Tunnel;
             return Ok(Event::Head { end_stream: false });
         }
         let chunked = take_coding(o, length, map)?;
@@ -397,7 +397,7 @@ impl ClientCodec {
         let says_upgrade = self.asked == Asked::Upgrade && is_upgrade(map) && !remove_h2c(map);
         self.receive = if says_upgrade {
             self.ends_here();
-            Receive::Tunnel { granted: status == 101 }
+            Receive::Tunnel
         } else if self.asked == Asked::Head || matches!(status, 101 | 204 | 304) {
             Receive::Complete
         } else if chunked {
@@ -420,7 +420,7 @@ impl ClientCodec {
     pub fn eof(&mut self) -> Result<Option<Event>, ResponseError> {
         self.after = After::Close;
         match self.receive {
-            Receive::Tunnel { .. } | Receive::Body(BodyDecoder::UntilClose) => {
+            Receive::Tunnel | Receive::Body(BodyDecoder::UntilClose) => {
                 self.receive = Receive::Complete;
                 Ok(Some(Event::End))
             }
@@ -465,12 +465,12 @@ impl ClientCodec {
 
     /// Whether all bytes are the tunnel's: after an answer to an upgrade that says `upgrade`, or a 2xx to CONNECT.
     pub fn upgraded(&self) -> bool {
-        matches!(self.receive, Receive::Tunnel { .. })
+        self.receive == Receive::Tunnel
     }
 
-    /// Whether they are, and the head granted that.
-    pub fn granted(&self) -> bool {
-        self.receive == Receive::Tunnel { granted: true }
+    /// Whether the tunnel is one that CONNECT asked for.
+    pub fn connected(&self) -> bool {
+        self.upgraded() && self.asked == Asked::Connect
     }
 }
 

@@ -162,7 +162,8 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         if facts.has(Facts::PADDED) {
-            self.map.append_any_case(field.name(), scan::trim(field.value()));
+            // As in Envoy, for which RFC 9113 section 8.2.1 says too much.
+            self.map.append_any_case(field.name(), field.value());
         } else {
             self.map.append_clean_line(known, field.name_len, field.line);
         }

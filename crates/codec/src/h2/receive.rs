@@ -553,6 +553,7 @@ impl Codec {
         if self.side == Side::Server {
             self.budgets.reset(now)?;
         }
+        self.counted = (frame::HEADER + payload.len()) as u32;
         let Some(stream) = self.streams.find(header.stream) else { return Ok(None) };
         if self.streams.get(stream).is_none_or(Stream::is_over) {
             return Ok(None);

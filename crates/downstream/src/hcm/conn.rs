@@ -84,7 +84,7 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
     }
     match close {
         Close::Delayed if delayed_close(&mut down, &hcm, &connection).await == ClosedBy::Peer => {
-            guard.closed_by_peer();
+            guard.left_by_peer();
         }
         Close::Delayed | Close::Now => guard.closed_by_us(),
     }
@@ -385,6 +385,11 @@ impl ConnectionGuard {
         if self.connection.state.local_close.get().is_some() {
             return self.closed_by_us();
         }
+        self.left_by_peer();
+    }
+
+    /// The peer closed it, whoever was about to.
+    fn left_by_peer(&self) {
         self.hcm.stats.downstream_cx_destroy_remote.inc();
     }
 

@@ -22,6 +22,15 @@ enum Writing {
     Open,
     /// A write failed; what the peer said before is still to be read.
     Failed,
+    /// The client of a CONNECT has said all. As in Envoy, that ends the tunnel once what waits is sent.
+    Ending,
+}
+
+/// How the upstream ended its side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    InOrder,
+    Reset,
 }
 
 /// Pieces of a body above this size are sent from where they are, not copied.
@@ -212,6 +221,9 @@ impl Connection {
     fn encode_data(&mut self, data: &[u8], end_stream: bool) {
         self.borrow_out();
         self.codec.encode_data(data, end_stream, &mut self.traffic.out);
+        if end_stream && self.codec.connected() {
+            self.traffic.writing = Writing::Ending;
+        }
     }
 
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
@@ -275,7 +287,7 @@ impl Connection {
         if self.traffic.out.capacity() == 0 {
             return Poll::Ready(());
         }
-        if self.traffic.writing == Writing::Open {
+        if self.traffic.writing != Writing::Failed {
             let Traffic { out, out_at, .. } = &mut self.traffic;
             let before = *out_at;
             let written = poll_write_all(&*self.stream, cx, out, out_at);
@@ -301,6 +313,9 @@ impl Connection {
     ) -> Poll<Result<UpstreamEvent, Box<StreamError>>> {
         self.traffic.input.consume(std::mem::take(&mut self.traffic.consumed));
         self.traffic.data = 0..0;
+        if self.traffic.writing == Writing::Ending && self.buffered() == 0 {
+            return Poll::Ready(Err(self.failed(ResetReason::ConnectionTermination, None)));
+        }
         loop {
             if !self.traffic.input.is_empty() {
                 let options = &self.count.core.config().http.h1;
@@ -314,14 +329,14 @@ impl Connection {
                 }
             }
             match ready!(self.poll_fill(cx)) {
-                Ok(0) => return Poll::Ready(self.ended()),
+                Ok(0) => return Poll::Ready(self.ended(End::InOrder)),
                 Ok(n) => {
                     self.traffic.in_message = true;
                     self.traffic.bytes.wire_received += n as u64;
                     self.core().stats.upstream_cx_rx_bytes_total.add(n as u64);
                 }
                 // A reset shows as an end does, in Envoy too: what had begun is cut or complete.
-                Err(_) => return Poll::Ready(self.ended()),
+                Err(_) => return Poll::Ready(self.ended(End::Reset)),
             }
         }
     }
@@ -383,10 +398,10 @@ impl Connection {
 
     /// The upstream closed its side.
     #[cold]
-    fn ended(&mut self) -> Result<UpstreamEvent, Box<StreamError>> {
+    fn ended(&mut self, end: End) -> Result<UpstreamEvent, Box<StreamError>> {
         if self.codec.upgraded() {
-            // Nothing ends a tunnel in order. Envoy takes what the host said as all, and closes one that was granted.
-            if !self.codec.granted() {
+            // Nothing ends a tunnel in order. Envoy counts the end of a CONNECT's as its own, for it waits for both halves.
+            if end == End::Reset || !self.codec.connected() {
                 self.traffic.closed_by = ClosedBy::Remote;
             }
             return Err(self.failed(ResetReason::ConnectionTermination, None));

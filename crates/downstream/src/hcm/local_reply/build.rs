@@ -117,7 +117,7 @@ impl LocalReplies {
         };
         let head_only = request.method() == b"HEAD";
         let body = if is_grpc_request(&request.headers) && !info.made_grpc {
-            grpc::convert(response, &body.text, grpc_status, head_only);
+            grpc::convert(response, body.as_message(), grpc_status, head_only);
             ReplyBody::EMPTY
         } else {
             frame(response, body, head_only)
@@ -215,6 +215,14 @@ struct Formed {
 impl Formed {
     fn plain(text: ReplyBody) -> Self {
         Self { text, content_type: TEXT_PLAIN, overwrite: false }
+    }
+
+    /// The body as a gRPC message: without the end of the line that JSON has as a body.
+    fn as_message(&self) -> &[u8] {
+        match self.text.strip_suffix(b"\n") {
+            Some(line) if *self.content_type == *b"application/json" => line,
+            _ => &self.text,
+        }
     }
 }
 

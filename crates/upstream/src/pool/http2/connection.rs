@@ -417,7 +417,10 @@ impl Http2Connection {
                     // Envoy counts neither here.
                     _ => {}
                 }
-                let complete = state.inbox(stream).is_some_and(|inbox| inbox.end != End::NotYet);
+                let complete = state.inbox(stream).is_some_and(|inbox| {
+                    inbox.bytes.wire_received += bytes;
+                    inbox.end != End::NotYet
+                });
                 if !complete {
                     state.fail(stream, Failure::new(reason));
                 }
