@@ -198,7 +198,6 @@ for status in (200, 204, 301, 400, 401, 403, 404, 413, 418, 429, 500, 501, 502, 
     local('direct_%d' % status, direct(status, '' if status == 204 else 'said %d' % status))
 local('message_of_odd_bytes', direct(403, 'a b%c\\"d\\\\e\\tf\\nü~'))
 local('message_empty', '[{match: {prefix: /}, direct_response: {status: 403}}]')
-local('connect_failure', dead=True, body=None)
 local('reset_by_host')
 local('no_cluster', '[{match: {prefix: /}, route: {cluster: other}}]', {'route_config': {'validate_clusters': False}})
 local('cluster_header_missing', '[{match: {prefix: /}, route: {cluster_header: x-c}}]')
