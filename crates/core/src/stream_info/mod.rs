@@ -330,15 +330,9 @@ impl StreamInfo {
         Self::new(now, wall, Rc::new(connection), 0)
     }
 
-    /// The SNI that the client asked for. As in Envoy, streams know one that only the handshake saw, their connection
-    /// does not.
+    /// The SNI that the client asked for, where a listener filter has seen it: as in Envoy, a handshake does not tell it.
     pub fn server_name(&self) -> Option<&str> {
-        let connection = &self.connection;
-        if self.is_connection {
-            connection.requested_server_name.as_deref()
-        } else {
-            connection.server_name()
-        }
+        self.connection.requested_server_name.as_deref()
     }
 
     /// The request was chosen to be traced.

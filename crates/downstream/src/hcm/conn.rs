@@ -388,8 +388,8 @@ impl ConnectionGuard {
         self.left_by_peer();
     }
 
-    /// The peer closed it, whoever was about to.
-    fn left_by_peer(&self) {
+    /// The peer closed it while we waited for that, whatever made us wait.
+    pub(super) fn left_by_peer(&self) {
         self.hcm.stats.downstream_cx_destroy_remote.inc();
     }
 

@@ -65,6 +65,8 @@ pub struct H1Connection {
     output: Vec<u8>,
     output_at: usize,
     closed: bool,
+    /// It was closed by an error.
+    was_reset: bool,
     /// Since when it drains.
     draining: Option<Instant>,
     timer: LazyTimer,
@@ -93,6 +95,7 @@ impl H1Connection {
             output: Vec::new(),
             output_at: 0,
             closed: false,
+            was_reset: false,
             draining: None,
             timer: LazyTimer::default(),
             bytes: ByteCounts::default(),
@@ -151,8 +154,9 @@ impl H1Connection {
                 self.bytes.wire_received += n as u64;
                 Poll::Ready(Read::Bytes)
             }
-            Poll::Ready(_) => {
+            Poll::Ready(end) => {
                 self.closed = true;
+                self.was_reset = end.is_err();
                 Poll::Ready(Read::Closed)
             }
         }
@@ -233,12 +237,12 @@ impl H1Connection {
         self.draining
     }
 
-    /// Reads and throws away, until the peer closes.
+    /// Reads and throws away, until the peer closes. As in Envoy, a reset is not noticed then.
     pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.input.clear();
             if ready!(self.poll_fill(cx)) == Read::Closed {
-                return Poll::Ready(());
+                return if self.was_reset { Poll::Pending } else { Poll::Ready(()) };
             }
         }
     }
@@ -397,7 +401,8 @@ impl Downstream for H1Connection {
 
     fn encode_data(&mut self, cx: &mut Context<'_>, data: &[u8], end_stream: bool) {
         self.out();
-        if data.len() <= COPY_MAX {
+        if data.len() <= COPY_MAX || self.codec.room() < data.len() as u64 {
+            // Small, or more than the head lets out: nothing at all behind HEAD.
             let before = self.output.len();
             self.codec.encode_data(data, end_stream, &mut self.output);
             self.bytes.wire_sent += (self.output.len() - before) as u64;

@@ -97,7 +97,8 @@ fn has_path_in(message: Message, bytes: &[u8], path: &str) -> bool {
     let (head, rest) = path.split_once('.').unwrap_or((path, ""));
     let Some(field) = message.field_named(head) else { return false };
     if rest.is_empty() {
-        return true;
+        // As in Envoy, an `Any` is not kept as a whole.
+        return field.message().is_none_or(|inner| inner.class() != Class::Any);
     }
     let Some(inner) = field.message().filter(|_| !field.repeated()) else { return false };
     let content = fields(bytes, field.number()).pop().unwrap_or_default();

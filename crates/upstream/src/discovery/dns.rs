@@ -155,6 +155,7 @@ impl Followed {
     async fn look_up(&self, endpoint: &NamedEndpoint, dns: &DnsConfig) -> Result<Answer, DnsError> {
         self.cluster.main_stats().update_attempt.inc();
         if let Ok(ip) = endpoint.name.parse::<IpAddr>() {
+            self.discovery.told_of_literal(dns);
             return literal(ip, dns.family);
         }
         self.discovery.look_up(&endpoint.name, dns).await

@@ -168,6 +168,14 @@ impl Discovery {
         dns.resolver.counted.then(|| &**stats())
     }
 
+    /// An address stands where a name would: Envoy's resolver is asked for it, too.
+    fn told_of_literal(&self, dns: &DnsConfig) {
+        if let Some(stats) = self.dns_stats(dns) {
+            stats.resolve_total.inc();
+            stats.pending_resolutions.add(0);
+        }
+    }
+
     /// Looks up a name that is no address.
     async fn look_up(&self, name: &str, dns: &DnsConfig) -> Result<Answer, DnsError> {
         let stats = self.dns_stats(dns);

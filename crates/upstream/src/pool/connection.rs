@@ -43,6 +43,8 @@ impl ConnectionCount {
         let counters = Arc::clone(host.counters());
         core.stats.upstream_cx_total.inc();
         core.stats.upstream_cx_active.inc();
+        // Nothing is ever held there, but who asks for what is in use sees it.
+        core.stats.upstream_cx_rx_bytes_buffered.add(0);
         counters.cx_total.inc();
         let born = core.worker.now();
         let mut count = Self {

@@ -121,7 +121,7 @@ pub(super) async fn serve(
         Over::Remote => guard.closed_by_peer(),
         Over::Local => match poll_fn(|cx| driver.linger(cx)).await {
             ClosedBy::Us => guard.closed_by_us(),
-            ClosedBy::Peer => guard.closed_by_peer(),
+            ClosedBy::Peer => guard.left_by_peer(),
         },
         Over::Idle => guard.closed_by_us(),
     }

@@ -161,14 +161,14 @@ impl<D: Downstream> Stream<D> {
     pub fn inform(&mut self) {
         let Heads { request, response, .. } = &mut *self.heads;
         self.hcm.config.policy.on_interim(response, request);
-        // What formats read until the final response has come.
-        self.info.response_code = Some(response.status);
+        let status = response.status;
         self.down.encode_informational(response);
-        self.count_informational();
+        self.was_informed(status);
     }
 
-    /// Counts a 1xx that went to the client: to the stats it is an answer of its own.
-    pub fn count_informational(&self) {
+    /// A 1xx went to the client. To the stats it is an answer of its own; formats read it until the final one has come.
+    pub fn was_informed(&mut self, status: u16) {
+        self.info.response_code = Some(status);
         count_class!(self.hcm.stats, 100);
         count_class!(self.hcm.listener_stats, 100);
     }

@@ -274,7 +274,7 @@ impl<D: Downstream> Stream<D> {
         if expects {
             self.heads.request.headers.remove(Known::Expect);
             self.down.encode_informational(&ResponseHead::new(100));
-            self.count_informational();
+            self.was_informed(100);
         }
     }
 }

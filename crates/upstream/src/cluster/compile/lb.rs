@@ -280,7 +280,8 @@ pub(super) fn subset_config(message: LbSubsetConfig, cx: &CompileContext<'_>) ->
         list_as_any,
         metadata_fallback_policy,
     } = message;
-    let each = subset_selectors.into_iter().enumerate();
+    // As in Envoy, one without keys is none, whatever else it says.
+    let each = subset_selectors.into_iter().enumerate().filter(|(_, selector)| !selector.keys.is_empty());
     let selectors: Option<Vec<_>> =
         each.map(|(i, message)| selector(message, &cx.item("subset_selectors", i))).collect();
     use lb_subset_config::{LbSubsetFallbackPolicy as Policy, LbSubsetMetadataFallbackPolicy as ByList};
