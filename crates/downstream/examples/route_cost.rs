@@ -12,10 +12,10 @@ use nuncio_core::stream_info::{ConnectionInfo, StreamInfo};
 use nuncio_downstream::route::{
     CompilePerRoute, Found, MatchContext, PeerCertificate, RouteOptions, RouteTable,
 };
-use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::RegexMatcher;
+use nuncio_upstream::retry_plugin::RetryPlugins;
 use pb::route_match::PathSpecifier;
 use prost::Message as _;
 use std::rc::Rc;

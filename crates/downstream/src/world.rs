@@ -4,7 +4,6 @@ use crate::filter::AnyHttpFilterFactory;
 use crate::listener::{AnyListenerFilterFactory, Reachable};
 use crate::network::AnyNetworkFilterFactory;
 use crate::route::RouteFeeds;
-use crate::router::retry::RetryPlugins;
 use crate::tracing::{LiveTracers, TracerConfig, Tracers};
 use nuncio_core::access_log::AccessLogFactories;
 use nuncio_core::lifecycle::Lifecycle;
@@ -15,6 +14,7 @@ use nuncio_net::tls::TlsManager;
 use nuncio_net::worker::Worker;
 use nuncio_upstream::manager::ClusterManager;
 use nuncio_upstream::pool::InternalListeners;
+use nuncio_upstream::retry_plugin::RetryPlugins;
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -18,14 +18,12 @@ use nuncio_downstream::filter::AnyHttpFilterFactory;
 use nuncio_downstream::hcm::HcmFactory;
 use nuncio_downstream::listener::AnyListenerFilterFactory;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
-use nuncio_downstream::router::retry::{
-    AnyRetryPluginFactory, RetryHostPredicate, RetryPlugins, RetryPriority,
-};
 use nuncio_downstream::tcp_proxy::TcpProxyFactory;
 use nuncio_downstream::tracing::AnyTracerFactory;
 use nuncio_net::log_files::LogFiles;
+use nuncio_upstream::call::Caller;
 use nuncio_upstream::dns_cache::DnsCaches;
-use std::net::IpAddr;
+use nuncio_upstream::retry_plugin::{AnyRetryPluginFactory, RetryHostPredicate, RetryPlugins, RetryPriority};
 use std::sync::Arc;
 
 /// Access logs, sorted by message name; `files` is where their lines go.
@@ -51,14 +49,14 @@ pub fn access_logs(files: &Arc<LogFiles>) -> Result<Table<dyn AnyAccessLogFactor
     ])
 }
 
-/// HTTP filters, sorted by message name; `dns_caches` are those that clusters share with them, `own_address` is this
-/// machine's, `local_cluster` says whether there is one.
+/// HTTP filters, sorted by message name; `dns_caches` are those that clusters share with them, `own` is what
+/// their own requests have in common, `local_cluster` says whether there is one.
 ///
 /// # Errors
 /// Two factories of one message.
 pub fn http_filters(
     dns_caches: &DnsCaches,
-    own_address: IpAddr,
+    own: &Caller,
     local_cluster: &LocalClusterKnown,
 ) -> Result<Table<dyn AnyHttpFilterFactory>, DuplicateFactory> {
     Table::new(vec![
@@ -87,7 +85,7 @@ pub fn http_filters(
         ),
         (
             "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
-            Box::new(http::ext_authz::ExtAuthzFactory(own_address)),
+            Box::new(http::ext_authz::ExtAuthzFactory(own.clone())),
         ),
         ("envoy.extensions.filters.http.fault.v3.HTTPFault", Box::new(http::fault::FaultFactory)),
         (
@@ -117,7 +115,7 @@ pub fn http_filters(
         ),
         (
             "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            Box::new(http::jwt_authn::JwtAuthnFactory(own_address)),
+            Box::new(http::jwt_authn::JwtAuthnFactory(own.clone())),
         ),
         (
             "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",

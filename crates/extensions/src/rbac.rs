@@ -6,18 +6,21 @@ mod tree;
 use nuncio_codec::head::{HeaderMap, RequestHead};
 use nuncio_core::address::Address;
 use nuncio_core::cel::{Activation, Expression, Features};
-use nuncio_core::config::CompileContext;
+use nuncio_core::config::{CompileContext, type_name};
 use nuncio_core::matcher::{
     CidrList, FilterStateMatcher, HeaderMatcher, HttpFacts, MetadataMatcher, StringMatcher,
 };
 use nuncio_core::stream_info::{ConnectionInfo, FilterState, StreamInfo};
 use nuncio_downstream::route::RequestMatcher;
-use nuncio_proto::pb::envoy::config::core::v3::CidrRange;
+use nuncio_net::tls::PeerName;
+use nuncio_proto::pb::envoy::config::core::v3::{CidrRange, TypedExtensionConfig};
 use nuncio_proto::pb::envoy::config::rbac::v3 as pb;
+use nuncio_proto::pb::envoy::extensions::rbac::principals::mtls_authenticated::v3::Config as MtlsAuthenticated;
 use nuncio_proto::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use nuncio_proto::pb::envoy::r#type::v3::Int32Range;
 use nuncio_proto::pb::google::api::expr::v1alpha1::Expr;
 use nuncio_proto::pb::xds::r#type::matcher::v3::Matcher;
+use prost::Name;
 use std::iter;
 use std::ops::Range;
 use std::rc::Rc;
@@ -151,6 +154,8 @@ enum Rule {
     DestinationPort(Range<i64>),
     /// A client certificate was presented that has such a name; `None`: any.
     Authenticated(Option<StringMatcher>),
+    /// `envoy.rbac.principals.mtls_authenticated`: it was validated, too; `None`: whatever its name.
+    MtlsAuthenticated(Option<PeerName>),
 }
 
 /// Whose address is looked at.
@@ -285,6 +290,32 @@ fn sourced_metadata(message: &pb::SourcedMetadata, cx: &CompileContext<'_>) -> O
     })
 }
 
+/// A principal that is an extension, of which there is one.
+fn custom(message: &TypedExtensionConfig, cx: &CompileContext<'_>) -> Option<Rule> {
+    let TypedExtensionConfig { name, typed_config } = message;
+    let any = typed_config.clone().unwrap_or_default();
+    if type_name(&any.type_url) != MtlsAuthenticated::full_name() {
+        let kind = type_name(&any.type_url);
+        cx.error(format!("Didn't find a registered implementation for '{name}' with type URL: '{kind}'"));
+        return None;
+    }
+    let cx = cx.field("typed_config");
+    let MtlsAuthenticated { san_matcher, any_validated_client_certificate } = cx.unpack(&any)?;
+    match (san_matcher, any_validated_client_certificate) {
+        (Some(name), _) => {
+            Some(Rule::MtlsAuthenticated(Some(PeerName::compile(&name, &cx.field("san_matcher"))?)))
+        }
+        (None, true) => Some(Rule::MtlsAuthenticated(None)),
+        (None, false) => {
+            cx.error(
+                "envoy.rbac.principals.mtls_authenticated did not have any configured validation. At least one \
+                 configuration field must be set.",
+            );
+            None
+        }
+    }
+}
+
 /// The ports of a range, without its end.
 fn port_range(range: &Int32Range, cx: &CompileContext<'_>) -> Option<Range<i64>> {
     let Int32Range { start, end } = *range;
@@ -371,6 +402,7 @@ impl Rule {
                 Self::Metadata(Box::new(MetadataMatcher::compile(matcher, &cx.field("metadata"))?))
             }
             Of::SourcedMetadata(metadata) => sourced_metadata(metadata, &cx.field("sourced_metadata"))?,
+            Of::Custom(extension) => custom(extension, &cx.field("custom"))?,
             Of::FilterState(matcher) => {
                 Self::FilterState(FilterStateMatcher::compile(matcher, &cx.field("filter_state"))?)
             }
@@ -417,6 +449,11 @@ impl Rule {
                 connection.local.port().is_some_and(|port| range.contains(&port.into()))
             }
             Self::Authenticated(name) => is_authenticated(connection, name.as_ref()),
+            Self::MtlsAuthenticated(name) => {
+                let peer = connection.tls().and_then(|tls| tls.peer.as_ref()).filter(|peer| peer.validated);
+                let certificate = peer.and_then(|peer| peer.chain.first());
+                certificate.is_some_and(|own| name.as_ref().is_none_or(|name| name.is_of(own)))
+            }
         }
     }
 }

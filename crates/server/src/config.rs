@@ -19,7 +19,6 @@ use nuncio_downstream::listener::ListenerConfig;
 use nuncio_downstream::network::AnyNetworkFilterFactory;
 use nuncio_downstream::route::RouteFeeds;
 use nuncio_downstream::router::ClusterOptionsCompiler;
-use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::tracing::{AnyTracerFactory, TracerConfig, Tracers};
 use nuncio_downstream::world::CompileEnv;
 use nuncio_extensions::http::local_ratelimit::LocalClusterKnown;
@@ -28,10 +27,12 @@ use nuncio_net::tls::{SecretKind, TlsManager};
 use nuncio_proto::load::{self, Loaded, Resource};
 use nuncio_proto::near::nearest;
 use nuncio_proto::pb::envoy::config::bootstrap::v3::Bootstrap;
+use nuncio_upstream::call::Caller;
 use nuncio_upstream::cluster::{ClusterConfig, ClusterSurroundings, HostSource};
 use nuncio_upstream::dns_cache::DnsCaches;
 use nuncio_upstream::manager::ClusterSetConfig;
 use nuncio_upstream::requests::CompileRequests;
+use nuncio_upstream::retry_plugin::RetryPlugins;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -482,17 +483,18 @@ impl Extensions {
         let log_files = Arc::new(LogFiles::new(registry, workers, flush));
         let dns_caches = DnsCaches::default();
         let local_cluster = LocalClusterKnown::default();
+        let retry_plugins = Arc::new(nuncio_extensions::retry_plugins()?);
+        let own = Caller {
+            own_address: own_address(options.local_address_ip_version),
+            retry_plugins: Arc::clone(&retry_plugins),
+        };
         Ok(Self {
             local_cluster: local_cluster.clone(),
-            http_filters: Arc::new(nuncio_extensions::http_filters(
-                &dns_caches,
-                own_address(options.local_address_ip_version),
-                &local_cluster,
-            )?),
+            http_filters: Arc::new(nuncio_extensions::http_filters(&dns_caches, &own, &local_cluster)?),
             network_filters: nuncio_extensions::network_filters()?,
             listener_filters: nuncio_extensions::listener_filters()?,
             access_logs: nuncio_extensions::access_logs(&log_files)?,
-            retry_plugins: Arc::new(nuncio_extensions::retry_plugins()?),
+            retry_plugins,
             tracers: nuncio_extensions::tracers(&crate::cli::version())?,
             log_files,
             dns_caches,

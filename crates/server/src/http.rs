@@ -16,7 +16,6 @@ use nuncio_downstream::hcm::{Hcm, HcmConfig};
 use nuncio_downstream::listener::{Listener, ListenerConfig, Reachable};
 use nuncio_downstream::network::ListenerFacts;
 use nuncio_downstream::route::RouteFeeds;
-use nuncio_downstream::router::retry::RetryPlugins;
 use nuncio_downstream::tracing::{LiveTracers, Tracers};
 use nuncio_downstream::world::{CompileEnv, World};
 use nuncio_net::listen::{BindError, BoundSocket, ListenSpec, bind};
@@ -27,6 +26,7 @@ use nuncio_proto::pb::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtoc
 use nuncio_proto::pb::envoy::config::route::v3::RouteConfiguration;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use nuncio_upstream::manager::{ClusterManager, ClusterSet, ClusterSetConfig};
+use nuncio_upstream::retry_plugin::RetryPlugins;
 use std::io;
 use std::net::Ipv4Addr;
 use std::rc::Rc;

@@ -8,13 +8,26 @@ pub use retries::Retries;
 use crate::cluster::{Asking, Cluster, PickContext, RequestPriority};
 use crate::outlier::Outcome;
 use crate::pool::{Checkout, Exchange, PoolError, ResetReason, StreamError, UpstreamEvent};
+use crate::retry_plugin::RetryPlugins;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead, ResponseHead};
 use nuncio_core::stream_info::{HostInfo, ResponseFlag, UpstreamConnectionInfo};
+use retries::Tries;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+/// What all requests of the proxy's own have in common.
+#[derive(Clone)]
+pub struct Caller {
+    /// This machine, as others are told of it.
+    pub own_address: IpAddr,
+    /// What may be plugged into retries.
+    pub retry_plugins: Arc<RetryPlugins>,
+}
 
 /// A request of the proxy's own.
 pub struct Call<'a> {
@@ -78,7 +91,7 @@ impl Call<'_> {
     /// There is none: no host, no connection, or it broke off. Dropping the future gives the request up.
     pub async fn send(&self, cluster: &Rc<Cluster>) -> Result<Answer, NoAnswer> {
         let began = cluster.now();
-        let answer = self.exchange(cluster, None).await;
+        let answer = self.exchange(cluster, None, None).await;
         count_outcome(cluster, self.is_internal(), began, &answer);
         answer
     }
@@ -113,10 +126,11 @@ impl Call<'_> {
     async fn send_again(&self, cluster: &Rc<Cluster>, retries: &Retries) -> Result<Answer, NoAnswer> {
         let stats = cluster.stats();
         let (mut left, mut wait) = (retries.most, retries.base);
-        let mut permit = None;
+        let (mut permit, mut tries) = (None, Tries::default());
         let began = cluster.now();
         loop {
-            let answer = match tokio::time::timeout(retries.max, self.exchange(cluster, None)).await {
+            let exchange = self.exchange(cluster, None, Some((retries, &mut tries)));
+            let answer = match tokio::time::timeout(retries.max, exchange).await {
                 Ok(answer) => answer,
                 Err(_) => {
                     stats.upstream_rq_per_try_timeout.inc();
@@ -160,7 +174,7 @@ impl Call<'_> {
     pub async fn stream(&self, cluster: &Rc<Cluster>, source: &dyn BodySource) -> Result<Answer, NoAnswer> {
         let sending = Sending { source, over: Cell::new(None) };
         let began = cluster.now();
-        let answer = self.exchange(cluster, Some(&sending)).await;
+        let answer = self.exchange(cluster, Some(&sending), None).await;
         if !matches!(answer, Err(NoAnswer::GivenUp)) {
             count_outcome(cluster, true, began, &answer);
         }
@@ -182,10 +196,15 @@ impl Call<'_> {
         &self,
         cluster: &Rc<Cluster>,
         sending: Option<&Sending<'_>>,
+        again: Option<(&Retries, &mut Tries)>,
     ) -> Result<Answer, NoAnswer> {
         let destination = cluster.destination(&Asking { request: Some(self.head), info: None });
         let pick = PickContext { destination: destination.as_ref(), ..PickContext::default() };
-        let host = cluster.pick(&pick).ok_or(NoAnswer::NoHost)?;
+        let host = match again {
+            None => cluster.pick(&pick),
+            Some((retries, tries)) => retries.pick(tries, cluster, &pick),
+        };
+        let host = host.ok_or(NoAnswer::NoHost)?;
         self.tell(|| (host.info(), None));
         let options = host.transport_options(Some((cluster.config(), self.head)), None);
         let checkout = cluster.checkout_with(&host, RequestPriority::Default, self.head.version, options);

@@ -18,6 +18,7 @@ pub mod outlier;
 pub mod pool;
 pub mod requests;
 pub mod retry_on;
+pub mod retry_plugin;
 pub mod stats;
 
 #[cfg(test)]

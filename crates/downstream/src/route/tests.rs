@@ -7,7 +7,6 @@ mod merging;
 mod property;
 
 use super::*;
-use crate::router::retry::RetryPlugins;
 use nuncio_codec::head::Known;
 use nuncio_core::address::Address;
 use nuncio_core::clock::Clock;
@@ -17,6 +16,7 @@ use nuncio_proto::load::{LoadOptions, Source, load};
 use nuncio_proto::pb::envoy::config::core::v3::TrafficDirection;
 use nuncio_proto::pb::envoy::config::listener::v3 as listener;
 use nuncio_proto::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use nuncio_upstream::retry_plugin::RetryPlugins;
 use prost_types::Any;
 
 /// Knows one message, whose bytes are the configuration.

@@ -1,6 +1,6 @@
 //! What a cluster says of the requests to it (`HttpProtocolOptions`), in the place of what their routes say.
 
-use super::retry::{RetryPlugins, RetryPolicy};
+use super::retry::RetryPolicy;
 use super::upstream_filters;
 use crate::filter::{AnyHttpFilterFactory, ChainConfig};
 use crate::hcm::stream::Stream;
@@ -10,6 +10,7 @@ use nuncio_core::hash_policy::HashPolicies;
 use nuncio_core::registry::Table;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::requests::{CompileRequests, RequestMessages, RequestOptions};
+use nuncio_upstream::retry_plugin::RetryPlugins;
 use std::sync::Arc;
 
 /// Compiles it.

@@ -37,7 +37,7 @@ use flight::{Flight, Limits};
 use nuncio_codec::head::{Known, KnownSet, RequestHead};
 use nuncio_core::config::Place;
 use nuncio_core::format::FormatContext;
-use nuncio_core::stream_info::StreamInfo;
+use nuncio_core::stream_info::{ClusterInfo, StreamInfo};
 use nuncio_upstream::cluster::{Asking, Cluster, Drops, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::{Arrival, Unresolved};
 use nuncio_upstream::host::LB_NAMESPACE;
@@ -81,11 +81,16 @@ pub async fn forward<D: Downstream>(stream: &mut Stream<D>, config: &RouterConfi
 
 /// Names the cluster that the route chose, where a log tells of a stream before the router has it.
 pub fn name_cluster<D>(stream: &mut Stream<D>) {
-    let Some(Action::Cluster(action)) = stream.route.as_ref().map(|r| &r.action) else { return };
-    let name = action.cluster.name(&stream.heads.request.headers);
-    if let Some(cluster) = stream.hcm.world.clusters.get(name) {
-        stream.info.upstream.cluster = Some(Rc::clone(cluster.info()));
+    let known = stream.route.as_ref().and_then(|route| info_of_cluster(stream, route));
+    if known.is_some() {
+        stream.info.upstream.cluster = known;
     }
+}
+
+/// The cluster that a route names for a stream's request, where there is one.
+fn info_of_cluster<D>(stream: &Stream<D>, route: &Route) -> Option<Rc<ClusterInfo>> {
+    let name = route.action.forwards()?.cluster.name(&stream.heads.request.headers);
+    stream.hcm.world.clusters.get(name).map(|cluster| Rc::clone(cluster.info()))
 }
 
 /// The answer that a redirect or direct-response route gives itself.

@@ -1,6 +1,7 @@
 //! Internal redirects: an upstream's redirect becomes another request of the same stream.
 
 use super::flight::Flight;
+use super::info_of_cluster;
 use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use crate::route::{Found, InternalRedirects, MatchContext, PeerCertificate, port_start};
@@ -44,6 +45,9 @@ pub fn target(url: &[u8]) -> Option<Target<'_>> {
     }
     let fragment = path.iter().position(|b| *b == b'#').unwrap_or(path.len());
     let path = path.get(..fragment).filter(|path| !path.is_empty()).unwrap_or(b"/");
+    if path.iter().any(|b| *b == b' ' || b.is_ascii_control() && !b.is_ascii_whitespace()) {
+        return None;
+    }
     Some(Target { scheme: String::from_utf8_lossy(scheme).to_ascii_lowercase(), authority, path })
 }
 
@@ -114,9 +118,12 @@ fn rewrite<D: Downstream>(
         counts: true,
     };
     let route = match stream.routing.table.find(&stream.heads.request, &context) {
-        Found::Route(route) => Some(Arc::clone(&route.name)),
+        Found::Route(route) => Some(Arc::clone(route)),
         Found::NoRoute(_) | Found::NoVirtualHost => None,
     };
+    // The log of this request tells of the route that the next one would take.
+    stream.info.upstream.cluster = route.as_ref().and_then(|route| info_of_cluster(stream, route));
+    let route = route.map(|route| Arc::clone(&route.name));
     stream.info.route_name = route.clone();
     let accepted = match &route {
         None => {

@@ -226,3 +226,6 @@ fn tag_host(span: &mut Span, host: &HostInfo) {
     span.tag_bytes("upstream_address", &address);
     span.tag_bytes("peer.address", &address);
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::route;
 use nuncio_proto::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use nuncio_proto::pb::envoy::extensions::filters::http::ext_authz::v3::{ExtAuthz, ExtAuthzPerRoute};
+use nuncio_upstream::call::Caller;
 use nuncio_upstream::cluster::Cluster;
 use permits::Forbidden;
 use prost_types::{Struct, Value, value::Kind};
@@ -26,7 +27,6 @@ use service::{Allowed, Asking, ForClient, Refusal, Verdict};
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -56,14 +56,14 @@ nuncio_core::stats_block! {
 }
 
 /// Compiles the filter's messages. This machine's address is what services over gRPC are told of us.
-pub struct ExtAuthzFactory(pub IpAddr);
+pub struct ExtAuthzFactory(pub Caller);
 
 impl HttpFilterFactory for ExtAuthzFactory {
     type Config = ExtAuthz;
     type PerRoute = ExtAuthzPerRoute;
 
     fn compile(&self, message: ExtAuthz, cx: &CompileContext<'_>) -> Option<Compiled> {
-        compiled::<AuthzFilter>(Settings::compile(message, self.0, cx)?)
+        compiled::<AuthzFilter>(Settings::compile(message, &self.0, cx)?)
     }
 
     fn compile_route(
@@ -71,7 +71,7 @@ impl HttpFilterFactory for ExtAuthzFactory {
         message: ExtAuthzPerRoute,
         cx: &CompileContext<'_>,
     ) -> Option<Arc<dyn Any + Send + Sync>> {
-        Some(Arc::new(Route::compile(message, self.0, cx)?))
+        Some(Arc::new(Route::compile(message, &self.0, cx)?))
     }
 }
 

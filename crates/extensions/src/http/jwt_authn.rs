@@ -25,10 +25,10 @@ use nuncio_downstream::filter::{
 use nuncio_downstream::hcm::local_reply::{LocalReply, ReplyBody};
 use nuncio_downstream::world::World;
 use nuncio_proto::pb::envoy::extensions::filters::http::jwt_authn::v3 as pb;
+use nuncio_upstream::call::Caller;
 use remote::{Fetching, RemoteKeys};
 use std::any::Any;
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -49,14 +49,14 @@ nuncio_core::stats_block! {
 }
 
 /// Compiles the filter's messages. This machine's address is what services that give keys are told of us.
-pub struct JwtAuthnFactory(pub IpAddr);
+pub struct JwtAuthnFactory(pub Caller);
 
 impl HttpFilterFactory for JwtAuthnFactory {
     type Config = pb::JwtAuthentication;
     type PerRoute = pb::PerRouteConfig;
 
     fn compile(&self, message: pb::JwtAuthentication, cx: &CompileContext<'_>) -> Option<Compiled> {
-        let settings = Arc::new(Settings::compile(message, self.0, cx)?);
+        let settings = Arc::new(Settings::compile(message, &self.0, cx)?);
         Some(Compiled::Filter(Arc::new(Config(settings))))
     }
 

@@ -1,9 +1,9 @@
 //! `envoy.retry_host_predicates.omit_canary_hosts`: no host that its metadata calls a canary.
 
 use nuncio_core::config::CompileContext;
-use nuncio_downstream::router::retry::{RetryHostPredicate, RetryPluginFactory};
 use nuncio_proto::pb::envoy::extensions::retry::host::omit_canary_hosts::v3::OmitCanaryHostsPredicate;
 use nuncio_upstream::host::Host;
+use nuncio_upstream::retry_plugin::{RetryHostPredicate, RetryPluginFactory};
 use std::rc::Rc;
 use std::sync::Arc;
 

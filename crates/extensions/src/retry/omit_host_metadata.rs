@@ -1,10 +1,10 @@
 //! `envoy.retry_host_predicates.omit_host_metadata`: no host whose metadata has these values.
 
 use nuncio_core::config::CompileContext;
-use nuncio_downstream::router::retry::{RetryHostPredicate, RetryPluginFactory};
 use nuncio_proto::pb::envoy::config::core::v3::Metadata;
 use nuncio_proto::pb::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig;
 use nuncio_upstream::host::{Host, LB_NAMESPACE};
+use nuncio_upstream::retry_plugin::{RetryHostPredicate, RetryPluginFactory};
 use prost_types::value::Kind;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
 //! `envoy.retry_host_predicates.previous_hosts`: another host than those that were tried.
 
 use nuncio_core::config::CompileContext;
-use nuncio_downstream::router::retry::{RetryHostPredicate, RetryPluginFactory};
 use nuncio_proto::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use nuncio_upstream::host::Host;
+use nuncio_upstream::retry_plugin::{RetryHostPredicate, RetryPluginFactory};
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! `envoy.retry_priorities.previous_priorities`: load moves to priorities that were not tried.
 
 use nuncio_core::config::CompileContext;
-use nuncio_downstream::router::retry::{PriorityLoads, RetryPluginFactory, RetryPriority};
 use nuncio_proto::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use nuncio_upstream::cluster::Cluster;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::lb::Loads;
+use nuncio_upstream::retry_plugin::{PriorityLoads, RetryPluginFactory, RetryPriority};
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -317,29 +317,7 @@ pub(super) fn san_matchers(
 ) -> Option<Vec<SanMatcher>> {
     let mut matchers = Vec::new();
     for (i, message) in typed.iter().enumerate() {
-        let pb::SubjectAltNameMatcher { san_type, matcher, oid } = message;
-        let cx = cx.item("match_typed_subject_alt_names", i);
-        let Some(matcher) = matcher else {
-            cx.error("matcher: value is required");
-            return None;
-        };
-        let kind = match PbSanType::try_from(*san_type) {
-            Ok(PbSanType::Email) => SanType::Email,
-            Ok(PbSanType::Dns) => SanType::Dns,
-            Ok(PbSanType::Uri) => SanType::Uri,
-            Ok(PbSanType::IpAddress) => SanType::IpAddress,
-            Ok(PbSanType::OtherName) => SanType::OtherName,
-            Ok(PbSanType::Unspecified) | Err(_) => return None,
-        };
-        let oid = match (kind, oid_bytes(oid)) {
-            (SanType::OtherName, None) => {
-                cx.error(format!("Failed to create SAN matcher for OTHER_NAME with OID: {oid}"));
-                return None;
-            }
-            (SanType::OtherName, Some(bytes)) => Some(bytes.into_boxed_slice()),
-            _ => None,
-        };
-        matchers.push(SanMatcher { oid, ..san_matcher(Some(kind), matcher, &cx.field("matcher"))? });
+        matchers.push(typed_san_matcher(message, &cx.item("match_typed_subject_alt_names", i))?);
     }
     if typed.is_empty() {
         for (i, message) in untyped.iter().enumerate() {
@@ -347,6 +325,34 @@ pub(super) fn san_matchers(
         }
     }
     Some(matchers)
+}
+
+pub(super) fn typed_san_matcher(
+    message: &pb::SubjectAltNameMatcher,
+    cx: &CompileContext<'_>,
+) -> Option<SanMatcher> {
+    let pb::SubjectAltNameMatcher { san_type, matcher, oid } = message;
+    let Some(matcher) = matcher else {
+        cx.error("matcher: value is required");
+        return None;
+    };
+    let kind = match PbSanType::try_from(*san_type) {
+        Ok(PbSanType::Email) => SanType::Email,
+        Ok(PbSanType::Dns) => SanType::Dns,
+        Ok(PbSanType::Uri) => SanType::Uri,
+        Ok(PbSanType::IpAddress) => SanType::IpAddress,
+        Ok(PbSanType::OtherName) => SanType::OtherName,
+        Ok(PbSanType::Unspecified) | Err(_) => return None,
+    };
+    let oid = match (kind, oid_bytes(oid)) {
+        (SanType::OtherName, None) => {
+            cx.error(format!("Failed to create SAN matcher for OTHER_NAME with OID: {oid}"));
+            return None;
+        }
+        (SanType::OtherName, Some(bytes)) => Some(bytes.into_boxed_slice()),
+        _ => None,
+    };
+    Some(SanMatcher { oid, ..san_matcher(Some(kind), matcher, &cx.field("matcher"))? })
 }
 
 fn san_matcher(

@@ -46,6 +46,7 @@ pub use secrets::TlsManager;
 pub use server::ServerContext;
 pub use stats::{Side, SslStats};
 pub use stream::TlsStream;
+pub use verify::PeerName;
 
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,14 @@
 
 use super::certificate::{Certificate, SanType, Usage};
 use super::error::{Fault, RefusedPeer};
+use super::material::typed_san_matcher;
 use super::signing::Schemes;
 use super::spiffe::Spiffe;
 use aws_lc_rs::digest::{SHA256, digest};
+use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::StringMatcher;
 use nuncio_core::stream_info::CertificateInfo;
+use nuncio_proto::pb::envoy::extensions::transport_sockets::tls::v3::SubjectAltNameMatcher;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key,
@@ -99,6 +102,31 @@ impl SanMatcher {
             (Some(name), SanType::Dns) => dns_matches(name, san),
             _ => self.matcher.matches(san.as_bytes()),
         }
+    }
+}
+
+/// Whether one of a certificate's names is one of those that are wanted.
+fn has_one(certificate: &Certificate<'_>, wanted: &[SanMatcher]) -> bool {
+    let mut found = false;
+    certificate.for_each_san(|kind, text| found |= wanted.iter().any(|m| m.matches(kind, text)));
+    certificate.for_each_other_name(|oid, text| found |= wanted.iter().any(|m| m.matches_other(oid, text)));
+    found
+}
+
+/// A name that a peer's certificate has to have (`SubjectAltNameMatcher`), for those who judge connections afterwards.
+#[derive(Debug)]
+pub struct PeerName(SanMatcher);
+
+impl PeerName {
+    /// Compiles the message. `None`: refused, with the reason in `cx`.
+    pub fn compile(message: &SubjectAltNameMatcher, cx: &CompileContext<'_>) -> Option<Self> {
+        typed_san_matcher(message, cx).map(Self)
+    }
+
+    /// Whether the certificate has it.
+    pub fn is_of(&self, certificate: &CertificateInfo) -> bool {
+        let parsed = Certificate::parse(&certificate.der);
+        parsed.is_some_and(|parsed| has_one(&parsed, std::slice::from_ref(&self.0)))
     }
 }
 
@@ -230,15 +258,8 @@ impl Validation {
         {
             return Err(Refusal::sans(&parsed));
         }
-        if !self.sans.is_empty() {
-            let mut found = false;
-            parsed.for_each_san(|kind, text| found |= self.sans.iter().any(|m| m.matches(kind, text)));
-            parsed.for_each_other_name(|oid, text| {
-                found |= self.sans.iter().any(|m| m.matches_other(oid, text));
-            });
-            if !found {
-                return Err(Refusal::sans(&parsed));
-            }
+        if !self.sans.is_empty() && !has_one(&parsed, &self.sans) {
+            return Err(Refusal::sans(&parsed));
         }
         if !(self.hashes.is_empty() && self.spkis.is_empty()) {
             let is =

@@ -2,6 +2,7 @@
 
 use super::{Answer, Call, Retries};
 use crate::manager::ClusterManager;
+use crate::retry_plugin::RetryPlugins;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuncio_codec::head::{HeaderMap, Known, RequestHead};
@@ -15,12 +16,14 @@ use std::time::Duration;
 const MOST: usize = 4 << 20;
 
 /// Who asks, beyond what the message says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct GrpcCaller<'a> {
     /// `/package.Service/Method`
     pub method: &'a str,
     /// This machine, as services are told of it.
     pub own_address: IpAddr,
+    /// What may be plugged into retries.
+    pub retry_plugins: &'a RetryPlugins,
     /// The `user-agent`, where there is one.
     pub user_agent: Option<&'a str>,
     /// Whether `initial_metadata` is formatted for a stream, or goes as it is.
@@ -88,7 +91,9 @@ impl GrpcMethod {
         } = target;
         let retries = match retry_policy {
             None => None,
-            Some(policy) => Some(Retries::compile(policy, None, &cx.field("retry_policy"))?),
+            Some(policy) => {
+                Some(Retries::compile(policy, None, &cx.field("retry_policy"), caller.retry_plugins)?)
+            }
         };
         let mut head = RequestHead::new();
         let headers = &mut head.headers;

@@ -1,10 +1,14 @@
 //! How requests of the proxy's own are tried again (`envoy.config.core.v3.RetryPolicy`).
 
 use super::{Answer, NoAnswer};
+use crate::cluster::{Cluster, PickContext};
 use crate::error::ResetReason;
+use crate::host::Host;
 use crate::retry_on::RetryOn;
+use crate::retry_plugin::{PriorityLoads, RetryChoice, RetryPlugins};
 use nuncio_core::config::{CompileContext, duration};
-use nuncio_proto::pb::envoy::config::core::v3::{BackoffStrategy, RetryPolicy};
+use nuncio_proto::pb::envoy::config::core::v3::{BackoffStrategy, RetryPolicy, retry_policy as parts};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A compiled `RetryPolicy`.
@@ -18,12 +22,41 @@ pub struct Retries {
     pub(super) base: Duration,
     /// No later wait is longer, and, as in Envoy, no try.
     pub(super) max: Duration,
+    choice: RetryChoice,
+}
+
+/// What one request remembers of its tries.
+#[derive(Default)]
+pub(super) struct Tries {
+    /// The hosts that were asked.
+    hosts: Vec<Rc<Host>>,
+    priority: Option<Box<dyn PriorityLoads>>,
 }
 
 impl Retries {
     /// Compiles the message. `on`: conditions that take the place of its own. `None`: refused, with the reason in `cx`.
-    pub fn compile(message: RetryPolicy, on: Option<&str>, cx: &CompileContext<'_>) -> Option<Self> {
-        let RetryPolicy { retry_back_off, num_retries, retry_on } = message;
+    pub fn compile(
+        message: RetryPolicy,
+        on: Option<&str>,
+        cx: &CompileContext<'_>,
+        plugins: &RetryPlugins,
+    ) -> Option<Self> {
+        let RetryPolicy {
+            retry_back_off,
+            num_retries,
+            retry_on,
+            retry_priority,
+            retry_host_predicate,
+            host_selection_retry_max_attempts: attempts,
+        } = message;
+        let predicates = retry_host_predicate.into_iter().map(|predicate| {
+            let parts::RetryHostPredicate { name, config_type } = predicate;
+            (name, config_type.map(|parts::retry_host_predicate::ConfigType::TypedConfig(any)| any))
+        });
+        let priority = retry_priority.map(|parts::RetryPriority { name, config_type }| {
+            (name, config_type.map(|parts::retry_priority::ConfigType::TypedConfig(any)| any))
+        });
+        let choice = RetryChoice::compile(predicates.collect(), priority, attempts, cx, plugins);
         let cx = cx.field("retry_back_off");
         let BackoffStrategy { base_interval, max_interval } = retry_back_off.unwrap_or_default();
         let base = match base_interval {
@@ -39,6 +72,7 @@ impl Retries {
             most: num_retries.unwrap_or(1),
             base,
             max,
+            choice: choice?,
         })
     }
 
@@ -52,6 +86,25 @@ impl Retries {
         self.max.min(timeout)
     }
 
+    /// Picks a host for the first try, or for another one.
+    pub(super) fn pick(
+        &self,
+        tries: &mut Tries,
+        cluster: &Cluster,
+        cx: &PickContext<'_>,
+    ) -> Option<Rc<Host>> {
+        let Tries { hosts, priority } = tries;
+        let host = if hosts.is_empty() {
+            cluster.pick(cx)?
+        } else {
+            let plugin = self.choice.priority.as_ref();
+            let memory = plugin.map(|plugin| priority.get_or_insert_with(|| plugin.begin()));
+            self.choice.pick(hosts, memory.map(|memory| &mut **memory), cluster, cx)?
+        };
+        hosts.push(Rc::clone(&host));
+        Some(host)
+    }
+
     /// Whether what came is a reason to try again.
     pub(super) fn wants(&self, answer: &Result<Answer, NoAnswer>) -> bool {
         match answer {
@@ -62,3 +115,6 @@ impl Retries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::route::action::{
 use crate::route::internal_redirect::InternalRedirects;
 use crate::route::rate_limit::RateLimits;
 use crate::route::template::TemplateMatch;
-use crate::router::retry::{RetryPlugins, RetryPolicy};
+use crate::router::retry::RetryPolicy;
 use nuncio_core::config::{CompileContext, Fraction, duration, type_name, whole_millis};
 use nuncio_core::hash_policy::HashPolicies;
 use nuncio_core::header::{HeaderName, OrderedMutations};
@@ -23,6 +23,7 @@ use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::extensions::early_data::v3::DefaultEarlyDataPolicy;
 use nuncio_upstream::host::LB_NAMESPACE;
 use nuncio_upstream::lb::Criteria;
+use nuncio_upstream::retry_plugin::RetryPlugins;
 use nuncio_upstream::transport::ProxyHeadConfig;
 use pb::route_action::{ClusterNotFoundResponseCode, InternalRedirectAction};
 use prost::Name;

@@ -1,11 +1,7 @@
 //! Retries: what a policy and the request's headers say, and what was decided so far for one request.
 
-mod plugin;
 mod policy;
 
-pub use plugin::{
-    AnyRetryPluginFactory, PriorityLoads, RetryHostPredicate, RetryPluginFactory, RetryPlugins, RetryPriority,
-};
 pub use policy::RetryPolicy;
 
 use crate::explain::Fact;
@@ -14,10 +10,11 @@ use nuncio_core::config::Place;
 use nuncio_core::matcher::HeaderMatcher;
 use nuncio_core::rng::Rng;
 use nuncio_core::runtime::Runtime;
-use nuncio_upstream::cluster::{Avoid, Cluster, Permit, PickContext, RequestPriority};
+use nuncio_upstream::cluster::{Cluster, Permit, PickContext, RequestPriority};
 use nuncio_upstream::error::ResetReason;
 use nuncio_upstream::host::Host;
 use nuncio_upstream::retry_on::RetryOn;
+use nuncio_upstream::retry_plugin::PriorityLoads;
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -145,11 +142,11 @@ impl RetryState {
         if let Some(limited) = &policy.rate_limited {
             facts.push(Fact::new("rate_limited_retry_back_off", limited.to_string(), place));
         }
-        for predicate in &policy.host_predicates {
-            let value = format!("{predicate:?}; {} picks at most", policy.host_attempts);
+        for predicate in &policy.choice.predicates {
+            let value = format!("{predicate:?}; {} picks at most", policy.choice.attempts);
             facts.push(Fact::new("retry_host_predicate", value, place));
         }
-        if let Some(priority) = &policy.priority {
+        if let Some(priority) = &policy.choice.priority {
             facts.push(Fact::new("retry_priority", format!("{priority:?}"), place));
         }
         if policy.refresh_cluster {
@@ -162,6 +159,13 @@ impl RetryState {
     /// The statuses that are reasons to try again, where such are asked for.
     fn codes(&self) -> impl Iterator<Item = &u32> {
         self.policy.status_codes.iter().chain(self.more.iter().flat_map(|more| &more.codes))
+    }
+
+    /// Whether it is tried again at once, because it came too early.
+    fn is_too_early(&self, head: &ResponseHead) -> bool {
+        u32::from(head.status) == TOO_EARLY
+            && self.on.any(RetryOn::STATUS_CODES)
+            && self.codes().any(|code| *code == TOO_EARLY)
     }
 
     fn asked_headers(&self) -> &[Box<str>] {
@@ -219,6 +223,10 @@ impl RetryState {
         }
         self.permit = Some(permit);
         stats.upstream_rq_retry.inc();
+        if response.is_some_and(|head| self.is_too_early(head)) {
+            // The answer says that only its time was wrong.
+            return (Decision::Retry(Duration::ZERO), false);
+        }
         let asked = response.zip(self.policy.rate_limited.as_ref());
         let asked = asked.and_then(|(head, limited)| limited.interval(&head.headers, around.wall));
         let Some(least) = asked.filter(|d| d.as_millis() > 1) else {
@@ -244,7 +252,7 @@ impl RetryState {
 
     /// A host was picked for an attempt.
     pub(super) fn attempted(&mut self, host: &Rc<Host>) {
-        if !self.policy.host_predicates.is_empty() || self.policy.priority.is_some() {
+        if self.policy.choice.remembers() {
             self.attempted.push(Rc::clone(host));
         }
     }
@@ -252,16 +260,10 @@ impl RetryState {
     /// Picks a host for another try.
     pub(super) fn pick(&mut self, cluster: &Cluster, cx: &PickContext<'_>) -> Option<Rc<Host>> {
         let Self { policy, attempted, more, .. } = self;
-        let loads = match &policy.priority {
-            None => None,
-            Some(plugin) => {
-                let priority = more.get_or_insert_default().priority.get_or_insert_with(|| plugin.begin());
-                priority.loads(attempted, cluster)
-            }
-        };
-        let rejects = |host: &Host| policy.host_predicates.iter().any(|p| p.rejects(host, attempted));
-        let avoid = Avoid { rejects: &rejects, attempts: policy.host_attempts };
-        cluster.pick(&PickContext { avoid: Some(avoid), loads, ..*cx })
+        let plugin = policy.choice.priority.as_ref();
+        let memory =
+            plugin.map(|plugin| more.get_or_insert_default().priority.get_or_insert_with(|| plugin.begin()));
+        policy.choice.pick(attempted, memory.map(|memory| &mut **memory), cluster, cx)
     }
 }
 

@@ -1,12 +1,12 @@
 //! `envoy.config.route.v3.RetryPolicy`, compiled.
 
-use super::plugin::{RetryHostPredicate, RetryPlugins, RetryPriority};
 use nuncio_codec::head::HeaderMap;
-use nuncio_core::config::{CompileContext, duration, timeout, type_name};
+use nuncio_core::config::{CompileContext, duration, timeout};
 use nuncio_core::matcher::HeaderMatcher;
 use nuncio_proto::pb::envoy::config::route::v3 as pb;
 use nuncio_proto::pb::envoy::config::route::v3::retry_policy as parts;
 use nuncio_upstream::retry_on::RetryOn;
+use nuncio_upstream::retry_plugin::{RetryChoice, RetryPlugins, unknown};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,8 @@ pub struct RetryPolicy {
     pub(super) headers: Box<[HeaderMatcher]>,
     /// Without one of these nothing is tried again; empty asks for none.
     pub(super) request_headers: Box<[HeaderMatcher]>,
-    pub(super) host_predicates: Box<[Arc<dyn RetryHostPredicate>]>,
-    pub(super) priority: Option<Arc<dyn RetryPriority>>,
-    /// `host_selection_retry_max_attempts`
-    pub(super) host_attempts: u32,
+    /// Its plug-ins.
+    pub(super) choice: RetryChoice,
     /// `refresh_cluster_on_retry`
     pub(super) refresh_cluster: bool,
 }
@@ -47,10 +45,8 @@ impl Default for RetryPolicy {
             status_codes: Box::default(),
             headers: Box::default(),
             request_headers: Box::default(),
-            host_predicates: Box::default(),
-            priority: None,
+            choice: RetryChoice::default(),
             refresh_cluster: false,
-            host_attempts: 1,
         }
     }
 }
@@ -125,39 +121,25 @@ impl RetryPolicy {
         if let Some(extension) = retry_options_predicates.first() {
             // Neither Envoy nor nuncio has any.
             let url = extension.typed_config.as_ref().map_or("", |any| &any.type_url);
-            return unknown(&extension.name, url, &cx.item("retry_options_predicates", 0));
+            unknown(&extension.name, url, &cx.item("retry_options_predicates", 0));
+            return None;
         }
         let per_try = timeout(per_try_timeout.as_ref(), None, &cx.field("per_try_timeout"));
         let per_try_idle = timeout(per_try_idle_timeout.as_ref(), None, &cx.field("per_try_idle_timeout"));
-        let predicates = (0..).zip(retry_host_predicate).map(|(i, predicate)| {
+        let predicates = retry_host_predicate.into_iter().map(|predicate| {
             let parts::RetryHostPredicate { name, config_type } = predicate;
-            let any = config_type.map(|parts::retry_host_predicate::ConfigType::TypedConfig(any)| any);
-            let any = any.unwrap_or_default();
-            let cx = cx.item("retry_host_predicate", i);
-            let Some(factory) = plugins.host_predicates.get(&any.type_url) else {
-                return unknown(&name, &any.type_url, &cx);
-            };
-            factory.compile_any(&any, &cx.field("typed_config"))
+            (name, config_type.map(|parts::retry_host_predicate::ConfigType::TypedConfig(any)| any))
         });
-        let host_predicates = all(predicates);
-        let priority = match retry_priority {
-            None => None,
-            Some(parts::RetryPriority { name, config_type }) => {
-                let any = config_type.map(|parts::retry_priority::ConfigType::TypedConfig(any)| any);
-                let any = any.unwrap_or_default();
-                let cx = cx.field("retry_priority");
-                let Some(factory) = plugins.priorities.get(&any.type_url) else {
-                    return unknown(&name, &any.type_url, &cx);
-                };
-                Some(factory.compile_any(&any, &cx.field("typed_config"))?)
-            }
-        };
+        let priority = retry_priority.map(|parts::RetryPriority { name, config_type }| {
+            (name, config_type.map(|parts::retry_priority::ConfigType::TypedConfig(any)| any))
+        });
+        let attempts = host_selection_retry_max_attempts;
+        let choice = RetryChoice::compile(predicates.collect(), priority, attempts, cx, plugins);
         let matchers = |list: &[pb::HeaderMatcher], field: &str| {
             all((0..).zip(list).map(|(i, m)| HeaderMatcher::compile(m, &cx.item(field, i))))
         };
         let headers = matchers(&retriable_headers, "retriable_headers");
         let request_headers = matchers(&retriable_request_headers, "retriable_request_headers");
-        let attempts = u32::try_from(host_selection_retry_max_attempts).unwrap_or(u32::MAX);
         Some(Arc::new(Self {
             on: RetryOn::parse_all(&retry_on),
             retries: num_retries.unwrap_or(1),
@@ -171,10 +153,8 @@ impl RetryPolicy {
             status_codes: retriable_status_codes.into(),
             headers: headers?.into(),
             request_headers: request_headers?.into(),
-            host_predicates: host_predicates?.into(),
-            priority,
+            choice: choice?,
             refresh_cluster: refresh_cluster_on_retry,
-            host_attempts: if attempts == 0 { 1 } else { attempts },
         }))
     }
 }
@@ -183,14 +163,6 @@ impl RetryPolicy {
 fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
     let items: Vec<Option<T>> = items.collect();
     items.into_iter().collect()
-}
-
-fn unknown<T>(name: &str, type_url: &str, cx: &CompileContext<'_>) -> Option<T> {
-    cx.unsupported(format!(
-        "Didn't find a registered implementation for '{name}' with type URL: '{}'",
-        type_name(type_url)
-    ));
-    None
 }
 
 fn back_off(message: Option<parts::RetryBackOff>, cx: &CompileContext<'_>) -> Option<BackOff> {

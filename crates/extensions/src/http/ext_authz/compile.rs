@@ -13,10 +13,9 @@ use nuncio_core::runtime::RuntimeFraction;
 use nuncio_proto::pb::envoy::config::core::v3::{GrpcService, HeaderValue, HttpUri, http_uri};
 use nuncio_proto::pb::envoy::extensions::filters::http::ext_authz::v3 as pb;
 use nuncio_proto::pb::envoy::r#type::v3::HttpStatus;
-use nuncio_upstream::call::Retries;
 use nuncio_upstream::call::grpc::{GrpcCaller, GrpcMethod};
+use nuncio_upstream::call::{Caller, Retries};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,11 +105,7 @@ pub(super) struct Route {
 }
 
 impl Settings {
-    pub(super) fn compile(
-        message: pb::ExtAuthz,
-        own_address: IpAddr,
-        cx: &CompileContext<'_>,
-    ) -> Option<Self> {
+    pub(super) fn compile(message: pb::ExtAuthz, own: &Caller, cx: &CompileContext<'_>) -> Option<Self> {
         let pb::ExtAuthz {
             services,
             failure_mode_allow,
@@ -146,7 +141,7 @@ impl Settings {
         let service = match services {
             Some(pb::ext_authz::Services::HttpService(service)) => {
                 let cx = &cx.field("http_service");
-                let service = compile_service(service, cx)?;
+                let service = compile_service(service, own, cx)?;
                 if service.lists_headers() && allowed_headers.is_some() {
                     cx.error("Invalid duplicate configuration for allowed_headers.");
                     return None;
@@ -159,7 +154,7 @@ impl Settings {
                     cx.unsupported("typed metadata of routes is not kept");
                     return None;
                 }
-                compile_grpc(service, own_address, &cx.field("grpc_service"))?
+                compile_grpc(service, own, &cx.field("grpc_service"))?
             }
             None => {
                 cx.field("http_service").error("ext_authz needs a service that it asks");
@@ -236,7 +231,7 @@ impl Body {
 impl Route {
     pub(super) fn compile(
         message: pb::ExtAuthzPerRoute,
-        own_address: IpAddr,
+        own: &Caller,
         cx: &CompileContext<'_>,
     ) -> Option<Self> {
         let pb::ExtAuthzPerRoute { r#override } = message;
@@ -260,11 +255,11 @@ impl Route {
         }
         let service = match service_override {
             None => None,
-            Some(pb::check_settings::ServiceOverride::HttpService(service)) => {
-                Some(Arc::new(Service::Http(Arc::new(compile_service(service, &cx.field("http_service"))?))))
-            }
+            Some(pb::check_settings::ServiceOverride::HttpService(service)) => Some(Arc::new(Service::Http(
+                Arc::new(compile_service(service, own, &cx.field("http_service"))?),
+            ))),
             Some(pb::check_settings::ServiceOverride::GrpcService(service)) => {
-                Some(Arc::new(compile_grpc(service, own_address, &cx.field("grpc_service"))?))
+                Some(Arc::new(compile_grpc(service, own, &cx.field("grpc_service"))?))
             }
         };
         Some(Self {
@@ -278,17 +273,24 @@ impl Route {
     }
 }
 
-fn compile_grpc(message: GrpcService, own_address: IpAddr, cx: &CompileContext<'_>) -> Option<Service> {
+fn compile_grpc(message: GrpcService, own: &Caller, cx: &CompileContext<'_>) -> Option<Service> {
     let timeout = match &message.timeout {
         None => Some(USUAL_TIMEOUT),
         // None at all.
         Some(timeout) => Some(duration(timeout, &cx.field("timeout"))?).filter(|timeout| !timeout.is_zero()),
     };
-    let caller = GrpcCaller { method: METHOD, own_address, user_agent: None, formats: true, timeout };
+    let caller = GrpcCaller {
+        method: METHOD,
+        own_address: own.own_address,
+        retry_plugins: &own.retry_plugins,
+        user_agent: None,
+        formats: true,
+        timeout,
+    };
     Some(Service::Grpc(Arc::new(GrpcMethod::compile(message, caller, cx)?)))
 }
 
-fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<HttpService> {
+fn compile_service(message: pb::HttpService, own: &Caller, cx: &CompileContext<'_>) -> Option<HttpService> {
     let pb::HttpService {
         server_uri,
         path_prefix,
@@ -338,7 +340,9 @@ fn compile_service(message: pb::HttpService, cx: &CompileContext<'_>) -> Option<
         add: add.into(),
         retries: match retry_policy {
             None => None,
-            Some(policy) => Some(Retries::compile(policy, None, &cx.field("retry_policy"))?),
+            Some(policy) => {
+                Some(Retries::compile(policy, None, &cx.field("retry_policy"), &own.retry_plugins)?)
+            }
         },
         upstream: list(allowed_upstream_headers, "allowed_upstream_headers")?,
         append: list(allowed_upstream_headers_to_append, "allowed_upstream_headers_to_append")?,

@@ -9,13 +9,12 @@ use nuncio_core::matcher::StringMatcher;
 use nuncio_downstream::route::RequestMatcher;
 use nuncio_proto::pb::envoy::config::core::v3::{HttpUri, http_uri};
 use nuncio_proto::pb::envoy::extensions::filters::http::jwt_authn::v3 as pb;
-use nuncio_upstream::call::Retries;
+use nuncio_upstream::call::{Caller, Retries};
 use pb::jwt_provider::JwksSourceSpecifier;
 use pb::jwt_requirement::RequiresType;
 use pb::requirement_rule::RequirementType;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -143,10 +142,10 @@ pub(super) enum Leniency {
 }
 
 impl Settings {
-    /// `own_address` is this machine's.
+    /// `own` is what the filter's requests have in common.
     pub(super) fn compile(
         message: pb::JwtAuthentication,
-        own_address: IpAddr,
+        own: &Caller,
         cx: &CompileContext<'_>,
     ) -> Option<Self> {
         let pb::JwtAuthentication {
@@ -165,7 +164,7 @@ impl Settings {
         let compiled = names
             .iter()
             .zip(messages)
-            .map(|(name, message)| Provider::compile(name, message, own_address, &of_providers.key(name)));
+            .map(|(name, message)| Provider::compile(name, message, own, &of_providers.key(name)));
         // All of them, so that every mistake is told.
         let compiled: Vec<Option<Provider>> = compiled.collect();
         let providers = compiled.into_iter().collect::<Option<Box<[Provider]>>>()?;
@@ -388,12 +387,7 @@ impl Requirement {
 }
 
 impl Provider {
-    fn compile(
-        name: &str,
-        message: pb::JwtProvider,
-        own_address: IpAddr,
-        cx: &CompileContext<'_>,
-    ) -> Option<Self> {
+    fn compile(name: &str, message: pb::JwtProvider, own: &Caller, cx: &CompileContext<'_>) -> Option<Self> {
         let pb::JwtProvider {
             issuer,
             audiences,
@@ -425,7 +419,7 @@ impl Provider {
             .enumerate()
             .map(|(i, message)| ClaimHeader::compile(message, &cx.item("claim_to_headers", i)));
         Some(Self {
-            keys: Keys::compile(name, jwks_source_specifier, own_address, cx)?,
+            keys: Keys::compile(name, jwks_source_specifier, own, cx)?,
             audiences: Audiences::new(&audiences),
             subjects: match subjects {
                 None => None,
@@ -493,7 +487,7 @@ impl Keys {
     fn compile(
         provider: &str,
         message: Option<JwksSourceSpecifier>,
-        own_address: IpAddr,
+        own: &Caller,
         cx: &CompileContext<'_>,
     ) -> Option<Self> {
         match message {
@@ -514,7 +508,7 @@ impl Keys {
                 }
             }
             Some(JwksSourceSpecifier::RemoteJwks(message)) => {
-                let remote = compile_remote(message, own_address, &cx.field("remote_jwks"))?;
+                let remote = compile_remote(message, own, &cx.field("remote_jwks"))?;
                 Some(Self::Remote(Arc::new(remote)))
             }
             None => {
@@ -525,7 +519,7 @@ impl Keys {
     }
 }
 
-fn compile_remote(message: pb::RemoteJwks, own_address: IpAddr, cx: &CompileContext<'_>) -> Option<Remote> {
+fn compile_remote(message: pb::RemoteJwks, own: &Caller, cx: &CompileContext<'_>) -> Option<Remote> {
     let pb::RemoteJwks { http_uri, cache_duration, async_fetch, retry_policy } = message;
     let HttpUri { uri, timeout, http_upstream_type } = http_uri?;
     let http_uri::HttpUpstreamType::Cluster(cluster) = http_upstream_type?;
@@ -550,13 +544,13 @@ fn compile_remote(message: pb::RemoteJwks, own_address: IpAddr, cx: &CompileCont
         cluster: cluster.into(),
         authority: authority.into(),
         path: if path.is_empty() { "/" } else { path }.into(),
-        own_address: own_address.to_string().into(),
+        own_address: own.own_address.to_string().into(),
         timeout: duration(&timeout?, &cx.field("http_uri").field("timeout"))?,
         retries: match retry_policy {
             None => None,
             Some(policy) => {
                 let cx = cx.field("retry_policy");
-                let retries = Retries::compile(policy, Some(RETRIED), &cx)?;
+                let retries = Retries::compile(policy, Some(RETRIED), &cx, &own.retry_plugins)?;
                 if !retries.grow() {
                     let cx = cx.field("retry_back_off");
                     cx.error("max_interval must be greater than or equal to the base_interval");

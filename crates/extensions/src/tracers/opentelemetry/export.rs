@@ -51,6 +51,7 @@ impl Exporter {
         let caller = GrpcCaller {
             method: METHOD,
             own_address: env.own_address,
+            retry_plugins: env.retry_plugins,
             user_agent: Some(&user_agent(version)),
             formats: false,
             timeout: None,
