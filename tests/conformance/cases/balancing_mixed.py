@@ -234,3 +234,58 @@ session('of_no_subset', [None, None], {'lb_subset_config': {'subset_selectors': 
 session('over_a_ring', [None, None, None], {'lb_policy': 'RING_HASH'})
 session('over_override_host', [None, None], {'load_balancing_policy': one('override_host.v3.OverrideHost', override_host_sources=[{'header': 'x-to'}], fallback_policy=RR)})
 session('over_load_aware_locality', [None, None], {'load_balancing_policy': one('load_aware_locality.v3.LoadAwareLocality', endpoint_picking_policy=RR)})
+
+
+# Retries that would rather have another host: what is counted of the picks.
+
+PREVIOUS = {'name': 'p', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate'}}
+PRIORITIES = {'name': 'q', 'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig', 'update_frequency': 1}}
+ZONES = r'^cluster[.]c1[.](lb_(healthy_panic|subsets_(selected|fallback|fallback_panic))|upstream_rq_retry)$'
+
+
+def retried(name, hosts, extra, want=None, attempts=None, priorities=None, n=10, by_priority=False, exact=True):
+    """Every answer is a failure: what was tried, and what was counted. `hosts`: (name, state, metadata)."""
+    @case('retried_' + name)
+    async def _(t):
+        tried, made = [], []
+
+        def respond(m, k):
+            tried.append(m['up'])
+            return resp(503, 'no')
+        for h, s, md in hosts:
+            e = lbe(await t.up(h, respond), extra={'metadata': {'filter_metadata': {'envoy.lb': {'hash_key': h, **md}}}})
+            if s:
+                e['health_status'] = s
+            made.append(e)
+        localities = [loc(made, 'a')] if not priorities else [loc(made[a:b], 'z%d' % i, priority=i) for i, (a, b) in enumerate(priorities)]
+        retry = {'retry_on': '5xx', 'num_retries': 2, 'retry_back_off': {'base_interval': '0.001s'}}
+        if attempts is not None:
+            retry.update({'retry_host_predicate': [PREVIOUS], **({'host_selection_retry_max_attempts': attempts} if attempts else {})})
+        if by_priority:
+            retry['retry_priority'] = PRIORITIES
+        route = {'cluster': 'c1', 'hash_policy': [{'header': {'header_name': 'x-k'}}], 'retry_policy': retry, **({'metadata_match': {'filter_metadata': {'envoy.lb': want}}} if want else {})}
+        await t.start(simple(t, clusters=[cluster('c1', localities=localities, extra=extra)], routes=[{'match': {'prefix': '/'}, 'route': route}]))
+        all = set()
+        for i in range(n):
+            tried.clear()
+            await t.req('/', headers=[('x-k', 'k%d' % i)])
+            all.add(' '.join(tried) if exact else ' '.join(sorted(set(tried))))
+        t.see('tried', sorted(all))
+        t.see('counts', await t.stats(regex=ZONES))
+
+
+SUB = {'fallback_policy': 'ANY_ENDPOINT', 'subset_selectors': V}
+retried('one_host_of_a_subset', [('a', None, {'v': '1'}), ('b', None, {'v': '2'})], {'lb_subset_config': SUB}, {'v': '1'}, 5)
+retried('one_host_of_a_fallback', [('a', None, {'v': '1'})], {'lb_subset_config': SUB}, {'v': '2'}, 5)
+retried('by_default_attempts', [('a', None, {'v': '1'})], {'lb_subset_config': SUB}, {'v': '1'}, 0)
+retried('one_host_of_a_table_in_panic', [('a', U, {})], {'lb_policy': 'MAGLEV', 'maglev_lb_config': {'table_size': 11}}, None, 5)
+retried('one_host_in_panic', [('a', U, {})], {}, None, 5)
+retried('a_subset_in_panic', [('a', U, {'v': '1'})], {'lb_subset_config': SUB}, {'v': '1'}, 5)
+retried('behind_an_empty_default_subset', [('a', None, {'v': '1'})], {'lb_subset_config': {'fallback_policy': 'DEFAULT_SUBSET', 'default_subset': {'v': '9'}, 'subset_selectors': V, 'panic_mode_any': True}}, {'v': '2'}, 5)
+retried('ring_hosts_in_turn', [('a', None, {}), ('b', None, {}), ('c', None, {})], {'lb_policy': 'RING_HASH', 'ring_hash_lb_config': {'minimum_ring_size': 32}}, None, 5)
+retried('over_priorities', [('a', None, {}), ('b', None, {}), ('c', None, {})], {}, None, None, [(0, 1), (1, 2), (2, 3)], by_priority=True)
+retried('over_priorities_of_a_subset', [('a', None, {'v': '1'}), ('b', None, {'v': '2'}), ('c', None, {'v': '1'})], {'lb_subset_config': SUB}, {'v': '1'}, None, [(0, 1), (1, 2), (2, 3)], by_priority=True)
+retried('over_priorities_of_a_subset_in_one', [('a', None, {'v': '2'}), ('b', None, {'v': '1'}), ('c', None, {'v': '2'})], {'lb_subset_config': SUB}, {'v': '1'}, None, [(0, 1), (1, 2), (2, 3)], by_priority=True)
+retried('over_priorities_of_the_default_subset', [('a', None, {'v': '2'}), ('b', None, {'v': '1'}), ('c', None, {'v': '1'})], {'lb_subset_config': {'fallback_policy': 'DEFAULT_SUBSET', 'default_subset': {'v': '1'}, 'subset_selectors': V, 'panic_mode_any': True}}, None, None, [(0, 1), (1, 2), (2, 3)], by_priority=True)
+retried('a_table_does_not_leave_priorities_out', [('a', None, {}), ('b', None, {}), ('c', None, {})], {'lb_policy': 'MAGLEV', 'maglev_lb_config': {'table_size': 11}}, None, None, [(0, 2), (2, 3)], by_priority=True)
+retried('a_table_of_a_subset_does_not_leave_priorities_out', [('a', None, {'v': '1'}), ('b', None, {'v': '1'}), ('c', None, {'v': '1'})], {'lb_policy': 'RING_HASH', 'ring_hash_lb_config': {'minimum_ring_size': 32}, 'lb_subset_config': SUB}, {'v': '1'}, 3, [(0, 2), (2, 3)], by_priority=True)

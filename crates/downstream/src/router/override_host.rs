@@ -52,6 +52,10 @@ fn find(state: &dyn FilterState, cluster: &Cluster) -> Chosen {
     let host = cluster.host_at(address).filter(|host| statuses.contain(host.shared().health_flags()));
     match host {
         None if !strict => Chosen::Nobody,
+        None => {
+            cluster.stats().upstream_cx_none_healthy.inc();
+            Chosen::Only(None)
+        }
         host => Chosen::Only(host),
     }
 }

@@ -608,36 +608,58 @@ impl Cluster {
     /// The first host that is not rejected; after so many attempts, whichever comes.
     #[cold]
     fn pick_avoiding(&self, set: &HostSet, cx: &PickContext<'_>, avoid: &Avoid<'_>) -> Option<Rc<Host>> {
+        // Whom the request names is not rejected.
+        if let Some(host) = wanted_host(set, cx) {
+            return Some(self.own(host));
+        }
         let mut cx = *cx;
-        for _ in 0..avoid.attempts {
-            let host = self.own(self.pick_from(set, &cx)?);
-            if !(avoid.rejects)(&host) {
-                return Some(host);
+        let hashes = is_hashing(&self.config().lb.policy);
+        loop {
+            let (Picked { host, panics, last }, road) = self.pick_once(set, &cx);
+            // The set that gave the host is asked again, a table looks for another one itself.
+            self.count_panics(match cx.attempt {
+                0 => panics,
+                _ => u32::from(last && !hashes),
+            });
+            let host = host.map(|shared| self.own(shared));
+            let goes_on =
+                host.as_ref().is_some_and(|host| cx.attempt < avoid.attempts && (avoid.rejects)(host));
+            if !goes_on {
+                self.count_road(road);
+                return host;
             }
             cx.attempt += 1;
         }
-        self.pick_from(set, &cx).map(|shared| self.own(shared))
     }
 
     #[inline]
     fn pick_from<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Option<&'s Arc<HostShared>> {
-        let picked = self.pick_once(set, cx);
-        if picked.panics > 0 {
-            self.core.lb_stats.lb_healthy_panic.add(picked.panics.into());
+        if let Some(host) = wanted_host(set, cx) {
+            return Some(host);
         }
-        picked.host
+        let (Picked { host, panics, last: _ }, road) = self.pick_once(set, cx);
+        self.count_panics(panics);
+        self.count_road(road);
+        host
     }
 
     #[inline]
-    fn pick_once<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> Picked<'s> {
-        if let Some(wanted) = cx.wanted
-            && let Some(host) = wanted.next(set.layout())
-        {
-            return Picked::at(host);
+    fn pick_once<'s>(&self, set: &'s HostSet, cx: &PickContext<'_>) -> (Picked<'s>, Road) {
+        match set.pick_by_subset(cx, &self.core) {
+            None => (set.pick(cx, &self.core), Road::Plain),
+            Some(found) => found,
         }
-        let Some((picked, road)) = set.pick_by_subset(cx, &self.core) else {
-            return set.pick(cx, &self.core);
-        };
+    }
+
+    #[inline]
+    fn count_panics(&self, panics: u32) {
+        if panics > 0 {
+            self.core.lb_stats.lb_healthy_panic.add(panics.into());
+        }
+    }
+
+    #[inline]
+    fn count_road(&self, road: Road) {
         let stats = &self.core.lb_stats;
         match road {
             Road::Plain => {}
@@ -645,7 +667,6 @@ impl Cluster {
             Road::Fallback => stats.lb_subsets_fallback.inc(),
             Road::Panic => stats.lb_subsets_fallback_panic.inc(),
         }
-        picked
     }
 
     /// A connection to `host` for one request: an idle one without allocating, else a place in the queue while
@@ -745,6 +766,12 @@ impl Cluster {
     pub fn try_retry(&self, priority: Priority) -> Option<Permit> {
         self.core.try_take(priority, Resource::Retries)
     }
+}
+
+/// The next of the hosts that the request names itself.
+#[inline]
+fn wanted_host<'s>(set: &'s HostSet, cx: &PickContext<'_>) -> Option<&'s Arc<HostShared>> {
+    cx.wanted?.next(set.layout())
 }
 
 /// Circuit-breaker counts by priority.

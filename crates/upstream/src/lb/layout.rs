@@ -348,6 +348,11 @@ impl Layout {
         (0..most).filter(|at| hosts(self, *at) != hosts(before, *at)).count()
     }
 
+    /// The hosts of each priority, counted.
+    pub(super) fn counts(&self) -> Vec<Counts> {
+        self.priorities.iter().map(|lists| lists.counts).collect()
+    }
+
     /// How many priorities have hosts.
     pub(crate) fn filled_priorities(&self) -> usize {
         self.priorities.iter().filter(|lists| lists.counts.hosts > 0).count()

@@ -57,6 +57,8 @@ pub struct Loads {
     pub degraded: Vec<u32>,
     /// Whether the priority sends to all of its hosts, whatever their health.
     pub panic: Vec<bool>,
+    /// The priorities that shall get none, where they were worked out without some.
+    excluded: Box<[bool]>,
 }
 
 /// A priority that was chosen, and which of its hosts.
@@ -84,6 +86,7 @@ impl Loads {
             healthy: vec![0; counts.len()],
             degraded: vec![0; counts.len()],
             panic: vec![false; counts.len()],
+            excluded: Box::default(),
         };
         if available > 0 {
             loads.spread(&healthy, &degraded, available);
@@ -107,7 +110,8 @@ impl Loads {
     /// All load goes to one priority of so many.
     pub(crate) fn only(choice: Choice, priorities: usize) -> Self {
         let none = vec![0; priorities];
-        let mut loads = Self { healthy: none.clone(), degraded: none, panic: vec![false; priorities] };
+        let panic = vec![false; priorities];
+        let mut loads = Self { healthy: none.clone(), degraded: none, panic, excluded: Box::default() };
         let list = if choice.degraded { &mut loads.degraded } else { &mut loads.healthy };
         if let Some(load) = list.get_mut(choice.priority) {
             *load = 100;
@@ -124,11 +128,21 @@ impl Loads {
         let (healthy, degraded) = (share(Counts::healthy_share), share(Counts::degraded_share));
         let available = healthy.iter().chain(&degraded).sum::<u32>().min(100);
         let none = vec![0; counts.len()];
-        let mut loads = Self { healthy: none.clone(), degraded: none, panic: vec![false; counts.len()] };
+        let panic = vec![false; counts.len()];
+        let mut loads = Self { healthy: none.clone(), degraded: none, panic, excluded: excluded.into() };
         (available > 0).then(|| {
             loads.spread(&healthy, &degraded, available);
             loads
         })
+    }
+
+    /// What they come to for others of the same priorities, as those of a subset are: without those that were excluded,
+    /// or with all where nothing is left.
+    pub(super) fn among(&self, counts: &[Counts]) -> Option<Self> {
+        if self.excluded.is_empty() {
+            return Some(self.clone());
+        }
+        Self::without(counts, &self.excluded).or_else(|| Self::without(counts, &[]))
     }
 
     fn spread(&mut self, healthy: &[u32], degraded: &[u32], available: u32) {
@@ -240,8 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn a_subset_has_its_own_loads_without_the_priorities_that_were_tried() {
+        let all = [hosts(1, 0, 1), hosts(2, 0, 2), hosts(1, 0, 1)];
+        let retry = Loads::without(&all, &[true, false, false]).unwrap();
+        let of = |subset: &[Counts]| retry.among(subset).map(|loads| loads.healthy);
+        assert_eq!(of(&[hosts(1, 0, 1), hosts(0, 0, 0), hosts(1, 0, 1)]), Some(vec![0, 0, 100]));
+        assert_eq!(of(&[hosts(1, 0, 1), hosts(0, 0, 0), hosts(0, 0, 0)]), Some(vec![100, 0, 0]));
+        assert_eq!(of(&[hosts(0, 0, 0)]), None);
+    }
+
+    #[test]
     fn the_choice_walks_healthy_loads_then_degraded_ones() {
-        let loads = Loads { healthy: vec![20, 30], degraded: vec![0, 50], panic: vec![false; 2] };
+        let (healthy, degraded) = (vec![20, 30], vec![0, 50]);
+        let loads = Loads { healthy, degraded, panic: vec![false; 2], ..Loads::default() };
         let at = |random| loads.choose(random).map(|c| (c.priority, c.degraded));
         assert_eq!((at(19), at(20), at(49)), (Some((0, false)), Some((1, false)), Some((1, false))));
         assert_eq!((at(50), at(199)), (Some((1, true)), Some((1, true))));

@@ -38,19 +38,20 @@ struct Priority {
     zones: Box<[[Slot; 3]]>,
 }
 
-/// A host, and how many of the picks that led to it were made in panic.
+/// A host, and how many of the sets that were asked for one are in panic.
 pub(crate) struct Picked<'a> {
     pub(crate) host: Option<&'a Arc<HostShared>>,
     pub(crate) panics: u32,
+    /// Whether the last of them is.
+    pub(crate) last: bool,
 }
 
-impl<'a> Picked<'a> {
+impl Picked<'_> {
     /// No host, and no panic.
-    pub(super) const NONE: Self = Self { host: None, panics: 0 };
+    pub(super) const NONE: Self = Self { host: None, panics: 0, last: false };
 
-    /// A host that was found without a look at health.
-    pub(crate) fn at(host: &'a Arc<HostShared>) -> Self {
-        Self { host: Some(host), panics: 0 }
+    fn of(host: Option<&Arc<HostShared>>, panic: bool) -> Picked<'_> {
+        Picked { host, panics: u32::from(panic), last: panic }
     }
 }
 
@@ -119,7 +120,8 @@ impl HostSet {
         let (layout, rng) = (&*self.layout, core.worker.rng());
         // Only tables look at the request's hash.
         let by = || cx.hash.filter(|_| layout.hashes).unwrap_or_else(|| rng.next());
-        let choice = match (cx.loads, layout.only) {
+        // Tables do not hear of retries that leave priorities out, as in Envoy.
+        let choice = match (cx.loads.filter(|_| !layout.hashes), layout.only) {
             (Some(loads), _) => loads.choose(by()),
             (None, Some(only)) => Some(only),
             (None, None) => layout.loads.choose(by()),
@@ -129,13 +131,12 @@ impl HostSet {
             return Picked::NONE;
         };
         let panic = layout.loads.panic.get(at).copied().unwrap_or(false);
-        let panics = u32::from(panic);
         let (slot, source) = if panic {
             if layout.fails_in_panic {
-                return Picked { host: None, panics };
+                return Picked::of(None, panic);
             }
             if matches!(self.routing, Some(Routing::ByLoad)) {
-                return Picked { host: self.pick_by_load((at, Usable::All), cx, core), panics };
+                return Picked::of(self.pick_by_load((at, Usable::All), cx, core), panic);
             }
             (&live.all, &lists.all)
         } else if let Some(routing) = self.routing.as_ref().filter(|_| !live.zones.is_empty()) {
@@ -144,14 +145,14 @@ impl HostSet {
                 Routing::ByLoad if degraded => self.pick_by_load((at, Usable::Degraded), cx, core),
                 Routing::ByLoad => self.pick_by_load((at, Usable::Healthy), cx, core),
             };
-            return Picked { host, panics };
+            return Picked::of(host, panic);
         } else if degraded && !lists.degraded.is_nothing() {
             (&live.degraded, &lists.degraded)
         } else {
             (&live.healthy, &lists.healthy)
         };
         let balancer = slot.get_or_init(|| make(layout.lb(), source, core));
-        Picked { host: balancer.as_ref().and_then(|b| b.pick(cx, rng)), panics }
+        Picked::of(balancer.as_ref().and_then(|b| b.pick(cx, rng)), panic)
     }
 
     /// A pick at the first priority, where zones count.

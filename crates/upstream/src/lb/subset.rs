@@ -346,7 +346,7 @@ impl LiveSubsets {
         cx: &PickContext<'_>,
         core: &ClusterCore,
     ) -> (Picked<'s>, Road) {
-        let picking = Picking { live: self, subsets, cx, core, panics: Cell::new(0) };
+        let picking = Picking { live: self, subsets, cx, core, panics: Cell::new(0), last: Cell::new(false) };
         let (host, road) = match cx.metadata {
             None => picking.fall_back(),
             Some(criteria) => match criteria.tries().filter(|_| subsets.config.fallback_list) {
@@ -357,7 +357,7 @@ impl LiveSubsets {
                 }
             },
         };
-        (Picked { host, panics: picking.panics.get() }, road)
+        (Picked { host, panics: picking.panics.get(), last: picking.last.get() }, road)
     }
 }
 
@@ -367,8 +367,9 @@ struct Picking<'s, 'c> {
     subsets: &'s Subsets,
     cx: &'c PickContext<'c>,
     core: &'c ClusterCore,
-    /// How many of the sets that were asked are in panic.
+    /// How many of the sets that were asked are in panic, and whether the last one is.
     panics: Cell<u32>,
+    last: Cell<bool>,
 }
 
 /// A host, if there is one, and how it was found.
@@ -439,8 +440,12 @@ impl<'s> Picking<'s, '_> {
     ) -> Option<&'s Arc<HostShared>> {
         let layout = layout?;
         let set = set.get_or_init(|| HostSet::new(Arc::clone(layout), self.core, false));
-        let Picked { host, panics } = set.pick(self.cx, self.core);
+        // A retry that leaves priorities out does so among the subset's own.
+        let loads = self.cx.loads.and_then(|loads| loads.among(&layout.counts()));
+        let Picked { host, panics, last } =
+            set.pick(&PickContext { loads: loads.as_ref(), ..*self.cx }, self.core);
         self.panics.set(self.panics.get() + panics);
+        self.last.set(last);
         host
     }
 }
