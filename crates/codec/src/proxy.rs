@@ -102,9 +102,8 @@ fn text(bytes: &[u8]) -> Parsed {
                 }
             };
             let port = |text: &str| -> Result<u16, Malformed> {
-                // `parse` would take a sign.
-                let digits = text.bytes().all(|b| b.is_ascii_digit());
-                text.parse().ok().filter(|_| digits).ok_or(Malformed)
+                // As in Envoy, it may have a sign.
+                text.parse().map_err(|_| Malformed)
             };
             let source = SocketAddr::new(ip(source)?, port(source_port)?);
             Some((source, SocketAddr::new(ip(destination)?, port(destination_port)?)))

@@ -426,6 +426,24 @@ fn handshakes_that_hosts_end() {
 }
 
 #[test]
+fn clients_that_agree_on_no_protocol_where_http2_alone_is_spoken() {
+    let authority = Authority::new();
+    authority.signs("own", "subjectAltName=DNS:a.example", "9");
+    let socket = secured("DownstreamTlsContext", &authority.common("own", ""));
+    let file = of_chain(&socket, "").replace("codec_type: AUTO", "codec_type: HTTP2");
+    let mut server = Server::start(&file, &[]);
+    let to = server.listener("in").to_string();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-quiet", "-connect", &to]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut client = openssl.spawn().unwrap();
+    client.stdin.as_mut().unwrap().write_all(GET).unwrap();
+    let line = server.wait_for("why alpn-mismatch: ");
+    assert!(line.contains("agreed on no protocol") && line.contains("alpn_protocols"), "{line}");
+    client.kill().unwrap();
+    client.wait().unwrap();
+}
+
+#[test]
 fn connections_that_no_filter_chain_takes() {
     let of_name = "filter_chain_match: {server_names: [a.example]}";
     let mut server = Server::start(&of_chain(of_name, ""), &[]);

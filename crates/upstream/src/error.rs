@@ -134,7 +134,7 @@ impl PoolError {
     /// What the transport said (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`).
     pub fn transport_failure(&self) -> Option<&str> {
         match self {
-            Self::Local(text) | Self::Remote(text) => Some(text),
+            Self::Local(text) | Self::Remote(text) => Some(&**text).filter(|text| !text.is_empty()),
             Self::PendingOverflow | Self::Overflow | Self::PoolOverflow | Self::Timeout => None,
         }
     }

@@ -117,3 +117,16 @@ def ciphers(names, curve=None):
 failing('no_shared_cipher', ciphers('AES256-SHA'), params(cipher_suites=['ECDHE-RSA-AES128-GCM-SHA256']))
 failing('no_shared_kind_of_key', ciphers('ECDHE-ECDSA-AES128-GCM-SHA256'), params(cipher_suites=['ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES128-GCM-SHA256']))
 failing('no_shared_curve', ciphers('ECDHE-RSA-AES128-GCM-SHA256', 'secp521r1'), params(ecdh_curves=['X25519']))
+
+
+async def resetting(t):
+    c = await t.conn()
+    c.w.write(b'\x16\x03\x01\x02\x00\x01')
+    await c.w.drain()
+    c.w.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    await t.stat_until('listener.l1.downstream_cx_active', lambda v: v == 1)
+    c.w.transport.abort()
+    return 'gone'
+
+
+failing('reset_by_the_client', resetting)

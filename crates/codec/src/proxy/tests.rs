@@ -59,7 +59,7 @@ fn a_version_that_is_not_looked_for_is_none() {
 fn lines_that_are_almost_right_are_bad() {
     for line in [
         "PROXY TCP4 1.2.3.4 1.2.3.4 1 66666\r\n",
-        "PROXY TCP4 1.2.3.4 1.2.3.4 +1 2\r\n",
+        "PROXY TCP4 1.2.3.4 1.2.3.4 -1 2\r\n",
         "PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n",
         "PROXY TCP4  1.2.3.4 1.2.3.4 1 2\r\n",
         "PROXY TCP4 ::1 ::1 1 2\r\n",

@@ -247,13 +247,8 @@ const NUMBERS: &[(&str, Number)] = &[
 ];
 
 /// What is not known of secured connections, and what Envoy prints `-` for wherever it can be asked.
-const ABSENT: &[&str] = &[
-    "DOWNSTREAM_HANDSHAKE_DURATION",
-    "DOWNSTREAM_TLS_SESSION_ID",
-    "ROUNDTRIP_DURATION",
-    "UPSTREAM_LOCAL_CLOSE_REASON",
-    "UPSTREAM_TLS_SESSION_ID",
-];
+const ABSENT: &[&str] =
+    &["DOWNSTREAM_HANDSHAKE_DURATION", "ROUNDTRIP_DURATION", "UPSTREAM_LOCAL_CLOSE_REASON"];
 
 fn write_flags(cx: &FormatContext<'_>, name: fn(ResponseFlag) -> &'static str, out: &mut Vec<u8>) -> bool {
     if cx.info.flags.is_empty() {

@@ -65,6 +65,11 @@ fn put(text: &str, out: &mut Vec<u8>) -> bool {
     !text.is_empty()
 }
 
+fn put_hex(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    bytes.iter().for_each(|byte| out.extend_from_slice(format!("{byte:02x}").as_bytes()));
+    !bytes.is_empty()
+}
+
 fn join<'a>(texts: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) -> bool {
     let before = out.len();
     for text in texts {
@@ -126,6 +131,7 @@ const FIELDS: &[(&str, WriteTls)] = &[
     ("PEER_SUBJECT", |t, out| peer(t, out, |c| &c.subject)),
     ("PEER_URI_SAN", |t, out| sans(t.peer_certificate(), out, |c| &c.uri_sans)),
     ("TLS_CIPHER", |t, out| put(t.cipher, out)),
+    ("TLS_SESSION_ID", |t, out| put_hex(&t.session_id, out)),
     ("TLS_GROUP", |t, out| put(t.group, out)),
     ("TLS_VERSION", |t, out| put(t.version, out)),
 ];

@@ -34,9 +34,13 @@ impl CidrList {
             let ip: Option<IpAddr> = address_prefix.parse().ok();
             let max = if ip.is_some_and(|ip| ip.is_ipv4()) { 32 } else { 128 };
             let len = prefix_len.unwrap_or(0);
-            match (ip, u8::try_from(len).ok().filter(|len| *len <= max)) {
-                (Some(ip), Some(len)) => Some(Range { network: masked(ip, len), len }),
-                _ => {
+            match ip {
+                // As in Envoy, a length beyond the address's own is that one.
+                Some(ip) => {
+                    let len = u8::try_from(len).map_or(max, |len| len.min(max));
+                    Some(Range { network: masked(ip, len), len })
+                }
+                None => {
                     cx.error(format!(
                         "invalid ip/mask combo '{address_prefix}/{len}' (format is <ip>/<# mask bits>)"
                     ));

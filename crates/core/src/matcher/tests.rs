@@ -121,7 +121,9 @@ fn a_range_holds_the_addresses_with_its_first_bits() {
         assert_eq!(ranges.contains(ip.parse().unwrap()), want, "{ip}");
     }
     assert!(list(&[("0.0.0.0", None)]).unwrap().contains("9.9.9.9".parse().unwrap()));
-    assert!(list(&[("10.0.0.0", Some(33))]).is_none() && list(&[("x", Some(8))]).is_none());
+    let one = list(&[("10.0.0.1", Some(33))]).unwrap();
+    assert!(one.contains("10.0.0.1".parse().unwrap()) && !one.contains("10.0.0.2".parse().unwrap()));
+    assert!(list(&[("x", Some(8))]).is_none());
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct TlsInfo {
     pub peer: Option<Box<PeerInfo>>,
     /// The session was resumed.
     pub resumed: bool,
+    /// The session's identifier, which TLS 1.2 has; empty where none was given.
+    pub session_id: Box<[u8]>,
     /// Whether a client that asked for our certificate's OCSP response got one; none where nobody asked.
     pub stapled: Option<bool>,
 }

@@ -73,6 +73,9 @@ pub(crate) fn broken_http2(hcm: &Hcm, connection: &ConnectionInfo, error: Connec
 fn not_http2(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8]) {
     match Tongue::of_client(bytes) {
         Some(Tongue::Tls) if connection.tls().is_none() => tls_to_clear(hcm, connection),
+        Some(Tongue::Http1) if connection.tls().is_some_and(|tls| tls.alpn.is_empty()) => {
+            alpn_without_http2(hcm, connection, bytes);
+        }
         Some(Tongue::Http1) => tell_of(hcm, connection, Why::Http1ToHttp2Listener, || {
             let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
             let cause = format!("the client began with '{}' and codec_type is HTTP2", shown(line));
@@ -80,6 +83,22 @@ fn not_http2(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8]) {
         }),
         _ => {}
     }
+}
+
+/// A client that agreed on no protocol spoke HTTP/1, as it must where the handshake does not say `h2`.
+fn alpn_without_http2(hcm: &Hcm, connection: &ConnectionInfo, bytes: &[u8]) {
+    tell_of(hcm, connection, Why::AlpnMismatch, || {
+        let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
+        let Spot { path, place } = transport_of(hcm);
+        Note {
+            cause: format!(
+                "the handshake agreed on no protocol, so the client began with '{}', and codec_type is HTTP2",
+                shown(line)
+            ),
+            change: "let both sides offer h2, or name http/1.1 too and make codec_type AUTO".into(),
+            spot: Spot { path: format!("{path}.typed_config.common_tls_context.alpn_protocols"), place },
+        }
+    });
 }
 
 /// An HTTP/2 request's head, or its trailers, cannot be taken.

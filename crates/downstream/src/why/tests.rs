@@ -25,6 +25,8 @@ fn handshakes_that_fail_are_told_apart_by_the_words_that_logs_have() {
         ("…:PEER_DID_NOT_RETURN_A_CERTIFICATE:TLS_error_end".into(), Some(Why::CertificateMissing)),
         ("…:SSLV3_ALERT_CERTIFICATE_EXPIRED:…".into(), Some(Why::CertificateRefusedByPeer)),
         ("…:TLSV1_ALERT_UNKNOWN_CA:…".into(), Some(Why::CertificateRefusedByPeer)),
+        ("…:BAD_PACKET_LENGTH|…".into(), Some(Why::CertificateRefusedByPeer)),
+        ("…:HTTPS_PROXY_REQUEST:…".into(), Some(Why::ClearToTlsListener)),
         ("…:TLSV1_ALERT_UNRECOGNIZED_NAME:…".into(), Some(Why::SniMismatch)),
         ("…:TLSV1_ALERT_NO_APPLICATION_PROTOCOL:…".into(), Some(Why::AlpnMismatch)),
         ("…:NO_SHARED_CIPHER:…".into(), Some(Why::TlsParametersMismatch)),

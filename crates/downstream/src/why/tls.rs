@@ -33,7 +33,7 @@ type Meaning = (Why, &'static str, &'static str, &'static str);
 /// What it means, by its text in the log.
 pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
     let client = side == Side::Client;
-    let rows: [(&str, Meaning); 29] = [
+    let rows: [(&str, Meaning); 31] = [
         (
             "Secret is not supplied by SDS",
             (
@@ -192,6 +192,15 @@ pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
             ),
         ),
         (
+            "BAD_PACKET_LENGTH",
+            (
+                Why::CertificateRefusedByPeer,
+                "the client ended the handshake when it saw our certificate",
+                CERTIFICATES,
+                "use one that the client trusts, with the whole chain",
+            ),
+        ),
+        (
             "ALERT_CERTIFICATE_EXPIRED",
             (
                 Why::CertificateRefusedByPeer,
@@ -259,6 +268,15 @@ pub(super) fn cause(text: &str, side: Side) -> Option<Meaning> {
             (
                 Why::ClearToTlsListener,
                 "the client sent an HTTP request without TLS",
+                "",
+                "let the client speak TLS, or take the transport socket away",
+            ),
+        ),
+        (
+            "HTTPS_PROXY_REQUEST",
+            (
+                Why::ClearToTlsListener,
+                "the client sent CONNECT to a proxy without TLS",
                 "",
                 "let the client speak TLS, or take the transport socket away",
             ),

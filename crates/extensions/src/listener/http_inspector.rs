@@ -79,9 +79,17 @@ fn spoken(bytes: &[u8]) -> Spoken {
     };
     let line = bytes.get(..end).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match line.rsplit(|b| *b == b' ').next() {
-        Some(b"HTTP/1.1") => Spoken::Http11,
-        Some(b"HTTP/1.0") => Spoken::Http10,
+    let mut parts = line.split(|b| *b == b' ');
+    let named = [parts.next(), parts.next()].iter().all(|part| part.is_some_and(|part| !part.is_empty()));
+    match (named, parts.next(), parts.next()) {
+        (true, Some(b"HTTP/1.1"), None) => Spoken::Http11,
+        // Any other version stands for an old one, and a line without one is of HTTP/0.9.
+        (true, None, None) => Spoken::Http10,
+        (true, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Spoken::Http10
+        }
         _ => Spoken::Other,
     }
 }
@@ -120,6 +128,12 @@ mod tests {
             (PREFACE, Spoken::Http2),
             (b"\x16\x03\x01", Spoken::Other),
             (b"hello\n", Spoken::Other),
+            (b"GET /\r\n", Spoken::Http10),
+            (b"GET / HTTP/1.2\r\n", Spoken::Http10),
+            (b"GET / HTTP/1.10\r\n", Spoken::Other),
+            (b"get / http/1.1\r\n", Spoken::Other),
+            (b"GET  HTTP/1.1\r\n", Spoken::Other),
+            (b"GET /a b HTTP/1.1\r\n", Spoken::Other),
         ] {
             assert_eq!(spoken(bytes), want, "{bytes:?}");
         }

@@ -1,6 +1,7 @@
 //! What goes wrong with TLS, in the words that logs have for it.
 
 use super::verify::Refusal;
+use crate::stream::error_text;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 use std::cell::Cell;
 use std::fmt::Write;
@@ -85,6 +86,8 @@ pub enum RefusedPeer {
     Hash,
     /// It is our own that may not be shown: it has no OCSP response that holds (`ocsp_staple_failed`).
     Staple,
+    /// None: the connection was reset, which is counted nowhere.
+    Reset,
     /// It is our own that has not come (`downstream_context_secrets_not_ready`, `upstream_context_secrets_not_ready`).
     Secrets,
 }
@@ -253,6 +256,28 @@ impl HandshakeError {
     /// has just shown them: as in BoringSSL it is a record that cannot be opened.
     pub(super) fn alert_in_the_clear() -> Self {
         Self::of(&[(112, "BAD_PACKET_LENGTH"), BAD_MAC])
+    }
+
+    /// A server that would not have our ClientHello, without a word why.
+    pub(super) fn refused_hello() -> Self {
+        Self::of(&[(1040, alert_name(40)), (154, "HANDSHAKE_FAILURE_ON_CLIENT_HELLO")])
+    }
+
+    /// The stream beneath broke.
+    pub(super) fn broken(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            // `ERR_LIB_SYS` in the upper bits.
+            Some(number) if error.kind() == io::ErrorKind::ConnectionReset => Self::Failed {
+                text: format!(
+                    "TLS_error:|{}:system library:OPENSSL_internal:{}:TLS_error_end",
+                    (2 << 24) + number,
+                    error_text(error)
+                )
+                .into(),
+                refused: Some(RefusedPeer::Reset),
+            },
+            _ => Self::Closed,
+        }
     }
 
     /// No certificate may be shown, for want of an OCSP response that holds.

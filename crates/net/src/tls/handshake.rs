@@ -19,7 +19,9 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{CommonState, ExtractedSecrets, HandshakeKind, ProtocolVersion, SignatureScheme};
+use rustls::{
+    AlertDescription, CommonState, ExtractedSecrets, HandshakeKind, ProtocolVersion, SignatureScheme,
+};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -92,8 +94,10 @@ async fn answer(
             },
         }
     };
-    let mut connection = UnbufferedServerConnection::new(side.config(&hello, &*io))
-        .map_err(|e| HandshakeError::from_rustls(&e))?;
+    let config = side.config(&hello, &*io);
+    let gives_ticket = hello.takes_tickets && config.ticketer.enabled();
+    let mut connection =
+        UnbufferedServerConnection::new(config).map_err(|e| HandshakeError::from_rustls(&e))?;
     take_chosen();
     let driven = wire.drive(&mut connection).await;
     let local = wire.chosen.and_then(|chosen| side.identity(chosen.at));
@@ -108,6 +112,9 @@ async fn answer(
     }
     let mut info = info_of(&connection, side.verifier(), KeyUsage::client_auth());
     info.local = local;
+    if info.resumed || !gives_ticket {
+        info.session_id = wire.session_of(&info);
+    }
     info.signature = wire.signed.map_or("", signature_name);
     info.stapled = wire.chosen.filter(|_| hello.wants_status).map(|c| c.staple == Staple::Sent);
     info.server_name = hello.server_name;
@@ -136,6 +143,7 @@ pub async fn connect(
     let mut wire = Wire::new(&*io, worker, Vec::new());
     wire.drive(&mut connection).await?;
     let mut info = info_of(&connection, side.verifier(), KeyUsage::server_auth());
+    info.session_id = wire.session_of(&info);
     info.signature = wire.signed.map_or("", signature_name);
     info.local = side.identity();
     info.server_name = match &name {
@@ -195,6 +203,7 @@ fn info_of(connection: &CommonState, verifier: &Verifier, usage: KeyUsage) -> Tl
         peer: connection.peer_certificates().and_then(|chain| peer(chain, verifier, usage)),
         resumed,
         stapled: None,
+        session_id: Box::default(),
     }
 }
 
@@ -217,6 +226,7 @@ fn peer(chain: &[CertificateDer<'_>], verifier: &Verifier, usage: KeyUsage) -> O
 /// A side of a handshake, as rustls has it.
 trait Side {
     type Data;
+    const IS_CLIENT: bool;
 
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 
@@ -225,6 +235,7 @@ trait Side {
 
 impl Side for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+    const IS_CLIENT: bool = false;
 
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
@@ -237,6 +248,7 @@ impl Side for UnbufferedServerConnection {
 
 impl Side for UnbufferedClientConnection {
     type Data = ClientConnectionData;
+    const IS_CLIENT: bool = true;
 
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
@@ -275,6 +287,21 @@ struct Wire<'a> {
     signed: Option<SignatureScheme>,
     /// What a client showed that was refused.
     refused: Option<Vec<CertificateInfo>>,
+    /// The session's identifier, from the ServerHello on.
+    session_id: Option<Box<[u8]>>,
+}
+
+/// The session's identifier, where these bytes begin with a ServerHello (RFC 5246, section 7.4.1.3).
+fn session_id(bytes: &[u8]) -> Option<&[u8]> {
+    const HANDSHAKE: u8 = 22;
+    const SERVER_HELLO: u8 = 2;
+    // Behind the heads of record and message, the version and the random bytes.
+    const AT: usize = RECORD_HEAD + 4 + 2 + 32;
+    if bytes.first() != Some(&HANDSHAKE) || bytes.get(RECORD_HEAD) != Some(&SERVER_HELLO) {
+        return None;
+    }
+    let (length, rest) = bytes.get(AT..)?.split_first()?;
+    rest.get(..usize::from(*length))
 }
 
 /// Whether the last whole record is an alert, by the type that it shows.
@@ -303,6 +330,7 @@ impl<'a> Wire<'a> {
             chosen: None,
             signed: None,
             refused: None,
+            session_id: None,
         }
     }
 
@@ -315,11 +343,21 @@ impl<'a> Wire<'a> {
         }
         match poll_fn(|cx| poll_read_vec(self.io, cx, &mut self.input)).await {
             Ok(n) if n > 0 => Ok(()),
-            _ => Err(HandshakeError::Closed),
+            Ok(_) => Err(HandshakeError::Closed),
+            Err(error) => Err(HandshakeError::broken(&error)),
+        }
+    }
+
+    /// Keeps the session's identifier out of the ServerHello, be it ours or the peer's.
+    fn note_session(&mut self) {
+        if self.session_id.is_none() {
+            let hello = if self.output.is_empty() { &self.input } else { &self.output };
+            self.session_id = session_id(hello).map(Box::from);
         }
     }
 
     async fn flush(&mut self) -> Result<(), HandshakeError> {
+        self.note_session();
         let mut at = 0;
         let written = poll_fn(|cx| poll_write_all(self.io, cx, &self.output, &mut at)).await;
         self.output.clear();
@@ -340,7 +378,12 @@ impl<'a> Wire<'a> {
                 Next::Done | Next::Ended => return Ok(()),
                 Next::Closed => return Err(HandshakeError::Closed),
                 Next::Failed(error) => {
+                    let answered = side.state().protocol_version().is_some();
                     self.tell(side).await;
+                    let at_once = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) == error;
+                    if S::IS_CLIENT && at_once && !answered {
+                        return Err(HandshakeError::refused_hello());
+                    }
                     return Err(HandshakeError::from_rustls(&error));
                 }
                 Next::Unopened => return Err(HandshakeError::alert_in_the_clear()),
@@ -349,6 +392,9 @@ impl<'a> Wire<'a> {
     }
 
     fn step<S: Side>(&mut self, side: &mut S) -> Next {
+        if S::IS_CLIENT {
+            self.note_session();
+        }
         let UnbufferedStatus { discard, state, .. } = side.process(&mut self.input);
         let next = match state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -423,6 +469,11 @@ impl<'a> Wire<'a> {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// The session's identifier: TLS 1.3 has none, what stands there is the client's own.
+    fn session_of(&mut self, info: &TlsInfo) -> Box<[u8]> {
+        self.session_id.take().filter(|_| info.version == TLS12).unwrap_or_default()
     }
 
     /// What came with the end of the handshake, and what came behind it.

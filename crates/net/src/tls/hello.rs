@@ -24,6 +24,8 @@ pub struct ClientHello {
     pub alpn: Vec<Box<[u8]>>,
     /// It takes TLS 1.3 (`supported_versions`).
     pub tls13: bool,
+    /// It takes session tickets (`session_ticket`).
+    pub takes_tickets: bool,
     /// It asks for the certificate's OCSP response (`status_request`).
     pub wants_status: bool,
     body: Vec<u8>,
@@ -127,6 +129,7 @@ impl ClientHello {
                 Some(content) => Some(server_name(content)?),
             },
             alpn: parts.extension(16).and_then(protocols).unwrap_or_default(),
+            takes_tickets: parts.extension(35).is_some(),
             tls13: versions.is_some_and(|list| list.0.chunks_exact(2).any(|v| v == [3, 4])),
             wants_status: parts.extension(5).is_some(),
             body,

@@ -103,14 +103,15 @@ pub(super) fn identity(
         cx.error(format!("Failed to load certificate chain from {}", source.0));
         return None;
     };
+    // With their case, as in Envoy: a server name is compared with them in lower case.
     let mut names: Vec<Box<str>> = Vec::new();
     parsed.for_each_san(|kind, name| {
         if kind == SanType::Dns {
-            names.push(name.to_ascii_lowercase().into());
+            names.push(name.into());
         }
     });
     if names.is_empty() {
-        names.extend(parsed.common_name().map(|n| n.to_ascii_lowercase().into_boxed_str()));
+        names.extend(parsed.common_name().map(Box::from));
     }
     let ocsp = match ocsp_staple {
         Some(staple) => staple_of(staple, &parsed, &cx.field("ocsp_staple"))?,

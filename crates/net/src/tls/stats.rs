@@ -193,6 +193,7 @@ impl SslStats {
         let HandshakeError::Failed { refused, .. } = error else { return };
         match refused {
             None => self.counters().connection_error.inc(),
+            Some(RefusedPeer::Reset) => {}
             Some(RefusedPeer::Secrets) => match self.side {
                 Side::Server => self.factory.downstream_context_secrets_not_ready.inc(),
                 Side::Client => self.factory.upstream_context_secrets_not_ready.inc(),

@@ -28,7 +28,7 @@ fn internal_addresses_are_none_private_or_ranges() {
     assert_eq!(private, Ok(InternalAddresses::Private { unix_sockets: true }));
     let ranges = compiled(|cx| internal_addresses(Some(&message(vec![cidr("10.0.0.0", 8)])), cx));
     assert!(matches!(ranges, Ok(InternalAddresses::Ranges { ranges, .. }) if !ranges.is_empty()));
-    for (prefix, len) in [("127.0.0.x", 8), ("127.0.0.0", 33), ("::1", 129)] {
+    for (prefix, len) in [("127.0.0.x", 8), ("", 0)] {
         let error = compiled(|cx| internal_addresses(Some(&message(vec![cidr(prefix, len)])), cx));
         let error = error.unwrap_err();
         assert!(error.contains(&format!("invalid ip/mask combo '{prefix}/{len}'")), "{error}");
