@@ -90,12 +90,11 @@ impl TokenBucket {
         });
     }
 
-    /// Whole tokens that are there, and in how many seconds there is one more (0 in a full bucket).
+    /// Whole tokens that are there, and in how many seconds there is one (0 where there is).
     pub(crate) fn left(&self, now: Instant) -> (u32, u64) {
         let now = self.seconds(now);
         let tokens = self.tokens(now, f64::from_bits(self.empty_at.load(Relaxed))).max(0.0) + 1e-9;
-        let full = tokens >= f64::from(self.most);
-        let wait = if full { 0.0 } else { (1.0 - tokens.fract()) / self.rate };
+        let wait = if tokens >= 1.0 { 0.0 } else { (1.0 - tokens) / self.rate };
         (tokens as u32, wait.ceil() as u64)
     }
 }

@@ -141,7 +141,7 @@ impl Direction {
 
     fn takes_type(&self, headers: &HeaderMap) -> bool {
         let Some(given) = content_type(headers) else { return true };
-        self.types.iter().any(|own| **own == *given)
+        self.types.iter().any(|own| own.eq_ignore_ascii_case(given))
             || self.matchers.iter().any(|m| m.matches(given.as_bytes()))
     }
 }
@@ -349,7 +349,9 @@ impl HttpFilter for CompressorFilter {
             }
         }
         let headers = &mut response.head.headers;
-        if compressible && !lists(headers, Known::Vary, "Accept-Encoding") {
+        // As in Envoy, other letters are another token here.
+        let varies = headers.get_str(Known::Vary).unwrap_or_default();
+        if compressible && !varies.split(',').any(|token| token.trim() == "Accept-Encoding") {
             headers.append_joined(Known::Vary, b", ", b"Accept-Encoding");
         }
         Flow::Continue

@@ -11,7 +11,7 @@ pub(super) const REGISTRY: &str = "compressors";
 pub(super) struct Candidate {
     /// Its coding.
     pub(super) coding: &'static str,
-    /// The types that it takes, in lower case; empty: any.
+    /// The types that it takes, in any letters; empty: any.
     pub(super) types: std::sync::Arc<[Box<str>]>,
     /// It wins over those that a client likes as well.
     pub(super) first: bool,
@@ -59,7 +59,7 @@ pub(super) fn choose(accept: &str, content_type: &str, candidates: &[Candidate])
     for candidate in candidates {
         let takes = content_type.is_empty()
             || candidate.types.is_empty()
-            || candidate.types.iter().any(|t| **t == *content_type);
+            || candidate.types.iter().any(|t| t.eq_ignore_ascii_case(content_type));
         if takes && allowed.iter().all(|a| a.coding != candidate.coding) {
             allowed.push(candidate);
         }

@@ -92,7 +92,7 @@ impl Keeper {
         match self {
             Self::Header(name) => {
                 let decoded = STANDARD.decode(name.values(&head.headers).next()?).ok()?;
-                String::from_utf8(decoded).ok().filter(|host| !host.is_empty())
+                Some(String::from_utf8_lossy(&decoded).into_owned()).filter(|host| !host.is_empty())
             }
             Self::Cookie { name, .. } => {
                 let decoded = STANDARD.decode(cookie(&head.headers, name.as_bytes())?).ok()?;
