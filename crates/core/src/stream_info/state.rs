@@ -396,3 +396,6 @@ impl StreamInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

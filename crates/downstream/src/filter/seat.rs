@@ -163,3 +163,6 @@ impl Filters {
         *sees_bodies = false;
     }
 }
+
+#[cfg(test)]
+mod tests;
