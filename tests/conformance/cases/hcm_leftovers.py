@@ -113,3 +113,25 @@ def selectors(name, **selector):
 selectors('without_keys_and_keys_to_fall_back_to', fallback_policy='KEYS_SUBSET', fallback_keys_subset=['a'])
 selectors('without_keys_and_nothing_to_fall_back_to', fallback_policy='KEYS_SUBSET')
 selectors('with_keys_and_others_to_fall_back_to', keys=['b'], fallback_policy='KEYS_SUBSET', fallback_keys_subset=['a'])
+
+
+def field_size(name, kb, **hcm_options):
+    """`max_header_field_size_kb` beside the limit of whole heads."""
+    @case('header_field_size_' + name, group='config')
+    async def _(t):
+        await t.up()
+        cfg = simple(t, opts={'http2_protocol_options': {'max_header_field_size_kb': kb}, **hcm_options})
+        code, _ = await t.run_to_end(cfg, args=('--mode', 'validate'))
+        t.see('taken', code == 0)
+
+field_size('of_the_default', 60)
+field_size('above_the_default', 64)
+field_size('above_the_limit', 97, max_request_headers_kb=96)
+field_size('of_the_limit', 96, max_request_headers_kb=96)
+
+
+@case('header_field_size_of_a_cluster', group='config')
+async def _(t):
+    await t.up()
+    code, _ = await t.run_to_end(simple(t, clusters=[cluster('c1', t.ups, h2={'max_header_field_size_kb': 200})]), args=('--mode', 'validate'))
+    t.see('taken', code == 0)

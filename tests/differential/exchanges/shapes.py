@@ -122,7 +122,6 @@ def http2_options(r):
         'max_consecutive_inbound_frames_with_empty_payload': lambda r: r.choice([0, 1]),
         'max_inbound_priority_frames_per_stream': lambda r: 1,
         'max_inbound_window_update_frames_per_data_frame_sent': lambda r: 1,
-        'max_header_field_size_kb': lambda r: 60,
         'max_metadata_size': lambda r: 4096,
         'use_oghttp2_codec': lambda r: False,
     }, 0.12)

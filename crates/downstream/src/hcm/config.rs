@@ -320,8 +320,16 @@ impl HcmConfig {
             max_head_bytes: max_request_headers_kb.unwrap_or(60).saturating_mul(1024),
             max_headers: max_headers_count.unwrap_or(100),
         };
-        let h2 =
-            http2::compile(http2_protocol_options.unwrap_or_default(), &cx.field("http2_protocol_options"));
+        let h2_message = http2_protocol_options.unwrap_or_default();
+        let h2_cx = cx.field("http2_protocol_options");
+        if h2_message
+            .max_header_field_size_kb
+            .is_some_and(|kb| kb.saturating_mul(1024) > limits.max_head_bytes)
+        {
+            let why = "max_header_field_size_kb must not exceed max_request_headers_kb";
+            h2_cx.field("max_header_field_size_kb").error(why);
+        }
+        let h2 = http2::compile(h2_message, &h2_cx);
         let h1 = compile_h1(
             http_protocol_options.unwrap_or_default(),
             limits,
