@@ -68,9 +68,11 @@ class Wire:
         return bool(pred())
 
     def shown(self, *kinds):
-        """Frames without what changes: heads by their flags alone."""
+        """Frames without what changes: heads by their flags alone, GOAWAY without the words of whoever wrote the codec."""
         out = []
         for kind, flags, sid, body in self.frames:
+            if kind == GOAWAY:
+                body = body[:8]
             if kind in kinds:
                 out.append([kind, flags, sid, body.hex() if kind not in (DATA, HEADERS) else len(body) if kind == DATA else None])
         return out
@@ -381,8 +383,7 @@ def kept(name, opts, answers=True, idle=False):
                 n = len(w.of(PING))
                 await w.wait(lambda: len(w.of(PING)) > n, 2)
                 w.send(*[frame(PING, 1, 0, f[3]) for f in w.of(PING)[n:]])
-        await w.wait(lambda: w.of(GOAWAY), 1)
-        await w.wait(lambda: w.eof, 0.3)
+        await w.wait(lambda: w.eof, 3)
         t.see('pinged', min(len(w.of(PING)), 2))
         t.see('told', [w.shown(GOAWAY, RST), w.eof])
         await finish(t)

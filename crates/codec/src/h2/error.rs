@@ -166,6 +166,19 @@ pub enum ConnectionError {
 }
 
 impl ConnectionError {
+    /// Whether too much came of what is allowed, which to Envoy is no error of the protocol.
+    pub fn is_flood(self) -> bool {
+        matches!(
+            self,
+            Self::EmptyFramesFlood { .. }
+                | Self::PriorityFlood
+                | Self::WindowUpdateFlood
+                | Self::ResetFlood
+                | Self::OutboundFlood
+                | Self::OutboundControlFlood
+        )
+    }
+
     /// What GOAWAY says; `None` where the connection ends without one, as Envoy's does.
     pub fn goaway(self) -> Option<ErrorCode> {
         match self {

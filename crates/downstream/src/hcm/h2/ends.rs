@@ -27,7 +27,9 @@ impl Driver {
                 details: "downstream_local_disconnect(http2_ping_timeout)".into(),
             });
         }
-        self.hcm.stats.downstream_cx_protocol_error.inc();
+        if !error.is_flood() {
+            self.hcm.stats.downstream_cx_protocol_error.inc();
+        }
         let text = error.to_string().replace(' ', "_");
         let gone = DownstreamError::Gone {
             flag: ResponseFlag::DownstreamProtocolError,

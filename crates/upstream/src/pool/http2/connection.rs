@@ -370,7 +370,7 @@ impl Http2Connection {
             Event::More | Event::Settings | Event::Refused { .. } => {}
             Event::Head { stream, end_stream } => {
                 let State { inboxes, spare, .. } = state;
-                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                let Some(inbox) = heard(inboxes, stream) else { return };
                 std::mem::swap(&mut inbox.head, spare);
                 inbox.head_state = Head::Final { end_stream };
                 inbox.bytes.received_block(bytes, text);
@@ -378,7 +378,7 @@ impl Http2Connection {
             }
             Event::Informational { stream } => {
                 let State { inboxes, spare, .. } = state;
-                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                let Some(inbox) = heard(inboxes, stream) else { return };
                 if inbox.interim.is_none() && spare.is_passed_on_early() {
                     inbox.interim = Some(Box::new(std::mem::take(spare)));
                     inbox.head_state = Head::Informational;
@@ -388,7 +388,7 @@ impl Http2Connection {
             }
             Event::Data { stream, at, end_stream } => {
                 let State { inboxes, input, .. } = state;
-                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                let Some(inbox) = heard(inboxes, stream) else { return };
                 inbox.body.extend_from_slice(input.unread().get(at).unwrap_or_default());
                 inbox.bytes.wire_received += bytes;
                 if end_stream {
@@ -398,7 +398,7 @@ impl Http2Connection {
             }
             Event::Trailers { stream } => {
                 let State { inboxes, spare_trailers, .. } = state;
-                let Some(inbox) = inboxes.get_mut(stream.slot()) else { return };
+                let Some(inbox) = heard(inboxes, stream) else { return };
                 std::mem::swap(&mut inbox.trailers, spare_trailers);
                 inbox.end = End::Trailers;
                 inbox.bytes.received_block(bytes, text);
@@ -587,4 +587,10 @@ impl Http2Connection {
         stats.pending_send_bytes.sub(state.seen_waiting.saturating_sub(waiting));
         (state.seen_streams, state.seen_waiting) = (streams, waiting);
     }
+}
+
+/// The inbox of a stream that has not failed: what comes behind a GOAWAY that refuses a stream is for nobody.
+#[inline]
+fn heard(inboxes: &mut [Inbox], stream: StreamKey) -> Option<&mut Inbox> {
+    inboxes.get_mut(stream.slot()).filter(|inbox| inbox.failed.is_none())
 }
