@@ -96,7 +96,11 @@ fn address<'a>(cx: &FormatContext<'a>, of: AddressOf) -> Option<&'a Address> {
         AddressOf::DownstreamDirectLocal => Some(&connection.direct_local),
         AddressOf::DownstreamRemote => Some(cx.info.remote_address()),
         AddressOf::DownstreamDirectRemote => Some(&connection.direct_remote),
-        AddressOf::UpstreamLocal => Some(&cx.info.upstream.connection.as_ref()?.local),
+        AddressOf::UpstreamLocal => {
+            let local = &cx.info.upstream.connection.as_ref()?.local;
+            // A Unix socket that connects has none.
+            Some(local).filter(|local| !matches!(local, Address::Pipe(path) if path.is_empty()))
+        }
         AddressOf::UpstreamRemote => Some(&cx.info.upstream.connection.as_ref()?.peer),
     }
 }

@@ -185,7 +185,8 @@ const TEXTS: &[(&str, Text)] = &[
         attempted(cx).map(|(_, connection)| write_number(connection.id, out)).is_some()
     }),
     ("UPSTREAM_DETECTED_CLOSE_TYPE", |cx, out| {
-        put(cx.info.upstream.host.as_ref().map(|_| &b"Normal"[..]), out)
+        let tried = cx.info.upstream.host.is_some() || cx.info.timings.upstream_pool_begin.is_some();
+        put(tried.then_some(&b"Normal"[..]), out)
     }),
     ("UPSTREAM_HOST", |cx, out| put_address(cx.info.upstream.host.as_deref().map(|h| &h.address), out)),
     ("UPSTREAM_HOSTS_ATTEMPTED", |cx, out| put_address(attempted(cx).map(|(host, _)| &host.address), out)),
@@ -201,6 +202,10 @@ const TEXTS: &[(&str, Text)] = &[
     }),
     ("UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", |cx, out| {
         attempted(cx).is_some_and(|(host, _)| host_name_without_port(Some(host), out))
+    }),
+    ("UPSTREAM_LOCAL_CLOSE_REASON", |cx, out| {
+        let reason = cx.info.connection.state.upstream_local_close.get().filter(|_| cx.connection_entry());
+        put(reason.map(str::as_bytes), out)
     }),
     ("UPSTREAM_PROTOCOL", |cx, out| {
         let protocol = cx.info.upstream.connection.as_ref().and_then(|c| c.protocol);
@@ -247,8 +252,7 @@ const NUMBERS: &[(&str, Number)] = &[
 ];
 
 /// What is not known of secured connections, and what Envoy prints `-` for wherever it can be asked.
-const ABSENT: &[&str] =
-    &["DOWNSTREAM_HANDSHAKE_DURATION", "ROUNDTRIP_DURATION", "UPSTREAM_LOCAL_CLOSE_REASON"];
+const ABSENT: &[&str] = &["DOWNSTREAM_HANDSHAKE_DURATION", "ROUNDTRIP_DURATION"];
 
 fn write_flags(cx: &FormatContext<'_>, name: fn(ResponseFlag) -> &'static str, out: &mut Vec<u8>) -> bool {
     if cx.info.flags.is_empty() {

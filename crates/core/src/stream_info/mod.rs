@@ -101,6 +101,8 @@ pub struct ConnectionState {
     pub flags: Cell<ResponseFlags>,
     /// Why we closed it, where Envoy names a reason.
     pub local_close: Cell<Option<&'static str>>,
+    /// The same of the connection to the host that its bytes go on to.
+    pub upstream_local_close: Cell<Option<&'static str>>,
     /// The peer reset it.
     pub remote_reset: Cell<bool>,
     /// The round-trip time when its last request came, where a format asks for it (`DOWNSTREAM_CX_RTT`).
@@ -139,6 +141,8 @@ pub struct Timings {
     pub upstream_tx_end: Option<Instant>,
     /// The first byte of the response came (`US_RX_BEG`).
     pub upstream_rx_begin: Option<Instant>,
+    /// The first byte of the response's body came (`US_RX_BODY_BEG`).
+    pub upstream_rx_body_begin: Option<Instant>,
     /// The last byte of the response came (`US_RX_END`).
     pub upstream_rx_end: Option<Instant>,
     /// The first byte of the response went out (`DS_TX_BEG`).
@@ -188,6 +192,15 @@ impl ByteCounts {
         if header_bytes_wanted() {
             self.decompressed_header_sent += text() as u64;
         }
+    }
+
+    /// These and those of `later`, an attempt that came after them. Where it was not `over_http2`, what
+    /// [`received_head`](Self::received_head) says holds for its head, too.
+    pub fn then(self, later: Self, over_http2: bool) -> Self {
+        let again = if later.header_received > 0 && !over_http2 { self.header_received } else { 0 };
+        let both = self.plus(later);
+        let decompressed_header_received = both.decompressed_header_received + again;
+        Self { decompressed_header_received, ..both }
     }
 
     /// These and those of `other`.

@@ -68,7 +68,10 @@ pub async fn serve(io: Box<dyn ByteStream>, hcm: Rc<Hcm>, connection: Rc<Connect
         guard.count_bytes(&mut down);
         if end == End::Disconnected {
             guard.cut_by_peer();
-            return guard.closed_by_peer();
+            return match connection.state.local_close.get() {
+                Some(_) => guard.closed_by_us(),
+                None => guard.closed_by_peer(),
+            };
         }
         if matches!(end, End::Reset | End::Unread) || !down.keep_alive() {
             break if lingers { Close::Delayed } else { Close::Now };

@@ -401,7 +401,10 @@ impl<D: Downstream> Stream<D> {
     /// The client is gone: flags and details say so.
     pub fn disconnected(&mut self) -> End {
         self.info.flags.set(ResponseFlag::DownstreamConnectionTermination);
-        self.info.details = Some("downstream_remote_disconnect".into());
+        self.info.details = Some(match self.info.connection.state.local_close.get() {
+            Some(reason) => format!("downstream_local_disconnect({reason})").into(),
+            None => "downstream_remote_disconnect".into(),
+        });
         if self.info.upstream.cluster.is_none() {
             // A filter had the request still.
             router::name_cluster(self);

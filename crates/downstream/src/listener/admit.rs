@@ -60,7 +60,7 @@ pub(super) async fn admit(
             io
         }
     };
-    let (io, log) = ConnectionLog::begin(&listener, io, &connection);
+    let (io, log) = ConnectionLog::begin(&listener, listener.limit_patience(io, &connection), &connection);
     Rc::clone(filter).serve(io, connection).await;
     drop(log);
     drop(guard);

@@ -60,6 +60,8 @@ pub struct ListenerConfig {
     pub(super) listener_filters: Vec<FilterAndPredicate>,
     /// How long that may take.
     pub(super) filters_timeout: Option<Duration>,
+    /// `per_connection_buffer_high_watermark_timeout`
+    pub(super) patience: Option<Duration>,
     /// After that time the connection goes on as it is.
     pub(super) continue_on_filters_timeout: bool,
     /// Who is told of each connection that ends.
@@ -121,6 +123,7 @@ impl ListenerConfig {
             stat_prefix,
             traffic_direction,
             per_connection_buffer_limit_bytes,
+            per_connection_buffer_high_watermark_timeout,
             enable_reuse_port,
             tcp_backlog_size,
             access_log,
@@ -193,6 +196,12 @@ impl ListenerConfig {
         }
         let chains = compile_chains((filter_chains, by_name), default_filter_chain, &text, cx, env, facts);
         let filters = compile_listener_filters(listener_filters, (hands_off, proxied), cx, env);
+        let patience = config::timeout(
+            per_connection_buffer_high_watermark_timeout.as_ref(),
+            None,
+            &cx.field("per_connection_buffer_high_watermark_timeout"),
+        )
+        .filter(|_| facts.buffer_limit > 0);
         let filters_timeout = config::timeout(
             listener_filters_timeout.as_ref(),
             Some(LISTENER_FILTERS_TIMEOUT),
@@ -218,6 +227,7 @@ impl ListenerConfig {
             default_chain,
             listener_filters,
             filters_timeout,
+            patience,
             continue_on_filters_timeout: continue_on_listener_filters_timeout,
             access_logs,
             metadata: metadata.map(config::metadata),
@@ -248,6 +258,7 @@ impl ListenerConfig {
             default_chain: None,
             listener_filters: Vec::new(),
             filters_timeout: None,
+            patience: None,
             continue_on_filters_timeout: false,
             access_logs: Vec::new(),
             metadata: None,

@@ -38,7 +38,7 @@ use nuncio_core::stats::Scope;
 use nuncio_core::stream_info::{ConnectionInfo, ConnectionState};
 use nuncio_net::drain::Pace;
 use nuncio_net::listen::{Accepted, BoundSocket, Listener as Socket, Pause};
-use nuncio_net::stream::ByteStream;
+use nuncio_net::stream::{ByteStream, PATIENCE_IS_OVER, Patient};
 use nuncio_net::tls::{Side, SslStats};
 use std::cell::OnceCell;
 use std::io;
@@ -180,7 +180,7 @@ impl Listener {
         // One without filters closes it before it counts as one.
         let Some(Some(chain)) = self.chains.first() else { return };
         let connection = Rc::new(self.connection_info(&*io, 0, facts, accepted));
-        let (io, log) = ConnectionLog::begin(self, io, &connection);
+        let (io, log) = ConnectionLog::begin(self, self.limit_patience(io, &connection), &connection);
         let guard = ConnectionGuard::new(permit, accepted);
         let serve = Rc::clone(chain).serve(io, connection);
         worker.spawn(async move {
@@ -188,6 +188,17 @@ impl Listener {
             drop(log);
             drop(guard);
         });
+    }
+
+    /// Has the connection end where its client takes nothing for too long.
+    fn limit_patience(
+        &self,
+        io: Box<dyn ByteStream>,
+        connection: &Rc<ConnectionInfo>,
+    ) -> Box<dyn ByteStream> {
+        let Some(time) = self.config.patience else { return io };
+        let connection = Rc::clone(connection);
+        Patient::new(io, time, move || connection.state.local_close.set(Some(PATIENCE_IS_OVER)))
     }
 
     /// What is known of a connection that chain number `chain` takes.

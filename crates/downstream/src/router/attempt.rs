@@ -27,7 +27,7 @@ use nuncio_core::stream_info::ResponseFlag;
 use nuncio_upstream::cluster::{Carrier, PickContext};
 use nuncio_upstream::host::Host;
 use nuncio_upstream::outlier::Outcome;
-use nuncio_upstream::pool::Checkout;
+use nuncio_upstream::pool::{Checkout, PoolError};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
@@ -274,6 +274,10 @@ fn begin<D: Downstream>(stream: &mut Stream<D>, flight: &mut Flight<'_>, host: O
             }
             log.iter_mut().for_each(|log| log.failed(flag_of(error.reason())));
             let at = flight.attempts.len();
+            if error == PoolError::PoolOverflow {
+                // As to Envoy, nobody asked a pool.
+                stream.info.timings.upstream_pool_begin = None;
+            }
             flight.failed_host = Some(host);
             return Turn::failed(Failure::pool((!error.names_host()).then_some(at), error));
         }
@@ -542,7 +546,7 @@ fn note_bytes<D>(stream: &mut Stream<D>, flight: &Flight<'_>) {
         let bytes = &mut stream.info.upstream.bytes;
         *bytes = up.bytes();
         if let Some(before) = &flight.carried {
-            *bytes = before.plus(*bytes);
+            *bytes = before.then(*bytes, up.connection().protocol == Some(Version::Http2));
         }
     }
 }

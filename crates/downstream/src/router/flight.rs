@@ -15,7 +15,7 @@ use crate::hcm::exchange::Downstream;
 use crate::hcm::stream::Stream;
 use crate::route::{ClusterAction, Route};
 use crate::tracing::upstream::AttemptSpan;
-use nuncio_codec::head::HeaderMap;
+use nuncio_codec::head::{HeaderMap, Version};
 use nuncio_core::stream_info::{ByteCounts, ResponseFlag};
 use nuncio_upstream::cluster::{Cluster, PickContext, RequestPriority};
 use nuncio_upstream::dns_cache::Unresolved;
@@ -317,7 +317,8 @@ impl Flight<'_> {
     pub(super) fn carry(&mut self, at: usize) {
         if let Some(Attempt { step: Step::Live(up), .. }) = self.attempts.get(at) {
             let before = self.carried.take().map_or_else(ByteCounts::default, |before| *before);
-            self.carried = Some(Box::new(before.plus(up.bytes())));
+            let over_http2 = up.connection().protocol == Some(Version::Http2);
+            self.carried = Some(Box::new(before.then(up.bytes(), over_http2)));
         }
     }
 

@@ -470,6 +470,8 @@ fn deliver<D: Downstream>(
             if let Some(log) = &mut attempt.log {
                 log.received(up.data().len());
             }
+            let now = stream.now();
+            stream.info.timings.upstream_rx_body_begin.get_or_insert(now);
             stream.send_body(cx, up.data(), end_stream);
             end_stream.then_some(Pumped::Complete)
         }

@@ -59,6 +59,11 @@ impl Upstream {
         }
     }
 
+    /// Whether it ends because the host took nothing for too long.
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(self, Self::Tcp(connection) if connection.is_given_up())
+    }
+
     /// It was the host that ended it.
     pub(super) fn closed_by_host(&mut self) {
         if let Self::Tcp(connection) = self {

@@ -7,7 +7,7 @@ use super::pump::{Broken, Direction, Moved};
 use super::reach::{CLUSTER_STATE, Upstream, reach};
 use nuncio_core::format::LogType;
 use nuncio_core::stream_info::{ByteCounts, ConnectionInfo, ResponseFlag};
-use nuncio_net::stream::ByteStream;
+use nuncio_net::stream::{ByteStream, PATIENCE_IS_OVER};
 use nuncio_net::timer::LazyTimer;
 use nuncio_upstream::error::ResetReason;
 use std::future::{Future, poll_fn};
@@ -314,6 +314,10 @@ impl Session {
             End::TooOld => too_old(&self.proxy, &mut self.log),
             End::Draining => drained(&self.proxy, &self.log),
         }
+        let state = &self.log.info.connection.state;
+        let given_up = self.upstream.is_given_up().then_some(PATIENCE_IS_OVER);
+        // Both sides are closed for what ends the client's.
+        state.upstream_local_close.set(given_up.or(state.local_close.get()));
     }
 }
 

@@ -50,6 +50,8 @@ impl ConnectOptions {
 pub enum ConnectError {
     /// Our side could not even try: no descriptor, or the source address cannot be bound.
     Local(io::Error),
+    /// The system refused an option of the socket.
+    Refused,
     /// The attempt failed at once, as for a Unix socket that does not exist.
     Immediate(io::Error),
     /// The peer or the network refused later.
@@ -67,6 +69,7 @@ impl ConnectError {
     pub fn transport_failure(&self, peer: &Address) -> String {
         match self {
             Self::Local(e) => error_text(e),
+            Self::Refused => String::new(),
             Self::Immediate(e) => {
                 format!("immediate connect error: {}|remote address:{peer}", error_text(e))
             }
@@ -76,7 +79,7 @@ impl ConnectError {
 
     /// Whether it is this side's fault.
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Local(_))
+        matches!(self, Self::Local(_) | Self::Refused)
     }
 }
 
@@ -106,7 +109,7 @@ async fn connect_tcp(
     peer: SocketAddr,
     options: &ConnectOptions,
 ) -> Result<Box<dyn ByteStream>, ConnectError> {
-    let socket = tcp_socket(peer, options).map_err(ConnectError::Local)?;
+    let socket = tcp_socket(peer, options)?;
     start(&socket, &peer.into())?;
     let socket = TcpStream::from_std(socket.into()).map_err(ConnectError::Local)?;
     socket.writable().await.map_err(ConnectError::Delayed)?;
@@ -117,19 +120,32 @@ async fn connect_tcp(
     Ok(Box::new(stream))
 }
 
-fn tcp_socket(peer: SocketAddr, options: &ConnectOptions) -> io::Result<Socket> {
+fn tcp_socket(peer: SocketAddr, options: &ConnectOptions) -> Result<Socket, ConnectError> {
+    let refused = |_: io::Error| ConnectError::Refused;
+    let (source, by_number) = options.source_for(peer);
+    let socket = plain_socket(peer).map_err(ConnectError::Local)?;
+    if let Some(keepalive) = &options.keepalive {
+        keepalive.apply(&SockRef::from(&socket)).map_err(refused)?;
+    }
+    apply_options(&socket, by_number, OptionState::Prebind).map_err(refused)?;
+    bind(&socket, source, options.freebind).map_err(ConnectError::Local)?;
+    apply_options(&socket, by_number, OptionState::Bound).map_err(refused)?;
+    Ok(socket)
+}
+
+fn plain_socket(peer: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(keepalive) = &options.keepalive {
-        keepalive.apply(&SockRef::from(&socket))?;
-    }
-    let (source, by_number) = options.source_for(peer);
-    apply_options(&socket, by_number, OptionState::Prebind)?;
+    Ok(socket)
+}
+
+/// Binds a socket to where its connections are to come from, where that is said.
+fn bind(socket: &Socket, source: Option<SocketAddr>, freebind: bool) -> io::Result<()> {
     if let Some(source) = source {
         match source {
-            SocketAddr::V4(_) if options.freebind => socket.set_freebind_v4(true)?,
-            SocketAddr::V6(_) if options.freebind => socket.set_freebind_v6(true)?,
+            SocketAddr::V4(_) if freebind => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) if freebind => socket.set_freebind_v6(true)?,
             _ => {}
         }
         if source.port() == 0 {
@@ -141,8 +157,7 @@ fn tcp_socket(peer: SocketAddr, options: &ConnectOptions) -> io::Result<Socket> 
         }
         socket.bind(&source.into())?;
     }
-    apply_options(&socket, by_number, OptionState::Bound)?;
-    Ok(socket)
+    Ok(())
 }
 
 async fn connect_unix(
@@ -153,7 +168,7 @@ async fn connect_unix(
     let to = unix_sock_addr(path).map_err(ConnectError::Immediate)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(ConnectError::Local)?;
     socket.set_nonblocking(true).map_err(ConnectError::Local)?;
-    apply_options(&socket, &options.options, OptionState::Prebind).map_err(ConnectError::Local)?;
+    apply_options(&socket, &options.options, OptionState::Prebind).map_err(|_| ConnectError::Refused)?;
     start(&socket, &to)?;
     let socket = UnixStream::from_std(socket.into()).map_err(ConnectError::Local)?;
     socket.writable().await.map_err(ConnectError::Delayed)?;

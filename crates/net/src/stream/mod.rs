@@ -6,6 +6,7 @@ mod eyeballs;
 mod gate;
 mod layer;
 mod memory;
+mod patience;
 mod rewind;
 mod socket;
 
@@ -14,6 +15,7 @@ pub use deferred::Deferred;
 pub use eyeballs::{AddressFamily, HappyEyeballs, race};
 pub use layer::Layer;
 pub use memory::{MemoryStream, pair};
+pub use patience::{PATIENCE_IS_OVER, Patient};
 pub use rewind::Rewind;
 pub use socket::{TcpByteStream, UnixByteStream};
 pub use tokio::io::ReadBuf;

@@ -22,18 +22,18 @@ fn problems(name: &str, bytes: &[u8]) -> String {
 
 #[test]
 fn what_is_set_and_unbuilt_is_refused_by_path_and_place() {
-    let text =
-        "static_resources:\n  clusters:\n  - name: a\n    per_connection_buffer_high_watermark_timeout: 1s\n";
+    let text = "static_resources:\n  clusters:\n  - name: a\n    stats_matcher: {reject_all: true}\n";
     let errors = load(&[Source::file("t.yaml", text.as_bytes())], LoadOptions::default()).unwrap_err();
     assert_eq!(
         errors.to_string(),
-        "t.yaml:4:5: static_resources.clusters[0].per_connection_buffer_high_watermark_timeout: is not supported yet"
+        "t.yaml:4:5: static_resources.clusters[0].stats_matcher: is not supported yet"
     );
 }
 
 #[test]
 fn with_warn_an_unbuilt_field_is_taken_out_of_the_bytes() {
-    let text = "static_resources: {clusters: [{name: a, per_connection_buffer_high_watermark_timeout: 1s, connect_timeout: 1s}]}";
+    let text =
+        "static_resources: {clusters: [{name: a, stats_matcher: {reject_all: true}, connect_timeout: 1s}]}";
     let (loaded, warnings) = loaded(text, Unsupported::Warn);
     assert_eq!(warnings.len(), 1);
     let cluster = Message::find("envoy.config.cluster.v3.Cluster").unwrap();

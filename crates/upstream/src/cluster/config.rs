@@ -16,11 +16,12 @@ use nuncio_codec::h2;
 use nuncio_codec::head::ResponseHead;
 use nuncio_core::config::CompileContext;
 use nuncio_core::matcher::MetadataMatcher;
+use nuncio_core::rng::Rng;
 use nuncio_core::stream_info::Metadata;
 use nuncio_core::why::FieldPlaces;
 use nuncio_net::stream::ConnectOptions;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A cluster as configuration wants it (`envoy.config.cluster.v3.Cluster`).
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct ClusterConfig {
     pub connect_timeout: Duration,
     /// `per_connection_buffer_limit_bytes`
     pub per_connection_buffer_limit: u32,
+    /// `per_connection_buffer_high_watermark_timeout`
+    pub(crate) patience: Option<Duration>,
     /// How hosts are chosen.
     pub lb: LbConfig,
     /// Circuit breakers.
@@ -161,6 +164,7 @@ impl ClusterConfig {
             discovery: Discovery::default(),
             connect_timeout: Duration::from_secs(5),
             per_connection_buffer_limit: 1 << 20,
+            patience: None,
             lb: LbConfig::default(),
             limits: PerPriority::default(),
             http: HttpUpstream::default(),
@@ -306,6 +310,8 @@ pub struct HttpUpstream {
     pub idle_timeout: Option<Duration>,
     /// `max_connection_duration`
     pub max_connection_duration: Option<Duration>,
+    /// `max_connection_duration_jitter`: by which part of it at most a connection may last longer.
+    pub max_connection_jitter: f64,
     /// `max_requests_per_connection`; no limit where it is 0.
     pub max_requests: Option<u32>,
     /// `max_stream_duration`, which the router keeps.
@@ -364,6 +370,17 @@ impl HttpUpstream {
         Some(if matcher.holds(head) { 500 } else { 200 })
     }
 
+    /// When a connection that is there now is too old for further requests.
+    pub(crate) fn too_old_at(&self, now: Instant, rng: &Rng) -> Option<Instant> {
+        const PARTS: u64 = 1 << 32;
+        let most = self.max_connection_duration?;
+        let more = match self.max_connection_jitter {
+            jitter if jitter > 0.0 => most.mul_f64(jitter * rng.below(PARTS) as f64 / PARTS as f64),
+            _ => Duration::ZERO,
+        };
+        now.checked_add(most.saturating_add(more))
+    }
+
     /// Streams that an HTTP/2 connection is expected to carry, before its peer says how many.
     pub(crate) fn streams_of_a_connection(&self) -> usize {
         self.h2.max_concurrent_streams.min(self.max_requests.unwrap_or(u32::MAX)).max(1) as usize
@@ -375,6 +392,7 @@ impl Default for HttpUpstream {
         Self {
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
+            max_connection_jitter: 0.0,
             max_requests: None,
             max_stream_duration: None,
             header_case: HeaderCase::default(),

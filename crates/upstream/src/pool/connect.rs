@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::transport::NotBegun;
 use nuncio_core::address::Address;
 use nuncio_core::stream_info::TlsInfo;
-use nuncio_net::stream::{ByteStream, ConnectError, race};
+use nuncio_net::stream::{ByteStream, ConnectError, Patient, race};
 use nuncio_net::tls::{Asked, HandshakeError, Offer};
 use std::rc::Rc;
 use std::time::Instant;
@@ -35,6 +35,10 @@ pub(super) async fn connect(
     match tokio::time::timeout(core.config().connect_timeout, open_any(core, host, offer)).await {
         Ok(Ok((stream, tls))) => {
             count.tls = tls;
+            let stream = match core.config().patience {
+                None => stream,
+                Some(time) => Patient::new(stream, time, count.on_patience_over()),
+            };
             let now = core.worker.now();
             let took = now.saturating_duration_since(count.born());
             core.stats.upstream_cx_connect_ms.record(took.as_millis() as u64);

@@ -9,6 +9,7 @@ use nuncio_codec::h1::ClientCodec;
 use nuncio_codec::head::Version;
 use nuncio_core::stream_info::{TlsInfo, UpstreamConnectionInfo};
 use nuncio_net::stream::ByteStream;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +30,8 @@ pub(crate) struct ConnectionCount {
     requests: u64,
     closed_by: ClosedBy,
     with_request: bool,
+    /// Whether this side has lost its patience, where that is limited.
+    given_up: Option<Rc<Cell<bool>>>,
     /// What the handshake agreed on.
     pub(crate) tls: Option<Rc<TlsInfo>>,
     speaks: Option<Version>,
@@ -54,6 +57,7 @@ impl ConnectionCount {
             requests: 0,
             closed_by: ClosedBy::Local,
             with_request: false,
+            given_up: None,
             tls: None,
             speaks: None,
             limited: host.limits_connections().then(|| Arc::clone(host.shared())),
@@ -103,9 +107,20 @@ impl ConnectionCount {
         self.requests
     }
 
+    /// What is to be called where the host takes nothing for too long.
+    pub(super) fn on_patience_over(&mut self) -> impl Fn() + 'static {
+        let given_up = Rc::clone(self.given_up.get_or_insert_default());
+        move || given_up.set(true)
+    }
+
+    /// Whether it ends because the host took nothing for too long.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.as_ref().is_some_and(|given_up| given_up.get())
+    }
+
     /// It ends; `with_request` says whether a request is cut.
     pub(crate) fn closed(&mut self, by: ClosedBy, with_request: bool) {
-        self.closed_by = by;
+        self.closed_by = if self.is_given_up() { ClosedBy::Local } else { by };
         self.with_request = with_request;
     }
 
@@ -145,6 +160,23 @@ impl Drop for ConnectionCount {
     }
 }
 
+/// Until when a connection takes requests (`max_connection_duration`).
+pub(crate) struct Age {
+    pub(crate) too_old_at: Instant,
+    is_over: Cell<bool>,
+}
+
+impl Age {
+    /// Whether it takes no request any more, which is counted once.
+    pub(crate) fn is_over(&self, core: &ClusterCore, now: Instant) -> bool {
+        if !self.is_over.get() && self.too_old_at <= now {
+            self.is_over.set(true);
+            core.stats.upstream_cx_max_duration_reached.inc();
+        }
+        self.is_over.get()
+    }
+}
+
 /// A live HTTP/1 connection.
 pub(crate) struct Connection {
     pub(crate) stream: Box<dyn ByteStream>,
@@ -154,6 +186,8 @@ pub(crate) struct Connection {
     pub(crate) idle_since: Instant,
     /// It may not carry another request after this one.
     pub(crate) last: bool,
+    /// There where `max_connection_duration` limits it.
+    pub(crate) age: Option<Rc<Age>>,
     /// What the present exchange has under way.
     pub(crate) traffic: Traffic,
 }
@@ -175,7 +209,9 @@ impl Connection {
             codec.set_fully_qualified_url();
         }
         let traffic = Traffic::default();
-        Box::new(Self { stream, codec, info, count, idle_since: now, last: false, traffic })
+        let too_old_at = count.core.config().http.too_old_at(now, count.core.worker.rng());
+        let age = too_old_at.map(|at| Rc::new(Age { too_old_at: at, is_over: Cell::new(false) }));
+        Box::new(Self { stream, codec, info, count, idle_since: now, last: false, age, traffic })
     }
 
     /// Whether it carries its second request, or a later one.

@@ -1,7 +1,7 @@
 //! The pool of one host: idle connections, those on their way, and requests that wait.
 
 use super::connect::connect;
-use super::connection::{ClosedBy, Connection, ConnectionCount, RequestHold};
+use super::connection::{Age, ClosedBy, Connection, ConnectionCount, RequestHold};
 use super::exchange::Exchange;
 use super::http2::{self, Http2Pool};
 use super::pending::{Granted, Pending, PendingStream};
@@ -13,7 +13,7 @@ use crate::host::Host;
 use nuncio_codec::head::Version;
 use nuncio_net::tls::Offer;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Context;
 use std::time::Instant;
 use tokio::io::ReadBuf;
@@ -29,6 +29,8 @@ pub(crate) struct HttpPool {
     eager: bool,
     /// Its host is out for its health: nothing is kept for later.
     retired: Cell<bool>,
+    /// Connections, busy ones too, that are told when they are too old.
+    aging: RefCell<Vec<Weak<Age>>>,
     watch: PoolWatch,
 }
 
@@ -40,6 +42,7 @@ impl HttpPool {
             busy: Cell::default(),
             eager: host.config().preconnect().per_upstream > 1.0,
             retired: Cell::default(),
+            aging: RefCell::default(),
             watch: host.core().reaper.watch(PoolKey::new(host, priority)),
         }
     }
@@ -178,7 +181,9 @@ impl HttpPool {
                     if auto && count.agreed() == Version::Http2 {
                         return http2::carry(host, priority, (stream, count, now)).await;
                     }
-                    pool.give(&host, Connection::new(stream, count, now));
+                    let connection = Connection::new(stream, count, now);
+                    pool.watch_age(&host, &connection);
+                    pool.give(&host, connection);
                 }
                 Err(error) => {
                     pool.waiting.fail_all(&host, &error);
@@ -207,7 +212,7 @@ impl HttpPool {
         }
         let now = host.core().worker.now();
         connection.idle_since = now;
-        if let Some(by) = self.unfit(host, &connection, now) {
+        if let Some(by) = self.unfit(&connection) {
             connection.close(by, false);
             return self.settle(host);
         }
@@ -219,13 +224,8 @@ impl HttpPool {
 
     /// Who ends a connection that nobody waits for, where it cannot be kept.
     #[inline]
-    fn unfit(&self, host: &Host, connection: &Connection, now: Instant) -> Option<ClosedBy> {
+    fn unfit(&self, connection: &Connection) -> Option<ClosedBy> {
         if self.retired.get() {
-            return Some(ClosedBy::Local);
-        }
-        let max_age = host.core().config().http.max_connection_duration;
-        if max_age.is_some_and(|d| connection.count.born() + d <= now) {
-            host.core().stats.upstream_cx_max_duration_reached.inc();
             return Some(ClosedBy::Local);
         }
         // Closed by the peer, or it sent what nobody asked for.
@@ -241,7 +241,9 @@ impl HttpPool {
         reusable: bool,
         by: ClosedBy,
     ) {
-        if reusable {
+        let too_old =
+            || connection.age.as_ref().is_some_and(|age| age.is_over(host.core(), host.core().worker.now()));
+        if reusable && !too_old() {
             self.busy.set(self.busy.get().saturating_sub(1));
             return self.give(host, connection);
         }
@@ -278,20 +280,34 @@ impl HttpPool {
     /// When an idle connection is to be closed.
     #[inline]
     fn deadline(&self, core: &ClusterCore, connection: &Connection) -> Option<Instant> {
-        let http = &core.config().http;
-        let idle = http.idle_timeout.map(|d| connection.idle_since + d);
-        let age = http.max_connection_duration.map(|d| connection.count.born() + d);
-        match (idle, age) {
-            (Some(idle), Some(age)) => Some(idle.min(age)),
-            (idle, age) => idle.or(age),
+        core.config().http.idle_timeout.map(|d| connection.idle_since + d)
+    }
+
+    /// Sees to it that a new connection's age is noticed.
+    fn watch_age(&self, host: &Host, connection: &Connection) {
+        if let Some(age) = &connection.age {
+            let mut aging = self.aging.borrow_mut();
+            if aging.len() == aging.capacity() {
+                // Those that are closed leave before the list grows.
+                aging.retain(|age| age.strong_count() > 0);
+            }
+            aging.push(Rc::downgrade(age));
+            host.core().reaper.arm(age.too_old_at);
         }
+    }
+
+    /// Counts connections that have become too old; when the next one does.
+    fn reap_aged(&self, core: &ClusterCore, now: Instant) -> Option<Instant> {
+        let mut aging = self.aging.borrow_mut();
+        aging.retain(|age| age.upgrade().is_some_and(|age| !age.is_over(core, now)));
+        aging.iter().filter_map(|age| Some(age.upgrade()?.too_old_at)).min()
     }
 
     /// Closes idle connections that the peer closed or that are due; when the next one is.
     pub(super) fn reap(&self, host: &Host, now: Instant) -> Option<Instant> {
         self.watch.take_woken();
         let core = host.core();
-        let mut next: Option<Instant> = None;
+        let mut next = self.reap_aged(core, now);
         let mut idle = std::mem::take(&mut *self.idle.borrow_mut());
         let mut kept = Vec::with_capacity(idle.capacity());
         for connection in idle.drain(..) {
@@ -299,14 +315,13 @@ impl HttpPool {
                 connection.close(ClosedBy::Remote, false);
                 continue;
             }
+            if connection.age.as_ref().is_some_and(|age| age.is_over(core, now)) {
+                connection.close(ClosedBy::Local, false);
+                continue;
+            }
             match self.deadline(core, &connection) {
                 Some(deadline) if deadline <= now => {
-                    let too_old = core.config().http.max_connection_duration;
-                    if too_old.is_some_and(|d| connection.count.born() + d <= now) {
-                        core.stats.upstream_cx_max_duration_reached.inc();
-                    } else {
-                        core.stats.upstream_cx_idle_timeout.inc();
-                    }
+                    core.stats.upstream_cx_idle_timeout.inc();
                     connection.close(ClosedBy::Local, false);
                 }
                 deadline => {

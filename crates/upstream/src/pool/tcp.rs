@@ -117,6 +117,11 @@ impl TcpConnection {
         self.count.closed(ClosedBy::Remote, false);
     }
 
+    /// Whether it ends because the host took nothing for too long.
+    pub fn is_given_up(&self) -> bool {
+        self.count.is_given_up()
+    }
+
     /// It was the host that ended it, not this side; or so it seems to who reads it.
     pub fn closed_by_host(&mut self) {
         if !self.cut.as_ref().is_some_and(|cut| cut.is_done()) {

@@ -118,6 +118,7 @@ pub(super) async fn serve(
     driver.hcm.h2_codec_stats().nghttp2_downstream_connections.inc();
     driver.decode();
     match poll_fn(|cx| driver.turn(cx)).await {
+        Over::Remote if driver.connection.state.local_close.get().is_some() => guard.closed_by_us(),
         Over::Remote => guard.closed_by_peer(),
         Over::Local => match poll_fn(|cx| driver.linger(cx)).await {
             ClosedBy::Us => guard.closed_by_us(),

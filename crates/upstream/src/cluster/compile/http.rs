@@ -206,10 +206,7 @@ fn common_options(message: Option<Common>, http: &mut HttpUpstream, cx: &Compile
         max_response_headers_kb,
         max_connection_duration_jitter,
     } = message;
-    if max_connection_duration_jitter.is_some() {
-        cx.field("max_connection_duration_jitter")
-            .unsupported("the jitter is built for downstream connections only");
-    }
+    http.max_connection_jitter = max_connection_duration_jitter.map_or(0.0, |percent| percent.value / 100.0);
     if let Some(kb) = max_response_headers_kb {
         http.h1.limits.max_head_bytes = kb.saturating_mul(1024);
     }

@@ -111,6 +111,7 @@ impl ClusterConfig {
             cluster_discovery_type,
             connect_timeout,
             per_connection_buffer_limit_bytes,
+            per_connection_buffer_high_watermark_timeout,
             lb_policy,
             max_requests_per_connection,
             circuit_breakers,
@@ -163,6 +164,9 @@ impl ClusterConfig {
         if let Some(limit) = per_connection_buffer_limit_bytes {
             config.per_connection_buffer_limit = limit;
         }
+        let field = cx.field("per_connection_buffer_high_watermark_timeout");
+        let patience = timeout(per_connection_buffer_high_watermark_timeout.as_ref(), None, &field);
+        config.patience = patience.filter(|_| config.per_connection_buffer_limit > 0);
         let default = Some(config.connect_timeout);
         let connect = timeout(connect_timeout.as_ref(), default, &cx.field("connect_timeout"));
         config.connect_timeout = connect.unwrap_or(Duration::from_millis(1));

@@ -45,6 +45,8 @@ pub(super) struct State {
     /// Why it is closed.
     pub(super) closed: Option<Failure>,
     idle_since: Instant,
+    /// When it is too old for further streams.
+    too_old_at: Option<Instant>,
     task: Option<Waker>,
     woken: bool,
     spare: ResponseHead,
@@ -227,6 +229,7 @@ impl Http2Connection {
             write_failed: false,
             closed: None,
             idle_since: now,
+            too_old_at: core.config().http.too_old_at(now, core.worker.rng()),
             task: None,
             woken: false,
             spare: ResponseHead::default(),
@@ -512,10 +515,7 @@ impl Http2Connection {
         loop {
             let idle = state.used() == 0;
             let idle_at = http.idle_timeout.filter(|_| idle).and_then(|d| state.idle_since.checked_add(d));
-            let max_at = http
-                .max_connection_duration
-                .filter(|_| !state.last)
-                .and_then(|d| self.info.connect_begin.checked_add(d));
+            let max_at = state.too_old_at.filter(|_| !state.last);
             let codec = state.codec.deadline();
             let deadline = [idle_at, max_at, codec].into_iter().flatten().min();
             if state.closed.is_some() || timer.poll(cx, now, deadline).is_pending() {

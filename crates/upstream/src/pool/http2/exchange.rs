@@ -284,7 +284,7 @@ impl Http2Exchange {
             listen(inbox, cx);
             return Poll::Pending;
         };
-        let begun = inbox.bytes.wire_received > 0;
+        let begun = inbox.bytes.header_received > 0;
         let lacking = lacks_connect(&state.codec);
         Poll::Ready(Err(self.error(failure, begun, lacking)))
     }
@@ -389,9 +389,9 @@ impl Drop for Http2Exchange {
             Step::Failed(_) => {}
             Step::Open(key) => {
                 let state = &mut *self.connection.state.borrow_mut();
-                state.ended_by_host =
-                    state.inboxes.get(key.slot()).is_none_or(|inbox| inbox.failed.is_some());
-                if !state.ended_by_host {
+                let failed = state.inboxes.get(key.slot()).is_none_or(|inbox| inbox.failed.is_some());
+                state.ended_by_host = state.last && failed;
+                if !failed {
                     self.connection.core.stats.upstream_rq_tx_reset.inc();
                 }
                 state.finish(key, Some(ErrorCode::INTERNAL_ERROR), now, data);
@@ -401,7 +401,7 @@ impl Drop for Http2Exchange {
                     self.connection.core.stats.upstream_rq_tx_reset.inc();
                 }
                 let state = &mut *self.connection.state.borrow_mut();
-                state.ended_by_host = true;
+                state.ended_by_host = state.last;
                 state.finish(key, None, now, data);
             }
         }
