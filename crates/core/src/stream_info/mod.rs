@@ -281,7 +281,6 @@ pub struct StreamInfo {
     pub state: LazyState,
     /// The port that was stripped from the host; CONNECT gets it back on its way upstream.
     pub connect_port: Option<u32>,
-    is_connection: bool,
 }
 
 impl StreamInfo {
@@ -317,7 +316,6 @@ impl StreamInfo {
             span: None,
             state: LazyState::default(),
             connect_port: None,
-            is_connection: false,
         }
     }
 

@@ -308,7 +308,6 @@ impl StreamInfo {
 
     /// It tells of the connection itself, of no stream on it: what listener filters left for its logs is taken over.
     pub fn be_connection(&mut self) {
-        self.is_connection = true;
         let connection = Rc::clone(&self.connection);
         for (namespace, fields) in connection.state.metadata.iter().flat_map(|m| m.iter()) {
             self.set_dynamic_metadata(namespace, fields.clone());
