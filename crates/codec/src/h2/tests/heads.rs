@@ -14,7 +14,7 @@ fn with(more: &[(&str, &str)]) -> String {
 fn a_request_becomes_a_head_with_one_authority_and_one_cookie() {
     assert_eq!(one(GET), "head1/true[:method=GET,:scheme=http,:path=/,:authority=a,] ");
     let cookies = with(&[("cookie", "a=1"), ("x", " v "), ("cookie", "b=2"), ("host", "other")]);
-    assert_eq!(cookies, "head1/true[:method=GET,:scheme=http,:path=/,:authority=a,x=v,cookie=a=1; b=2,] ");
+    assert_eq!(cookies, "head1/true[:method=GET,:scheme=http,:path=/,:authority=a,x= v ,cookie=a=1; b=2,] ");
     let host = [GET[0], GET[1], GET[2], ("host", "h")];
     assert_eq!(one(&host), "head1/true[:method=GET,:scheme=http,:path=/,:authority=h,] ");
 }

@@ -111,7 +111,7 @@ fn the_common_format_makes_every_body() {
 }
 
 #[test]
-fn json_bodies_end_with_a_line_end_and_have_their_own_type() {
+fn json_bodies_end_with_a_line_end_but_in_grpc_and_have_their_own_type() {
     let value = |text: &str| prost_types::Value { kind: Some(Kind::StringValue(text.into())) };
     let fields = [("b", "%LOCAL_REPLY_BODY%"), ("n", "%RESPONSE_CODE%")];
     let fields: Tree = fields.into_iter().map(|(k, v)| (k.to_owned(), value(v))).collect();
@@ -130,7 +130,7 @@ fn json_bodies_end_with_a_line_end_and_have_their_own_type() {
     let mut grpc = get("/");
     grpc.headers.append(Known::ContentType, b"application/grpc");
     let out = built_by(&formatted(json("")), forbidden("x"), &grpc);
-    assert_eq!(out.lines[2], "grpc-message: {\"b\":\"x\",\"n\":403}%0A");
+    assert_eq!(out.lines[2], "grpc-message: {\"b\":\"x\",\"n\":403}");
 }
 
 type Tree = std::collections::BTreeMap<String, prost_types::Value>;
