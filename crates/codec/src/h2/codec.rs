@@ -190,17 +190,25 @@ impl Codec {
             settings.extend_from_slice(&id.to_be_bytes());
             settings.extend_from_slice(&value.to_be_bytes());
         };
-        put(1, options.hpack_table_size);
         if self.side == Side::Client {
             put(2, 0);
         }
-        put(8, u32::from(options.allow_connect));
-        put(3, options.max_concurrent_streams);
-        put(4, options.initial_stream_window);
         for &(id, value) in &options.custom_settings {
             put(id, value);
         }
+        put(1, options.hpack_table_size);
+        put(8, u32::from(options.allow_connect));
+        put(3, options.max_concurrent_streams);
+        put(4, options.initial_stream_window);
         self.frame(kind::SETTINGS, 0, 0, &settings);
+        if self.side == Side::Client {
+            self.announce_window();
+        }
+    }
+
+    /// Says how large the connection's window is, where it is not the usual one. A server does so behind its
+    /// acknowledgement of the client's SETTINGS, as Envoy.
+    pub(super) fn announce_window(&mut self) {
         if self.window_size > 65_535 {
             self.window_update(0, self.window_size - 65_535);
         }
@@ -466,8 +474,9 @@ impl Codec {
             _ => {}
         }
         if let Some(code) = error.goaway() {
-            let last = if self.side == Side::Server { self.last_peer } else { 0 };
-            self.goaway(last, code);
+            // A stream counts from the first piece of its head on.
+            let last = self.block.map_or(self.last_peer, |block| block.stream.max(self.last_peer));
+            self.goaway(if self.side == Side::Server { last } else { 0 }, code);
         }
         error
     }

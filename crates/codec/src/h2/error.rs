@@ -100,15 +100,15 @@ pub enum ConnectionError {
     /// A frame that must not come, or not there.
     #[error("The user callback function failed")]
     Protocol,
+    /// A frame that the rules of its kind forbid: its stream, or what it says.
+    #[error("The user callback function failed")]
+    Forbidden,
     /// A frame that speaks of the connection, on a stream, or a push.
     #[error("The user callback function failed")]
     Stray {
         /// The one that it came on.
         stream: u32,
     },
-    /// GOAWAY that names a stream which its receiver cannot have opened.
-    #[error("The user callback function failed")]
-    GoAway,
     /// A frame of a size that it cannot have.
     #[error("The user callback function failed")]
     FrameSize,
@@ -182,7 +182,7 @@ impl ConnectionError {
     /// What GOAWAY says; `None` where the connection ends without one, as Envoy's does.
     pub fn goaway(self) -> Option<ErrorCode> {
         match self {
-            Self::Protocol | Self::Stray { .. } => Some(ErrorCode::PROTOCOL_ERROR),
+            Self::Protocol => Some(ErrorCode::PROTOCOL_ERROR),
             Self::FrameSize => Some(ErrorCode::FRAME_SIZE_ERROR),
             Self::FlowControl => Some(ErrorCode::FLOW_CONTROL_ERROR),
             Self::StreamClosed => Some(ErrorCode::STREAM_CLOSED),
@@ -190,11 +190,12 @@ impl ConnectionError {
             Self::SettingsTimeout => Some(ErrorCode::SETTINGS_TIMEOUT),
             Self::ResetFlood => Some(ErrorCode::ENHANCE_YOUR_CALM),
             Self::Preface
+            | Self::Forbidden
+            | Self::Stray { .. }
             | Self::Message { .. }
             | Self::BlockTooLong
             | Self::Metadata
             | Self::Window
-            | Self::GoAway
             | Self::EmptyUpdate { .. }
             | Self::EmptyFramesFlood { .. }
             | Self::PriorityFlood

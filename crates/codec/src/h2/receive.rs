@@ -35,7 +35,7 @@ pub(super) enum Reading {
 /// A header block whose end is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
-    stream: u32,
+    pub(super) stream: u32,
     end_stream: bool,
     continuations: u32,
 }
@@ -340,7 +340,7 @@ impl Codec {
         let Some(len) = fragment.len().checked_sub(pad) else { return Err(ConnectionError::Protocol) };
         let fragment = fragment.get(..len).unwrap_or_default();
         if header.stream.is_multiple_of(2) {
-            return Err(ConnectionError::Protocol);
+            return Err(ConnectionError::Forbidden);
         }
         let end_stream = header.has(flag::END_STREAM);
         self.budgets.payload(header.stream, len == 0 && !end_stream)?;
@@ -378,7 +378,7 @@ impl Codec {
             return match self.side {
                 Side::Server => self.request(id, end_stream, block, target),
                 // RFC 9113 section 5.1: what was on its way when we reset the stream is dropped.
-                Side::Client if self.is_idle(id) => Err(ConnectionError::Protocol),
+                Side::Client if self.is_idle(id) => Err(ConnectionError::Forbidden),
                 Side::Client => {
                     self.counters.headers_cb_no_stream += 1;
                     self.drop_block(block)
@@ -456,7 +456,8 @@ impl Codec {
             }
             return Err(ConnectionError::StreamClosed);
         }
-        if self.last_taken.is_some_and(|last| id > last) {
+        // As in Envoy, who says GOAWAY is taken at its word and begins nothing either.
+        if self.last_taken.is_some_and(|last| id > last) || self.last_allowed.is_some() {
             return self.drop_block(block);
         }
         self.last_peer = id;
@@ -533,11 +534,14 @@ impl Codec {
     }
 
     fn priority(&mut self, header: FrameHeader, payload: &[u8]) -> Taken {
-        if header.stream == 0 || read_u32(payload) & MAX_31 == header.stream && payload.len() == 5 {
-            return Err(ConnectionError::Protocol);
+        if header.stream == 0 {
+            return Err(ConnectionError::Forbidden);
         }
         if payload.len() != 5 {
             return Err(ConnectionError::FrameSize);
+        }
+        if read_u32(payload) & MAX_31 == header.stream {
+            return Err(ConnectionError::Protocol);
         }
         self.budgets.priority()?;
         Ok(None)
@@ -548,7 +552,7 @@ impl Codec {
             return Err(ConnectionError::FrameSize);
         }
         if header.stream == 0 || self.is_idle(header.stream) {
-            return Err(ConnectionError::Protocol);
+            return Err(ConnectionError::Forbidden);
         }
         if self.side == Side::Server {
             self.budgets.reset(now)?;
@@ -583,8 +587,11 @@ impl Codec {
         for &[i1, i0, v3, v2, v1, v0] in payload.as_chunks::<6>().0 {
             self.setting(u16::from_be_bytes([i1, i0]), u32::from_be_bytes([v3, v2, v1, v0]))?;
         }
-        self.peer.seen = true;
+        let first = !std::mem::replace(&mut self.peer.seen, true);
         self.acknowledge(kind::SETTINGS, &[]);
+        if first && self.side == Side::Server {
+            self.announce_window();
+        }
         Ok(Some(Event::Settings))
     }
 
@@ -598,7 +605,7 @@ impl Codec {
             (4, _) => return Err(ConnectionError::Window),
             (5, 0x4000..=0xff_ffff) => {}
             (8, 0 | 1) => self.peer.connect_protocol = value == 1,
-            (2 | 5 | 8, _) => return Err(ConnectionError::Protocol),
+            (2 | 5 | 8, _) => return Err(ConnectionError::Forbidden),
             _ => {}
         }
         Ok(())
@@ -648,12 +655,10 @@ impl Codec {
         }
         let last = read_u32(last) & MAX_31;
         // RFC 9113 section 6.8: a later one may let in fewer streams, never more.
-        if self.last_allowed.is_some_and(|before| last > before) {
-            return Err(ConnectionError::Protocol);
-        }
+        let more = self.last_allowed.is_some_and(|before| last > before);
         // The streams that are counted are ours: a client's have odd numbers, a server's even ones.
-        if last > 0 && last.is_multiple_of(2) == (self.side == Side::Client) {
-            return Err(ConnectionError::GoAway);
+        if more || last > 0 && last.is_multiple_of(2) == (self.side == Side::Client) {
+            return Err(ConnectionError::Forbidden);
         }
         self.last_allowed = Some(last);
         Ok(Some(Event::GoAway { last, code: ErrorCode(read_u32(rest)) }))

@@ -9,7 +9,9 @@ fn both_sides_begin_as_envoy_does() {
     let mut server = Codec::new(Side::Server, &options, now());
     let settings = [0, 1, 0, 0, 16, 0, 0, 8, 0, 0, 0, 0, 0, 3, 0, 0, 4, 0, 0, 4, 1, 0, 0, 0];
     assert_eq!(server.unsent()[9..33], settings);
-    assert_eq!(output(&mut server), "SETTINGS WINDOW0:25100289 ");
+    assert_eq!(output(&mut server), "SETTINGS ");
+    feed(&mut server, &options, &Wire::client().0, &[]);
+    assert_eq!(output(&mut server), "ACK WINDOW0:25100289 ");
     let mut client = Codec::new(Side::Client, &options, now());
     assert_eq!(output(&mut client), "PREFACE SETTINGS WINDOW0:25100289 ");
 }
@@ -22,39 +24,39 @@ fn what_breaks_the_protocol_ends_the_connection_with_its_code() {
         (Wire(PREFACE.to_vec()).get(1), "!Protocol", "GOAWAY:0:1 "),
         (c().data(1, 1, b"x"), "!Protocol", "GOAWAY:0:1 "),
         (c().data(0, 1, b"x"), "!Protocol", "GOAWAY:0:1 "),
-        (c().head(2, 1, GET), "!Protocol", "GOAWAY:0:1 "),
-        (c().head(0, 1, GET), "!Protocol", "GOAWAY:0:1 "),
-        (c().frame(kind::RST_STREAM, 0, 1, &[0; 4]), "!Protocol", "GOAWAY:0:1 "),
+        (c().head(2, 1, GET), "!Forbidden", ""),
+        (c().head(0, 1, GET), "!Forbidden", ""),
+        (c().frame(kind::RST_STREAM, 0, 1, &[0; 4]), "!Forbidden", ""),
         (c().frame(kind::RST_STREAM, 0, 1, &[0; 3]), "!FrameSize", "GOAWAY:0:6 "),
         (c().frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]), "!Window", ""),
         (c().frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 0]), "!EmptyUpdate { stream: 0 }", ""),
         (c().frame(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 255, 255, 255]), "!FlowControl", "GOAWAY:0:3 "),
-        (c().frame(kind::SETTINGS, 0, 1, &[]), "!Stray { stream: 1 }", "GOAWAY:0:1 "),
+        (c().frame(kind::SETTINGS, 0, 1, &[]), "!Stray { stream: 1 }", ""),
         (c().frame(kind::SETTINGS, 0, 0, &[0; 5]), "!FrameSize", "GOAWAY:0:6 "),
         (c().frame(kind::SETTINGS, 1, 0, &[0; 6]), "!FrameSize", "GOAWAY:0:6 "),
-        (c().frame(kind::SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2]), "!Protocol", "GOAWAY:0:1 "),
+        (c().frame(kind::SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2]), "!Forbidden", ""),
         (c().frame(kind::SETTINGS, 0, 0, &[0, 4, 128, 0, 0, 0]), "!Window", ""),
-        (c().frame(kind::SETTINGS, 0, 0, &[0, 5, 0, 0, 0, 1]), "!Protocol", "GOAWAY:0:1 "),
-        (c().frame(kind::SETTINGS, 0, 0, &[0, 8, 0, 0, 0, 2]), "!Protocol", "GOAWAY:0:1 "),
+        (c().frame(kind::SETTINGS, 0, 0, &[0, 5, 0, 0, 0, 1]), "!Forbidden", ""),
+        (c().frame(kind::SETTINGS, 0, 0, &[0, 8, 0, 0, 0, 2]), "!Forbidden", ""),
         (c().frame(kind::PING, 0, 0, &[0; 7]), "!FrameSize", "GOAWAY:0:6 "),
-        (c().frame(kind::PING, 0, 1, &[0; 8]), "!Stray { stream: 1 }", "GOAWAY:0:1 "),
-        (c().frame(kind::GOAWAY, 0, 1, &[0; 8]), "!Stray { stream: 1 }", "GOAWAY:0:1 "),
+        (c().frame(kind::PING, 0, 1, &[0; 8]), "!Stray { stream: 1 }", ""),
+        (c().frame(kind::GOAWAY, 0, 1, &[0; 8]), "!Stray { stream: 1 }", ""),
         (c().frame(kind::GOAWAY, 0, 0, &[0; 7]), "!FrameSize", "GOAWAY:0:6 "),
-        (c().frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]), "!GoAway", ""),
-        (c().frame(kind::PRIORITY, 0, 0, &[0; 5]), "!Protocol", "GOAWAY:0:1 "),
+        (c().frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]), "!Forbidden", ""),
+        (c().frame(kind::PRIORITY, 0, 0, &[0; 5]), "!Forbidden", ""),
         (c().frame(kind::PRIORITY, 0, 1, &[0; 4]), "!FrameSize", "GOAWAY:0:6 "),
         (c().frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 1, 0]), "!Protocol", "GOAWAY:0:1 "),
-        (c().frame(kind::PUSH_PROMISE, 4, 1, &[0, 0, 0, 2]), "!Stray { stream: 1 }", "GOAWAY:0:1 "),
+        (c().frame(kind::PUSH_PROMISE, 4, 1, &[0, 0, 0, 2]), "!Stray { stream: 1 }", ""),
         (c().frame(kind::CONTINUATION, 4, 1, &[]), "!Protocol", "GOAWAY:0:1 "),
         (
             c().frame(kind::HEADERS, 0, 1, &[0x82]).frame(kind::PING, 0, 0, &[0; 8]),
             "!Protocol",
-            "GOAWAY:0:1 ",
+            "GOAWAY:1:1 ",
         ),
         (
             c().frame(kind::HEADERS, 0, 1, &[0x82]).frame(kind::CONTINUATION, 4, 3, &[]),
             "!Protocol",
-            "GOAWAY:0:1 ",
+            "GOAWAY:1:1 ",
         ),
         (c().frame(kind::HEADERS, 5, 1, &[0xff, 0xff, 0xff, 0xff, 0xff]), "!Compression", "GOAWAY:1:9 "),
         (c().frame(kind::HEADERS, 5 | 8, 1, &[5, 0x82]), "!Protocol", "GOAWAY:0:1 "),
@@ -158,7 +160,7 @@ fn a_client_hears_of_what_the_peer_will_not_look_at() {
     let wire = Wire::server().frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 2]);
     assert_eq!(run_with(Side::Client, &Options::default(), &wire).0, "goaway0:2 ");
     let again = wire.frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
-    assert!(run_with(Side::Client, &Options::default(), &again).0.ends_with("!Protocol"));
+    assert!(run_with(Side::Client, &Options::default(), &again).0.ends_with("!Forbidden"));
 }
 
 #[test]
